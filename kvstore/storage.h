@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node's storage: the log, the applied state and the node's own metadata in one store, and what
+ * is around it: the second record of the log's tail, the store that a snapshot is being received
+ * into, the stores set aside. It knows bytes, numbers and order, not the replication protocol.
+ *
+ * Threads: everything but kvp_storage_get(), kvp_storage_snapshot() and the reading of iterators
+ * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT the
+ * store has been closed and every later call returns KVP_FAILED (rule R7).
+ */
+#ifndef KVP_STORAGE_H
+#define KVP_STORAGE_H
+
+#include "kvstore/entry.h"
+#include "kvstore/store.h"
+#include "kvstore/view.h"
+
+/* What a node knows about itself, kept in its store. Zeroed: a node that never was in a group. */
+struct kvp_meta {
+    uint64_t group_id;       /* random, made with the group; 0: blank node */
+    struct kvp_view view;    /* the newest that this node knows */
+    struct kvp_view pending; /* proposed by this node, outcome unknown; version 0: none */
+    uint64_t member_epoch;   /* epoch of the last promise to count as in-sync; 0: not eligible */
+    uint64_t solo_seq;       /* log tail when this node went on alone (view.in_sync is itself only) */
+    bool doubt;              /* the log is shorter than it was: rejoin, never lead */
+    uint64_t diverged_count; /* updates in stores set aside that the group never saw */
+};
+
+/* What opening a data directory found. */
+struct kvp_loaded {
+    struct kvp_meta meta;
+    struct kvp_point tail;    /* last entry of the log, == applied when the log is empty */
+    struct kvp_point applied; /* the state is that of this point */
+    uint64_t log_first;       /* seq of the oldest entry kept; tail.seq + 1 when none is */
+    uint64_t log_size;        /* payload bytes of the entries kept */
+    unsigned stores_set_aside;
+};
+
+struct kvp_storage;
+
+/*
+ * Opens the active store of the directory (made if there is none), checks its format version, walks
+ * the log and verifies the chain of hashes, and compares its tail with the second record: shorter
+ * means `meta.doubt`. Leftovers of unfinished snapshots are removed. `group` is the group's name:
+ * kept on first use, KVP_WRONG_GROUP if the store has another; `node_id` likewise (KVP_REFUSED).
+ * A damaged store, log or hole in the log: KVP_CORRUPT. `message` gets the reason in plain words.
+ * `env` is borrowed and must outlive the storage.
+ */
+kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned node_id,
+                            struct kvp_storage **storage, struct kvp_loaded *loaded, char *message,
+                            size_t message_size);
+void kvp_storage_close(struct kvp_storage *storage); /* NULL is fine */
+
+/* One step of the log, one atomic batch. Arrays and entries are borrowed for the call. */
+struct kvp_storage_write {
+    bool sync;                        /* durable on return */
+    bool truncate;                    /* first cut all entries after `truncate_after` */
+    uint64_t truncate_after;
+    struct kvp_entry *const *append;  /* entries to append, consecutive */
+    size_t append_count;
+    struct kvp_entry *const *apply;   /* entries to apply to the state, consecutive, in the log */
+    size_t apply_count;
+    uint64_t trim_to;                 /* drop entries up to and with this seq; 0: none */
+    const struct kvp_meta *meta;      /* NULL: unchanged */
+};
+
+kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write);
+
+/* Reads log entries from `from` on, up to `size_max` payload bytes but at least one and at most
+ * `count_max`. Each entry in `entries` has one reference that the caller owns. KVP_NOT_FOUND when
+ * `from` is not in the log. */
+kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size_t size_max,
+                                struct kvp_entry **entries, size_t count_max, size_t *count);
+
+/* The stored value under a raw key (keyspace.h) in the applied state, appended to `value`. Any
+ * thread. KVP_NOT_FOUND. */
+kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value);
+
+/*
+ * A consistent view of the applied state, for scans and for sending to a joining node. Any thread
+ * may make, read and close one; each is used by one thread at a time. All are closed before
+ * kvp_storage_close() or a replacement of the store; NULL when memory is short or the store failed.
+ */
+struct kvp_state_view;
+struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage);
+struct kvp_point kvp_state_view_point(const struct kvp_state_view *view);
+/* Positions at the first raw key >= `key`, at most `end` (exclusive; empty: the end of the state). */
+kvp_status kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end);
+/* The pair under the cursor, valid until the next call; KVP_NOT_FOUND at the end. */
+kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value);
+void kvp_state_view_next(struct kvp_state_view *view);
+void kvp_state_view_close(struct kvp_state_view *view); /* NULL is fine */
+
+/*
+ * Sending a snapshot: appends to `chunk` raw pairs from the cursor on, up to about `size_max` bytes
+ * (one pair more than needed at most), as {u32 key size, u32 value size, key, value}* little-endian.
+ * *last is set when the state's end is reached. The cursor starts at the first pair of the state.
+ */
+kvp_status kvp_state_view_chunk(struct kvp_state_view *view, size_t size_max, kvp_buf *chunk,
+                                bool *last);
+
+/*
+ * Receiving a snapshot: into a store of its own beside the active one. begin throws away what an
+ * earlier attempt left. finish makes it durable with `meta`, an empty log and `point` as applied
+ * point, switches the active store over atomically, and destroys the old one: after a crash at any
+ * moment the directory holds the old store or the complete new one. KVP_BAD_REQUEST for a malformed
+ * chunk (keys must be raw state keys, in rising order over all chunks).
+ */
+kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage);
+kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chunk);
+kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
+                                       const struct kvp_meta *meta);
+void kvp_storage_incoming_abort(struct kvp_storage *storage);
+
+/*
+ * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (with a number behind
+ * when taken) and goes on with a new, empty one that holds `meta`. `name` receives the new name.
+ */
+kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
+                                 char *name, size_t name_size);
+
+/* Writes the second record of the tail with fsync (done by itself at close). */
+kvp_status kvp_storage_sync_tail(struct kvp_storage *storage);
+
+/* Reason of the last failure in plain words; "" if none. */
+const char *kvp_storage_error(const struct kvp_storage *storage);
+
+#endif

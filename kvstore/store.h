@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two interfaces between kvpair and a disk. A `kvp_store` is one ordered map of bytes to bytes
+ * with atomic batches and snapshots (LevelDB, or memory in tests). A `kvp_env` is the data directory
+ * that holds such stores by name, a few small files beside them, and the lock that keeps a second
+ * process out. Faults are injected here by tests: LevelDB's C binding cannot host an environment.
+ *
+ * Threads: get, snapshots and iterators may be used by any thread while one other thread writes.
+ * write, and every function of kvp_env, belongs to one thread at a time. An iterator or snapshot is
+ * used by one thread at a time and must be released before the store is closed.
+ *
+ * Errors: any status but KVP_OK and KVP_NOT_FOUND from a store means that it must be closed at once
+ * (LevelDB 1.23 goes on acknowledging writes that are lost after a full disk); an implementation
+ * refuses everything with KVP_FAILED after its first failed write.
+ */
+#ifndef KVP_STORE_H
+#define KVP_STORE_H
+
+#include "kvstore/kvp_base.h"
+
+struct kvp_store;
+struct kvp_snapshot;
+struct kvp_iter;
+
+/* One atomic batch, built by the caller: a list of puts (value.data set or size 0) and deletes. */
+struct kvp_batch_op {
+    kvp_slice key;
+    kvp_slice value;
+    bool is_delete;
+};
+
+struct kvp_store_ops {
+    /* Applies all of the ops or none. With `sync` it is durable on return (fsync). Slices are
+     * borrowed for the call. A failed batch may or may not be there after reopening. */
+    kvp_status (*write)(struct kvp_store *store, const struct kvp_batch_op *ops, size_t count,
+                        bool sync);
+    /* KVP_NOT_FOUND, or the value appended to `value` (caller's, not cleared first). */
+    kvp_status (*get)(struct kvp_store *store, kvp_slice key, kvp_buf *value);
+    /* A view of this instant; NULL when memory is short. */
+    struct kvp_snapshot *(*snapshot)(struct kvp_store *store);
+    void (*snapshot_release)(struct kvp_store *store, struct kvp_snapshot *snapshot);
+    /* Iterates over `snapshot` (NULL: over the instant of the call), not positioned yet.
+     * `fill_cache` false for long scans. NULL when memory is short. */
+    struct kvp_iter *(*iter)(struct kvp_store *store, struct kvp_snapshot *snapshot,
+                             bool fill_cache);
+    void (*iter_seek)(struct kvp_iter *iter, kvp_slice key); /* first key >= `key` */
+    void (*iter_next)(struct kvp_iter *iter);
+    bool (*iter_valid)(struct kvp_iter *iter);
+    kvp_slice (*iter_key)(struct kvp_iter *iter);   /* until the next move */
+    kvp_slice (*iter_value)(struct kvp_iter *iter); /* until the next move */
+    /* Why iter_valid is false: KVP_OK at the end of the data, else the read error. */
+    kvp_status (*iter_status)(struct kvp_iter *iter);
+    void (*iter_close)(struct kvp_iter *iter);
+    /* Human-readable reason of the last failure; "" if none. Valid until the next call. */
+    const char *(*error)(struct kvp_store *store);
+    void (*close)(struct kvp_store *store); /* NULL is fine */
+};
+
+struct kvp_store {
+    const struct kvp_store_ops *ops;
+};
+
+struct kvp_env;
+
+struct kvp_env_ops {
+    /* Opens the store called `name` ([a-z0-9.-], at most 63 characters), made if `create`.
+     * KVP_NOT_FOUND (absent and not `create`), KVP_CORRUPT, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY. */
+    kvp_status (*open_store)(struct kvp_env *env, const char *name, bool create,
+                             struct kvp_store **store);
+    /* Removes a closed store, or what a crash left of one. Absent is KVP_OK. */
+    kvp_status (*destroy_store)(struct kvp_env *env, const char *name);
+    /* Renames a closed store; durable on return. */
+    kvp_status (*rename_store)(struct kvp_env *env, const char *from, const char *to);
+    /* Calls `each` for every store of the directory, in no order. */
+    kvp_status (*list_stores)(struct kvp_env *env, void (*each)(void *arg, const char *name),
+                              void *arg);
+    /* Small files (at most 4 KiB). KVP_NOT_FOUND if absent; content appended to `content`. */
+    kvp_status (*read_file)(struct kvp_env *env, const char *name, kvp_buf *content);
+    /* Replaces the file atomically; durable on return. */
+    kvp_status (*replace_file)(struct kvp_env *env, const char *name, kvp_slice content);
+    /* Writes `content` over the file's bytes from `offset`, made if absent. Not durable, survives a
+     * crash of the process only, unless `sync`. The file is kept open for the next call. */
+    kvp_status (*write_at)(struct kvp_env *env, const char *name, uint64_t offset,
+                           kvp_slice content, bool sync);
+    const char *(*error)(struct kvp_env *env); /* reason of the last failure; "" if none */
+    void (*close)(struct kvp_env *env);        /* gives up the lock; NULL is fine */
+};
+
+struct kvp_env {
+    const struct kvp_env_ops *ops;
+};
+
+/*
+ * The data directory `path` on a POSIX file system with LevelDB stores in it, created if absent
+ * (mode 0700) and locked against other processes (flock on `path`/LOCK; KVP_LOCKED, and `message`
+ * names the directory and, where known, the other process's id). `message` (may be NULL) receives a
+ * reason of at most `message_size` bytes on failure. The caller closes *env.
+ */
+kvp_status kvp_env_posix_open(const char *path, struct kvp_env **env, char *message,
+                              size_t message_size);
+
+/* A directory in memory, for tests and as the oracle of the LevelDB one. The caller closes *env. */
+kvp_status kvp_env_memory_open(struct kvp_env **env);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The view: who is primary and who must acknowledge, as the arbiter's register keeps it. */
+#ifndef KVP_VIEW_H
+#define KVP_VIEW_H
+
+#include "kvstore/kvp_base.h"
+
+/* A set of node ids 1..63: bit i stands for node i. */
+typedef uint64_t kvp_node_set;
+
+struct kvp_view {
+    uint64_t version;     /* of the register; moves with every change; 0: no view yet */
+    uint64_t epoch;       /* grows with every change of view */
+    uint8_t primary;      /* node id; 0: none */
+    kvp_node_set in_sync; /* the primary is always a member */
+};
+
+static inline kvp_node_set kvp_set_of(unsigned id)
+{
+    return (kvp_node_set)1 << id;
+}
+
+static inline bool kvp_set_has(kvp_node_set set, unsigned id)
+{
+    return (set >> id & 1) != 0;
+}
+
+static inline unsigned kvp_set_count(kvp_node_set set)
+{
+    return (unsigned)__builtin_popcountll(set);
+}
+
+static inline bool kvp_view_equal(const struct kvp_view *a, const struct kvp_view *b)
+{
+    return a->version == b->version && a->epoch == b->epoch && a->primary == b->primary &&
+           a->in_sync == b->in_sync;
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The transport: a server that takes requests and answers each once, in any order, and links that
+ * send requests to one address and hand back the answers. Messages are SP REQ/REP bodies; the only
+ * file that knows NNG is net_nng.c. Callbacks run on the transport's threads, must not block, and are
+ * serialized per server and per link.
+ */
+#ifndef KVP_NET_H
+#define KVP_NET_H
+
+#include "kvstore/kvp_base.h"
+
+struct kvp_net_server;
+struct kvp_net_request; /* one inbound request; whoever holds it answers or drops it exactly once */
+struct kvp_net_link;
+
+struct kvp_net_server_config {
+    const char *url;             /* tcp://HOST:PORT, port 0 picks one; ipc:// and inproc:// too */
+    size_t message_size_max;     /* larger ones are cut off by the transport; 0: KVP_MESSAGE_SIZE_MAX */
+    unsigned connections_max;    /* further ones are closed at once; 0: 16384 */
+    /* A request has arrived; the callee owns it. */
+    void (*on_request)(void *arg, struct kvp_net_request *request);
+    void *arg;
+};
+
+/* KVP_ADDRESS_IN_USE, KVP_BAD_ARGUMENT (the URL), KVP_IO, KVP_NO_MEMORY. */
+kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
+                          struct kvp_net_server **server);
+/* The URL listened on, with the real port; lives as long as the server. */
+const char *kvp_net_server_url(const struct kvp_net_server *server);
+unsigned kvp_net_server_connections(const struct kvp_net_server *server);
+/* Waits for callbacks under way; requests still held may be answered or dropped afterwards without
+ * effect. NULL is fine. Must not be called from a callback. */
+void kvp_net_server_close(struct kvp_net_server *server);
+
+kvp_slice kvp_net_request_body(const struct kvp_net_request *request); /* until answered or dropped */
+/* Answers and gives up the request. Never blocks; an answer to a connection that is gone vanishes.
+ * `body` is copied. */
+void kvp_net_answer(struct kvp_net_request *request, kvp_slice body);
+void kvp_net_drop(struct kvp_net_request *request);
+
+struct kvp_net_link_config {
+    const char *url;
+    size_t message_size_max; /* 0: KVP_MESSAGE_SIZE_MAX */
+    unsigned reconnect_min_ms, reconnect_max_ms; /* 0: 10 and 250 */
+    /* An answer to the request sent with `id`; body is valid during the call only. */
+    void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
+    /* The connection came up or went down; requests under way at that moment get no answer. */
+    void (*on_state)(void *arg, bool connected);
+    void *arg;
+};
+
+/* Opens and starts connecting in the background; it goes on trying until closed. The link is down at
+ * first. KVP_BAD_ARGUMENT for the URL, KVP_NO_MEMORY. */
+kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kvp_net_link **link);
+/* Sends a request. `id` (31 bits) comes back with the answer. Never blocks; `body` is copied.
+ * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full. Thread-safe. */
+kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice body);
+/* Waits for callbacks under way. NULL is fine. Must not be called from a callback. */
+void kvp_net_link_close(struct kvp_net_link *link);
+
+#endif

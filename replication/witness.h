@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The witness: one durable compare-and-set register per group. The logic is pure but for the store
+ * it keeps the registers in (a kvp_env: tests give it one in memory, and crash it). One thread.
+ *
+ * Register of a group (key 'G' + group name): format version, group id, view. A change is answered
+ * after it is durable. A group that the witness does not know (it is new, or the witness lost its
+ * state) is answered with KVP_NOT_SEEDED; it comes into being by
+ *   - a CAS with expected version 0 (nodes send it only when all of them are blank: bootstrap), or
+ *   - SEED by *every* member of the view that they name, all naming the same view and group id
+ *     (kept in memory until complete), or SEED with `force`, which an operator asks for.
+ * SEED of a group that is known changes nothing and is answered with the register and KVP_STALE_VIEW
+ * (KVP_OK when it equals the register); `force` replaces the register when its epoch is not lower.
+ */
+#ifndef KVP_WITNESS_H
+#define KVP_WITNESS_H
+
+#include "kvstore/store.h"
+#include "replication/wire.h"
+
+#define KVP_WITNESS_GROUPS_MAX 4096u
+
+struct kvp_witness;
+
+/* `env` is borrowed. message as in kvp_storage_open(). */
+kvp_status kvp_witness_open(struct kvp_env *env, struct kvp_witness **witness, char *message,
+                            size_t message_size);
+void kvp_witness_close(struct kvp_witness *witness);
+
+/* Handles one request body and appends the encoded answer, malformed input included (it always gets
+ * an answer). KVP_FAILED when the register could not be made durable: the caller must stop the process;
+ * nothing was appended. */
+kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kvp_buf *answer);
+
+#endif
