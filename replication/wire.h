@@ -7,7 +7,7 @@
 #ifndef KVP_WIRE_H
 #define KVP_WIRE_H
 
-#include "kvstore/request.h"
+#include "replication/request.h"
 #include "kvstore/view.h"
 #include "replication/wire_schema.h"
 

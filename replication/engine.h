@@ -13,7 +13,7 @@
 #ifndef KVP_ENGINE_H
 #define KVP_ENGINE_H
 
-#include "kvstore/request.h"
+#include "replication/request.h"
 #include "kvstore/storage.h"
 
 struct kvp_engine;
