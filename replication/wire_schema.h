@@ -47,6 +47,17 @@ enum kvp_op {
 #define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)
 #define KVP_OP_IS_WITNESS(op) ((op) >= 96 && (op) < 128)
 
+/* What a node is at the moment (HELLO, STATUS). */
+enum kvp_role {
+    KVP_ROLE_OUTSIDE = 0,   /* not in the view: new, joining, or a standby */
+    KVP_ROLE_BACKUP = 1,    /* in the in-sync set, follows the primary */
+    KVP_ROLE_CANDIDATE = 2, /* in the in-sync set, asks the arbiter for the primary role */
+    KVP_ROLE_ELECT = 3,     /* primary of the view, brings the others to its log's end */
+    KVP_ROLE_PRIMARY = 4,   /* executes requests, while its leases hold */
+    KVP_ROLE_FAILED = 5,    /* its storage failed: member of nothing */
+    KVP_ROLE_STOPPED = 6,   /* shut down */
+};
+
 /* A view on the wire: [version, epoch, primary, in-sync set as uint bit mask]. A point in the log:
  * [seq, epoch, hash]. */
 
@@ -68,7 +79,7 @@ enum kvp_txn_op_kind {
 };
 
 /* Results of client operations (element 4 of the answer, when code is 0 unless said):
- *   HELLO      [node id, role uint (enum core_role), group id uint, primary id, [[id, url]...],
+ *   HELLO      [node id, role uint (enum kvp_role), group id uint, primary id, [[id, url]...],
  *               birth uint, key max, value max, txn ops max, txn size max, message max]
  *   GET        [modify revision, create revision, value bin, behind uint]
  *              behind: entries known to be committed but not in this answer (0 unless stale)
