@@ -19,9 +19,8 @@
 struct kvp_meta {
     uint64_t group_id;       /* random, made with the group; 0: blank node */
     struct kvp_view view;    /* the newest that this node knows */
-    struct kvp_view pending; /* proposed by this node, outcome unknown; version 0: none */
     uint64_t member_epoch;   /* epoch of the last promise to count as in-sync; 0: not eligible */
-    uint64_t solo_seq;       /* log tail when this node went on alone (view.in_sync is itself only) */
+    uint64_t solo_from;      /* first seq that this node made alone (in_sync is itself only); 0: not */
     bool doubt;              /* the log is shorter than it was: rejoin, never lead */
     uint64_t diverged_count; /* updates in stores set aside that the group never saw */
 };

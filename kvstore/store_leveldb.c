@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store on LevelDB 1.23; the only file that sees its header.
+ *
+ * Fail-stop: after a failed write LevelDB goes on acknowledging writes that are gone after
+ * reopening, so the first failure is final here.
+ *
+ * Unsynced batches must be lost from the end only, and LevelDB does not promise that by itself.
+ * When its memtable is full it goes over to a new log file without an fsync of the old one. Until
+ * the table made of the old memtable is complete, a power cut can then lose the end of the old log
+ * while later batches survive in the new one: a hole in the middle of history. So whenever the
+ * memtable may be full after a batch, that batch is synced although nobody asked; then the old log
+ * has nothing to lose when the change comes. `usage` is an upper bound of the memtable's size; past
+ * the limit, the directory tells when the change has happened.
+ */
+#include "kvstore/store_leveldb.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <leveldb/c.h>
+
+enum {
+    WRITE_BUFFER_SIZE = 8 << 20,
+    BLOCK_CACHE_SIZE = 32 << 20,
+    BLOOM_BITS_PER_KEY = 10,
+    /* Tables are mapped into memory: with the default of 1000 all of the data becomes resident. */
+    OPEN_FILES_MAX = 60,
+    ERROR_SIZE = 256,
+    ARENA_BLOCK_SIZE = 4096,
+    ARENA_SMALL_MAX = 1024,
+};
+
+struct leveldb_store {
+    struct kvp_store store;
+    leveldb_t *db;
+    leveldb_options_t *options;
+    leveldb_cache_t *cache;
+    leveldb_filterpolicy_t *filter;
+    leveldb_readoptions_t *read;
+    leveldb_writeoptions_t *write;
+    leveldb_writeoptions_t *write_sync;
+    char *path;
+    size_t usage;        /* upper bound of the bytes in the memtable */
+    uint64_t log_number; /* of the newest log file seen */
+    atomic_bool failed;
+    pthread_mutex_t lock; /* of error */
+    char error[ERROR_SIZE];
+};
+
+struct kvp_snapshot {
+    const leveldb_snapshot_t *snapshot;
+};
+
+struct kvp_iter {
+    struct leveldb_store *owner;
+    leveldb_iterator_t *iterator;
+    leveldb_readoptions_t *read;
+};
+
+static struct leveldb_store *of(struct kvp_store *store)
+{
+    return (struct leveldb_store *)store;
+}
+
+static kvp_status status_of_text(const char *text)
+{
+    if (strstr(text, "No space left") != NULL || strstr(text, "quota exceeded") != NULL) {
+        return KVP_DISK_FULL;
+    }
+    if (strncmp(text, "Corruption", 10) == 0) {
+        return KVP_CORRUPT;
+    }
+    if (strstr(text, "Cannot allocate memory") != NULL) {
+        return KVP_NO_MEMORY;
+    }
+    return KVP_IO;
+}
+
+/* Keeps the first reason: it is what matters, and readers may hold a pointer to it. */
+static void keep_error(struct leveldb_store *self, const char *text)
+{
+    pthread_mutex_lock(&self->lock);
+    if (self->error[0] == '\0') {
+        (void)snprintf(self->error, sizeof(self->error), "%s", text);
+    }
+    pthread_mutex_unlock(&self->lock);
+}
+
+/* Consumes an error text of LevelDB. */
+static kvp_status take_error(struct leveldb_store *self, char *text)
+{
+    if (text == NULL) {
+        return KVP_OK;
+    }
+    kvp_status status = status_of_text(text);
+    keep_error(self, text);
+    leveldb_free(text);
+    return status;
+}
+
+/* What one allocation can add to LevelDB's arena: small ones share blocks, of which less than a
+ * quarter is left unused; large ones get a block of their own. */
+static size_t arena_cost(size_t size)
+{
+    return size > ARENA_SMALL_MAX ? size + 16 : (size * 4 + 2) / 3 + 8;
+}
+
+/* Upper bound for a memtable entry: skip list node of 8 bytes and 1.33 pointers on average (counted
+ * as 2), sizes as varints, and an 8-byte tag. */
+static size_t memtable_cost(const struct kvp_batch_op *op)
+{
+    size_t value_size = op->is_delete ? 0 : op->value.size;
+
+    return arena_cost(24) + arena_cost(op->key.size + value_size + 18);
+}
+
+/* The number of the newest log file, 0 if the directory cannot be read. */
+static uint64_t newest_log(const char *path)
+{
+    uint64_t newest = 0;
+    DIR *dir = opendir(path);
+
+    if (dir == NULL) {
+        return 0;
+    }
+    for (struct dirent *item = readdir(dir); item != NULL; item = readdir(dir)) {
+        char *end = NULL;
+        unsigned long long number = strtoull(item->d_name, &end, 10);
+        if (end != item->d_name && strcmp(end, ".log") == 0 && number > newest) {
+            newest = number;
+        }
+    }
+    closedir(dir);
+    return newest;
+}
+
+static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t count, size_t *cost)
+{
+    leveldb_writebatch_t *batch = leveldb_writebatch_create();
+
+    *cost = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct kvp_batch_op *op = &ops[i];
+        if (op->is_delete) {
+            leveldb_writebatch_delete(batch, op->key.data, op->key.size);
+        } else {
+            const void *value = op->value.size == 0 ? "" : op->value.data;
+            leveldb_writebatch_put(batch, op->key.data, op->key.size, value, op->value.size);
+        }
+        *cost += memtable_cost(op);
+    }
+    return batch;
+}
+
+static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op *ops,
+                              size_t count, bool sync)
+{
+    struct leveldb_store *self = of(store);
+    char *text = NULL;
+    size_t cost = 0;
+
+    if (atomic_load(&self->failed)) {
+        return KVP_FAILED;
+    }
+    leveldb_writebatch_t *batch = build_batch(ops, count, &cost);
+    self->usage += cost;
+    bool maybe_full = self->usage + 2 * ARENA_BLOCK_SIZE > WRITE_BUFFER_SIZE;
+    leveldb_write(self->db, sync || maybe_full ? self->write_sync : self->write, batch, &text);
+    leveldb_writebatch_destroy(batch);
+    if (text != NULL) {
+        atomic_store(&self->failed, true);
+        kvp_status status = take_error(self, text);
+        return status == KVP_NO_MEMORY ? KVP_IO : status; /* the outcome is unknown all the same */
+    }
+    if (maybe_full) {
+        uint64_t newest = newest_log(self->path);
+        if (newest > self->log_number) { /* this batch was the first of a new log and memtable */
+            self->log_number = newest;
+            self->usage = cost;
+        }
+    }
+    return KVP_OK;
+}
+
+static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *value)
+{
+    struct leveldb_store *self = of(store);
+    char *text = NULL;
+    size_t size = 0;
+
+    if (atomic_load(&self->failed)) {
+        return KVP_FAILED;
+    }
+    char *found = leveldb_get(self->db, self->read, key.data, key.size, &size, &text);
+    if (text != NULL) {
+        return take_error(self, text);
+    }
+    if (found == NULL) {
+        return KVP_NOT_FOUND;
+    }
+    kvp_status status = kvp_buf_append(value, found, size);
+    leveldb_free(found);
+    return status;
+}
+
+static struct kvp_snapshot *store_snapshot(struct kvp_store *store)
+{
+    struct kvp_snapshot *snapshot = malloc(sizeof(*snapshot));
+
+    if (snapshot != NULL) {
+        snapshot->snapshot = leveldb_create_snapshot(of(store)->db);
+    }
+    return snapshot;
+}
+
+static void store_snapshot_release(struct kvp_store *store, struct kvp_snapshot *snapshot)
+{
+    if (snapshot == NULL) {
+        return;
+    }
+    leveldb_release_snapshot(of(store)->db, snapshot->snapshot);
+    free(snapshot);
+}
+
+static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot *snapshot,
+                                   bool fill_cache)
+{
+    struct leveldb_store *self = of(store);
+    struct kvp_iter *iter = malloc(sizeof(*iter));
+
+    if (iter == NULL) {
+        return NULL;
+    }
+    iter->owner = self;
+    iter->read = leveldb_readoptions_create();
+    leveldb_readoptions_set_verify_checksums(iter->read, 1);
+    leveldb_readoptions_set_fill_cache(iter->read, fill_cache ? 1 : 0);
+    leveldb_readoptions_set_snapshot(iter->read, snapshot == NULL ? NULL : snapshot->snapshot);
+    iter->iterator = leveldb_create_iterator(self->db, iter->read);
+    return iter;
+}
+
+static void iter_seek(struct kvp_iter *iter, kvp_slice key)
+{
+    leveldb_iter_seek(iter->iterator, key.size == 0 ? "" : key.data, key.size);
+}
+
+static bool iter_valid(struct kvp_iter *iter)
+{
+    return !atomic_load(&iter->owner->failed) && leveldb_iter_valid(iter->iterator) != 0;
+}
+
+static void iter_next(struct kvp_iter *iter)
+{
+    if (iter_valid(iter)) {
+        leveldb_iter_next(iter->iterator);
+    }
+}
+
+static kvp_slice iter_key(struct kvp_iter *iter)
+{
+    size_t size = 0;
+    const char *data = leveldb_iter_key(iter->iterator, &size);
+
+    return kvp_slice_of(data, size);
+}
+
+static kvp_slice iter_value(struct kvp_iter *iter)
+{
+    size_t size = 0;
+    const char *data = leveldb_iter_value(iter->iterator, &size);
+
+    return kvp_slice_of(data, size);
+}
+
+static kvp_status iter_status(struct kvp_iter *iter)
+{
+    char *text = NULL;
+
+    if (atomic_load(&iter->owner->failed)) {
+        return KVP_FAILED;
+    }
+    leveldb_iter_get_error(iter->iterator, &text);
+    return take_error(iter->owner, text);
+}
+
+static void iter_close(struct kvp_iter *iter)
+{
+    if (iter == NULL) {
+        return;
+    }
+    leveldb_iter_destroy(iter->iterator);
+    leveldb_readoptions_destroy(iter->read);
+    free(iter);
+}
+
+static const char *store_error(struct kvp_store *store)
+{
+    struct leveldb_store *self = of(store);
+
+    /* Taken once for the order of memory; the text does not change any more once it is there. */
+    pthread_mutex_lock(&self->lock);
+    const char *error = self->error;
+    pthread_mutex_unlock(&self->lock);
+    return error;
+}
+
+static void store_close(struct kvp_store *store)
+{
+    struct leveldb_store *self = of(store);
+
+    if (self == NULL) {
+        return;
+    }
+    if (self->db != NULL) {
+        leveldb_close(self->db);
+    }
+    leveldb_options_destroy(self->options);
+    leveldb_cache_destroy(self->cache);
+    leveldb_filterpolicy_destroy(self->filter);
+    leveldb_readoptions_destroy(self->read);
+    leveldb_writeoptions_destroy(self->write);
+    leveldb_writeoptions_destroy(self->write_sync);
+    pthread_mutex_destroy(&self->lock);
+    free(self->path);
+    free(self);
+}
+
+static const struct kvp_store_ops leveldb_ops = {
+    .write = store_write,
+    .get = store_get,
+    .snapshot = store_snapshot,
+    .snapshot_release = store_snapshot_release,
+    .iter = store_iter,
+    .iter_seek = iter_seek,
+    .iter_next = iter_next,
+    .iter_valid = iter_valid,
+    .iter_key = iter_key,
+    .iter_value = iter_value,
+    .iter_status = iter_status,
+    .iter_close = iter_close,
+    .error = store_error,
+    .close = store_close,
+};
+
+static void set_options(struct leveldb_store *self, bool create)
+{
+    self->options = leveldb_options_create();
+    self->cache = leveldb_cache_create_lru(BLOCK_CACHE_SIZE);
+    self->filter = leveldb_filterpolicy_create_bloom(BLOOM_BITS_PER_KEY);
+    self->read = leveldb_readoptions_create();
+    self->write = leveldb_writeoptions_create();
+    self->write_sync = leveldb_writeoptions_create();
+    leveldb_options_set_create_if_missing(self->options, create ? 1 : 0);
+    leveldb_options_set_paranoid_checks(self->options, 1);
+    leveldb_options_set_write_buffer_size(self->options, WRITE_BUFFER_SIZE);
+    leveldb_options_set_max_open_files(self->options, OPEN_FILES_MAX);
+    leveldb_options_set_cache(self->options, self->cache);
+    leveldb_options_set_filter_policy(self->options, self->filter);
+    leveldb_options_set_compression(self->options, leveldb_snappy_compression);
+    leveldb_readoptions_set_verify_checksums(self->read, 1);
+    leveldb_writeoptions_set_sync(self->write_sync, 1);
+}
+
+/* LevelDB's CURRENT file is the last thing made in a new store, so without it there is none. */
+static bool store_exists(const char *path)
+{
+    char *current = NULL;
+
+    if (asprintf(&current, "%s/CURRENT", path) < 0) {
+        return true; /* let LevelDB find out */
+    }
+    bool exists = access(current, F_OK) == 0 || errno != ENOENT;
+    free(current);
+    return exists;
+}
+
+static struct leveldb_store *store_new(const char *path, bool create)
+{
+    struct leveldb_store *self = calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->path = strdup(path);
+    if (self->path == NULL || pthread_mutex_init(&self->lock, NULL) != 0) {
+        free(self->path);
+        free(self);
+        return NULL;
+    }
+    self->store.ops = &leveldb_ops;
+    atomic_init(&self->failed, false);
+    set_options(self, create);
+    return self;
+}
+
+kvp_status kvp_store_leveldb_open(const char *path, bool create, struct kvp_store **store,
+                                  char *message, size_t message_size)
+{
+    char *text = NULL;
+
+    if (!create && !store_exists(path)) {
+        (void)snprintf(message, message_size, "%s: there is no store", path);
+        return KVP_NOT_FOUND;
+    }
+    struct leveldb_store *self = store_new(path, create);
+    if (self == NULL) {
+        (void)snprintf(message, message_size, "%s: out of memory", path);
+        return KVP_NO_MEMORY;
+    }
+    self->db = leveldb_open(self->options, path, &text);
+    if (self->db == NULL || text != NULL) {
+        kvp_status status = text == NULL ? KVP_IO : status_of_text(text);
+        (void)snprintf(message, message_size, "%s: %s", path, text == NULL ? "failed" : text);
+        leveldb_free(text);
+        store_close(&self->store);
+        return status;
+    }
+    self->log_number = newest_log(path);
+    *store = &self->store;
+    return KVP_OK;
+}

@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's frame: making one, starting it, group commit, dispatch of messages, answers. */
+#include "replication/core_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_core_port *port,
+                        struct kvp_core **core)
+{
+    if (config->self < 1 || config->self > KVP_NODE_ID_MAX ||
+        !kvp_set_has(config->nodes, config->self) || kvp_set_count(config->nodes) > KVP_NODES_MAX ||
+        config->heartbeat_us == 0 || config->lease_us <= config->heartbeat_us ||
+        config->grace_us <= config->lease_us ||
+        (config->policy != KVP_PAIR_NONE && kvp_set_count(config->nodes) > 2)) {
+        return KVP_BAD_ARGUMENT;
+    }
+    struct kvp_core *made = calloc(1, sizeof(*made));
+    if (!made) {
+        return KVP_NO_MEMORY;
+    }
+    if (kvp_core_log_init(&made->log, config->log_size_max) != KVP_OK) {
+        free(made);
+        return KVP_NO_MEMORY;
+    }
+    made->config = *config;
+    made->port = *port;
+    made->random = config->random ? config->random : 1;
+    if (made->config.sync_replicas == 0) {
+        made->config.sync_replicas = kvp_set_count(config->nodes);
+    }
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        if (kvp_set_has(config->nodes, id) && id != config->self) {
+            made->peers[made->peer_count++].id = (uint8_t)id;
+        }
+    }
+    *core = made;
+    return KVP_OK;
+}
+
+void kvp_core_free(struct kvp_core *core)
+{
+    if (!core) {
+        return;
+    }
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        kvp_buf_free(&core->peers[i].snapshot.chunk);
+    }
+    kvp_core_log_free(&core->log);
+    free(core);
+}
+
+const char *kvp_note_name(enum kvp_note note)
+{
+    static const char *const names[] = {
+        [KVP_NOTE_GROUP_CREATED] = "group_created",
+        [KVP_NOTE_WRONG_GROUP] = "wrong_group",
+        [KVP_NOTE_BLANK_BUT_KNOWN] = "blank_but_group_known",
+        [KVP_NOTE_ARBITER_UNKNOWN] = "arbiter_not_seeded",
+        [KVP_NOTE_ARBITER_SILENT] = "arbiter_silent",
+        [KVP_NOTE_ARBITER_FOREIGN] = "arbiter_other_group",
+        [KVP_NOTE_PEER_LOST] = "peer_lost",
+        [KVP_NOTE_PEER_SLOW] = "peer_slow",
+        [KVP_NOTE_PEER_REGRESSED] = "peer_regressed",
+        [KVP_NOTE_PEER_CAUGHT_UP] = "peer_caught_up",
+        [KVP_NOTE_SNAPSHOT_SENDING] = "snapshot_sending",
+        [KVP_NOTE_SNAPSHOT_RECEIVING] = "snapshot_receiving",
+        [KVP_NOTE_SNAPSHOT_RECEIVED] = "snapshot_received",
+        [KVP_NOTE_LOG_CUT] = "log_cut",
+        [KVP_NOTE_DIVERGED] = "diverged",
+        [KVP_NOTE_PRIMARY_SILENT] = "primary_silent",
+        [KVP_NOTE_NOT_ELIGIBLE] = "not_eligible",
+        [KVP_NOTE_FENCE_FAILED] = "fence_failed",
+        [KVP_NOTE_WAITS_FOR_PEER] = "waits_for_peer",
+        [KVP_NOTE_RESIGNED] = "peer_resigned",
+    };
+    return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
+}
+
+struct core_peer *core_peer(struct kvp_core *core, unsigned id)
+{
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        if (core->peers[i].id == id) {
+            return &core->peers[i];
+        }
+    }
+    return NULL;
+}
+
+void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number)
+{
+    core->port.note(core->port.arg, note, number);
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): ids need to differ, not to be secret. */
+uint64_t core_random(struct kvp_core *core)
+{
+    uint64_t z = core->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return z ? z : 1;
+}
+
+void core_set_role(struct kvp_core *core, enum kvp_role role)
+{
+    if (core->role != role) {
+        core->role = role;
+        core->port.changed(core->port.arg);
+    }
+}
+
+uint64_t core_persist(struct kvp_core *core)
+{
+    return ++core->meta_wanted;
+}
+
+kvp_node_set core_required(const struct kvp_core *core)
+{
+    kvp_node_set set = core->view.in_sync;
+    switch (core->proposal.stage) {
+    case PROPOSAL_PREPARE:
+    case PROPOSAL_CAS:
+    case PROPOSAL_GRANTED:
+        set |= core->proposal.view.in_sync;
+        break;
+    default:
+        break;
+    }
+    return set & ~kvp_set_of(core->config.self);
+}
+
+void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
+{
+    report->role = (uint8_t)core->role;
+    report->blank = core->meta.group_id == 0;
+    report->doubt = core->meta.doubt;
+    report->view = core->view;
+    report->tail = core->durable;
+    report->commit = core->commit_point;
+    report->received = core->log.tail.seq;
+    report->member_epoch =
+        core->meta_durable == core->meta_wanted ? core->meta.member_epoch : 0;
+    report->snapshot = core->incoming.id;
+    report->wanted = core->incoming.next;
+}
+
+void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code)
+{
+    struct kvp_peer_reply reply = {
+        .code = code,
+        .op = op,
+        .from = core->config.self,
+        .group_id = core->meta.group_id,
+        .echo_us = echo_us,
+    };
+    core_report(core, &reply.report);
+    core->port.reply(core->port.arg, token, &reply);
+}
+
+/* Only the head and the entry count are set: the entries' array is large. */
+void core_send_head(const struct kvp_core *core, struct kvp_peer_request *request, unsigned op,
+                    uint8_t to)
+{
+    request->op = op;
+    request->from = core->config.self;
+    request->to = to;
+    request->group_id = core->meta.group_id;
+    request->sent_us = core->now_us;
+    request->view = core->view;
+    request->entry_count = 0;
+}
+
+void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loaded *loaded)
+{
+    core->now_us = now_us;
+    core->meta = loaded->meta;
+    core->view = loaded->meta.view;
+    core->heard_primary_us = now_us;
+    /* What is not applied yet is read back into memory, behind the applied point. */
+    kvp_core_log_reset(&core->log, loaded->applied, loaded->log_first, loaded->tail.seq,
+                       loaded->log_size);
+    core->applied = core->applying = core->commit = loaded->applied.seq;
+    core->commit_point = loaded->applied;
+    core->durable = loaded->tail;
+    core->written = loaded->tail.seq;
+    core->role = KVP_ROLE_OUTSIDE;
+    if (loaded->tail.seq > loaded->applied.seq) {
+        core->loading = true;
+        core->port.read_log(core->port.arg, core->config.self, loaded->applied.seq + 1,
+                            KVP_CORE_BATCH_SIZE, KVP_CORE_BATCH);
+    }
+    if (kvp_set_has(core->view.in_sync, core->config.self)) {
+        core->role = KVP_ROLE_BACKUP;
+    }
+    core->port.changed(core->port.arg);
+    kvp_core_tick(core, now_us);
+}
+
+static void loaded_entries(struct kvp_core *core, kvp_status status,
+                           struct kvp_entry *const *entries, size_t count)
+{
+    for (size_t i = 0; status == KVP_OK && i < count; i++) {
+        status = kvp_core_log_append(&core->log, entries[i], true);
+    }
+    if (status != KVP_OK || count == 0) {
+        core_failed(core);
+        return;
+    }
+    if (core->log.tail.seq < core->durable.seq) {
+        core->port.read_log(core->port.arg, core->config.self, core->log.tail.seq + 1,
+                            KVP_CORE_BATCH_SIZE, KVP_CORE_BATCH);
+        return;
+    }
+    core->loading = false;
+}
+
+void core_failed(struct kvp_core *core)
+{
+    if (core->role == KVP_ROLE_FAILED) {
+        return;
+    }
+    core_proposal_abort(core);
+    core_answer_waiters(core, true);
+    core->lead_epoch = 0;
+    core_set_role(core, KVP_ROLE_FAILED);
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        struct kvp_peer_request request;
+        core_send_head(core, &request, KVP_OP_RESIGN, core->peers[i].id);
+        core->port.send(core->port.arg, &request);
+    }
+    core_wishes_changed(core);
+}
+
+void kvp_core_fail(struct kvp_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    core_failed(core);
+}
+
+/* Anything after a failure is noise. */
+static bool stopped(const struct kvp_core *core)
+{
+    return core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED;
+}
+
+void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    if (stopped(core) || core->loading) {
+        return;
+    }
+    bool due = now_us >= core->heartbeat_due_us;
+    if (due) {
+        core->heartbeat_due_us = now_us + core->config.heartbeat_us;
+    }
+    core_proposal_step(core);
+    if (core_leading(core)) {
+        if (due) {
+            core_heartbeat(core);
+        }
+        core_lead_tick(core);
+    } else if (core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE) {
+        core_backup_tick(core);
+    }
+    core_outside_tick(core);
+    core_wishes_tick(core);
+    bool serving = kvp_core_serving(core, now_us);
+    if (serving != core->serving_told) {
+        core->serving_told = serving;
+        core->port.changed(core->port.arg);
+    }
+}
+
+uint64_t kvp_core_deadline(const struct kvp_core *core)
+{
+    if (stopped(core)) {
+        return UINT64_MAX;
+    }
+    uint64_t due = core->heartbeat_due_us;
+    if (core->role == KVP_ROLE_BACKUP) {
+        uint64_t grace = core->heard_primary_us + core->config.grace_us + 1;
+        /* The regular tick goes on behind it: asking is repeated at that pace. */
+        if (grace > core->now_us && grace < due) {
+            due = grace;
+        }
+    }
+    if (core->proposal.stage != PROPOSAL_NONE && core->proposal.retry_us < due) {
+        due = core->proposal.retry_us;
+    }
+    return due;
+}
+
+static bool from_stranger(struct kvp_core *core, uint64_t group_id, unsigned from)
+{
+    if (group_id != 0 && core->meta.group_id != 0 && group_id != core->meta.group_id) {
+        core_note(core, KVP_NOTE_WRONG_GROUP, from);
+        return true;
+    }
+    return false;
+}
+
+static void dispatch(struct kvp_core *core, struct core_peer *peer,
+                     const struct kvp_peer_request *request, void *token)
+{
+    switch (request->op) {
+    case KVP_OP_HEARTBEAT:
+        core_follow_heartbeat(core, request, token);
+        break;
+    case KVP_OP_APPEND:
+        core_follow_append(core, request, token);
+        break;
+    case KVP_OP_SNAPSHOT:
+        core_follow_snapshot(core, request, token);
+        break;
+    case KVP_OP_ASK_VIEW:
+        core_pair_asked(core, request, token);
+        break;
+    case KVP_OP_LEAVE:
+        if (core_leading(core) && kvp_set_has(core->view.in_sync, peer->id)) {
+            peer->resigned = true;
+            peer->resigned_us = core->now_us;
+            if (peer->leave_token) {
+                core_answer(core, peer->leave_token, KVP_OP_LEAVE, 0, KVP_BUSY);
+            }
+            peer->leave_token = token;
+            core_lead_tick(core);
+        } else {
+            core_answer(core, token, request->op, request->sent_us,
+                        kvp_set_has(core->view.in_sync, peer->id) ? KVP_NOT_PRIMARY : KVP_OK);
+        }
+        break;
+    case KVP_OP_RESIGN:
+        core_note(core, KVP_NOTE_RESIGNED, peer->id);
+        peer->resigned = true;
+        peer->resigned_us = core->now_us;
+        if (peer->id == core->view.primary) {
+            core->primary_resigned = true;
+        }
+        core_answer(core, token, request->op, request->sent_us, KVP_OK);
+        kvp_core_tick(core, core->now_us);
+        break;
+    default: /* STATE */
+        core_answer(core, token, request->op, request->sent_us, KVP_OK);
+        break;
+    }
+}
+
+void kvp_core_request(struct kvp_core *core, uint64_t now_us,
+                      const struct kvp_peer_request *request, void *token)
+{
+    core->now_us = now_us;
+    struct core_peer *peer = core_peer(core, request->from);
+    if (!peer || request->to != core->config.self) {
+        core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
+        return;
+    }
+    if (stopped(core) || core->loading) {
+        core_answer(core, token, request->op, request->sent_us,
+                    core->loading ? KVP_BUSY : KVP_FAILED);
+        return;
+    }
+    if (from_stranger(core, request->group_id, request->from)) {
+        core_answer(core, token, request->op, request->sent_us, KVP_WRONG_GROUP);
+        return;
+    }
+    peer->last_contact_us = now_us;
+    peer->blank_seen = request->group_id == 0;
+    core->contact = core->contact || request->group_id != 0;
+    if (request->op == KVP_OP_STATE) {
+        peer->resigned = false;
+    }
+    if (request->group_id != 0 && request->view.epoch > core->view.epoch &&
+        (core->meta.group_id != 0 || kvp_set_has(request->view.in_sync, request->from))) {
+        core->meta.group_id = request->group_id;
+        core_adopt(core, &request->view);
+    }
+    dispatch(core, peer, request, token);
+}
+
+void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply)
+{
+    core->now_us = now_us;
+    struct core_peer *peer = core_peer(core, reply->from);
+    if (!peer || stopped(core) || core->loading ||
+        from_stranger(core, reply->group_id, reply->from)) {
+        return;
+    }
+    peer->last_contact_us = now_us;
+    peer->blank_seen = reply->report.blank;
+    if (reply->group_id != 0 && core->meta.group_id != 0) {
+        core->contact = true;
+        if (reply->report.view.epoch > core->view.epoch && core_adopt(core, &reply->report.view)) {
+            return;
+        }
+    }
+    if (reply->op == KVP_OP_ASK_VIEW && core->proposal.stage == PROPOSAL_CAS) {
+        core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
+    } else if (core_leading(core)) {
+        core_lead_reply(core, peer, reply);
+    }
+}
+
+void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t id, bool up)
+{
+    core->now_us = now_us;
+    struct core_peer *peer = core_peer(core, id);
+    if (peer) {
+        peer->link_up = up;
+        if (core_leading(core) && peer->mode != PEER_SNAPSHOT) {
+            core_probe_restart(core, peer);
+        }
+        peer->snapshot.sent_us = 0;
+    }
+}
+
+void kvp_core_submit(struct kvp_core *core, uint64_t now_us, struct kvp_entry *entry)
+{
+    core->now_us = now_us;
+    assert(core->role == KVP_ROLE_PRIMARY && !core->draining);
+    kvp_entry_chain(entry, core->log.tail, core->view.epoch);
+    if (kvp_core_log_append(&core->log, entry, false) != KVP_OK) {
+        core_failed(core);
+    }
+}
+
+/* The log may be cut up to here without hurting those who will want it soon. The entry that a peer
+ * has last is kept, too: it is what its position is compared with. */
+static uint64_t trim_limit(const struct kvp_core *core)
+{
+    uint64_t limit = core->applied;
+    bool long_already = core->log.disk_size > 16 * core->config.log_size_max;
+    for (unsigned i = 0; core_leading(core) && i < core->peer_count; i++) {
+        const struct core_peer *peer = &core->peers[i];
+        uint64_t needed = UINT64_MAX;
+        if (kvp_set_has(core_required(core), peer->id)) {
+            needed = peer->match ? peer->match - 1 : 0;
+        } else if (peer->mode == PEER_SNAPSHOT && !long_already) {
+            needed = peer->snapshot.point.seq ? peer->snapshot.point.seq - 1 : 0;
+        } else if (peer->mode == PEER_REPLICATE && !long_already && peer->heard_us != 0 &&
+                   core->now_us - peer->heard_us < 10000000) {
+            needed = peer->match ? peer->match - 1 : 0;
+        }
+        limit = needed < limit ? needed : limit;
+    }
+    return limit;
+}
+
+static size_t gather(struct kvp_core *core, uint64_t from, uint64_t to, size_t at, uint64_t *last)
+{
+    size_t count = 0;
+    uint64_t size = 0;
+    *last = from - 1;
+    for (uint64_t seq = from; seq <= to && count < KVP_CORE_BATCH; seq++) {
+        struct kvp_entry *entry = kvp_core_log_get(&core->log, seq);
+        assert(entry);
+        if (count > 0 && size + entry->size > KVP_CORE_BATCH_SIZE) {
+            break;
+        }
+        size += entry->size;
+        core->batch[at + count++] = entry;
+        *last = seq;
+    }
+    return count;
+}
+
+static void start_write(struct kvp_core *core)
+{
+    struct kvp_storage_write write = {0};
+    write.truncate = core->cut_pending;
+    write.truncate_after = core->cut_after;
+    write.append = core->batch;
+    write.append_count =
+        gather(core, core->written + 1, core->log.tail.seq, 0, &core->write_last);
+    uint64_t apply_to = core->commit < core->durable.seq ? core->commit : core->durable.seq;
+    write.apply = core->batch + KVP_CORE_BATCH;
+    write.apply_count =
+        gather(core, core->applied + 1, apply_to, KVP_CORE_BATCH, &core->applying);
+    if (write.append_count > 0) {
+        write.trim_to =
+            kvp_core_log_trim(&core->log, core->config.log_size_max, trim_limit(core));
+    }
+    bool meta = core->meta_durable != core->meta_wanted;
+    write.meta = meta ? &core->meta : NULL;
+    write.sync = write.append_count > 0 || write.truncate || meta;
+    if (!write.sync && write.apply_count == 0) {
+        return;
+    }
+    core->meta_writing = core->meta_wanted;
+    core->written = core->write_last;
+    core->cut_pending = false;
+    core->writing = true;
+    core->port.write(core->port.arg, &write);
+}
+
+void kvp_core_flush(struct kvp_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    if (stopped(core) || core->loading) {
+        return;
+    }
+    if (core_leading(core)) {
+        core_pump_all(core);
+    }
+    if (!core->writing && !core->replacing) {
+        start_write(core);
+    }
+}
+
+void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
+{
+    core->now_us = now_us;
+    core->writing = false;
+    if (stopped(core)) {
+        return;
+    }
+    if (status != KVP_OK) {
+        core_failed(core);
+        return;
+    }
+    core->meta_durable = core->meta_writing;
+    core->applied = core->applying;
+    if (core->write_last > core->durable.seq &&
+        !kvp_core_log_point(&core->log, core->write_last, &core->durable)) {
+        assert(!"an entry just written is in memory");
+    }
+    kvp_core_log_evict(&core->log, core->applied, core->config.cache_size_max);
+    core_answer_waiters(core, false);
+    core_pair_written(core);
+    core_proposal_step(core);
+    if (core_leading(core)) {
+        core_advance(core);
+    }
+}
+
+void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
+                            kvp_status status, struct kvp_entry *const *entries, size_t count)
+{
+    core->now_us = now_us;
+    if (stopped(core)) {
+        return;
+    }
+    if (id == core->config.self) {
+        loaded_entries(core, status, entries, count);
+        return;
+    }
+    if (status != KVP_OK && status != KVP_NOT_FOUND && status != KVP_NO_MEMORY) {
+        core_failed(core);
+        return;
+    }
+    core_sync_log_read(core, core_peer(core, id), status == KVP_OK ? entries : NULL,
+                       status == KVP_OK ? count : 0);
+}
+
+enum kvp_role kvp_core_role(const struct kvp_core *core)
+{
+    return core->role;
+}
+
+bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us)
+{
+    if (core->role != KVP_ROLE_PRIMARY ||
+        (core->proposal.stage >= PROPOSAL_CAS && core->proposal.view.primary != core->config.self)) {
+        return false;
+    }
+    kvp_node_set required = core_required(core);
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        if (kvp_set_has(required, core->peers[i].id) && core->peers[i].lease_us <= now_us) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us)
+{
+    return !core->draining && kvp_core_serving(core, now_us);
+}
+
+uint64_t kvp_core_next_seq(const struct kvp_core *core)
+{
+    return core->log.tail.seq + 1;
+}
+
+void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_core_status *status)
+{
+    memset(status, 0, sizeof(*status));
+    status->role = core->role;
+    status->meta = core->meta;
+    status->view = core->view;
+    status->tail = core->log.tail;
+    status->durable = core->durable.seq;
+    status->commit = core->commit;
+    status->applied = core->applied;
+    status->known_commit =
+        core->known_commit > core->commit ? core->known_commit : core->commit;
+    status->peer_count = core->peer_count;
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        const struct core_peer *peer = &core->peers[i];
+        status->peers[i] = (struct kvp_core_peer_status){
+            .id = peer->id,
+            .heard = peer->last_contact_us != 0 &&
+                     now_us - peer->last_contact_us < core->config.lease_us,
+            .in_sync = kvp_set_has(core->view.in_sync, peer->id),
+            .match = core_leading(core) ? peer->match : 0,
+            .heard_us = peer->last_contact_us,
+        };
+    }
+}

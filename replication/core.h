@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The replication core: primary-backup replication in the manner of PacificA (Lin et al.,
+ * MSR-TR-2008-25), as a pure state machine. It has no clock, socket, thread, disk or random source:
+ * what happens comes in through the functions below with the time as an argument; what is to be done
+ * goes out through the functions of `struct kvp_core_port`. The simulator and the node drive the
+ * same code.
+ *
+ * Contract with the port:
+ *  - Port functions are called from inside core functions. They must not call the core back; results
+ *    come later as an event of their own. Pointers are valid during the call only (take references
+ *    of entries that are to be kept).
+ *  - Storage jobs (write, read_log, snapshot_*, incoming_*, set_aside) are carried out one after the
+ *    other in the order given. Each but snapshot_close and incoming_abort gives exactly one kvp_core_*_done() event, in
+ *    order.
+ *  - send() and arbiter() may lose what they are given: the core repeats. reply() likewise.
+ *  - After a batch of events the caller calls kvp_core_flush(): this is where group commit happens.
+ */
+#ifndef KVP_CORE_H
+#define KVP_CORE_H
+
+#include "kvstore/storage.h"
+#include "replication/peer.h"
+
+enum kvp_pair_policy {
+    KVP_PAIR_NONE = 0, /* an outside arbiter decides */
+    KVP_PAIR_BACKUP_WINS,
+    KVP_PAIR_PRIMARY_WINS,
+    KVP_PAIR_AVAILABLE,
+};
+
+struct kvp_core_config {
+    uint8_t self;
+    kvp_node_set nodes;       /* all data nodes of the group, self included */
+    unsigned sync_replicas;   /* wanted size of the in-sync set; 0: all nodes */
+    enum kvp_pair_policy policy;
+    bool fence;               /* run the fence before every promotion */
+    uint64_t heartbeat_us, lease_us, grace_us, sync_timeout_us;
+    uint64_t log_size_max;    /* payload bytes of log kept on disk, about */
+    uint64_t cache_size_max;  /* payload bytes of applied entries kept in memory, about */
+    uint64_t random;          /* makes group and snapshot ids; differs from start to start */
+};
+
+enum kvp_arbiter_op { KVP_ARBITER_GET, KVP_ARBITER_CAS, KVP_ARBITER_SEED };
+
+struct kvp_arbiter_request {
+    enum kvp_arbiter_op op;
+    uint32_t id;       /* comes back with the answer */
+    uint64_t group_id;
+    uint64_t expected; /* CAS */
+    struct kvp_view view;
+    bool force;        /* SEED asked for by an operator */
+};
+
+struct kvp_arbiter_answer {
+    uint32_t id;
+    kvp_status status; /* KVP_OK, KVP_STALE_VIEW, KVP_NOT_SEEDED, KVP_WRONG_GROUP, KVP_REFUSED;
+                          anything else: unknown whether it happened */
+    uint64_t group_id; /* with KVP_OK and KVP_STALE_VIEW: the register */
+    struct kvp_view view;
+};
+
+enum kvp_note {
+    KVP_NOTE_GROUP_CREATED,
+    KVP_NOTE_WRONG_GROUP,      /* a peer belongs to another group: number = peer */
+    KVP_NOTE_BLANK_BUT_KNOWN,  /* all nodes are empty, but the arbiter knows the group */
+    KVP_NOTE_ARBITER_UNKNOWN,  /* the arbiter does not know the group any more: seeding */
+    KVP_NOTE_ARBITER_SILENT,
+    KVP_NOTE_ARBITER_FOREIGN,  /* the arbiter's register is of another group id */
+    KVP_NOTE_PEER_LOST,        /* number = peer: silent, being removed from the in-sync set */
+    KVP_NOTE_PEER_SLOW,        /* number = peer: its disk did not acknowledge in time */
+    KVP_NOTE_PEER_REGRESSED,   /* number = peer: came back with less than it acknowledged */
+    KVP_NOTE_PEER_CAUGHT_UP,   /* number = peer */
+    KVP_NOTE_SNAPSHOT_SENDING, /* number = peer */
+    KVP_NOTE_SNAPSHOT_RECEIVING,
+    KVP_NOTE_SNAPSHOT_RECEIVED, /* number = seq */
+    KVP_NOTE_LOG_CUT,          /* number = last seq kept: an uncommitted suffix was cut off */
+    KVP_NOTE_DIVERGED,         /* number = updates that the group never saw: set aside */
+    KVP_NOTE_PRIMARY_SILENT,   /* number = primary */
+    KVP_NOTE_NOT_ELIGIBLE,     /* primary silent, but this node may not lead */
+    KVP_NOTE_FENCE_FAILED,
+    KVP_NOTE_WAITS_FOR_PEER,   /* pair mode: alone after a start, waits for the peer or an operator */
+    KVP_NOTE_RESIGNED,         /* number = peer that has declared to have stopped */
+};
+const char *kvp_note_name(enum kvp_note note);
+
+struct kvp_core_port {
+    void *arg;
+    void (*send)(void *arg, const struct kvp_peer_request *request);
+    void (*reply)(void *arg, void *token, const struct kvp_peer_reply *reply);
+
+    void (*write)(void *arg, const struct kvp_storage_write *write);
+    void (*read_log)(void *arg, uint8_t peer, uint64_t from, size_t size_max, size_t count_max);
+    void (*snapshot_open)(void *arg, uint8_t peer);
+    void (*snapshot_read)(void *arg, uint8_t peer);
+    void (*snapshot_close)(void *arg, uint8_t peer);
+    void (*incoming_begin)(void *arg);
+    void (*incoming_write)(void *arg, kvp_slice chunk);
+    void (*incoming_finish)(void *arg, struct kvp_point point, const struct kvp_meta *meta);
+    void (*incoming_abort)(void *arg);
+    void (*set_aside)(void *arg, const struct kvp_meta *meta);
+
+    void (*arbiter)(void *arg, const struct kvp_arbiter_request *request);
+    void (*fence)(void *arg);
+
+    void (*committed)(void *arg, uint64_t seq); /* all up to seq is; role PRIMARY or ELECT */
+    void (*changed)(void *arg);        /* role, view or serving may be another one now */
+    void (*handover_done)(void *arg, kvp_status status);
+    void (*promote_done)(void *arg, kvp_status status);
+    void (*stopped)(void *arg);        /* kvp_core_stop() is through: the process may end */
+    void (*note)(void *arg, enum kvp_note note, uint64_t number);
+};
+
+struct kvp_core;
+
+/* The core takes no memory after this but for what grows with the peers' lag; KVP_NO_MEMORY,
+ * KVP_BAD_ARGUMENT (self not in nodes, times out of order). */
+kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_core_port *port,
+                        struct kvp_core **core);
+void kvp_core_free(struct kvp_core *core); /* NULL is fine */
+
+/* Begins with what opening the storage found. */
+void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loaded *loaded);
+
+/* Time has passed. To be called at kvp_core_deadline() or earlier. */
+void kvp_core_tick(struct kvp_core *core, uint64_t now_us);
+uint64_t kvp_core_deadline(const struct kvp_core *core);
+
+/* A peer's request. `token` (not NULL) is given to port.reply exactly once, now or later, or to
+ * none when the core is freed first. */
+void kvp_core_request(struct kvp_core *core, uint64_t now_us,
+                      const struct kvp_peer_request *request, void *token);
+void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply);
+/* The link that carries APPEND and SNAPSHOT to the peer has been cut and is up again, or down:
+ * what was under way is lost. */
+void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t peer, bool up);
+
+/* Appends an entry (chained here; the core takes its own reference) as kvp_core_next_seq(). Only
+ * when kvp_core_accepting(). */
+void kvp_core_submit(struct kvp_core *core, uint64_t now_us, struct kvp_entry *entry);
+void kvp_core_flush(struct kvp_core *core, uint64_t now_us);
+
+void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
+/* Entries are borrowed. */
+void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t peer,
+                            kvp_status status, struct kvp_entry *const *entries, size_t count);
+void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t peer,
+                              kvp_status status, struct kvp_point point);
+void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t peer,
+                                 kvp_status status, kvp_slice chunk, bool last);
+void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
+void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
+void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
+                             const struct kvp_arbiter_answer *answer);
+void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success);
+
+/* An operator's wishes. target 0: the member that is furthest. handover_done/promote_done follow. */
+void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target);
+void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force);
+/* Leaves in good order (handover, leave); port.stopped follows. */
+void kvp_core_stop(struct kvp_core *core, uint64_t now_us);
+/* The storage failed outside of a job (a read): as a failed write. */
+void kvp_core_fail(struct kvp_core *core, uint64_t now_us);
+
+/* What is so now. */
+enum kvp_role kvp_core_role(const struct kvp_core *core);
+/* May reads be answered and commits acknowledged at this instant (rule R3)? */
+bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);
+/* May new updates be executed and submitted? (Serving, and not draining for a handover.) */
+bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us);
+uint64_t kvp_core_next_seq(const struct kvp_core *core);
+
+struct kvp_core_peer_status {
+    uint8_t id;
+    bool heard;        /* answered within the lease time */
+    bool in_sync;
+    uint64_t match;    /* durable there, as far as this node knows */
+    uint64_t heard_us; /* time of the last answer; 0: never */
+};
+struct kvp_core_status {
+    enum kvp_role role;
+    struct kvp_meta meta;
+    struct kvp_view view;
+    struct kvp_point tail;
+    uint64_t durable, commit, applied;
+    uint64_t known_commit; /* the primary's commit seq as last heard */
+    unsigned peer_count;
+    struct kvp_core_peer_status peers[KVP_NODES_MAX];
+};
+void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_core_status *status);
+
+#endif

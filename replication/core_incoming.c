@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Receiving a snapshot, chunk by chunk, into a store beside the active one. Nothing of it counts, is
+ * served or makes this node eligible before the last chunk is in and the stores have been switched.
+ */
+#include "replication/core_state.h"
+
+static void answer_pending(struct kvp_core *core, int code)
+{
+    if (core->incoming.token) {
+        core_answer(core, core->incoming.token, KVP_OP_SNAPSHOT, core->incoming.echo_us, code);
+        core->incoming.token = NULL;
+    }
+}
+
+void core_incoming_abort(struct kvp_core *core)
+{
+    if (core->incoming.id == 0 || core->replacing) {
+        return;
+    }
+    core->incoming.id = 0;
+    core->incoming.next = 0;
+    answer_pending(core, KVP_NOT_FOUND);
+    core->port.incoming_abort(core->port.arg);
+}
+
+static void add_job(struct kvp_core *core, enum incoming_job job)
+{
+    core->incoming.jobs[core->incoming.job_count++] = job;
+}
+
+/* A member that may lead has everything: whoever offers it a snapshot is mistaken. */
+static bool acceptable(const struct kvp_core *core, const struct kvp_peer_request *request)
+{
+    return request->view.epoch == core->view.epoch && request->from == core->view.primary &&
+           core->view.primary != core->config.self && core->meta.group_id != 0 &&
+           core->role != KVP_ROLE_CANDIDATE && request->snapshot != 0 &&
+           !(kvp_set_has(core->view.in_sync, core->config.self) && core_eligible(core));
+}
+
+void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
+                          void *token)
+{
+    if (!acceptable(core, request)) {
+        core_answer(core, token, request->op, request->sent_us, KVP_STALE_VIEW);
+        return;
+    }
+    core->heard_primary_us = core->now_us;
+    bool fresh = request->snapshot != core->incoming.id;
+    if (core->replacing || core->incoming.job_count > 0 ||
+        (fresh ? request->index != 0 : request->index != core->incoming.next)) {
+        core_answer(core, token, request->op, request->sent_us,
+                    core->incoming.job_count > 0 ? KVP_BUSY : KVP_NOT_FOUND);
+        return;
+    }
+    if (fresh) {
+        core_note(core, KVP_NOTE_SNAPSHOT_RECEIVING, request->from);
+        core->incoming.id = request->snapshot;
+        core->incoming.next = 0;
+        add_job(core, INCOMING_BEGIN);
+        core->port.incoming_begin(core->port.arg);
+    }
+    core->incoming.point = request->point;
+    core->incoming.last = request->last;
+    core->incoming.token = token;
+    core->incoming.echo_us = request->sent_us;
+    core->incoming.from = request->from;
+    add_job(core, INCOMING_WRITE);
+    core->port.incoming_write(core->port.arg, request->chunk);
+}
+
+static void finish(struct kvp_core *core)
+{
+    core->replacing = true;
+    core->meta.member_epoch = 0;
+    core->meta.doubt = false;
+    core->meta.solo_from = 0;
+    core_persist(core);
+    add_job(core, INCOMING_FINISH);
+    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->meta);
+}
+
+static void finished(struct kvp_core *core)
+{
+    struct kvp_point point = core->incoming.point;
+    core->replacing = false;
+    core->cut_pending = false;
+    kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
+    core->durable = core->commit_point = point;
+    core->written = core->commit = core->applied = core->applying = point.seq;
+    core->write_last = 0;
+    core->incoming.id = 0;
+    core->incoming.next = 0;
+    core_note(core, KVP_NOTE_SNAPSHOT_RECEIVED, point.seq);
+    answer_pending(core, KVP_OK);
+    core->port.changed(core->port.arg);
+}
+
+void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
+{
+    core->now_us = now_us;
+    enum incoming_job job = core->incoming.jobs[0];
+    core->incoming.job_count--;
+    for (unsigned i = 0; i < core->incoming.job_count; i++) {
+        core->incoming.jobs[i] = core->incoming.jobs[i + 1];
+    }
+    if (core->role == KVP_ROLE_FAILED) {
+        return;
+    }
+    if (status == KVP_BAD_REQUEST || status == KVP_NO_MEMORY || status == KVP_BUSY) {
+        core->replacing = false;
+        core_incoming_abort(core);
+        return;
+    }
+    if (status != KVP_OK) {
+        core_failed(core);
+        return;
+    }
+    if (job == INCOMING_FINISH) {
+        finished(core);
+    } else if (job == INCOMING_WRITE && core->incoming.id != 0) {
+        core->incoming.next++;
+        if (core->incoming.last) {
+            finish(core);
+        } else {
+            answer_pending(core, KVP_OK);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's private state, shared by the core_*.c files, and what they call of each other. */
+#ifndef KVP_CORE_STATE_H
+#define KVP_CORE_STATE_H
+
+#include "replication/core.h"
+#include "replication/core_log.h"
+
+#define KVP_CORE_FLIGHTS    8u    /* APPEND messages under way to one peer */
+#define KVP_CORE_WAITERS    64u   /* APPEND messages that wait for this node's disk */
+#define KVP_CORE_BATCH      4096u /* entries in one disk write */
+#define KVP_CORE_BATCH_SIZE (8u * 1024u * 1024u)
+
+enum peer_mode {
+    PEER_PROBE,     /* its position is not known: waits for a fresh report */
+    PEER_CHECK,     /* a point of its log is being compared with the log on disk */
+    PEER_REPLICATE, /* gets entries as they come */
+    PEER_SNAPSHOT,  /* gets a snapshot */
+};
+
+struct core_peer {
+    uint8_t id;
+    bool link_up;
+    enum peer_mode mode;
+    uint64_t heard_us;  /* its last answer came; 0: never */
+    uint64_t lease_us;  /* it does not promote itself before this */
+    uint64_t last_contact_us; /* any message of it came; 0: never since the start */
+    bool reported;      /* `report` is fresh enough to probe by */
+    bool blank_seen;    /* it said that it is blank, since our start */
+    uint64_t probe_us;  /* answers to what was sent before this say nothing about its position */
+    struct kvp_peer_report report;
+
+    uint64_t match;      /* durable there, verified; rises only */
+    uint64_t match_us;   /* when it rose last */
+    struct kvp_point sent; /* the last entry sent */
+    uint64_t position_us;  /* only APPEND answers, or what was sent later, tell its position: its log
+                              had a suffix to be cut; UINT64_MAX: not known to be cut yet */
+    unsigned flight_first, flight_count; /* ring */
+    struct {
+        uint64_t last;
+        uint64_t sent_us;
+    } flights[KVP_CORE_FLIGHTS];
+    uint64_t commit_told; /* commit seq in the last message */
+    bool reading;        /* a read_log for it is under way */
+    bool checking_commit; /* CHECK: compares the commit point (else the tail) */
+    struct kvp_point check;
+    bool diverged;
+    bool resigned;       /* it said that it has stopped or wants to */
+    uint64_t resigned_us;
+
+    uint64_t round_target; /* log tail when the last round began: see core_primary.c */
+    uint64_t round_us;
+    bool caught_up;
+    void *leave_token;   /* answers its LEAVE when it is out of the view */
+
+    struct {
+        uint64_t id;     /* 0: not open yet */
+        uint64_t index;  /* of `chunk` */
+        bool opening, reading, have_chunk, last;
+        uint64_t sent_us, progress_us;
+        struct kvp_point point;
+        kvp_buf chunk;
+    } snapshot;
+};
+
+enum proposal_stage {
+    PROPOSAL_NONE,
+    PROPOSAL_LOOK,    /* asks the arbiter whether it can be reached and what it knows */
+    PROPOSAL_FENCE,   /* the fence command runs */
+    PROPOSAL_PREPARE, /* add: the joiner gets everything committed; our not being alone is durable */
+    PROPOSAL_CAS,     /* asked; the outcome is unknown until answered */
+    PROPOSAL_GRANTED, /* granted; becomes durable here before it counts */
+};
+
+enum proposal_reason {
+    REASON_CREATE,
+    REASON_PROMOTE,
+    REASON_REMOVE,
+    REASON_ADD,
+    REASON_HANDOVER,
+    REASON_FORCE,
+};
+
+struct core_proposal {
+    enum proposal_stage stage;
+    enum proposal_reason reason;
+    struct kvp_view view;
+    uint8_t subject;        /* ADD, REMOVE: the peer */
+    uint32_t call_id;       /* of the arbiter call under way; 0: none */
+    uint64_t retry_us;      /* when to ask again */
+    uint64_t meta_needed;   /* PREPARE, GRANTED: goes on when meta_durable has come so far */
+    uint64_t started_us;
+};
+
+struct append_waiter {
+    void *token;
+    uint8_t from;
+    uint64_t last;
+    uint64_t echo_us;
+};
+
+enum incoming_job { INCOMING_BEGIN, INCOMING_WRITE, INCOMING_FINISH };
+
+struct kvp_core {
+    struct kvp_core_config config;
+    struct kvp_core_port port;
+    uint64_t now_us;
+    uint64_t random;
+
+    enum kvp_role role;
+    struct kvp_meta meta;      /* as it is to be on disk */
+    struct kvp_view view;      /* in force: == meta.view but while a granted one becomes durable */
+    uint64_t lead_epoch;       /* this node has been primary since this epoch; 0: it is not */
+    uint64_t meta_wanted, meta_writing, meta_durable; /* versions of `meta` */
+
+    struct kvp_core_log log;
+    struct kvp_point durable;  /* end of the log on disk */
+    uint64_t written;          /* end of the log handed to the disk */
+    uint64_t commit;
+    struct kvp_point commit_point;
+    uint64_t applied, applying;
+    bool cut_pending;          /* the next write truncates after cut_after */
+    uint64_t cut_after;
+    uint64_t trim_pending;
+    bool writing;              /* a write is under way */
+    uint64_t write_last;       /* it ends with this entry (of the log as it is now) */
+    bool loading;              /* after the start: unapplied entries are being read */
+    bool replacing;            /* the store is being replaced: no writes */
+    struct kvp_entry *batch[2 * KVP_CORE_BATCH];
+
+    /* follower */
+    uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
+    bool primary_resigned;
+    uint64_t known_commit;     /* as the primary said */
+    unsigned waiter_count;
+    struct append_waiter waiters[KVP_CORE_WAITERS];
+    struct {
+        uint64_t id;           /* 0: none */
+        uint64_t next;
+        struct kvp_point point;
+        bool last;
+        void *token;           /* answered when the jobs under way are done */
+        uint64_t echo_us;
+        uint8_t from;
+        unsigned job_count;
+        enum incoming_job jobs[4];
+    } incoming;
+
+    /* view changes */
+    struct core_proposal proposal;
+    uint32_t last_call_id;
+    uint32_t watch_call_id;    /* the regular look at the register; 0: none */
+    uint64_t watch_us;         /* when to look next */
+    bool arbiter_silent;
+    bool contact;              /* a peer was heard since the start */
+    void *ask_token;           /* pair: the grant becomes durable, then this is answered */
+    uint8_t ask_from;
+    uint64_t ask_meta_needed;
+    struct kvp_view ask_view;
+
+    /* operator's wishes */
+    bool draining;             /* no new updates: handover */
+    bool handover_asked;
+    uint8_t handover_target;
+    uint64_t handover_deadline_us;
+    bool promote_asked, stopping, leave_sent;
+    uint64_t leave_us;
+
+    uint64_t heartbeat_due_us;
+    uint64_t state_due_us;
+    bool noted_not_eligible, noted_waits, noted_blank_known, serving_told;
+
+    unsigned peer_count;
+    struct core_peer peers[KVP_NODES_MAX];
+};
+
+static inline bool core_leading(const struct kvp_core *core)
+{
+    return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
+}
+
+/* core.c */
+struct core_peer *core_peer(struct kvp_core *core, unsigned id); /* NULL: not configured */
+void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number);
+void core_set_role(struct kvp_core *core, enum kvp_role role);
+uint64_t core_persist(struct kvp_core *core); /* meta has changed; returns the version to wait for */
+void core_report(const struct kvp_core *core, struct kvp_peer_report *report);
+void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code);
+void core_send_head(const struct kvp_core *core, struct kvp_peer_request *request, unsigned op,
+                    uint8_t to);
+void core_failed(struct kvp_core *core);
+uint64_t core_random(struct kvp_core *core);
+/* The members whose acknowledgement counts: of the view, and of a view asked for. */
+kvp_node_set core_required(const struct kvp_core *core);
+
+/* core_primary.c: the primary's side */
+void core_lead(struct kvp_core *core); /* begins to: role ELECT */
+void core_lead_tick(struct kvp_core *core);
+void core_heartbeat(struct kvp_core *core);
+void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
+                     const struct kvp_peer_reply *reply);
+void core_advance(struct kvp_core *core); /* commit, elect, add, hand over: whatever is ripe now */
+void core_pump_all(struct kvp_core *core);
+
+/* core_sync.c: bringing one peer up */
+void core_sync_log_read(struct kvp_core *core, struct core_peer *peer,
+                        struct kvp_entry *const *entries, size_t count);
+void core_probe_restart(struct kvp_core *core, struct core_peer *peer);
+void core_probe(struct kvp_core *core, struct core_peer *peer);
+void core_pump(struct kvp_core *core, struct core_peer *peer);
+void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
+                         const struct kvp_peer_reply *reply);
+void core_snapshot_tick(struct kvp_core *core, struct core_peer *peer);
+void core_snapshot_end(struct kvp_core *core, struct core_peer *peer);
+
+/* core_backup.c: the follower's side */
+void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request *request,
+                           void *token);
+void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_answer_waiters(struct kvp_core *core, bool all);
+void core_set_aside(struct kvp_core *core);
+
+/* core_incoming.c: receiving a snapshot */
+void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
+                          void *token);
+void core_incoming_abort(struct kvp_core *core);
+
+/* core_view.c: views and their changes */
+bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
+void core_install(struct kvp_core *core, const struct kvp_view *view);
+void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t primary,
+                  kvp_node_set in_sync, uint8_t subject);
+void core_proposal_step(struct kvp_core *core);
+void core_proposal_abort(struct kvp_core *core);
+void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
+bool core_eligible(const struct kvp_core *core);
+
+/* core_boot.c: start, creation of a group, waiting for the primary's silence, operator's wishes */
+void core_outside_tick(struct kvp_core *core);
+void core_backup_tick(struct kvp_core *core);
+void core_wishes_tick(struct kvp_core *core);
+void core_wishes_changed(struct kvp_core *core); /* the view is another one */
+void core_send_state(struct kvp_core *core, struct core_peer *peer);
+
+/* core_pair.c: two nodes that decide by themselves */
+bool core_pair_may_promote(struct kvp_core *core);
+void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
+void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_pair_written(struct kvp_core *core);
+
+#endif
