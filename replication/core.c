@@ -136,7 +136,8 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->role = (uint8_t)core->role;
     report->blank = core->meta.group_id == 0;
     report->doubt = core->meta.doubt;
-    report->view = core->view;
+    /* What is decided is told, also before it is durable here. */
+    report->view = core->proposal.stage == PROPOSAL_GRANTED ? core->meta.view : core->view;
     report->tail = core->durable;
     report->commit = core->commit_point;
     report->received = core->log.tail.seq;
@@ -256,6 +257,7 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
         core->heartbeat_due_us = now_us + core->config.heartbeat_us;
     }
     core_proposal_step(core);
+    core_watch_tick(core);
     if (core_leading(core)) {
         if (due) {
             core_heartbeat(core);
@@ -356,6 +358,10 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
         return;
     }
+    if (core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW) {
+        core_pair_asked_failed(core, request, token);
+        return;
+    }
     if (stopped(core) || core->loading) {
         core_answer(core, token, request->op, request->sent_us,
                     core->loading ? KVP_BUSY : KVP_FAILED);
@@ -367,7 +373,6 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     }
     peer->last_contact_us = now_us;
     peer->blank_seen = request->group_id == 0;
-    core->contact = core->contact || request->group_id != 0;
     if (request->op == KVP_OP_STATE) {
         peer->resigned = false;
     }
@@ -395,7 +400,9 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
             return;
         }
     }
-    if (reply->op == KVP_OP_ASK_VIEW && core->proposal.stage == PROPOSAL_CAS) {
+    if (reply->op == KVP_OP_LEAVE && reply->code == KVP_OK) {
+        core_wishes_left(core);
+    } else if (reply->op == KVP_OP_ASK_VIEW && core->proposal.stage == PROPOSAL_CAS) {
         core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
     } else if (core_leading(core)) {
         core_lead_reply(core, peer, reply);

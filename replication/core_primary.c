@@ -7,11 +7,6 @@
 
 #include <assert.h>
 
-static bool required(const struct kvp_core *core, const struct core_peer *peer)
-{
-    return kvp_set_has(core_required(core), peer->id);
-}
-
 void core_lead(struct kvp_core *core)
 {
     core->lead_epoch = core->view.epoch;
@@ -63,15 +58,16 @@ void core_heartbeat(struct kvp_core *core)
 
 /* ---- removal and addition ---- */
 
-static void remove_peer(struct kvp_core *core, struct core_peer *peer)
+static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_note why)
 {
     if (core->proposal.stage == PROPOSAL_PREPARE) {
         core_proposal_abort(core);
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->handover_asked ||
-        !kvp_set_has(core->view.in_sync, peer->id)) {
+        core->now_us < core->propose_after_us || !kvp_set_has(core->view.in_sync, peer->id)) {
         return;
     }
+    core_note(core, why, peer->id);
     core_propose(core, REASON_REMOVE, core->config.self,
                  core->view.in_sync & ~kvp_set_of(peer->id), peer->id);
 }
@@ -104,14 +100,12 @@ static void watch_member(struct kvp_core *core, struct core_peer *peer)
         return;
     }
     if (peer->resigned || lost(core, peer)) {
-        core_note(core, KVP_NOTE_PEER_LOST, peer->id);
-        remove_peer(core, peer);
+        remove_peer(core, peer, KVP_NOTE_PEER_LOST);
     } else if (slow(core, peer)) {
-        core_note(core, KVP_NOTE_PEER_SLOW, peer->id);
-        remove_peer(core, peer);
+        remove_peer(core, peer, KVP_NOTE_PEER_SLOW);
     } else if (peer->mode == PEER_SNAPSHOT || peer->diverged) {
         /* What it acknowledged is not there any more: it cannot stay, whatever it says. */
-        remove_peer(core, peer);
+        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
     }
 }
 
@@ -267,13 +261,10 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
     if (report->tail.seq < peer->match) {
         /* Answers overtake each other; but this one was asked for after we knew better. */
         if (reply->echo_us > peer->match_us) {
-            core_note(core, KVP_NOTE_PEER_REGRESSED, peer->id);
             peer->match = 0;
             peer->match_us = core->now_us;
             core_probe_restart(core, peer);
-            if (kvp_set_has(core->view.in_sync, peer->id)) {
-                remove_peer(core, peer);
-            }
+            remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
         }
         return;
     }

@@ -89,7 +89,7 @@ struct core_proposal {
     uint32_t call_id;       /* of the arbiter call under way; 0: none */
     uint64_t retry_us;      /* when to ask again */
     uint64_t meta_needed;   /* PREPARE, GRANTED: goes on when meta_durable has come so far */
-    uint64_t started_us;
+    uint64_t solo_from;     /* PREPARE: meta.solo_from as it was */
 };
 
 struct append_waiter {
@@ -121,7 +121,6 @@ struct kvp_core {
     uint64_t applied, applying;
     bool cut_pending;          /* the next write truncates after cut_after */
     uint64_t cut_after;
-    uint64_t trim_pending;
     bool writing;              /* a write is under way */
     uint64_t write_last;       /* it ends with this entry (of the log as it is now) */
     bool loading;              /* after the start: unapplied entries are being read */
@@ -148,13 +147,15 @@ struct kvp_core {
 
     /* view changes */
     struct core_proposal proposal;
+    uint64_t propose_after_us; /* a refused or failed attempt to lead is not repeated before */
+    bool fencing;              /* the fence command runs */
     uint32_t last_call_id;
     uint32_t watch_call_id;    /* the regular look at the register; 0: none */
     uint64_t watch_us;         /* when to look next */
-    bool arbiter_silent;
-    bool contact;              /* a peer was heard since the start */
+    bool noted_silent, noted_unknown, noted_foreign;
+    bool contact;              /* a peer that is in the group answered since the start */
     void *ask_token;           /* pair: the grant becomes durable, then this is answered */
-    uint8_t ask_from;
+    uint64_t ask_echo_us;
     uint64_t ask_meta_needed;
     struct kvp_view ask_view;
 
@@ -163,12 +164,18 @@ struct kvp_core {
     bool handover_asked;
     uint8_t handover_target;
     uint64_t handover_deadline_us;
-    bool promote_asked, stopping, leave_sent;
-    uint64_t leave_us;
+    bool handover_told;        /* handover_done is owed: not when we stop by ourselves */
+    bool promote_asked;
+    uint64_t promote_deadline_us;
+    bool stopping;
+    bool left;                 /* the primary has confirmed that this node is out of the view */
+    bool leave_sent;
+    uint64_t leave_due_us, stop_deadline_us;
 
     uint64_t heartbeat_due_us;
     uint64_t state_due_us;
-    bool noted_not_eligible, noted_waits, noted_blank_known, serving_told;
+    bool noted_not_eligible, noted_waits, noted_primary_silent, noted_blank_known;
+    bool serving_told;
 
     unsigned peer_count;
     struct core_peer peers[KVP_NODES_MAX];
@@ -234,18 +241,24 @@ void core_proposal_step(struct kvp_core *core);
 void core_proposal_abort(struct kvp_core *core);
 void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
 bool core_eligible(const struct kvp_core *core);
+void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
 
-/* core_boot.c: start, creation of a group, waiting for the primary's silence, operator's wishes */
+/* core_boot.c: creation of a group, waiting for the primary's silence */
 void core_outside_tick(struct kvp_core *core);
 void core_backup_tick(struct kvp_core *core);
+void core_send_state(struct kvp_core *core, const struct core_peer *peer);
+
+/* core_wishes.c: what an operator wants */
 void core_wishes_tick(struct kvp_core *core);
-void core_wishes_changed(struct kvp_core *core); /* the view is another one */
-void core_send_state(struct kvp_core *core, struct core_peer *peer);
+void core_wishes_changed(struct kvp_core *core); /* the view is another one, or all is over */
+void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEAVE */
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
+                            void *token);
 void core_pair_written(struct kvp_core *core);
 
 #endif
