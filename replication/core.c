@@ -590,6 +590,26 @@ uint64_t kvp_core_next_seq(const struct kvp_core *core)
     return core->log.tail.seq + 1;
 }
 
+uint64_t kvp_core_applied(const struct kvp_core *core)
+{
+    return core->applied;
+}
+
+uint64_t kvp_core_known_commit(const struct kvp_core *core)
+{
+    return core->known_commit > core->commit ? core->known_commit : core->commit;
+}
+
+const struct kvp_view *kvp_core_view(const struct kvp_core *core)
+{
+    return &core->view;
+}
+
+uint64_t kvp_core_group_id(const struct kvp_core *core)
+{
+    return core->meta.group_id;
+}
+
 void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_core_status *status)
 {
     memset(status, 0, sizeof(*status));
@@ -600,8 +620,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->durable = core->durable.seq;
     status->commit = core->commit;
     status->applied = core->applied;
-    status->known_commit =
-        core->known_commit > core->commit ? core->known_commit : core->commit;
+    status->known_commit = kvp_core_known_commit(core);
     status->peer_count = core->peer_count;
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];

@@ -20,6 +20,7 @@
 #define KVP_CORE_H
 
 #include "kvstore/storage.h"
+#include "replication/arbiter.h"
 #include "replication/peer.h"
 
 enum kvp_pair_policy {
@@ -39,25 +40,6 @@ struct kvp_core_config {
     uint64_t log_size_max;    /* payload bytes of log kept on disk, about */
     uint64_t cache_size_max;  /* payload bytes of applied entries kept in memory, about */
     uint64_t random;          /* makes group and snapshot ids; differs from start to start */
-};
-
-enum kvp_arbiter_op { KVP_ARBITER_GET, KVP_ARBITER_CAS, KVP_ARBITER_SEED };
-
-struct kvp_arbiter_request {
-    enum kvp_arbiter_op op;
-    uint32_t id;       /* comes back with the answer */
-    uint64_t group_id;
-    uint64_t expected; /* CAS */
-    struct kvp_view view;
-    bool force;        /* SEED asked for by an operator */
-};
-
-struct kvp_arbiter_answer {
-    uint32_t id;
-    kvp_status status; /* KVP_OK, KVP_STALE_VIEW, KVP_NOT_SEEDED, KVP_WRONG_GROUP, KVP_REFUSED;
-                          anything else: unknown whether it happened */
-    uint64_t group_id; /* with KVP_OK and KVP_STALE_VIEW: the register */
-    struct kvp_view view;
 };
 
 enum kvp_note {
@@ -169,6 +151,12 @@ bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);
 /* May new updates be executed and submitted? (Serving, and not draining for a handover.) */
 bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_next_seq(const struct kvp_core *core);
+
+uint64_t kvp_core_applied(const struct kvp_core *core); /* the state on disk is of this seq */
+/* What is known to be committed in the group, here or not: for telling how old this node's state is. */
+uint64_t kvp_core_known_commit(const struct kvp_core *core);
+const struct kvp_view *kvp_core_view(const struct kvp_core *core);
+uint64_t kvp_core_group_id(const struct kvp_core *core); /* 0: none yet */
 
 struct kvp_core_peer_status {
     uint8_t id;

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Work for the disk: what the replication core asks of the storage, as jobs that can be carried to
+ * another thread (node.c) or be delayed (a simulator), run there, and carried back. Jobs are run one
+ * after the other in the order in which they were made.
+ */
+#ifndef KVP_DISK_H
+#define KVP_DISK_H
+
+#include "kvstore/storage.h"
+
+enum kvp_disk_op {
+    KVP_DISK_WRITE,
+    KVP_DISK_READ_LOG,
+    KVP_DISK_SNAPSHOT_OPEN,
+    KVP_DISK_SNAPSHOT_READ,
+    KVP_DISK_SNAPSHOT_CLOSE,
+    KVP_DISK_INCOMING_BEGIN,
+    KVP_DISK_INCOMING_WRITE,
+    KVP_DISK_INCOMING_FINISH,
+    KVP_DISK_INCOMING_ABORT,
+    KVP_DISK_SET_ASIDE,
+};
+
+struct kvp_disk_job {
+    struct kvp_disk_job *next; /* for the queue of whoever holds it */
+    enum kvp_disk_op op;
+    uint8_t peer;
+    kvp_status status;              /* result */
+    struct kvp_storage_write write; /* WRITE: its arrays are in `entries`, its meta is `meta` */
+    struct kvp_meta meta;
+    struct kvp_entry **entries;     /* owned, with a reference each; READ_LOG: result */
+    size_t entry_count;
+    uint64_t from;                  /* READ_LOG */
+    size_t size_max, count_max;
+    struct kvp_point point;         /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
+    kvp_buf chunk;                  /* INCOMING_WRITE; SNAPSHOT_READ: result */
+    bool last;                      /* SNAPSHOT_READ: result */
+    char name[64];                  /* SET_ASIDE: result */
+};
+
+/* A job with room for `entry_max` entries; NULL when memory is short. */
+struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t entry_max);
+void kvp_disk_job_free(struct kvp_disk_job *job); /* NULL is fine */
+
+/* Where jobs run: a storage (borrowed) and the snapshots that are being sent. One thread at a time. */
+struct kvp_disk {
+    struct kvp_storage *storage;
+    struct kvp_state_view *views[KVP_NODE_ID_MAX + 1]; /* by peer */
+};
+
+void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job);
+/* Closes the snapshots. */
+void kvp_disk_close(struct kvp_disk *disk);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor's private state, shared by executor.c and the exec_*.c files. */
+#ifndef KVP_EXEC_STATE_H
+#define KVP_EXEC_STATE_H
+
+#include "kvstore/keyspace.h"
+#include "replication/engine.h"
+#include "replication/executor.h"
+
+#define EXEC_WAITING_MAX      16384u             /* updates that wait for their commit */
+#define EXEC_WAITING_SIZE_MAX (64u * 1024u * 1024u)
+#define EXEC_CURSORS_MAX      64u
+#define EXEC_PARKED_MAX       256u               /* scans that wait for the state to catch up */
+#define EXEC_CURSOR_IDLE_US   30000000u
+
+/* An update that has been executed: answered when `seq` is committed. */
+struct exec_waiter {
+    struct exec_waiter *next;
+    void *token;
+    uint64_t seq;
+    size_t size;
+    int status;
+    kvp_buf answer;
+};
+
+/* A scan that goes on: a state view, and the page last sent, which may have to be sent again. */
+struct exec_cursor {
+    uint64_t id;      /* 0: free. The low 20 bits of the number on the wire are the page */
+    struct kvp_state_view *view;
+    bool stale, keys_only;
+    bool done;        /* the last page has been sent */
+    uint64_t used_us;
+    uint32_t page;    /* last page sent */
+    struct kvp_raw_key page_start, end;
+};
+
+struct exec_parked {
+    void *token;
+    uint64_t needed; /* applied has to come so far */
+    struct kvp_request request;
+    uint8_t *keys;   /* holds the request's key and value */
+};
+
+struct kvp_executor {
+    struct kvp_executor_config config;
+    struct kvp_executor_host host;
+    struct kvp_storage *storage;
+    struct kvp_core *core;
+    struct kvp_engine *engine;
+    uint64_t started_us, now_us;
+
+    bool running;     /* the engine is started: this node is primary */
+    bool broken;      /* no memory for something that must not get lost */
+    bool replacing;   /* the store is being replaced: no state views */
+    uint64_t committed, applied_told;
+    uint64_t noted_epoch;
+    enum kvp_role noted_role;
+    bool noted_serving;
+
+    struct exec_waiter *first, *last;
+    size_t waiting_count, waiting_size;
+
+    struct exec_cursor cursors[EXEC_CURSORS_MAX];
+    uint64_t last_cursor;
+    struct exec_parked parked[EXEC_PARKED_MAX];
+    unsigned parked_count;
+
+    void *handover_token, *promote_token;
+
+    kvp_buf scratch;  /* results and messages being built */
+    kvp_buf value;
+    struct kvp_txn_scratch txn;
+    struct kvp_peer_request peer_request;
+};
+
+/* executor.c */
+void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result);
+void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason);
+bool exec_serving(const struct kvp_executor *executor);
+/* The storage's reading failed: the node is no member any more. */
+void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
+const char *exec_hint(const struct kvp_executor *executor);
+const char *exec_role_name(enum kvp_role role);
+
+/* exec_client.c */
+void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
+void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
+
+/* exec_scan.c */
+void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request,
+                     void *token);
+void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursors */
+/* Ends the linearizable scans (this node is not primary any more), or all of them. */
+void exec_scan_end(struct kvp_executor *executor, bool all);
+
+#endif

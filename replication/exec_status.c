@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The answer to STATUS: what an operator wants to see of a node. */
+#include "replication/exec_state.h"
+
+#include <string.h>
+
+struct map {
+    kvp_buf *out;
+    kvp_status status;
+};
+
+static void step(struct map *map, kvp_status status)
+{
+    if (map->status == KVP_OK) {
+        map->status = status;
+    }
+}
+
+static void put_uint(struct map *map, const char *key, uint64_t value)
+{
+    step(map, kvp_wire_string(map->out, key));
+    step(map, kvp_wire_uint(map->out, value));
+}
+
+static void put_string(struct map *map, const char *key, const char *value)
+{
+    step(map, kvp_wire_string(map->out, key));
+    step(map, kvp_wire_string(map->out, value));
+}
+
+static void put_bool(struct map *map, const char *key, bool value)
+{
+    step(map, kvp_wire_string(map->out, key));
+    step(map, kvp_wire_bool(map->out, value));
+}
+
+static void put_set(struct map *map, const char *key, kvp_node_set set)
+{
+    step(map, kvp_wire_string(map->out, key));
+    step(map, kvp_wire_array(map->out, kvp_set_count(set)));
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        if (kvp_set_has(set, id)) {
+            step(map, kvp_wire_uint(map->out, id));
+        }
+    }
+}
+
+static void put_peers(struct map *map, const struct kvp_executor *executor,
+                      const struct kvp_core_status *status)
+{
+    bool leads = status->role == KVP_ROLE_PRIMARY || status->role == KVP_ROLE_ELECT;
+    step(map, kvp_wire_string(map->out, "peers"));
+    step(map, kvp_wire_array(map->out, status->peer_count));
+    for (unsigned i = 0; i < status->peer_count; i++) {
+        const struct kvp_core_peer_status *peer = &status->peers[i];
+        const char *url = "";
+        for (unsigned j = 0; j < executor->config.peer_count; j++) {
+            url = executor->config.peers[j].id == peer->id ? executor->config.peers[j].url : url;
+        }
+        step(map, kvp_wire_map(map->out, leads ? 6 : 4));
+        put_uint(map, "id", peer->id);
+        put_string(map, "url", url);
+        put_bool(map, "connected", peer->heard);
+        put_bool(map, "in_sync", peer->in_sync);
+        if (leads) {
+            put_uint(map, "match", peer->match);
+            put_uint(map, "lag",
+                     status->tail.seq > peer->match ? status->tail.seq - peer->match : 0);
+        }
+    }
+}
+
+kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out)
+{
+    struct kvp_core_status status;
+    struct map map = {out, KVP_OK};
+    executor->now_us = now_us;
+    kvp_core_status(executor->core, now_us, &status);
+    step(&map, kvp_wire_map(out, 19));
+    put_uint(&map, "node", executor->config.core.self);
+    put_string(&map, "role", exec_role_name(status.role));
+    put_uint(&map, "epoch", status.view.epoch);
+    put_uint(&map, "version", status.view.version);
+    put_uint(&map, "primary", status.view.primary);
+    put_set(&map, "in_sync", status.view.in_sync);
+    put_string(&map, "group", executor->config.group);
+    put_uint(&map, "group_id", status.meta.group_id);
+    put_uint(&map, "tail", status.tail.seq);
+    put_uint(&map, "commit", status.commit);
+    put_uint(&map, "applied", status.applied);
+    put_bool(&map, "serving", exec_serving(executor));
+    put_string(&map, "hint", exec_hint(executor));
+    put_peers(&map, executor, &status);
+    put_uint(&map, "diverged", status.meta.diverged_count);
+    put_uint(&map, "stores_set_aside", executor->config.stores_set_aside);
+    put_bool(&map, "doubt", status.meta.doubt);
+    put_uint(&map, "uptime_ms", (now_us - executor->started_us) / 1000);
+    put_string(&map, "release", kvp_version());
+    return map.status;
+}
