@@ -39,16 +39,35 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
     return KVP_OK;
 }
 
+static void answer_held(struct kvp_core *core, void **token, unsigned op)
+{
+    if (*token) {
+        core_answer(core, *token, op, 0, KVP_CLOSED);
+        *token = NULL;
+    }
+}
+
 void kvp_core_free(struct kvp_core *core)
 {
     if (!core) {
         return;
     }
+    core_answer_waiters(core, true);
+    answer_held(core, &core->ask_token, KVP_OP_ASK_VIEW);
+    answer_held(core, &core->incoming.token, KVP_OP_SNAPSHOT);
     for (unsigned i = 0; i < core->peer_count; i++) {
+        answer_held(core, &core->peers[i].leave_token, KVP_OP_LEAVE);
         kvp_buf_free(&core->peers[i].snapshot.chunk);
     }
     kvp_core_log_free(&core->log);
     free(core);
+}
+
+const char *kvp_role_name(enum kvp_role role)
+{
+    static const char *const names[] = {"outside", "backup", "candidate", "elect",
+                                        "primary", "failed", "stopped"};
+    return (size_t)role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
 }
 
 const char *kvp_note_name(enum kvp_note note)

@@ -99,7 +99,8 @@ struct kvp_core;
  * KVP_BAD_ARGUMENT (self not in nodes, times out of order). */
 kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_core_port *port,
                         struct kvp_core **core);
-void kvp_core_free(struct kvp_core *core); /* NULL is fine */
+/* Replies to all requests that are still held, and calls no other port function. NULL is fine. */
+void kvp_core_free(struct kvp_core *core);
 
 /* Begins with what opening the storage found. */
 void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loaded *loaded);
@@ -108,8 +109,7 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
 void kvp_core_tick(struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_deadline(const struct kvp_core *core);
 
-/* A peer's request. `token` (not NULL) is given to port.reply exactly once, now or later, or to
- * none when the core is freed first. */
+/* A peer's request. `token` (not NULL) is given to port.reply exactly once, now or later. */
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
                       const struct kvp_peer_request *request, void *token);
 void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply);
@@ -145,6 +145,7 @@ void kvp_core_stop(struct kvp_core *core, uint64_t now_us);
 void kvp_core_fail(struct kvp_core *core, uint64_t now_us);
 
 /* What is so now. */
+const char *kvp_role_name(enum kvp_role role); /* static, lower case */
 enum kvp_role kvp_core_role(const struct kvp_core *core);
 /* May reads be answered and commits acknowledged at this instant (rule R3)? */
 bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);

@@ -244,8 +244,7 @@ static void unpark(struct kvp_executor *executor)
     for (unsigned i = 0; i < executor->parked_count; i++) {
         struct exec_parked parked = executor->parked[i];
         if (!exec_serving(executor)) {
-            exec_refuse(executor, parked.token,
-                        executor->running ? KVP_UNAVAILABLE : KVP_NOT_PRIMARY, NULL);
+            exec_refuse(executor, parked.token, KVP_UNAVAILABLE, NULL);
         } else if (kvp_core_applied(executor->core) >= parked.needed) {
             start(executor, &parked.request, parked.token);
         } else {
@@ -277,4 +276,9 @@ void exec_scan_end(struct kvp_executor *executor, bool all)
             cursor_free(&executor->cursors[i]);
         }
     }
+    for (unsigned i = 0; i < executor->parked_count; i++) {
+        exec_refuse(executor, executor->parked[i].token, KVP_NOT_PRIMARY, NULL);
+        free(executor->parked[i].keys);
+    }
+    executor->parked_count = 0;
 }

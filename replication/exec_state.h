@@ -80,7 +80,6 @@ bool exec_serving(const struct kvp_executor *executor);
 /* The storage's reading failed: the node is no member any more. */
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
 const char *exec_hint(const struct kvp_executor *executor);
-const char *exec_role_name(enum kvp_role role);
 
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
@@ -92,7 +91,8 @@ void exec_scan(struct kvp_executor *executor, const struct kvp_request *request,
 void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request,
                      void *token);
 void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursors */
-/* Ends the linearizable scans (this node is not primary any more), or all of them. */
+/* Ends the linearizable scans (this node is not primary any more), or all of them; parked ones
+ * are refused. */
 void exec_scan_end(struct kvp_executor *executor, bool all);
 
 #endif

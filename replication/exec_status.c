@@ -78,7 +78,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     kvp_core_status(executor->core, now_us, &status);
     step(&map, kvp_wire_map(out, 19));
     put_uint(&map, "node", executor->config.core.self);
-    put_string(&map, "role", exec_role_name(status.role));
+    put_string(&map, "role", kvp_role_name(status.role));
     put_uint(&map, "epoch", status.view.epoch);
     put_uint(&map, "version", status.view.version);
     put_uint(&map, "primary", status.view.primary);

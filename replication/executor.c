@@ -25,13 +25,6 @@ static void say(struct kvp_executor *executor, enum kvp_log_level level, const c
     executor->host.log(executor->host.arg, level, event, fields);
 }
 
-const char *exec_role_name(enum kvp_role role)
-{
-    static const char *const names[] = {"outside", "backup",  "candidate", "elect",
-                                        "primary", "failed", "stopped"};
-    return (size_t)role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
-}
-
 const char *exec_hint(const struct kvp_executor *executor)
 {
     const struct kvp_view *view = kvp_core_view(executor->core);
@@ -344,13 +337,13 @@ static void log_changes(struct kvp_executor *executor)
         say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
             "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%#" PRIx64
             " tail=%" PRIu64,
-            exec_role_name(role), view->epoch, view->version, view->primary, view->in_sync,
+            kvp_role_name(role), view->epoch, view->version, view->primary, view->in_sync,
             kvp_core_next_seq(executor->core) - 1);
     }
     if (serving != executor->noted_serving) {
         executor->noted_serving = serving;
         say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving", "role=%s epoch=%" PRIu64,
-            exec_role_name(role), view->epoch);
+            kvp_role_name(role), view->epoch);
     }
 }
 
@@ -441,18 +434,10 @@ void kvp_executor_close(struct kvp_executor *executor)
     if (!executor) {
         return;
     }
-    while (executor->first) {
-        struct exec_waiter *waiter = executor->first;
-        executor->first = waiter->next;
-        kvp_buf_free(&waiter->answer);
-        free(waiter);
-    }
-    for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
-        kvp_state_view_close(executor->cursors[i].view);
-    }
-    for (unsigned i = 0; i < executor->parked_count; i++) {
-        free(executor->parked[i].keys);
-    }
+    exec_give_up(executor, KVP_UNCERTAIN);
+    exec_scan_end(executor, true);
+    port_handover_done(executor, KVP_CLOSED);
+    port_promote_done(executor, KVP_CLOSED);
     kvp_core_free(executor->core);
     kvp_engine_close(executor->engine);
     kvp_buf_free(&executor->scratch);

@@ -62,7 +62,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
                              const struct kvp_executor_host *host, struct kvp_storage *storage,
                              const struct kvp_loaded *loaded, uint64_t now_us,
                              struct kvp_executor **executor);
-/* No host function is called any more; unanswered tokens are forgotten. NULL is fine. */
+/* Answers what is still held, and calls no other host function. NULL is fine. */
 void kvp_executor_close(struct kvp_executor *executor);
 
 /* A message that came to the node's port; `token` is given to host.answer or host.answer_peer exactly

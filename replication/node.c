@@ -1,0 +1,658 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node that runs: the executor on one loop thread, fed by a queue that the transport's callbacks,
+ * the disk thread and the application's calls fill. Nothing on the loop waits for a disk's fsync or
+ * for another machine, so heartbeats go out and in at all times.
+ */
+#include "replication/node_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
+#define STOPPED_LINGER_MS 100u     /* last answers leave */
+
+/* ---- the queue ---- */
+
+void node_init_cond(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+/* Waits on `cond` until `deadline_us` of kvp_clock_now_us(); false when that is over. */
+bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    if (now_us >= deadline_us) {
+        return false;
+    }
+    uint64_t left_us = deadline_us - now_us;
+    left_us = left_us < 3600000000u ? left_us : 3600000000u;
+    struct timespec when;
+    clock_gettime(CLOCK_MONOTONIC, &when);
+    when.tv_sec += (time_t)(left_us / 1000000);
+    when.tv_nsec += (long)(left_us % 1000000) * 1000;
+    if (when.tv_nsec >= 1000000000) {
+        when.tv_sec++;
+        when.tv_nsec -= 1000000000;
+    }
+    return pthread_cond_timedwait(cond, mutex, &when) != ETIMEDOUT;
+}
+
+static size_t event_size(const struct node_event *event)
+{
+    return event->request ? kvp_net_request_body(event->request).size : 0;
+}
+
+void node_post(struct kvp_node *node, struct node_event *event)
+{
+    event->next = NULL;
+    pthread_mutex_lock(&node->mutex);
+    bool idle = !node->first && !node->done_first;
+    if (node->last) {
+        node->last->next = event;
+    } else {
+        node->first = event;
+    }
+    node->last = event;
+    if (event->kind == NODE_REQUEST) {
+        node->queued_count++;
+        node->queued_size += event_size(event);
+    }
+    if (idle) {
+        pthread_cond_signal(&node->wake);
+    }
+    pthread_mutex_unlock(&node->mutex);
+}
+
+void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
+{
+    job->next = NULL;
+    pthread_mutex_lock(&node->mutex);
+    if (node->done_last) {
+        node->done_last->next = job;
+    } else {
+        node->done_first = job;
+    }
+    node->done_last = job;
+    pthread_cond_signal(&node->wake);
+    pthread_mutex_unlock(&node->mutex);
+}
+
+static void event_free(struct kvp_node *node, struct node_event *event)
+{
+    if (event != &node->fence_event) {
+        kvp_buf_free(&event->body);
+        free(event);
+    }
+}
+
+/* ---- callbacks of transport and arbiter: their threads ---- */
+
+static bool overloaded(struct kvp_node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    bool full =
+        node->queued_count >= NODE_QUEUE_MAX || node->queued_size >= NODE_QUEUE_SIZE_MAX;
+    pthread_mutex_unlock(&node->mutex);
+    return full;
+}
+
+static void answer_busy(struct kvp_net_request *request)
+{
+    struct kvp_answer answer = {.status = KVP_BUSY};
+    kvp_buf body = {0};
+    if (kvp_wire_answer_encode(&answer, &body) == KVP_OK) {
+        kvp_net_answer(request, kvp_buf_slice(&body));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&body);
+}
+
+static void on_request(void *arg, struct kvp_net_request *request)
+{
+    struct kvp_node *node = arg;
+    unsigned version, op;
+    bool peer = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
+                KVP_OP_IS_PEER(op);
+    struct node_event *event = peer || !overloaded(node) ? calloc(1, sizeof(*event)) : NULL;
+    if (!event) {
+        answer_busy(request);
+        return;
+    }
+    event->kind = NODE_REQUEST;
+    event->request = request;
+    node_post(node, event);
+}
+
+static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
+{
+    struct node_link *link = arg;
+    struct node_event *event = calloc(1, sizeof(*event));
+    (void)id; /* a reply shows the replier's whole position: it needs no request to go with */
+    if (!event || kvp_buf_append(&event->body, body.data, body.size) != KVP_OK) {
+        free(event);
+        return; /* as if lost */
+    }
+    event->kind = NODE_PEER_ANSWER;
+    event->peer = link->peer;
+    node_post(link->node, event);
+}
+
+static void on_link_state(void *arg, bool connected)
+{
+    struct node_link *link = arg;
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_LINK;
+        event->peer = link->peer;
+        event->link = link->kind;
+        event->flag = connected;
+        node_post(link->node, event);
+    }
+}
+
+static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer)
+{
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_ARBITER;
+        event->arbiter = *answer;
+        node_post(arg, event);
+    }
+}
+
+/* ---- the executor's host: the loop thread ---- */
+
+static void host_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body)
+{
+    struct kvp_node *node = arg;
+    for (unsigned i = 0; i < node->link_count; i++) {
+        struct node_link *link = &node->links[i];
+        if (link->peer == peer && link->kind == kind && link->link) {
+            link->last_id = (link->last_id + 1) & 0x7fffffff;
+            kvp_net_link_send(link->link, link->last_id, body);
+        }
+    }
+}
+
+static void host_answer(void *arg, void *token, const struct kvp_answer *answer)
+{
+    struct kvp_node *node = arg;
+    if (node_token_is_call(token)) {
+        node_call_answer(node_token_call(token), answer);
+        return;
+    }
+    node->out.size = 0;
+    if (kvp_wire_answer_encode(answer, &node->out) == KVP_OK) {
+        kvp_net_answer(token, kvp_buf_slice(&node->out));
+    } else {
+        kvp_net_drop(token);
+    }
+}
+
+static void host_answer_peer(void *arg, void *token, kvp_slice body)
+{
+    (void)arg;
+    if (body.size > 0) {
+        kvp_net_answer(token, body);
+    } else {
+        kvp_net_drop(token);
+    }
+}
+
+static void host_disk(void *arg, struct kvp_disk_job *job)
+{
+    node_disk_submit(arg, job);
+}
+
+static void host_arbiter(void *arg, const struct kvp_arbiter_request *request)
+{
+    struct kvp_node *node = arg;
+    if (node->arbiter) {
+        node->arbiter->ops->ask(node->arbiter, request);
+    }
+}
+
+static void host_fence(void *arg)
+{
+    node_fence_start(arg);
+}
+
+static void host_log(void *arg, enum kvp_log_level level, const char *event, const char *fields)
+{
+    struct kvp_node *node = arg;
+    kvp_log(&node->logger, level, event, "%s", fields);
+}
+
+static void host_changed(void *arg)
+{
+    struct kvp_node *node = arg;
+    node->state_stale = true;
+}
+
+static void host_stopped(void *arg)
+{
+    struct kvp_node *node = arg;
+    node->stopped = true;
+}
+
+static void log_sink(void *arg, enum kvp_log_level level, const char *line)
+{
+    struct kvp_node *node = arg;
+    node->on_log(node->arg, (int)level, line);
+}
+
+/* ---- the loop ---- */
+
+static void run_event(struct kvp_node *node, struct node_event *event)
+{
+    struct kvp_executor *executor = node->executor;
+    uint64_t now_us = kvp_clock_now_us();
+    switch (event->kind) {
+    case NODE_REQUEST:
+        /* The executor answers it before or after it returns: the body lives until then. */
+        kvp_executor_message(executor, now_us, kvp_net_request_body(event->request),
+                             event->request);
+        break;
+    case NODE_CALL:
+        node_call_run(node, event->call, now_us);
+        break;
+    case NODE_PEER_ANSWER:
+        kvp_executor_peer_answer(executor, now_us, event->peer, kvp_buf_slice(&event->body));
+        break;
+    case NODE_LINK:
+        kvp_executor_link(executor, now_us, event->peer, event->link, event->flag);
+        break;
+    case NODE_ARBITER:
+        kvp_executor_arbiter_answer(executor, now_us, &event->arbiter);
+        break;
+    case NODE_FENCE_DONE:
+        kvp_executor_fence_done(executor, now_us, event->flag);
+        break;
+    case NODE_STOP:
+        kvp_executor_stop(executor, now_us);
+        break;
+    }
+}
+
+static kvp_node_state look(struct kvp_node *node)
+{
+    const struct kvp_core *core = kvp_executor_core(node->executor);
+    const struct kvp_view *view = kvp_core_view(core);
+    kvp_node_state state = {
+        .role = kvp_role_name(kvp_core_role(core)),
+        .serving = kvp_core_serving(core, kvp_clock_now_us()),
+        .primary_id = view->primary,
+        .epoch = view->epoch,
+        .in_sync = view->in_sync,
+    };
+    return state;
+}
+
+static bool same(const kvp_node_state *a, const kvp_node_state *b)
+{
+    return a->role == b->role && a->serving == b->serving && a->primary_id == b->primary_id &&
+           a->epoch == b->epoch && a->in_sync == b->in_sync;
+}
+
+static void publish(struct kvp_node *node)
+{
+    bool failed = kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
+    uint64_t now_us = kvp_clock_now_us();
+    kvp_node_state state = look(node);
+    node->state_stale = false;
+    if (failed && node->linger_us == 0) {
+        node->linger_us = now_us + FAILED_LINGER_US;
+    }
+    pthread_mutex_lock(&node->mutex);
+    bool differs = !same(&state, &node->state);
+    node->state = state;
+    if (node->stopped || (failed && now_us >= node->linger_us)) {
+        node->ended = true;
+        node->end_status = failed ? KVP_FAILED : KVP_OK;
+        node->linger_us = UINT64_MAX;
+    }
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->mutex);
+    if (differs && node->on_change) {
+        node->on_change(node->arg, &state);
+    }
+}
+
+struct batch {
+    struct node_event *events;
+    struct kvp_disk_job *jobs;
+    bool quit;
+};
+
+static struct batch take(struct kvp_node *node, uint64_t deadline_us)
+{
+    pthread_mutex_lock(&node->mutex);
+    while (!node->first && !node->done_first && !node->quit &&
+           node_wait_until(&node->wake, &node->mutex, deadline_us)) {
+    }
+    struct batch batch = {node->first, node->done_first, node->quit};
+    node->first = node->last = NULL;
+    node->done_first = node->done_last = NULL;
+    node->queued_count = 0;
+    node->queued_size = 0;
+    pthread_mutex_unlock(&node->mutex);
+    return batch;
+}
+
+static uint64_t next_deadline(const struct kvp_node *node)
+{
+    uint64_t deadline_us = kvp_executor_deadline(node->executor);
+    bool lingers = node->linger_us != 0 && node->linger_us < deadline_us;
+    return lingers ? node->linger_us : deadline_us;
+}
+
+static void *loop(void *arg)
+{
+    struct kvp_node *node = arg;
+    for (;;) {
+        struct batch batch = take(node, next_deadline(node));
+        for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
+            next = job->next;
+            kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
+        }
+        for (struct node_event *event = batch.events, *next; event; event = next) {
+            next = event->next;
+            run_event(node, event);
+            event_free(node, event);
+        }
+        uint64_t now_us = kvp_clock_now_us();
+        if (now_us >= kvp_executor_deadline(node->executor)) {
+            kvp_executor_tick(node->executor, now_us);
+        }
+        kvp_executor_flush(node->executor, now_us);
+        if (node->state_stale || (node->linger_us != 0 && now_us >= node->linger_us)) {
+            publish(node);
+        }
+        if (batch.quit) {
+            return NULL;
+        }
+    }
+}
+
+/* ---- opening and closing ---- */
+
+static kvp_status say(char *message, size_t size, kvp_status status, const char *what)
+{
+    if (message && size > 0) {
+        snprintf(message, size, "%s: %s", what, kvp_strerror(status));
+    }
+    return status;
+}
+
+static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *options,
+                               struct kvp_loaded *loaded, char *message, size_t size)
+{
+    kvp_status status = kvp_env_posix_open(options->data_dir, &node->env, message, size);
+    if (status != KVP_OK) {
+        return status;
+    }
+    return kvp_storage_open(node->env, node->config.group, options->id, &node->storage, loaded,
+                            message, size);
+}
+
+static kvp_status open_server(struct kvp_node *node, const char *url, char *message, size_t size)
+{
+    struct kvp_net_server_config config = {.url = url, .on_request = on_request, .arg = node};
+    kvp_status status = kvp_net_listen(&config, &node->server);
+    if (status != KVP_OK) {
+        return say(message, size, status, url);
+    }
+    if (node->config.url[0] == '\0') {
+        snprintf(node->config.url, sizeof(node->config.url), "%s",
+                 kvp_net_server_url(node->server));
+    }
+    return KVP_OK;
+}
+
+static kvp_status open_links(struct kvp_node *node, char *message, size_t size)
+{
+    for (unsigned i = 0; i < node->config.peer_count * KVP_LINK_KINDS; i++) {
+        const struct kvp_executor_peer *peer = &node->config.peers[i / KVP_LINK_KINDS];
+        struct node_link *link = &node->links[i];
+        link->node = node;
+        link->peer = peer->id;
+        link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
+        struct kvp_net_link_config config = {.url = peer->url,
+                                             .on_answer = on_link_answer,
+                                             .on_state = on_link_state,
+                                             .arg = link};
+        kvp_status status = kvp_net_link_open(&config, &link->link);
+        if (status != KVP_OK) {
+            return say(message, size, status, peer->url);
+        }
+        node->link_count++;
+    }
+    return KVP_OK;
+}
+
+static kvp_status open_arbiter(struct kvp_node *node, const kvp_node_options *options,
+                               char *message, size_t size)
+{
+    if (!options->witness) {
+        return KVP_OK;
+    }
+    struct kvp_arbiter_config config = {
+        .url = options->witness,
+        .group = node->config.group,
+        .node_id = options->id,
+        .on_answer = on_arbiter_answer,
+        .arg = node,
+    };
+    kvp_status status = kvp_arbiter_witness_open(&config, &node->arbiter);
+    return status == KVP_OK ? KVP_OK : say(message, size, status, options->witness);
+}
+
+static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *loaded)
+{
+    static const struct kvp_executor_host functions = {
+        .send = host_send,
+        .answer = host_answer,
+        .answer_peer = host_answer_peer,
+        .disk = host_disk,
+        .arbiter = host_arbiter,
+        .fence = host_fence,
+        .log = host_log,
+        .changed = host_changed,
+        .stopped = host_stopped,
+    };
+    struct kvp_executor_host host = functions;
+    host.arg = node;
+    node->config.stores_set_aside = loaded->stores_set_aside;
+    return kvp_executor_open(&node->config, &host, node->storage, loaded, kvp_clock_now_us(),
+                             &node->executor);
+}
+
+static struct kvp_node *node_new(void)
+{
+    struct kvp_node *node = calloc(1, sizeof(*node));
+    if (node) {
+        pthread_mutex_init(&node->mutex, NULL);
+        pthread_mutex_init(&node->disk_mutex, NULL);
+        node_init_cond(&node->wake);
+        node_init_cond(&node->changed);
+        node_init_cond(&node->disk_wake);
+        node->state.role = "outside";
+    }
+    return node;
+}
+
+kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
+                         size_t message_size)
+{
+    struct kvp_loaded loaded;
+    struct kvp_node *made = node_new();
+    if (message && message_size > 0) {
+        message[0] = '\0';
+    }
+    if (!made) {
+        return KVP_NO_MEMORY;
+    }
+    kvp_status status = node_configure(made, options, message, message_size);
+    if (made->on_log) {
+        made->logger.sink = log_sink;
+        made->logger.arg = made;
+    }
+    if (status == KVP_OK) {
+        status = open_storage(made, options, &loaded, message, message_size);
+    }
+    if (status == KVP_OK) {
+        status = open_server(made, options->listen, message, message_size);
+    }
+    if (status == KVP_OK) {
+        status = open_links(made, message, message_size);
+    }
+    if (status == KVP_OK) {
+        status = open_arbiter(made, options, message, message_size);
+    }
+    if (status == KVP_OK) {
+        kvp_log(&made->logger, KVP_LOG_INFO, "started", "url=%s group_id=%016llx tail=%llu%s",
+                made->config.url, (unsigned long long)loaded.meta.group_id,
+                (unsigned long long)loaded.tail.seq, loaded.meta.doubt ? " doubt=true" : "");
+        status = open_executor(made, &loaded);
+    }
+    if (status == KVP_OK) {
+        publish(made);
+        status = node_disk_start(made);
+    }
+    if (status == KVP_OK && pthread_create(&made->loop_thread, NULL, loop, made) != 0) {
+        status = KVP_NO_MEMORY;
+    }
+    if (status != KVP_OK) {
+        kvp_node_close(made);
+        return status;
+    }
+    made->loop_running = true;
+    *node = made;
+    return KVP_OK;
+}
+
+/* Nobody executes these any more. */
+static void refuse_rest(struct kvp_node *node)
+{
+    struct batch batch = take(node, 0);
+    for (struct node_event *event = batch.events, *next; event; event = next) {
+        next = event->next;
+        if (event->kind == NODE_REQUEST) {
+            kvp_net_drop(event->request);
+        } else if (event->kind == NODE_CALL) {
+            struct kvp_answer answer = {.status = KVP_CLOSED};
+            node_call_answer(event->call, &answer);
+        }
+        event_free(node, event);
+    }
+    for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
+        next = job->next;
+        kvp_disk_job_free(job);
+    }
+}
+
+void kvp_node_close(kvp_node *node)
+{
+    if (!node) {
+        return;
+    }
+    if (node->stopped && node->server) {
+        struct timespec linger = {0, STOPPED_LINGER_MS * 1000000L};
+        nanosleep(&linger, NULL);
+    }
+    if (node->loop_running) {
+        pthread_mutex_lock(&node->mutex);
+        node->quit = true;
+        pthread_cond_signal(&node->wake);
+        pthread_mutex_unlock(&node->mutex);
+        pthread_join(node->loop_thread, NULL);
+    }
+    kvp_net_server_close(node->server);
+    for (unsigned i = 0; i < node->link_count; i++) {
+        kvp_net_link_close(node->links[i].link);
+    }
+    if (node->arbiter) {
+        node->arbiter->ops->close(node->arbiter);
+    }
+    node_fence_stop(node);
+    node_disk_stop(node);
+    refuse_rest(node);
+    kvp_executor_close(node->executor);
+    kvp_storage_close(node->storage);
+    if (node->env) {
+        node->env->ops->close(node->env);
+    }
+    kvp_buf_free(&node->out);
+    pthread_mutex_destroy(&node->mutex);
+    pthread_mutex_destroy(&node->disk_mutex);
+    pthread_cond_destroy(&node->wake);
+    pthread_cond_destroy(&node->changed);
+    pthread_cond_destroy(&node->disk_wake);
+    free(node);
+}
+
+/* ---- what the application asks ---- */
+
+void kvp_node_stop(kvp_node *node)
+{
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_STOP;
+        node_post(node, event);
+    }
+}
+
+static uint64_t deadline_of(uint32_t timeout_ms)
+{
+    return timeout_ms ? kvp_clock_now_us() + timeout_ms * 1000ull : UINT64_MAX;
+}
+
+kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
+{
+    uint64_t deadline_us = deadline_of(timeout_ms);
+    kvp_status status = KVP_TIMEOUT;
+    pthread_mutex_lock(&node->mutex);
+    while (!node->ended && (node_wait_until(&node->changed, &node->mutex, deadline_us) ||
+                            kvp_clock_now_us() < deadline_us)) {
+    }
+    if (node->ended) {
+        status = node->end_status;
+    }
+    pthread_mutex_unlock(&node->mutex);
+    return status;
+}
+
+void kvp_node_get_state(kvp_node *node, kvp_node_state *state)
+{
+    pthread_mutex_lock(&node->mutex);
+    *state = node->state;
+    pthread_mutex_unlock(&node->mutex);
+}
+
+const char *kvp_node_url(const kvp_node *node)
+{
+    return kvp_net_server_url(node->server);
+}
+
+kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms)
+{
+    uint64_t deadline_us = deadline_of(timeout_ms);
+    pthread_mutex_lock(&node->mutex);
+    while (!node->state.serving && !node->ended &&
+           (node_wait_until(&node->changed, &node->mutex, deadline_us) ||
+            kvp_clock_now_us() < deadline_us)) {
+    }
+    kvp_status status = node->state.serving ? KVP_OK : node->ended ? KVP_FAILED : KVP_TIMEOUT;
+    pthread_mutex_unlock(&node->mutex);
+    return status;
+}
