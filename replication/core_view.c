@@ -404,6 +404,9 @@ void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct
 {
     switch (status) {
     case KVP_OK:
+        if (core->proposal.reason == REASON_FORCE && view->epoch == core->proposal.view.epoch) {
+            core->proposal.view.version = view->version; /* the register's versions go on */
+        }
         granted(core);
         break;
     case KVP_STALE_VIEW:

@@ -45,6 +45,16 @@ static inline kvp_status kvp_mp_write_end(struct kvp_mp_writer *writer)
     return KVP_NO_MEMORY;
 }
 
+/* The same for a whole message: KVP_TOO_LARGE when it is longer than the transport lets through. */
+static inline kvp_status kvp_mp_write_end_message(struct kvp_mp_writer *writer)
+{
+    if (!writer->failed && writer->out->size - writer->start > KVP_MESSAGE_SIZE_MAX) {
+        writer->out->size = writer->start;
+        return KVP_TOO_LARGE;
+    }
+    return kvp_mp_write_end(writer);
+}
+
 static inline void kvp_mp_write_uint(struct kvp_mp_writer *writer, uint64_t value)
 {
     (void)msgpack_pack_uint64(&writer->packer, value);

@@ -54,9 +54,15 @@ struct kvp_net_link_config {
  * first. KVP_BAD_ARGUMENT for the URL, KVP_NO_MEMORY. */
 kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kvp_net_link **link);
 /* Sends a request. `id` (31 bits) comes back with the answer. Never blocks; `body` is copied.
- * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full. Thread-safe. */
+ * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full, KVP_TOO_LARGE over
+ * message_size_max, KVP_BAD_ARGUMENT (the id), KVP_NO_MEMORY. Thread-safe. */
 kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice body);
-/* Waits for callbacks under way. NULL is fine. Must not be called from a callback. */
+/* Gives up the connection and dials anew: for who has waited too long for an answer. A network that
+ * swallowed packets for a while leaves TCP silent for up to as long again. Thread-safe, does not block,
+ * must not be called from a callback. */
+void kvp_net_link_reset(struct kvp_net_link *link);
+/* Waits for callbacks under way; on_state does not report the closing itself. NULL is fine. Must not
+ * be called from a callback. */
 void kvp_net_link_close(struct kvp_net_link *link);
 
 #endif

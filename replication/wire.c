@@ -579,7 +579,7 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     kvp_mp_write_uint(&writer, request->session.number);
     kvp_mp_write_uint(&writer, request->session.birth);
     write_args(&writer, request);
-    return kvp_mp_write_end(&writer);
+    return kvp_mp_write_end_message(&writer);
 }
 
 /* ---- answers ---- */
@@ -601,7 +601,7 @@ kvp_status kvp_wire_answer_encode(const struct kvp_answer *answer, kvp_buf *out)
     } else {
         kvp_mp_write_raw(&writer, answer->result);
     }
-    return kvp_mp_write_end(&writer);
+    return kvp_mp_write_end_message(&writer);
 }
 
 kvp_status kvp_wire_answer_decode(kvp_slice message, struct kvp_answer *answer)

@@ -28,6 +28,7 @@ struct kvp_answer {
     kvp_slice hint;   /* URL of the primary or empty */
     kvp_slice result; /* one encoded msgpack value */
 };
+/* KVP_TOO_LARGE: no transport would carry it; answer with that status instead. */
 kvp_status kvp_wire_answer_encode(const struct kvp_answer *answer, kvp_buf *out);
 kvp_status kvp_wire_answer_decode(kvp_slice message, struct kvp_answer *answer);
 

@@ -21,8 +21,8 @@ kvp_status kvp_wire_finish(const struct kvp_mp_reader *reader, const char **reas
 
 kvp_status kvp_wire_check_group(kvp_slice group, const char **reason);
 
-/* A view: [version, epoch, primary, in-sync set]. Reading fails when the ids are out of range or
- * the primary is no member of the set. */
+/* A view: [version, epoch, primary, in-sync set]. Sound: all zero ("no view"), or version and epoch
+ * not 0, ids 1..63, the primary a member of the set. Reading fails for any other. */
 void kvp_wire_write_view(struct kvp_mp_writer *writer, const struct kvp_view *view);
 struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader);
 bool kvp_wire_view_is_sound(const struct kvp_view *view);

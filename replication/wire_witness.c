@@ -16,8 +16,11 @@ void kvp_wire_write_view(struct kvp_mp_writer *writer, const struct kvp_view *vi
 
 bool kvp_wire_view_is_sound(const struct kvp_view *view)
 {
-    return view->primary <= KVP_NODE_ID_MAX && !kvp_set_has(view->in_sync, 0) &&
-           (view->primary == 0 || kvp_set_has(view->in_sync, view->primary));
+    if (view->primary == 0) {
+        return view->version == 0 && view->epoch == 0 && view->in_sync == 0;
+    }
+    return view->version != 0 && view->epoch != 0 && view->primary <= KVP_NODE_ID_MAX &&
+           !kvp_set_has(view->in_sync, 0) && kvp_set_has(view->in_sync, view->primary);
 }
 
 struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader)
@@ -64,7 +67,7 @@ static kvp_status check_request(const struct kvp_witness_request *request, const
         return kvp_wire_refuse(KVP_BAD_REQUEST, "group id must not be 0", reason);
     }
     if (request->view.primary == 0 || !kvp_wire_view_is_sound(&request->view)) {
-        return kvp_wire_refuse(KVP_BAD_REQUEST, "the view's primary is no member of it", reason);
+        return kvp_wire_refuse(KVP_BAD_REQUEST, "unsound view", reason);
     }
     return KVP_OK;
 }

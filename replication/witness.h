@@ -10,7 +10,12 @@
  *   - SEED by *every* member of the view that they name, all naming the same view and group id
  *     (kept in memory until complete), or SEED with `force`, which an operator asks for.
  * SEED of a group that is known changes nothing and is answered with the register and KVP_STALE_VIEW
- * (KVP_OK when it equals the register); `force` replaces the register when its epoch is not lower.
+ * (KVP_OK when it equals the register); `force` replaces the register when its epoch is not lower. The
+ * version always moves on: a forced view is stored with a version above the register's.
+ *
+ * A CAS from version v changes the register to version v + 1, to a higher epoch, with a primary from
+ * the present in-sync set, on behalf of a member of that set; anything else is KVP_REFUSED. Repeating a
+ * change that has been made is KVP_OK.
  */
 #ifndef KVP_WITNESS_H
 #define KVP_WITNESS_H
@@ -29,7 +34,13 @@ void kvp_witness_close(struct kvp_witness *witness);
 
 /* Handles one request body and appends the encoded answer, malformed input included (it always gets
  * an answer). KVP_FAILED when the register could not be made durable: the caller must stop the process;
- * nothing was appended. */
+ * KVP_NO_MEMORY. Nothing was appended then. */
 kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kvp_buf *answer);
+
+/* How often a register has been changed, ever. Kept with the registers and once more beside them, so
+ * that a store that lost its end is noticed by kvp_witness_open() (KVP_CORRUPT). */
+uint64_t kvp_witness_changes(const struct kvp_witness *witness);
+size_t kvp_witness_groups(const struct kvp_witness *witness);
+const char *kvp_witness_error(const struct kvp_witness *witness); /* why it failed; "" if it did not */
 
 #endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvwitness: the arbiter process. Requests arrive on the transport's threads and go into a bounded
+ * queue; the main thread alone handles them, one after the other, and takes the signals. Nothing
+ * here decides anything: that is witness.c.
+ */
+#include "replication/logger.h"
+#include "replication/net.h"
+#include "replication/witness.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define QUEUE_MAX        1024u
+#define MESSAGE_SIZE_MAX 4096u /* the largest request has under 200 bytes */
+#define EXIT_USAGE       2
+
+struct options {
+    const char *data;
+    const char *listen;
+    enum kvp_log_level log_level;
+};
+
+struct app {
+    struct kvp_logger logger;
+    struct kvp_env *env;
+    struct kvp_witness *witness;
+    struct kvp_net_server *server;
+    sigset_t signals;
+    int signal_fd; /* readable: a signal to stop */
+    int wake_fd;   /* a semaphore: counts the requests in the queue */
+    kvp_buf busy;  /* the encoded answer */
+    pthread_mutex_t lock;
+    struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
+    size_t queue_first, queue_count;
+};
+
+/* ---- queue ---- */
+
+static void on_request(void *arg, struct kvp_net_request *request)
+{
+    struct app *app = arg;
+    pthread_mutex_lock(&app->lock);
+    bool full = app->queue_count == QUEUE_MAX;
+    if (!full) {
+        app->queue[(app->queue_first + app->queue_count) % QUEUE_MAX] = request;
+        app->queue_count++;
+    }
+    pthread_mutex_unlock(&app->lock);
+    if (full) {
+        kvp_net_answer(request, kvp_buf_slice(&app->busy));
+        return;
+    }
+    const uint64_t one = 1;
+    ssize_t written = write(app->wake_fd, &one, sizeof(one));
+    assert(written == (ssize_t)sizeof(one)); /* the counter holds far more than the queue */
+    (void)written;
+}
+
+static struct kvp_net_request *next_request(struct app *app)
+{
+    struct kvp_net_request *request = NULL;
+    pthread_mutex_lock(&app->lock);
+    if (app->queue_count > 0) {
+        request = app->queue[app->queue_first];
+        app->queue_first = (app->queue_first + 1) % QUEUE_MAX;
+        app->queue_count--;
+    }
+    pthread_mutex_unlock(&app->lock);
+    return request;
+}
+
+/* ---- log ---- */
+
+#define QUOTED_GROUP_SIZE (4 * KVP_GROUP_NAME_MAX + 3) /* every byte may take four */
+#define SET_TEXT_SIZE     (3 * (KVP_NODE_ID_MAX + 1))
+
+static const char *quote_group(char out[QUOTED_GROUP_SIZE], kvp_slice group)
+{
+    char name[KVP_GROUP_NAME_MAX + 1];
+    memcpy(name, group.data, group.size);
+    name[group.size] = '\0';
+    return kvp_log_quote(out, QUOTED_GROUP_SIZE, name);
+}
+
+static const char *print_set(char out[SET_TEXT_SIZE], kvp_node_set set)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        if (kvp_set_has(set, id)) {
+            used +=
+                (size_t)snprintf(out + used, SET_TEXT_SIZE - used, "%s%u", used > 0 ? "," : "", id);
+        }
+    }
+    return out;
+}
+
+static const char *change_event(const struct kvp_witness_request *request)
+{
+    if (request->op == KVP_OP_REGISTER_SEED) {
+        return request->force ? "group_seeded_by_force" : "group_seeded";
+    }
+    return request->expected == 0 ? "group_created" : "view_changed";
+}
+
+static void log_change(const struct app *app, const struct kvp_witness_request *request,
+                       const struct kvp_answer *answer)
+{
+    char group[QUOTED_GROUP_SIZE];
+    char in_sync[SET_TEXT_SIZE];
+    uint64_t group_id;
+    struct kvp_view view;
+    if (kvp_wire_read_register(answer->result, &group_id, &view) != KVP_OK) {
+        return;
+    }
+    kvp_log(&app->logger, KVP_LOG_INFO, change_event(request),
+            "group=%s version=%llu epoch=%llu primary=%u in_sync=%s from=%u",
+            quote_group(group, request->group), (unsigned long long)view.version,
+            (unsigned long long)view.epoch, view.primary, print_set(in_sync, view.in_sync),
+            request->from);
+}
+
+static void log_outcome(const struct app *app, kvp_slice message, kvp_slice encoded, bool changed)
+{
+    struct kvp_witness_request request;
+    struct kvp_answer answer;
+    const char *reason;
+    char text[QUOTED_GROUP_SIZE];
+    kvp_status status = kvp_wire_witness_decode(message, &request, &reason);
+    if (status != KVP_OK) {
+        kvp_log(&app->logger, KVP_LOG_DEBUG, "bad_request", "reason=%s",
+                kvp_log_quote(text, sizeof(text), reason));
+        return;
+    }
+    if (kvp_wire_answer_decode(encoded, &answer) != KVP_OK) {
+        return;
+    }
+    if (changed) {
+        log_change(app, &request, &answer);
+    } else if (answer.status == KVP_REFUSED || answer.status == KVP_WRONG_GROUP) {
+        kvp_log(&app->logger, KVP_LOG_WARN, "refused",
+                "group=%s from=%u op=%u expected=%llu epoch=%llu primary=%u why=%s",
+                quote_group(text, request.group), request.from, request.op,
+                (unsigned long long)request.expected, (unsigned long long)request.view.epoch,
+                request.view.primary,
+                answer.status == KVP_REFUSED ? "not_allowed" : "other_group_id");
+    }
+}
+
+/* ---- serving ---- */
+
+/* False when the witness can go on no more. */
+static bool handle(struct app *app, struct kvp_net_request *request)
+{
+    kvp_buf answer = {0};
+    uint64_t changes = kvp_witness_changes(app->witness);
+    kvp_slice message = kvp_net_request_body(request);
+    kvp_status status = kvp_witness_handle(app->witness, message, &answer);
+    if (status == KVP_OK) {
+        log_outcome(app, message, kvp_buf_slice(&answer),
+                    kvp_witness_changes(app->witness) != changes);
+        kvp_net_answer(request, kvp_buf_slice(&answer));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&answer);
+    if (status == KVP_FAILED) {
+        char reason[256];
+        kvp_log(&app->logger, KVP_LOG_ERROR, "disk_failed", "reason=%s",
+                kvp_log_quote(reason, sizeof(reason), kvp_witness_error(app->witness)));
+    } else if (status != KVP_OK) {
+        kvp_log(&app->logger, KVP_LOG_ERROR, "request_dropped", "status=%d", (int)status);
+    }
+    return status != KVP_FAILED;
+}
+
+static int serve(struct app *app)
+{
+    struct pollfd fds[] = {{.fd = app->signal_fd, .events = POLLIN},
+                           {.fd = app->wake_fd, .events = POLLIN}};
+    for (;;) {
+        if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0 && errno != EINTR) {
+            kvp_log(&app->logger, KVP_LOG_ERROR, "poll_failed", "errno=%d", errno);
+            return EXIT_FAILURE;
+        }
+        if ((fds[0].revents & POLLIN) != 0) {
+            return EXIT_SUCCESS;
+        }
+        uint64_t one;
+        if ((fds[1].revents & POLLIN) == 0 || read(app->wake_fd, &one, sizeof(one)) < 0) {
+            continue;
+        }
+        struct kvp_net_request *request = next_request(app);
+        if (request != NULL && !handle(app, request)) {
+            return EXIT_FAILURE;
+        }
+    }
+}
+
+/* ---- starting and stopping ---- */
+
+/* Before any thread is made, so that all of them have the signals blocked. */
+static bool open_signals(struct app *app)
+{
+    sigemptyset(&app->signals);
+    sigaddset(&app->signals, SIGTERM);
+    sigaddset(&app->signals, SIGINT);
+    if (pthread_sigmask(SIG_BLOCK, &app->signals, NULL) != 0 ||
+        signal(SIGPIPE, SIG_IGN) == SIG_ERR) { /* a log reader that goes away */
+        return false;
+    }
+    app->signal_fd = signalfd(-1, &app->signals, SFD_CLOEXEC);
+    app->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    return app->signal_fd >= 0 && app->wake_fd >= 0;
+}
+
+static int open_data(struct app *app, const struct options *options)
+{
+    char message[512] = "";
+    kvp_status status = kvp_env_posix_open(options->data, &app->env, message, sizeof(message));
+    if (status == KVP_OK) {
+        status = kvp_witness_open(app->env, &app->witness, message, sizeof(message));
+    }
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvwitness: data directory %s: %s\n", options->data,
+                message[0] != '\0' ? message : kvp_strerror(status));
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static int open_server(struct app *app, const struct options *options)
+{
+    const struct kvp_answer busy = {.status = KVP_BUSY};
+    const struct kvp_net_server_config config = {.url = options->listen,
+                                                 .message_size_max = MESSAGE_SIZE_MAX,
+                                                 .on_request = on_request,
+                                                 .arg = app};
+    kvp_status status = kvp_wire_answer_encode(&busy, &app->busy);
+    if (status == KVP_OK) {
+        status = kvp_net_listen(&config, &app->server);
+    }
+    if (status == KVP_OK) {
+        return EXIT_SUCCESS;
+    }
+    if (status == KVP_BAD_ARGUMENT) {
+        fprintf(stderr,
+                "kvwitness: --listen %s: not an address of this machine in the form "
+                "tcp://HOST:PORT\n",
+                options->listen);
+        return EXIT_USAGE;
+    }
+    fprintf(stderr, "kvwitness: cannot listen on %s: %s\n", options->listen, kvp_strerror(status));
+    return EXIT_FAILURE;
+}
+
+static void close_all(struct app *app)
+{
+    kvp_net_server_close(app->server);
+    struct kvp_net_request *request = next_request(app);
+    while (request != NULL) {
+        kvp_net_drop(request);
+        request = next_request(app);
+    }
+    kvp_witness_close(app->witness);
+    if (app->env != NULL) {
+        app->env->ops->close(app->env);
+    }
+    kvp_buf_free(&app->busy);
+    if (app->signal_fd >= 0) {
+        close(app->signal_fd);
+    }
+    if (app->wake_fd >= 0) {
+        close(app->wake_fd);
+    }
+}
+
+static int run(const struct options *options)
+{
+    static struct app app = {.signal_fd = -1, .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+    char url[2 * KVP_URL_SIZE_MAX];
+    int code = EXIT_FAILURE;
+    app.logger.level = options->log_level;
+    if (!open_signals(&app)) {
+        perror("kvwitness");
+        goto out;
+    }
+    code = open_data(&app, options);
+    if (code != EXIT_SUCCESS) {
+        goto out;
+    }
+    code = open_server(&app, options);
+    if (code != EXIT_SUCCESS) {
+        goto out;
+    }
+    kvp_log(&app.logger, KVP_LOG_INFO, "started", "url=%s groups=%zu version=%s",
+            kvp_log_quote(url, sizeof(url), kvp_net_server_url(app.server)),
+            kvp_witness_groups(app.witness), kvp_version());
+    code = serve(&app);
+    kvp_log(&app.logger, KVP_LOG_INFO, "stopped", "exit=%d", code);
+out:
+    close_all(&app);
+    return code;
+}
+
+/* ---- command line ---- */
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: kvwitness --data DIR --listen URL [--log-level LEVEL]\n"
+          "\n"
+          "The arbiter of kvpair groups: keeps, for each group, who is primary.\n"
+          "\n"
+          "  --data DIR         directory of the registers; made if absent\n"
+          "  --listen URL       address to serve, such as tcp://0.0.0.0:7400\n"
+          "  --log-level LEVEL  error, warn, info (default) or debug\n"
+          "  --help             print this and exit\n"
+          "  --version          print the version and exit\n",
+          out);
+}
+
+enum { OPTION_DATA = 256, OPTION_LISTEN, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
+
+static const struct option long_options[] = {
+    {"data", required_argument, NULL, OPTION_DATA},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage_error(const char *message)
+{
+    if (message != NULL) {
+        fprintf(stderr, "kvwitness: %s\n", message);
+    }
+    fputs("Try 'kvwitness --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit status. */
+static int parse_option(int option, struct options *options)
+{
+    switch (option) {
+    case OPTION_DATA:
+        options->data = optarg;
+        return -1;
+    case OPTION_LISTEN:
+        options->listen = optarg;
+        return -1;
+    case OPTION_LOG_LEVEL:
+        if (kvp_log_level_parse(optarg, &options->log_level) != KVP_OK) {
+            return usage_error("--log-level is error, warn, info or debug");
+        }
+        return -1;
+    case OPTION_HELP:
+        print_usage(stdout);
+        return EXIT_SUCCESS;
+    case OPTION_VERSION:
+        printf("kvwitness %s\n", kvp_version());
+        return EXIT_SUCCESS;
+    default:
+        return usage_error(NULL); /* getopt has said what is wrong */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.log_level = KVP_LOG_INFO};
+    int option = getopt_long(argc, argv, "", long_options, NULL);
+    while (option != -1) {
+        int code = parse_option(option, &options);
+        if (code >= 0) {
+            return code;
+        }
+        option = getopt_long(argc, argv, "", long_options, NULL);
+    }
+    if (optind < argc) {
+        return usage_error("unexpected argument");
+    }
+    if (options.data == NULL || options.data[0] == '\0') {
+        return usage_error("--data DIR is required");
+    }
+    if (options.listen == NULL || options.listen[0] == '\0') {
+        return usage_error("--listen URL is required");
+    }
+    return run(&options);
+}

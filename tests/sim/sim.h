@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulator: whole nodes (executor, replication core, engine, storage logic, wire codecs), a
+ * witness and clients in one process on virtual time. Everything that happens follows from one seed:
+ * the configuration, the load, the faults and their moments. Only network, clock and disk are
+ * models: messages cross as encoded bytes, the disk is the in-memory environment with the semantics
+ * of synced and unsynced writes.
+ *
+ * What is checked at every step and at the end: sim_check.c.
+ */
+#ifndef KVP_SIM_H
+#define KVP_SIM_H
+
+#include "kvstore/store_memory.h"
+#include "replication/executor.h"
+#include "replication/witness.h"
+
+#include <stdarg.h>
+
+#define SIM_NODES_MAX    5u
+#define SIM_CLIENTS_MAX  8u
+#define SIM_KEYS         6u
+#define SIM_WITNESS      0u /* as an address; nodes are 1.. */
+#define SIM_CLIENT(n)    (100u + (n))
+
+/* What a seed switches on, and how much of it. Probabilities in 1/1000. */
+struct sim_plan {
+    unsigned nodes;
+    enum kvp_pair_policy policy; /* NONE: a witness */
+    unsigned clients;
+    unsigned operations;         /* per client */
+    uint64_t faults_us;          /* faults happen until then */
+    uint64_t delay_us;           /* mean of a message's delay */
+    unsigned loss, duplication;  /* per message */
+    uint64_t fault_gap_us;       /* mean time between faults; 0: none */
+    unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
+        slow_disk; /* weights of the kinds of fault */
+    unsigned drift_ppm;          /* clock rates differ up to this */
+    uint64_t disk_us;            /* mean time of a disk job */
+    uint64_t log_size_max;
+    unsigned sync_replicas;
+};
+
+struct sim_message {
+    unsigned from, to;
+    uint8_t *bytes;
+    size_t size;
+    unsigned kind;  /* enum kvp_link_kind, for messages between nodes */
+    uint32_t call;  /* arbiter call, or client's transmission */
+    uint64_t life;  /* of the receiver that it is for (answers); 0: whoever is there */
+    bool answer;
+    struct sim_token *token;
+};
+
+/* Where the answer to a request goes. */
+struct sim_token {
+    struct sim_token *next, *previous; /* all that a node holds */
+    unsigned from;   /* who asked */
+    uint64_t from_life;
+    unsigned at;     /* who answers */
+    unsigned kind;
+    uint32_t call;
+};
+
+struct sim_node {
+    unsigned id;
+    bool alive, paused, wiped;
+    uint64_t life;
+    struct kvp_env *env;
+    struct kvp_storage *storage;
+    struct kvp_executor *executor;
+    struct kvp_disk disk;
+    struct kvp_disk_job *jobs, *jobs_last;
+    bool disk_busy;
+    uint64_t disk_factor;
+    int64_t clock_offset_us;
+    int64_t clock_ppm;
+    uint64_t tick_at;       /* virtual time of the tick that is scheduled; 0: none */
+    struct sim_token tokens; /* ring */
+    struct sim_event *held;  /* events that came while it was paused */
+    struct sim_event *held_last;
+    bool serving;
+    uint64_t commit_seen;
+};
+
+struct sim_client;
+struct sim;
+
+enum sim_event_kind {
+    SIM_MESSAGE,
+    SIM_TICK,
+    SIM_DISK,
+    SIM_LINK,
+    SIM_FENCE,
+    SIM_CLIENT_TIMER,
+    SIM_FAULT,
+    SIM_HEAL,
+    SIM_RESTART,
+    SIM_RESUME,
+    SIM_WITNESS_RESTART,
+};
+
+struct sim_event {
+    struct sim_event *next;
+    uint64_t at, order;
+    enum sim_event_kind kind;
+    unsigned node, peer;
+    uint64_t life, number;
+    bool flag;
+    struct sim_message message;
+};
+
+struct sim {
+    uint64_t seed;
+    struct sim_plan plan;
+    uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
+    uint64_t now_us;
+    uint64_t order;
+    struct sim_event **heap;
+    size_t heap_count, heap_capacity;
+    struct sim_node nodes[SIM_NODES_MAX + 1];
+    struct kvp_env *witness_env;
+    struct kvp_witness *witness;
+    bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* from, to */
+    uint64_t link_free[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1][KVP_LINK_KINDS + 1];
+    struct sim_client *clients;
+    bool calm;            /* no faults any more */
+    bool trace;
+    unsigned faults, failovers, deliveries;
+    bool failed;
+    char failure[512];
+    struct sim_history *history;
+    struct sim_chain *chain;
+};
+
+/* sim.c */
+void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode);
+/* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
+bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace);
+void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t sim_random(uint64_t *stream);
+uint64_t sim_below(uint64_t *stream, uint64_t bound);          /* 0 .. bound - 1 */
+uint64_t sim_exponential(uint64_t *stream, uint64_t mean);
+struct sim_event *sim_at(struct sim *sim, uint64_t delay_us, enum sim_event_kind kind);
+
+/* sim_net.c */
+void sim_send(struct sim *sim, struct sim_message *message, kvp_slice bytes);
+void sim_deliver(struct sim *sim, struct sim_message *message);
+void sim_message_free(struct sim_message *message);
+bool sim_reachable(const struct sim *sim, unsigned from, unsigned to);
+
+/* sim_node.c */
+void sim_node_start(struct sim *sim, struct sim_node *node);
+void sim_node_crash(struct sim *sim, struct sim_node *node);
+void sim_node_free(struct sim_node *node);
+void sim_node_event(struct sim *sim, struct sim_event *event);
+uint64_t sim_node_clock(const struct sim *sim, const struct sim_node *node);
+void sim_node_message(struct sim *sim, struct sim_node *node, struct sim_message *message);
+void sim_node_settle(struct sim *sim, struct sim_node *node);
+
+/* sim_faults.c */
+void sim_faults_start(struct sim *sim);
+void sim_fault(struct sim *sim);
+void sim_heal(struct sim *sim, const struct sim_event *event);
+void sim_calm_down(struct sim *sim);
+void sim_witness_message(struct sim *sim, struct sim_message *message);
+void sim_witness_restart(struct sim *sim);
+
+/* sim_client.c */
+kvp_status sim_clients_start(struct sim *sim);
+void sim_clients_free(struct sim *sim);
+void sim_client_timer(struct sim *sim, unsigned index, uint64_t number);
+void sim_client_answer(struct sim *sim, unsigned index, const struct sim_message *message);
+bool sim_clients_done(const struct sim *sim);
+
+/* sim_check.c */
+kvp_status sim_check_start(struct sim *sim);
+void sim_check_free(struct sim *sim);
+void sim_check_step(struct sim *sim);          /* after every event */
+void sim_check_end(struct sim *sim);           /* when all is calm */
+bool sim_check_converged(struct sim *sim);     /* all replicas equal, one serves */
+void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned key,
+                       uint64_t value);
+void sim_check_returned(struct sim *sim, unsigned client, bool known, bool effect, uint64_t value);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What must hold. At every step: at most one node serves (R3, not under `available`, nor with clocks
+ * beyond the tolerated drift); committed prefixes agree. At the end: what the clients saw is
+ * linearizable, so nothing acknowledged is lost and nothing runs twice (R1, R5); all replicas are
+ * equal.
+ */
+#include "sim.h"
+
+#include "linear.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sim_history {
+    struct linear_op *ops;
+    size_t count, capacity;
+    size_t open[SIM_CLIENTS_MAX]; /* each client's operation under way */
+};
+
+kvp_status sim_check_start(struct sim *sim)
+{
+    sim->history = calloc(1, sizeof(*sim->history));
+    return sim->history ? KVP_OK : KVP_NO_MEMORY;
+}
+
+void sim_check_free(struct sim *sim)
+{
+    if (sim->history) {
+        free(sim->history->ops);
+        free(sim->history);
+        sim->history = NULL;
+    }
+}
+
+void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned key, uint64_t value)
+{
+    struct sim_history *history = sim->history;
+    if (history->count == history->capacity) {
+        history->capacity = history->capacity ? history->capacity * 2 : 256;
+        history->ops = realloc(history->ops, history->capacity * sizeof(*history->ops));
+        if (!history->ops) {
+            abort();
+        }
+    }
+    static const enum linear_kind kinds[] = {
+        [KVP_OP_GET] = LINEAR_GET,
+        [KVP_OP_PUT] = LINEAR_PUT,
+        [KVP_OP_CREATE] = LINEAR_CREATE,
+        [KVP_OP_DELETE] = LINEAR_DELETE,
+    };
+    history->open[client] = history->count;
+    history->ops[history->count++] = (struct linear_op){
+        .client = client,
+        .key = key,
+        .kind = kinds[op],
+        .value = value,
+        .called = sim->now_us,
+        .returned = UINT64_MAX,
+    };
+    sim_trace(sim, "client %u: op %u k%u value %llx", client, op, key, (unsigned long long)value);
+}
+
+void sim_check_returned(struct sim *sim, unsigned client, bool known, bool effect, uint64_t value)
+{
+    struct linear_op *op = &sim->history->ops[sim->history->open[client]];
+    op->known = known;
+    op->effect = effect;
+    if (known) {
+        op->returned = sim->now_us;
+    }
+    if (op->kind == LINEAR_GET) {
+        op->value = value;
+    }
+    sim_trace(sim, "client %u: k%u %s effect %d value %llx", client, op->key,
+              known ? "known" : "UNKNOWN", effect, (unsigned long long)value);
+}
+
+/* ---- at every step ---- */
+
+static void note_serving(struct sim *sim)
+{
+    unsigned count = 0, who = 0;
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        bool serving = node->alive && node->executor && !node->paused &&
+                       kvp_core_serving(kvp_executor_core(node->executor),
+                                        sim_node_clock(sim, node));
+        if (serving && !node->serving) {
+            sim->failovers++;
+        }
+        node->serving = serving;
+        count += serving;
+        who |= serving ? 1u << i : 0;
+    }
+    if (count > 1 && sim->plan.policy != KVP_PAIR_AVAILABLE) {
+        sim_fail(sim, "%u nodes serve at once (bits %#x)", count, who);
+    }
+}
+
+void sim_check_step(struct sim *sim)
+{
+    if (!sim->failed) {
+        note_serving(sim);
+    }
+}
+
+/* ---- at the end ---- */
+
+bool sim_check_converged(struct sim *sim)
+{
+    struct kvp_core_status first, status;
+    unsigned serving = 0;
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        if (!node->alive || node->paused || node->jobs) {
+            return false;
+        }
+        kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);
+        serving += node->serving;
+        if (i == 1) {
+            first = status;
+        }
+        if (!kvp_point_equal(status.tail, first.tail) || status.applied != status.tail.seq ||
+            status.durable != status.tail.seq || !kvp_view_equal(&status.view, &first.view)) {
+            return false;
+        }
+    }
+    unsigned wanted = sim->plan.sync_replicas ? sim->plan.sync_replicas : sim->plan.nodes;
+    return serving == 1 && kvp_set_count(first.view.in_sync) == wanted;
+}
+
+static void compare_states(struct sim *sim, struct sim_node *a, struct sim_node *b)
+{
+    struct kvp_state_view *view_a = kvp_storage_snapshot(a->storage);
+    struct kvp_state_view *view_b = kvp_storage_snapshot(b->storage);
+    kvp_slice all = {0};
+    kvp_state_view_seek(view_a, all, all);
+    kvp_state_view_seek(view_b, all, all);
+    for (;;) {
+        kvp_slice key_a, key_b, value_a, value_b;
+        kvp_status status_a = kvp_state_view_read(view_a, &key_a, &value_a);
+        kvp_status status_b = kvp_state_view_read(view_b, &key_b, &value_b);
+        if (status_a != status_b ||
+            (status_a == KVP_OK && (kvp_slice_compare(key_a, key_b) != 0 ||
+                                    kvp_slice_compare(value_a, value_b) != 0))) {
+            sim_fail(sim, "the states of %u and %u differ", a->id, b->id);
+            break;
+        }
+        if (status_a != KVP_OK) {
+            break;
+        }
+        kvp_state_view_next(view_a);
+        kvp_state_view_next(view_b);
+    }
+    kvp_state_view_close(view_a);
+    kvp_state_view_close(view_b);
+}
+
+void sim_check_end(struct sim *sim)
+{
+    char why[256];
+    for (unsigned i = 2; i <= sim->plan.nodes; i++) {
+        compare_states(sim, &sim->nodes[1], &sim->nodes[i]);
+    }
+    /* Under `available` a cut lets both nodes serve: what one of them acknowledged may be set
+     * aside. Nothing else may. */
+    if (sim->plan.policy != KVP_PAIR_AVAILABLE &&
+        !linear_check(sim->history->ops, sim->history->count, SIM_KEYS, why, sizeof(why))) {
+        sim_fail(sim, "not linearizable: %s", why);
+    }
+}

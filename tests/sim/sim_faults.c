@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Faults at random moments, each with its end; and the witness, which may die, too. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct sim_node *any_node(struct sim *sim)
+{
+    return &sim->nodes[1 + sim_below(&sim->random_faults, sim->plan.nodes)];
+}
+
+static uint64_t duration(struct sim *sim)
+{
+    static const uint64_t means[] = {50000, 400000, 1000000, 4000000};
+    return sim_exponential(&sim->random_faults, means[sim_below(&sim->random_faults, 4)]);
+}
+
+void sim_faults_start(struct sim *sim)
+{
+    if (sim->plan.fault_gap_us != 0) {
+        sim_at(sim, 1500000 + sim_exponential(&sim->random_faults, sim->plan.fault_gap_us),
+               SIM_FAULT);
+    }
+}
+
+/* ---- the kinds ---- */
+
+static void crash(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    if (node->alive) {
+        sim_node_crash(sim, node);
+        sim_at(sim, duration(sim), SIM_RESTART)->node = node->id;
+    }
+}
+
+static void pause_node(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    if (node->alive && !node->paused) {
+        uint64_t time_us = duration(sim);
+        sim_trace(sim, "%u PAUSE %llu ms", node->id, (unsigned long long)time_us / 1000);
+        node->paused = true;
+        struct sim_event *event = sim_at(sim, time_us, SIM_RESUME);
+        event->node = node->id;
+        event->life = node->life;
+    }
+}
+
+static void cut_one(struct sim *sim, unsigned from, unsigned to, uint64_t time_us)
+{
+    sim_trace(sim, "CUT %u -> %u for %llu ms", from, to, (unsigned long long)time_us / 1000);
+    sim->cut[from][to] = true;
+    struct sim_event *event = sim_at(sim, time_us, SIM_HEAL);
+    event->node = from;
+    event->peer = to;
+}
+
+static unsigned any_other(struct sim *sim, unsigned self)
+{
+    unsigned other = (unsigned)sim_below(&sim->random_faults, sim->plan.nodes + 1);
+    return other == self ? SIM_WITNESS : other;
+}
+
+static void cut_pair(struct sim *sim, bool both)
+{
+    unsigned a = any_node(sim)->id;
+    unsigned b = any_other(sim, a);
+    uint64_t time_us = duration(sim);
+    bool inwards = sim_below(&sim->random_faults, 2) != 0;
+    if (both || inwards) {
+        cut_one(sim, b, a, time_us);
+    }
+    if (both || !inwards) {
+        cut_one(sim, a, b, time_us);
+    }
+}
+
+static void isolate(struct sim *sim)
+{
+    unsigned a = any_node(sim)->id;
+    uint64_t time_us = duration(sim);
+    bool witness_too = sim_below(&sim->random_faults, 2) != 0;
+    for (unsigned b = witness_too ? 0 : 1; b <= sim->plan.nodes; b++) {
+        if (b != a) {
+            cut_one(sim, a, b, time_us);
+            cut_one(sim, b, a, time_us);
+        }
+    }
+}
+
+static void drop_connection(struct sim *sim)
+{
+    unsigned a = any_node(sim)->id;
+    unsigned b = any_other(sim, a);
+    if (b == SIM_WITNESS) {
+        return;
+    }
+    sim_trace(sim, "RESET %u - %u", a, b);
+    for (unsigned up = 0; up < 2; up++) {
+        struct sim_event *event = sim_at(sim, up * 20000, SIM_LINK);
+        event->node = a;
+        event->peer = b;
+        event->life = sim->nodes[a].life;
+        event->flag = up != 0;
+    }
+    cut_one(sim, a, b, 10000);
+}
+
+static void disk_fault(struct sim *sim)
+{
+    static const kvp_status kinds[] = {KVP_IO, KVP_DISK_FULL};
+    struct sim_node *node = any_node(sim);
+    if (!node->alive) {
+        return;
+    }
+    struct kvp_memory_fault fault = {
+        .after = sim_below(&sim->random_faults, 10),
+        .status = kinds[sim_below(&sim->random_faults, 2)],
+        .persist = sim_below(&sim->random_faults, 2) != 0,
+        .stay = true,
+    };
+    sim_trace(sim, "%u DISK FAULT after %llu", node->id, (unsigned long long)fault.after);
+    kvp_env_memory_set_fault(node->env, fault);
+    uint64_t time_us = duration(sim);
+    struct sim_event *event = sim_at(sim, time_us, SIM_HEAL);
+    event->node = node->id;
+    event->peer = node->id;
+}
+
+static void slow_disk(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    node->disk_factor = 1 + sim_below(&sim->random_faults, 1000);
+    sim_trace(sim, "%u SLOW DISK x%llu", node->id, (unsigned long long)node->disk_factor);
+    struct sim_event *event = sim_at(sim, duration(sim), SIM_HEAL);
+    event->node = node->id;
+    event->peer = node->id;
+    event->flag = true;
+}
+
+static void witness_crash(struct sim *sim)
+{
+    if (sim->witness) {
+        sim_trace(sim, "WITNESS CRASH");
+        kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), false);
+        kvp_witness_close(sim->witness);
+        sim->witness = NULL;
+        kvp_env_memory_restart(sim->witness_env);
+        sim_at(sim, duration(sim), SIM_WITNESS_RESTART);
+    }
+}
+
+static void handover(struct sim *sim)
+{
+    struct kvp_request request = {.op = KVP_OP_HANDOVER, .group = kvp_slice_of("sim", 3)};
+    struct sim_message message = {.from = SIM_CLIENT(SIM_CLIENTS_MAX), .to = any_node(sim)->id};
+    kvp_buf body = {0};
+    sim_trace(sim, "HANDOVER asked of %u", message.to);
+    if (kvp_wire_request_encode(&request, &body) == KVP_OK) {
+        sim_send(sim, &message, kvp_buf_slice(&body));
+    }
+    kvp_buf_free(&body);
+}
+
+/* A member comes back with an empty disk, as after a repair. */
+static void wipe(struct sim *sim)
+{
+    struct sim_node *node = any_node(sim);
+    unsigned whole = 0;
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        whole += sim->nodes[i].alive && !sim->nodes[i].wiped;
+    }
+    const struct kvp_view *view =
+        node->executor ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
+    /* Only what redundancy covers: somebody else in sync lives, and has not been wiped. */
+    bool covered = false;
+    for (unsigned i = 1; view && i <= sim->plan.nodes; i++) {
+        covered = covered || (i != node->id && sim->nodes[i].serving);
+    }
+    if (!node->alive || whole < 2 || !covered) {
+        return;
+    }
+    sim_trace(sim, "%u WIPED", node->id);
+    sim_node_crash(sim, node);
+    node->env->ops->close(node->env);
+    if (kvp_env_memory_open(&node->env) != KVP_OK) {
+        abort();
+    }
+    sim_at(sim, duration(sim), SIM_RESTART)->node = node->id;
+}
+
+static void cut_both(struct sim *sim)
+{
+    if (sim_below(&sim->random_faults, 3) == 0) {
+        isolate(sim);
+    } else {
+        cut_pair(sim, true);
+    }
+}
+
+static void cut_one_way(struct sim *sim)
+{
+    cut_pair(sim, false);
+}
+
+void sim_fault(struct sim *sim)
+{
+    const struct sim_plan *plan = &sim->plan;
+    const struct {
+        unsigned weight;
+        void (*run)(struct sim *sim);
+    } kinds[] = {
+        {plan->crash, crash},           {plan->pause, pause_node},
+        {plan->cut, cut_both},          {plan->one_way, cut_one_way},
+        {plan->reset, drop_connection}, {plan->disk_fault, disk_fault},
+        {plan->slow_disk, slow_disk},   {plan->witness_crash, witness_crash},
+        {plan->handover, handover},     {plan->wipe, wipe},
+    };
+    unsigned total = 0;
+    if (sim->calm) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        total += kinds[i].weight;
+    }
+    uint64_t drawn = sim_below(&sim->random_faults, total);
+    for (size_t i = 0; total > 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (drawn < kinds[i].weight) {
+            sim->faults++;
+            kinds[i].run(sim);
+            break;
+        }
+        drawn -= kinds[i].weight;
+    }
+    sim_at(sim, sim_exponential(&sim->random_faults, plan->fault_gap_us), SIM_FAULT);
+}
+
+/* ---- ends ---- */
+
+static void repair_disk(struct sim *sim, struct sim_node *node)
+{
+    struct kvp_memory_fault none = {.status = KVP_OK};
+    kvp_env_memory_set_fault(node->env, none);
+    bool failed = node->alive &&
+                  kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
+    if (failed) {
+        sim_node_crash(sim, node);
+    }
+    if (!node->alive) {
+        sim_at(sim, 1000, SIM_RESTART)->node = node->id;
+    }
+}
+
+void sim_heal(struct sim *sim, const struct sim_event *event)
+{
+    if (event->node != event->peer) {
+        sim->cut[event->node][event->peer] = false;
+    } else if (event->flag) {
+        sim->nodes[event->node].disk_factor = 1;
+    } else {
+        repair_disk(sim, &sim->nodes[event->node]);
+    }
+}
+
+void sim_calm_down(struct sim *sim)
+{
+    sim_trace(sim, "CALM");
+    sim->calm = true;
+    memset(sim->cut, 0, sizeof(sim->cut));
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        struct sim_node *node = &sim->nodes[i];
+        node->disk_factor = 1;
+        repair_disk(sim, node);
+        if (node->alive && node->paused) {
+            struct sim_event *event = sim_at(sim, 0, SIM_RESUME);
+            event->node = node->id;
+            event->life = node->life;
+        }
+    }
+    if (!sim->witness) {
+        sim_witness_restart(sim);
+    }
+}
+
+/* ---- the witness ---- */
+
+void sim_witness_restart(struct sim *sim)
+{
+    char message[256] = "";
+    if (!sim->witness &&
+        kvp_witness_open(sim->witness_env, &sim->witness, message, sizeof(message)) != KVP_OK) {
+        sim_fail(sim, "the witness cannot open its registers: %s", message);
+    }
+}
+
+void sim_witness_message(struct sim *sim, struct sim_message *message)
+{
+    kvp_buf answer = {0};
+    if (!sim->witness) {
+        return;
+    }
+    struct sim_message back = {
+        .from = SIM_WITNESS,
+        .to = message->from,
+        .call = message->call,
+        .life = message->life,
+        .answer = true,
+    };
+    if (kvp_witness_handle(sim->witness, kvp_slice_of(message->bytes, message->size), &answer) ==
+        KVP_OK) {
+        sim_send(sim, &back, kvp_buf_slice(&answer));
+    }
+    kvp_buf_free(&answer);
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node in the simulator: its executor's host, its disk, its life. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Passed to the executor as its host's argument. */
+struct host {
+    struct sim *sim;
+    struct sim_node *node;
+};
+
+static struct host hosts[SIM_NODES_MAX + 1]; /* one simulation at a time in a process */
+
+uint64_t sim_node_clock(const struct sim *sim, const struct sim_node *node)
+{
+    int64_t drift = (int64_t)(sim->now_us / 1000) * node->clock_ppm / 1000;
+    return (uint64_t)((int64_t)sim->now_us + node->clock_offset_us + drift + 1000000000);
+}
+
+/* ---- the executor's host ---- */
+
+static void host_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body)
+{
+    struct host *host = arg;
+    struct sim_message message = {
+        .from = host->node->id, .to = peer, .kind = kind, .life = host->node->life};
+    sim_send(host->sim, &message, body);
+}
+
+static void token_end(struct sim_token *token)
+{
+    token->next->previous = token->previous;
+    token->previous->next = token->next;
+    free(token);
+}
+
+static void answer_bytes(struct host *host, struct sim_token *token, kvp_slice body)
+{
+    struct sim_message message = {
+        .from = token->at,
+        .to = token->from,
+        .kind = token->kind,
+        .call = token->call,
+        .life = token->from_life,
+        .answer = true,
+    };
+    if (body.size > 0 && host->node->alive) { /* a dead one's closing words are not heard */
+        sim_send(host->sim, &message, body);
+    }
+    token_end(token);
+}
+
+static void host_answer(void *arg, void *token, const struct kvp_answer *answer)
+{
+    kvp_buf body = {0};
+    if (kvp_wire_answer_encode(answer, &body) != KVP_OK) {
+        abort();
+    }
+    answer_bytes(arg, token, kvp_buf_slice(&body));
+    kvp_buf_free(&body);
+}
+
+static void host_answer_peer(void *arg, void *token, kvp_slice body)
+{
+    answer_bytes(arg, token, body);
+}
+
+static uint64_t disk_time(struct sim *sim, const struct sim_node *node)
+{
+    return 10 + sim_exponential(&sim->random, sim->plan.disk_us) * node->disk_factor;
+}
+
+static void disk_next(struct sim *sim, struct sim_node *node)
+{
+    if (!node->disk_busy && node->jobs) {
+        node->disk_busy = true;
+        struct sim_event *event = sim_at(sim, disk_time(sim, node), SIM_DISK);
+        event->node = node->id;
+        event->life = node->life;
+    }
+}
+
+static void host_disk(void *arg, struct kvp_disk_job *job)
+{
+    struct host *host = arg;
+    job->next = NULL;
+    if (host->node->jobs) {
+        host->node->jobs_last->next = job;
+    } else {
+        host->node->jobs = job;
+    }
+    host->node->jobs_last = job;
+    disk_next(host->sim, host->node);
+}
+
+static void host_arbiter(void *arg, const struct kvp_arbiter_request *request)
+{
+    struct host *host = arg;
+    struct sim_message message = {
+        .from = host->node->id, .to = SIM_WITNESS, .call = request->id, .life = host->node->life};
+    kvp_buf body = {0};
+    if (kvp_arbiter_witness_encode(request, "sim", host->node->id, &body) != KVP_OK) {
+        abort();
+    }
+    sim_send(host->sim, &message, kvp_buf_slice(&body));
+    kvp_buf_free(&body);
+}
+
+static void host_fence(void *arg)
+{
+    struct host *host = arg;
+    struct sim_event *event = sim_at(host->sim, 1000, SIM_FENCE);
+    event->node = host->node->id;
+    event->life = host->node->life;
+}
+
+static void host_log(void *arg, enum kvp_log_level level, const char *event, const char *fields)
+{
+    struct host *host = arg;
+    (void)level;
+    sim_trace(host->sim, "%u %s %s", host->node->id, event, fields);
+}
+
+static void host_changed(void *arg)
+{
+    (void)arg; /* looked at after every event */
+}
+
+static void host_stopped(void *arg)
+{
+    (void)arg;
+}
+
+/* ---- life ---- */
+
+static void configure(const struct sim *sim, const struct sim_node *node,
+                      struct kvp_executor_config *config, uint64_t random)
+{
+    memset(config, 0, sizeof(*config));
+    config->core.self = (uint8_t)node->id;
+    config->core.sync_replicas = sim->plan.sync_replicas;
+    config->core.policy = sim->plan.policy;
+    config->core.heartbeat_us = 100000;
+    config->core.lease_us = 400000;
+    config->core.grace_us = 500000;
+    config->core.sync_timeout_us = 2000000;
+    config->core.log_size_max = sim->plan.log_size_max;
+    config->core.cache_size_max = sim->plan.log_size_max;
+    config->core.random = random;
+    config->sessions_max = 64;
+    strcpy(config->group, "sim");
+    snprintf(config->url, sizeof(config->url), "sim://%u", node->id);
+    for (unsigned id = 1; id <= sim->plan.nodes; id++) {
+        config->core.nodes |= kvp_set_of(id);
+        if (id != node->id) {
+            struct kvp_executor_peer *peer = &config->peers[config->peer_count++];
+            peer->id = (uint8_t)id;
+            snprintf(peer->url, sizeof(peer->url), "sim://%u", id);
+        }
+    }
+}
+
+static void links(struct sim *sim, const struct sim_node *node)
+{
+    for (unsigned id = 1; id <= sim->plan.nodes; id++) {
+        for (unsigned side = 0; id != node->id && side < 2; side++) {
+            struct sim_event *event = sim_at(sim, 1000, SIM_LINK);
+            event->node = side ? id : node->id;
+            event->peer = side ? node->id : id;
+            event->life = sim->nodes[event->node].life;
+            event->flag = true;
+        }
+    }
+}
+
+void sim_node_start(struct sim *sim, struct sim_node *node)
+{
+    static const struct kvp_executor_host functions = {
+        .send = host_send,
+        .answer = host_answer,
+        .answer_peer = host_answer_peer,
+        .disk = host_disk,
+        .arbiter = host_arbiter,
+        .fence = host_fence,
+        .log = host_log,
+        .changed = host_changed,
+        .stopped = host_stopped,
+    };
+    struct kvp_executor_config config;
+    struct kvp_loaded loaded;
+    char message[256] = "";
+    node->life = ++sim->order;
+    node->disk_factor = 1;
+    kvp_status status = kvp_storage_open(node->env, "sim", node->id, &node->storage, &loaded,
+                                         message, sizeof(message));
+    if (status != KVP_OK) {
+        sim_fail(sim, "node %u cannot open its storage: %s (%s)", node->id, kvp_strerror(status),
+                 message);
+        return;
+    }
+    sim_trace(sim, "%u start tail=%llu applied=%llu epoch=%llu doubt=%d", node->id,
+              (unsigned long long)loaded.tail.seq, (unsigned long long)loaded.applied.seq,
+              (unsigned long long)loaded.meta.view.epoch, loaded.meta.doubt);
+    configure(sim, node, &config, sim_random(&sim->random));
+    config.stores_set_aside = loaded.stores_set_aside;
+    hosts[node->id] = (struct host){sim, node};
+    struct kvp_executor_host host = functions;
+    host.arg = &hosts[node->id];
+    node->disk.storage = node->storage;
+    node->alive = true;
+    status = kvp_executor_open(&config, &host, node->storage, &loaded, sim_node_clock(sim, node),
+                               &node->executor);
+    if (status != KVP_OK) {
+        sim_fail(sim, "node %u cannot start: %s", node->id, kvp_strerror(status));
+        return;
+    }
+    links(sim, node);
+    sim_node_settle(sim, node);
+}
+
+static void drop_held(struct sim_node *node)
+{
+    while (node->held) {
+        struct sim_event *event = node->held;
+        node->held = event->next;
+        sim_message_free(&event->message);
+        free(event);
+    }
+}
+
+/* Ends the process; what its end has durably on disk is the caller's business. */
+static void end(struct sim_node *node)
+{
+    node->alive = node->paused = node->disk_busy = node->serving = false;
+    node->tick_at = 0;
+    kvp_disk_close(&node->disk);
+    while (node->jobs) {
+        struct kvp_disk_job *job = node->jobs;
+        node->jobs = job->next;
+        kvp_disk_job_free(job);
+    }
+    if (node->executor) {
+        kvp_executor_close(node->executor);
+        node->executor = NULL;
+    }
+    while (node->tokens.next && node->tokens.next != &node->tokens) {
+        token_end(node->tokens.next);
+    }
+    drop_held(node);
+    kvp_storage_close(node->storage);
+    node->storage = NULL;
+}
+
+void sim_node_crash(struct sim *sim, struct sim_node *node)
+{
+    if (!node->alive) {
+        return;
+    }
+    size_t kept = sim_below(&sim->random_faults, 4) == 0
+                      ? 0
+                      : (size_t)sim_below(&sim->random_faults, 8);
+    sim_trace(sim, "%u CRASH keeps %zu unsynced batches", node->id, kept);
+    kvp_env_memory_crash(node->env, kept, sim_below(&sim->random_faults, 2) != 0);
+    end(node);
+    kvp_env_memory_restart(node->env);
+}
+
+void sim_node_free(struct sim_node *node)
+{
+    if (node->env) {
+        end(node);
+        node->env->ops->close(node->env);
+        node->env = NULL;
+    }
+}
+
+/* ---- events ---- */
+
+static void schedule_tick(struct sim *sim, struct sim_node *node)
+{
+    uint64_t local = sim_node_clock(sim, node);
+    uint64_t deadline = kvp_executor_deadline(node->executor);
+    if (deadline == UINT64_MAX) {
+        return;
+    }
+    uint64_t wait = deadline > local ? deadline - local : 0;
+    wait += wait / 10 + 1; /* a slow clock needs longer; late is allowed */
+    if (node->tick_at > sim->now_us && node->tick_at <= sim->now_us + wait) {
+        return;
+    }
+    struct sim_event *event = sim_at(sim, wait, SIM_TICK);
+    event->node = node->id;
+    event->life = node->life;
+    node->tick_at = event->at;
+}
+
+void sim_node_settle(struct sim *sim, struct sim_node *node)
+{
+    if (node->alive && node->executor) {
+        kvp_executor_flush(node->executor, sim_node_clock(sim, node));
+        schedule_tick(sim, node);
+    }
+}
+
+static void run_disk(struct sim *sim, struct sim_node *node)
+{
+    struct kvp_disk_job *job = node->jobs;
+    node->jobs = job->next;
+    node->disk_busy = false;
+    kvp_disk_run(&node->disk, job);
+    kvp_executor_disk_done(node->executor, sim_node_clock(sim, node), job);
+    disk_next(sim, node);
+}
+
+static void hold(struct sim_node *node, const struct sim_event *event)
+{
+    struct sim_event *copy = malloc(sizeof(*copy));
+    if (!copy) {
+        abort();
+    }
+    *copy = *event;
+    copy->next = NULL;
+    if (node->held) {
+        node->held_last->next = copy;
+    } else {
+        node->held = copy;
+    }
+    node->held_last = copy;
+}
+
+static void resume(struct sim *sim, struct sim_node *node)
+{
+    sim_trace(sim, "%u RESUME", node->id);
+    node->paused = false;
+    struct sim_event *held = node->held;
+    node->held = NULL;
+    while (held) {
+        struct sim_event *event = held;
+        held = event->next;
+        if (event->kind == SIM_MESSAGE) {
+            sim_node_message(sim, node, &event->message);
+            sim_message_free(&event->message);
+        } else {
+            sim_node_event(sim, event);
+        }
+        free(event);
+    }
+}
+
+void sim_node_event(struct sim *sim, struct sim_event *event)
+{
+    struct sim_node *node = &sim->nodes[event->node];
+    if (event->kind == SIM_RESTART) {
+        if (!node->alive) {
+            sim_node_start(sim, node);
+        }
+        return;
+    }
+    if (!node->alive || event->life != node->life) {
+        return;
+    }
+    if (event->kind == SIM_RESUME) {
+        resume(sim, node);
+        return;
+    }
+    if (node->paused) {
+        hold(node, event);
+        return;
+    }
+    uint64_t clock = sim_node_clock(sim, node);
+    switch (event->kind) {
+    case SIM_TICK:
+        node->tick_at = 0;
+        kvp_executor_tick(node->executor, clock);
+        break;
+    case SIM_DISK:
+        run_disk(sim, node);
+        break;
+    case SIM_LINK:
+        for (unsigned kind = 0; kind < KVP_LINK_KINDS; kind++) {
+            kvp_executor_link(node->executor, clock, (uint8_t)event->peer,
+                              (enum kvp_link_kind)kind, event->flag);
+        }
+        break;
+    case SIM_FENCE:
+        kvp_executor_fence_done(node->executor, clock, true);
+        break;
+    default:
+        break;
+    }
+    sim_node_settle(sim, node);
+}
+
+static struct sim_token *token_new(struct sim_node *node, const struct sim_message *message)
+{
+    struct sim_token *token = calloc(1, sizeof(*token));
+    if (!token) {
+        abort();
+    }
+    token->from = message->from;
+    token->from_life = message->life;
+    token->at = node->id;
+    token->kind = message->kind;
+    token->call = message->call;
+    token->next = node->tokens.next;
+    token->previous = &node->tokens;
+    token->next->previous = token;
+    node->tokens.next = token;
+    return token;
+}
+
+void sim_node_message(struct sim *sim, struct sim_node *node, struct sim_message *message)
+{
+    if (!node->alive || (message->answer && message->life != node->life)) {
+        return;
+    }
+    if (node->paused) {
+        struct sim_event event = {.kind = SIM_MESSAGE, .message = *message};
+        hold(node, &event);
+        message->bytes = NULL; /* moved */
+        return;
+    }
+    uint64_t clock = sim_node_clock(sim, node);
+    kvp_slice body = kvp_slice_of(message->bytes, message->size);
+    if (!message->answer) {
+        kvp_executor_message(node->executor, clock, body, token_new(node, message));
+    } else if (message->from == SIM_WITNESS) {
+        struct kvp_arbiter_answer answer;
+        if (kvp_arbiter_witness_decode(body, message->call, &answer) == KVP_OK) {
+            kvp_executor_arbiter_answer(node->executor, clock, &answer);
+        }
+    } else {
+        kvp_executor_peer_answer(node->executor, clock, (uint8_t)message->from, body);
+    }
+    sim_node_settle(sim, node);
+}

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small story: group "default" has the nodes 1, 2 and 3, node 1 is primary in epoch 5, and a
+ * client reads and changes the key "lamp".
+ */
+#include "tests/wire/samples.h"
+#include "kvstore/keyspace.h"
+#include "kvstore/writeset.h"
+#include "replication/peer_wire.h"
+#include "replication/wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP_ID 0x0123456789abcdefu
+#define CLIENT   0x1122334455667788u
+#define EPOCH    5u
+#define REVISION 43u /* of "lamp", after it was put */
+
+static void must(kvp_status status)
+{
+    if (status != KVP_OK) {
+        fprintf(stderr, "a sample was refused: %s\n", kvp_strerror(status));
+        abort();
+    }
+}
+
+static kvp_slice text(const char *string)
+{
+    return kvp_slice_of(string, strlen(string));
+}
+
+/* ---- client requests ---- */
+
+static struct kvp_request request_of(unsigned op)
+{
+    return (struct kvp_request){.op = op, .group = text("default"), .epoch_seen = EPOCH};
+}
+
+static struct kvp_request update_of(unsigned op)
+{
+    struct kvp_request request = request_of(op);
+    request.session = (struct kvp_session_id){CLIENT, 0, 7, 40};
+    request.key = text("lamp");
+    return request;
+}
+
+static void put_request(const struct kvp_request *request, kvp_buf *out)
+{
+    must(kvp_wire_request_encode(request, out));
+}
+
+static void hello_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_HELLO);
+    request.epoch_seen = 0;
+    put_request(&request, out);
+}
+
+static void get_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_GET);
+    request.key = text("lamp");
+    put_request(&request, out);
+}
+
+static void put_put_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_PUT);
+    request.value = text("on");
+    put_request(&request, out);
+}
+
+static void create_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_CREATE);
+    request.value = text("on");
+    put_request(&request, out);
+}
+
+static void delete_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_DELETE);
+    request.version = REVISION;
+    put_request(&request, out);
+}
+
+static void cas_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_CAS);
+    request.version = REVISION;
+    request.value = text("off");
+    put_request(&request, out);
+}
+
+static void scan_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_SCAN);
+    request.key = text("l");
+    request.value = text("m");
+    request.count_max = 100;
+    request.size_max = 65536;
+    put_request(&request, out);
+}
+
+static void txn_request(kvp_buf *out)
+{
+    const struct kvp_compare compares[] = {
+        {.kind = KVP_COMPARE_VERSION_EQUAL, .key = text("lamp"), .version = REVISION},
+        {.kind = KVP_COMPARE_VALUE_DIFFERS, .key = text("lock"), .value = text("held")},
+        {.kind = KVP_COMPARE_ABSENT, .key = text("fuse")},
+    };
+    const struct kvp_txn_op then_ops[] = {
+        {KVP_TXN_PUT, text("lamp"), text("off")},
+        {KVP_TXN_DELETE, text("lock"), {0}},
+    };
+    const struct kvp_txn_op else_ops[] = {{KVP_TXN_GET, text("lamp"), {0}}};
+    struct kvp_request request = update_of(KVP_OP_TXN);
+    request.key = (kvp_slice){0};
+    request.compares = compares;
+    request.compare_count = 3;
+    request.then_ops = then_ops;
+    request.then_count = 2;
+    request.else_ops = else_ops;
+    request.else_count = 1;
+    put_request(&request, out);
+}
+
+static void status_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_STATUS);
+    put_request(&request, out);
+}
+
+static void handover_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_HANDOVER);
+    request.target = 2;
+    put_request(&request, out);
+}
+
+static void promote_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_PROMOTE);
+    request.force = true;
+    put_request(&request, out);
+}
+
+static void close_scan_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_CLOSE_SCAN);
+    request.cursor = 1048577;
+    put_request(&request, out);
+}
+
+/* ---- answers ---- */
+
+/* Takes over `result`. */
+static void put_answer(kvp_buf *out, int status, const char *hint, kvp_buf *result)
+{
+    struct kvp_answer answer = {status, EPOCH, text(hint), kvp_buf_slice(result)};
+    must(kvp_wire_answer_encode(&answer, out));
+    kvp_buf_free(result);
+}
+
+#define PRIMARY_URL "tcp://10.0.0.1:7000"
+
+static void put_uint_answer(kvp_buf *out, int status, uint64_t number)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_result_uint(&result, number));
+    put_answer(out, status, PRIMARY_URL, &result);
+}
+
+static void put_text_answer(kvp_buf *out, int status, const char *hint, const char *reason)
+{
+    kvp_buf result = {0};
+    if (reason != NULL) {
+        must(kvp_wire_result_string(&result, reason));
+    }
+    put_answer(out, status, hint, &result);
+}
+
+static void hello_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_hello hello = {
+        .node_id = 1,
+        .role = KVP_ROLE_PRIMARY,
+        .primary_id = 1,
+        .group_id = GROUP_ID,
+        .birth = 40,
+        .node_count = 2,
+    };
+    hello.nodes[0].id = 1;
+    hello.nodes[0].url = text(PRIMARY_URL);
+    hello.nodes[1].id = 2;
+    hello.nodes[1].url = text("tcp://10.0.0.2:7000");
+    must(kvp_wire_result_hello(&result, &hello));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void get_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_result_get(&result, REVISION, 12, text("on"), 0));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void not_found_answer(kvp_buf *out)
+{
+    put_text_answer(out, KVP_NOT_FOUND, PRIMARY_URL, NULL);
+}
+
+static void put_put_answer(kvp_buf *out)
+{
+    put_uint_answer(out, KVP_OK, REVISION);
+}
+
+static void exists_answer(kvp_buf *out)
+{
+    put_uint_answer(out, KVP_EXISTS, REVISION);
+}
+
+static void differs_answer(kvp_buf *out)
+{
+    put_uint_answer(out, KVP_VERSION_DIFFERS, 47);
+}
+
+static void scan_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_scan_writer writer;
+    must(kvp_wire_scan_begin(&writer, &result));
+    must(kvp_wire_scan_pair(&writer, text("lamp"), REVISION, 12, text("on")));
+    must(kvp_wire_scan_pair(&writer, text("lock"), 30, 30, text("")));
+    must(kvp_wire_scan_end(&writer, 1048577, 44, 0));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void txn_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_txn_begin(&result, true, 44, 2));
+    must(kvp_wire_txn_put(&result));
+    must(kvp_wire_txn_delete(&result, true));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void txn_else_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_get_result get = {.modify = 47, .create = 12, .value = text("dim")};
+    must(kvp_wire_txn_begin(&result, false, 49, 2));
+    must(kvp_wire_txn_get(&result, &get));
+    must(kvp_wire_txn_get(&result, NULL));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void status_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_map(&result, 4));
+    must(kvp_wire_string(&result, "node"));
+    must(kvp_wire_uint(&result, 1));
+    must(kvp_wire_string(&result, "serving"));
+    must(kvp_wire_bool(&result, true));
+    must(kvp_wire_string(&result, "in_sync"));
+    must(kvp_wire_array(&result, 2));
+    must(kvp_wire_uint(&result, 1));
+    must(kvp_wire_uint(&result, 2));
+    must(kvp_wire_string(&result, "role"));
+    must(kvp_wire_string(&result, "primary"));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void handover_answer(kvp_buf *out)
+{
+    put_text_answer(out, KVP_OK, "tcp://10.0.0.2:7000", NULL);
+}
+
+static void not_primary_answer(kvp_buf *out)
+{
+    put_text_answer(out, KVP_NOT_PRIMARY, PRIMARY_URL, NULL);
+}
+
+static void bad_request_answer(kvp_buf *out)
+{
+    put_text_answer(out, KVP_BAD_REQUEST, "", "key must not be empty");
+}
+
+/* ---- the witness ---- */
+
+static struct kvp_view view_of(uint64_t version, uint64_t epoch, unsigned primary,
+                               kvp_node_set in_sync)
+{
+    return (struct kvp_view){version, epoch, (uint8_t)primary, in_sync};
+}
+
+static struct kvp_witness_request witness_of(unsigned op)
+{
+    return (struct kvp_witness_request){
+        .op = op, .group = text("default"), .epoch = EPOCH, .from = 2, .group_id = GROUP_ID};
+}
+
+static void register_get(kvp_buf *out)
+{
+    struct kvp_witness_request request = witness_of(KVP_OP_REGISTER_GET);
+    must(kvp_wire_witness_encode(&request, out));
+}
+
+static void register_cas(kvp_buf *out)
+{
+    struct kvp_witness_request request = witness_of(KVP_OP_REGISTER_CAS);
+    request.expected = 8;
+    request.view = view_of(9, 6, 2, kvp_set_of(2));
+    must(kvp_wire_witness_encode(&request, out));
+}
+
+static void register_seed(kvp_buf *out)
+{
+    struct kvp_witness_request request = witness_of(KVP_OP_REGISTER_SEED);
+    request.view = view_of(8, EPOCH, 1, kvp_set_of(1) | kvp_set_of(2));
+    must(kvp_wire_witness_encode(&request, out));
+}
+
+static void register_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_view view = view_of(8, EPOCH, 1, kvp_set_of(1) | kvp_set_of(2));
+    must(kvp_wire_result_register(&result, GROUP_ID, &view));
+    put_answer(out, KVP_OK, "", &result);
+}
+
+static void register_unknown_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_answer answer = {.status = KVP_NOT_SEEDED};
+    must(kvp_wire_answer_encode(&answer, out));
+    kvp_buf_free(&result);
+}
+
+/* ---- peers ---- */
+
+static const struct kvp_point start_point = {41, EPOCH, 0x1111111111111111u};
+
+static void put_peer(kvp_buf *out, struct kvp_peer_request *request)
+{
+    request->from = 1;
+    request->to = 2;
+    request->group_id = GROUP_ID;
+    request->sent_us = 1000000;
+    request->view = view_of(8, EPOCH, 1, kvp_set_of(1) | kvp_set_of(2));
+    must(kvp_peer_request_encode(request, text("default"), out));
+}
+
+static struct kvp_peer_report report_of(void)
+{
+    return (struct kvp_peer_report){
+        .role = KVP_ROLE_BACKUP,
+        .view = view_of(8, EPOCH, 1, kvp_set_of(1) | kvp_set_of(2)),
+        .tail = start_point,
+        .commit = {40, EPOCH, 0x2222222222222222u},
+        .received = 43,
+        .member_epoch = EPOCH,
+    };
+}
+
+static void peer_state(kvp_buf *out)
+{
+    struct kvp_peer_request request = {.op = KVP_OP_STATE, .report = report_of()};
+    put_peer(out, &request);
+}
+
+static void peer_heartbeat(kvp_buf *out)
+{
+    struct kvp_peer_request request = {
+        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true};
+    put_peer(out, &request);
+}
+
+/* Entry 42 puts "lamp", entry 43 deletes it. */
+static void peer_append(kvp_buf *out)
+{
+    struct kvp_peer_request request = {.op = KVP_OP_APPEND,
+                                       .prev = start_point,
+                                       .commit = start_point,
+                                       .lead_epoch = EPOCH,
+                                       .end = 43,
+                                       .entry_count = 2};
+    struct kvp_point previous = start_point;
+    for (unsigned i = 0; i < 2; i++) {
+        kvp_buf set = {0};
+        kvp_buf record = {0};
+        const struct kvp_record stored = {12, 42, text("on")};
+        must(kvp_record_encode(&stored, &record));
+        must(i == 0 ? kvp_writeset_put(&set, text("Dlamp"), kvp_buf_slice(&record))
+                    : kvp_writeset_delete(&set, text("Dlamp")));
+        struct kvp_entry *entry = kvp_entry_new(set.size);
+        if (entry == NULL) {
+            must(KVP_NO_MEMORY);
+            return;
+        }
+        memcpy(entry->payload, set.data, set.size);
+        kvp_entry_chain(entry, previous, EPOCH);
+        previous = entry->point;
+        request.entries[i] = entry;
+        kvp_buf_free(&set);
+        kvp_buf_free(&record);
+    }
+    put_peer(out, &request);
+    kvp_peer_request_release(&request);
+}
+
+static void peer_snapshot(kvp_buf *out)
+{
+    static const uint8_t chunk[] = {1, 0, 0, 0, 8, 0, 0, 0, 'E', 40, 0, 0, 0, 0, 0, 0, 0};
+    struct kvp_peer_request request = {.op = KVP_OP_SNAPSHOT,
+                                       .snapshot = 77,
+                                       .index = 3,
+                                       .last = true,
+                                       .point = start_point,
+                                       .chunk = kvp_slice_of(chunk, sizeof(chunk))};
+    put_peer(out, &request);
+}
+
+static void peer_ask_view(kvp_buf *out)
+{
+    struct kvp_peer_request request = {
+        .op = KVP_OP_ASK_VIEW, .expected = 8, .wish = view_of(65, 65, 1, kvp_set_of(1))};
+    put_peer(out, &request);
+}
+
+static void peer_leave(kvp_buf *out)
+{
+    struct kvp_peer_request request = {.op = KVP_OP_LEAVE};
+    put_peer(out, &request);
+}
+
+static void peer_resign(kvp_buf *out)
+{
+    struct kvp_peer_request request = {.op = KVP_OP_RESIGN};
+    put_peer(out, &request);
+}
+
+static void peer_reply(kvp_buf *out)
+{
+    struct kvp_peer_reply reply = {.code = KVP_OK,
+                                   .op = KVP_OP_APPEND,
+                                   .from = 2,
+                                   .group_id = GROUP_ID,
+                                   .echo_us = 1000000,
+                                   .report = report_of()};
+    must(kvp_peer_reply_encode(&reply, out));
+}
+
+static void peer_blank_reply(kvp_buf *out)
+{
+    struct kvp_peer_reply reply = {.code = KVP_STALE_VIEW,
+                                   .op = KVP_OP_HEARTBEAT,
+                                   .from = 3,
+                                   .echo_us = 1000000,
+                                   .report = {.blank = true}};
+    must(kvp_peer_reply_encode(&reply, out));
+}
+
+/* ---- the transport ---- */
+
+static void put_bytes(kvp_buf *out, const uint8_t *bytes, size_t size)
+{
+    must(kvp_buf_append(out, bytes, size));
+}
+
+static void greeting_request(kvp_buf *out)
+{
+    static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+    put_bytes(out, greeting, sizeof(greeting));
+}
+
+static void greeting_answer(kvp_buf *out)
+{
+    static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
+    put_bytes(out, greeting, sizeof(greeting));
+}
+
+static void put_frame(kvp_buf *out, void (*build)(kvp_buf *out))
+{
+    kvp_buf body = {0};
+    uint8_t head[12];
+    build(&body);
+    kvp_put_be64(head, body.size + 4);
+    memcpy(head + 8, "\x80\x00\x00\x2a", 4);
+    put_bytes(out, head, sizeof(head));
+    put_bytes(out, body.data, body.size);
+    kvp_buf_free(&body);
+}
+
+static void frame_request(kvp_buf *out)
+{
+    put_frame(out, hello_request);
+}
+
+static void frame_answer(kvp_buf *out)
+{
+    put_frame(out, not_found_answer);
+}
+
+const struct sample samples[] = {
+    {"sp-greeting-request", SAMPLE_FRAME, RESULT_NONE, greeting_request},
+    {"sp-greeting-answer", SAMPLE_FRAME, RESULT_NONE, greeting_answer},
+    {"sp-frame-request", SAMPLE_FRAME, RESULT_NONE, frame_request},
+    {"sp-frame-answer", SAMPLE_FRAME, RESULT_NONE, frame_answer},
+    {"hello-request", SAMPLE_REQUEST, RESULT_NONE, hello_request},
+    {"hello-answer", SAMPLE_ANSWER, RESULT_HELLO, hello_answer},
+    {"get-request", SAMPLE_REQUEST, RESULT_NONE, get_request},
+    {"get-answer", SAMPLE_ANSWER, RESULT_GET, get_answer},
+    {"not-found-answer", SAMPLE_ANSWER, RESULT_NONE, not_found_answer},
+    {"put-request", SAMPLE_REQUEST, RESULT_NONE, put_put_request},
+    {"put-answer", SAMPLE_ANSWER, RESULT_UINT, put_put_answer},
+    {"create-request", SAMPLE_REQUEST, RESULT_NONE, create_request},
+    {"create-exists-answer", SAMPLE_ANSWER, RESULT_UINT, exists_answer},
+    {"delete-request", SAMPLE_REQUEST, RESULT_NONE, delete_request},
+    {"cas-request", SAMPLE_REQUEST, RESULT_NONE, cas_request},
+    {"cas-differs-answer", SAMPLE_ANSWER, RESULT_UINT, differs_answer},
+    {"scan-request", SAMPLE_REQUEST, RESULT_NONE, scan_request},
+    {"scan-answer", SAMPLE_ANSWER, RESULT_SCAN, scan_answer},
+    {"close-scan-request", SAMPLE_REQUEST, RESULT_NONE, close_scan_request},
+    {"txn-request", SAMPLE_REQUEST, RESULT_NONE, txn_request},
+    {"txn-answer", SAMPLE_ANSWER, RESULT_TXN, txn_answer},
+    {"txn-else-answer", SAMPLE_ANSWER, RESULT_TXN, txn_else_answer},
+    {"status-request", SAMPLE_REQUEST, RESULT_NONE, status_request},
+    {"status-answer", SAMPLE_ANSWER, RESULT_STATUS, status_answer},
+    {"handover-request", SAMPLE_REQUEST, RESULT_NONE, handover_request},
+    {"handover-answer", SAMPLE_ANSWER, RESULT_NONE, handover_answer},
+    {"promote-request", SAMPLE_REQUEST, RESULT_NONE, promote_request},
+    {"not-primary-answer", SAMPLE_ANSWER, RESULT_NONE, not_primary_answer},
+    {"bad-request-answer", SAMPLE_ANSWER, RESULT_STRING, bad_request_answer},
+    {"state-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_state},
+    {"heartbeat-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_heartbeat},
+    {"append-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_append},
+    {"snapshot-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_snapshot},
+    {"ask-view-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_ask_view},
+    {"leave-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_leave},
+    {"resign-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_resign},
+    {"append-reply", SAMPLE_PEER_REPLY, RESULT_NONE, peer_reply},
+    {"blank-reply", SAMPLE_PEER_REPLY, RESULT_NONE, peer_blank_reply},
+    {"register-get-request", SAMPLE_WITNESS_REQUEST, RESULT_NONE, register_get},
+    {"register-cas-request", SAMPLE_WITNESS_REQUEST, RESULT_NONE, register_cas},
+    {"register-seed-request", SAMPLE_WITNESS_REQUEST, RESULT_NONE, register_seed},
+    {"register-answer", SAMPLE_ANSWER, RESULT_REGISTER, register_answer},
+    {"register-unknown-answer", SAMPLE_ANSWER, RESULT_NONE, register_unknown_answer},
+};
+const size_t sample_count = sizeof(samples) / sizeof(samples[0]);
+
+const struct sample *sample_find(const char *name)
+{
+    for (size_t i = 0; i < sample_count; i++) {
+        if (strcmp(samples[i].name, name) == 0) {
+            return &samples[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a broken or hostile sender can do to every message: cut it, change a byte, put a value of
+ * another type in the place of one, send noise. The decoders may refuse or accept, but what they
+ * accept must be something that the encoders know; the sanitizers watch the rest.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "replication/mp_reader.h"
+#include "replication/wire.h"
+#include "tests/wire/samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A copy in memory of exactly its size, so that the address sanitizer sees one byte too far. */
+static uint8_t *exact(const void *data, size_t size)
+{
+    uint8_t *copy = malloc(size > 0 ? size : 1);
+    assert_non_null(copy);
+    if (size > 0) {
+        memcpy(copy, data, size);
+    }
+    return copy;
+}
+
+static void try_everything(kvp_slice message)
+{
+    struct kvp_answer answer;
+    unsigned version;
+    unsigned op;
+    (void)kvp_wire_peek(message, &version, &op);
+    for (int kind = SAMPLE_REQUEST; kind < SAMPLE_FRAME; kind++) {
+        sample_check_stable((enum sample_kind)kind, message);
+    }
+    if (kvp_wire_answer_decode(message, &answer) == KVP_OK) {
+        for (int kind = RESULT_UINT; kind < RESULT_KINDS; kind++) {
+            sample_check_result_stable((enum sample_result)kind, answer.result);
+        }
+    }
+}
+
+static void try_bytes(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = exact(data, size);
+    try_everything(kvp_slice_of(copy, size));
+    free(copy);
+}
+
+static bool is_message(const struct sample *sample)
+{
+    return sample->kind != SAMPLE_FRAME;
+}
+
+static void test_every_sample_comes_back_as_the_same_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        kvp_buf again = {0};
+        samples[i].build(&bytes);
+        assert_int_equal(sample_recode(samples[i].kind, kvp_buf_slice(&bytes), &again), KVP_OK);
+        assert_int_equal(again.size, bytes.size);
+        assert_memory_equal(again.data, bytes.data, bytes.size);
+        kvp_buf_free(&bytes);
+        kvp_buf_free(&again);
+    }
+}
+
+static void test_every_result_comes_back_as_the_same_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        if (samples[i].kind != SAMPLE_ANSWER || samples[i].result == RESULT_NONE) {
+            continue;
+        }
+        kvp_buf bytes = {0};
+        kvp_buf again = {0};
+        struct kvp_answer answer;
+        samples[i].build(&bytes);
+        assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&bytes), &answer), KVP_OK);
+        assert_int_equal(sample_recode_result(samples[i].result, answer.result, &again), KVP_OK);
+        assert_int_equal(again.size, answer.result.size);
+        assert_memory_equal(again.data, answer.result.data, again.size);
+        kvp_buf_free(&bytes);
+        kvp_buf_free(&again);
+    }
+}
+
+static void test_every_truncation_of_every_message_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        samples[i].build(&bytes);
+        for (size_t size = 0; is_message(&samples[i]) && size < bytes.size; size++) {
+            kvp_buf again = {0};
+            uint8_t *cut = exact(bytes.data, size);
+            assert_int_not_equal(sample_recode(samples[i].kind, kvp_slice_of(cut, size), &again),
+                                 KVP_OK);
+            try_everything(kvp_slice_of(cut, size));
+            free(cut);
+            kvp_buf_free(&again);
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_every_truncation_of_every_result_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        struct kvp_answer answer;
+        if (samples[i].kind != SAMPLE_ANSWER || samples[i].result == RESULT_NONE ||
+            samples[i].result == RESULT_STATUS) {
+            continue;
+        }
+        samples[i].build(&bytes);
+        assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&bytes), &answer), KVP_OK);
+        for (size_t size = 0; size < answer.result.size; size++) {
+            kvp_buf again = {0};
+            uint8_t *cut = exact(answer.result.data, size);
+            assert_int_not_equal(
+                sample_recode_result(samples[i].result, kvp_slice_of(cut, size), &again), KVP_OK);
+            free(cut);
+            kvp_buf_free(&again);
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_bytes_behind_a_message_are_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        kvp_buf again = {0};
+        samples[i].build(&bytes);
+        assert_int_equal(kvp_buf_append(&bytes, "\xc0", 1), KVP_OK);
+        if (is_message(&samples[i])) {
+            assert_int_not_equal(sample_recode(samples[i].kind, kvp_buf_slice(&bytes), &again),
+                                 KVP_OK);
+        }
+        kvp_buf_free(&bytes);
+        kvp_buf_free(&again);
+    }
+}
+
+static void test_no_changed_byte_does_harm(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        samples[i].build(&bytes);
+        for (size_t at = 0; is_message(&samples[i]) && at < bytes.size; at++) {
+            uint8_t before = bytes.data[at];
+            for (unsigned value = 0; value < 256; value++) {
+                bytes.data[at] = (uint8_t)value;
+                uint8_t *copy = exact(bytes.data, bytes.size);
+                sample_check_stable(samples[i].kind, kvp_slice_of(copy, bytes.size));
+                free(copy);
+            }
+            bytes.data[at] = before;
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
+/* A value of each type that is not accepted where the type of `value` stands. */
+static kvp_slice other_value(uint8_t value, unsigned choice)
+{
+    static const kvp_slice values[] = {
+        {"\xc0", 1},      {"\xc3", 1},      {"\xff", 1}, {"\xca\0\0\0\0", 5},
+        {"\xa1z", 2},     {"\xc4\x01z", 3}, {"\x90", 1}, {"\x80", 1},
+        {"\xd4\x05z", 3}, {"\xc1", 1},      {"\x2a", 1},
+    };
+    struct kvp_mp_reader reader;
+    struct kvp_mp_reader original;
+    if (choice >= sizeof(values) / sizeof(values[0])) {
+        return kvp_slice_of(NULL, 0);
+    }
+    uint8_t padded[64] = {value}; /* room for what its head may declare */
+    kvp_mp_begin(&original, kvp_slice_of(padded, sizeof(padded)));
+    kvp_mp_begin(&reader, values[choice]);
+    bool same = kvp_mp_peek(&reader) == kvp_mp_peek(&original);
+    return same ? kvp_slice_of("", 0) : values[choice];
+}
+
+/* Replaces the element at `at` by others; the element is `size` bytes long. */
+static void replace_element(const struct sample *sample, const kvp_buf *bytes, size_t at,
+                            size_t size)
+{
+    for (unsigned choice = 0;; choice++) {
+        kvp_slice other = other_value(bytes->data[at], choice);
+        kvp_buf changed = {0};
+        kvp_buf again = {0};
+        if (other.data == NULL) {
+            return;
+        }
+        if (other.size == 0) {
+            continue;
+        }
+        assert_int_equal(kvp_buf_append(&changed, bytes->data, at), KVP_OK);
+        assert_int_equal(kvp_buf_append(&changed, other.data, other.size), KVP_OK);
+        assert_int_equal(kvp_buf_append(&changed, bytes->data + at + size, bytes->size - at - size),
+                         KVP_OK);
+        assert_int_not_equal(sample_recode(sample->kind, kvp_buf_slice(&changed), &again), KVP_OK);
+        kvp_buf_free(&changed);
+        kvp_buf_free(&again);
+    }
+}
+
+static void test_a_wrong_type_in_any_place_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        struct kvp_mp_reader reader;
+        samples[i].build(&bytes);
+        kvp_mp_begin(&reader, kvp_buf_slice(&bytes));
+        bool answer = samples[i].kind == SAMPLE_ANSWER;
+        uint32_t count = is_message(&samples[i]) ? kvp_mp_array(&reader) : 0;
+        count -= answer ? 1 : 0; /* the result may be anything */
+        for (uint32_t element = 0; element < count; element++) {
+            kvp_slice value = kvp_mp_skip(&reader);
+            size_t at = (size_t)((const uint8_t *)value.data - bytes.data);
+            replace_element(&samples[i], &bytes, at, value.size);
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_random_changes_do_no_harm(void **state)
+{
+    uint64_t seed = 7;
+    (void)state;
+    for (unsigned round = 0; round < 20000; round++) {
+        const struct sample *sample = &samples[sample_random(&seed) % sample_count];
+        kvp_buf bytes = {0};
+        sample->build(&bytes);
+        unsigned changes = 1 + (unsigned)(sample_random(&seed) % 4);
+        for (unsigned i = 0; i < changes; i++) {
+            bytes.data[sample_random(&seed) % bytes.size] = (uint8_t)sample_random(&seed);
+        }
+        try_bytes(bytes.data, bytes.size - sample_random(&seed) % 2);
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_noise_does_no_harm(void **state)
+{
+    uint64_t seed = 11;
+    (void)state;
+    for (unsigned round = 0; round < 20000; round++) {
+        uint8_t noise[64];
+        size_t size = (size_t)(sample_random(&seed) % sizeof(noise));
+        for (size_t i = 0; i < size; i++) {
+            noise[i] = (uint8_t)sample_random(&seed);
+        }
+        if (size > 2 && round % 2 == 0) { /* half of it begins like a message */
+            noise[0] = (uint8_t)(0x90 | (noise[0] & 0x0f));
+            noise[1] = KVP_WIRE_VERSION;
+        }
+        try_bytes(noise, size);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_sample_comes_back_as_the_same_bytes),
+        cmocka_unit_test(test_every_result_comes_back_as_the_same_bytes),
+        cmocka_unit_test(test_every_truncation_of_every_message_is_refused),
+        cmocka_unit_test(test_every_truncation_of_every_result_is_refused),
+        cmocka_unit_test(test_bytes_behind_a_message_are_refused),
+        cmocka_unit_test(test_no_changed_byte_does_harm),
+        cmocka_unit_test(test_a_wrong_type_in_any_place_is_refused),
+        cmocka_unit_test(test_random_changes_do_no_harm),
+        cmocka_unit_test(test_noise_does_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
