@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* URLs of the transport, and the sockets made from them. inproc:// is a Unix socket whose abstract
+ * name holds the process id: seen by nobody else's URL. */
+#ifndef KVP_SP_ADDRESS_H
+#define KVP_SP_ADDRESS_H
+
+#include "kvstore/kvp_base.h"
+
+enum sp_address_kind { SP_ADDRESS_TCP, SP_ADDRESS_IPC, SP_ADDRESS_INPROC };
+
+struct sp_address {
+    enum sp_address_kind kind;
+    char name[KVP_URL_SIZE_MAX + 1]; /* host, path or name; tcp: "" stands for all */
+    char port[8];                    /* tcp */
+};
+
+/* KVP_BAD_ARGUMENT. */
+kvp_status sp_address_parse(const char *url, struct sp_address *address);
+
+/* A listening, non-blocking socket; writes the URL with the real port. KVP_ADDRESS_IN_USE,
+ * KVP_BAD_ARGUMENT (no such host, not ours), KVP_IO, KVP_NO_MEMORY. */
+kvp_status sp_address_listen(const struct sp_address *address, int *fd, char *url, size_t url_size);
+
+/* Begins to connect; `attempt` picks among the addresses of a host in turn. Blocks while a host
+ * name is looked up. KVP_UNAVAILABLE when that already failed. */
+kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd);
+
+/* Makes a connected TCP socket fit for short messages and dead peers; others are left alone. */
+void sp_address_tune(const struct sp_address *address, int fd);
+
+/* Removes what listening left in the file system. */
+void sp_address_forget(const struct sp_address *address);
+
+#endif

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input of every kind, and kvcli in scripts."""
+
+import json
+import os
+import random
+import socket
+import struct
+import subprocess
+import time
+
+import kvtest
+from kvtest import SLOW, Group, wait_for
+
+SECONDS = float(os.environ.get("KVPAIR_GARBAGE_SECONDS", "5"))
+
+
+def test_kvcli_refuses_bad_input_with_clear_messages():
+    with Group().start() as group:
+        def refused(status, word, *arguments, **options):
+            done = group.cli(*arguments, **options)
+            assert done.returncode == status, (arguments, done)
+            assert word in done.stderr, (arguments, done.stderr)
+        refused(2, b"key", "put", "", "x")
+        refused(2, b"1024", "put", "k" * 1025, "x")
+        group.cli("put", "k" * 1024, "x", check=0)
+        refused(2, b"", "put", "k", "-", stdin=b"x" * (1024 * 1024 + 1))
+        group.cli("put", "big", "-", stdin=b"x" * (1024 * 1024), check=0)
+        assert len(group.get("big")) == 1024 * 1024
+        refused(2, b"frobnicate", "frobnicate")
+        refused(2, b"", "get")
+        refused(2, b"", "--no-such-flag", "get", "k")
+        refused(1, b"not found", "get", "nothing")
+        group.cli("create", "c", "1", check=0)
+        refused(1, b"", "create", "c", "2")
+        refused(1, b"", "cas", "c", "999999", "2")
+        unreachable = "tcp://127.0.0.1:%d" % kvtest.free_ports(1)[0]
+        refused(3, b"", "get", "k", nodes=unreachable, timeout_ms=500)
+        assert group.cli("put", "k", "v", nodes=unreachable, timeout_ms=500).returncode == 3
+        refused(2, b"", "get", "k", nodes="not an address")
+        done = group.cli("--group", "other", "get", "k", timeout_ms=1000)
+        assert done.returncode in (3, 5) and b"group" in done.stderr, done
+
+
+def test_values_with_newlines_and_zero_bytes_round_trip_in_a_shell_script():
+    with Group().start() as group:
+        value = bytes(range(256)) + b"\n\n\0\0two\nlines\n"
+        source, back = group.path("in"), group.path("out")
+        with open(source, "wb") as file:
+            file.write(value)
+        script = '"$1" --nodes "$2" put bin - <"$3" && "$1" --nodes "$2" get bin >"$4"'
+        subprocess.run(["sh", "-c", script, "sh", kvtest.program("kvcli"), group.nodes_option(),
+                        source, back], check=True, timeout=60)
+        with open(back, "rb") as file:
+            assert file.read() == value
+        group.put("empty", b"")
+        assert group.get("empty") == b""
+
+
+def test_operations_do_what_they_say():
+    with Group().start() as group:
+        group.cli("put", "a", "1", check=0)
+        version = json.loads(group.cli("--json", "get", "a", check=0).stdout)["version"]
+        group.cli("cas", "a", str(version), "2", check=0)
+        assert group.get("a") == b"2"
+        group.cli("delete", "a", check=0)
+        group.cli("get", "a", check=1)
+        for number in range(2500):
+            if number % 100 == 0:
+                group.cli("put", "s/%04d" % number, str(number), check=0)
+        lines = group.cli("scan", "s/", check=0).stdout.splitlines()
+        assert lines == [b"s/%04d\t%d" % (n, n) for n in range(0, 2500, 100)], lines
+        txn = {"if": [["t", "absent"]], "then": [["put", "t", "1"], ["get", "s/0000"]],
+               "else": [["get", "t"]]}
+        first = json.loads(group.cli("--json", "txn", "-", stdin=json.dumps(txn).encode(),
+                                     check=0).stdout)
+        second = json.loads(group.cli("--json", "txn", "-", stdin=json.dumps(txn).encode(),
+                                      check=0).stdout)
+        assert first["succeeded"] is True and second["succeeded"] is False
+
+
+def frame(body):
+    return struct.pack(">Q", len(body)) + body
+
+
+def hostile(port, generator):
+    kind = generator.randrange(6)
+    with socket.create_connection(("127.0.0.1", port), 2) as link:
+        link.settimeout(0.2)
+        greeting = b"\0SP\0\0\x30\0\0"
+        if kind == 0:
+            link.sendall(generator.randbytes(generator.randrange(1, 4096)))
+        elif kind == 1:
+            link.sendall(greeting + frame(generator.randbytes(generator.randrange(0, 200))))
+        elif kind == 2:
+            body = b"\x80\0\0\x01" + generator.randbytes(generator.randrange(0, 500))
+            link.sendall(greeting + frame(body) * generator.randrange(1, 20))
+        elif kind == 3:  # declares more than it sends, up to absurd sizes
+            size = generator.choice([1 << 20, 17 << 20, 1 << 40, (1 << 64) - 1])
+            link.sendall(greeting + struct.pack(">Q", size) + b"x" * 100)
+        elif kind == 4:  # a request with one byte changed
+            body = bytearray(b"\x9a\x01\x03\xa7default\x00\x00\x00\x00\x00\xc4\x01k\xc4\x01v")
+            body[generator.randrange(len(body))] = generator.randrange(256)
+            link.sendall(greeting + frame(b"\x80\0\0\x02" + bytes(body)))
+        else:  # half of everything
+            link.sendall((greeting + frame(b"\x80\0\0\x03"))[:generator.randrange(1, 20)])
+        try:
+            link.recv(4096)
+        except OSError:
+            pass
+
+
+def test_garbage_on_the_ports_changes_nothing():
+    with Group().start() as group:
+        group.cli("put", "a", "1", check=0)
+        processes = list(group.nodes.values()) + [group.witness]
+        generator = random.Random(7)
+        ports = [int(url.rsplit(":", 1)[1]) for url in
+                 list(group.urls.values()) + [group.witness_url]]
+        def storm(seconds):
+            end = time.monotonic() + seconds
+            count = 0
+            while time.monotonic() < end:
+                hostile(generator.choice(ports), generator)
+                count += 1
+            return count
+        storm(SECONDS / 4)
+        before = [p.resident_kib() for p in processes]
+        count = storm(SECONDS)
+        after = [p.resident_kib() for p in processes]
+        print("%d hostile connections; resident KiB %s -> %s" % (count, before, after))
+        assert all(p.alive() for p in processes)
+        assert all(b - a < 16 * 1024 * SLOW for a, b in zip(before, after)), (before, after)
+        assert group.get("a") == b"1"
+        group.cli("put", "a", "2", check=0)
+        wait_for(lambda: sorted(group.status(group.primary())["in_sync"]) == [1, 2], "in sync")
+
+
+def test_help_version_and_usage_of_every_program():
+    for name in ("kvnode", "kvwitness", "kvcli"):
+        path = kvtest.program(name)
+        done = subprocess.run([path, "--help"], capture_output=True, timeout=20)
+        assert done.returncode == 0 and b"sage" in done.stdout and not done.stderr, name
+        done = subprocess.run([path, "--version"], capture_output=True, timeout=20)
+        assert done.returncode == 0 and b"0.1.0" in done.stdout, name
+        done = subprocess.run([path, "--frobnicate"], capture_output=True, timeout=20)
+        assert done.returncode == 2 and done.stderr, name
+
+
+def test_wrong_options_of_kvnode_are_named():
+    with Group() as group:
+        good = ["--id", "1", "--data", group.path("d"), "--listen", "tcp://127.0.0.1:0", "--pair",
+                "primary-wins"]
+        for extra, word in ((["--id", "64"], b"id"), (["--pair", "both"], b"both"),
+                            (["--heartbeat-ms", "500"], b"heartbeat"), (["--peer", "x"], b"x"),
+                            (["--grace-ms", "abc"], b"grace"), (["--peer", "1=tcp://a:1"], b"1"),
+                            (["--config", "/nonexistent"], b"/nonexistent")):
+            done = subprocess.run([kvtest.program("kvnode")] + good + extra, capture_output=True,
+                                  timeout=20)
+            assert done.returncode == 2 and word in done.stderr, (extra, done)
+
+
+def test_a_configuration_file_stands_for_options():
+    with Group() as group:
+        path = group.path("kvnode.ini")
+        with open(path, "w") as file:
+            file.write("id = 1\ndata = %s\nlisten = %s\npair = primary-wins\n" %
+                       (group.path("d"), group.urls[1]))
+        group.nodes[1] = kvtest.Process([kvtest.program("kvnode"), "--config", path],
+                                        group.path("node1.log"))
+        wait_for(lambda: group.primary() == 1, "the node to serve")
+        group.cli("put", "a", "1", nodes=group.urls[1], check=0)
+
+
+if __name__ == "__main__":
+    kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
