@@ -191,12 +191,15 @@ static kvp_slice other_value(uint8_t value, unsigned choice)
     return same ? kvp_slice_of("", 0) : values[choice];
 }
 
-/* Replaces the element at `at` by others; the element is `size` bytes long. */
-static void replace_element(const struct sample *sample, const kvp_buf *bytes, size_t at,
-                            size_t size)
+/* Puts others in the place of a value; they must be refused. `result` tells that the bytes are the
+ * result of the sample, not the sample. */
+static void replace_value(const struct sample *sample, bool result, kvp_slice bytes,
+                          kvp_slice value)
 {
+    size_t at = (size_t)((const uint8_t *)value.data - (const uint8_t *)bytes.data);
+    const uint8_t *behind = (const uint8_t *)value.data + value.size;
     for (unsigned choice = 0;; choice++) {
-        kvp_slice other = other_value(bytes->data[at], choice);
+        kvp_slice other = other_value(*(const uint8_t *)value.data, choice);
         kvp_buf changed = {0};
         kvp_buf again = {0};
         if (other.data == NULL) {
@@ -205,13 +208,33 @@ static void replace_element(const struct sample *sample, const kvp_buf *bytes, s
         if (other.size == 0) {
             continue;
         }
-        assert_int_equal(kvp_buf_append(&changed, bytes->data, at), KVP_OK);
+        assert_int_equal(kvp_buf_append(&changed, bytes.data, at), KVP_OK);
         assert_int_equal(kvp_buf_append(&changed, other.data, other.size), KVP_OK);
-        assert_int_equal(kvp_buf_append(&changed, bytes->data + at + size, bytes->size - at - size),
-                         KVP_OK);
-        assert_int_not_equal(sample_recode(sample->kind, kvp_buf_slice(&changed), &again), KVP_OK);
+        assert_int_equal(kvp_buf_append(&changed, behind, bytes.size - at - value.size), KVP_OK);
+        kvp_slice message = kvp_buf_slice(&changed);
+        kvp_status status = result ? sample_recode_result(sample->result, message, &again)
+                                   : sample_recode(sample->kind, message, &again);
+        assert_int_not_equal(status, KVP_OK);
         kvp_buf_free(&changed);
         kvp_buf_free(&again);
+    }
+}
+
+/* Walks over all values, those within others, too, but for the last `spared` bytes. */
+static void replace_values(const struct sample *sample, bool result, kvp_slice bytes, size_t spared)
+{
+    struct kvp_mp_reader reader;
+    kvp_mp_begin(&reader, bytes);
+    while ((size_t)(reader.end - reader.next) > spared) {
+        struct kvp_mp_reader behind = reader;
+        kvp_slice value = kvp_mp_skip(&behind);
+        assert_false(behind.failed);
+        replace_value(sample, result, bytes, value);
+        if (kvp_mp_peek(&reader) == KVP_MP_ARRAY) {
+            (void)kvp_mp_array(&reader);
+        } else {
+            reader = behind;
+        }
     }
 }
 
@@ -220,17 +243,32 @@ static void test_a_wrong_type_in_any_place_is_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sample_count; i++) {
         kvp_buf bytes = {0};
-        struct kvp_mp_reader reader;
+        struct kvp_answer answer = {0};
         samples[i].build(&bytes);
-        kvp_mp_begin(&reader, kvp_buf_slice(&bytes));
-        bool answer = samples[i].kind == SAMPLE_ANSWER;
-        uint32_t count = is_message(&samples[i]) ? kvp_mp_array(&reader) : 0;
-        count -= answer ? 1 : 0; /* the result may be anything */
-        for (uint32_t element = 0; element < count; element++) {
-            kvp_slice value = kvp_mp_skip(&reader);
-            size_t at = (size_t)((const uint8_t *)value.data - bytes.data);
-            replace_element(&samples[i], &bytes, at, value.size);
+        if (samples[i].kind == SAMPLE_ANSWER) { /* as a message it may have any result */
+            assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&bytes), &answer), KVP_OK);
         }
+        if (is_message(&samples[i])) {
+            replace_values(&samples[i], false, kvp_buf_slice(&bytes), answer.result.size);
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_a_wrong_type_in_any_place_of_a_result_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        struct kvp_answer answer;
+        enum sample_result kind = samples[i].result;
+        /* Results of a transaction differ by their types, and a status is free. */
+        if (kind == RESULT_NONE || kind == RESULT_TXN || kind == RESULT_STATUS) {
+            continue;
+        }
+        samples[i].build(&bytes);
+        assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&bytes), &answer), KVP_OK);
+        replace_values(&samples[i], true, answer.result, 0);
         kvp_buf_free(&bytes);
     }
 }
@@ -280,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_bytes_behind_a_message_are_refused),
         cmocka_unit_test(test_no_changed_byte_does_harm),
         cmocka_unit_test(test_a_wrong_type_in_any_place_is_refused),
+        cmocka_unit_test(test_a_wrong_type_in_any_place_of_a_result_is_refused),
         cmocka_unit_test(test_random_changes_do_no_harm),
         cmocka_unit_test(test_noise_does_no_harm),
     };
