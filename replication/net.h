@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The transport: a server that takes requests and answers each once, in any order, and links that
- * send requests to one address and hand back the answers. Messages are SP REQ/REP bodies; the only
- * file that knows NNG is net_nng.c. Callbacks run on the transport's threads, must not block, and are
- * serialized per server and per link.
+ * send requests to one address and hand back the answers. Messages are SP REQ/REP bodies, as NNG and
+ * nanomsg speak them. Callbacks run on the transport's threads, must not block, and are serialized per
+ * server and per link.
  */
 #ifndef KVP_NET_H
 #define KVP_NET_H
@@ -61,7 +61,7 @@ kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice b
  * swallowed packets for a while leaves TCP silent for up to as long again. Thread-safe, does not block,
  * must not be called from a callback. */
 void kvp_net_link_reset(struct kvp_net_link *link);
-/* Waits for callbacks under way; on_state does not report the closing itself. NULL is fine. Must not
+/* Waits for callbacks under way, and for a host name being looked up; on_state does not report the closing itself. NULL is fine. Must not
  * be called from a callback. */
 void kvp_net_link_close(struct kvp_net_link *link);
 

@@ -77,6 +77,7 @@ struct kvp_net_server {
     int epoll_fd, wake_fd, listen_fd;
     struct connection *open; /* belongs to the thread, as does what follows */
     size_t ungreeted;
+    uint64_t cut_us; /* when the ungreeted ones were last looked through */
     bool accept_paused;
     uint8_t buffer[READ_SIZE];
     pthread_mutex_t lock;
@@ -399,6 +400,10 @@ static void cut_ungreeted(struct kvp_net_server *server)
 {
     uint64_t now_us = kvp_clock_now_us();
     struct connection *next;
+    if (now_us - server->cut_us < HOUSEKEEPING_MS * 1000u) {
+        return;
+    }
+    server->cut_us = now_us;
     for (struct connection *connection = server->open; connection != NULL; connection = next) {
         next = connection->next;
         if (!connection->greeted && now_us - connection->accepted_us > GREETING_TIMEOUT_US) {

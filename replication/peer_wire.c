@@ -10,7 +10,6 @@
 #include "replication/wire_parts.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <zlib.h>
 
 #define HEAD_SIZE          9u /* elements of a request before the args */
@@ -56,13 +55,14 @@ static bool report_is_sound(const struct kvp_peer_report *report)
     return report->role <= KVP_ROLE_STOPPED && kvp_wire_view_is_sound(&report->view);
 }
 
-static kvp_status check_append(const struct kvp_peer_request *request, const char **reason)
+/* No entry is behind the end of the sender's log; so no seq can overflow either. */
+static kvp_status check_append(const struct kvp_peer_request *request, size_t count,
+                               const char **reason)
 {
-    if (request->entry_count > KVP_APPEND_COUNT_MAX) {
+    if (count > KVP_APPEND_COUNT_MAX) {
         return kvp_wire_refuse(KVP_TOO_LARGE, "more than 1024 entries", reason);
     }
-    if (request->prev.seq > request->end ||
-        request->end - request->prev.seq < request->entry_count) {
+    if (request->prev.seq > request->end || request->end - request->prev.seq < count) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "entries after the end of the log", reason);
     }
     return KVP_OK;
@@ -88,7 +88,8 @@ static kvp_status check_request(const struct kvp_peer_request *request, kvp_slic
         (request->wish.primary == 0 || !kvp_wire_view_is_sound(&request->wish))) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "the view asked for has no primary", reason);
     }
-    return request->op == KVP_OP_APPEND ? check_append(request, reason) : KVP_OK;
+    return request->op == KVP_OP_APPEND ? check_append(request, request->entry_count, reason)
+                                        : KVP_OK;
 }
 
 /* ---- parts ---- */
@@ -271,23 +272,18 @@ static kvp_status take_append(struct kvp_mp_reader *reader, struct kvp_peer_requ
     request->lead_epoch = kvp_mp_uint(reader);
     request->end = kvp_mp_uint(reader);
     uint32_t count = kvp_mp_array(reader);
-    if (count > KVP_APPEND_COUNT_MAX) {
-        return KVP_TOO_LARGE;
-    }
-    if (reader->failed || count > UINT64_MAX - request->prev.seq) {
-        return KVP_BAD_REQUEST;
-    }
+    const char *reason;
+    kvp_status status = reader->failed ? KVP_BAD_REQUEST : check_append(request, count, &reason);
     struct kvp_point previous = request->prev;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; status == KVP_OK && i < count; i++) {
         struct kvp_entry *entry;
-        kvp_status status = take_entry(reader, previous, &entry);
-        if (status != KVP_OK) {
-            return status;
+        status = take_entry(reader, previous, &entry);
+        if (status == KVP_OK) {
+            request->entries[request->entry_count++] = entry;
+            previous = entry->point;
         }
-        request->entries[request->entry_count++] = entry;
-        previous = entry->point;
     }
-    return KVP_OK;
+    return status;
 }
 
 static kvp_status take_snapshot(struct kvp_mp_reader *reader, struct kvp_peer_request *request)

@@ -6,7 +6,7 @@
  * A message is one msgpack array in the body of an SP REQ/REP message.
  *
  *   client request   [version, op, group, epoch-seen, client, slot, number, birth, args...]
- *   peer request     [version, op, group, epoch, from, to, group id, args...]
+ *   peer request     [version, op, group, epoch, from, to, group id, sent us, view, args...]
  *   witness request  [version, op, group, epoch, from, to(0), group id, args...]
  *   answer           [version, code, epoch, hint, result]
  *

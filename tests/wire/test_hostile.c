@@ -151,6 +151,27 @@ static void test_bytes_behind_a_message_are_refused(void **state)
     }
 }
 
+static void test_another_number_of_elements_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        kvp_buf bytes = {0};
+        samples[i].build(&bytes);
+        for (unsigned count = 0; is_message(&samples[i]) && count < 16; count++) {
+            kvp_buf again = {0};
+            kvp_buf changed = {0};
+            assert_int_equal(kvp_buf_append(&changed, bytes.data, bytes.size), KVP_OK);
+            changed.data[0] = (uint8_t)(0x90 | count);
+            bool same = changed.data[0] == bytes.data[0];
+            assert_true((sample_recode(samples[i].kind, kvp_buf_slice(&changed), &again) ==
+                         KVP_OK) == same);
+            kvp_buf_free(&changed);
+            kvp_buf_free(&again);
+        }
+        kvp_buf_free(&bytes);
+    }
+}
+
 static void test_no_changed_byte_does_harm(void **state)
 {
     (void)state;
@@ -316,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation_of_every_message_is_refused),
         cmocka_unit_test(test_every_truncation_of_every_result_is_refused),
         cmocka_unit_test(test_bytes_behind_a_message_are_refused),
+        cmocka_unit_test(test_another_number_of_elements_is_refused),
         cmocka_unit_test(test_no_changed_byte_does_harm),
         cmocka_unit_test(test_a_wrong_type_in_any_place_is_refused),
         cmocka_unit_test(test_a_wrong_type_in_any_place_of_a_result_is_refused),

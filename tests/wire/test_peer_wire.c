@@ -134,6 +134,19 @@ static void test_flags_of_a_heartbeat_are_told_apart(void **state)
     }
 }
 
+static void test_unknown_flags_are_refused(void **state)
+{
+    kvp_buf out = {0};
+    (void)state;
+    begin(KVP_OP_HEARTBEAT);
+    assert_int_equal(encode(&out), KVP_OK);
+    out.data[out.size - 1] = 3;
+    assert_int_equal(decode(&out), KVP_OK);
+    out.data[out.size - 1] = 4;
+    assert_int_equal(decode(&out), KVP_BAD_REQUEST);
+    kvp_buf_free(&out);
+}
+
 static void test_entries_arrive_chained_and_owned(void **state)
 {
     (void)state;
@@ -262,6 +275,8 @@ static void test_entries_behind_the_end_of_the_log_are_refused(void **state)
     (void)state;
     begin_append(2);
     sent.end = 11;
+    assert_int_equal(encode(&out), KVP_BAD_REQUEST);
+    sent.end = 9;
     assert_int_equal(encode(&out), KVP_BAD_REQUEST);
     sent.end = UINT64_MAX;
     assert_int_equal(encode(&out), KVP_OK);
@@ -553,11 +568,45 @@ static void test_an_answer_of_another_kind_is_no_reply(void **state)
     kvp_buf_free(&out);
 }
 
+/* A reply with some fields set by hand. */
+static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, uint64_t flags)
+{
+    kvp_buf out = {0};
+    struct kvp_mp_writer writer;
+    struct kvp_peer_reply reply;
+    kvp_mp_write_begin(&writer, &out);
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x01\x00", 3));
+    kvp_mp_write_uint(&writer, epoch);
+    kvp_mp_write_text(&writer, hint);
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x45\x01\x03\x04\x99", 6)); /* of LEAVE, from 1 */
+    kvp_mp_write_uint(&writer, role);
+    kvp_mp_write_uint(&writer, flags);
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x94\x08\x05\x01\x06", 5)); /* view of epoch 5 */
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x93\x00\x00\x00\x93\x00\x00\x00", 8));
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x00\x00\x00\x00", 4));
+    assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
+    kvp_status status = kvp_peer_reply_decode(kvp_buf_slice(&out), &reply);
+    kvp_buf_free(&out);
+    return status;
+}
+
+static void test_a_reply_that_contradicts_itself_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED, 3), KVP_OK);
+    assert_int_equal(read_reply(6, "", 0, 0), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "tcp://a:1", 0, 0), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED + 1, 0), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "", 256, 0), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "", 0, 4), KVP_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_state_carries_a_whole_report),
         cmocka_unit_test(test_flags_of_a_heartbeat_are_told_apart),
+        cmocka_unit_test(test_unknown_flags_are_refused),
         cmocka_unit_test(test_entries_arrive_chained_and_owned),
         cmocka_unit_test(test_an_append_holds_at_most_1024_entries),
         cmocka_unit_test(test_an_append_without_entries_passes),
@@ -580,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_a_reply_shows_the_whole_position),
         cmocka_unit_test(test_a_reply_that_no_decoder_takes_is_not_written),
         cmocka_unit_test(test_an_answer_of_another_kind_is_no_reply),
+        cmocka_unit_test(test_a_reply_that_contradicts_itself_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

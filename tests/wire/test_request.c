@@ -401,6 +401,26 @@ static void test_a_message_is_at_most_16_mib_long(void **state)
     free(bytes);
 }
 
+static void test_a_hint_has_at_most_256_bytes(void **state)
+{
+    (void)state;
+    for (size_t size = KVP_URL_SIZE_MAX; size <= KVP_URL_SIZE_MAX + 1; size++) {
+        kvp_buf out = {0};
+        struct kvp_mp_writer writer;
+        struct kvp_answer answer = {.hint = kvp_slice_of(zeros, size)};
+        bool fits = size == KVP_URL_SIZE_MAX;
+        assert_int_equal(kvp_wire_answer_encode(&answer, &out), fits ? KVP_OK : KVP_BAD_ARGUMENT);
+        out.size = 0;
+        kvp_mp_write_begin(&writer, &out);
+        kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x01\x00\x00", 4));
+        kvp_mp_write_str(&writer, answer.hint);
+        kvp_mp_write_nil(&writer);
+        assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&out), &answer),
+                         fits ? KVP_OK : KVP_CORRUPT);
+        kvp_buf_free(&out);
+    }
+}
+
 static void test_an_answer_of_another_version_is_told(void **state)
 {
     struct kvp_answer answer;
@@ -429,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_request_appends_nothing),
         cmocka_unit_test(test_every_status_travels_in_an_answer),
         cmocka_unit_test(test_a_message_is_at_most_16_mib_long),
+        cmocka_unit_test(test_a_hint_has_at_most_256_bytes),
         cmocka_unit_test(test_an_answer_of_another_version_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

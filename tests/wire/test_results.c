@@ -186,6 +186,25 @@ static void test_a_scan_with_a_wrong_count_is_refused(void **state)
     }
 }
 
+static void test_a_scanned_key_is_1_to_1024_bytes(void **state)
+{
+    static const uint8_t zeros[KVP_KEY_SIZE_MAX + 1];
+    static const size_t sizes[] = {0, 1, KVP_KEY_SIZE_MAX, KVP_KEY_SIZE_MAX + 1};
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        kvp_buf out = {0};
+        struct kvp_scan_writer writer;
+        struct kvp_scan_result scan;
+        kvp_slice key = kvp_slice_of(zeros, sizes[i]);
+        assert_int_equal(kvp_wire_scan_begin(&writer, &out), KVP_OK);
+        assert_int_equal(kvp_wire_scan_pair(&writer, key, 1, 1, text("")), KVP_OK);
+        assert_int_equal(kvp_wire_scan_end(&writer, 0, 3, 0), KVP_OK);
+        assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&out), &scan),
+                         i == 1 || i == 2 ? KVP_OK : KVP_CORRUPT);
+        kvp_buf_free(&out);
+    }
+}
+
 static void test_results_of_a_transaction_are_told_apart(void **state)
 {
     kvp_buf out = {0};
@@ -299,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_a_scan_gives_its_pairs_in_order),
         cmocka_unit_test(test_an_empty_scan_has_no_pairs),
         cmocka_unit_test(test_a_scan_with_a_wrong_count_is_refused),
+        cmocka_unit_test(test_a_scanned_key_is_1_to_1024_bytes),
         cmocka_unit_test(test_results_of_a_transaction_are_told_apart),
         cmocka_unit_test(test_a_transaction_with_a_wrong_count_is_refused),
         cmocka_unit_test(test_single_values_are_read_back),

@@ -93,6 +93,13 @@ static void test_the_decoder_refuses_what_the_encoder_would(void **state)
     memset(out.data + out.size - 4, 0, 4); /* "no view" is nothing to set */
     assert_int_equal(decode(&out, &got), KVP_BAD_REQUEST);
     assert_int_equal(got.from, 42);
+    /* 99 01 61 a1 67 epoch from to ...: the sixth element is nobody's id. */
+    out.size = 0;
+    sent = request_of(KVP_OP_REGISTER_GET);
+    assert_int_equal(kvp_wire_witness_encode(&sent, &out), KVP_OK);
+    assert_int_equal(out.data[out.size - 2], 0);
+    out.data[out.size - 2] = 1;
+    assert_int_equal(decode(&out, &got), KVP_BAD_REQUEST);
     kvp_buf_free(&out);
 }
 

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Peers that break the protocol, or only half speak it: nothing that they do reaches anybody else.
+ */
+#include "net_support.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const uint32_t request_word[] = {0x80000005u};
+
+struct fixture {
+    struct host host;
+    struct caller caller; /* an ordinary client: served before, while and after */
+    unsigned port;
+};
+
+static int open_fixture(void **state)
+{
+    static struct fixture fixture;
+    memset(&fixture, 0, sizeof(fixture));
+    fixture.host.echo = true;
+    host_open(&fixture.host, &(struct kvp_net_server_config){.url = "tcp://127.0.0.1:0",
+                                                             .message_size_max = 1000});
+    fixture.port = url_port(kvp_net_server_url(fixture.host.server));
+    caller_open(&fixture.caller, kvp_net_server_url(fixture.host.server));
+    caller_check_echo(&fixture.caller, "before");
+    *state = &fixture;
+    return 0;
+}
+
+/* The ordinary client has seen nothing of it all. */
+static int close_fixture(void **state)
+{
+    struct fixture *fixture = *state;
+    caller_check_echo(&fixture->caller, "after");
+    assert_int_equal(fixture->caller.state_count, 1);
+    caller_close(&fixture->caller);
+    host_wait_connections(&fixture->host, 0);
+    host_close(&fixture->host);
+    return 0;
+}
+
+static int greeted(const struct fixture *fixture)
+{
+    int fd = raw_connect(fixture->port);
+    raw_greet(fd, SP_PROTOCOL_REQ);
+    raw_take_greeting(fd, SP_PROTOCOL_REP);
+    return fd;
+}
+
+static void check_answer(int fd, const void *expected, size_t size)
+{
+    uint8_t answer[64];
+    assert_true(size <= sizeof(answer));
+    assert_true(raw_receive(fd, answer, size));
+    assert_memory_equal(answer, expected, size);
+}
+
+/* ---- what is right ---- */
+
+static void test_the_bytes_of_request_and_answer_are_those_of_sp(void **state)
+{
+    const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 6, 0x80, 0, 0, 5, 'h', 'i'};
+    int fd = greeted(*state);
+    raw_send(fd, request, sizeof(request));
+    check_answer(fd, request, sizeof(request));
+    close(fd);
+}
+
+static void test_a_request_may_come_byte_by_byte(void **state)
+{
+    const uint8_t bytes[] = {0, 'S', 'P', 0, 0, 0x30, 0, 0, 0, 0,   0,
+                             0, 0,   0,   0, 6, 0x80, 0, 0, 5, 'h', 'i'};
+    const struct fixture *fixture = *state;
+    int fd = raw_connect(fixture->port);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        raw_send(fd, bytes + i, 1);
+    }
+    raw_take_greeting(fd, SP_PROTOCOL_REP);
+    check_answer(fd, bytes + 8, sizeof(bytes) - 8);
+    close(fd);
+}
+
+static void test_a_request_through_devices_keeps_its_way_back(void **state)
+{
+    const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 13, 0, 0, 0, 1, 0, 0, 0, 2, 0x80, 0, 0, 5, 'x'};
+    int fd = greeted(*state);
+    raw_send(fd, request, sizeof(request));
+    check_answer(fd, request, sizeof(request));
+    close(fd);
+}
+
+static void test_several_requests_in_one_segment_are_all_answered(void **state)
+{
+    const uint8_t request[] = {0, 0, 0, 0, 0, 0, 0, 5, 0x80, 0, 0, 5, 'x'};
+    uint8_t many[40 * sizeof(request)];
+    int fd = greeted(*state);
+    for (size_t i = 0; i < 40; i++) {
+        memcpy(many + i * sizeof(request), request, sizeof(request));
+    }
+    raw_send(fd, many, sizeof(many));
+    for (size_t i = 0; i < 40; i++) {
+        check_answer(fd, request, sizeof(request));
+    }
+    close(fd);
+}
+
+/* ---- what is wrong ---- */
+
+static void check_greeting_is_cut(const struct fixture *fixture, const char bytes[8])
+{
+    int fd = raw_connect(fixture->port);
+    raw_send(fd, bytes, 8);
+    raw_wait_closed(fd);
+}
+
+static void test_another_greeting_is_cut_off(void **state)
+{
+    check_greeting_is_cut(*state, "GET / HT");
+    check_greeting_is_cut(*state, "\0SP\1\0\x30\0\0");
+    check_greeting_is_cut(*state, "\0SP\0\0\x31\0\0"); /* REP to REP */
+    check_greeting_is_cut(*state, "\0SP\0\0\x20\0\0"); /* PUB */
+    check_greeting_is_cut(*state, "\0SP\0\0\x30\0\1");
+    check_greeting_is_cut(*state, "\377\377\377\377\377\377\377\377");
+}
+
+static void check_frame_is_cut(const struct fixture *fixture, const void *bytes, size_t size)
+{
+    int fd = greeted(fixture);
+    raw_send(fd, bytes, size);
+    raw_wait_closed(fd);
+}
+
+static void test_a_frame_with_an_impossible_size_is_cut_off(void **state)
+{
+    check_frame_is_cut(*state, "\377\377\377\377\377\377\377\377", 8);
+    check_frame_is_cut(*state, "\0\0\0\1\0\0\0\0", 8);
+    check_frame_is_cut(*state, "\0\0\0\0\1\0\0\0", 8); /* 16 MiB, where 1000 are allowed */
+    check_frame_is_cut(*state, "\0\0\0\0\0\0\0\0", 8);
+    check_frame_is_cut(*state, "\0\0\0\0\0\0\0\3abc", 11);
+}
+
+static void test_a_header_without_a_request_id_is_cut_off(void **state)
+{
+    const uint32_t words[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    for (size_t count = 1; count <= 12; count++) {
+        int fd = greeted(*state);
+        raw_send_message(fd, words, count, "");
+        raw_wait_closed(fd);
+    }
+}
+
+static void test_a_body_over_the_limit_is_cut_off_also_with_a_short_header(void **state)
+{
+    uint8_t frame[8 + 4 + 1001] = {0, 0, 0, 0, 0, 0, 0x03, 0xed, 0x80};
+    int fd = greeted(*state);
+    raw_send(fd, frame, sizeof(frame));
+    raw_wait_closed(fd);
+}
+
+static void test_random_bytes_are_cut_off(void **state)
+{
+    unsigned seed = 7;
+    for (unsigned round = 0; round < 200; round++) {
+        uint8_t bytes[64];
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+            seed = seed * 1103515245u + 12345u;
+            bytes[i] = (uint8_t)(seed >> 16);
+        }
+        bytes[0] |= 0x80; /* no legal greeting, no legal size */
+        if (round % 2 == 0) {
+            const struct fixture *fixture = *state;
+            int fd = raw_connect(fixture->port);
+            raw_send(fd, bytes, sizeof(bytes));
+            raw_wait_closed(fd);
+        } else {
+            check_frame_is_cut(*state, bytes, sizeof(bytes));
+        }
+    }
+}
+
+static void test_connections_that_end_anywhere_leave_nothing(void **state)
+{
+    const uint8_t bytes[] = {0, 'S', 'P', 0, 0, 0x30, 0, 0, 0, 0,   0,
+                             0, 0,   0,   0, 6, 0x80, 0, 0, 5, 'h', 'i'};
+    struct fixture *fixture = *state;
+    for (size_t size = 0; size <= sizeof(bytes); size++) {
+        int fd = raw_connect(fixture->port);
+        raw_send(fd, bytes, size);
+        if (size % 2 == 0) {
+            const struct linger reset = {.l_onoff = 1};
+            assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+        }
+        close(fd);
+    }
+    host_wait_connections(&fixture->host, 1);
+}
+
+static void test_half_greetings_hold_nobody_up_and_are_cut_off(void **state)
+{
+    struct fixture *fixture = *state;
+    int fds[30];
+    for (size_t i = 0; i < 30; i++) {
+        fds[i] = raw_connect(fixture->port);
+        raw_send(fds[i], "\0SP\0", i % 5);
+    }
+    caller_check_echo(&fixture->caller, "meanwhile");
+    for (size_t i = 0; i < 30; i++) {
+        if (i % 5 == 0) { /* one that sent nothing at all is cut off too */
+            uint8_t greeting[8];
+            assert_true(raw_receive(fds[i], greeting, sizeof(greeting)));
+        }
+        raw_wait_closed(fds[i]);
+    }
+}
+
+/* The peer reads nothing: it is not read from any more, and nobody else notices. */
+static void test_a_client_that_does_not_read_is_not_read_from(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct timeval limit = {.tv_usec = 300000};
+    uint8_t frame[8 + 4 + 1000] = {0, 0, 0, 0, 0, 0, 0x03, 0xec, 0x80};
+    int fd = greeted(fixture);
+    size_t sent = 0;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)), 0);
+    while (sent < (size_t)256 * 1024 * 1024) {
+        ssize_t taken = send(fd, frame, sizeof(frame), MSG_NOSIGNAL);
+        if (taken < (ssize_t)sizeof(frame)) {
+            break;
+        }
+        sent += (size_t)taken;
+    }
+    assert_true(sent < (size_t)256 * 1024 * 1024);
+    caller_check_echo(&fixture->caller, "meanwhile");
+    close(fd);
+}
+
+/* ---- servers that misbehave towards a link ---- */
+
+static void test_a_link_leaves_a_server_that_speaks_something_else(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    for (unsigned round = 0; round < 3; round++) {
+        int fd = raw_accept(listener);
+        raw_greet(fd, round == 0 ? SP_PROTOCOL_REQ : SP_PROTOCOL_PUB);
+        raw_take_greeting(fd, SP_PROTOCOL_REQ);
+        raw_wait_closed(fd);
+    }
+    assert_int_equal(caller.state_count, 0);
+    int fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    caller_wait_connected(&caller, true);
+    caller_close(&caller);
+    close(fd);
+    close(listener);
+}
+
+static void test_a_link_dials_anew_when_the_greeting_does_not_come(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    int silent = raw_accept(listener);
+    int fd = raw_accept(listener); /* within the 10 s of every wait */
+    raw_greet(fd, SP_PROTOCOL_REP);
+    caller_wait_connected(&caller, true);
+    caller_close(&caller);
+    close(fd);
+    close(silent);
+    close(listener);
+}
+
+static void test_answers_that_nobody_asked_for_do_no_harm(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    const uint32_t two_words[] = {7, 0x80000001u};
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    int fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    caller_wait_connected(&caller, true);
+    raw_send_message(fd, two_words, 2, "not for this link");
+    raw_send_message(fd, request_word, 1, "unasked");
+    caller_wait_answers(&caller, 1);
+    assert_int_equal(caller.ids[0], 5); /* the user knows what it asked */
+    raw_send_message(fd, two_words, 1, "no id");
+    caller_wait_states(&caller, 2);
+    assert_int_equal(caller.answer_count, 1);
+    close(fd);
+    caller_close(&caller);
+    close(listener);
+}
+
+static void test_a_full_link_says_busy_and_sends_nothing_of_it_later(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    const uint8_t expected[] = {0, 0, 0, 0, 0, 0, 0, 7, 0x80, 0, 0, 9, 'n', 'e', 'w'};
+    size_t size = (size_t)1024 * 1024;
+    char *body = calloc(1, size);
+    assert_non_null(body);
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    int fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    caller_wait_connected(&caller, true);
+    kvp_status status = KVP_OK;
+    for (uint32_t id = 0; id < 300 && status == KVP_OK; id++) {
+        status = kvp_net_link_send(caller.link, id, kvp_slice_of(body, size));
+    }
+    assert_int_equal(status, KVP_BUSY);
+    close(fd);
+    caller_wait_states(&caller, 2);
+    fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    raw_take_greeting(fd, SP_PROTOCOL_REQ);
+    caller_wait_connected(&caller, true);
+    caller_send(&caller, 9, "new");
+    check_answer(fd, expected, sizeof(expected));
+    assert_int_equal(caller.answer_count, 0);
+    caller_close(&caller);
+    close(fd);
+    close(listener);
+    free(body);
+}
+
+static void test_a_reset_gives_up_a_silent_connection(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    int silent = raw_accept(listener);
+    raw_greet(silent, SP_PROTOCOL_REP);
+    caller_wait_connected(&caller, true);
+    caller_send(&caller, 1, "no answer comes");
+    kvp_net_link_reset(caller.link);
+    caller_wait_states(&caller, 2);
+    int fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    caller_wait_states(&caller, 3);
+    raw_wait_closed(silent);
+    caller_close(&caller);
+    close(fd);
+    close(listener);
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_SERVER(test_the_bytes_of_request_and_answer_are_those_of_sp),
+        WITH_SERVER(test_a_request_may_come_byte_by_byte),
+        WITH_SERVER(test_a_request_through_devices_keeps_its_way_back),
+        WITH_SERVER(test_several_requests_in_one_segment_are_all_answered),
+        WITH_SERVER(test_another_greeting_is_cut_off),
+        WITH_SERVER(test_a_frame_with_an_impossible_size_is_cut_off),
+        WITH_SERVER(test_a_header_without_a_request_id_is_cut_off),
+        WITH_SERVER(test_a_body_over_the_limit_is_cut_off_also_with_a_short_header),
+        WITH_SERVER(test_random_bytes_are_cut_off),
+        WITH_SERVER(test_connections_that_end_anywhere_leave_nothing),
+        WITH_SERVER(test_half_greetings_hold_nobody_up_and_are_cut_off),
+        WITH_SERVER(test_a_client_that_does_not_read_is_not_read_from),
+        cmocka_unit_test(test_a_link_leaves_a_server_that_speaks_something_else),
+        cmocka_unit_test(test_a_link_dials_anew_when_the_greeting_does_not_come),
+        cmocka_unit_test(test_answers_that_nobody_asked_for_do_no_harm),
+        cmocka_unit_test(test_a_full_link_says_busy_and_sends_nothing_of_it_later),
+        cmocka_unit_test(test_a_reset_gives_up_a_silent_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rules of the register, and that no fault of the disk bends them. */
+#include "kvstore/store_memory.h"
+#include "replication/witness.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GROUP_ID 0x1122334455667788u
+
+struct fixture {
+    struct kvp_env *env;
+    struct kvp_witness *witness;
+};
+
+/* What the witness said. */
+struct said {
+    kvp_status handled; /* by kvp_witness_handle() */
+    int code;
+    bool has_register;
+    uint64_t epoch;
+    uint64_t group_id;
+    struct kvp_view view;
+};
+
+static kvp_node_set set_of(unsigned a, unsigned b, unsigned c)
+{
+    kvp_node_set set = 0;
+    set |= a != 0 ? kvp_set_of(a) : 0;
+    set |= b != 0 ? kvp_set_of(b) : 0;
+    set |= c != 0 ? kvp_set_of(c) : 0;
+    return set;
+}
+
+static struct kvp_view view_of(uint64_t version, uint64_t epoch, uint8_t primary,
+                               kvp_node_set in_sync)
+{
+    return (struct kvp_view){version, epoch, primary, in_sync};
+}
+
+static struct said say(struct kvp_witness *witness, kvp_slice message)
+{
+    struct said said = {0};
+    kvp_buf encoded = {0};
+    struct kvp_answer answer;
+    said.handled = kvp_witness_handle(witness, message, &encoded);
+    if (said.handled != KVP_OK) {
+        assert_int_equal(encoded.size, 0);
+        kvp_buf_free(&encoded);
+        return said;
+    }
+    assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&encoded), &answer), KVP_OK);
+    said.code = answer.status;
+    said.epoch = answer.epoch;
+    said.has_register = kvp_wire_read_register(answer.result, &said.group_id, &said.view) == KVP_OK;
+    kvp_buf_free(&encoded);
+    return said;
+}
+
+static struct said ask(struct kvp_witness *witness, const struct kvp_witness_request *request)
+{
+    struct kvp_witness_request filled = *request;
+    kvp_buf message = {0};
+    if (filled.group.size == 0) {
+        filled.group = kvp_slice_of("group", 5);
+    }
+    assert_int_equal(kvp_wire_witness_encode(&filled, &message), KVP_OK);
+    struct said said = say(witness, kvp_buf_slice(&message));
+    kvp_buf_free(&message);
+    return said;
+}
+
+static struct said get(struct kvp_witness *witness, uint64_t group_id)
+{
+    return ask(witness, &(struct kvp_witness_request){
+                            .op = KVP_OP_REGISTER_GET, .from = 1, .group_id = group_id});
+}
+
+static struct said cas(struct kvp_witness *witness, unsigned from, uint64_t expected,
+                       struct kvp_view view)
+{
+    return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_CAS,
+                                                      .from = from,
+                                                      .group_id = GROUP_ID,
+                                                      .expected = expected,
+                                                      .view = view});
+}
+
+static struct said seed(struct kvp_witness *witness, unsigned from, struct kvp_view view,
+                        bool force)
+{
+    return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_SEED,
+                                                      .from = from,
+                                                      .group_id = GROUP_ID,
+                                                      .view = view,
+                                                      .force = force});
+}
+
+static void check_register(struct kvp_witness *witness, struct kvp_view view)
+{
+    struct said said = get(witness, GROUP_ID);
+    assert_int_equal(said.handled, KVP_OK);
+    assert_int_equal(said.code, KVP_OK);
+    assert_true(said.has_register);
+    assert_int_equal(said.group_id, GROUP_ID);
+    assert_int_equal(said.epoch, view.epoch);
+    assert_true(kvp_view_equal(&said.view, &view));
+}
+
+/* Refused or stale: told why, shown the register, and nothing changed. */
+static void check_no(struct kvp_witness *witness, struct said said, int code, struct kvp_view view)
+{
+    assert_int_equal(said.handled, KVP_OK);
+    assert_int_equal(said.code, code);
+    assert_true(said.has_register);
+    assert_true(kvp_view_equal(&said.view, &view));
+    check_register(witness, view);
+}
+
+static void check_unknown(struct kvp_witness *witness, struct said said, int code)
+{
+    assert_int_equal(said.handled, KVP_OK);
+    assert_int_equal(said.code, code);
+    assert_false(said.has_register);
+    assert_int_equal(get(witness, GROUP_ID).code, KVP_NOT_SEEDED);
+}
+
+static int open_fixture(void **state)
+{
+    static struct fixture fixture;
+    assert_int_equal(kvp_env_memory_open(&fixture.env), KVP_OK);
+    assert_int_equal(kvp_witness_open(fixture.env, &fixture.witness, NULL, 0), KVP_OK);
+    *state = &fixture;
+    return 0;
+}
+
+static int close_fixture(void **state)
+{
+    struct fixture *fixture = *state;
+    kvp_witness_close(fixture->witness);
+    fixture->env->ops->close(fixture->env);
+    return 0;
+}
+
+static struct kvp_witness *of(void **state)
+{
+    return ((struct fixture *)*state)->witness;
+}
+
+/* {1, 2}, primary 1, version 1. */
+static struct kvp_view first_view(void)
+{
+    return view_of(1, 1, 1, set_of(1, 2, 0));
+}
+
+static void create(struct kvp_witness *witness)
+{
+    assert_int_equal(cas(witness, 1, 0, first_view()).code, KVP_OK);
+    check_register(witness, first_view());
+}
+
+static void reopen(struct fixture *fixture)
+{
+    kvp_witness_close(fixture->witness);
+    fixture->witness = NULL;
+    assert_int_equal(kvp_witness_open(fixture->env, &fixture->witness, NULL, 0), KVP_OK);
+}
+
+/* ---- creating and getting ---- */
+
+static void test_an_unknown_group_is_not_seeded(void **state)
+{
+    check_unknown(of(state), get(of(state), 0), KVP_NOT_SEEDED);
+    check_unknown(of(state), get(of(state), GROUP_ID), KVP_NOT_SEEDED);
+    check_unknown(of(state), cas(of(state), 1, 1, view_of(2, 2, 1, set_of(1, 0, 0))),
+                  KVP_NOT_SEEDED);
+}
+
+static void test_a_cas_from_version_zero_creates_the_group(void **state)
+{
+    create(of(state));
+    assert_int_equal(kvp_witness_groups(of(state)), 1);
+    assert_int_equal(kvp_witness_changes(of(state)), 1);
+}
+
+static void test_a_group_is_created_only_as_the_rules_say(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    check_unknown(witness, cas(witness, 3, 0, first_view()), KVP_REFUSED);
+    check_unknown(witness, cas(witness, 1, 0, view_of(2, 1, 1, set_of(1, 2, 0))), KVP_REFUSED);
+    check_unknown(witness, cas(witness, 1, 0, view_of(0, 1, 1, set_of(1, 2, 0))), KVP_REFUSED);
+    check_unknown(witness, cas(witness, 1, 0, view_of(1, 0, 1, set_of(1, 2, 0))), KVP_REFUSED);
+    assert_int_equal(kvp_witness_changes(witness), 0);
+}
+
+static void test_a_blank_node_learns_the_group_id_and_others_must_know_it(void **state)
+{
+    create(of(state));
+    struct said said = get(of(state), 0);
+    assert_int_equal(said.code, KVP_OK);
+    assert_int_equal(said.group_id, GROUP_ID);
+    said = get(of(state), GROUP_ID + 1);
+    assert_int_equal(said.code, KVP_WRONG_GROUP);
+    said = ask(of(state), &(struct kvp_witness_request){.op = KVP_OP_REGISTER_CAS,
+                                                        .from = 1,
+                                                        .group_id = GROUP_ID + 1,
+                                                        .expected = 1,
+                                                        .view = view_of(2, 2, 1, set_of(1, 0, 0))});
+    check_no(of(state), said, KVP_WRONG_GROUP, first_view());
+    said = ask(of(state), &(struct kvp_witness_request){.op = KVP_OP_REGISTER_SEED,
+                                                        .from = 1,
+                                                        .group_id = GROUP_ID + 1,
+                                                        .force = true,
+                                                        .view = view_of(9, 9, 1, set_of(1, 0, 0))});
+    check_no(of(state), said, KVP_WRONG_GROUP, first_view());
+}
+
+static void test_groups_do_not_see_each_other(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    create(witness);
+    const struct kvp_witness_request other = {.op = KVP_OP_REGISTER_CAS,
+                                              .group = kvp_slice_of("group2", 6),
+                                              .from = 7,
+                                              .group_id = 5,
+                                              .view = view_of(1, 1, 7, set_of(7, 0, 0))};
+    assert_int_equal(ask(witness, &other).code, KVP_OK);
+    check_register(witness, first_view());
+    assert_int_equal(kvp_witness_groups(witness), 2);
+    reopen(*state);
+    check_register(of(state), first_view());
+    struct said said =
+        ask(of(state), &(struct kvp_witness_request){
+                           .op = KVP_OP_REGISTER_GET, .group = other.group, .group_id = 5});
+    assert_true(kvp_view_equal(&said.view, &other.view));
+}
+
+static void test_no_more_groups_than_the_limit(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    char name[32];
+    struct kvp_witness_request request = {.op = KVP_OP_REGISTER_CAS,
+                                          .from = 1,
+                                          .group_id = 1,
+                                          .view = view_of(1, 1, 1, set_of(1, 0, 0))};
+    for (unsigned i = 0; i < KVP_WITNESS_GROUPS_MAX; i++) {
+        request.group = kvp_slice_of(name, (size_t)snprintf(name, sizeof(name), "g%u", i));
+        assert_int_equal(ask(witness, &request).code, KVP_OK);
+    }
+    check_unknown(witness, cas(witness, 1, 0, first_view()), KVP_REFUSED);
+    check_unknown(witness, seed(witness, 1, first_view(), true), KVP_REFUSED);
+    check_unknown(witness, seed(witness, 1, first_view(), false), KVP_BUSY);
+    reopen(*state);
+    assert_int_equal(kvp_witness_groups(of(state)), KVP_WITNESS_GROUPS_MAX);
+}
+
+/* ---- compare and set ---- */
+
+static void test_a_member_of_the_in_sync_set_may_change_the_view(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    create(witness);
+    assert_int_equal(cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
+    assert_int_equal(cas(witness, 2, 2, view_of(3, 3, 2, set_of(1, 2, 3))).code, KVP_OK);
+    assert_int_equal(cas(witness, 1, 3, view_of(4, 9, 3, set_of(2, 3, 0))).code, KVP_OK);
+    check_register(witness, view_of(4, 9, 3, set_of(2, 3, 0)));
+    assert_int_equal(kvp_witness_changes(witness), 4);
+}
+
+static void test_a_cas_from_another_version_is_stale(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view now = view_of(2, 2, 1, set_of(1, 0, 0));
+    create(witness);
+    assert_int_equal(cas(witness, 1, 1, now).code, KVP_OK);
+    check_no(witness, cas(witness, 1, 0, view_of(1, 5, 1, set_of(1, 0, 0))), KVP_STALE_VIEW, now);
+    check_no(witness, cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))), KVP_STALE_VIEW, now);
+    check_no(witness, cas(witness, 1, 3, view_of(4, 4, 1, set_of(1, 0, 0))), KVP_STALE_VIEW, now);
+    check_no(witness, cas(witness, 1, UINT64_MAX, view_of(0, 4, 1, set_of(1, 0, 0))),
+             KVP_STALE_VIEW, now);
+}
+
+static void test_a_view_against_the_rules_is_refused(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view now = first_view();
+    create(witness);
+    /* the version moves by one */
+    check_no(witness, cas(witness, 1, 1, view_of(1, 2, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
+    check_no(witness, cas(witness, 1, 1, view_of(3, 2, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
+    /* the epoch grows */
+    check_no(witness, cas(witness, 1, 1, view_of(2, 1, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
+    check_no(witness, cas(witness, 1, 1, view_of(2, 0, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
+    /* the new primary is of the present in-sync set */
+    check_no(witness, cas(witness, 1, 1, view_of(2, 2, 3, set_of(1, 2, 3))), KVP_REFUSED, now);
+    /* and so is who asks */
+    check_no(witness, cas(witness, 3, 1, view_of(2, 2, 1, set_of(1, 2, 3))), KVP_REFUSED, now);
+    check_no(witness, cas(witness, 0, 1, view_of(2, 2, 1, set_of(1, 2, 3))), KVP_REFUSED, now);
+    assert_int_equal(kvp_witness_changes(witness), 1);
+}
+
+static void test_a_repeat_of_a_change_that_was_made_is_ok(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view second = view_of(2, 2, 2, set_of(2, 0, 0));
+    create(witness);
+    assert_int_equal(cas(witness, 1, 0, first_view()).code, KVP_OK);
+    assert_int_equal(cas(witness, 2, 1, second).code, KVP_OK);
+    assert_int_equal(cas(witness, 2, 1, second).code, KVP_OK);
+    assert_int_equal(kvp_witness_changes(witness), 2);
+    check_no(witness, cas(witness, 1, 0, first_view()), KVP_STALE_VIEW, second);
+}
+
+static void test_only_the_first_of_two_rivals_wins(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view of_one = view_of(2, 2, 1, set_of(1, 0, 0));
+    create(witness);
+    assert_int_equal(cas(witness, 1, 1, of_one).code, KVP_OK);
+    check_no(witness, cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))), KVP_STALE_VIEW,
+             of_one);
+    check_no(witness, cas(witness, 2, 2, view_of(3, 3, 2, set_of(2, 0, 0))), KVP_REFUSED, of_one);
+}
+
+/* ---- seeding ---- */
+
+static void test_all_members_together_seed_a_group(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view view = view_of(7, 5, 2, set_of(1, 2, 3));
+    check_unknown(witness, seed(witness, 1, view, false), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 1, view, false), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 3, view, false), KVP_NOT_SEEDED);
+    assert_int_equal(seed(witness, 2, view, false).code, KVP_OK);
+    check_register(witness, view);
+    assert_int_equal(seed(witness, 3, view, false).code, KVP_OK);
+    assert_int_equal(kvp_witness_changes(witness), 1);
+    check_no(witness, seed(witness, 1, view_of(8, 6, 1, set_of(1, 0, 0)), false), KVP_STALE_VIEW,
+             view);
+}
+
+static void test_members_that_disagree_seed_nothing(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view old = view_of(6, 4, 1, set_of(1, 2, 0));
+    struct kvp_view new = view_of(7, 5, 2, set_of(1, 2, 0));
+    check_unknown(witness, seed(witness, 1, old, false), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 2, new, false), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 1, old, false), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 3, new, false), KVP_REFUSED);
+    check_unknown(witness, seed(witness, 2, new, false), KVP_NOT_SEEDED);
+    assert_int_equal(seed(witness, 1, new, false).code, KVP_OK);
+    check_register(witness, new);
+}
+
+static void test_members_of_groups_with_other_ids_do_not_count_together(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_witness_request other = {
+        .op = KVP_OP_REGISTER_SEED, .from = 2, .group_id = GROUP_ID + 1, .view = first_view()};
+    check_unknown(witness, seed(witness, 1, first_view(), false), KVP_NOT_SEEDED);
+    check_unknown(witness, ask(witness, &other), KVP_NOT_SEEDED);
+    check_unknown(witness, seed(witness, 1, first_view(), false), KVP_NOT_SEEDED);
+}
+
+static void test_an_impossible_view_seeds_nothing(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    for (unsigned force = 0; force < 2; force++) {
+        check_unknown(witness, seed(witness, 1, view_of(0, 1, 1, set_of(1, 0, 0)), force != 0),
+                      KVP_REFUSED);
+        check_unknown(witness, seed(witness, 1, view_of(1, 0, 1, set_of(1, 0, 0)), force != 0),
+                      KVP_REFUSED);
+    }
+}
+
+static void test_what_members_said_is_forgotten_when_the_group_becomes_known(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    check_unknown(witness, seed(witness, 2, view_of(3, 3, 2, set_of(1, 2, 0)), false),
+                  KVP_NOT_SEEDED);
+    create(witness);
+    check_no(witness, seed(witness, 1, view_of(3, 3, 2, set_of(1, 2, 0)), false), KVP_STALE_VIEW,
+             first_view());
+}
+
+static void test_force_seeds_alone_and_never_goes_back(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_view view = view_of(7, 5, 2, set_of(1, 2, 0));
+    assert_int_equal(seed(witness, 0, view, true).code, KVP_OK);
+    check_register(witness, view);
+    assert_int_equal(seed(witness, 0, view, true).code, KVP_OK);
+    assert_int_equal(kvp_witness_changes(witness), 1);
+    check_no(witness, seed(witness, 0, view_of(9, 4, 1, set_of(1, 0, 0)), true), KVP_STALE_VIEW,
+             view);
+    assert_int_equal(seed(witness, 0, view_of(9, 6, 1, set_of(1, 0, 0)), true).code, KVP_OK);
+    check_register(witness, view_of(9, 6, 1, set_of(1, 0, 0)));
+}
+
+static void test_a_forced_view_gets_a_version_that_nobody_has_seen(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    create(witness);
+    struct said said = seed(witness, 0, view_of(1, 4, 2, set_of(2, 0, 0)), true);
+    assert_int_equal(said.code, KVP_OK);
+    check_register(witness, view_of(2, 4, 2, set_of(2, 0, 0)));
+    check_no(witness, cas(witness, 2, 1, view_of(2, 5, 1, set_of(1, 0, 0))), KVP_STALE_VIEW,
+             said.view);
+}
+
+/* ---- malformed requests ---- */
+
+static void check_error(struct kvp_witness *witness, const void *data, size_t size, int code)
+{
+    struct said said = say(witness, kvp_slice_of(data, size));
+    assert_int_equal(said.handled, KVP_OK);
+    assert_int_equal(said.code, code);
+    assert_false(said.has_register);
+}
+
+static void test_malformed_requests_are_answered(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    kvp_buf message = {0};
+    struct kvp_witness_request request = {.op = KVP_OP_REGISTER_CAS,
+                                          .group = kvp_slice_of("group", 5),
+                                          .from = 1,
+                                          .group_id = GROUP_ID,
+                                          .view = first_view()};
+    check_error(witness, "", 0, KVP_BAD_REQUEST);
+    check_error(witness, "\xc0", 1, KVP_BAD_REQUEST);
+    check_error(witness, "\x92\x01\x01", 3, KVP_BAD_OP);      /* HELLO */
+    check_error(witness, "\x92\x01\x09", 3, KVP_BAD_OP);      /* STATUS */
+    check_error(witness, "\x92\x63\x60", 3, KVP_BAD_VERSION); /* version 99 */
+    check_error(witness, "\x92\x01\x60", 3, KVP_BAD_REQUEST); /* GET without the rest */
+    assert_int_equal(kvp_wire_witness_encode(&request, &message), KVP_OK);
+    for (size_t size = 0; size < message.size; size++) {
+        struct said said = say(witness, kvp_slice_of(message.data, size));
+        assert_int_equal(said.handled, KVP_OK);
+        assert_true(said.code != KVP_OK);
+    }
+    assert_int_equal(kvp_witness_changes(witness), 0);
+    for (size_t i = 0; i < message.size; i++) {
+        for (unsigned flip = 1; flip < 256; flip++) {
+            message.data[i] ^= (uint8_t)flip;
+            assert_int_equal(say(witness, kvp_buf_slice(&message)).handled, KVP_OK);
+            message.data[i] ^= (uint8_t)flip;
+        }
+    }
+    kvp_buf_free(&message);
+}
+
+static void test_a_node_id_out_of_range_is_a_bad_request(void **state)
+{
+    const struct kvp_witness_request request = {.op = KVP_OP_REGISTER_SEED,
+                                                .group = kvp_slice_of("group", 5),
+                                                .from = 1,
+                                                .group_id = GROUP_ID,
+                                                .view = view_of(1, 1, 1, 3)};
+    kvp_buf message = {0};
+    assert_int_equal(kvp_wire_witness_encode(&request, &message), KVP_OK);
+    check_error(of(state), message.data, message.size, KVP_BAD_REQUEST); /* node 0 in the set */
+    kvp_buf_free(&message);
+}
+
+/* ---- disk ---- */
+
+static void test_the_register_survives_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    create(fixture->witness);
+    assert_int_equal(cas(fixture->witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
+    reopen(fixture);
+    check_register(fixture->witness, view_of(2, 2, 2, set_of(2, 0, 0)));
+    assert_int_equal(kvp_witness_changes(fixture->witness), 2);
+    assert_int_equal(cas(fixture->witness, 2, 2, view_of(3, 3, 2, set_of(1, 2, 0))).code, KVP_OK);
+}
+
+/* What is answered is still there after the power was cut, with whatever the disk forgets. */
+static void test_an_answered_change_survives_a_power_cut(void **state)
+{
+    struct fixture *fixture = *state;
+    create(fixture->witness);
+    assert_int_equal(cas(fixture->witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
+    kvp_env_memory_crash(fixture->env, 0, false);
+    kvp_witness_close(fixture->witness);
+    fixture->witness = NULL;
+    kvp_env_memory_restart(fixture->env);
+    assert_int_equal(kvp_witness_open(fixture->env, &fixture->witness, NULL, 0), KVP_OK);
+    check_register(fixture->witness, view_of(2, 2, 2, set_of(2, 0, 0)));
+}
+
+/* The failing change of the disk is the `after`th from the opening on. Returns how many registers
+ * were changed before the fault. */
+static unsigned run_until_fault(struct kvp_witness *witness, struct kvp_view *last,
+                                struct kvp_view *tried)
+{
+    unsigned made = 0;
+    for (uint64_t version = 1; version <= 4; version++) {
+        *tried = view_of(version, version, 1, set_of(1, version % 2 != 0 ? 2 : 0, 0));
+        struct said said = cas(witness, 1, version - 1, *tried);
+        if (said.handled != KVP_OK) {
+            assert_int_equal(said.handled, KVP_FAILED);
+            assert_true(kvp_witness_error(witness)[0] != '\0');
+            assert_int_equal(get(witness, GROUP_ID).handled, KVP_FAILED);
+            break;
+        }
+        assert_int_equal(said.code, KVP_OK);
+        *last = *tried;
+        made++;
+    }
+    return made;
+}
+
+static void check_crash(uint64_t after, bool persist, size_t keep_batches, bool keep_files,
+                        bool *reached)
+{
+    struct kvp_env *env;
+    struct kvp_witness *witness = NULL;
+    struct kvp_view last = {0};
+    struct kvp_view tried = {0};
+    assert_int_equal(kvp_env_memory_open(&env), KVP_OK);
+    kvp_env_memory_set_fault(
+        env, (struct kvp_memory_fault){
+                 .after = after, .status = KVP_IO, .persist = persist, .stay = true});
+    unsigned made = 0;
+    kvp_status status = kvp_witness_open(env, &witness, NULL, 0);
+    if (status == KVP_OK) {
+        made = run_until_fault(witness, &last, &tried);
+    }
+    *reached = status != KVP_OK || made < 4;
+    kvp_env_memory_crash(env, keep_batches, keep_files);
+    kvp_witness_close(witness);
+    kvp_env_memory_restart(env);
+    assert_int_equal(kvp_witness_open(env, &witness, NULL, 0), KVP_OK);
+    struct said said = get(witness, GROUP_ID);
+    if (said.code == KVP_NOT_SEEDED) {
+        assert_int_equal(made, 0);
+    } else {
+        assert_int_equal(said.code, KVP_OK);
+        assert_true(kvp_view_equal(&said.view, &last) || kvp_view_equal(&said.view, &tried));
+        assert_int_equal(
+            cas(witness, 1, said.view.version,
+                view_of(said.view.version + 1, said.view.epoch + 1, 1, set_of(1, 0, 0)))
+                .code,
+            KVP_OK);
+    }
+    kvp_witness_close(witness);
+    env->ops->close(env);
+}
+
+static void test_a_crash_at_any_change_leaves_the_old_or_the_new_register(void **state)
+{
+    (void)state;
+    bool reached = true;
+    for (uint64_t after = 0; reached; after++) {
+        assert_true(after < 100);
+        for (unsigned variant = 0; variant < 8; variant++) {
+            check_crash(after, (variant & 1) != 0, (variant & 2) != 0 ? 10 : 0, (variant & 4) != 0,
+                        &reached);
+        }
+    }
+}
+
+static void write_raw(struct kvp_env *env, const char *key, size_t key_size, const void *value,
+                      size_t size)
+{
+    struct kvp_store *store;
+    const struct kvp_batch_op op = {kvp_slice_of(key, key_size), kvp_slice_of(value, size), false};
+    assert_int_equal(env->ops->open_store(env, "register", true, &store), KVP_OK);
+    assert_int_equal(store->ops->write(store, &op, 1, true), KVP_OK);
+    store->ops->close(store);
+}
+
+static void check_not_opened(const char *key, size_t key_size, const void *value, size_t size,
+                             kvp_status expected)
+{
+    struct kvp_env *env;
+    struct kvp_witness *witness = NULL;
+    char message[256] = "";
+    assert_int_equal(kvp_env_memory_open(&env), KVP_OK);
+    write_raw(env, key, key_size, value, size);
+    assert_int_equal(kvp_witness_open(env, &witness, message, sizeof(message)), expected);
+    assert_null(witness);
+    assert_true(message[0] != '\0');
+    env->ops->close(env);
+}
+
+static void test_a_damaged_register_is_not_opened(void **state)
+{
+    (void)state;
+    uint8_t sound[34] = {1, 1, [9] = 1, [17] = 1, [25] = 1, [26] = 2};
+    uint8_t damaged[34];
+    memcpy(damaged, sound, sizeof(damaged));
+    check_not_opened("Gx", 2, sound, 33, KVP_CORRUPT);
+    check_not_opened("Gx", 2, "", 0, KVP_CORRUPT);
+    check_not_opened("G", 1, sound, 34, KVP_CORRUPT);
+    check_not_opened("Hx", 2, sound, 34, KVP_CORRUPT);
+    check_not_opened("C", 1, "0123456789abcdef", 16, KVP_CORRUPT);
+    damaged[0] = 2;
+    check_not_opened("Gx", 2, damaged, 34, KVP_BAD_VERSION);
+    for (size_t at = 1; at <= 26; at += at == 17 ? 8 : at == 25 ? 1 : 8) {
+        memcpy(damaged, sound, sizeof(damaged));
+        damaged[at] = 0; /* group id, version, epoch, primary, in-sync set */
+        check_not_opened("Gx", 2, damaged, 34, KVP_CORRUPT);
+    }
+}
+
+static void test_a_store_that_lost_its_newest_change_is_not_opened(void **state)
+{
+    struct fixture *fixture = *state;
+    char message[256] = "";
+    uint8_t zero[16] = {0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255};
+    create(fixture->witness);
+    kvp_witness_close(fixture->witness);
+    fixture->witness = NULL;
+    write_raw(fixture->env, "C", 1, zero, sizeof(zero));
+    assert_int_equal(kvp_witness_open(fixture->env, &fixture->witness, message, sizeof(message)),
+                     KVP_CORRUPT);
+    assert_non_null(strstr(message, "register.count"));
+    assert_int_equal(fixture->env->ops->destroy_store(fixture->env, "register"), KVP_OK);
+    assert_int_equal(kvp_witness_open(fixture->env, &fixture->witness, message, sizeof(message)),
+                     KVP_CORRUPT);
+    assert_null(fixture->witness);
+}
+
+#define ON_EMPTY(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_EMPTY(test_an_unknown_group_is_not_seeded),
+        ON_EMPTY(test_a_cas_from_version_zero_creates_the_group),
+        ON_EMPTY(test_a_group_is_created_only_as_the_rules_say),
+        ON_EMPTY(test_a_blank_node_learns_the_group_id_and_others_must_know_it),
+        ON_EMPTY(test_groups_do_not_see_each_other),
+        ON_EMPTY(test_no_more_groups_than_the_limit),
+        ON_EMPTY(test_a_member_of_the_in_sync_set_may_change_the_view),
+        ON_EMPTY(test_a_cas_from_another_version_is_stale),
+        ON_EMPTY(test_a_view_against_the_rules_is_refused),
+        ON_EMPTY(test_a_repeat_of_a_change_that_was_made_is_ok),
+        ON_EMPTY(test_only_the_first_of_two_rivals_wins),
+        ON_EMPTY(test_all_members_together_seed_a_group),
+        ON_EMPTY(test_members_that_disagree_seed_nothing),
+        ON_EMPTY(test_members_of_groups_with_other_ids_do_not_count_together),
+        ON_EMPTY(test_an_impossible_view_seeds_nothing),
+        ON_EMPTY(test_what_members_said_is_forgotten_when_the_group_becomes_known),
+        ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
+        ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
+        ON_EMPTY(test_malformed_requests_are_answered),
+        ON_EMPTY(test_a_node_id_out_of_range_is_a_bad_request),
+        ON_EMPTY(test_the_register_survives_a_restart),
+        ON_EMPTY(test_an_answered_change_survives_a_power_cut),
+        cmocka_unit_test(test_a_crash_at_any_change_leaves_the_old_or_the_new_register),
+        cmocka_unit_test(test_a_damaged_register_is_not_opened),
+        ON_EMPTY(test_a_store_that_lost_its_newest_change_is_not_opened),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
