@@ -17,6 +17,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -69,12 +70,21 @@ static struct leveldb_store *of(struct kvp_store *store)
     return (struct leveldb_store *)store;
 }
 
+/* A missing file is damage, not an absent key: LevelDB says "NotFound" for both files and keys, but
+ * keys never get here. */
 static kvp_status status_of_text(const char *text)
 {
     if (strstr(text, "No space left") != NULL || strstr(text, "quota exceeded") != NULL) {
         return KVP_DISK_FULL;
     }
-    if (strncmp(text, "Corruption", 10) == 0) {
+    if (strncmp(text, "IO error: lock ", 15) == 0) {
+        return KVP_LOCKED;
+    }
+    if (strstr(text, "does not exist (create_if_missing") != NULL) {
+        return KVP_NOT_FOUND;
+    }
+    if (strncmp(text, "Corruption", 10) == 0 || strncmp(text, "NotFound", 8) == 0 ||
+        strncmp(text, "Invalid argument", 16) == 0) {
         return KVP_CORRUPT;
     }
     if (strstr(text, "Cannot allocate memory") != NULL) {
@@ -159,8 +169,39 @@ static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t 
     return batch;
 }
 
-static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op *ops,
-                              size_t count, bool sync)
+/* LevelDB does not sync the directory when it makes a new log. */
+static bool sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return false;
+    }
+    bool synced = fsync(fd) == 0;
+    close(fd);
+    return synced;
+}
+
+/* Notices whether the batch just written, of `cost`, was the first of a new log and memtable. */
+static kvp_status follow_log(struct leveldb_store *self, size_t cost)
+{
+    uint64_t newest = newest_log(self->path);
+
+    if (newest <= self->log_number) {
+        return KVP_OK;
+    }
+    if (!sync_directory(self->path)) {
+        atomic_store(&self->failed, true);
+        keep_error(self, strerror(errno));
+        return KVP_IO;
+    }
+    self->log_number = newest;
+    self->usage = cost;
+    return KVP_OK;
+}
+
+static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op *ops, size_t count,
+                              bool sync)
 {
     struct leveldb_store *self = of(store);
     char *text = NULL;
@@ -179,14 +220,7 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
         kvp_status status = take_error(self, text);
         return status == KVP_NO_MEMORY ? KVP_IO : status; /* the outcome is unknown all the same */
     }
-    if (maybe_full) {
-        uint64_t newest = newest_log(self->path);
-        if (newest > self->log_number) { /* this batch was the first of a new log and memtable */
-            self->log_number = newest;
-            self->usage = cost;
-        }
-    }
-    return KVP_OK;
+    return maybe_full ? follow_log(self, cost) : KVP_OK;
 }
 
 static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *value)

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ struct memory_env {
     bool broken; /* the fault has come to stay */
     bool dead;   /* the power is off */
     uint64_t changes;
-    const char *error;
+    _Atomic(const char *) error;
 };
 
 struct memory_store {

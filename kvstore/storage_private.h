@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files storage*.c share. In the data directory lie:
+ *
+ *   active            which store is in use, and whether one waits to be renamed (storage_codec.c)
+ *   tail              the second record of the log's tail, two slots (storage_tail.c)
+ *   store-N           a store; N grows and is never used again
+ *   incoming-N        a store that a snapshot was or is being received into; once complete it is
+ *                     the active one under that name
+ *   diverged-E-S      a store set aside
+ *
+ * `active` is replaced atomically, and what it does not name is a leftover, removed at the next
+ * opening: so every change of store is prepared under a new name and happens with that replacement.
+ */
+#ifndef KVP_STORAGE_PRIVATE_H
+#define KVP_STORAGE_PRIVATE_H
+
+#include "kvstore/keyspace.h"
+#include "kvstore/storage.h"
+#include "kvstore/store_name.h"
+
+#include <pthread.h>
+
+#define STORAGE_META_SIZE  59u
+#define STORAGE_POINT_SIZE 24u
+#define STORAGE_SLOT_SIZE  64u
+#define STORAGE_ENTRY_SIZE 16u /* before the payload: epoch, hash */
+
+/* The names under KVP_PREFIX_META. */
+#define STORAGE_KEY_META    "Mmeta"
+#define STORAGE_KEY_APPLIED "Mapplied"
+#define STORAGE_KEY_BASE    "Mbase"
+#define STORAGE_KEY_FORMAT  "Mformat"
+#define STORAGE_KEY_GROUP   "Mgroup"
+#define STORAGE_KEY_NODE    "Mnode"
+
+/* An open store, shared by the storage and the views on it; the last one closes it. */
+struct storage_held {
+    atomic_uint references;
+    struct kvp_store *store;
+};
+
+/* The content of `active`. A store that is no longer active may still have to get its new name. */
+struct storage_pointer {
+    char active[KVP_STORE_NAME_SIZE];
+    char aside_from[KVP_STORE_NAME_SIZE]; /* "": nothing to rename */
+    char aside_to[KVP_STORE_NAME_SIZE];
+};
+
+/* One slot of the second record. */
+struct storage_slot {
+    uint64_t generation;
+    uint64_t store; /* hash of the store's name */
+    struct kvp_point tail;
+};
+
+/* Ops of one batch and the bytes that they point to. All room is made before the first op. */
+struct storage_batch {
+    struct kvp_batch_op *ops;
+    size_t count, capacity;
+    uint8_t *bytes;
+    size_t size, byte_capacity;
+};
+
+struct kvp_storage {
+    struct kvp_env *env;
+    pthread_rwlock_t lock;     /* of held, views, replacing */
+    struct storage_held *held; /* NULL after a failure */
+    bool replacing;            /* no new views, for a moment */
+    atomic_bool failed;        /* set by any thread; the disk thread then lets go of the store */
+    pthread_mutex_t error_lock;
+    char error[512]; /* written once */
+
+    /* The rest belongs to the disk thread. */
+    char name[KVP_STORE_NAME_SIZE]; /* of the active store */
+    uint64_t next_number;           /* of stores */
+    char group[KVP_GROUP_NAME_MAX + 1];
+    unsigned node_id;
+    struct kvp_meta meta;
+    struct kvp_point base;    /* before the oldest entry kept */
+    struct kvp_point applied; /* base.seq <= applied.seq <= tail.seq */
+    struct kvp_point tail;
+    bool all_durable; /* nothing unsynced in the log */
+
+    struct storage_slot slot; /* the newest record of the active store */
+    unsigned slot_index;      /* where it is; the next goes to the other place */
+    uint64_t generation;      /* the greatest used */
+    bool slot_synced;
+
+    struct kvp_store *incoming; /* NULL: none */
+    char incoming_name[KVP_STORE_NAME_SIZE];
+    kvp_buf incoming_key; /* the last one received; empty before the first */
+};
+
+/* ---- storage.c ---- */
+
+/* The reason of a failure is kept, the storage refuses everything from now on, and its store is let
+ * go. Disk thread only. Returns `status`. */
+kvp_status storage_fail(struct kvp_storage *storage, kvp_status status, const char *what,
+                        const char *reason);
+/* The same for any thread: the store is let go later. */
+kvp_status storage_fail_soon(struct kvp_storage *storage, kvp_status status, const char *what,
+                             const char *reason);
+/* To be called first in every function of the disk thread: KVP_OK or KVP_FAILED. */
+kvp_status storage_check(struct kvp_storage *storage);
+struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memory */
+void storage_held_unref(struct storage_held *held);             /* NULL is fine */
+/* A name with a number that was never used. */
+void storage_new_name(struct kvp_storage *storage, const char *prefix, char *name);
+/* Adds format, group, node and what else a store holds besides its state; `sync`ed. */
+kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_store *store,
+                                  const struct kvp_meta *meta, struct kvp_point point);
+
+/* ---- storage_open.c ---- */
+
+/* Fills in what kvp_storage_open() has to find out. On failure `storage` may hold a store. */
+kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded);
+
+/* ---- storage_codec.c ---- */
+
+void storage_point_encode(struct kvp_point point, uint8_t bytes[STORAGE_POINT_SIZE]);
+struct kvp_point storage_point_decode(const uint8_t bytes[STORAGE_POINT_SIZE]);
+void storage_meta_encode(const struct kvp_meta *meta, uint8_t bytes[STORAGE_META_SIZE]);
+kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta); /* KVP_CORRUPT */
+kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf *text);
+kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointer);
+void storage_slot_encode(const struct storage_slot *slot, uint8_t bytes[STORAGE_SLOT_SIZE]);
+kvp_status storage_slot_decode(const uint8_t bytes[STORAGE_SLOT_SIZE], struct storage_slot *slot);
+/* Reads {epoch, hash, payload} of the entry `seq`. KVP_CORRUPT. */
+kvp_status storage_entry_decode(kvp_slice raw, uint64_t seq, struct kvp_point *point,
+                                kvp_slice *payload);
+
+kvp_status storage_batch_init(struct storage_batch *batch, size_t count, size_t size);
+void storage_batch_free(struct storage_batch *batch);
+/* Room for `size` bytes that live as long as the batch. */
+uint8_t *storage_batch_bytes(struct storage_batch *batch, size_t size);
+void storage_batch_add(struct storage_batch *batch, struct kvp_batch_op op);
+void storage_batch_put(struct storage_batch *batch, const char *key, const void *value,
+                       size_t size);
+void storage_batch_point(struct storage_batch *batch, const char *key, struct kvp_point point);
+void storage_batch_meta(struct storage_batch *batch, const struct kvp_meta *meta);
+
+/* ---- storage_tail.c ---- */
+
+/* Reads the record. *found is false when there is none of the active store. */
+kvp_status storage_tail_load(struct kvp_storage *storage, bool *found);
+/* Writes a record of the store `name`; it becomes the current one. */
+kvp_status storage_tail_write(struct kvp_storage *storage, const char *name, struct kvp_point tail,
+                              bool sync);
+
+#endif
