@@ -25,6 +25,12 @@
 #define STORAGE_POINT_SIZE 24u
 #define STORAGE_SLOT_SIZE  64u
 #define STORAGE_ENTRY_SIZE 16u /* before the payload: epoch, hash */
+#define STORAGE_PAIR_HEADER_SIZE 8u /* of a snapshot's pairs */
+#define STORAGE_LOG_KEY_SIZE 9u
+
+#define STORAGE_STORE_PREFIX "store-"
+#define STORAGE_INCOMING_PREFIX "incoming-"
+#define STORAGE_DIVERGED_PREFIX "diverged-"
 
 /* The names under KVP_PREFIX_META. */
 #define STORAGE_KEY_META    "Mmeta"
@@ -64,7 +70,7 @@ struct storage_batch {
 
 struct kvp_storage {
     struct kvp_env *env;
-    pthread_rwlock_t lock;     /* of held, views, replacing */
+    pthread_rwlock_t lock;     /* of held, replacing */
     struct storage_held *held; /* NULL after a failure */
     bool replacing;            /* no new views, for a moment */
     atomic_bool failed;        /* set by any thread; the disk thread then lets go of the store */
@@ -80,8 +86,6 @@ struct kvp_storage {
     struct kvp_point base;    /* before the oldest entry kept */
     struct kvp_point applied; /* base.seq <= applied.seq <= tail.seq */
     struct kvp_point tail;
-    bool all_durable; /* nothing unsynced in the log */
-
     struct storage_slot slot; /* the newest record of the active store */
     unsigned slot_index;      /* where it is; the next goes to the other place */
     uint64_t generation;      /* the greatest used */
@@ -101,6 +105,10 @@ kvp_status storage_fail(struct kvp_storage *storage, kvp_status status, const ch
 /* The same for any thread: the store is let go later. */
 kvp_status storage_fail_soon(struct kvp_storage *storage, kvp_status status, const char *what,
                              const char *reason);
+/* storage_fail() with the reason that the store or the directory gives. */
+kvp_status storage_fail_store(struct kvp_storage *storage, kvp_status status, const char *what,
+                              struct kvp_store *store);
+kvp_status storage_fail_env(struct kvp_storage *storage, kvp_status status, const char *what);
 /* To be called first in every function of the disk thread: KVP_OK or KVP_FAILED. */
 kvp_status storage_check(struct kvp_storage *storage);
 struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memory */
@@ -115,6 +123,19 @@ kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_
 
 /* Fills in what kvp_storage_open() has to find out. On failure `storage` may hold a store. */
 kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded);
+
+/* Replaces the file `active`; fails the storage if that fails. */
+kvp_status storage_write_pointer(struct kvp_storage *storage,
+                                 const struct storage_pointer *pointer);
+
+/*
+ * Makes a store with an empty log at `point` the one that pointer->active names: identity, record of
+ * the tail, then the pointer. `store` is that store, open, with its state in it; NULL: it is made
+ * here, and closed again.
+ */
+kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage_pointer *pointer,
+                               const struct kvp_meta *meta, struct kvp_point point,
+                               struct kvp_store *store);
 
 /* ---- storage_codec.c ---- */
 

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The storage's life, and the one step of the log: everything that happens to the log, the state and
+ * the metadata at one moment is one batch of the store.
+ *
+ * A failed write may or may not be there after reopening, and LevelDB goes on accepting writes that
+ * it loses after one has failed. So the first failure is the last: the store is closed and nothing
+ * is done any more (rule R7).
+ */
+#include "kvstore/storage_private.h"
+#include "kvstore/writeset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- failing ---- */
+
+kvp_status storage_fail_soon(struct kvp_storage *storage, kvp_status status, const char *what,
+                             const char *reason)
+{
+    pthread_mutex_lock(&storage->error_lock);
+    if (!atomic_load(&storage->failed)) {
+        bool full = status == KVP_DISK_FULL;
+        (void)snprintf(storage->error, sizeof(storage->error), "%s: %s%s%s", what,
+                       full ? "no space left: " : "", reason[0] == '\0' ? "" : reason,
+                       reason[0] == '\0' ? kvp_strerror(status) : "");
+        atomic_store(&storage->failed, true);
+    }
+    pthread_mutex_unlock(&storage->error_lock);
+    return status;
+}
+
+static void let_go(struct kvp_storage *storage)
+{
+    pthread_rwlock_wrlock(&storage->lock);
+    struct storage_held *held = storage->held;
+    storage->held = NULL;
+    pthread_rwlock_unlock(&storage->lock);
+    storage_held_unref(held);
+    if (storage->incoming != NULL) {
+        storage->incoming->ops->close(storage->incoming);
+        storage->incoming = NULL;
+    }
+}
+
+kvp_status storage_fail(struct kvp_storage *storage, kvp_status status, const char *what,
+                        const char *reason)
+{
+    (void)storage_fail_soon(storage, status, what, reason);
+    let_go(storage);
+    return status;
+}
+
+kvp_status storage_fail_store(struct kvp_storage *storage, kvp_status status, const char *what,
+                              struct kvp_store *store)
+{
+    /* Short of memory or not, nobody knows what became of a write. */
+    status = status == KVP_NO_MEMORY ? KVP_IO : status;
+    return storage_fail(storage, status, what, store->ops->error(store));
+}
+
+kvp_status storage_fail_env(struct kvp_storage *storage, kvp_status status, const char *what)
+{
+    return storage_fail(storage, status, what, storage->env->ops->error(storage->env));
+}
+
+kvp_status storage_check(struct kvp_storage *storage)
+{
+    if (!atomic_load(&storage->failed)) {
+        return KVP_OK;
+    }
+    let_go(storage);
+    return KVP_FAILED;
+}
+
+const char *kvp_storage_error(const struct kvp_storage *storage)
+{
+    return atomic_load(&storage->failed) ? storage->error : "";
+}
+
+/* ---- the open store ---- */
+
+struct storage_held *storage_held_new(struct kvp_store *store)
+{
+    struct storage_held *held = malloc(sizeof(*held));
+
+    if (held != NULL) {
+        atomic_init(&held->references, 1);
+        held->store = store;
+    }
+    return held;
+}
+
+void storage_held_unref(struct storage_held *held)
+{
+    if (held != NULL && atomic_fetch_sub(&held->references, 1) == 1) {
+        held->store->ops->close(held->store);
+        free(held);
+    }
+}
+
+void storage_new_name(struct kvp_storage *storage, const char *prefix, char *name)
+{
+    (void)snprintf(name, KVP_STORE_NAME_SIZE, "%s%llu", prefix,
+                   (unsigned long long)storage->next_number++);
+}
+
+kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_store *store,
+                                  const struct kvp_meta *meta, struct kvp_point point)
+{
+    struct storage_batch batch;
+    uint8_t format[4], node[1] = {(uint8_t)storage->node_id};
+    kvp_status status =
+        storage_batch_init(&batch, 6, STORAGE_META_SIZE + 2 * (size_t)STORAGE_POINT_SIZE);
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    kvp_put_u32(format, KVP_STORE_VERSION);
+    storage_batch_put(&batch, STORAGE_KEY_FORMAT, format, sizeof(format));
+    storage_batch_put(&batch, STORAGE_KEY_GROUP, storage->group, strlen(storage->group));
+    storage_batch_put(&batch, STORAGE_KEY_NODE, node, sizeof(node));
+    storage_batch_meta(&batch, meta);
+    storage_batch_point(&batch, STORAGE_KEY_APPLIED, point);
+    storage_batch_point(&batch, STORAGE_KEY_BASE, point);
+    status = store->ops->write(store, batch.ops, batch.count, true);
+    storage_batch_free(&batch);
+    return status;
+}
+
+/* ---- one step of the log ---- */
+
+/* Where the log and the state will be after a write. */
+struct step {
+    struct kvp_point base, applied, tail;
+    struct kvp_point cut; /* the tail between the truncation and the entries appended */
+};
+
+/* The place of the entry `seq` of the log; it is there or is the base. */
+static kvp_status find_point(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                             uint64_t seq, struct kvp_point *point)
+{
+    struct kvp_store *store = storage->held->store;
+    struct kvp_raw_key raw;
+    kvp_buf value = {0};
+    kvp_slice payload;
+
+    if (seq == storage->base.seq) {
+        *point = storage->base;
+        return KVP_OK;
+    }
+    if (seq == storage->tail.seq) {
+        *point = storage->tail;
+        return KVP_OK;
+    }
+    if (write->append_count > 0 && seq >= write->append[0]->point.seq) {
+        *point = write->append[seq - write->append[0]->point.seq]->point;
+        return KVP_OK;
+    }
+    kvp_raw_key_log(&raw, seq);
+    kvp_status status = store->ops->get(store, kvp_raw_key_slice(&raw), &value);
+    if (status == KVP_OK) {
+        status = storage_entry_decode(kvp_buf_slice(&value), seq, point, &payload);
+    }
+    kvp_buf_free(&value);
+    if (status == KVP_NO_MEMORY) {
+        return status;
+    }
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_store(storage, status == KVP_NOT_FOUND ? KVP_CORRUPT : status,
+                                                 "reading an entry of the log", store);
+}
+
+static kvp_status refuse(struct kvp_storage *storage, const char *reason)
+{
+    return storage_fail(storage, KVP_BAD_ARGUMENT, "writing the log", reason);
+}
+
+/* Finds out where the write leads, and that it is one that the log allows. */
+static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                       struct step *step)
+{
+    kvp_status status = KVP_OK;
+
+    step->base = storage->base;
+    step->applied = storage->applied;
+    step->tail = storage->tail;
+    if (write->truncate) {
+        if (write->truncate_after < step->applied.seq || write->truncate_after > step->tail.seq) {
+            return refuse(storage, "cut outside of what is not applied yet");
+        }
+        struct kvp_storage_write none = {0};
+        status = find_point(storage, &none, write->truncate_after, &step->tail);
+    }
+    step->cut = step->tail;
+    for (size_t i = 0; status == KVP_OK && i < write->append_count; i++) {
+        if (write->append[i]->point.seq != step->tail.seq + 1) {
+            return refuse(storage, "an entry that does not follow the tail");
+        }
+        step->tail = write->append[i]->point;
+    }
+    for (size_t i = 0; status == KVP_OK && i < write->apply_count; i++) {
+        if (write->apply[i]->point.seq != step->applied.seq + 1 ||
+            write->apply[i]->point.seq > step->tail.seq) {
+            return refuse(storage, "an entry to apply that does not follow the applied ones");
+        }
+        step->applied = write->apply[i]->point;
+    }
+    uint64_t trim = write->trim_to < step->applied.seq ? write->trim_to : step->applied.seq;
+    if (status == KVP_OK && trim > step->base.seq) {
+        status = find_point(storage, write, trim, &step->base);
+    }
+    return status;
+}
+
+static kvp_status count_ops(const struct kvp_storage_write *write, size_t *count)
+{
+    struct kvp_writeset_iter iter;
+    struct kvp_batch_op op;
+
+    for (size_t i = 0; i < write->apply_count; i++) {
+        const struct kvp_entry *entry = write->apply[i];
+        kvp_status status = KVP_OK;
+        kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
+        while ((status = kvp_writeset_next(&iter, &op)) == KVP_OK) {
+            ++*count;
+        }
+        if (status != KVP_NOT_FOUND) {
+            return status;
+        }
+    }
+    return KVP_OK;
+}
+
+static kvp_slice log_key(struct storage_batch *batch, uint64_t seq)
+{
+    uint8_t *bytes = storage_batch_bytes(batch, STORAGE_LOG_KEY_SIZE);
+
+    bytes[0] = KVP_PREFIX_LOG;
+    kvp_put_be64(bytes + 1, seq);
+    return kvp_slice_of(bytes, STORAGE_LOG_KEY_SIZE);
+}
+
+/* Deletes the log's entries first..last. */
+static void batch_cut(struct storage_batch *batch, uint64_t first, uint64_t last)
+{
+    for (uint64_t seq = first; seq <= last; seq++) {
+        struct kvp_batch_op op = {.key = log_key(batch, seq), .is_delete = true};
+        storage_batch_add(batch, op);
+    }
+}
+
+static void batch_append(struct storage_batch *batch, const struct kvp_entry *entry)
+{
+    size_t size = STORAGE_ENTRY_SIZE + (size_t)entry->size;
+    struct kvp_batch_op op = {.key = log_key(batch, entry->point.seq)};
+    uint8_t *bytes = storage_batch_bytes(batch, size);
+
+    kvp_put_u64(bytes, entry->point.epoch);
+    kvp_put_u64(bytes + 8, entry->point.hash);
+    memcpy(bytes + STORAGE_ENTRY_SIZE, entry->payload, entry->size);
+    op.value = kvp_slice_of(bytes, size);
+    storage_batch_add(batch, op);
+}
+
+static void batch_apply(struct storage_batch *batch, const struct kvp_entry *entry)
+{
+    struct kvp_writeset_iter iter;
+    struct kvp_batch_op op;
+
+    kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
+    while (kvp_writeset_next(&iter, &op) == KVP_OK) {
+        storage_batch_add(batch, op);
+    }
+}
+
+static kvp_status build(const struct kvp_storage *storage, const struct kvp_storage_write *write,
+                        const struct step *step, struct storage_batch *batch)
+{
+    uint64_t cut = write->truncate ? storage->tail.seq - write->truncate_after : 0;
+    uint64_t trimmed = step->base.seq - storage->base.seq;
+    size_t count = 3 + (size_t)cut + (size_t)trimmed + write->append_count;
+    size_t size = STORAGE_META_SIZE + 2 * STORAGE_POINT_SIZE +
+                  STORAGE_LOG_KEY_SIZE * ((size_t)cut + (size_t)trimmed + write->append_count);
+
+    for (size_t i = 0; i < write->append_count; i++) {
+        size += STORAGE_ENTRY_SIZE + (size_t)write->append[i]->size;
+    }
+    kvp_status status = count_ops(write, &count);
+    status = status == KVP_OK ? storage_batch_init(batch, count, size) : status;
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (cut > 0) {
+        batch_cut(batch, write->truncate_after + 1, storage->tail.seq);
+    }
+    for (size_t i = 0; i < write->append_count; i++) {
+        batch_append(batch, write->append[i]);
+    }
+    for (size_t i = 0; i < write->apply_count; i++) {
+        batch_apply(batch, write->apply[i]);
+    }
+    if (write->apply_count > 0) {
+        storage_batch_point(batch, STORAGE_KEY_APPLIED, step->applied);
+    }
+    if (trimmed > 0) {
+        batch_cut(batch, storage->base.seq + 1, step->base.seq);
+        storage_batch_point(batch, STORAGE_KEY_BASE, step->base);
+    }
+    if (write->meta != NULL) {
+        storage_batch_meta(batch, write->meta);
+    }
+    return KVP_OK;
+}
+
+/* After a synced write the whole log is durable, and the second record may say so. */
+static kvp_status raise_tail(struct kvp_storage *storage, bool sync)
+{
+    if (kvp_point_equal(storage->slot.tail, storage->tail) && (storage->slot_synced || !sync)) {
+        return KVP_OK;
+    }
+    kvp_status status = storage_tail_write(storage, storage->name, storage->tail, sync);
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_env(storage, status, "writing the record of the tail");
+}
+
+static kvp_status lower_tail(struct kvp_storage *storage, struct kvp_point tail)
+{
+    if (storage->slot.tail.seq <= tail.seq) {
+        return KVP_OK;
+    }
+    kvp_status status = storage_tail_write(storage, storage->name, tail, true);
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_env(storage, status, "writing the record of the tail");
+}
+
+static kvp_status write_batch(struct kvp_storage *storage, const struct storage_batch *batch,
+                              bool sync)
+{
+    struct kvp_store *store = storage->held->store;
+    kvp_status status = store->ops->write(store, batch->ops, batch->count, sync);
+
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_store(storage, status, "writing the store", store);
+}
+
+kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write)
+{
+    struct storage_batch batch = {0};
+    struct step step;
+    kvp_status status = storage_check(storage);
+
+    status = status == KVP_OK ? plan(storage, write, &step) : status;
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = build(storage, write, &step, &batch);
+    if (status == KVP_CORRUPT) {
+        return storage_fail(storage, status, "applying an entry", "its write set is malformed");
+    }
+    if (status == KVP_OK && write->truncate) {
+        status = lower_tail(storage, step.cut);
+    }
+    if (status == KVP_OK) {
+        status = write_batch(storage, &batch, write->sync);
+    }
+    storage_batch_free(&batch);
+    if (status != KVP_OK) {
+        return status;
+    }
+    storage->base = step.base;
+    storage->applied = step.applied;
+    storage->tail = step.tail;
+    if (write->meta != NULL) {
+        storage->meta = *write->meta;
+    }
+    return write->sync ? raise_tail(storage, false) : KVP_OK;
+}
+
+kvp_status kvp_storage_sync_tail(struct kvp_storage *storage)
+{
+    struct storage_batch batch;
+    kvp_status status = storage_check(storage);
+
+    status = status == KVP_OK ? storage_batch_init(&batch, 1, STORAGE_POINT_SIZE) : status;
+    if (status != KVP_OK) {
+        return status;
+    }
+    /* Something has to be written for the sync of what was written before. */
+    storage_batch_point(&batch, STORAGE_KEY_APPLIED, storage->applied);
+    status = write_batch(storage, &batch, true);
+    storage_batch_free(&batch);
+    return status == KVP_OK ? raise_tail(storage, true) : status;
+}
+
+/* ---- reading the log ---- */
+
+static kvp_status read_entry(struct kvp_storage *storage, struct kvp_iter *iter, uint64_t seq,
+                             struct kvp_entry **entry)
+{
+    struct kvp_store *store = storage->held->store;
+    struct kvp_raw_key raw;
+    struct kvp_point point;
+    kvp_slice payload;
+
+    kvp_raw_key_log(&raw, seq);
+    if (!store->ops->iter_valid(iter) ||
+        kvp_slice_compare(store->ops->iter_key(iter), kvp_raw_key_slice(&raw)) != 0 ||
+        storage_entry_decode(store->ops->iter_value(iter), seq, &point, &payload) != KVP_OK) {
+        kvp_status status = store->ops->iter_status(iter);
+        return storage_fail_store(storage, status == KVP_OK ? KVP_CORRUPT : status,
+                                  "reading the log", store);
+    }
+    *entry = kvp_entry_new(payload.size);
+    if (*entry == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    (*entry)->point = point;
+    memcpy((*entry)->payload, payload.data, payload.size);
+    return KVP_OK;
+}
+
+kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size_t size_max,
+                                struct kvp_entry **entries, size_t count_max, size_t *count)
+{
+    kvp_status status = storage_check(storage);
+    struct kvp_raw_key raw;
+    size_t size = 0;
+
+    *count = 0;
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (from <= storage->base.seq || from > storage->tail.seq) {
+        return KVP_NOT_FOUND;
+    }
+    struct kvp_store *store = storage->held->store;
+    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
+    if (iter == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    kvp_raw_key_log(&raw, from);
+    store->ops->iter_seek(iter, kvp_raw_key_slice(&raw));
+    for (uint64_t seq = from; seq <= storage->tail.seq && *count < count_max; seq++) {
+        status = read_entry(storage, iter, seq, &entries[*count]);
+        if (status != KVP_OK) {
+            break;
+        }
+        size += entries[*count]->size;
+        if (*count > 0 && size > size_max) {
+            kvp_entry_unref(entries[*count]);
+            break;
+        }
+        ++*count;
+        store->ops->iter_next(iter);
+    }
+    store->ops->iter_close(iter);
+    for (; status != KVP_OK && *count > 0; --*count) {
+        kvp_entry_unref(entries[*count - 1]);
+    }
+    return status;
+}
+
+/* ---- opening and closing ---- */
+
+static void storage_free(struct kvp_storage *storage)
+{
+    let_go(storage);
+    kvp_buf_free(&storage->incoming_key);
+    pthread_rwlock_destroy(&storage->lock);
+    pthread_mutex_destroy(&storage->error_lock);
+    free(storage);
+}
+
+static struct kvp_storage *storage_new(struct kvp_env *env, const char *group, unsigned node_id)
+{
+    struct kvp_storage *storage = calloc(1, sizeof(*storage));
+
+    if (storage == NULL) {
+        return NULL;
+    }
+    if (pthread_rwlock_init(&storage->lock, NULL) != 0) {
+        free(storage);
+        return NULL;
+    }
+    if (pthread_mutex_init(&storage->error_lock, NULL) != 0) {
+        pthread_rwlock_destroy(&storage->lock);
+        free(storage);
+        return NULL;
+    }
+    storage->env = env;
+    storage->node_id = node_id;
+    (void)snprintf(storage->group, sizeof(storage->group), "%s", group);
+    atomic_init(&storage->failed, false);
+    return storage;
+}
+
+kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned node_id,
+                            struct kvp_storage **storage, struct kvp_loaded *loaded, char *message,
+                            size_t message_size)
+{
+    if (strlen(group) > KVP_GROUP_NAME_MAX || node_id == 0 || node_id > KVP_NODE_ID_MAX) {
+        (void)snprintf(message, message_size, "the group's name or the node's number is invalid");
+        return KVP_BAD_ARGUMENT;
+    }
+    struct kvp_storage *opened = storage_new(env, group, node_id);
+    if (opened == NULL) {
+        (void)snprintf(message, message_size, "out of memory");
+        return KVP_NO_MEMORY;
+    }
+    memset(loaded, 0, sizeof(*loaded));
+    kvp_status status = storage_load(opened, loaded);
+    if (status != KVP_OK) {
+        const char *reason = kvp_storage_error(opened);
+        (void)snprintf(message, message_size, "%s",
+                       reason[0] == '\0' ? kvp_strerror(status) : reason);
+        storage_free(opened);
+        return status;
+    }
+    *storage = opened;
+    return KVP_OK;
+}
+
+void kvp_storage_close(struct kvp_storage *storage)
+{
+    if (storage != NULL) {
+        (void)kvp_storage_sync_tail(storage); /* what failed before needs no second complaint */
+        storage_free(storage);
+    }
+}

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening a data directory: which store is in use, what a crash left undone or lying about, whether
+ * the log is whole and as long as it was.
+ */
+#include "kvstore/storage_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ACTIVE_FILE "active"
+
+/* The stores in the directory. */
+struct listing {
+    struct kvp_storage *storage;
+    char (*names)[KVP_STORE_NAME_SIZE];
+    size_t count;
+    bool no_memory;
+};
+
+static void list_one(void *arg, const char *name)
+{
+    struct listing *listing = arg;
+    char(*names)[KVP_STORE_NAME_SIZE] =
+        realloc(listing->names, (listing->count + 1) * sizeof(listing->names[0]));
+
+    if (names == NULL) {
+        listing->no_memory = true;
+        return;
+    }
+    listing->names = names;
+    (void)snprintf(names[listing->count++], KVP_STORE_NAME_SIZE, "%s", name);
+}
+
+static kvp_status list_stores(struct kvp_storage *storage, struct listing *listing)
+{
+    memset(listing, 0, sizeof(*listing));
+    kvp_status status = storage->env->ops->list_stores(storage->env, list_one, listing);
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "listing the data directory");
+    }
+    return listing->no_memory ? KVP_NO_MEMORY : KVP_OK;
+}
+
+static bool listed(const struct listing *listing, const char *name)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        if (strcmp(listing->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool starts_with(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* The number behind "store-" or "incoming-"; 0 for another name. */
+static uint64_t number_of(const char *name)
+{
+    if (!starts_with(name, STORAGE_STORE_PREFIX) && !starts_with(name, STORAGE_INCOMING_PREFIX)) {
+        return 0;
+    }
+    return strtoull(strchr(name, '-') + 1, NULL, 10);
+}
+
+static void learn_numbers(struct kvp_storage *storage, const struct listing *listing)
+{
+    storage->next_number = number_of(storage->name) + 1;
+    for (size_t i = 0; i < listing->count; i++) {
+        uint64_t number = number_of(listing->names[i]);
+        if (number >= storage->next_number) {
+            storage->next_number = number + 1;
+        }
+    }
+}
+
+kvp_status storage_write_pointer(struct kvp_storage *storage, const struct storage_pointer *pointer)
+{
+    kvp_buf text = {0};
+    kvp_status status = storage_pointer_encode(pointer, &text);
+
+    if (status == KVP_OK) {
+        status = storage->env->ops->replace_file(storage->env, ACTIVE_FILE, kvp_buf_slice(&text));
+        if (status != KVP_OK) {
+            status = storage_fail_env(storage, status, "switching the active store");
+        }
+    }
+    kvp_buf_free(&text);
+    return status;
+}
+
+/* ---- the first opening ---- */
+
+/* A store without `active` beside it: left by a first opening that did not get to its end, or one
+ * whose `active` somebody has removed; only the former may be thrown away. */
+static kvp_status check_leftover(struct kvp_storage *storage, const char *name)
+{
+    struct kvp_store *store = NULL;
+    kvp_status status = storage->env->ops->open_store(storage->env, name, false, &store);
+    bool empty = true;
+
+    if (status == KVP_NOT_FOUND) {
+        return KVP_OK;
+    }
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "opening a store that 'active' should name");
+    }
+    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
+    if (iter != NULL) {
+        for (store->ops->iter_seek(iter, kvp_slice_of("", 0)); store->ops->iter_valid(iter);
+             store->ops->iter_next(iter)) {
+            empty = empty && *(const char *)store->ops->iter_key(iter).data == KVP_PREFIX_META;
+            if (!empty) {
+                break;
+            }
+        }
+        status = store->ops->iter_status(iter);
+        store->ops->iter_close(iter);
+    }
+    store->ops->close(store);
+    if (iter == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    if (status == KVP_OK && !empty) {
+        return storage_fail(storage, KVP_CORRUPT, name,
+                            "a store with data, but the file 'active' is missing");
+    }
+    return status == KVP_OK ? KVP_OK : storage_fail(storage, status, name, kvp_strerror(status));
+}
+
+static kvp_status make_first(struct kvp_storage *storage, const struct listing *listing)
+{
+    struct storage_pointer pointer = {0};
+    struct kvp_meta blank = {0};
+    struct kvp_point zero = {0};
+
+    for (size_t i = 0; i < listing->count; i++) {
+        if (number_of(listing->names[i]) != 0) {
+            kvp_status status = check_leftover(storage, listing->names[i]);
+            if (status != KVP_OK) {
+                return status;
+            }
+        }
+    }
+    learn_numbers(storage, listing);
+    storage_new_name(storage, STORAGE_STORE_PREFIX, pointer.active);
+    return storage_start_empty(storage, &pointer, &blank, zero, NULL);
+}
+
+kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage_pointer *pointer,
+                               const struct kvp_meta *meta, struct kvp_point point,
+                               struct kvp_store *store)
+{
+    kvp_status status = KVP_OK;
+    bool ours = store == NULL;
+
+    if (ours) {
+        status = storage->env->ops->open_store(storage->env, pointer->active, true, &store);
+        if (status != KVP_OK) {
+            return storage_fail_env(storage, status, "making a store");
+        }
+    }
+    status = storage_write_identity(storage, store, meta, point);
+    if (status != KVP_OK) {
+        (void)storage_fail_soon(storage, status, "writing a new store", store->ops->error(store));
+    }
+    if (ours) {
+        store->ops->close(store);
+    }
+    if (status == KVP_OK) {
+        status = storage_tail_write(storage, pointer->active, point, true);
+        if (status != KVP_OK) {
+            status = storage_fail_env(storage, status, "writing the record of the tail");
+        }
+    }
+    return status == KVP_OK ? storage_write_pointer(storage, pointer) : status;
+}
+
+/* ---- what a crash left ---- */
+
+static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_pointer *pointer,
+                                   const struct listing *listing)
+{
+    if (pointer->aside_from[0] == '\0') {
+        return KVP_OK;
+    }
+    if (listed(listing, pointer->aside_from)) {
+        kvp_status status = storage->env->ops->rename_store(storage->env, pointer->aside_from,
+                                                            pointer->aside_to);
+        if (status != KVP_OK) {
+            return storage_fail_env(storage, status, "setting a store aside");
+        }
+    }
+    pointer->aside_from[0] = pointer->aside_to[0] = '\0';
+    return storage_write_pointer(storage, pointer);
+}
+
+static kvp_status remove_leftovers(struct kvp_storage *storage, const struct listing *listing,
+                                   const char *renamed)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        const char *name = listing->names[i];
+        if (number_of(name) == 0 || strcmp(name, storage->name) == 0 ||
+            strcmp(name, renamed) == 0) {
+            continue;
+        }
+        kvp_status status = storage->env->ops->destroy_store(storage->env, name);
+        if (status != KVP_OK) {
+            return storage_fail_env(storage, status, "removing what is left of a snapshot");
+        }
+    }
+    return KVP_OK;
+}
+
+/* Makes sure that `active` names a store and nothing is left half done. */
+static kvp_status find_active(struct kvp_storage *storage, struct kvp_loaded *loaded)
+{
+    struct storage_pointer pointer = {0};
+    struct listing listing = {0};
+    kvp_buf text = {0};
+    kvp_status status = list_stores(storage, &listing);
+    kvp_status found = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
+
+    if (status == KVP_OK && found == KVP_NOT_FOUND) {
+        status = make_first(storage, &listing);
+        found = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
+    }
+    if (status == KVP_OK && found != KVP_OK) {
+        status = storage_fail_env(storage, found, "reading the file 'active'");
+    }
+    if (status == KVP_OK && storage_pointer_decode(kvp_buf_slice(&text), &pointer) != KVP_OK) {
+        status = storage_fail(storage, KVP_CORRUPT, "the file 'active'", "is damaged");
+    }
+    kvp_buf_free(&text);
+    if (status == KVP_OK) {
+        char renamed[KVP_STORE_NAME_SIZE];
+        (void)snprintf(renamed, sizeof(renamed), "%s", pointer.aside_from);
+        (void)snprintf(storage->name, sizeof(storage->name), "%s", pointer.active);
+        learn_numbers(storage, &listing);
+        loaded->stores_set_aside += listed(&listing, renamed) ? 1 : 0;
+        for (size_t i = 0; i < listing.count; i++) {
+            loaded->stores_set_aside +=
+                starts_with(listing.names[i], STORAGE_DIVERGED_PREFIX) ? 1 : 0;
+        }
+        status = finish_set_aside(storage, &pointer, &listing);
+        status = status == KVP_OK ? remove_leftovers(storage, &listing, renamed) : status;
+    }
+    free(listing.names);
+    return status;
+}
+
+/* ---- what the store says ---- */
+
+static kvp_status damaged(struct kvp_storage *storage, const char *what)
+{
+    return storage_fail(storage, KVP_CORRUPT, "the store is damaged", what);
+}
+
+/* Reads a metadata record. A record that is not there is damage: they are all made with the store. */
+static kvp_status read_record(struct kvp_storage *storage, const char *key, kvp_buf *value)
+{
+    struct kvp_store *store = storage->held->store;
+
+    value->size = 0;
+    kvp_status status = store->ops->get(store, kvp_slice_of(key, strlen(key)), value);
+    if (status == KVP_NOT_FOUND) {
+        char what[64];
+        (void)snprintf(what, sizeof(what), "record '%s' is missing", key + 1);
+        return damaged(storage, what);
+    }
+    return status == KVP_OK ? KVP_OK : storage_fail_store(storage, status, "reading the store", store);
+}
+
+static kvp_status read_point(struct kvp_storage *storage, const char *key, kvp_buf *value,
+                             struct kvp_point *point)
+{
+    kvp_status status = read_record(storage, key, value);
+
+    if (status == KVP_OK && value->size != STORAGE_POINT_SIZE) {
+        return damaged(storage, "a point of the log has a wrong size");
+    }
+    if (status == KVP_OK) {
+        *point = storage_point_decode(value->data);
+    }
+    return status;
+}
+
+static kvp_status check_format(struct kvp_storage *storage, kvp_buf *value)
+{
+    kvp_status status = read_record(storage, STORAGE_KEY_FORMAT, value);
+    char reason[96];
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (value->size != 4) {
+        return damaged(storage, "record 'format' has a wrong size");
+    }
+    uint32_t format = kvp_get_u32(value->data);
+    if (format != KVP_STORE_VERSION) {
+        (void)snprintf(reason, sizeof(reason),
+                       "has format %u; this release reads and writes format %u", (unsigned)format,
+                       (unsigned)KVP_STORE_VERSION);
+        return storage_fail(storage, KVP_BAD_VERSION, "the store", reason);
+    }
+    return KVP_OK;
+}
+
+static kvp_status check_owner(struct kvp_storage *storage, kvp_buf *value)
+{
+    kvp_status status = read_record(storage, STORAGE_KEY_GROUP, value);
+    char reason[2 * KVP_GROUP_NAME_MAX + 64];
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (value->size != strlen(storage->group) ||
+        memcmp(value->data, storage->group, value->size) != 0) {
+        (void)snprintf(reason, sizeof(reason), "belongs to group '%.*s', not '%s'",
+                       (int)(value->size > KVP_GROUP_NAME_MAX ? KVP_GROUP_NAME_MAX : value->size),
+                       (const char *)value->data, storage->group);
+        return storage_fail(storage, KVP_WRONG_GROUP, "the store", reason);
+    }
+    status = read_record(storage, STORAGE_KEY_NODE, value);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (value->size != 1 || value->data[0] != storage->node_id) {
+        (void)snprintf(reason, sizeof(reason), "belongs to node %u, not %u",
+                       value->size == 1 ? value->data[0] : 0u, storage->node_id);
+        return storage_fail(storage, KVP_REFUSED, "the store", reason);
+    }
+    return KVP_OK;
+}
+
+static kvp_status read_records(struct kvp_storage *storage)
+{
+    kvp_buf value = {0};
+    kvp_status status = check_format(storage, &value);
+
+    status = status == KVP_OK ? check_owner(storage, &value) : status;
+    status = status == KVP_OK ? read_record(storage, STORAGE_KEY_META, &value) : status;
+    if (status == KVP_OK &&
+        storage_meta_decode(kvp_buf_slice(&value), &storage->meta) != KVP_OK) {
+        status = damaged(storage, "record 'meta' is malformed");
+    }
+    if (status == KVP_OK) {
+        status = read_point(storage, STORAGE_KEY_BASE, &value, &storage->base);
+    }
+    if (status == KVP_OK) {
+        status = read_point(storage, STORAGE_KEY_APPLIED, &value, &storage->applied);
+    }
+    kvp_buf_free(&value);
+    return status;
+}
+
+/* ---- the log ---- */
+
+/* What the walk along the log keeps an eye on. */
+struct walk {
+    struct kvp_point at;
+    bool met_applied; /* the point that the state is at is one of the log's */
+    bool met_slot;    /* so is the one of the second record */
+    uint64_t size;
+};
+
+static void walk_meet(const struct kvp_storage *storage, struct walk *walk)
+{
+    walk->met_applied = walk->met_applied || kvp_point_equal(walk->at, storage->applied);
+    walk->met_slot = walk->met_slot || kvp_point_equal(walk->at, storage->slot.tail);
+}
+
+static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp_slice key,
+                             kvp_slice value)
+{
+    struct kvp_point point;
+    kvp_slice payload;
+    char what[96];
+
+    uint64_t seq = key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
+    if (seq != walk->at.seq + 1) {
+        (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
+                       (unsigned long long)walk->at.seq + 1);
+        return damaged(storage, what);
+    }
+    if (storage_entry_decode(value, seq, &point, &payload) != KVP_OK ||
+        point.hash != kvp_chain_hash(walk->at.hash, seq, point.epoch, payload)) {
+        (void)snprintf(what, sizeof(what), "entry %llu of the log does not follow the one before",
+                       (unsigned long long)seq);
+        return damaged(storage, what);
+    }
+    walk->at = point;
+    walk->size += payload.size;
+    walk_meet(storage, walk);
+    return KVP_OK;
+}
+
+static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
+{
+    struct kvp_store *store = storage->held->store;
+    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
+    const uint8_t first = KVP_PREFIX_LOG;
+    kvp_status status = KVP_OK;
+
+    if (iter == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    walk->at = storage->base;
+    walk_meet(storage, walk);
+    for (store->ops->iter_seek(iter, kvp_slice_of(&first, 1));
+         status == KVP_OK && store->ops->iter_valid(iter); store->ops->iter_next(iter)) {
+        kvp_slice key = store->ops->iter_key(iter);
+        if (*(const uint8_t *)key.data != KVP_PREFIX_LOG) {
+            break;
+        }
+        status = walk_entry(storage, walk, key, store->ops->iter_value(iter));
+    }
+    if (status == KVP_OK) {
+        status = store->ops->iter_status(iter);
+        if (status != KVP_OK) {
+            status = storage_fail_store(storage, status, "reading the log", store);
+        }
+    }
+    store->ops->iter_close(iter);
+    return status;
+}
+
+/* A log that is shorter than the second record says, or another one, was cut: what it has
+ * acknowledged may be gone. Without any record nobody can tell. */
+static bool is_doubtful(const struct kvp_storage *storage, const struct walk *walk, bool found)
+{
+    if (!found) {
+        return walk->at.seq > 0;
+    }
+    return storage->slot.tail.seq > storage->base.seq && !walk->met_slot;
+}
+
+static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loaded)
+{
+    struct walk walk = {0};
+    bool found = false;
+    kvp_status status = storage_tail_load(storage, &found);
+
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "reading the record of the tail");
+    }
+    status = walk_log(storage, &walk);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (!walk.met_applied) {
+        return damaged(storage, "the state is not that of any place in the log");
+    }
+    storage->tail = walk.at;
+    loaded->log_size = walk.size;
+    if (is_doubtful(storage, &walk, found) && !storage->meta.doubt) {
+        struct kvp_meta meta = storage->meta;
+        struct kvp_storage_write write = {.sync = true, .meta = &meta};
+        meta.doubt = true;
+        /* The write raises the record to the tail there is: from now on the doubt is on record. */
+        status = kvp_storage_write(storage, &write);
+    }
+    return status;
+}
+
+static kvp_status open_active(struct kvp_storage *storage)
+{
+    struct kvp_store *store = NULL;
+    kvp_status status = storage->env->ops->open_store(storage->env, storage->name, false, &store);
+
+    if (status == KVP_NOT_FOUND) {
+        return storage_fail(storage, KVP_CORRUPT, storage->name, "the active store is missing");
+    }
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "opening the store");
+    }
+    storage->held = storage_held_new(store);
+    if (storage->held == NULL) {
+        store->ops->close(store);
+        return KVP_NO_MEMORY;
+    }
+    return KVP_OK;
+}
+
+kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
+{
+    kvp_status status = find_active(storage, loaded);
+
+    status = status == KVP_OK ? open_active(storage) : status;
+    status = status == KVP_OK ? read_records(storage) : status;
+    status = status == KVP_OK ? read_log(storage, loaded) : status;
+    loaded->meta = storage->meta;
+    loaded->tail = storage->tail;
+    loaded->applied = storage->applied;
+    loaded->log_first = storage->base.seq + 1;
+    return status;
+}
