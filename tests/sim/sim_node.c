@@ -16,7 +16,7 @@ static struct host hosts[SIM_NODES_MAX + 1]; /* one simulation at a time in a pr
 
 uint64_t sim_node_clock(const struct sim *sim, const struct sim_node *node)
 {
-    int64_t drift = (int64_t)(sim->now_us / 1000) * node->clock_ppm / 1000;
+    int64_t drift = (int64_t)sim->now_us * node->clock_ppm / 1000000;
     return (uint64_t)((int64_t)sim->now_us + node->clock_offset_us + drift + 1000000000);
 }
 
