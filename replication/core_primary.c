@@ -247,6 +247,15 @@ static void raise_match(struct kvp_core *core, struct core_peer *peer, uint64_t 
     }
 }
 
+/* The first APPEND under way ought to have arrived before what this answers was sent. */
+static bool overdue(const struct kvp_core *core, const struct core_peer *peer,
+                    const struct kvp_peer_reply *reply)
+{
+    return peer->flight_count > 0 && reply->op == KVP_OP_HEARTBEAT &&
+           peer->flights[peer->flight_first].sent_us + 2 * core->config.heartbeat_us <
+               reply->echo_us;
+}
+
 static void take_position(struct kvp_core *core, struct core_peer *peer,
                           const struct kvp_peer_reply *reply)
 {
@@ -256,6 +265,11 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
         peer->position_us = core->now_us; /* the suffix is gone */
     }
     if (reply->op != KVP_OP_APPEND && reply->echo_us < peer->position_us) {
+        if (peer->position_us == UINT64_MAX && overdue(core, peer, reply)) {
+            /* The APPEND that cuts the suffix, or its answer, got lost: a report does not tell which,
+             * but a fresh comparison does. */
+            core_probe_restart(core, peer);
+        }
         return;
     }
     if (report->tail.seq < peer->match) {
@@ -278,10 +292,7 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
         raise_match(core, peer, report->tail.seq);
     }
     land_flights(peer);
-    if (peer->flight_count > 0 && report->received < peer->sent.seq &&
-        reply->op == KVP_OP_HEARTBEAT &&
-        peer->flights[peer->flight_first].sent_us + 2 * core->config.heartbeat_us <
-            reply->echo_us &&
+    if (overdue(core, peer, reply) &&
         report->received < peer->flights[peer->flight_first].last) {
         core_probe_restart(core, peer); /* an APPEND got lost */
     }
