@@ -463,6 +463,9 @@ static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
     struct disk_store *disk = find_store(self, name);
     bool happens = false;
 
+    if (!kvp_store_name_valid(name)) {
+        return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store");
+    }
     if (disk == NULL) {
         return self->dead ? refuse(self, KVP_IO, "the power is off") : KVP_OK;
     }
@@ -482,7 +485,8 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
     struct disk_store *disk = find_store(self, from);
     bool happens = false;
 
-    if (!kvp_store_name_valid(to) || (disk != NULL && disk->open)) {
+    if (!kvp_store_name_valid(from) || !kvp_store_name_valid(to) ||
+        (disk != NULL && disk->open)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store, or the store is open");
     }
     if (disk == NULL) {
@@ -517,6 +521,9 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
     struct memory_env *self = env_of(env);
     const struct disk_file *file = find_file(self, name);
 
+    if (!kvp_store_name_valid(name)) {
+        return refuse(self, KVP_BAD_ARGUMENT, "not a name for a file");
+    }
     if (self->dead) {
         return refuse(self, KVP_IO, "the power is off");
     }
