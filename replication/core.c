@@ -155,8 +155,11 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->role = (uint8_t)core->role;
     report->blank = core->meta.group_id == 0;
     report->doubt = core->meta.doubt;
-    /* What is decided is told, also before it is durable here. */
-    report->view = core->proposal.stage == PROPOSAL_GRANTED ? core->meta.view : core->view;
+    /* What an arbiter has decided is told, also before it is durable here. In pair mode this node's
+     * disk is the register: it may come back from a crash without what is not on it yet. */
+    bool decided =
+        core->proposal.stage == PROPOSAL_GRANTED && core->config.policy == KVP_PAIR_NONE;
+    report->view = decided ? core->meta.view : core->view;
     report->tail = core->durable;
     report->commit = core->commit_point;
     report->received = core->log.tail.seq;
