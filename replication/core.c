@@ -244,11 +244,14 @@ void core_failed(struct kvp_core *core)
     if (core->role == KVP_ROLE_FAILED) {
         return;
     }
+    /* After a restart a view that never was durable here may be learned again, and led: then these
+     * words, come late, would be taken for the next life's. */
+    bool unsure = core->role == KVP_ROLE_ELECT && core->meta_durable != core->meta_wanted;
     core_proposal_abort(core);
     core_answer_waiters(core, true);
     core->lead_epoch = 0;
     core_set_role(core, KVP_ROLE_FAILED);
-    for (unsigned i = 0; i < core->peer_count; i++) {
+    for (unsigned i = 0; !unsure && i < core->peer_count; i++) {
         struct kvp_peer_request request;
         core_send_head(core, &request, KVP_OP_RESIGN, core->peers[i].id);
         core->port.send(core->port.arg, &request);
@@ -359,7 +362,9 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
         core_note(core, KVP_NOTE_RESIGNED, peer->id);
         peer->resigned = true;
         peer->resigned_us = core->now_us;
-        if (peer->id == core->view.primary) {
+        /* Said in an older epoch it may have come late: its sender may have been started anew since,
+         * and lead, but then in an epoch of its own. */
+        if (peer->id == core->view.primary && request->view.epoch == core->view.epoch) {
             core->primary_resigned = true;
         }
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
