@@ -560,6 +560,7 @@ static void test_a_file_is_written_in_place(void **state)
     check_file(place, "file", TEXT("abcDE"));
     place_reopen(place);
     check_file(place, "file", TEXT("abcDE"));
+    env = place->env;
     assert_int_equal(env->ops->write_at(env, "file", 0, TEXT("A"), false), KVP_OK);
     check_file(place, "file", TEXT("AbcDE"));
 }
