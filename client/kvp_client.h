@@ -33,8 +33,8 @@ typedef struct kvp_client_options {
 
 KVP_API void kvp_client_options_init(kvp_client_options *options);
 
-/* Makes a handle; does not wait for a connection. KVP_BAD_ARGUMENT (no or malformed nodes, with a reason
- * in kvp_client_error()? no handle then: `message`, may be NULL, gets it), KVP_NO_MEMORY. */
+/* Makes a handle; does not wait for a connection. `message` (may be NULL) receives the reason of a
+ * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group), KVP_NO_MEMORY. */
 KVP_API kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **client,
                                    char *message, size_t message_size);
 /* Ends calls under way with KVP_CLOSED (their callbacks run before this returns). NULL is fine. */

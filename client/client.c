@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handle: the core under a lock, a link for each endpoint, and one thread for what is due. A
+ * request goes out on the thread of its caller and its outcome comes in on the transport's thread, so
+ * a call that is answered in time never waits for the thread here.
+ */
+#include "client/client_priv.h"
+#include "replication/clock.h"
+#include "replication/net.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TIMEOUT_MS_DEFAULT 5000u
+#define TRY_MS_DEFAULT     300u
+#define LANES_DEFAULT      256u
+
+struct link {
+    struct kvp_client *client;
+    unsigned endpoint;
+    struct kvp_net_link *link; /* NULL: not opened, or it could not be */
+};
+
+struct kvp_client {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+    struct client_core *core;
+    struct link links[CLIENT_ENDPOINTS_MAX];
+    kvp_status link_status; /* of the last link opened */
+    uint32_t timeout_ms;
+    uint64_t sleeps_until_us; /* the thread does; 0: it is awake */
+    bool closing;
+    struct call *first_done, *last_done; /* to be told, outside of the lock */
+};
+
+/* ---- results ---- */
+
+void kvp_result_free(kvp_result *result)
+{
+    if (result != NULL) {
+        kvp_buf_free(&result->value);
+        memset(result, 0, sizeof(*result));
+    }
+}
+
+kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason)
+{
+    if (result != NULL) {
+        memset(result, 0, sizeof(*result));
+        result->status = status;
+        (void)kvp_buf_append(&result->value, reason, strlen(reason)); /* only for people */
+    }
+    return status;
+}
+
+kvp_status client_check_key(kvp_slice key, kvp_result *result)
+{
+    if (key.size == 0 || key.data == NULL) {
+        return client_refuse(result, KVP_BAD_ARGUMENT, "the key is empty");
+    }
+    if (key.size > KVP_KEY_SIZE_MAX) {
+        return client_refuse(result, KVP_TOO_LARGE, "the key is longer than 1024 bytes");
+    }
+    return KVP_OK;
+}
+
+kvp_status client_check_value(kvp_slice value, kvp_result *result)
+{
+    if (value.size > 0 && value.data == NULL) {
+        return client_refuse(result, KVP_BAD_ARGUMENT, "the value is missing");
+    }
+    if (value.size > KVP_VALUE_SIZE_MAX) {
+        return client_refuse(result, KVP_TOO_LARGE, "the value is longer than 1 MiB");
+    }
+    return KVP_OK;
+}
+
+static void take_reason(kvp_result *result, kvp_slice answer, const char *reason)
+{
+    kvp_slice text = kvp_slice_of(reason, strlen(reason));
+
+    if (answer.size > 0) {
+        (void)kvp_wire_read_string(answer, &text); /* else it says nothing */
+    }
+    (void)kvp_buf_append(&result->value, text.data, text.size);
+}
+
+static kvp_status take_get(kvp_result *result, kvp_slice answer)
+{
+    struct kvp_get_result get;
+    kvp_status status = kvp_wire_read_get(answer, &get);
+
+    if (status == KVP_OK) {
+        result->version = get.modify;
+        result->create_revision = get.create;
+        result->behind = get.behind;
+        status = kvp_buf_append(&result->value, get.value.data, get.value.size);
+    }
+    return status;
+}
+
+/* Reads what came with a good answer. */
+static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
+{
+    switch (op) {
+    case KVP_OP_GET:
+        return take_get(result, answer);
+    case KVP_OP_PUT:
+    case KVP_OP_CREATE:
+    case KVP_OP_CAS:
+    case KVP_OP_DELETE:
+        return kvp_wire_read_uint(answer, &result->version);
+    case KVP_OP_SCAN:
+    case KVP_OP_TXN:
+    case KVP_OP_STATUS:
+        return kvp_buf_append(&result->value, answer.data, answer.size);
+    default:
+        return KVP_OK;
+    }
+}
+
+static void take_result(struct call *call, kvp_status status, kvp_slice answer, const char *reason)
+{
+    kvp_result *result = &call->result;
+
+    switch (status) {
+    case KVP_OK:
+        status = take_good(result, call->core.request.op, answer);
+        break;
+    case KVP_EXISTS:
+    case KVP_VERSION_DIFFERS:
+        (void)kvp_wire_read_uint(answer, &result->version);
+        break;
+    default:
+        take_reason(result, answer, reason);
+        break;
+    }
+    result->status = status;
+}
+
+/* ---- the core's port ---- */
+
+static void port_done(void *arg, struct client_call *core_call, kvp_status status, kvp_slice result,
+                      const char *reason)
+{
+    kvp_client *client = arg;
+    struct call *call = (struct call *)core_call;
+
+    take_result(call, status, result, reason);
+    call->next_done = NULL;
+    if (client->last_done != NULL) {
+        client->last_done->next_done = call;
+    } else {
+        client->first_done = call;
+    }
+    client->last_done = call;
+}
+
+static kvp_status port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice body)
+{
+    kvp_client *client = arg;
+
+    return kvp_net_link_send(client->links[endpoint].link, id, body);
+}
+
+static void port_reset(void *arg, unsigned endpoint)
+{
+    kvp_client *client = arg;
+
+    kvp_net_link_reset(client->links[endpoint].link);
+}
+
+/* ---- events ---- */
+
+/* Gives up the lock, and tells those whose calls are done. */
+static void leave(kvp_client *client)
+{
+    struct call *call = client->first_done;
+
+    client->first_done = client->last_done = NULL;
+    if (client_core_next(client->core) < client->sleeps_until_us) {
+        pthread_cond_signal(&client->wake);
+    }
+    pthread_mutex_unlock(&client->lock);
+    while (call != NULL) {
+        struct call *next = call->next_done; /* a call may be gone once its owner knows */
+        bool allocated = call->allocated;
+        if (call->done != NULL) {
+            call->done(call->arg, &call->result);
+        }
+        if (allocated) {
+            kvp_result_free(&call->result);
+            free(call);
+        }
+        call = next;
+    }
+}
+
+static void on_answer(void *arg, uint32_t id, kvp_slice body)
+{
+    struct link *link = arg;
+
+    pthread_mutex_lock(&link->client->lock);
+    client_core_answer(link->client->core, link->endpoint, id, body, kvp_clock_now_us());
+    leave(link->client);
+}
+
+static void on_state(void *arg, bool connected)
+{
+    struct link *link = arg;
+
+    pthread_mutex_lock(&link->client->lock);
+    client_core_link(link->client->core, link->endpoint, connected, kvp_clock_now_us());
+    leave(link->client);
+}
+
+static void port_connect(void *arg, unsigned endpoint, const char *url)
+{
+    kvp_client *client = arg;
+    struct link *link = &client->links[endpoint];
+    struct kvp_net_link_config config = {
+        .url = url,
+        .on_answer = on_answer,
+        .on_state = on_state,
+        .arg = link,
+    };
+
+    link->client = client;
+    link->endpoint = endpoint;
+    client->link_status = kvp_net_link_open(&config, &link->link);
+}
+
+static void sleep_until(kvp_client *client, uint64_t now_us, uint64_t until_us)
+{
+    client->sleeps_until_us = until_us;
+    if (until_us == UINT64_MAX) {
+        pthread_cond_wait(&client->wake, &client->lock);
+    } else {
+        uint64_t left_us = until_us - now_us;
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        uint64_t nanoseconds = (uint64_t)until.tv_nsec + left_us % 1000000 * 1000;
+        until.tv_sec += (time_t)(left_us / 1000000 + nanoseconds / 1000000000);
+        until.tv_nsec = (long)(nanoseconds % 1000000000);
+        pthread_cond_timedwait(&client->wake, &client->lock, &until);
+    }
+    client->sleeps_until_us = 0;
+}
+
+static void *run(void *arg)
+{
+    kvp_client *client = arg;
+
+    pthread_mutex_lock(&client->lock);
+    while (!client->closing) {
+        uint64_t now_us = kvp_clock_now_us();
+        uint64_t next_us = client_core_next(client->core);
+        if (now_us < next_us) {
+            sleep_until(client, now_us, next_us);
+            continue;
+        }
+        (void)client_core_tick(client->core, now_us);
+        leave(client);
+        pthread_mutex_lock(&client->lock);
+    }
+    pthread_mutex_unlock(&client->lock);
+    return NULL;
+}
+
+/* ---- calls ---- */
+
+kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_ms)
+{
+    uint64_t now_us = kvp_clock_now_us();
+
+    call->core.deadline_us =
+        now_us + (uint64_t)(timeout_ms == 0 ? client->timeout_ms : timeout_ms) * 1000;
+    pthread_mutex_lock(&client->lock);
+    if (client->closing) {
+        pthread_mutex_unlock(&client->lock);
+        return KVP_CLOSED;
+    }
+    client_core_start(client->core, &call->core, now_us);
+    leave(client);
+    return KVP_OK;
+}
+
+static void wake_caller(void *arg, const kvp_result *result)
+{
+    (void)result;
+    (void)sem_post(arg);
+}
+
+kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeout_ms)
+{
+    sem_t done;
+
+    (void)sem_init(&done, 0, 0);
+    call->done = wake_caller;
+    call->arg = &done;
+    kvp_status status = client_start(client, call, timeout_ms);
+    if (status == KVP_OK) {
+        while (sem_wait(&done) != 0) {
+            /* a signal */
+        }
+        status = call->result.status;
+    } else {
+        (void)client_refuse(&call->result, status, "");
+    }
+    (void)sem_destroy(&done);
+    return status;
+}
+
+kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoint,
+                           const char **reason)
+{
+    pthread_mutex_lock(&client->lock);
+    kvp_status status = client_core_find(client->core, url, endpoint);
+    bool opened = status == KVP_OK && client->links[*endpoint].link != NULL;
+    pthread_mutex_unlock(&client->lock);
+    *reason = "";
+    if (status == KVP_OK && !opened) {
+        *reason = "not an address: a node's is like tcp://127.0.0.1:7001";
+        return KVP_BAD_ARGUMENT;
+    }
+    return status;
+}
+
+/* ---- life ---- */
+
+void kvp_client_options_init(kvp_client_options *options)
+{
+    memset(options, 0, sizeof(*options));
+    options->size = sizeof(*options);
+}
+
+/* Adds the addresses of a list "URL,URL". */
+static kvp_status add_nodes(kvp_client *client, const char *nodes, char *message, size_t size)
+{
+    char url[KVP_URL_SIZE_MAX + 1];
+    const char *next = nodes;
+
+    do {
+        size_t length = strcspn(next, ",");
+        if (length == 0 || length > KVP_URL_SIZE_MAX) {
+            (void)snprintf(message, size, "malformed list of nodes: '%.200s'", nodes);
+            return KVP_BAD_ARGUMENT;
+        }
+        memcpy(url, next, length);
+        url[length] = '\0';
+        kvp_status status = client_core_add(client->core, url);
+        if (status != KVP_OK) {
+            (void)snprintf(message, size, "more than %u nodes", CLIENT_NODES_MAX);
+            return KVP_BAD_ARGUMENT;
+        }
+        if (client->link_status != KVP_OK) {
+            (void)snprintf(message, size,
+                           client->link_status == KVP_BAD_ARGUMENT
+                               ? "'%.200s' is not the address of a node; one is like "
+                                 "tcp://127.0.0.1:7001"
+                               : "%.200s: cannot be dialled",
+                           url);
+            return client->link_status;
+        }
+        next += length;
+    } while (*next++ != '\0');
+    return KVP_OK;
+}
+
+static kvp_status make_core(kvp_client *client, const kvp_client_options *options)
+{
+    struct client_core_config config = {
+        .group = options->group == NULL ? "default" : options->group,
+        .client_id = kvp_random_u64(),
+        .seed = kvp_random_u64(),
+        .try_us = (uint64_t)(options->try_ms == 0 ? TRY_MS_DEFAULT : options->try_ms) * 1000,
+        .lanes = options->outstanding_max == 0 ? LANES_DEFAULT : options->outstanding_max,
+        .port = {.arg = client,
+                 .connect = port_connect,
+                 .send = port_send,
+                 .reset = port_reset,
+                 .done = port_done},
+    };
+
+    if (config.lanes > CLIENT_LANES_MAX) {
+        config.lanes = CLIENT_LANES_MAX;
+    }
+    client->timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS_DEFAULT : options->timeout_ms;
+    return client_core_new(&config, &client->core);
+}
+
+static kvp_status make_locks(kvp_client *client)
+{
+    pthread_condattr_t attributes;
+
+    if (pthread_mutex_init(&client->lock, NULL) != 0) {
+        return KVP_NO_MEMORY;
+    }
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    int failed = pthread_cond_init(&client->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    if (failed != 0) {
+        pthread_mutex_destroy(&client->lock);
+        return KVP_NO_MEMORY;
+    }
+    return KVP_OK;
+}
+
+/* The thread has ended or never was. */
+static void dismantle(kvp_client *client)
+{
+    for (unsigned i = 0; i < CLIENT_ENDPOINTS_MAX; i++) {
+        kvp_net_link_close(client->links[i].link);
+    }
+    client_core_free(client->core);
+    pthread_cond_destroy(&client->wake);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+}
+
+static kvp_status open_client(kvp_client *client, const kvp_client_options *options, char *message,
+                              size_t size)
+{
+    kvp_status status = make_core(client, options);
+
+    if (status != KVP_OK) {
+        (void)snprintf(message, size, "%s",
+                       status == KVP_BAD_ARGUMENT ? "the group's name is empty or too long"
+                                                  : kvp_strerror(status));
+        return status;
+    }
+    /* Under the lock: a link may come up before its pointer has been stored. */
+    pthread_mutex_lock(&client->lock);
+    status = add_nodes(client, options->nodes, message, size);
+    pthread_mutex_unlock(&client->lock);
+    if (status == KVP_OK && pthread_create(&client->thread, NULL, run, client) != 0) {
+        (void)snprintf(message, size, "no thread can be started");
+        status = KVP_NO_MEMORY;
+    }
+    return status;
+}
+
+kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **client, char *message,
+                           size_t message_size)
+{
+    char unwanted[1];
+
+    if (message == NULL) {
+        message = unwanted;
+        message_size = sizeof(unwanted);
+    }
+    if (options == NULL || options->size != sizeof(*options) || options->nodes == NULL) {
+        (void)snprintf(message, message_size, "%s",
+                       options != NULL && options->size == sizeof(*options)
+                           ? "no nodes are given"
+                           : "the options are of another release of the library");
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_client *opened = calloc(1, sizeof(*opened));
+    if (opened == NULL || make_locks(opened) != KVP_OK) {
+        free(opened);
+        (void)snprintf(message, message_size, "out of memory");
+        return KVP_NO_MEMORY;
+    }
+    kvp_status status = open_client(opened, options, message, message_size);
+    if (status != KVP_OK) {
+        dismantle(opened);
+        return status;
+    }
+    *client = opened;
+    return KVP_OK;
+}
+
+void kvp_client_close(kvp_client *client)
+{
+    if (client == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&client->lock);
+    client->closing = true;
+    client_core_stop(client->core, KVP_CLOSED);
+    pthread_cond_signal(&client->wake);
+    leave(client);
+    pthread_join(client->thread, NULL);
+    dismantle(client);
+}

@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's rules. All calls for the primary share one *target*: the endpoint believed to be
+ * primary. What fails there moves the target on, for all of them; when all endpoints have been tried
+ * in vain there is a pause.
+ */
+#include "client/client_core.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REST_MIN_US       10000u
+#define REST_MAX_US       100000u
+#define TRY_DOUBLINGS_MAX 3u
+#define SILENCE_TRIES     3u /* so many tries without a word from a node: its connection is dead */
+#define PATIENCE          3u /* so many times a node may be unavailable before another is asked */
+#define LANE_BITS         12u
+#define GENERATION_MASK   (((uint32_t)1 << (31 - LANE_BITS)) - 1)
+
+struct endpoint {
+    char url[KVP_URL_SIZE_MAX + 1];
+    bool given;     /* by the user */
+    bool opened;    /* connecting or connected */
+    bool up;
+    kvp_status refusal; /* it is not one of our group's nodes, it said */
+    unsigned flying;
+    uint64_t heard_us; /* its last answer, or the connection */
+};
+
+struct lane {
+    struct client_call *call; /* NULL: free */
+    uint32_t generation;
+    uint64_t client, number, birth; /* session; birth 0: new */
+    uint16_t slot;
+};
+
+struct list {
+    struct client_call *first, *last;
+};
+
+struct client_core {
+    struct client_core_config config;
+    char group[KVP_GROUP_NAME_MAX + 1];
+    uint64_t now_us;
+    uint64_t random;
+    uint64_t next_us;
+
+    struct endpoint endpoints[CLIENT_ENDPOINTS_MAX];
+    unsigned endpoint_count;
+    unsigned target;
+    unsigned hinted;   /* the endpoint of the last hint; CLIENT_ENDPOINTS_MAX: none */
+    unsigned strikes;  /* moves of the target since the last good answer */
+    unsigned rests;    /* pauses since then */
+    uint64_t pause_us; /* nothing goes to a primary before */
+    const char *trouble; /* why calls do not get on */
+
+    uint64_t epoch_seen;
+    uint64_t group_id; /* 0: not known */
+    bool group_doubtful; /* epochs went back: is it still the same group? */
+    uint64_t birth;    /* for new sessions; 0: not known */
+    struct client_call *hello; /* the call that asks for it */
+    uint64_t client;       /* for new sessions */
+    uint32_t next_slot;
+
+    struct lane *lanes;
+    unsigned *free_lanes;
+    unsigned free_count;
+    struct list queue;  /* QUEUED */
+    struct list ready;  /* READY */
+    struct list others; /* FLYING, RESTING */
+    kvp_buf message;
+};
+
+/* ---- small things ---- */
+
+static uint64_t next_random(struct client_core *core)
+{
+    core->random ^= core->random << 13; /* xorshift64 (Marsaglia 2003) */
+    core->random ^= core->random >> 7;
+    core->random ^= core->random << 17;
+    return core->random;
+}
+
+/* 10 ms, doubled each time up to 100 ms, half of it at random. */
+static uint64_t rest_time(struct client_core *core, unsigned times)
+{
+    uint64_t time_us = (uint64_t)REST_MIN_US << (times < 8 ? times : 8);
+
+    time_us = time_us < REST_MAX_US ? time_us : REST_MAX_US;
+    return time_us / 2 + next_random(core) % (time_us / 2);
+}
+
+static void list_push(struct list *list, struct client_call *call)
+{
+    call->next = NULL;
+    call->previous = list->last;
+    if (list->last != NULL) {
+        list->last->next = call;
+    } else {
+        list->first = call;
+    }
+    list->last = call;
+}
+
+static void list_remove(struct list *list, struct client_call *call)
+{
+    if (call->previous != NULL) {
+        call->previous->next = call->next;
+    } else {
+        list->first = call->next;
+    }
+    if (call->next != NULL) {
+        call->next->previous = call->previous;
+    } else {
+        list->last = call->previous;
+    }
+    call->previous = call->next = NULL;
+}
+
+static struct list *list_of(struct client_core *core, enum client_call_state state)
+{
+    return state == CALL_QUEUED ? &core->queue : state == CALL_READY ? &core->ready : &core->others;
+}
+
+static void due(struct client_core *core, uint64_t when_us)
+{
+    core->next_us = when_us < core->next_us ? when_us : core->next_us;
+}
+
+/* Leaves the flight, if it is in one. */
+static void set_state(struct client_core *core, struct client_call *call,
+                      enum client_call_state state, uint64_t due_us)
+{
+    list_remove(list_of(core, call->state), call);
+    if (call->state == CALL_FLYING) {
+        core->endpoints[call->endpoint].flying--;
+    }
+    call->state = state;
+    call->due_us = due_us;
+    if (state != CALL_DONE) {
+        list_push(list_of(core, state), call);
+        due(core, due_us);
+    }
+}
+
+static void finish(struct client_core *core, struct client_call *call, kvp_status status,
+                   kvp_slice result, const char *reason)
+{
+    if (call->state != CALL_QUEUED) {
+        core->lanes[call->lane].call = NULL;
+        core->free_lanes[core->free_count++] = call->lane;
+    }
+    if (core->hello == call) {
+        core->hello = NULL;
+    }
+    set_state(core, call, CALL_DONE, 0);
+    core->config.port.done(core->config.port.arg, call, status, result, reason);
+}
+
+static bool may_have_happened(const struct client_call *call)
+{
+    return (call->update || call->once) && (call->uncertain || call->open_copies > 0);
+}
+
+static const kvp_slice nothing = {NULL, 0};
+
+static void finish_failed(struct client_core *core, struct client_call *call, kvp_status status,
+                          const char *reason)
+{
+    finish(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : status, nothing, reason);
+}
+
+/* ---- whom to ask ---- */
+
+static unsigned count_up(const struct client_core *core)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < core->endpoint_count; i++) {
+        count += core->endpoints[i].up ? 1 : 0;
+    }
+    return count;
+}
+
+/* The next endpoint behind `from` that is connected; `from` itself if there is no other. */
+static unsigned next_up(const struct client_core *core, unsigned from)
+{
+    for (unsigned step = 1; step < core->endpoint_count; step++) {
+        unsigned candidate = (from + step) % core->endpoint_count;
+        if (core->endpoints[candidate].up) {
+            return candidate;
+        }
+    }
+    return from;
+}
+
+static bool has_url(const struct endpoint *endpoint, kvp_slice url)
+{
+    return strlen(endpoint->url) == url.size && memcmp(endpoint->url, url.data, url.size) == 0;
+}
+
+static unsigned find_url(const struct client_core *core, kvp_slice url)
+{
+    unsigned i = 0;
+
+    while (i < core->endpoint_count && !has_url(&core->endpoints[i], url)) {
+        i++;
+    }
+    return i;
+}
+
+static void open_endpoint(struct client_core *core, unsigned index)
+{
+    struct endpoint *endpoint = &core->endpoints[index];
+
+    if (!endpoint->opened) {
+        endpoint->opened = true;
+        core->config.port.connect(core->config.port.arg, index, endpoint->url);
+    }
+}
+
+/* The target is of no use at the moment: on to the one that the hint names, or the next. */
+static void move_target(struct client_core *core, kvp_slice hint)
+{
+    unsigned named = hint.size == 0 ? core->endpoint_count : find_url(core, hint);
+
+    core->strikes++;
+    if (named < core->endpoint_count && named != core->target) {
+        open_endpoint(core, named);
+        core->hinted = named;
+    }
+    if (named < core->endpoint_count && named != core->target && core->endpoints[named].up) {
+        core->target = named;
+    } else {
+        core->target = next_up(core, core->target);
+    }
+    if (core->strikes >= count_up(core)) {
+        core->pause_us = core->now_us + rest_time(core, core->rests++);
+        core->strikes = 0;
+        due(core, core->pause_us);
+    }
+}
+
+static void all_is_well(struct client_core *core)
+{
+    core->strikes = core->rests = 0;
+    core->pause_us = 0;
+    core->trouble = NULL;
+}
+
+/* Where the call goes next; false: nowhere at the moment. */
+static bool pick_endpoint(struct client_core *core, struct client_call *call)
+{
+    if (call->route == CLIENT_TO_ONE) {
+        return core->endpoints[call->endpoint].up;
+    }
+    unsigned from = call->route == CLIENT_TO_ANY && call->tries > 0 ? call->endpoint : core->target;
+    if (!core->endpoints[from].up) {
+        from = next_up(core, from);
+        if (!core->endpoints[from].up) {
+            return false;
+        }
+        if (call->route == CLIENT_TO_PRIMARY) {
+            core->target = from;
+        }
+    }
+    call->endpoint = from;
+    return call->route == CLIENT_TO_ANY || core->now_us >= core->pause_us;
+}
+
+/* ---- sending ---- */
+
+static void new_session(struct client_core *core, struct lane *lane)
+{
+    if (core->next_slot > UINT16_MAX) {
+        core->client = next_random(core) | 1;
+        core->next_slot = 0;
+    }
+    lane->client = core->client;
+    lane->slot = (uint16_t)core->next_slot++;
+    lane->number = 1;
+    lane->birth = core->birth;
+}
+
+/* A new session needs a birth first, and a group that was replaced shows by its id. One call at a
+ * time asks for them. False: this one has to wait. */
+static bool prepare_session(struct client_core *core, struct client_call *call)
+{
+    struct lane *lane = &core->lanes[call->lane];
+
+    call->asks_hello = false;
+    bool needs_birth = call->update && lane->birth == 0;
+    bool doubtful = call->route == CLIENT_TO_PRIMARY && core->group_doubtful;
+    if (!doubtful && !needs_birth) {
+        return true;
+    }
+    if (!doubtful && core->birth != 0) {
+        new_session(core, lane);
+        return true;
+    }
+    if (core->hello != NULL && core->hello != call) {
+        return false;
+    }
+    core->hello = call;
+    call->asks_hello = true;
+    return true;
+}
+
+static kvp_status encode(struct client_core *core, const struct client_call *call)
+{
+    const struct lane *lane = &core->lanes[call->lane];
+    struct kvp_request request = call->request;
+
+    if (call->asks_hello) {
+        memset(&request, 0, sizeof(request));
+        request.op = KVP_OP_HELLO;
+    } else if (call->update) {
+        request.session = (struct kvp_session_id){
+            .client = lane->client,
+            .slot = lane->slot,
+            .number = lane->number,
+            .birth = lane->birth,
+        };
+    }
+    request.group = kvp_slice_of(core->group, strlen(core->group));
+    request.epoch_seen = core->epoch_seen;
+    core->message.size = 0;
+    return kvp_wire_request_encode(&request, &core->message);
+}
+
+static uint64_t try_time(const struct client_core *core, const struct client_call *call)
+{
+    unsigned times = call->tries < TRY_DOUBLINGS_MAX ? call->tries : TRY_DOUBLINGS_MAX;
+    uint64_t left_us = call->deadline_us - core->now_us; /* due calls have been ended */
+
+    return call->once ? left_us : core->config.try_us << times;
+}
+
+static uint32_t message_id(const struct client_core *core, const struct client_call *call)
+{
+    return (core->lanes[call->lane].generation & GENERATION_MASK) << LANE_BITS | call->lane;
+}
+
+/* Sends the call if there is somebody to send it to. */
+static void try_send(struct client_core *core, struct client_call *call)
+{
+    if (!pick_endpoint(core, call) ||
+        core->endpoints[call->endpoint].flying >= KVP_WIRE_OUTSTANDING_MAX ||
+        !prepare_session(core, call)) {
+        return;
+    }
+    kvp_status status = encode(core, call);
+    if (status == KVP_OK) {
+        status = core->config.port.send(core->config.port.arg, call->endpoint,
+                                        message_id(core, call), kvp_buf_slice(&core->message));
+    }
+    switch (status) {
+    case KVP_OK:
+        call->open_copies += call->asks_hello ? 0 : 1;
+        core->endpoints[call->endpoint].flying++;
+        set_state(core, call, CALL_FLYING, core->now_us + try_time(core, call));
+        break;
+    case KVP_UNAVAILABLE:
+    case KVP_BUSY:
+        set_state(core, call, CALL_RESTING, core->now_us + rest_time(core, call->tries));
+        break;
+    default:
+        finish_failed(core, call, status, "");
+        break;
+    }
+}
+
+static void admit(struct client_core *core)
+{
+    while (core->queue.first != NULL && core->free_count > 0) {
+        struct client_call *call = core->queue.first;
+        call->lane = core->free_lanes[--core->free_count];
+        struct lane *lane = &core->lanes[call->lane];
+        lane->call = call;
+        lane->generation++;
+        lane->number++;
+        set_state(core, call, CALL_READY, call->deadline_us);
+    }
+}
+
+static void pump(struct client_core *core)
+{
+    admit(core);
+    for (struct client_call *call = core->ready.first, *next; call != NULL; call = next) {
+        next = call->next;
+        try_send(core, call);
+    }
+}
+
+/* ---- attempts that came to nothing ---- */
+
+/* To be sent again; unless nobody may know how often it would then run. */
+static void again(struct client_core *core, struct client_call *call, uint64_t rest_us)
+{
+    call->tries++;
+    if (call->once && may_have_happened(call)) {
+        finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing, "no answer");
+    } else if (rest_us > 0) {
+        set_state(core, call, CALL_RESTING, core->now_us + rest_us);
+    } else {
+        set_state(core, call, CALL_READY, call->deadline_us);
+    }
+}
+
+/* The call's attempt at its endpoint failed. */
+static void attempt_failed(struct client_core *core, struct client_call *call, kvp_slice hint)
+{
+    unsigned endpoint = call->endpoint;
+    uint64_t rest_us = 0;
+
+    switch (call->route) {
+    case CLIENT_TO_PRIMARY:
+        if (endpoint == core->target) {
+            move_target(core, hint);
+        }
+        break;
+    case CLIENT_TO_ANY:
+        call->endpoint = next_up(core, endpoint);
+        rest_us = call->tries + 1 < count_up(core) ? 0 : rest_time(core, call->tries);
+        break;
+    case CLIENT_TO_ONE:
+        rest_us = rest_time(core, call->tries);
+        break;
+    }
+    again(core, call, rest_us);
+}
+
+static void no_answer(struct client_core *core, struct client_call *call)
+{
+    struct endpoint *endpoint = &core->endpoints[call->endpoint];
+
+    core->trouble = "no answer from a node";
+    if (core->now_us - endpoint->heard_us > SILENCE_TRIES * core->config.try_us) {
+        endpoint->heard_us = core->now_us;
+        core->config.port.reset(core->config.port.arg, call->endpoint);
+    }
+    attempt_failed(core, call, nothing);
+}
+
+void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint64_t now_us)
+{
+    struct endpoint *changed = &core->endpoints[endpoint];
+
+    core->now_us = now_us;
+    changed->up = up;
+    changed->heard_us = now_us;
+    if (up && endpoint == core->hinted && core->strikes + core->rests > 0) {
+        core->target = endpoint;
+    }
+    core->pause_us = up ? 0 : core->pause_us;
+    if (!up) {
+        for (struct client_call *call = core->others.first, *next; call != NULL; call = next) {
+            next = call->next;
+            if (call->state == CALL_FLYING && call->endpoint == endpoint) {
+                attempt_failed(core, call, nothing);
+            }
+        }
+    }
+    pump(core);
+}
+
+/* ---- answers ---- */
+
+static void learn_nodes(struct client_core *core, const struct kvp_hello *hello)
+{
+    for (unsigned i = 0; i < hello->node_count; i++) {
+        kvp_slice url = hello->nodes[i].url;
+        if (find_url(core, url) == core->endpoint_count &&
+            core->endpoint_count < CLIENT_ENDPOINTS_MAX && url.size <= KVP_URL_SIZE_MAX) {
+            memcpy(core->endpoints[core->endpoint_count++].url, url.data, url.size);
+        }
+    }
+}
+
+/* The answer to a HELLO that asked for a birth. */
+static void take_hello(struct client_core *core, struct client_call *call,
+                       const struct kvp_answer *answer)
+{
+    struct kvp_hello hello;
+
+    if (answer->status != KVP_OK || kvp_wire_read_hello(answer->result, &hello) != KVP_OK) {
+        core->trouble = "a node does not say who it is";
+        attempt_failed(core, call, answer->hint);
+        return;
+    }
+    learn_nodes(core, &hello);
+    if (hello.role != KVP_ROLE_PRIMARY || hello.birth == 0) {
+        core->trouble = "no node is primary";
+        attempt_failed(core, call, answer->hint);
+        return;
+    }
+    if (core->group_id != 0 && core->group_id != hello.group_id) {
+        core->epoch_seen = answer->epoch; /* another group of the same name */
+    }
+    if (answer->epoch < core->epoch_seen) {
+        attempt_failed(core, call, nothing); /* it has been deposed and does not know it yet */
+        return;
+    }
+    core->group_doubtful = false;
+    core->group_id = hello.group_id;
+    core->birth = hello.birth;
+    core->hello = NULL;
+    all_is_well(core);
+    set_state(core, call, CALL_READY, call->deadline_us);
+}
+
+static void session_expired(struct client_core *core, struct client_call *call)
+{
+    if (call->uncertain || call->open_copies > 1) {
+        finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing,
+               "the session has expired while the request was being repeated");
+        return;
+    }
+    call->open_copies = 0;
+    core->lanes[call->lane].birth = 0; /* a new session, with a new birth */
+    core->birth = 0;
+    again(core, call, 0);
+}
+
+/* Not one of our group, it says: that is final when nobody given to us says anything else. */
+static void refused_by_node(struct client_core *core, struct client_call *call,
+                            const struct kvp_answer *answer)
+{
+    bool all = true;
+
+    core->endpoints[call->endpoint].refusal = answer->status;
+    for (unsigned i = 0; i < core->endpoint_count; i++) {
+        all = all && (!core->endpoints[i].given || core->endpoints[i].refusal != KVP_OK);
+    }
+    if (all || call->route == CLIENT_TO_ONE) {
+        finish(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : answer->status,
+               answer->result, "");
+    } else {
+        attempt_failed(core, call, nothing);
+    }
+}
+
+enum verdict {
+    FINAL,
+    EXPIRED,
+    ELSEWHERE, /* nothing was executed; another node may do it */
+    LATER,     /* nothing was executed; this node may do it */
+    FOREIGN,
+    UNKNOWN,
+};
+
+static enum verdict judge(const struct client_call *call, int status)
+{
+    switch (status) {
+    case KVP_OK:
+    case KVP_NOT_FOUND:
+    case KVP_EXISTS:
+    case KVP_VERSION_DIFFERS:
+    case KVP_STALE_REQUEST:
+    case KVP_BAD_REQUEST:
+    case KVP_TOO_LARGE:
+    case KVP_BAD_OP:
+    case KVP_REFUSED:
+    case KVP_CURSOR_EXPIRED:
+        return FINAL;
+    case KVP_SESSION_EXPIRED:
+        return EXPIRED;
+    case KVP_NOT_PRIMARY:
+        return call->route == CLIENT_TO_ONE ? FINAL : ELSEWHERE;
+    case KVP_UNAVAILABLE:
+    case KVP_BUSY:
+    case KVP_TIMEOUT:
+        return LATER;
+    case KVP_WRONG_GROUP:
+    case KVP_BAD_VERSION:
+        return FOREIGN;
+    default:
+        return call->route == CLIENT_TO_ONE ? FINAL : UNKNOWN;
+    }
+}
+
+static void later(struct client_core *core, struct client_call *call)
+{
+    uint64_t rest_us = rest_time(core, call->tries);
+
+    if (call->route == CLIENT_TO_PRIMARY && call->endpoint == core->target &&
+        call->tries % PATIENCE == PATIENCE - 1) {
+        move_target(core, nothing);
+    } else if (call->route == CLIENT_TO_ANY) {
+        call->endpoint = next_up(core, call->endpoint);
+    }
+    again(core, call, rest_us);
+}
+
+static void take_answer(struct client_core *core, struct client_call *call,
+                        const struct kvp_answer *answer)
+{
+    switch (judge(call, answer->status)) {
+    case FINAL:
+        if (call->route == CLIENT_TO_PRIMARY) {
+            all_is_well(core);
+        }
+        finish(core, call, (kvp_status)answer->status, answer->result, "");
+        break;
+    case EXPIRED:
+        session_expired(core, call);
+        break;
+    case ELSEWHERE:
+        core->trouble = "no node is primary";
+        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        attempt_failed(core, call, answer->hint);
+        break;
+    case LATER:
+        core->trouble = "the primary does not serve at the moment";
+        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        later(core, call);
+        break;
+    case FOREIGN:
+        core->trouble = kvp_strerror(answer->status);
+        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        refused_by_node(core, call, answer);
+        break;
+    case UNKNOWN:
+        core->trouble = kvp_strerror(answer->status);
+        call->uncertain = true;
+        attempt_failed(core, call, answer->hint);
+        break;
+    }
+}
+
+/* A late answer, from where the call is not any more: only what settles it is of interest. */
+static void take_late_answer(struct client_core *core, struct client_call *call,
+                             const struct kvp_answer *answer)
+{
+    switch (judge(call, answer->status)) {
+    case FINAL:
+        if (!call->asks_hello) {
+            finish(core, call, (kvp_status)answer->status, answer->result, "");
+        }
+        break;
+    case ELSEWHERE:
+    case LATER:
+    case FOREIGN:
+        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        break;
+    case EXPIRED:
+    case UNKNOWN:
+        call->uncertain = true;
+        break;
+    }
+}
+
+/* From a node that has not heard of the newest view? Then it must not be believed. */
+static bool is_outdated(struct client_core *core, const struct client_call *call,
+                        const struct kvp_answer *answer)
+{
+    bool minds = call->route == CLIENT_TO_PRIMARY && !call->asks_hello;
+
+    if (judge(call, answer->status) == FOREIGN || answer->epoch == 0) {
+        return false;
+    }
+    if (answer->epoch >= core->epoch_seen) {
+        if (call->route == CLIENT_TO_PRIMARY) {
+            core->epoch_seen = answer->epoch;
+        }
+        return false;
+    }
+    return minds;
+}
+
+void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id, kvp_slice body,
+                        uint64_t now_us)
+{
+    struct kvp_answer answer;
+    uint32_t lane = id & (((uint32_t)1 << LANE_BITS) - 1);
+
+    core->now_us = now_us;
+    if (kvp_wire_answer_decode(body, &answer) != KVP_OK || lane >= core->config.lanes) {
+        return; /* the same as none */
+    }
+    core->endpoints[endpoint].heard_us = now_us;
+    struct client_call *call = core->lanes[lane].call;
+    if (call == NULL || message_id(core, call) != id) {
+        return;
+    }
+    if (judge(call, answer.status) != FOREIGN) {
+        core->endpoints[endpoint].refusal = KVP_OK;
+    }
+    call->answered_by = endpoint;
+    bool here = call->state == CALL_FLYING && call->endpoint == endpoint;
+    if (is_outdated(core, call, &answer)) {
+        core->trouble = "a node has not heard of the newest view yet";
+        core->group_doubtful = true;
+        if (here) {
+            attempt_failed(core, call, nothing);
+        }
+    } else if (!here) {
+        take_late_answer(core, call, &answer);
+    } else if (call->asks_hello) {
+        take_hello(core, call, &answer);
+    } else {
+        take_answer(core, call, &answer);
+    }
+    pump(core);
+}
+
+/* ---- time ---- */
+
+static void past_deadline(struct client_core *core, struct client_call *call)
+{
+    const char *reason = core->trouble;
+    bool unreachable = call->route == CLIENT_TO_ONE ? !core->endpoints[call->endpoint].up
+                                                    : count_up(core) == 0;
+
+    if (unreachable) {
+        reason = call->route == CLIENT_TO_ONE ? "the node cannot be reached"
+                                              : "no node can be reached";
+    }
+    finish_failed(core, call, unreachable ? KVP_UNAVAILABLE : KVP_TIMEOUT,
+                  reason == NULL ? "" : reason);
+}
+
+static void tick_list(struct client_core *core, struct list *list)
+{
+    for (struct client_call *call = list->first, *next; call != NULL; call = next) {
+        next = call->next;
+        if (core->now_us >= call->deadline_us) {
+            past_deadline(core, call);
+        } else if (call->state == CALL_FLYING && core->now_us >= call->due_us) {
+            no_answer(core, call);
+        } else if (call->state == CALL_RESTING && core->now_us >= call->due_us) {
+            set_state(core, call, CALL_READY, call->deadline_us);
+        }
+    }
+}
+
+static void find_next(struct client_core *core, const struct list *list)
+{
+    for (const struct client_call *call = list->first; call != NULL; call = call->next) {
+        due(core, call->deadline_us);
+        if (call->state == CALL_FLYING || call->state == CALL_RESTING) {
+            due(core, call->due_us);
+        }
+    }
+}
+
+uint64_t client_core_tick(struct client_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    tick_list(core, &core->queue);
+    tick_list(core, &core->ready);
+    tick_list(core, &core->others);
+    pump(core);
+    core->next_us = UINT64_MAX;
+    find_next(core, &core->queue);
+    find_next(core, &core->ready);
+    find_next(core, &core->others);
+    if (core->ready.first != NULL && core->pause_us > now_us) {
+        due(core, core->pause_us);
+    }
+    return core->next_us;
+}
+
+uint64_t client_core_next(const struct client_core *core)
+{
+    return core->next_us;
+}
+
+void client_core_start(struct client_core *core, struct client_call *call, uint64_t now_us)
+{
+    core->now_us = now_us;
+    call->state = CALL_QUEUED;
+    list_push(&core->queue, call);
+    due(core, call->deadline_us);
+    pump(core);
+}
+
+void client_core_stop(struct client_core *core, kvp_status status)
+{
+    struct list *lists[] = {&core->queue, &core->ready, &core->others};
+
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        while (lists[i]->first != NULL) {
+            finish_failed(core, lists[i]->first, status, "");
+        }
+    }
+}
+
+/* ---- life ---- */
+
+kvp_status client_core_find(struct client_core *core, const char *url, unsigned *endpoint)
+{
+    kvp_slice text = kvp_slice_of(url, strlen(url));
+    unsigned index = find_url(core, text);
+
+    if (index == core->endpoint_count) {
+        if (index == CLIENT_ENDPOINTS_MAX || text.size > KVP_URL_SIZE_MAX) {
+            return KVP_TOO_LARGE;
+        }
+        memcpy(core->endpoints[core->endpoint_count++].url, url, text.size);
+    }
+    open_endpoint(core, index);
+    *endpoint = index;
+    return KVP_OK;
+}
+
+kvp_status client_core_add(struct client_core *core, const char *url)
+{
+    unsigned endpoint = 0;
+
+    if (core->endpoint_count >= CLIENT_NODES_MAX) {
+        return KVP_TOO_LARGE;
+    }
+    kvp_status status = client_core_find(core, url, &endpoint);
+    if (status == KVP_OK) {
+        core->endpoints[endpoint].given = true;
+    }
+    return status;
+}
+
+const char *client_core_url(const struct client_core *core, unsigned endpoint)
+{
+    return core->endpoints[endpoint].url;
+}
+
+void client_core_free(struct client_core *core)
+{
+    if (core != NULL) {
+        assert(core->queue.first == NULL && core->ready.first == NULL &&
+               core->others.first == NULL);
+        kvp_buf_free(&core->message);
+        free(core->lanes);
+        free(core->free_lanes);
+        free(core);
+    }
+}
+
+kvp_status client_core_new(const struct client_core_config *config, struct client_core **core)
+{
+    if (config->lanes == 0 || config->lanes > CLIENT_LANES_MAX || config->client_id == 0 ||
+        strlen(config->group) == 0 || strlen(config->group) > KVP_GROUP_NAME_MAX) {
+        return KVP_BAD_ARGUMENT;
+    }
+    struct client_core *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    made->config = *config;
+    memcpy(made->group, config->group, strlen(config->group) + 1);
+    made->random = config->seed | 1;
+    made->client = config->client_id;
+    made->next_us = UINT64_MAX;
+    made->hinted = CLIENT_ENDPOINTS_MAX;
+    made->lanes = calloc(config->lanes, sizeof(made->lanes[0]));
+    made->free_lanes = calloc(config->lanes, sizeof(made->free_lanes[0]));
+    if (made->lanes == NULL || made->free_lanes == NULL) {
+        client_core_free(made);
+        return KVP_NO_MEMORY;
+    }
+    for (unsigned i = 0; i < config->lanes; i++) {
+        made->free_lanes[made->free_count++] = config->lanes - 1 - i;
+    }
+    *core = made;
+    return KVP_OK;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a client does, without threads, sockets and clock: which node gets a request, when it is
+ * repeated, what its outcome is. Events come in with the time they happened at; requests and
+ * outcomes go out through the port. Rules: docs/protocol.md, sections 4 and 5.
+ *
+ * A call under way takes a *lane*; lanes are what the protocol calls the slots of a session. Calls
+ * beyond the number of lanes wait in a queue, in order.
+ *
+ * Not thread-safe; the port's functions are called from within the core's and must not call back.
+ */
+#ifndef KVP_CLIENT_CORE_H
+#define KVP_CLIENT_CORE_H
+
+#include "replication/wire.h"
+
+#define CLIENT_NODES_MAX     16u   /* given by the user */
+#define CLIENT_ENDPOINTS_MAX 32u   /* with those that were learned, or named for one call */
+#define CLIENT_LANES_MAX     4096u
+
+enum client_route {
+    CLIENT_TO_PRIMARY,
+    CLIENT_TO_ANY, /* the first that answers */
+    CLIENT_TO_ONE, /* the endpoint named, whatever it is */
+};
+
+enum client_call_state {
+    CALL_QUEUED,  /* has no lane yet */
+    CALL_READY,   /* to be sent as soon as there is somebody to send it to */
+    CALL_FLYING,  /* sent; `due_us`: when to give up waiting */
+    CALL_RESTING, /* waits until `due_us` before the next attempt */
+    CALL_DONE,
+};
+
+/* One call. The caller fills in the first part and keeps what it points to until the call is done;
+ * the rest is the core's and starts zeroed. */
+struct client_call {
+    struct kvp_request request; /* without group, epoch and session */
+    enum client_route route;
+    unsigned endpoint; /* CLIENT_TO_ONE */
+    bool update;       /* has a session: may be repeated after an attempt without an answer */
+    bool once;         /* waits for its first answer; is not repeated when that cannot come */
+    uint64_t deadline_us;
+
+    enum client_call_state state;
+    struct client_call *previous, *next; /* in one of the core's lists */
+    unsigned lane;
+    uint64_t due_us;
+    unsigned tries;
+    unsigned open_copies; /* sent, and not known to have come to nothing */
+    bool uncertain;       /* a node says that it may have been executed */
+    bool asks_hello;      /* its last message was a HELLO for a birth */
+    unsigned answered_by; /* the endpoint of the answer that settled it */
+};
+
+struct client_core_port {
+    void *arg;
+    /* Begins to connect to the endpoint; link events tell. */
+    void (*connect)(void *arg, unsigned endpoint, const char *url);
+    kvp_status (*send)(void *arg, unsigned endpoint, uint32_t id, kvp_slice body);
+    void (*reset)(void *arg, unsigned endpoint);
+    /* The outcome. `result`: the answer's result, valid during the call; empty if there is none.
+     * `reason`: for people, may be empty. The call is the caller's again. */
+    void (*done)(void *arg, struct client_call *call, kvp_status status, kvp_slice result,
+                 const char *reason);
+};
+
+struct client_core_config {
+    const char *group;
+    uint64_t client_id; /* random, not 0 */
+    uint64_t seed;      /* of the randomness in pauses */
+    uint64_t try_us;
+    unsigned lanes;     /* 1 to CLIENT_LANES_MAX */
+    struct client_core_port port;
+};
+
+struct client_core;
+
+/* KVP_BAD_ARGUMENT, KVP_NO_MEMORY. */
+kvp_status client_core_new(const struct client_core_config *config, struct client_core **core);
+void client_core_free(struct client_core *core); /* all calls are done; NULL is fine */
+
+/* A node of the group, as the user gave it. KVP_TOO_LARGE: too many, or the URL is too long. */
+kvp_status client_core_add(struct client_core *core, const char *url);
+/* The endpoint with that URL, made if need be. */
+kvp_status client_core_find(struct client_core *core, const char *url, unsigned *endpoint);
+const char *client_core_url(const struct client_core *core, unsigned endpoint);
+
+void client_core_start(struct client_core *core, struct client_call *call, uint64_t now_us);
+void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id, kvp_slice body,
+                        uint64_t now_us);
+void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint64_t now_us);
+/* Does what is due; returns when to call again, at the latest (UINT64_MAX: nothing is due). */
+uint64_t client_core_tick(struct client_core *core, uint64_t now_us);
+/* When the next thing is due, or earlier. */
+uint64_t client_core_next(const struct client_core *core);
+/* Ends all calls with `status`. */
+void client_core_stop(struct client_core *core, kvp_status status);
+
+#endif

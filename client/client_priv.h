@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the client library share. */
+#ifndef KVP_CLIENT_PRIV_H
+#define KVP_CLIENT_PRIV_H
+
+#include "client/client_core.h"
+#include "client/kvp_client.h"
+
+/* One call of the API: the core's part and where the result goes. */
+struct call {
+    struct client_call core; /* first: the core hands back a pointer to it */
+    kvp_result result;
+    kvp_callback done; /* NULL: nobody waits */
+    void *arg;
+    bool allocated; /* with its key and value behind it; freed when it is done */
+    struct call *next_done;
+};
+
+/* Sets `result` to a failure with its reason; `result` may be NULL. Returns `status`. */
+kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason);
+
+/* Refuses keys and values that no node would take. */
+kvp_status client_check_key(kvp_slice key, kvp_result *result);
+kvp_status client_check_value(kvp_slice value, kvp_result *result);
+
+/* Runs the call and waits. timeout_ms 0: the handle's. The result of a scan, a transaction or a
+ * status is the answer's, undecoded, in call->result.value. */
+kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeout_ms);
+/* Starts it and does not wait. */
+kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_ms);
+
+/* The endpoint of a URL; `reason` gets why not. */
+kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoint,
+                           const char **reason);
+
+/* A result of STATUS as JSON text. KVP_CORRUPT, KVP_NO_MEMORY. */
+kvp_status client_json(kvp_slice value, kvp_buf *text);
+
+#endif
