@@ -3,7 +3,8 @@
  * Views and their changes. A change is a proposal that goes through stages:
  *
  *   PROMOTE   LOOK -> (FENCE) -> CAS -> GRANTED      a backup wants to lead
- *   HANDOVER  LOOK -> CAS -> (installed at once)     the primary gives its role away
+ *   HANDOVER  LOOK -> CAS -> (GRANTED)               the primary gives its role away; an arbiter
+ *                                                    has it durably, a pair's holder needs to
  *   CREATE    LOOK -> CAS -> GRANTED                 the group comes into being
  *   REMOVE            CAS -> GRANTED                 the primary goes on without a member
  *   ADD    PREPARE -> CAS -> GRANTED                 the primary takes a member in
@@ -124,7 +125,7 @@ static void granted(struct kvp_core *core)
     if (proposal->reason == REASON_CREATE) {
         core_note(core, KVP_NOTE_GROUP_CREATED, core->meta.group_id);
     }
-    if (proposal->view.primary != core->config.self) {
+    if (proposal->view.primary != core->config.self && !paired(core)) {
         struct kvp_view view = proposal->view;
         core_install(core, &view); /* nothing that we may do now needs to be durable */
     }
