@@ -16,7 +16,7 @@ url1=tcp://127.0.0.1:$base
 url2=tcp://127.0.0.1:$((base + 1))
 witness=tcp://127.0.0.1:$((base + 2))
 nodes=$url1,$url2
-kvcli="$build/client/kvcli --nodes $nodes"
+kvcli="$build/kvcli --nodes $nodes"
 pid1='' pid2='' pidw='' pidwriter=''
 
 stop_all() {
@@ -39,7 +39,7 @@ start_node() {
     eval "own=\$url$1"
     other=$((3 - $1))
     eval "peer=\$url$other"
-    "$build/replication/kvnode" --id "$1" --data "$work/node$1" --listen "$own" \
+    "$build/kvnode" --id "$1" --data "$work/node$1" --listen "$own" \
         --peer "$other=$peer" --witness "$witness" 2>>"$work/node$1.log" &
     eval "pid$1=$!"
 }
@@ -68,7 +68,7 @@ primary() {
         cut -d : -f 2
 }
 
-"$build/replication/kvwitness" --data "$work/witness" --listen "$witness" 2>"$work/witness.log" &
+"$build/kvwitness" --data "$work/witness" --listen "$witness" 2>"$work/witness.log" &
 pidw=$!
 start_node 1
 start_node 2

@@ -19,7 +19,7 @@ SLOW = 4 if SANITIZED else 1
 
 
 def program(name):
-    for folder in ("replication", "client", "examples", "tests/process"):
+    for folder in ("", "examples", "tests/process"):
         path = os.path.join(BUILD, folder, name)
         if os.path.exists(path):
             return path

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvcli: the group from a shell. Options, commands, what errors look like. */
+#include "client/kvcli.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
+
+const struct kvcli_command kvcli_commands[] = {
+    {"get", "[--stale] KEY", "print the value", 1, 2, kvcli_get},
+    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, kvcli_put},
+    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, kvcli_create},
+    {"delete", "KEY [VERSION]", "remove it", 1, 2, kvcli_delete},
+    {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3,
+     kvcli_cas},
+    {"scan", "[--keys] [--limit N] [PREFIX]", "list keys and values in order", 0, 5, kvcli_scan},
+    {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, kvcli_txn},
+    {"status", "", "what each node says about itself", 0, 0, kvcli_status},
+    {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, kvcli_handover},
+    {"promote", "[--node URL] [--force]", "a node shall become primary", 0, 3, kvcli_promote},
+    {NULL, NULL, NULL, 0, 0, NULL},
+};
+
+int kvcli_complain(const char *format, ...)
+{
+    va_list arguments;
+
+    fflush(stdout);
+    fputs("kvcli: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    return EXIT_USAGE;
+}
+
+static int exit_status(kvp_status status)
+{
+    switch (status) {
+    case KVP_OK:
+        return EXIT_DONE;
+    case KVP_NOT_FOUND:
+    case KVP_EXISTS:
+    case KVP_VERSION_DIFFERS:
+        return EXIT_NO;
+    case KVP_BAD_ARGUMENT:
+    case KVP_BAD_REQUEST:
+    case KVP_TOO_LARGE:
+        return EXIT_USAGE;
+    case KVP_TIMEOUT_UNKNOWN:
+        return EXIT_UNKNOWN;
+    case KVP_REFUSED:
+    case KVP_WRONG_GROUP:
+        return EXIT_REFUSED;
+    default:
+        return EXIT_NOTHING;
+    }
+}
+
+int kvcli_failed(kvp_status status, const kvp_result *detail)
+{
+    const char *text = kvp_strerror(status);
+
+    if (status == KVP_VERSION_DIFFERS && detail != NULL && detail->version == 0) {
+        (void)kvcli_complain("%s: the key is absent", text);
+    } else if (status == KVP_VERSION_DIFFERS && detail != NULL) {
+        (void)kvcli_complain("%s: it is %llu", text, (unsigned long long)detail->version);
+    } else if (detail != NULL && detail->value.size > 0) {
+        (void)kvcli_complain("%s: %.*s", text, (int)detail->value.size,
+                             (const char *)detail->value.data);
+    } else {
+        (void)kvcli_complain("%s", text);
+    }
+    return exit_status(status);
+}
+
+static const struct kvcli_command *find_command(const char *name)
+{
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        if (strcmp(command->name, name) == 0) {
+            return command;
+        }
+    }
+    return NULL;
+}
+
+int kvcli_run(struct kvcli *cli, int argc, char **argv)
+{
+    const struct kvcli_command *command = find_command(argv[0]);
+
+    if (command == NULL) {
+        return kvcli_complain("unknown command '%s'; try %s", argv[0],
+                              cli->prompt ? "help" : "kvcli --help");
+    }
+    if (argc - 1 < command->arguments_min || argc - 1 > command->arguments_max) {
+        return kvcli_complain("usage: %s %s", command->name, command->arguments);
+    }
+    return command->run(cli, argc - 1, argv + 1);
+}
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
+          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n\n",
+          out);
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        fprintf(out, "  %-9s %-30s %s\n", command->name, command->arguments, command->summary);
+    }
+    fputs("\n"
+          "  --nodes URL,...   nodes of the group, any of them; else $KVPAIR_NODES; else\n"
+          "                    " NODES_DEFAULT "\n"
+          "  --group NAME      the group's name (default)\n"
+          "  --timeout MS      how long to try (5000)\n"
+          "  --json            output for programs\n"
+          "  --help, --version\n\n"
+          "Exit status: 0 done; 1 the answer is no (not found, exists, version differs); 2 usage;\n"
+          "3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown; 5 refused.\n"
+          "Values are written as they are, with a newline added only on a terminal.\n",
+          out);
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(int argc, char **argv, struct kvcli *cli)
+{
+    static const struct option known[] = {
+        {"nodes", required_argument, NULL, 'n'}, {"group", required_argument, NULL, 'g'},
+        {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    uint64_t timeout_ms = 0;
+    int which;
+
+    while ((which = getopt_long(argc, argv, "+h", known, NULL)) != -1) {
+        switch (which) {
+        case 'n':
+            cli->nodes = optarg;
+            break;
+        case 'g':
+            cli->group = optarg;
+            break;
+        case 't':
+            if (!kvcli_parse_number(optarg, 86400000, &timeout_ms) || timeout_ms == 0) {
+                return kvcli_complain("--timeout: '%s' is not a number of milliseconds", optarg);
+            }
+            cli->timeout_ms = (uint32_t)timeout_ms;
+            break;
+        case 'j':
+            cli->json = true;
+            break;
+        case 'h':
+            print_usage(stdout);
+            return EXIT_DONE;
+        case 'v':
+            printf("kvcli %s\n", kvp_version());
+            return EXIT_DONE;
+        default:
+            return EXIT_USAGE; /* getopt has said why */
+        }
+    }
+    return -1;
+}
+
+/* Output that got lost must not look like success. */
+static int check_output(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("kvcli: standard output");
+        return code == EXIT_DONE ? EXIT_NOTHING : code;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct kvcli cli = {.nodes = getenv("KVPAIR_NODES"), .timeout_ms = 5000};
+    kvp_client_options options;
+    char message[512];
+
+    if (cli.nodes == NULL || cli.nodes[0] == '\0') {
+        cli.nodes = NODES_DEFAULT;
+    }
+    int code = parse_options(argc, argv, &cli);
+    if (code >= 0) {
+        return code;
+    }
+    if (optind == argc && !isatty(STDIN_FILENO)) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    kvp_client_options_init(&options);
+    options.nodes = cli.nodes;
+    options.group = cli.group;
+    options.timeout_ms = cli.timeout_ms;
+    kvp_status status = kvp_client_open(&options, &cli.client, message, sizeof(message));
+    if (status != KVP_OK) {
+        (void)kvcli_complain("%s", message);
+        return exit_status(status);
+    }
+    code = optind == argc ? kvcli_prompt(&cli) : kvcli_run(&cli, argc - optind, argv + optind);
+    kvp_client_close(cli.client);
+    return check_output(code);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of kvcli share. */
+#ifndef KVCLI_H
+#define KVCLI_H
+
+#include "client/kvp_client.h"
+
+#include <cjson/cJSON.h>
+
+/* Exit statuses: a contract with scripts. */
+enum {
+    EXIT_DONE = 0,
+    EXIT_NO = 1,      /* not found, exists, version differs */
+    EXIT_USAGE = 2,
+    EXIT_NOTHING = 3, /* unavailable or timed out; nothing happened */
+    EXIT_UNKNOWN = 4, /* timed out; it may have happened */
+    EXIT_REFUSED = 5,
+};
+
+struct kvcli {
+    const char *nodes, *group;
+    uint32_t timeout_ms;
+    bool json;
+    bool prompt; /* a person is typing */
+    kvp_client *client;
+};
+
+struct kvcli_command {
+    const char *name;
+    const char *arguments;
+    const char *summary;
+    int arguments_min, arguments_max;
+    /* argv[0] is the first argument; options have been taken out. */
+    int (*run)(struct kvcli *cli, int argc, char **argv);
+};
+
+/* kvcli.c */
+extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
+/* Runs a command; returns its exit status. */
+int kvcli_run(struct kvcli *cli, int argc, char **argv);
+int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
+int kvcli_failed(kvp_status status, const kvp_result *detail);
+
+/* kvcli_keys.c */
+int kvcli_get(struct kvcli *cli, int argc, char **argv);
+int kvcli_put(struct kvcli *cli, int argc, char **argv);
+int kvcli_create(struct kvcli *cli, int argc, char **argv);
+int kvcli_delete(struct kvcli *cli, int argc, char **argv);
+int kvcli_cas(struct kvcli *cli, int argc, char **argv);
+int kvcli_scan(struct kvcli *cli, int argc, char **argv);
+/* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
+bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
+
+/* kvcli_txn.c */
+int kvcli_txn(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_admin.c */
+int kvcli_status(struct kvcli *cli, int argc, char **argv);
+int kvcli_handover(struct kvcli *cli, int argc, char **argv);
+int kvcli_promote(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_text.c */
+/* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
+void kvcli_print_escaped(kvp_slice bytes);
+/* Prints the object on a line and frees it. */
+void kvcli_print_json(cJSON *object);
+/* Bytes in JSON: a string if they are UTF-8 text without zero bytes, else {"base64": "..."}. */
+cJSON *kvcli_json_bytes(kvp_slice bytes);
+/* The other way round. False: it is neither. */
+bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes);
+cJSON *kvcli_json_number(uint64_t number); /* exact */
+/* A decimal number, all of the text. */
+bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
+
+/* kvcli_prompt.c */
+int kvcli_prompt(struct kvcli *cli);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, handover, promote. */
+#include "client/kvcli.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODES_MAX       16
+#define STATUS_PATIENCE 2000u /* ms: a node that is well answers at once */
+
+struct query {
+    const struct kvcli *cli;
+    const char *url;
+    kvp_result result;
+    kvp_status status;
+    pthread_t thread;
+    bool started;
+};
+
+/* With a handle of its own: the time that a dead node takes is not to count for the others. */
+static void *ask(void *arg)
+{
+    struct query *query = arg;
+    kvp_client_options options;
+    kvp_client *client = NULL;
+
+    kvp_client_options_init(&options);
+    options.nodes = query->url;
+    options.group = query->cli->group;
+    options.timeout_ms =
+        query->cli->timeout_ms < STATUS_PATIENCE ? query->cli->timeout_ms : STATUS_PATIENCE;
+    query->status = kvp_client_open(&options, &client, NULL, 0);
+    if (query->status == KVP_OK) {
+        query->status = kvp_node_status(client, query->url, &query->result);
+    }
+    kvp_client_close(client);
+    return NULL;
+}
+
+static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
+{
+    int count = 0;
+    char *rest = NULL;
+
+    for (char *url = strtok_r(nodes, ",", &rest); url != NULL && count < NODES_MAX;
+         url = strtok_r(NULL, ",", &rest)) {
+        queries[count++] = (struct query){.cli = cli, .url = url, .status = KVP_NO_MEMORY};
+    }
+    for (int i = 0; i < count; i++) {
+        queries[i].started = pthread_create(&queries[i].thread, NULL, ask, &queries[i]) == 0;
+    }
+    for (int i = 0; i < count; i++) {
+        if (queries[i].started) {
+            pthread_join(queries[i].thread, NULL);
+        }
+    }
+    return count;
+}
+
+/* The node's own words with its address, or why there are none. */
+static cJSON *parse(const struct query *query)
+{
+    cJSON *object = query->status != KVP_OK
+                        ? cJSON_CreateObject()
+                        : cJSON_ParseWithLength((const char *)query->result.value.data,
+                                                query->result.value.size);
+
+    if (object == NULL) {
+        object = cJSON_CreateObject();
+    }
+    if (query->status != KVP_OK) {
+        cJSON_AddStringToObject(object, "error", kvp_strerror(query->status));
+    }
+    cJSON_AddStringToObject(object, "url", query->url);
+    return object;
+}
+
+/* As the nodes wrote it: cJSON would round their large numbers. */
+static void print_all_json(const struct query *queries, int count)
+{
+    for (int i = 0; i < count; i++) {
+        const kvp_buf *text = &queries[i].result.value;
+        cJSON *url = cJSON_CreateString(queries[i].url);
+        char *quoted = url == NULL ? NULL : cJSON_PrintUnformatted(url);
+        printf("%s{\"url\":%s,", i == 0 ? "[" : ",", quoted == NULL ? "\"\"" : quoted);
+        if (queries[i].status == KVP_OK && text->size > 2) {
+            printf("%.*s", (int)text->size - 1, (const char *)text->data + 1);
+        } else {
+            printf("\"error\":\"%s\"}", kvp_strerror(queries[i].status));
+        }
+        cJSON_free(quoted);
+        cJSON_Delete(url);
+    }
+    puts("]");
+}
+
+static double number(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static const char *text(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static void print_remarks(const cJSON *object)
+{
+    const char *separator = "";
+
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"))) {
+        printf("serving");
+        separator = ", ";
+    }
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "doubt"))) {
+        printf("%slog shorter than it was", separator);
+        separator = ", ";
+    }
+    if (number(object, "stores_set_aside") > 0) {
+        printf("%s%.0f store(s) set aside with %.0f diverged update(s)", separator,
+               number(object, "stores_set_aside"), number(object, "diverged"));
+    }
+    putchar('\n');
+}
+
+static void print_row(const struct query *query)
+{
+    cJSON *object = parse(query);
+    char in_sync[64] = "";
+    size_t used = 0;
+    const cJSON *member;
+
+    if (query->status != KVP_OK) {
+        printf("%-28s (%s)\n", query->url, text(object, "error"));
+        cJSON_Delete(object);
+        return;
+    }
+    cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(object, "in_sync")) {
+        used += (size_t)snprintf(in_sync + used, sizeof(in_sync) - used, "%s%d", used ? "," : "",
+                                 member->valueint);
+        if (used >= sizeof(in_sync)) {
+            break;
+        }
+    }
+    printf("%-28s %4.0f  %-9s %6.0f  %7.0f  %-9s %11.0f  ", query->url, number(object, "node"),
+           text(object, "role"), number(object, "epoch"), number(object, "primary"), in_sync,
+           number(object, "applied"));
+    print_remarks(object);
+    cJSON_Delete(object);
+}
+
+int kvcli_status(struct kvcli *cli, int argc, char **argv)
+{
+    struct query queries[NODES_MAX];
+    char *nodes = strdup(cli->nodes);
+    int answered = 0;
+    kvp_status last = KVP_UNAVAILABLE;
+
+    (void)argc;
+    (void)argv;
+    if (nodes == NULL) {
+        return kvcli_failed(KVP_NO_MEMORY, NULL);
+    }
+    int count = ask_all(cli, nodes, queries);
+    if (cli->json) {
+        print_all_json(queries, count);
+    } else {
+        printf("%-28s %4s  %-9s %6s  %7s  %-9s %11s  %s\n", "ADDRESS", "NODE", "ROLE", "EPOCH",
+               "PRIMARY", "IN SYNC", "APPLIED", "REMARKS");
+    }
+    for (int i = 0; i < count; i++) {
+        if (!cli->json) {
+            print_row(&queries[i]);
+        }
+        answered += queries[i].status == KVP_OK ? 1 : 0;
+        last = queries[i].status != KVP_OK ? queries[i].status : last;
+        kvp_result_free(&queries[i].result);
+    }
+    free(nodes);
+    return answered > 0 ? EXIT_DONE : kvcli_failed(last, NULL);
+}
+
+static int finished(const struct kvcli *cli, kvp_status status, kvp_result *result)
+{
+    int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, result);
+
+    if (status == KVP_OK && cli->prompt) {
+        puts("done");
+    }
+    kvp_result_free(result);
+    return code;
+}
+
+int kvcli_handover(struct kvcli *cli, int argc, char **argv)
+{
+    uint64_t target = 0;
+    kvp_result result;
+
+    if (argc == 1 &&
+        (!kvcli_parse_number(argv[0], KVP_NODE_ID_MAX, &target) || target == 0)) {
+        return kvcli_complain("handover: '%s' is not the id of a node (1 to 63)", argv[0]);
+    }
+    kvp_status status = kvp_handover(cli->client, (unsigned)target, &result);
+    return finished(cli, status, &result);
+}
+
+int kvcli_promote(struct kvcli *cli, int argc, char **argv)
+{
+    const char *node = strchr(cli->nodes, ',') == NULL ? cli->nodes : NULL;
+    bool force = false;
+    kvp_result result;
+
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--force") == 0) {
+            force = true;
+        } else if (strcmp(argv[i], "--node") == 0 && i + 1 < argc) {
+            node = argv[++i];
+        } else {
+            return kvcli_complain("promote: unknown argument '%s'", argv[i]);
+        }
+    }
+    if (node == NULL) {
+        return kvcli_complain("promote: which node? Name it with --node URL");
+    }
+    kvp_status status = kvp_promote(cli->client, node, force, &result);
+    return finished(cli, status, &result);
+}

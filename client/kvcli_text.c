@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes for people and programs. */
+#include "client/kvcli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Length of the UTF-8 sequence at the start of the bytes (RFC 3629); 0: none. */
+static size_t sequence_size(const uint8_t *bytes, size_t size)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t length = bytes[0] < 0x80 ? 1 : bytes[0] >> 5 == 6 ? 2 : bytes[0] >> 4 == 14 ? 3 : 4;
+    uint32_t code = bytes[0] & (length == 1 ? 0x7f : 0xffu >> (length + 1));
+
+    if (length > size || (length == 4 && bytes[0] >> 3 != 30)) {
+        return 0;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if (bytes[i] >> 6 != 2) {
+            return 0;
+        }
+        code = code << 6 | (bytes[i] & 0x3f);
+    }
+    bool surrogate = code >= 0xd800 && code < 0xe000;
+    return code < least[length] || code > 0x10ffff || surrogate ? 0 : length;
+}
+
+void kvcli_print_escaped(kvp_slice slice)
+{
+    static const char names[] = "\tt\nn\rr\\\\";
+    const uint8_t *bytes = slice.data;
+
+    for (size_t i = 0; i < slice.size;) {
+        size_t length = sequence_size(bytes + i, slice.size - i);
+        const char *name = bytes[i] == 0 ? NULL : strchr(names, bytes[i]);
+        if (name != NULL && (name - names) % 2 == 0) {
+            printf("\\%c", name[1]);
+            i++;
+        } else if (length == 0 || bytes[i] < ' ' || bytes[i] == 0x7f) {
+            printf("\\x%02x", bytes[i]);
+            i++;
+        } else {
+            fwrite(bytes + i, 1, length, stdout);
+            i += length;
+        }
+    }
+}
+
+void kvcli_print_json(cJSON *object)
+{
+    char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
+
+    if (text == NULL) {
+        (void)kvcli_complain("out of memory");
+    } else {
+        puts(text);
+    }
+    cJSON_free(text);
+    cJSON_Delete(object);
+}
+
+static bool is_text(kvp_slice slice)
+{
+    const uint8_t *bytes = slice.data;
+
+    for (size_t i = 0, length; i < slice.size; i += length) {
+        length = bytes[i] == 0 ? 0 : sequence_size(bytes + i, slice.size - i);
+        if (length == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Base 64 (RFC 4648) with padding. */
+static char *encode64(kvp_slice slice)
+{
+    const uint8_t *bytes = slice.data;
+    char *text = malloc((slice.size + 2) / 3 * 4 + 1);
+    char *next = text;
+
+    for (size_t i = 0; text != NULL && i < slice.size; i += 3) {
+        size_t left = slice.size - i;
+        uint32_t group = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
+                         (left > 2 ? bytes[i + 2] : 0);
+        *next++ = digits64[group >> 18];
+        *next++ = digits64[group >> 12 & 63];
+        *next++ = left > 1 ? digits64[group >> 6 & 63] : '=';
+        *next++ = left > 2 ? digits64[group & 63] : '=';
+    }
+    if (text != NULL) {
+        *next = '\0';
+    }
+    return text;
+}
+
+static bool decode64(const char *text, kvp_buf *bytes)
+{
+    size_t size = strlen(text);
+    size_t padding = size == 0 ? 0 : (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
+
+    if (size % 4 != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i += 4) {
+        bool end = i + 4 == size;
+        uint32_t group = 0;
+        for (size_t j = 0; j < 4; j++) {
+            bool pad = end && j >= 4 - padding;
+            const char *digit = pad ? digits64 : strchr(digits64, text[i + j]);
+            if (digit == NULL) {
+                return false;
+            }
+            group = group << 6 | (uint32_t)(digit - digits64);
+        }
+        uint8_t part[] = {(uint8_t)(group >> 16), (uint8_t)(group >> 8), (uint8_t)group};
+        if (kvp_buf_append(bytes, part, end ? 3 - padding : 3) != KVP_OK) {
+            return false;
+        }
+    }
+    return true;
+}
+
+cJSON *kvcli_json_bytes(kvp_slice bytes)
+{
+    bool readable = is_text(bytes);
+    char *text = readable ? strndup(bytes.size == 0 ? "" : bytes.data, bytes.size) : encode64(bytes);
+    cJSON *item = text == NULL ? NULL : cJSON_CreateString(text);
+
+    free(text);
+    if (item != NULL && !readable) {
+        cJSON *object = cJSON_CreateObject();
+        if (object == NULL || !cJSON_AddItemToObject(object, "base64", item)) {
+            cJSON_Delete(item);
+            cJSON_Delete(object);
+            return NULL;
+        }
+        item = object;
+    }
+    return item;
+}
+
+bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes)
+{
+    if (cJSON_IsString(item)) {
+        return kvp_buf_append(bytes, item->valuestring, strlen(item->valuestring)) == KVP_OK;
+    }
+    const cJSON *base64 = cJSON_GetObjectItemCaseSensitive(item, "base64");
+    return cJSON_IsString(base64) && decode64(base64->valuestring, bytes);
+}
+
+cJSON *kvcli_json_number(uint64_t number)
+{
+    char digits[24];
+
+    (void)snprintf(digits, sizeof(digits), "%" PRIu64, number);
+    return cJSON_CreateRaw(digits);
+}
+
+bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number)
+{
+    char *end = NULL;
+
+    if (!isdigit((unsigned char)text[0])) {
+        return false;
+    }
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value > max) {
+        return false;
+    }
+    *number = value;
+    return true;
+}
