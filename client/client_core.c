@@ -31,7 +31,7 @@ struct endpoint {
 struct lane {
     struct client_call *call; /* NULL: free */
     uint32_t generation;
-    uint64_t client, number, birth; /* session; birth 0: new */
+    uint64_t client, number, birth; /* session; client 0: none yet */
     uint16_t slot;
 };
 
@@ -58,7 +58,8 @@ struct client_core {
     uint64_t epoch_seen;
     uint64_t group_id; /* 0: not known */
     bool group_doubtful; /* epochs went back: is it still the same group? */
-    uint64_t birth;    /* for new sessions; 0: not known */
+    uint64_t birth;    /* for new sessions; 0 in a young group */
+    bool birth_known;
     struct client_call *hello; /* the call that asks for it */
     uint64_t client;       /* for new sessions */
     uint32_t next_slot;
@@ -290,12 +291,12 @@ static bool prepare_session(struct client_core *core, struct client_call *call)
     struct lane *lane = &core->lanes[call->lane];
 
     call->asks_hello = false;
-    bool needs_birth = call->update && lane->birth == 0;
+    bool needs_birth = call->update && lane->client == 0;
     bool doubtful = call->route == CLIENT_TO_PRIMARY && core->group_doubtful;
     if (!doubtful && !needs_birth) {
         return true;
     }
-    if (!doubtful && core->birth != 0) {
+    if (!doubtful && core->birth_known) {
         new_session(core, lane);
         return true;
     }
@@ -490,7 +491,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
         return;
     }
     learn_nodes(core, &hello);
-    if (hello.role != KVP_ROLE_PRIMARY || hello.birth == 0) {
+    if (hello.role != KVP_ROLE_PRIMARY) {
         core->trouble = "no node is primary";
         attempt_failed(core, call, answer->hint);
         return;
@@ -505,6 +506,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
     core->group_doubtful = false;
     core->group_id = hello.group_id;
     core->birth = hello.birth;
+    core->birth_known = true;
     core->hello = NULL;
     all_is_well(core);
     set_state(core, call, CALL_READY, call->deadline_us);
@@ -518,8 +520,8 @@ static void session_expired(struct client_core *core, struct client_call *call)
         return;
     }
     call->open_copies = 0;
-    core->lanes[call->lane].birth = 0; /* a new session, with a new birth */
-    core->birth = 0;
+    core->lanes[call->lane].client = 0; /* a new session, with a new birth */
+    core->birth_known = false;
     again(core, call, 0);
 }
 

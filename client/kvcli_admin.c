@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define NODES_MAX       16
-#define STATUS_PATIENCE 2000u /* ms: a node that is well answers at once */
+#define STATUS_PATIENCE 1000u /* ms: a node that is well answers at once */
 
 struct query {
     const struct kvcli *cli;
@@ -59,6 +59,14 @@ static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
     return count;
 }
 
+/* Why there is no answer. */
+static const char *trouble(const struct query *query)
+{
+    return query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT
+               ? "no answer"
+               : kvp_strerror(query->status);
+}
+
 /* The node's own words with its address, or why there are none. */
 static cJSON *parse(const struct query *query)
 {
@@ -71,7 +79,7 @@ static cJSON *parse(const struct query *query)
         object = cJSON_CreateObject();
     }
     if (query->status != KVP_OK) {
-        cJSON_AddStringToObject(object, "error", kvp_strerror(query->status));
+        cJSON_AddStringToObject(object, "error", trouble(query));
     }
     cJSON_AddStringToObject(object, "url", query->url);
     return object;
@@ -88,7 +96,7 @@ static void print_all_json(const struct query *queries, int count)
         if (queries[i].status == KVP_OK && text->size > 2) {
             printf("%.*s", (int)text->size - 1, (const char *)text->data + 1);
         } else {
-            printf("\"error\":\"%s\"}", kvp_strerror(queries[i].status));
+            printf("\"error\":\"%s\"}", trouble(&queries[i]));
         }
         cJSON_free(quoted);
         cJSON_Delete(url);

@@ -150,12 +150,13 @@ static kvp_status find_point(struct kvp_storage *storage, const struct kvp_stora
         *point = storage->base;
         return KVP_OK;
     }
-    if (seq == storage->tail.seq) {
-        *point = storage->tail;
-        return KVP_OK;
-    }
+    /* Before the tail: the write may replace that by another entry of the same number. */
     if (write->append_count > 0 && seq >= write->append[0]->point.seq) {
         *point = write->append[seq - write->append[0]->point.seq]->point;
+        return KVP_OK;
+    }
+    if (seq == storage->tail.seq) {
+        *point = storage->tail;
         return KVP_OK;
     }
     kvp_raw_key_log(&raw, seq);

@@ -23,6 +23,9 @@ kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *
     if (atomic_load(&storage->failed)) {
         return KVP_FAILED;
     }
+    if (!kvp_raw_key_is_state(key)) {
+        return KVP_NOT_FOUND; /* log and metadata are not for everybody's eyes */
+    }
     pthread_rwlock_rdlock(&storage->lock);
     if (storage->held != NULL) {
         struct kvp_store *store = storage->held->store;
