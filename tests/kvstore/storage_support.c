@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/kvstore/storage_support.h"
+
+#include "kvstore/memory_map.h"
+#include "kvstore/writeset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the log as it should be ---- */
+
+struct kvp_entry *entry_after(struct kvp_point previous, uint64_t epoch, kvp_slice payload)
+{
+    struct kvp_entry *entry = kvp_entry_new(payload.size);
+
+    assert_non_null(entry);
+    if (payload.size > 0) {
+        memcpy(entry->payload, payload.data, payload.size);
+    }
+    kvp_entry_chain(entry, previous, epoch);
+    return entry;
+}
+
+void history_add(struct history *history, uint64_t epoch, kvp_slice payload)
+{
+    assert_true(history->count < HISTORY_MAX);
+    struct kvp_point previous = history_point(history, history->count);
+    history->entries[history->count++] = entry_after(previous, epoch, payload);
+}
+
+void history_put(struct history *history, uint64_t epoch, const char *key, const char *value)
+{
+    struct kvp_raw_key raw;
+    kvp_buf set = {0};
+
+    kvp_raw_key_data(&raw, slice_of_text(key));
+    kvp_status status =
+        value == NULL ? kvp_writeset_delete(&set, kvp_raw_key_slice(&raw))
+                      : kvp_writeset_put(&set, kvp_raw_key_slice(&raw), slice_of_text(value));
+    assert_int_equal(status, KVP_OK);
+    history_add(history, epoch, kvp_buf_slice(&set));
+    kvp_buf_free(&set);
+}
+
+void history_grow(struct history *history, uint64_t epoch, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char key[16], value[32];
+        (void)snprintf(key, sizeof(key), "k%zu", history->count % 7);
+        (void)snprintf(value, sizeof(value), "%llu.%zu", (unsigned long long)epoch,
+                       history->count + 1);
+        history_put(history, epoch, key, history->count % 5 == 4 ? NULL : value);
+    }
+}
+
+void history_cut(struct history *history, uint64_t tail)
+{
+    while (history->count > tail) {
+        kvp_entry_unref(history->entries[--history->count]);
+    }
+}
+
+void history_free(struct history *history)
+{
+    history_cut(history, 0);
+}
+
+struct kvp_point history_point(const struct history *history, uint64_t seq)
+{
+    struct kvp_point zero = {0};
+
+    assert_true(seq <= history->count);
+    return seq == 0 ? zero : history->entries[seq - 1]->point;
+}
+
+/* ---- states ---- */
+
+static void add(kvp_buf *buf, kvp_slice bytes)
+{
+    assert_int_equal(kvp_buf_append(buf, bytes.data, bytes.size), KVP_OK);
+}
+
+static void add_pair(kvp_buf *dump, kvp_slice key, kvp_slice value)
+{
+    add(dump, key);
+    add(dump, TEXT("="));
+    add(dump, value);
+    add(dump, TEXT(" "));
+}
+
+static char *text_of(kvp_buf *buf)
+{
+    add(buf, kvp_slice_of("", 1));
+    return (char *)buf->data;
+}
+
+static struct memory_map *apply_entry(struct memory_map *map, const struct kvp_entry *entry)
+{
+    struct kvp_writeset_iter iter;
+    struct kvp_batch_op op;
+
+    kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
+    while (kvp_writeset_next(&iter, &op) == KVP_OK) {
+        struct memory_map *changed = NULL;
+        kvp_status status = op.is_delete ? memory_map_delete(map, op.key, &changed)
+                                         : memory_map_put(map, op.key, op.value, &changed);
+        assert_int_equal(status, KVP_OK);
+        memory_map_unref(map);
+        map = changed;
+    }
+    return map;
+}
+
+char *history_state(const struct history *history, uint64_t seq)
+{
+    struct memory_map *map = NULL;
+    kvp_buf dump = {0};
+
+    for (uint64_t i = 0; i < seq; i++) {
+        map = apply_entry(map, history->entries[i]);
+    }
+    const struct memory_map *node = memory_map_find(map, TEXT(""), false);
+    for (; node != NULL; node = memory_map_find(map, memory_map_key(node), true)) {
+        add_pair(&dump, memory_map_key(node), memory_map_value(node));
+    }
+    memory_map_unref(map);
+    return text_of(&dump);
+}
+
+char *state_dump(struct kvp_state_view *view)
+{
+    kvp_buf dump = {0};
+    kvp_slice key, value;
+    kvp_status status = KVP_OK;
+
+    while ((status = kvp_state_view_read(view, &key, &value)) == KVP_OK) {
+        add_pair(&dump, key, value);
+        kvp_state_view_next(view);
+    }
+    assert_int_equal(status, KVP_NOT_FOUND);
+    return text_of(&dump);
+}
+
+/* ---- a storage ---- */
+
+void depot_make(struct depot *depot, bool on_disk)
+{
+    memset(depot, 0, sizeof(*depot));
+    place_open(&depot->place, on_disk);
+    depot_open(depot);
+}
+
+kvp_status depot_try(struct depot *depot)
+{
+    assert_null(depot->storage);
+    depot->message[0] = '\0';
+    return kvp_storage_open(depot->place.env, GROUP, NODE, &depot->storage, &depot->loaded,
+                            depot->message, sizeof(depot->message));
+}
+
+void depot_open(struct depot *depot)
+{
+    if (depot_try(depot) != KVP_OK) {
+        fail_msg("%s", depot->message);
+    }
+}
+
+void depot_close(struct depot *depot)
+{
+    kvp_storage_close(depot->storage);
+    depot->storage = NULL;
+}
+
+void depot_reopen(struct depot *depot)
+{
+    depot_close(depot);
+    place_reopen(&depot->place);
+    depot_open(depot);
+}
+
+void depot_remove(struct depot *depot)
+{
+    depot_close(depot);
+    place_close(&depot->place);
+}
+
+struct kvp_storage_write write_of(const struct history *history, uint64_t first, uint64_t last)
+{
+    struct kvp_storage_write write = {0};
+
+    assert_true(first > 0 && first <= last && last <= history->count);
+    write.append = &history->entries[first - 1];
+    write.append_count = (size_t)(last - first + 1);
+    return write;
+}
+
+void depot_write(struct depot *depot, const struct kvp_storage_write *write)
+{
+    kvp_status status = kvp_storage_write(depot->storage, write);
+
+    if (status != KVP_OK) {
+        fail_msg("%s", kvp_storage_error(depot->storage));
+    }
+}
+
+void depot_append(struct depot *depot, const struct history *history, uint64_t first, uint64_t last)
+{
+    struct kvp_storage_write write = write_of(history, first, last);
+
+    write.sync = true;
+    depot_write(depot, &write);
+}
+
+void depot_apply(struct depot *depot, const struct history *history, uint64_t first, uint64_t last)
+{
+    struct kvp_storage_write append = write_of(history, first, last);
+    struct kvp_storage_write write = {.apply = append.append, .apply_count = append.append_count};
+
+    depot_write(depot, &write);
+}
+
+/* ---- checks ---- */
+
+void check_point(struct kvp_point found, struct kvp_point expected)
+{
+    assert_int_equal(found.seq, expected.seq);
+    assert_int_equal(found.epoch, expected.epoch);
+    assert_true(found.hash == expected.hash);
+}
+
+static void check_entry(const struct kvp_entry *found, const struct kvp_entry *expected)
+{
+    check_point(found->point, expected->point);
+    check_slice(kvp_slice_of(found->payload, found->size),
+                kvp_slice_of(expected->payload, expected->size));
+}
+
+static void check_entries(struct depot *depot, const struct history *history, uint64_t first,
+                          uint64_t last, size_t count_max)
+{
+    struct kvp_entry *entries[HISTORY_MAX];
+
+    for (uint64_t seq = first; seq <= last;) {
+        size_t count = 0;
+        assert_int_equal(kvp_storage_read_log(depot->storage, seq, SIZE_MAX, entries, count_max,
+                                              &count),
+                         KVP_OK);
+        assert_true(count > 0 && seq + count - 1 <= last);
+        for (size_t i = 0; i < count; i++) {
+            check_entry(entries[i], history->entries[seq - 1]);
+            kvp_entry_unref(entries[i]);
+            seq++;
+        }
+    }
+}
+
+void check_log(struct depot *depot, const struct history *history, uint64_t first, uint64_t last)
+{
+    struct kvp_entry *entry = NULL;
+    size_t count = 0;
+
+    check_entries(depot, history, first, last, HISTORY_MAX);
+    check_entries(depot, history, first, last, 1);
+    assert_int_equal(
+        kvp_storage_read_log(depot->storage, first - 1, SIZE_MAX, &entry, 1, &count),
+        KVP_NOT_FOUND);
+    assert_int_equal(kvp_storage_read_log(depot->storage, last + 1, SIZE_MAX, &entry, 1, &count),
+                     KVP_NOT_FOUND);
+    assert_int_equal(count, 0);
+}
+
+void check_state(struct depot *depot, const struct history *history, uint64_t applied)
+{
+    struct kvp_state_view *view = kvp_storage_snapshot(depot->storage);
+    assert_non_null(view);
+    char *expected = history_state(history, applied);
+    char *found = state_dump(view);
+
+    check_point(kvp_state_view_point(view), history_point(history, applied));
+    assert_string_equal(found, expected);
+    free(found);
+    free(expected);
+    kvp_state_view_close(view);
+}
+
+void check_all(struct depot *depot, const struct history *history, uint64_t first, uint64_t last,
+               uint64_t applied)
+{
+    uint64_t size = 0;
+
+    for (uint64_t seq = first; seq <= last; seq++) {
+        size += history->entries[seq - 1]->size;
+    }
+    check_point(depot->loaded.tail, history_point(history, last));
+    check_point(depot->loaded.applied, history_point(history, applied));
+    assert_int_equal(depot->loaded.log_first, first);
+    assert_int_equal(depot->loaded.log_size, size);
+    check_log(depot, history, first, last);
+    check_state(depot, history, applied);
+}
+
+void check_meta(const struct kvp_meta *found, const struct kvp_meta *expected)
+{
+    assert_int_equal(found->group_id, expected->group_id);
+    assert_true(kvp_view_equal(&found->view, &expected->view));
+    assert_int_equal(found->member_epoch, expected->member_epoch);
+    assert_int_equal(found->solo_from, expected->solo_from);
+    assert_int_equal(found->doubt, expected->doubt);
+    assert_int_equal(found->diverged_count, expected->diverged_count);
+}
+
+void check_stopped(struct depot *depot)
+{
+    struct kvp_storage_write write = {0};
+    struct kvp_meta meta = {0};
+    struct kvp_point point = {0};
+    struct kvp_entry *entry = NULL;
+    size_t count = 0;
+    kvp_buf value = {0};
+    char name[64];
+
+    assert_true(kvp_storage_error(depot->storage)[0] != '\0');
+    assert_int_equal(kvp_storage_write(depot->storage, &write), KVP_FAILED);
+    assert_int_equal(kvp_storage_read_log(depot->storage, 1, 1, &entry, 1, &count), KVP_FAILED);
+    assert_int_equal(kvp_storage_get(depot->storage, TEXT("Dk1"), &value), KVP_FAILED);
+    assert_null(kvp_storage_snapshot(depot->storage));
+    assert_int_equal(kvp_storage_incoming_begin(depot->storage), KVP_FAILED);
+    assert_int_equal(kvp_storage_incoming_write(depot->storage, TEXT("")), KVP_FAILED);
+    assert_int_equal(kvp_storage_incoming_finish(depot->storage, point, &meta), KVP_FAILED);
+    kvp_storage_incoming_abort(depot->storage);
+    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)), KVP_FAILED);
+    assert_int_equal(kvp_storage_sync_tail(depot->storage), KVP_FAILED);
+}
+
+/* ---- tampering ---- */
+
+static void tamper(struct depot *depot, const char *name, const struct kvp_batch_op *op)
+{
+    struct kvp_env *env = depot->place.env;
+    struct kvp_store *store = NULL;
+
+    assert_null(depot->storage);
+    assert_int_equal(env->ops->open_store(env, name, false, &store), KVP_OK);
+    assert_int_equal(store->ops->write(store, op, 1, true), KVP_OK);
+    store->ops->close(store);
+}
+
+void store_set_raw(struct depot *depot, const char *name, kvp_slice key, kvp_slice value)
+{
+    struct kvp_batch_op op = {.key = key, .value = value};
+
+    tamper(depot, name, &op);
+}
+
+void store_delete_raw(struct depot *depot, const char *name, kvp_slice key)
+{
+    struct kvp_batch_op op = {.key = key, .is_delete = true};
+
+    tamper(depot, name, &op);
+}
