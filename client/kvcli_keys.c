@@ -100,13 +100,14 @@ static void print_value_json(kvp_slice key, const kvp_result *result, bool stale
 
 int kvcli_get(struct kvcli *cli, int argc, char **argv)
 {
-    bool stale = argc == 2;
+    bool first = argc == 2 && strcmp(argv[0], "--stale") == 0;
+    bool stale = first || (argc == 2 && strcmp(argv[1], "--stale") == 0);
     kvp_result result;
 
-    if (stale && strcmp(argv[0], "--stale") != 0) {
-        return kvcli_complain("get: unknown option or too many arguments");
+    if (argc == 2 && !stale) {
+        return kvcli_complain("usage: get [--stale] KEY");
     }
-    kvp_slice key = slice_of(argv[argc - 1]);
+    kvp_slice key = slice_of(argv[first ? 1 : 0]);
     kvp_status status =
         stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
     if (status != KVP_OK) {

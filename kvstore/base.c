@@ -10,7 +10,7 @@ const char *kvp_strerror(int status)
 {
     static const char *const texts[] = {
         "success",
-        "no such key",
+        "not found",
         "the key exists already",
         "the key's version is another one",
         "this node is not the primary",

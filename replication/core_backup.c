@@ -72,7 +72,8 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     if (request->prepare) {
         promise(core);
     }
-    if (request->diverged && !core->replacing &&
+    /* An empty log is in nobody's way: the word is about the one set aside just before. */
+    if (request->diverged && !core->replacing && core->log.tail.seq > 0 &&
         (!kvp_set_has(core->view.in_sync, core->config.self) || !core_eligible(core))) {
         core_set_aside(core);
     }
