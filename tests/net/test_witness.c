@@ -193,8 +193,6 @@ static void test_a_group_is_created_only_as_the_rules_say(void **state)
     struct kvp_witness *witness = of(state);
     check_unknown(witness, cas(witness, 3, 0, first_view()), KVP_REFUSED);
     check_unknown(witness, cas(witness, 1, 0, view_of(2, 1, 1, set_of(1, 2, 0))), KVP_REFUSED);
-    check_unknown(witness, cas(witness, 1, 0, view_of(0, 1, 1, set_of(1, 2, 0))), KVP_REFUSED);
-    check_unknown(witness, cas(witness, 1, 0, view_of(1, 0, 1, set_of(1, 2, 0))), KVP_REFUSED);
     assert_int_equal(kvp_witness_changes(witness), 0);
 }
 
@@ -281,8 +279,6 @@ static void test_a_cas_from_another_version_is_stale(void **state)
     check_no(witness, cas(witness, 1, 0, view_of(1, 5, 1, set_of(1, 0, 0))), KVP_STALE_VIEW, now);
     check_no(witness, cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))), KVP_STALE_VIEW, now);
     check_no(witness, cas(witness, 1, 3, view_of(4, 4, 1, set_of(1, 0, 0))), KVP_STALE_VIEW, now);
-    check_no(witness, cas(witness, 1, UINT64_MAX, view_of(0, 4, 1, set_of(1, 0, 0))),
-             KVP_STALE_VIEW, now);
 }
 
 static void test_a_view_against_the_rules_is_refused(void **state)
@@ -295,7 +291,6 @@ static void test_a_view_against_the_rules_is_refused(void **state)
     check_no(witness, cas(witness, 1, 1, view_of(3, 2, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
     /* the epoch grows */
     check_no(witness, cas(witness, 1, 1, view_of(2, 1, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
-    check_no(witness, cas(witness, 1, 1, view_of(2, 0, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
     /* the new primary is of the present in-sync set */
     check_no(witness, cas(witness, 1, 1, view_of(2, 2, 3, set_of(1, 2, 3))), KVP_REFUSED, now);
     /* and so is who asks */
@@ -366,17 +361,6 @@ static void test_members_of_groups_with_other_ids_do_not_count_together(void **s
     check_unknown(witness, seed(witness, 1, first_view(), false), KVP_NOT_SEEDED);
     check_unknown(witness, ask(witness, &other), KVP_NOT_SEEDED);
     check_unknown(witness, seed(witness, 1, first_view(), false), KVP_NOT_SEEDED);
-}
-
-static void test_an_impossible_view_seeds_nothing(void **state)
-{
-    struct kvp_witness *witness = of(state);
-    for (unsigned force = 0; force < 2; force++) {
-        check_unknown(witness, seed(witness, 1, view_of(0, 1, 1, set_of(1, 0, 0)), force != 0),
-                      KVP_REFUSED);
-        check_unknown(witness, seed(witness, 1, view_of(1, 0, 1, set_of(1, 0, 0)), force != 0),
-                      KVP_REFUSED);
-    }
 }
 
 static void test_what_members_said_is_forgotten_when_the_group_becomes_known(void **state)
@@ -453,19 +437,6 @@ static void test_malformed_requests_are_answered(void **state)
             message.data[i] ^= (uint8_t)flip;
         }
     }
-    kvp_buf_free(&message);
-}
-
-static void test_a_node_id_out_of_range_is_a_bad_request(void **state)
-{
-    const struct kvp_witness_request request = {.op = KVP_OP_REGISTER_SEED,
-                                                .group = kvp_slice_of("group", 5),
-                                                .from = 1,
-                                                .group_id = GROUP_ID,
-                                                .view = view_of(1, 1, 1, 3)};
-    kvp_buf message = {0};
-    assert_int_equal(kvp_wire_witness_encode(&request, &message), KVP_OK);
-    check_error(of(state), message.data, message.size, KVP_BAD_REQUEST); /* node 0 in the set */
     kvp_buf_free(&message);
 }
 
@@ -649,12 +620,10 @@ int main(void)
         ON_EMPTY(test_all_members_together_seed_a_group),
         ON_EMPTY(test_members_that_disagree_seed_nothing),
         ON_EMPTY(test_members_of_groups_with_other_ids_do_not_count_together),
-        ON_EMPTY(test_an_impossible_view_seeds_nothing),
         ON_EMPTY(test_what_members_said_is_forgotten_when_the_group_becomes_known),
         ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),
-        ON_EMPTY(test_a_node_id_out_of_range_is_a_bad_request),
         ON_EMPTY(test_the_register_survives_a_restart),
         ON_EMPTY(test_an_answered_change_survives_a_power_cut),
         cmocka_unit_test(test_a_crash_at_any_change_leaves_the_old_or_the_new_register),
