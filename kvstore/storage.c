@@ -410,8 +410,8 @@ static kvp_status read_entry(struct kvp_storage *storage, struct kvp_iter *iter,
         kvp_slice_compare(store->ops->iter_key(iter), kvp_raw_key_slice(&raw)) != 0 ||
         storage_entry_decode(store->ops->iter_value(iter), seq, &point, &payload) != KVP_OK) {
         kvp_status status = store->ops->iter_status(iter);
-        return storage_fail_store(storage, status == KVP_OK ? KVP_CORRUPT : status,
-                                  "reading the log", store);
+        return storage_fail_soon(storage, status == KVP_OK ? KVP_CORRUPT : status,
+                                 "reading the log", store->ops->error(store));
     }
     *entry = kvp_entry_new(payload.size);
     if (*entry == NULL) {
@@ -460,6 +460,7 @@ kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size
     for (; status != KVP_OK && *count > 0; --*count) {
         kvp_entry_unref(entries[*count - 1]);
     }
+    (void)storage_check(storage); /* without the iterator a store that has failed can go */
     return status;
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define ACTIVE_FILE "active"
+#define DAMAGED "the store is damaged"
+#define KEY_SLICE(key) kvp_slice_of(key, sizeof(key) - 1)
 
 /* The stores in the directory. */
 struct listing {
@@ -95,13 +97,51 @@ kvp_status storage_write_pointer(struct kvp_storage *storage, const struct stora
 
 /* ---- the first opening ---- */
 
+/* Is it a pair of a store as storage_start_empty() makes the first one? */
+static bool is_of_first(kvp_slice key, kvp_slice value)
+{
+    static const struct kvp_meta blank;
+    static const uint8_t zero[STORAGE_POINT_SIZE];
+    uint8_t meta[STORAGE_META_SIZE];
+    kvp_slice expected = kvp_slice_of(zero, sizeof(zero));
+
+    if (key.size == 0 || *(const uint8_t *)key.data != KVP_PREFIX_META) {
+        return false;
+    }
+    if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_META)) == 0) {
+        storage_meta_encode(&blank, meta);
+        expected = kvp_slice_of(meta, sizeof(meta));
+    } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) != 0 &&
+               kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_BASE)) != 0) {
+        return true;
+    }
+    return kvp_slice_compare(value, expected) == 0;
+}
+
+static kvp_status find_data(struct kvp_store *store, bool *found)
+{
+    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
+
+    *found = false;
+    if (iter == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    for (store->ops->iter_seek(iter, kvp_slice_of("", 0));
+         !*found && store->ops->iter_valid(iter); store->ops->iter_next(iter)) {
+        *found = !is_of_first(store->ops->iter_key(iter), store->ops->iter_value(iter));
+    }
+    kvp_status status = *found ? KVP_OK : store->ops->iter_status(iter);
+    store->ops->iter_close(iter);
+    return status;
+}
+
 /* A store without `active` beside it: left by a first opening that did not get to its end, or one
  * whose `active` somebody has removed; only the former may be thrown away. */
 static kvp_status check_leftover(struct kvp_storage *storage, const char *name)
 {
     struct kvp_store *store = NULL;
     kvp_status status = storage->env->ops->open_store(storage->env, name, false, &store);
-    bool empty = true;
+    bool found = false;
 
     if (status == KVP_NOT_FOUND) {
         return KVP_OK;
@@ -109,27 +149,15 @@ static kvp_status check_leftover(struct kvp_storage *storage, const char *name)
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "opening a store that 'active' should name");
     }
-    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
-    if (iter != NULL) {
-        for (store->ops->iter_seek(iter, kvp_slice_of("", 0)); store->ops->iter_valid(iter);
-             store->ops->iter_next(iter)) {
-            empty = empty && *(const char *)store->ops->iter_key(iter).data == KVP_PREFIX_META;
-            if (!empty) {
-                break;
-            }
-        }
-        status = store->ops->iter_status(iter);
-        store->ops->iter_close(iter);
+    status = find_data(store, &found);
+    if (status != KVP_OK) {
+        (void)storage_fail(storage, status, name, store->ops->error(store));
+    } else if (found) {
+        status = storage_fail(storage, KVP_CORRUPT, name,
+                              "a store with data, but the file 'active' is missing");
     }
     store->ops->close(store);
-    if (iter == NULL) {
-        return KVP_NO_MEMORY;
-    }
-    if (status == KVP_OK && !empty) {
-        return storage_fail(storage, KVP_CORRUPT, name,
-                            "a store with data, but the file 'active' is missing");
-    }
-    return status == KVP_OK ? KVP_OK : storage_fail(storage, status, name, kvp_strerror(status));
+    return status;
 }
 
 static kvp_status make_first(struct kvp_storage *storage, const struct listing *listing)
@@ -216,48 +244,76 @@ static kvp_status remove_leftovers(struct kvp_storage *storage, const struct lis
     return KVP_OK;
 }
 
-/* Makes sure that `active` names a store and nothing is left half done. */
-static kvp_status find_active(struct kvp_storage *storage, struct kvp_loaded *loaded)
+/* Only for a directory that was found to be ours and of our format. */
+static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *pointer,
+                          const struct listing *listing)
 {
-    struct storage_pointer pointer = {0};
-    struct listing listing = {0};
-    kvp_buf text = {0};
-    kvp_status status = list_stores(storage, &listing);
-    kvp_status found = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
+    char renamed[KVP_STORE_NAME_SIZE];
 
-    if (status == KVP_OK && found == KVP_NOT_FOUND) {
-        status = make_first(storage, &listing);
-        found = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
+    (void)snprintf(renamed, sizeof(renamed), "%s", pointer->aside_from);
+    kvp_status status = finish_set_aside(storage, pointer, listing);
+    return status == KVP_OK ? remove_leftovers(storage, listing, renamed) : status;
+}
+
+/* ---- which store is in use ---- */
+
+static unsigned count_set_aside(const struct listing *listing, const struct storage_pointer *pointer)
+{
+    unsigned count = listed(listing, pointer->aside_from) ? 1 : 0; /* about to be */
+
+    for (size_t i = 0; i < listing->count; i++) {
+        count += starts_with(listing->names[i], STORAGE_DIVERGED_PREFIX) ? 1 : 0;
     }
-    if (status == KVP_OK && found != KVP_OK) {
-        status = storage_fail_env(storage, found, "reading the file 'active'");
+    return count;
+}
+
+/* Reads the file `active`, which is made with a first store if there is none. */
+static kvp_status find_active(struct kvp_storage *storage, const struct listing *listing,
+                              struct storage_pointer *pointer)
+{
+    kvp_buf text = {0};
+    kvp_status status = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
+
+    if (status == KVP_NOT_FOUND) {
+        status = make_first(storage, listing);
+        if (status != KVP_OK) {
+            return status;
+        }
+        status = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
     }
-    if (status == KVP_OK && storage_pointer_decode(kvp_buf_slice(&text), &pointer) != KVP_OK) {
+    if (status != KVP_OK) {
+        status = storage_fail_env(storage, status, "reading the file 'active'");
+    } else if (storage_pointer_decode(kvp_buf_slice(&text), pointer) != KVP_OK) {
         status = storage_fail(storage, KVP_CORRUPT, "the file 'active'", "is damaged");
     }
     kvp_buf_free(&text);
-    if (status == KVP_OK) {
-        char renamed[KVP_STORE_NAME_SIZE];
-        (void)snprintf(renamed, sizeof(renamed), "%s", pointer.aside_from);
-        (void)snprintf(storage->name, sizeof(storage->name), "%s", pointer.active);
-        learn_numbers(storage, &listing);
-        loaded->stores_set_aside += listed(&listing, renamed) ? 1 : 0;
-        for (size_t i = 0; i < listing.count; i++) {
-            loaded->stores_set_aside +=
-                starts_with(listing.names[i], STORAGE_DIVERGED_PREFIX) ? 1 : 0;
-        }
-        status = finish_set_aside(storage, &pointer, &listing);
-        status = status == KVP_OK ? remove_leftovers(storage, &listing, renamed) : status;
-    }
-    free(listing.names);
     return status;
+}
+
+static kvp_status open_active(struct kvp_storage *storage)
+{
+    struct kvp_store *store = NULL;
+    kvp_status status = storage->env->ops->open_store(storage->env, storage->name, false, &store);
+
+    if (status == KVP_NOT_FOUND) {
+        return storage_fail(storage, KVP_CORRUPT, storage->name, "the active store is missing");
+    }
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "opening the store");
+    }
+    storage->held = storage_held_new(store);
+    if (storage->held == NULL) {
+        store->ops->close(store);
+        return KVP_NO_MEMORY;
+    }
+    return KVP_OK;
 }
 
 /* ---- what the store says ---- */
 
 static kvp_status damaged(struct kvp_storage *storage, const char *what)
 {
-    return storage_fail(storage, KVP_CORRUPT, "the store is damaged", what);
+    return storage_fail(storage, KVP_CORRUPT, DAMAGED, what);
 }
 
 /* Reads a metadata record. A record that is not there is damage: they are all made with the store. */
@@ -374,6 +430,7 @@ static void walk_meet(const struct kvp_storage *storage, struct walk *walk)
     walk->met_slot = walk->met_slot || kvp_point_equal(walk->at, storage->slot.tail);
 }
 
+/* An iterator is open: the store must not be let go before that is closed. */
 static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp_slice key,
                              kvp_slice value)
 {
@@ -385,13 +442,13 @@ static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp
     if (seq != walk->at.seq + 1) {
         (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
                        (unsigned long long)walk->at.seq + 1);
-        return damaged(storage, what);
+        return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
     }
     if (storage_entry_decode(value, seq, &point, &payload) != KVP_OK ||
         point.hash != kvp_chain_hash(walk->at.hash, seq, point.epoch, payload)) {
         (void)snprintf(what, sizeof(what), "entry %llu of the log does not follow the one before",
                        (unsigned long long)seq);
-        return damaged(storage, what);
+        return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
     }
     walk->at = point;
     walk->size += payload.size;
@@ -419,13 +476,11 @@ static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
         }
         status = walk_entry(storage, walk, key, store->ops->iter_value(iter));
     }
-    if (status == KVP_OK) {
-        status = store->ops->iter_status(iter);
-        if (status != KVP_OK) {
-            status = storage_fail_store(storage, status, "reading the log", store);
-        }
-    }
+    kvp_status end = store->ops->iter_status(iter);
     store->ops->iter_close(iter);
+    if (status == KVP_OK && end != KVP_OK) {
+        status = storage_fail_store(storage, end, "reading the log", store);
+    }
     return status;
 }
 
@@ -467,32 +522,23 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
     return status;
 }
 
-static kvp_status open_active(struct kvp_storage *storage)
-{
-    struct kvp_store *store = NULL;
-    kvp_status status = storage->env->ops->open_store(storage->env, storage->name, false, &store);
-
-    if (status == KVP_NOT_FOUND) {
-        return storage_fail(storage, KVP_CORRUPT, storage->name, "the active store is missing");
-    }
-    if (status != KVP_OK) {
-        return storage_fail_env(storage, status, "opening the store");
-    }
-    storage->held = storage_held_new(store);
-    if (storage->held == NULL) {
-        store->ops->close(store);
-        return KVP_NO_MEMORY;
-    }
-    return KVP_OK;
-}
-
 kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
 {
-    kvp_status status = find_active(storage, loaded);
+    struct storage_pointer pointer = {0};
+    struct listing listing = {0};
+    kvp_status status = list_stores(storage, &listing);
 
-    status = status == KVP_OK ? open_active(storage) : status;
+    status = status == KVP_OK ? find_active(storage, &listing, &pointer) : status;
+    if (status == KVP_OK) {
+        memcpy(storage->name, pointer.active, sizeof(storage->name));
+        learn_numbers(storage, &listing);
+        loaded->stores_set_aside = count_set_aside(&listing, &pointer);
+        status = open_active(storage);
+    }
     status = status == KVP_OK ? read_records(storage) : status;
+    status = status == KVP_OK ? tidy_up(storage, &pointer, &listing) : status;
     status = status == KVP_OK ? read_log(storage, loaded) : status;
+    free(listing.names);
     loaded->meta = storage->meta;
     loaded->tail = storage->tail;
     loaded->applied = storage->applied;

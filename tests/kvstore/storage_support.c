@@ -335,14 +335,29 @@ void check_stopped(struct depot *depot)
 
 /* ---- tampering ---- */
 
-static void tamper(struct depot *depot, const char *name, const struct kvp_batch_op *op)
+static struct kvp_store *open_raw(struct depot *depot, const char *name)
 {
     struct kvp_env *env = depot->place.env;
     struct kvp_store *store = NULL;
 
     assert_null(depot->storage);
     assert_int_equal(env->ops->open_store(env, name, false, &store), KVP_OK);
+    return store;
+}
+
+static void tamper(struct depot *depot, const char *name, const struct kvp_batch_op *op)
+{
+    struct kvp_store *store = open_raw(depot, name);
+
     assert_int_equal(store->ops->write(store, op, 1, true), KVP_OK);
+    store->ops->close(store);
+}
+
+void store_get_raw(struct depot *depot, const char *name, kvp_slice key, kvp_buf *value)
+{
+    struct kvp_store *store = open_raw(depot, name);
+
+    assert_int_equal(store->ops->get(store, key, value), KVP_OK);
     store->ops->close(store);
 }
 

@@ -82,6 +82,7 @@ void check_meta(const struct kvp_meta *found, const struct kvp_meta *expected);
 void check_stopped(struct depot *depot);
 
 /* The store called `name` beside the closed storage, to be looked into or tampered with. */
+void store_get_raw(struct depot *depot, const char *name, kvp_slice key, kvp_buf *value);
 void store_set_raw(struct depot *depot, const char *name, kvp_slice key, kvp_slice value);
 void store_delete_raw(struct depot *depot, const char *name, kvp_slice key);
 
