@@ -362,8 +362,8 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
         core_note(core, KVP_NOTE_RESIGNED, peer->id);
         peer->resigned = true;
         peer->resigned_us = core->now_us;
-        /* Said in an older epoch it may have come late: its sender may have been started anew since,
-         * and lead, but then in an epoch of its own. */
+        /* Said in an older epoch it may have come late: its sender may have been started anew
+         * since, and lead, but then in an epoch of its own. */
         if (peer->id == core->view.primary && request->view.epoch == core->view.epoch) {
             core->primary_resigned = true;
         }

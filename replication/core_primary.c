@@ -266,8 +266,8 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
     }
     if (reply->op != KVP_OP_APPEND && reply->echo_us < peer->position_us) {
         if (peer->position_us == UINT64_MAX && overdue(core, peer, reply)) {
-            /* The APPEND that cuts the suffix, or its answer, got lost: a report does not tell which,
-             * but a fresh comparison does. */
+            /* The APPEND that cuts the suffix, or its answer, got lost: a report does not tell
+             * which, but a fresh comparison does. */
             core_probe_restart(core, peer);
         }
         return;
