@@ -167,7 +167,7 @@ static void test_every_example_is_understood_by_the_decoders(void **state)
 /* A table row that begins with the number and names it: "| 4 | NOT_PRIMARY |". */
 static bool document_names_code(const char *document, int code)
 {
-    char row[16];
+    char row[32];
     (void)snprintf(row, sizeof(row), "\n| %d | `", code);
     const char *found = strstr(document, row);
     return found != NULL && isupper((unsigned char)found[strlen(row)]);
