@@ -261,7 +261,8 @@ kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_m
                                  char *name, size_t name_size)
 {
     struct storage_pointer pointer = {0};
-    kvp_status status = storage_check(storage);
+    /* What goes aside is the only copy of what it has; later nobody could make it durable. */
+    kvp_status status = kvp_storage_sync_tail(storage);
 
     if (status != KVP_OK) {
         return status;
