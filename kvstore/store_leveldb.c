@@ -63,6 +63,7 @@ struct kvp_iter {
     struct leveldb_store *owner;
     leveldb_iterator_t *iterator;
     leveldb_readoptions_t *read;
+    kvp_status status; /* of all moves so far */
 };
 
 static struct leveldb_store *of(struct kvp_store *store)
@@ -273,6 +274,7 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
         return NULL;
     }
     iter->owner = self;
+    iter->status = KVP_OK;
     iter->read = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(iter->read, 1);
     leveldb_readoptions_set_fill_cache(iter->read, fill_cache ? 1 : 0);
@@ -281,20 +283,35 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
     return iter;
 }
 
+/* To be called after each move: LevelDB steps over a block that it cannot read, and is then at a
+ * valid pair behind a gap; only its status tells. */
+static void note_status(struct kvp_iter *iter)
+{
+    char *text = NULL;
+
+    leveldb_iter_get_error(iter->iterator, &text);
+    if (text != NULL) {
+        iter->status = take_error(iter->owner, text);
+    }
+}
+
 static void iter_seek(struct kvp_iter *iter, kvp_slice key)
 {
     leveldb_iter_seek(iter->iterator, key.size == 0 ? "" : key.data, key.size);
+    note_status(iter);
 }
 
 static bool iter_valid(struct kvp_iter *iter)
 {
-    return !atomic_load(&iter->owner->failed) && leveldb_iter_valid(iter->iterator) != 0;
+    return iter->status == KVP_OK && !atomic_load(&iter->owner->failed) &&
+           leveldb_iter_valid(iter->iterator) != 0;
 }
 
 static void iter_next(struct kvp_iter *iter)
 {
     if (iter_valid(iter)) {
         leveldb_iter_next(iter->iterator);
+        note_status(iter);
     }
 }
 
@@ -316,13 +333,7 @@ static kvp_slice iter_value(struct kvp_iter *iter)
 
 static kvp_status iter_status(struct kvp_iter *iter)
 {
-    char *text = NULL;
-
-    if (atomic_load(&iter->owner->failed)) {
-        return KVP_FAILED;
-    }
-    leveldb_iter_get_error(iter->iterator, &text);
-    return take_error(iter->owner, text);
+    return atomic_load(&iter->owner->failed) ? KVP_FAILED : iter->status;
 }
 
 static void iter_close(struct kvp_iter *iter)

@@ -98,7 +98,7 @@ enum kvp_txn_op_kind {
 
 #define KVP_WIRE_REQUEST_HEAD 8 /* elements of a client request before args */
 #define KVP_WIRE_ANSWER_SIZE  5 /* elements of an answer */
-#define KVP_WIRE_OUTSTANDING_MAX 48 /* unanswered requests a client may have on one connection: NNG
-                                       drops answers past 64 queued ones */
+#define KVP_WIRE_OUTSTANDING_MAX 192 /* unanswered requests a client has on one connection: a node
+                                        does not read on from one that has 256 */
 
 #endif
