@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an installation holds, and that the README's program builds against it."""
+
+import glob
+import os
+import re
+import subprocess
+import tempfile
+
+import kvtest
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def readme_program():
+    with open(os.path.join(SOURCE, "README.md")) as file:
+        return re.search(r"```c\n(.*?)```", file.read(), re.S).group(1)
+
+
+def test_an_installation_is_complete_and_the_readme_program_builds():
+    with tempfile.TemporaryDirectory() as work:
+        environment = dict(os.environ, DESTDIR=work)
+        subprocess.run(["meson", "install", "-C", kvtest.BUILD, "--no-rebuild", "--quiet"],
+                       env=environment, check=True, timeout=60)
+        prefix = os.path.join(work, "usr", "local")
+        for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "include/kvpair/kvp_base.h",
+                     "include/kvpair/kvp_node.h", "include/kvpair/kvp_client.h",
+                     "share/man/man1/kvcli.1", "share/man/man8/kvnode.8",
+                     "share/man/man8/kvwitness.8"):
+            assert os.path.exists(os.path.join(prefix, name)), name
+        pkgconfig = os.path.dirname(glob.glob(prefix + "/lib/**/kvpair.pc", recursive=True)[0])
+        environment = dict(os.environ, PKG_CONFIG_PATH=pkgconfig, PKG_CONFIG_SYSROOT_DIR=work)
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "kvpair"], env=environment,
+                               check=True, capture_output=True, text=True).stdout.split()
+        source = os.path.join(work, "app.c")
+        with open(source, "w") as file:
+            file.write(readme_program())
+        # A library with sanitizers needs a program with them.
+        extra = ["-fsanitize=address,undefined"] if kvtest.SANITIZED else []
+        subprocess.run(["cc", "-Wall", "-Werror", source, "-o", source + ".out"] + extra + flags,
+                       check=True, timeout=60)
+
+
+def test_the_shared_library_shows_only_its_own_names():
+    library = os.path.join(kvtest.BUILD, "libkvpair.so")
+    names = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
+                           capture_output=True, text=True).stdout.split("\n")
+    names = [line.split()[-1] for line in names if line]
+    assert "kvp_node_open" in names and "kvp_put" in names
+    ours = [name for name in names if not name.startswith("__")]  # sanitizers' own
+    assert all(name.startswith("kvp_") for name in ours), ours
+
+
+if __name__ == "__main__":
+    kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
