@@ -16,7 +16,8 @@
 #define SILENCE_TRIES     3u /* so many tries without a word from a node: its connection is dead */
 #define PATIENCE          3u /* so many times a node may be unavailable before another is asked */
 #define LANE_BITS         12u
-#define GENERATION_MASK   (((uint32_t)1 << (31 - LANE_BITS)) - 1)
+#define MESSAGE_MASK      (((uint32_t)1 << (31 - LANE_BITS)) - 1)
+#define COPIES_KNOWN      64u /* the last messages of a call that are told apart: bits of `open` */
 
 struct endpoint {
     char url[KVP_URL_SIZE_MAX + 1];
@@ -24,13 +25,13 @@ struct endpoint {
     bool opened;    /* connecting or connected */
     bool up;
     kvp_status refusal; /* it is not one of our group's nodes, it said */
-    unsigned flying;
-    uint64_t heard_us; /* its last answer, or the connection */
+    unsigned unanswered; /* requests on its connection, also of calls that are done or elsewhere */
+    uint64_t heard_us;   /* its last answer, or the connection */
 };
 
 struct lane {
     struct client_call *call; /* NULL: free */
-    uint32_t generation;
+    uint32_t messages; /* sent in it, for all its calls: their ids */
     uint64_t client, number, birth; /* session; client 0: none yet */
     uint16_t slot;
 };
@@ -129,14 +130,10 @@ static void due(struct client_core *core, uint64_t when_us)
     core->next_us = when_us < core->next_us ? when_us : core->next_us;
 }
 
-/* Leaves the flight, if it is in one. */
 static void set_state(struct client_core *core, struct client_call *call,
                       enum client_call_state state, uint64_t due_us)
 {
     list_remove(list_of(core, call->state), call);
-    if (call->state == CALL_FLYING) {
-        core->endpoints[call->endpoint].flying--;
-    }
     call->state = state;
     call->due_us = due_us;
     if (state != CALL_DONE) {
@@ -161,7 +158,7 @@ static void finish(struct client_core *core, struct client_call *call, kvp_statu
 
 static bool may_have_happened(const struct client_call *call)
 {
-    return (call->update || call->once) && (call->uncertain || call->open_copies > 0);
+    return (call->update || call->once) && (call->uncertain || call->open != 0);
 }
 
 static const kvp_slice nothing = {NULL, 0};
@@ -221,14 +218,37 @@ static void open_endpoint(struct client_core *core, unsigned index)
     }
 }
 
-/* The target is of no use at the moment: on to the one that the hint names, or the next. */
+/* Those that were only heard of are for when the others are of no use. */
+static void open_all(struct client_core *core)
+{
+    for (unsigned i = 0; i < core->endpoint_count; i++) {
+        open_endpoint(core, i);
+    }
+}
+
+/* The endpoint of a URL that a node has told, made if need be; the number of them: none. */
+static unsigned learn_url(struct client_core *core, kvp_slice url)
+{
+    unsigned index = find_url(core, url);
+    bool usable = url.size > 0 && url.size <= KVP_URL_SIZE_MAX &&
+                  memchr(url.data, '\0', url.size) == NULL;
+
+    if (index == core->endpoint_count && usable && index < CLIENT_ENDPOINTS_MAX) {
+        memcpy(core->endpoints[core->endpoint_count++].url, url.data, url.size);
+    }
+    return usable ? index : core->endpoint_count;
+}
+
+/* The target is of no use at the moment: on to the one that the hint names, or the next. Many calls
+ * may find that out at once: what fails in a pause does not make the next one longer. */
 static void move_target(struct client_core *core, kvp_slice hint)
 {
-    unsigned named = hint.size == 0 ? core->endpoint_count : find_url(core, hint);
+    unsigned named = learn_url(core, hint);
+    bool paused = core->now_us < core->pause_us;
 
-    core->strikes++;
+    core->strikes += paused ? 0 : 1;
+    open_all(core);
     if (named < core->endpoint_count && named != core->target) {
-        open_endpoint(core, named);
         core->hinted = named;
     }
     if (named < core->endpoint_count && named != core->target && core->endpoints[named].up) {
@@ -236,7 +256,7 @@ static void move_target(struct client_core *core, kvp_slice hint)
     } else {
         core->target = next_up(core, core->target);
     }
-    if (core->strikes >= count_up(core)) {
+    if (!paused && core->strikes >= count_up(core)) {
         core->pause_us = core->now_us + rest_time(core, core->rests++);
         core->strikes = 0;
         due(core, core->pause_us);
@@ -260,6 +280,7 @@ static bool pick_endpoint(struct client_core *core, struct client_call *call)
     if (!core->endpoints[from].up) {
         from = next_up(core, from);
         if (!core->endpoints[from].up) {
+            open_all(core);
             return false;
         }
         if (call->route == CLIENT_TO_PRIMARY) {
@@ -333,34 +354,46 @@ static kvp_status encode(struct client_core *core, const struct client_call *cal
 static uint64_t try_time(const struct client_core *core, const struct client_call *call)
 {
     unsigned times = call->tries < TRY_DOUBLINGS_MAX ? call->tries : TRY_DOUBLINGS_MAX;
-    uint64_t left_us = call->deadline_us - core->now_us; /* due calls have been ended */
+    uint64_t left_us = call->deadline_us - core->now_us; /* try_send() has looked */
 
-    return call->once ? left_us : core->config.try_us << times;
+    return call->once && !call->asks_hello ? left_us : core->config.try_us << times;
 }
 
-static uint32_t message_id(const struct client_core *core, const struct client_call *call)
+/* The id of the next message in the call's lane. Every one has its own: a late answer must be
+ * known for what it answers, and no connection may have the same id under way twice. */
+static uint32_t next_id(const struct client_core *core, const struct client_call *call)
 {
-    return (core->lanes[call->lane].generation & GENERATION_MASK) << LANE_BITS | call->lane;
+    return ((core->lanes[call->lane].messages + 1) & MESSAGE_MASK) << LANE_BITS | call->lane;
+}
+
+static void note_sent(struct client_core *core, struct client_call *call)
+{
+    bool forgotten = (call->open >> (COPIES_KNOWN - 1)) != 0; /* it can come to nothing unheard */
+
+    call->uncertain = call->uncertain || forgotten;
+    call->open = call->open << 1 | (call->asks_hello ? 0 : 1);
+    call->sent++;
+    core->lanes[call->lane].messages++;
+    core->endpoints[call->endpoint].unanswered++;
+    set_state(core, call, CALL_FLYING, core->now_us + try_time(core, call));
 }
 
 /* Sends the call if there is somebody to send it to. */
 static void try_send(struct client_core *core, struct client_call *call)
 {
-    if (!pick_endpoint(core, call) ||
-        core->endpoints[call->endpoint].flying >= KVP_WIRE_OUTSTANDING_MAX ||
+    if (core->now_us >= call->deadline_us || !pick_endpoint(core, call) ||
+        core->endpoints[call->endpoint].unanswered >= KVP_WIRE_OUTSTANDING_MAX ||
         !prepare_session(core, call)) {
         return;
     }
     kvp_status status = encode(core, call);
     if (status == KVP_OK) {
-        status = core->config.port.send(core->config.port.arg, call->endpoint,
-                                        message_id(core, call), kvp_buf_slice(&core->message));
+        status = core->config.port.send(core->config.port.arg, call->endpoint, next_id(core, call),
+                                        kvp_buf_slice(&core->message));
     }
     switch (status) {
     case KVP_OK:
-        call->open_copies += call->asks_hello ? 0 : 1;
-        core->endpoints[call->endpoint].flying++;
-        set_state(core, call, CALL_FLYING, core->now_us + try_time(core, call));
+        note_sent(core, call);
         break;
     case KVP_UNAVAILABLE:
     case KVP_BUSY:
@@ -379,7 +412,6 @@ static void admit(struct client_core *core)
         call->lane = core->free_lanes[--core->free_count];
         struct lane *lane = &core->lanes[call->lane];
         lane->call = call;
-        lane->generation++;
         lane->number++;
         set_state(core, call, CALL_READY, call->deadline_us);
     }
@@ -432,15 +464,25 @@ static void attempt_failed(struct client_core *core, struct client_call *call, k
     again(core, call, rest_us);
 }
 
+static uint64_t silence_end(const struct client_core *core, const struct endpoint *endpoint)
+{
+    return endpoint->heard_us + SILENCE_TRIES * core->config.try_us;
+}
+
+static void reset_if_silent(struct client_core *core, unsigned index)
+{
+    struct endpoint *endpoint = &core->endpoints[index];
+
+    if (core->now_us > silence_end(core, endpoint)) {
+        endpoint->heard_us = core->now_us;
+        core->config.port.reset(core->config.port.arg, index);
+    }
+}
+
 static void no_answer(struct client_core *core, struct client_call *call)
 {
-    struct endpoint *endpoint = &core->endpoints[call->endpoint];
-
     core->trouble = "no answer from a node";
-    if (core->now_us - endpoint->heard_us > SILENCE_TRIES * core->config.try_us) {
-        endpoint->heard_us = core->now_us;
-        core->config.port.reset(core->config.port.arg, call->endpoint);
-    }
+    reset_if_silent(core, call->endpoint);
     attempt_failed(core, call, nothing);
 }
 
@@ -451,6 +493,7 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
     core->now_us = now_us;
     changed->up = up;
     changed->heard_us = now_us;
+    changed->unanswered = 0; /* there is a new connection, or will be */
     if (up && endpoint == core->hinted && core->strikes + core->rests > 0) {
         core->target = endpoint;
     }
@@ -471,11 +514,7 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
 static void learn_nodes(struct client_core *core, const struct kvp_hello *hello)
 {
     for (unsigned i = 0; i < hello->node_count; i++) {
-        kvp_slice url = hello->nodes[i].url;
-        if (find_url(core, url) == core->endpoint_count &&
-            core->endpoint_count < CLIENT_ENDPOINTS_MAX && url.size <= KVP_URL_SIZE_MAX) {
-            memcpy(core->endpoints[core->endpoint_count++].url, url.data, url.size);
-        }
+        (void)learn_url(core, hello->nodes[i].url);
     }
 }
 
@@ -514,12 +553,12 @@ static void take_hello(struct client_core *core, struct client_call *call,
 
 static void session_expired(struct client_core *core, struct client_call *call)
 {
-    if (call->uncertain || call->open_copies > 1) {
+    if (call->uncertain || (call->open & ~(uint64_t)1) != 0) {
         finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing,
                "the session has expired while the request was being repeated");
         return;
     }
-    call->open_copies = 0;
+    call->open = 0;
     core->lanes[call->lane].client = 0; /* a new session, with a new birth */
     core->birth_known = false;
     again(core, call, 0);
@@ -595,6 +634,7 @@ static void later(struct client_core *core, struct client_call *call)
     again(core, call, rest_us);
 }
 
+/* The answer to the call's newest message, which is a copy of its request. */
 static void take_answer(struct client_core *core, struct client_call *call,
                         const struct kvp_answer *answer)
 {
@@ -610,17 +650,17 @@ static void take_answer(struct client_core *core, struct client_call *call,
         break;
     case ELSEWHERE:
         core->trouble = "no node is primary";
-        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        call->open &= ~(uint64_t)1;
         attempt_failed(core, call, answer->hint);
         break;
     case LATER:
         core->trouble = "the primary does not serve at the moment";
-        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        call->open &= ~(uint64_t)1;
         later(core, call);
         break;
     case FOREIGN:
         core->trouble = kvp_strerror(answer->status);
-        call->open_copies -= call->open_copies > 0 ? 1 : 0;
+        call->open &= ~(uint64_t)1;
         refused_by_node(core, call, answer);
         break;
     case UNKNOWN:
@@ -631,78 +671,89 @@ static void take_answer(struct client_core *core, struct client_call *call,
     }
 }
 
-/* A late answer, from where the call is not any more: only what settles it is of interest. */
-static void take_late_answer(struct client_core *core, struct client_call *call,
+/* The late answer to a copy that was given up: only what settles the call is of interest. */
+static void take_late_answer(struct client_core *core, struct client_call *call, uint64_t copy,
                              const struct kvp_answer *answer)
 {
     switch (judge(call, answer->status)) {
     case FINAL:
-        if (!call->asks_hello) {
-            finish(core, call, (kvp_status)answer->status, answer->result, "");
-        }
+        finish(core, call, (kvp_status)answer->status, answer->result, "");
         break;
     case ELSEWHERE:
     case LATER:
     case FOREIGN:
-        call->open_copies -= call->open_copies > 0 ? 1 : 0;
-        break;
     case EXPIRED:
+        call->open &= ~copy;
+        break;
     case UNKNOWN:
         call->uncertain = true;
         break;
     }
 }
 
-/* From a node that has not heard of the newest view? Then it must not be believed. */
-static bool is_outdated(struct client_core *core, const struct client_call *call,
+/* From a node that has not heard of the newest view? Then it must not be believed. What a HELLO
+ * finds out has its own rules. */
+static bool is_outdated(struct client_core *core, const struct client_call *call, bool hello,
                         const struct kvp_answer *answer)
 {
-    bool minds = call->route == CLIENT_TO_PRIMARY && !call->asks_hello;
+    bool primary = call->route == CLIENT_TO_PRIMARY;
 
     if (judge(call, answer->status) == FOREIGN || answer->epoch == 0) {
         return false;
     }
     if (answer->epoch >= core->epoch_seen) {
-        if (call->route == CLIENT_TO_PRIMARY) {
-            core->epoch_seen = answer->epoch;
-        }
+        core->epoch_seen = primary ? answer->epoch : core->epoch_seen;
         return false;
     }
-    return minds;
+    return primary && !hello;
 }
 
-void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id, kvp_slice body,
-                        uint64_t now_us)
+/* `age`: how many messages the call has sent since the one that is answered. */
+static void take_message(struct client_core *core, unsigned endpoint, struct client_call *call,
+                         unsigned age, const struct kvp_answer *answer)
 {
-    struct kvp_answer answer;
-    uint32_t lane = id & (((uint32_t)1 << LANE_BITS) - 1);
+    uint64_t copy = call->open & (uint64_t)1 << age; /* 0: of a HELLO, or settled already */
+    bool here = age == 0 && call->state == CALL_FLYING && call->endpoint == endpoint;
 
-    core->now_us = now_us;
-    if (kvp_wire_answer_decode(body, &answer) != KVP_OK || lane >= core->config.lanes) {
-        return; /* the same as none */
-    }
-    core->endpoints[endpoint].heard_us = now_us;
-    struct client_call *call = core->lanes[lane].call;
-    if (call == NULL || message_id(core, call) != id) {
+    if (copy == 0 && !(here && call->asks_hello)) {
         return;
     }
-    if (judge(call, answer.status) != FOREIGN) {
+    if (judge(call, answer->status) != FOREIGN) {
         core->endpoints[endpoint].refusal = KVP_OK;
     }
     call->answered_by = endpoint;
-    bool here = call->state == CALL_FLYING && call->endpoint == endpoint;
-    if (is_outdated(core, call, &answer)) {
+    if (is_outdated(core, call, copy == 0, answer)) {
         core->trouble = "a node has not heard of the newest view yet";
         core->group_doubtful = true;
         if (here) {
             attempt_failed(core, call, nothing);
         }
     } else if (!here) {
-        take_late_answer(core, call, &answer);
-    } else if (call->asks_hello) {
-        take_hello(core, call, &answer);
+        take_late_answer(core, call, copy, answer);
+    } else if (copy == 0) {
+        take_hello(core, call, answer);
     } else {
-        take_answer(core, call, &answer);
+        take_answer(core, call, answer);
+    }
+}
+
+void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id, kvp_slice body,
+                        uint64_t now_us)
+{
+    struct endpoint *from = &core->endpoints[endpoint];
+    struct kvp_answer answer;
+    uint32_t index = id & (((uint32_t)1 << LANE_BITS) - 1);
+
+    core->now_us = now_us;
+    if (kvp_wire_answer_decode(body, &answer) != KVP_OK || index >= core->config.lanes) {
+        return; /* the same as none */
+    }
+    from->heard_us = now_us;
+    from->unanswered -= from->unanswered > 0 ? 1 : 0;
+    const struct lane *lane = &core->lanes[index];
+    uint32_t age = (lane->messages - (id >> LANE_BITS)) & MESSAGE_MASK;
+    if (lane->call != NULL && age < lane->call->sent && age < COPIES_KNOWN) {
+        take_message(core, endpoint, lane->call, age, &answer);
     }
     pump(core);
 }
@@ -747,6 +798,17 @@ static void find_next(struct client_core *core, const struct list *list)
     }
 }
 
+/* Calls may wait for somebody who owes as many answers as may be, and will not give them. */
+static void watch_silent(struct client_core *core)
+{
+    for (unsigned i = 0; i < core->endpoint_count && core->ready.first != NULL; i++) {
+        if (core->endpoints[i].up && core->endpoints[i].unanswered >= KVP_WIRE_OUTSTANDING_MAX) {
+            reset_if_silent(core, i);
+            due(core, silence_end(core, &core->endpoints[i]) + 1);
+        }
+    }
+}
+
 uint64_t client_core_tick(struct client_core *core, uint64_t now_us)
 {
     core->now_us = now_us;
@@ -758,6 +820,7 @@ uint64_t client_core_tick(struct client_core *core, uint64_t now_us)
     find_next(core, &core->queue);
     find_next(core, &core->ready);
     find_next(core, &core->others);
+    watch_silent(core);
     if (core->ready.first != NULL && core->pause_us > now_us) {
         due(core, core->pause_us);
     }

@@ -47,9 +47,10 @@ struct client_call {
     unsigned lane;
     uint64_t due_us;
     unsigned tries;
-    unsigned open_copies; /* sent, and not known to have come to nothing */
-    bool uncertain;       /* a node says that it may have been executed */
-    bool asks_hello;      /* its last message was a HELLO for a birth */
+    unsigned sent;        /* messages; the newest is bit 0 of `open` */
+    uint64_t open;        /* which of them are copies not known to have come to nothing */
+    bool uncertain;       /* one of them may have been executed, whatever the others come to */
+    bool asks_hello;      /* its newest message is a HELLO for a birth */
     unsigned answered_by; /* the endpoint of the answer that settled it */
 };
 
