@@ -112,7 +112,7 @@ def hostile(port, generator):
 
 def test_garbage_on_the_ports_changes_nothing():
     with Group().start() as group:
-        group.cli("put", "a", "1", check=0)
+        group.cli("put", "untouched", "1", check=0)
         processes = list(group.nodes.values()) + [group.witness]
         generator = random.Random(7)
         ports = [int(url.rsplit(":", 1)[1]) for url in
@@ -131,8 +131,8 @@ def test_garbage_on_the_ports_changes_nothing():
         print("%d hostile connections; resident KiB %s -> %s" % (count, before, after))
         assert all(p.alive() for p in processes)
         assert all(b - a < 16 * 1024 * SLOW for a, b in zip(before, after)), (before, after)
-        assert group.get("a") == b"1"
-        group.cli("put", "a", "2", check=0)
+        assert group.get("untouched") == b"1"
+        group.cli("put", "untouched", "2", check=0)
         wait_for(lambda: sorted(group.status(group.primary())["in_sync"]) == [1, 2], "in sync")
 
 
