@@ -21,7 +21,7 @@ if SANITIZED:  # memory that waits in the sanitizer's quarantine is not memory t
 
 
 def program(name):
-    for folder in ("", "examples", "tests/process"):
+    for folder in ("", "examples", "tests/process", "tests/torture"):
         path = os.path.join(BUILD, folder, name)
         if os.path.exists(path):
             return path
@@ -157,13 +157,17 @@ class Group:
 
     # ---- kvcli ----
 
+    def command_prefix(self):
+        return []  # where clients run, if not here
+
     def nodes_option(self, *nodes):
         return ",".join(self.urls[n] for n in (nodes or self.urls))
 
     def cli(self, *arguments, stdin=None, timeout_ms=5000, nodes=None, check=None):
-        command = [program("kvcli"), "--nodes", nodes or self.nodes_option(), "--timeout",
-                   str(timeout_ms * SLOW)] + [os.fsencode(a) if isinstance(a, str) else a
-                                              for a in arguments]
+        command = self.command_prefix() + [program("kvcli"), "--nodes",
+                                           nodes or self.nodes_option(), "--timeout",
+                                           str(timeout_ms * SLOW)]
+        command += [os.fsencode(a) if isinstance(a, str) else a for a in arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, timeout=60 * SLOW)
         if check is not None:
             assert done.returncode == check, (arguments, done.returncode, done.stderr)
