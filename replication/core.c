@@ -429,8 +429,8 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     }
     if (reply->op == KVP_OP_LEAVE && reply->code == KVP_OK) {
         core_wishes_left(core);
-    } else if (reply->op == KVP_OP_ASK_VIEW && core->proposal.stage == PROPOSAL_CAS) {
-        core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
+    } else if (reply->op == KVP_OP_ASK_VIEW) {
+        core_pair_answered(core, reply);
     } else if (core_leading(core)) {
         core_lead_reply(core, peer, reply);
     }

@@ -18,6 +18,8 @@
  */
 #include "replication/core_state.h"
 
+#include <stdlib.h>
+
 static kvp_node_set self_set(const struct kvp_core *core)
 {
     return kvp_set_of(core->config.self);
@@ -82,6 +84,16 @@ void core_pair_ask(struct kvp_core *core)
     request.expected = core->meta.view.version;
     request.wish = core->proposal.view;
     core->port.send(core->port.arg, &request);
+}
+
+/* A grant shows the view itself, and has been taken from there. What comes here may be a refusal, or
+ * a late answer to what was asked for an earlier proposal: that one says nothing about this. */
+void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply)
+{
+    if (core->proposal.stage == PROPOSAL_CAS && reply->code != KVP_OK &&
+        reply->echo_us >= core->proposal.asked_us) {
+        core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
+    }
 }
 
 static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_request *request)

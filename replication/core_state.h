@@ -87,6 +87,7 @@ struct core_proposal {
     struct kvp_view view;
     uint8_t subject;        /* ADD, REMOVE: the peer */
     uint32_t call_id;       /* of the arbiter call under way; 0: none */
+    uint64_t asked_us;      /* when it was asked for first */
     uint64_t retry_us;      /* when to ask again */
     uint64_t meta_needed;   /* PREPARE, GRANTED: goes on when meta_durable has come so far */
     uint64_t solo_from;     /* PREPARE: meta.solo_from as it was */
@@ -256,6 +257,7 @@ void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEA
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
+void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
                             void *token);

@@ -219,6 +219,7 @@ static void enter_cas(struct kvp_core *core)
     struct core_proposal *proposal = &core->proposal;
     proposal->stage = PROPOSAL_CAS;
     proposal->call_id = 0;
+    proposal->asked_us = core->now_us;
     if (proposal->view.primary == core->config.self && !core_leading(core)) {
         /* From now on no lease is given to the old primary. */
         core_set_role(core, KVP_ROLE_CANDIDATE);
