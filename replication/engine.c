@@ -183,12 +183,12 @@ static kvp_status execute_delete(struct kvp_engine *engine, const struct kvp_req
     if (status != KVP_OK) {
         return status;
     }
+    if (request->version != 0 && request->version != present.modify_revision) {
+        return answer_uint(execution, KVP_VERSION_DIFFERS, present.modify_revision);
+    }
     if (!present.present) {
         execution->status = KVP_NOT_FOUND;
         return KVP_OK;
-    }
-    if (request->version != 0 && request->version != present.modify_revision) {
-        return answer_uint(execution, KVP_VERSION_DIFFERS, present.modify_revision);
     }
     status = engine_delete(engine, request->key);
     return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;

@@ -9,7 +9,9 @@
 #include "replication/session.h"
 
 #define ENGINE_SESSIONS_DEFAULT 65536u
-#define ENGINE_TXN_ANSWER_MAX   (1024u * 1024u) /* with a session: the answer is kept with it */
+/* With a session the answer is kept with it: room for one value of the largest size and what is
+ * around 1024 results. */
+#define ENGINE_TXN_ANSWER_MAX   (KVP_VALUE_SIZE_MAX + 64u * 1024u)
 
 /* Sessions with a large answer that the store does not have yet. */
 struct engine_large {

@@ -41,6 +41,9 @@ kvp_status engine_txn_check(const struct kvp_request *request, const char **reas
     for (uint32_t i = 0; i < request->compare_count; i++) {
         const struct kvp_compare *compare = &request->compares[i];
         kvp_status status = engine_check_key(compare->key, reason);
+        if (status == KVP_OK) {
+            status = engine_check_value(compare->value, reason);
+        }
         if (status != KVP_OK) {
             return status;
         }
@@ -121,14 +124,28 @@ static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op,
 /* The answer of a session is kept with it, and one without is still one message. */
 static kvp_status too_large(struct kvp_engine *engine, struct kvp_execution *execution)
 {
-    uint64_t seq = engine->overlay.newest->seq;
-    overlay_rollback(&engine->overlay);
+    overlay_empty(&engine->overlay);
     execution->status = KVP_TOO_LARGE;
     execution->answer.size = 0;
-    kvp_status status = overlay_begin(&engine->overlay, seq);
-    return status == KVP_OK
-               ? kvp_wire_result_string(&execution->answer, "the answer would be over 1 MiB")
-               : status;
+    return kvp_wire_result_string(&execution->answer, "the answer would be too large");
+}
+
+/* Will the operations change a key? Up to the first that does, the state is as it is now. */
+static kvp_status any_writes(struct kvp_engine *engine, const struct kvp_txn_op *ops,
+                             uint32_t count, bool *result)
+{
+    *result = false;
+    for (uint32_t i = 0; i < count && !*result; i++) {
+        struct engine_value present = {.present = true};
+        if (ops[i].kind == KVP_TXN_DELETE) {
+            kvp_status status = engine_look(engine, ops[i].key, &present);
+            if (status != KVP_OK) {
+                return status;
+            }
+        }
+        *result = ops[i].kind != KVP_TXN_GET && present.present;
+    }
+    return KVP_OK;
 }
 
 kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
@@ -142,7 +159,15 @@ kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *reque
     }
     const struct kvp_txn_op *ops = succeeded ? request->then_ops : request->else_ops;
     uint32_t count = succeeded ? request->then_count : request->else_count;
-    status = kvp_wire_txn_begin(&execution->answer, succeeded, seq, count);
+    bool appends = request->session.client != 0;
+    if (!appends) {
+        status = any_writes(engine, ops, count, &appends);
+    }
+    if (status == KVP_OK) {
+        /* Without an entry of its own it has the revision of what it saw. */
+        uint64_t revision = appends ? seq : engine->executed;
+        status = kvp_wire_txn_begin(&execution->answer, succeeded, revision, count);
+    }
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
         status = run_op(engine, &ops[i], seq, &execution->answer);
         if (status == KVP_OK && execution->answer.size > limit) {

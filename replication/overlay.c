@@ -144,6 +144,12 @@ static void drop_versions(struct overlay *overlay, struct overlay_layer *layer)
         next = version->next;
         drop_version(overlay, version);
     }
+    layer->first = layer->last = NULL;
+}
+
+void overlay_empty(struct overlay *overlay)
+{
+    drop_versions(overlay, overlay->newest);
 }
 
 void overlay_rollback(struct overlay *overlay)

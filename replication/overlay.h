@@ -46,6 +46,8 @@ void overlay_free(struct overlay *overlay);
 kvp_status overlay_begin(struct overlay *overlay, uint64_t seq);
 /* Takes the newest layer away again. */
 void overlay_rollback(struct overlay *overlay);
+/* Takes back what the newest layer says; the layer stays. */
+void overlay_empty(struct overlay *overlay);
 /* Sets a key in the newest layer, in the place of what that layer said about it before. Takes over
  * the bytes of `raw` when it succeeds. */
 kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, bool is_delete);

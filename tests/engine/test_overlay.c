@@ -108,6 +108,26 @@ static void test_rollback_takes_the_newest_layer_away(void **state)
     overlay_free(&overlay);
 }
 
+static void test_the_newest_layer_may_be_emptied(void **state)
+{
+    struct overlay overlay;
+    (void)state;
+    assert_int_equal(overlay_init(&overlay), KVP_OK);
+    layer(&overlay, 1, "a", "one");
+    layer(&overlay, 2, "a", "two");
+    set(&overlay, "b", "two");
+    overlay_empty(&overlay);
+    check(&overlay, "a", UINT64_MAX, 1, "one");
+    check_none(&overlay, "b", UINT64_MAX);
+    assert_int_equal(overlay.newest->seq, 2);
+    assert_null(overlay.newest->first);
+    set(&overlay, "b", "again");
+    check(&overlay, "b", 2, 2, "again");
+    overlay_rollback(&overlay);
+    assert_int_equal(overlay.newest->seq, 1);
+    overlay_free(&overlay);
+}
+
 static void test_drop_gives_up_what_the_store_has(void **state)
 {
     struct overlay overlay;
@@ -216,6 +236,7 @@ int main(void)
         cmocka_unit_test(test_finds_the_newest_version_up_to_a_seq),
         cmocka_unit_test(test_a_layer_says_one_thing_about_a_key),
         cmocka_unit_test(test_rollback_takes_the_newest_layer_away),
+        cmocka_unit_test(test_the_newest_layer_may_be_emptied),
         cmocka_unit_test(test_drop_gives_up_what_the_store_has),
         cmocka_unit_test(test_empty_layers_come_and_go),
         cmocka_unit_test(test_keys_are_bytes),
