@@ -245,8 +245,9 @@ static void move_target(struct client_core *core, kvp_slice hint)
 {
     unsigned named = learn_url(core, hint);
     bool paused = core->now_us < core->pause_us;
+    bool connected = core->endpoints[core->target].up; /* else it is none of those to be asked */
 
-    core->strikes += paused ? 0 : 1;
+    core->strikes += !paused && connected ? 1 : 0;
     open_all(core);
     if (named < core->endpoint_count && named != core->target) {
         core->hinted = named;

@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The client's core: whom it asks, when it asks again, and how much it asks at once. */
+#include "core_support.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LONG_MS 60000u
+#define FULL    KVP_WIRE_OUTSTANDING_MAX /* as many unanswered requests as a connection may have */
+
+/* ---- hints ---- */
+
+static void test_a_hint_to_a_connected_node_is_followed_at_once(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call first, second;
+    fake_open(&fake, 4, 3);
+    start(&fake, &first, KVP_OP_GET, LONG_MS);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), node_url(2));
+    struct sent *redirected = take(&fake, 2, KVP_OP_GET);
+    assert_true(redirected->at_us == fake.now_us);
+    answer(&fake, redirected, KVP_NOT_FOUND);
+    check_done(&first, KVP_NOT_FOUND);
+    start(&fake, &second, KVP_OP_GET, LONG_MS);
+    (void)take(&fake, 2, KVP_OP_GET); /* it is remembered */
+    check_nothing_sent(&fake);
+    fake_close(&fake);
+}
+
+static void test_a_hint_to_a_node_that_is_down_is_followed_when_it_is_up(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call, later;
+    fake_open_down(&fake, 4, 3);
+    fake_link(&fake, 0, true);
+    fake_link(&fake, 1, true);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), node_url(2));
+    answer_hint(&fake, take(&fake, 1, KVP_OP_GET), node_url(2)); /* the next one, meanwhile */
+    check_nothing_sent(&fake);                                   /* all have been asked */
+    fake_link(&fake, 2, true);
+    answer(&fake, take(&fake, 2, KVP_OP_GET), KVP_NOT_FOUND);
+    start(&fake, &later, KVP_OP_GET, LONG_MS);
+    (void)take(&fake, 2, KVP_OP_GET);
+    fake_close(&fake);
+}
+
+static void test_a_hint_to_a_node_never_heard_of_makes_it_known(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), node_url(5));
+    assert_string_equal(fake.last_url, node_url(5));
+    assert_int_equal(fake.connects[1], 1);
+    assert_string_equal(client_core_url(fake.core, 1), node_url(5));
+    fake_link(&fake, 1, true);
+    answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+/* What nodes tell cannot fill memory, nor do URLs that no node can have. */
+static void test_hints_without_end_are_not_all_remembered(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    char url[32];
+    unsigned endpoint = 0;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    for (unsigned i = 0; i < 100; i++) {
+        url[0] = 'a';
+        url[1] = (char)('!' + i % 90);
+        url[2] = (char)('!' + i / 90);
+        url[3] = '\0';
+        answer_hint(&fake, fake_pass_until_sent(&fake, LONG_MS), url);
+    }
+    assert_int_equal(fake.connects[CLIENT_ENDPOINTS_MAX - 1], 1);
+    assert_int_equal(client_core_find(fake.core, "tcp://one-more:1", &endpoint), KVP_TOO_LARGE);
+    assert_int_equal(client_core_find(fake.core, node_url(0), &endpoint), KVP_OK);
+    fake_close(&fake);
+}
+
+static void test_nodes_of_a_hello_are_asked_when_the_given_ones_are_gone(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    warm_up(&fake, 0); /* HELLO names node 1 and 2 */
+    assert_int_equal(fake.connects[1], 0);
+    fake_link(&fake, 0, false);
+    start(&fake, &call, KVP_OP_PUT, LONG_MS);
+    assert_int_equal(fake.connects[1], 1);
+    assert_int_equal(fake.connects[2], 1);
+    fake_link(&fake, 2, true);
+    assert_string_equal(client_core_url(fake.core, 2), node_url(2));
+    answer_done(&fake, take(&fake, 2, KVP_OP_PUT), 9);
+    check_done(&call, KVP_OK);
+    fake_close(&fake);
+}
+
+/* ---- nodes that do not answer ---- */
+
+static void test_a_silent_node_is_left_after_the_try_time(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *silent = take(&fake, 0, KVP_OP_GET);
+    fake_pass(&fake, TRY_MS - 1);
+    check_nothing_sent(&fake);
+    fake_pass(&fake, 1);
+    struct sent *second = take(&fake, 1, KVP_OP_GET);
+    assert_int_equal(second->at_us - silent->at_us, TRY_MS * 1000u);
+    answer(&fake, second, KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void test_a_call_whose_connection_drops_goes_to_the_next_node_at_once(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[3];
+    fake_open(&fake, 4, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+        (void)take(&fake, 0, KVP_OP_GET);
+    }
+    fake_link(&fake, 0, false);
+    for (unsigned i = 0; i < 3; i++) {
+        answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+        check_done(&calls[i], KVP_NOT_FOUND);
+    }
+    check_nothing_sent(&fake);
+    fake_close(&fake);
+}
+
+static void test_a_connection_silent_for_three_tries_is_dialled_anew(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    fake_pass(&fake, 2 * TRY_MS);
+    assert_int_equal(fake.resets[0], 0);
+    fake_pass(&fake, 4 * TRY_MS);
+    assert_int_equal(fake.resets[0], 1);
+    fake_close(&fake);
+}
+
+static void test_a_node_that_answers_somebody_is_not_dialled_anew(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call slow, quick;
+    fake_open(&fake, 4, 1);
+    start(&fake, &slow, KVP_OP_GET, LONG_MS);
+    fake.taken = fake.sent_count;
+    for (unsigned i = 0; i < 20; i++) {
+        start(&fake, &quick, KVP_OP_SCAN, LONG_MS);
+        struct sent *sent = fake_pass_until_sent(&fake, TRY_MS);
+        while (sent->request.op != KVP_OP_SCAN) {
+            sent = fake_pass_until_sent(&fake, TRY_MS);
+        }
+        answer(&fake, sent, KVP_BAD_REQUEST);
+        check_done(&quick, KVP_BAD_REQUEST);
+        fake_pass(&fake, TRY_MS);
+    }
+    assert_int_equal(fake.resets[0], 0);
+    fake_close(&fake);
+}
+
+/* ---- pauses ---- */
+
+static void test_pauses_grow_from_10_to_100_ms_and_not_further(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    uint64_t longest_us = 0;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *before = take(&fake, 0, KVP_OP_GET);
+    for (unsigned i = 0; i < 100; i++) {
+        answer_hint(&fake, before, "");
+        check_nothing_sent(&fake);
+        struct sent *after = fake_pass_until_sent(&fake, 1000);
+        uint64_t pause_us = after->at_us - before->at_us;
+        uint64_t bound_us = 10000u << (i < 4 ? i : 4);
+        bound_us = bound_us < 100000 ? bound_us : 100000;
+        assert_in_range(pause_us, bound_us / 2, bound_us);
+        longest_us = pause_us > longest_us ? pause_us : longest_us;
+        before = after;
+    }
+    assert_in_range(longest_us, 90000, 100000); /* and they differ */
+    fake_close(&fake);
+}
+
+static void test_a_burst_of_refusals_is_one_reason_to_pause(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[40];
+    fake_open(&fake, 64, 1);
+    for (unsigned i = 0; i < 40; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        answer_hint(&fake, take(&fake, 0, KVP_OP_GET), "");
+    }
+    assert_in_range(fake_pass_until_sent(&fake, 1000)->at_us - 1000000u, 5000, 10000);
+    fake_close(&fake);
+}
+
+static void test_a_pause_begins_when_all_nodes_have_been_asked(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 3);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    for (unsigned node = 0; node < 3; node++) {
+        answer_hint(&fake, take(&fake, node, KVP_OP_GET), "");
+    }
+    check_nothing_sent(&fake);
+    fake_pass(&fake, 11);
+    (void)take(&fake, 0, KVP_OP_GET);
+    fake_close(&fake);
+}
+
+static void test_a_connection_that_comes_up_ends_the_pause(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open_down(&fake, 4, 2);
+    fake_link(&fake, 0, true);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), node_url(1));
+    check_nothing_sent(&fake);
+    fake_link(&fake, 1, true);
+    (void)take(&fake, 1, KVP_OP_GET);
+    fake_close(&fake);
+}
+
+static void test_a_busy_node_is_asked_three_times_and_then_the_next(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    for (unsigned i = 0; i < 3; i++) {
+        struct sent *sent = i == 0 ? take(&fake, 0, KVP_OP_GET) : fake_pass_until_sent(&fake, 200);
+        assert_int_equal(sent->endpoint, 0);
+        answer(&fake, sent, i == 1 ? KVP_BUSY : KVP_UNAVAILABLE);
+        check_nothing_sent(&fake); /* only after a pause */
+    }
+    assert_int_equal(fake_pass_until_sent(&fake, 200)->endpoint, 1);
+    fake_close(&fake);
+}
+
+/* ---- epochs and groups ---- */
+
+static void test_epochs_seen_are_told_to_nodes(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *first = take(&fake, 0, KVP_OP_GET);
+    assert_int_equal(first->request.epoch_seen, 0);
+    answer_raw(&fake, first, KVP_NOT_FOUND, 8, "", kvp_slice_of(NULL, 0));
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    assert_int_equal(take(&fake, 0, KVP_OP_GET)->request.epoch_seen, 8);
+    fake_close(&fake);
+}
+
+/* Node 0 answers from an older view than one seen: whatever it says, somebody else is asked. */
+static void check_not_believed(kvp_status status)
+{
+    struct fake fake;
+    struct call before, call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &before, KVP_OP_GET, LONG_MS);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_NOT_FOUND);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    answer_raw(&fake, sent, status, EPOCH - 1, node_url(0), kvp_slice_of(NULL, 0));
+    check_open(&call);
+    answer_hello(&fake, take(&fake, 1, KVP_OP_HELLO)); /* has the group been replaced? */
+    answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void test_an_answer_of_an_old_epoch_is_not_believed(void **state)
+{
+    (void)state;
+    check_not_believed(KVP_OK);
+    check_not_believed(KVP_NOT_FOUND);
+    check_not_believed(KVP_NOT_PRIMARY);
+    check_not_believed(KVP_UNAVAILABLE);
+}
+
+static void test_a_deposed_primary_is_not_believed_in_hello_either(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    warm_up(&fake, 0);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    answer_raw(&fake, sent, KVP_OK, EPOCH - 1, "", kvp_slice_of(NULL, 0));
+    sent = take(&fake, 1, KVP_OP_HELLO);
+    answer_hello_as(&fake, sent, KVP_ROLE_PRIMARY, GROUP_ID, EPOCH - 1);
+    check_nothing_sent(&fake); /* both have been asked */
+    assert_int_equal(fake_pass_until_sent(&fake, 20)->request.op, KVP_OP_HELLO);
+    check_open(&call);
+    fake_close(&fake);
+}
+
+static void test_epochs_start_anew_in_another_group_of_the_same_name(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    warm_up(&fake, 0);
+    start(&fake, &call, KVP_OP_PUT, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_PUT);
+    answer_raw(&fake, sent, KVP_UNAVAILABLE, 1, "", kvp_slice_of(NULL, 0));
+    sent = fake_pass_until_sent(&fake, 20);
+    answer_hello_as(&fake, sent, KVP_ROLE_PRIMARY, GROUP_ID + 1, 1);
+    sent = take(&fake, 0, KVP_OP_PUT);
+    assert_int_equal(sent->request.epoch_seen, 1);
+    answer_raw(&fake, sent, KVP_EXISTS, 1, "", kvp_slice_of(NULL, 0));
+    check_done(&call, KVP_EXISTS);
+    fake_close(&fake);
+}
+
+/* ---- nodes of other groups ---- */
+
+static void test_one_node_of_another_group_is_passed_over(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_WRONG_GROUP);
+    answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void test_wrong_group_is_the_outcome_when_all_say_so(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 3);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_WRONG_GROUP);
+    answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_BAD_VERSION);
+    check_open(&call);
+    answer(&fake, take(&fake, 2, KVP_OP_GET), KVP_WRONG_GROUP);
+    check_done(&call, KVP_WRONG_GROUP);
+    fake_close(&fake);
+}
+
+/* One is down: it may be the one of our group. */
+static void test_wrong_group_is_not_the_outcome_while_a_node_has_not_been_asked(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open_down(&fake, 4, 2);
+    fake_link(&fake, 0, true);
+    start(&fake, &call, KVP_OP_GET, 1000);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_WRONG_GROUP);
+    check_open(&call);
+    fake_link(&fake, 1, true);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_WRONG_GROUP);
+    answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+/* ---- other routes ---- */
+
+static void start_stale(struct fake *fake, struct call *call)
+{
+    memset(call, 0, sizeof(*call));
+    call->core.request.op = KVP_OP_GET;
+    call->core.request.key = kvp_slice_of("key", 3);
+    call->core.request.stale = true;
+    call->core.route = CLIENT_TO_ANY;
+    start_as(fake, call, LONG_MS);
+}
+
+/* Stale reads that moved from node to node left the count of requests at the second one wrong, and
+ * nothing was sent to it any more. */
+static void test_any_node_will_do_for_a_stale_read(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    for (unsigned i = 0; i < 100; i++) {
+        start_stale(&fake, &call);
+        answer(&fake, take(&fake, 0, KVP_OP_GET), i % 2 == 0 ? KVP_WRONG_GROUP : KVP_NOT_PRIMARY);
+        answer(&fake, take(&fake, 1, KVP_OP_GET), KVP_NOT_FOUND);
+        check_done(&call, KVP_NOT_FOUND);
+    }
+    fake_close(&fake);
+}
+
+static void test_a_stale_read_takes_old_epochs(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    warm_up(&fake, 0);
+    start_stale(&fake, &call);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    answer_raw(&fake, sent, KVP_NOT_FOUND, EPOCH - 1, "", kvp_slice_of(NULL, 0));
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void start_at(struct fake *fake, struct call *call, unsigned endpoint, unsigned timeout_ms)
+{
+    memset(call, 0, sizeof(*call));
+    call->core.request.op = KVP_OP_STATUS;
+    call->core.route = CLIENT_TO_ONE;
+    call->core.endpoint = endpoint;
+    start_as(fake, call, timeout_ms);
+}
+
+static void test_a_call_for_one_node_goes_nowhere_else(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call down, call;
+    fake_open(&fake, 4, 3);
+    fake_link(&fake, 1, false);
+    start_at(&fake, &down, 1, 1000);
+    fake_pass(&fake, 999);
+    check_open(&down);
+    fake_pass(&fake, 1);
+    check_done(&down, KVP_UNAVAILABLE);
+    check_nothing_sent(&fake);
+    start_at(&fake, &call, 2, 1000);
+    answer(&fake, take(&fake, 2, KVP_OP_STATUS), KVP_BUSY);
+    answer(&fake, fake_pass_until_sent(&fake, 20), KVP_NOT_PRIMARY); /* for the caller to judge */
+    check_done(&call, KVP_NOT_PRIMARY);
+    assert_int_equal(call.core.answered_by, 2);
+    start_at(&fake, &call, 2, 1000);
+    answer(&fake, take(&fake, 2, KVP_OP_STATUS), KVP_WRONG_GROUP);
+    check_done(&call, KVP_WRONG_GROUP);
+    fake_close(&fake);
+}
+
+/* ---- how much at once ---- */
+
+static void test_calls_beyond_the_lanes_wait_in_their_order(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[50];
+    fake_open(&fake, 3, 1);
+    for (unsigned i = 0; i < 50; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+        assert_int_equal(fake.sent_count, i < 3 ? i + 1 : 3);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_NOT_FOUND);
+        check_done(&calls[i], KVP_NOT_FOUND);
+        assert_int_equal(calls[i].order, i);
+        assert_int_equal(fake.sent_count, i + 4 < 50 ? i + 4 : 50);
+    }
+    fake_close(&fake);
+}
+
+/* The port checks in every test that there are never more; here that it is used, and freed. */
+static void test_the_requests_unanswered_on_a_connection_are_bounded(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[FULL + 150];
+    fake_open(&fake, 512, 1);
+    for (unsigned i = 0; i < FULL + 150; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+    }
+    assert_int_equal(fake.sent_count, FULL);
+    fake_pass(&fake, 2 * TRY_MS); /* those given up are on the connection still */
+    assert_int_equal(fake.sent_count, FULL);
+    for (unsigned i = 0; i < FULL + 150; i++) {
+        answer(&fake, &fake.sent[i], KVP_NOT_FOUND);
+        check_done(&calls[i], KVP_NOT_FOUND);
+    }
+    fake_close(&fake);
+}
+
+static void test_a_new_connection_has_no_requests_unanswered(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[FULL + 10];
+    fake_open(&fake, 512, 1);
+    for (unsigned i = 0; i < FULL + 10; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+    }
+    assert_int_equal(fake.sent_count, FULL);
+    fake_link(&fake, 0, false);
+    fake_link(&fake, 0, true);
+    assert_int_equal(fake.sent_count, 2 * FULL);
+    fake_close(&fake);
+}
+
+/* Else nothing would ever be sent there again. */
+static void test_a_full_connection_without_answers_is_dialled_anew(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[FULL + 10];
+    fake_open(&fake, 512, 1);
+    for (unsigned i = 0; i < FULL + 10; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+    }
+    fake_pass(&fake, 3 * TRY_MS);
+    assert_int_equal(fake.resets[0], 0);
+    fake_pass(&fake, 2);
+    assert_int_equal(fake.resets[0], 1);
+    fake_pass(&fake, 3 * TRY_MS + 2);
+    assert_int_equal(fake.resets[0], 2);
+    fake_close(&fake);
+}
+
+static void test_a_full_send_queue_is_tried_again_after_a_pause(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    fake.send_status = KVP_BUSY;
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    fake_pass(&fake, 100);
+    check_open(&call);
+    fake.send_status = KVP_OK;
+    answer(&fake, fake_pass_until_sent(&fake, 10), KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake.send_status = KVP_NO_MEMORY;
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    check_done(&call, KVP_NO_MEMORY);
+    fake_close(&fake);
+}
+
+/* ---- the rest ---- */
+
+static void test_nothing_is_due_when_idle(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open_down(&fake, 4, 2);
+    assert_true(client_core_next(fake.core) == UINT64_MAX);
+    fake_link(&fake, 0, true);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    assert_true(client_core_next(fake.core) <= fake.now_us + TRY_MS * 1000u);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), "");
+    fake_pass(&fake, 20);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_NOT_FOUND);
+    fake_link(&fake, 0, false);
+    (void)client_core_tick(fake.core, client_core_next(fake.core));
+    assert_true(client_core_next(fake.core) == UINT64_MAX);
+    fake_close(&fake);
+}
+
+static void test_what_no_node_would_send_is_as_no_answer(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    struct sent wrong = *sent;
+    client_core_answer(fake.core, 0, sent->id, kvp_slice_of("garbage", 7), fake.now_us);
+    client_core_answer(fake.core, 0, sent->id, kvp_slice_of(NULL, 0), fake.now_us);
+    wrong.id = sent->id + 1; /* another lane */
+    answer(&fake, &wrong, KVP_NOT_FOUND);
+    wrong.id = 0xfff; /* a lane that there is not */
+    answer(&fake, &wrong, KVP_NOT_FOUND);
+    wrong.id = sent->id + 0x1000; /* not sent yet */
+    answer(&fake, &wrong, KVP_NOT_FOUND);
+    check_open(&call);
+    answer(&fake, sent, KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    answer(&fake, sent, KVP_NOT_FOUND); /* a second time: nobody is there */
+    fake_close(&fake);
+}
+
+static void test_limits_of_configuration(void **state)
+{
+    (void)state;
+    struct client_core_config config = {.group = "g", .client_id = 1, .lanes = 1};
+    struct client_core *core = NULL;
+    char text[KVP_URL_SIZE_MAX + 2] = "";
+    config.lanes = 0;
+    assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
+    config.lanes = CLIENT_LANES_MAX + 1;
+    assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
+    config.lanes = CLIENT_LANES_MAX;
+    config.client_id = 0;
+    assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
+    config.client_id = 1;
+    config.group = text;
+    assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
+    memset(text, 'x', KVP_GROUP_NAME_MAX + 1);
+    assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
+    text[KVP_GROUP_NAME_MAX] = '\0';
+    assert_int_equal(client_core_new(&config, &core), KVP_OK);
+    client_core_free(core);
+}
+
+static void test_limits_of_nodes(void **state)
+{
+    (void)state;
+    struct fake fake;
+    char url[KVP_URL_SIZE_MAX + 2] = "";
+    memset(url, 'x', KVP_URL_SIZE_MAX + 1);
+    fake_open_down(&fake, 4, CLIENT_NODES_MAX - 1);
+    assert_int_equal(client_core_add(fake.core, url), KVP_TOO_LARGE);
+    url[KVP_URL_SIZE_MAX] = '\0';
+    assert_int_equal(client_core_add(fake.core, url), KVP_OK);
+    assert_string_equal(client_core_url(fake.core, CLIENT_NODES_MAX - 1), url);
+    assert_int_equal(client_core_add(fake.core, "tcp://one:1"), KVP_TOO_LARGE);
+    fake_close(&fake);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_hint_to_a_connected_node_is_followed_at_once),
+        cmocka_unit_test(test_a_hint_to_a_node_that_is_down_is_followed_when_it_is_up),
+        cmocka_unit_test(test_a_hint_to_a_node_never_heard_of_makes_it_known),
+        cmocka_unit_test(test_hints_without_end_are_not_all_remembered),
+        cmocka_unit_test(test_nodes_of_a_hello_are_asked_when_the_given_ones_are_gone),
+        cmocka_unit_test(test_a_silent_node_is_left_after_the_try_time),
+        cmocka_unit_test(test_a_call_whose_connection_drops_goes_to_the_next_node_at_once),
+        cmocka_unit_test(test_a_connection_silent_for_three_tries_is_dialled_anew),
+        cmocka_unit_test(test_a_node_that_answers_somebody_is_not_dialled_anew),
+        cmocka_unit_test(test_pauses_grow_from_10_to_100_ms_and_not_further),
+        cmocka_unit_test(test_a_burst_of_refusals_is_one_reason_to_pause),
+        cmocka_unit_test(test_a_pause_begins_when_all_nodes_have_been_asked),
+        cmocka_unit_test(test_a_connection_that_comes_up_ends_the_pause),
+        cmocka_unit_test(test_a_busy_node_is_asked_three_times_and_then_the_next),
+        cmocka_unit_test(test_epochs_seen_are_told_to_nodes),
+        cmocka_unit_test(test_an_answer_of_an_old_epoch_is_not_believed),
+        cmocka_unit_test(test_a_deposed_primary_is_not_believed_in_hello_either),
+        cmocka_unit_test(test_epochs_start_anew_in_another_group_of_the_same_name),
+        cmocka_unit_test(test_one_node_of_another_group_is_passed_over),
+        cmocka_unit_test(test_wrong_group_is_the_outcome_when_all_say_so),
+        cmocka_unit_test(test_wrong_group_is_not_the_outcome_while_a_node_has_not_been_asked),
+        cmocka_unit_test(test_any_node_will_do_for_a_stale_read),
+        cmocka_unit_test(test_a_stale_read_takes_old_epochs),
+        cmocka_unit_test(test_a_call_for_one_node_goes_nowhere_else),
+        cmocka_unit_test(test_calls_beyond_the_lanes_wait_in_their_order),
+        cmocka_unit_test(test_the_requests_unanswered_on_a_connection_are_bounded),
+        cmocka_unit_test(test_a_new_connection_has_no_requests_unanswered),
+        cmocka_unit_test(test_a_full_connection_without_answers_is_dialled_anew),
+        cmocka_unit_test(test_a_full_send_queue_is_tried_again_after_a_pause),
+        cmocka_unit_test(test_nothing_is_due_when_idle),
+        cmocka_unit_test(test_what_no_node_would_send_is_as_no_answer),
+        cmocka_unit_test(test_limits_of_configuration),
+        cmocka_unit_test(test_limits_of_nodes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
