@@ -150,12 +150,17 @@ void bench_commit(struct bench *bench, uint64_t seq)
     assert_int_equal(kvp_engine_committed(bench->engine), bench->committed);
 }
 
-void bench_apply(struct bench *bench, uint64_t seq)
+void bench_store(struct bench *bench, uint64_t seq)
 {
     bench_commit(bench, seq);
     while (bench->applied < seq) {
         shelf_add(&bench->shelf, kvp_buf_slice(&bench->sets[bench->applied++]));
     }
+}
+
+void bench_apply(struct bench *bench, uint64_t seq)
+{
+    bench_store(bench, seq);
     kvp_engine_applied(bench->engine, bench->applied);
 }
 

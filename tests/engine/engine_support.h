@@ -59,7 +59,10 @@ uint64_t bench_next(const struct bench *bench);
 /* Executes a request, which the engine must be able to, and appends its write set to the log. */
 struct kvp_execution bench_run(struct bench *bench, const struct kvp_request *request);
 void bench_commit(struct bench *bench, uint64_t seq);
-void bench_apply(struct bench *bench, uint64_t seq); /* commits, too, as the core does */
+/* The disk thread has written so far, which the engine has not been told. Commits, too: the core
+ * has only what is committed applied. */
+void bench_store(struct bench *bench, uint64_t seq);
+void bench_apply(struct bench *bench, uint64_t seq); /* stored, and told */
 void bench_settle(struct bench *bench);              /* applies everything */
 /* Starts the engine anew over what the store has; everything must have been applied. */
 void bench_restart(struct bench *bench);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions (rule R5): a request runs at most once, and its repeats hear its first answer. */
+#include "tests/engine/engine_support.h"
+
+enum {
+    CLIENT = 7,
+};
+
+static struct kvp_request first(struct kvp_request request)
+{
+    return with_session(request, CLIENT, 0, 1, 0);
+}
+
+/* The same again: nothing is executed, and the answer is that one. WAIT for `seq`; 0: at once. */
+static void check_repeat(struct bench *bench, const struct kvp_request *request,
+                         const struct kvp_execution *expected, uint64_t seq)
+{
+    struct kvp_execution again = bench_run(bench, request);
+    assert_int_equal(again.kind, seq ? KVP_EXECUTION_WAIT : KVP_EXECUTION_ANSWER);
+    assert_int_equal(again.wait_seq, seq);
+    assert_int_equal(again.status, expected->status);
+    check_slice(kvp_buf_slice(&again.answer), kvp_buf_slice(&expected->answer));
+    execution_free(&again);
+}
+
+/* Every repeat at every stage of the entry's life gets what the first one got. */
+static void check_repeats(const struct kvp_request *request, int status, size_t answer_min)
+{
+    struct bench bench;
+    bench_open(&bench, 0);
+    check_done(&bench, ask_put("there", "v"));
+    check_done(&bench, ask_put("other", "v"));
+    struct kvp_execution execution = bench_run(&bench, request);
+    assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);
+    assert_int_equal(execution.status, status);
+    assert_true(execution.answer.size >= answer_min);
+    check_repeat(&bench, request, &execution, 3);
+    bench_commit(&bench, 2);
+    check_repeat(&bench, request, &execution, 3);
+    check_done(&bench, ask_put("there", "later")); /* does not change the answer */
+    check_done(&bench, ask_delete("other", 0));
+    check_repeat(&bench, request, &execution, 3);
+    bench_commit(&bench, 3);
+    check_repeat(&bench, request, &execution, 0);
+    bench_apply(&bench, 3);
+    check_repeat(&bench, request, &execution, 0);
+    bench_settle(&bench);
+    check_repeat(&bench, request, &execution, 0);
+    bench_restart(&bench);
+    check_repeat(&bench, request, &execution, 0);
+    assert_int_equal(bench.count, 5);
+    execution_free(&execution);
+    bench_close(&bench);
+}
+
+static void test_repeats_of_single_operations(void **state)
+{
+    const struct {
+        struct kvp_request request;
+        int status;
+    } cases[] = {
+        {ask_put("there", "w"), KVP_OK},
+        {ask_create("new", "w"), KVP_OK},
+        {ask_create("there", "w"), KVP_EXISTS},
+        {ask_delete("there", 0), KVP_OK},
+        {ask_delete("none", 0), KVP_NOT_FOUND},
+        {ask_delete("there", 9), KVP_VERSION_DIFFERS},
+        {ask_cas("there", 1, "w"), KVP_OK},
+        {ask_cas("there", 2, "w"), KVP_VERSION_DIFFERS},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct kvp_request request = first(cases[i].request);
+        check_repeats(&request, cases[i].status, 0);
+    }
+}
+
+/* Answers small and large: the large ones are read from the store again. */
+static void test_repeats_of_transactions(void **state)
+{
+    static const size_t sizes[] = {0, 400, 500, 600, 100000, KVP_VALUE_SIZE_MAX};
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct kvp_txn_op ops[] = {
+            {.kind = KVP_TXN_PUT, .key = TEXT("big"), .value = bytes('b', sizes[i])},
+            {.kind = KVP_TXN_GET, .key = TEXT("big")},
+            {.kind = KVP_TXN_DELETE, .key = TEXT("big")},
+        };
+        struct kvp_request request =
+            first((struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 3});
+        check_repeats(&request, KVP_OK, sizes[i]);
+    }
+}
+
+/* A create that failed must not run later, when the key has gone. */
+static void test_a_late_copy_of_a_failed_update_does_not_run(void **state)
+{
+    struct bench bench;
+    struct kvp_request create = first(ask_create("a", "second"));
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, ask_put("a", "first"));
+    struct kvp_execution execution = bench_run(&bench, &create);
+    assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);
+    assert_int_equal(execution.status, KVP_EXISTS);
+    check_done(&bench, ask_delete("a", 0));
+    check_repeat(&bench, &create, &execution, 2);
+    bench_settle(&bench);
+    bench_restart(&bench);
+    check_repeat(&bench, &create, &execution, 0);
+    check_get(&bench, "a", NULL, 0, 0);
+    execution_free(&execution);
+    bench_close(&bench);
+}
+
+static void test_numbers_rise_and_may_leave_gaps(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, with_session(ask_put("a", "5"), CLIENT, 0, 5, 0));
+    for (int settled = 0; settled < 2; settled++) {
+        check_refused(&bench, with_session(ask_put("a", "4"), CLIENT, 0, 4, 0),
+                      KVP_STALE_REQUEST, 0);
+        bench_settle(&bench);
+    }
+    check_done(&bench, with_session(ask_put("a", "9"), CLIENT, 0, 9, 0));
+    check_refused(&bench, with_session(ask_put("a", "5"), CLIENT, 0, 5, 0), KVP_STALE_REQUEST, 0);
+    check_done(&bench, with_session(ask_put("a", "max"), CLIENT, 0, UINT64_MAX, 0));
+    bench_settle(&bench);
+    bench_restart(&bench);
+    check_refused(&bench, with_session(ask_put("a", "9"), CLIENT, 0, 9, 0), KVP_STALE_REQUEST, 0);
+    check_get(&bench, "a", "max", 3, 1);
+    bench_close(&bench);
+}
+
+static void test_slots_and_clients_know_nothing_of_each_other(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, with_session(ask_put("a", "1"), CLIENT, 0, 5, 0));
+    check_done(&bench, with_session(ask_put("a", "2"), CLIENT, 1, 5, 0));
+    check_done(&bench, with_session(ask_put("a", "3"), CLIENT, UINT16_MAX, 1, 0));
+    check_done(&bench, with_session(ask_put("a", "4"), CLIENT + 1, 0, 5, 0));
+    check_done(&bench, with_session(ask_put("a", "5"), UINT64_MAX, 0, 1, 0));
+    check_done(&bench, with_session(ask_put("a", "6"), CLIENT, 1, 6, 0));
+    check_refused(&bench, with_session(ask_put("a", "x"), CLIENT, 1, 5, 0), KVP_STALE_REQUEST, 0);
+    bench_settle(&bench);
+    check_get(&bench, "a", "6", 6, 1);
+    bench_close(&bench);
+}
+
+static void test_without_a_session_every_copy_runs(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, with_session(ask_put("a", "1"), 0, 0, 1, 0));
+    check_done(&bench, with_session(ask_put("a", "2"), 0, 0, 1, 0));
+    bench_settle(&bench);
+    check_get(&bench, "a", "2", 2, 1);
+    bench_close(&bench);
+}
+
+/* ---- the bound ---- */
+
+/* Fills a table of three: clients 1, 2, 3 at seq 1, 2, 3. */
+static void fill(struct bench *bench)
+{
+    bench_open(bench, 3);
+    for (uint64_t client = 1; client <= 3; client++) {
+        check_done(bench, with_session(ask_put("a", "x"), client, 0, 1, 0));
+    }
+}
+
+static void check_expired(struct bench *bench, uint64_t client, uint64_t birth)
+{
+    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 1, birth),
+                  KVP_SESSION_EXPIRED, 0);
+    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 2, birth),
+                  KVP_SESSION_EXPIRED, 0);
+}
+
+static void test_a_dropped_session_has_expired(void **state)
+{
+    struct bench bench;
+    (void)state;
+    fill(&bench);
+    check_done(&bench, with_session(ask_put("a", "x"), 4, 0, 1, 3)); /* drops client 1 */
+    check_expired(&bench, 1, 0);
+    check_expired(&bench, 9, 0); /* never was: cannot be told from one dropped */
+    check_done(&bench, with_session(ask_put("a", "x"), 9, 0, 1, 1)); /* at the floor; drops 2 */
+    check_expired(&bench, 2, 1);
+    bench_settle(&bench);
+    bench_restart(&bench);
+    check_expired(&bench, 1, 0);
+    check_expired(&bench, 2, 1);
+    check_refused(&bench, with_session(ask_put("a", "x"), 3, 0, 0, 0), KVP_STALE_REQUEST, 0);
+    check_done(&bench, with_session(ask_put("a", "x"), 3, 0, 2, 0)); /* old, but known */
+    bench_close(&bench);
+}
+
+/* A repeat is no use: it is not in the log. */
+static void test_the_longest_unused_goes_first(void **state)
+{
+    struct bench bench;
+    (void)state;
+    fill(&bench);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 2, 0)); /* seq 4: 2 is the oldest */
+    struct kvp_request repeat = with_session(ask_put("a", "x"), 2, 0, 1, 0);
+    struct kvp_execution execution = bench_run(&bench, &repeat);
+    assert_int_equal(execution.kind, KVP_EXECUTION_WAIT);
+    execution_free(&execution);
+    bench_settle(&bench);
+    bench_restart(&bench); /* the order is found again in the store */
+    check_done(&bench, with_session(ask_put("a", "x"), 4, 0, 1, 4));
+    check_expired(&bench, 2, 0);
+    check_done(&bench, with_session(ask_put("a", "x"), 5, 0, 1, 4));
+    check_expired(&bench, 3, 2);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 3, 0));
+    bench_close(&bench);
+}
+
+/* What the state holds of sessions: records, and floors. */
+static void count_state(struct bench *bench, size_t *sessions, uint64_t *floor)
+{
+    static const uint8_t from[] = {KVP_PREFIX_SESSION}, to[] = {KVP_PREFIX_SESSION + 1};
+    struct kvp_state_view *view = kvp_storage_snapshot(bench->shelf.storage);
+    kvp_slice key, value;
+    kvp_buf raw = {0};
+    *sessions = 0;
+    assert_non_null(view);
+    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)),
+                     KVP_OK);
+    for (; kvp_state_view_read(view, &key, &value) == KVP_OK; kvp_state_view_next(view)) {
+        ++*sessions;
+    }
+    kvp_state_view_close(view);
+    assert_int_equal(kvp_storage_get(bench->shelf.storage, TEXT("E"), &raw), KVP_OK);
+    assert_int_equal(raw.size, 8);
+    *floor = kvp_get_u64(raw.data);
+    kvp_buf_free(&raw);
+}
+
+static void test_the_table_is_bounded(void **state)
+{
+    enum {
+        MAX = 50,
+        CLIENTS = 2000,
+    };
+    struct bench bench;
+    size_t sessions;
+    uint64_t floor;
+    (void)state;
+    bench_open(&bench, MAX);
+    for (uint64_t i = 1; i <= CLIENTS; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i * 77, (uint16_t)i, 1, i - 1));
+        if (i % 300 == 0) {
+            bench_settle(&bench);
+            bench_restart(&bench);
+        }
+    }
+    bench_settle(&bench);
+    count_state(&bench, &sessions, &floor);
+    assert_int_equal(sessions, MAX);
+    assert_int_equal(floor, CLIENTS - MAX);
+    for (uint64_t i = CLIENTS; i > CLIENTS - MAX; i--) {
+        check_done(&bench, with_session(ask_put("a", "x"), i * 77, (uint16_t)i, 2, i - 1));
+    }
+    for (uint64_t i = CLIENTS - MAX; i > CLIENTS - 2 * MAX; i--) {
+        check_refused(&bench, with_session(ask_put("a", "x"), i * 77, (uint16_t)i, 1, i - 1),
+                      KVP_SESSION_EXPIRED, 0);
+    }
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_repeats_of_single_operations),
+        cmocka_unit_test(test_repeats_of_transactions),
+        cmocka_unit_test(test_a_late_copy_of_a_failed_update_does_not_run),
+        cmocka_unit_test(test_numbers_rise_and_may_leave_gaps),
+        cmocka_unit_test(test_slots_and_clients_know_nothing_of_each_other),
+        cmocka_unit_test(test_without_a_session_every_copy_runs),
+        cmocka_unit_test(test_a_dropped_session_has_expired),
+        cmocka_unit_test(test_the_longest_unused_goes_first),
+        cmocka_unit_test(test_the_table_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
