@@ -2,6 +2,8 @@
 /* Sessions (rule R5): a request runs at most once, and its repeats hear its first answer. */
 #include "tests/engine/engine_support.h"
 
+#include "replication/engine_state.h"
+
 enum {
     CLIENT = 7,
 };
@@ -90,6 +92,36 @@ static void test_repeats_of_transactions(void **state)
             first((struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 3});
         check_repeats(&request, KVP_OK, sizes[i]);
     }
+}
+
+/* Large answers are in memory only until the store has them; small ones stay. */
+static void test_large_answers_do_not_stay_in_memory(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    for (uint16_t slot = 0; slot < 100; slot++) {
+        size_t size = slot % 2 ? 10 : SESSION_ANSWER_KEPT;
+        struct kvp_txn_op ops[] = {
+            {.kind = KVP_TXN_PUT, .key = TEXT("a"), .value = bytes('b', size)},
+            {.kind = KVP_TXN_GET, .key = TEXT("a")},
+        };
+        struct kvp_request request = with_session(
+            (struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 2}, CLIENT,
+            slot, 1, 0);
+        struct kvp_execution execution = bench_run(&bench, &request);
+        execution_free(&execution);
+    }
+    for (uint64_t applied = 0; applied <= 100; applied += 25) {
+        bench_apply(&bench, applied);
+        assert_int_equal(bench.engine->large_count, 50 - (applied + 1) / 2);
+        for (uint16_t slot = 0; slot < 100; slot++) {
+            const struct session *session = session_find(&bench.engine->sessions, CLIENT, slot);
+            assert_int_equal(session->stored, slot % 2 == 0 && slot < applied);
+            assert_int_equal(session->answer.size == 0, session->stored);
+        }
+    }
+    bench_close(&bench);
 }
 
 /* A create that failed must not run later, when the key has gone. */
@@ -280,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_repeats_of_single_operations),
         cmocka_unit_test(test_repeats_of_transactions),
+        cmocka_unit_test(test_large_answers_do_not_stay_in_memory),
         cmocka_unit_test(test_a_late_copy_of_a_failed_update_does_not_run),
         cmocka_unit_test(test_numbers_rise_and_may_leave_gaps),
         cmocka_unit_test(test_slots_and_clients_know_nothing_of_each_other),
