@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The client's rules. All calls for the primary share one *target*: the endpoint believed to be
- * primary. What fails there moves the target on, for all of them; when all endpoints have been tried
- * in vain there is a pause.
+ * primary. What fails there moves the target on, for all of them; when all endpoints have been
+ * tried in vain there is a pause.
  */
 #include "client/client_core.h"
 
@@ -158,7 +158,7 @@ static void finish(struct client_core *core, struct client_call *call, kvp_statu
 
 static bool may_have_happened(const struct client_call *call)
 {
-    return (call->update || call->once) && (call->uncertain || call->open != 0);
+    return (call->update || call->once) && (call->forgotten || call->open != 0);
 }
 
 static const kvp_slice nothing = {NULL, 0};
@@ -369,9 +369,7 @@ static uint32_t next_id(const struct client_core *core, const struct client_call
 
 static void note_sent(struct client_core *core, struct client_call *call)
 {
-    bool forgotten = (call->open >> (COPIES_KNOWN - 1)) != 0; /* it can come to nothing unheard */
-
-    call->uncertain = call->uncertain || forgotten;
+    call->forgotten = call->forgotten || (call->open >> (COPIES_KNOWN - 1)) != 0;
     call->open = call->open << 1 | (call->asks_hello ? 0 : 1);
     call->sent++;
     core->lanes[call->lane].messages++;
@@ -554,7 +552,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
 
 static void session_expired(struct client_core *core, struct client_call *call)
 {
-    if (call->uncertain || (call->open & ~(uint64_t)1) != 0) {
+    if (call->forgotten || (call->open & ~(uint64_t)1) != 0) {
         finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing,
                "the session has expired while the request was being repeated");
         return;
@@ -664,9 +662,8 @@ static void take_answer(struct client_core *core, struct client_call *call,
         call->open &= ~(uint64_t)1;
         refused_by_node(core, call, answer);
         break;
-    case UNKNOWN:
+    case UNKNOWN: /* its bit in `open` stays */
         core->trouble = kvp_strerror(answer->status);
-        call->uncertain = true;
         attempt_failed(core, call, answer->hint);
         break;
     }
@@ -687,7 +684,6 @@ static void take_late_answer(struct client_core *core, struct client_call *call,
         call->open &= ~copy;
         break;
     case UNKNOWN:
-        call->uncertain = true;
         break;
     }
 }

@@ -49,7 +49,7 @@ struct client_call {
     unsigned tries;
     unsigned sent;        /* messages; the newest is bit 0 of `open` */
     uint64_t open;        /* which of them are copies not known to have come to nothing */
-    bool uncertain;       /* one of them may have been executed, whatever the others come to */
+    bool forgotten;       /* one too old to be in `open` is such a copy */
     bool asks_hello;      /* its newest message is a HELLO for a birth */
     unsigned answered_by; /* the endpoint of the answer that settled it */
 };
