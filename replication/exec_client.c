@@ -230,7 +230,8 @@ static bool refused(struct kvp_executor *executor, const struct kvp_request *req
     bool writes = request->op != KVP_OP_GET && request->op != KVP_OP_SCAN;
     bool able = writes ? kvp_core_accepting(executor->core, executor->now_us)
                        : exec_serving(executor);
-    if (!able || request->epoch_seen > kvp_core_view(executor->core)->epoch) {
+    /* Broken: engine and log have parted, and the end of this batch of events is the node's. */
+    if (!able || executor->broken || request->epoch_seen > kvp_core_view(executor->core)->epoch) {
         exec_refuse(executor, token, KVP_UNAVAILABLE, "no lease from the in-sync set");
         return true;
     }

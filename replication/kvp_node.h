@@ -83,7 +83,8 @@ KVP_API void kvp_node_close(kvp_node *node);
 KVP_API void kvp_node_get_state(kvp_node *node, kvp_node_state *state);
 /* The address that it listens on, with the real port; lives as long as the node. */
 KVP_API const char *kvp_node_url(const kvp_node *node);
-/* Waits until this node serves (KVP_OK) or the time is over (KVP_TIMEOUT). */
+/* Waits until this node serves (KVP_OK) or the time is over (KVP_TIMEOUT); timeout_ms 0: for ever.
+ * It has ended: KVP_CLOSED (stopped), KVP_FAILED. */
 KVP_API kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms);
 
 /*

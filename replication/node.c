@@ -6,7 +6,6 @@
  */
 #include "replication/node_state.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,7 @@ void node_init_cond(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-/* Waits on `cond` until `deadline_us` of kvp_clock_now_us(); false when that is over. */
+/* Waits on `cond` once, at most until `deadline_us` of kvp_clock_now_us(); false when that is over. */
 bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us)
 {
     uint64_t now_us = kvp_clock_now_us();
@@ -43,7 +42,8 @@ bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t dead
         when.tv_sec++;
         when.tv_nsec -= 1000000000;
     }
-    return pthread_cond_timedwait(cond, mutex, &when) != ETIMEDOUT;
+    pthread_cond_timedwait(cond, mutex, &when);
+    return kvp_clock_now_us() < deadline_us; /* not so when it was cut to an hour */
 }
 
 static size_t event_size(const struct node_event *event)
@@ -242,7 +242,7 @@ static void host_changed(void *arg)
 static void host_stopped(void *arg)
 {
     struct kvp_node *node = arg;
-    node->stopped = true;
+    node->stopped = node->state_stale = true;
 }
 
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
@@ -533,6 +533,9 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
         status = KVP_NO_MEMORY;
     }
     if (status != KVP_OK) {
+        if (message && message_size > 0 && message[0] == '\0') {
+            say(message, message_size, status, "the node cannot start");
+        }
         kvp_node_close(made);
         return status;
     }
@@ -561,12 +564,20 @@ static void refuse_rest(struct kvp_node *node)
     }
 }
 
+static bool has_stopped(struct kvp_node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    bool stopped = node->ended && node->end_status == KVP_OK;
+    pthread_mutex_unlock(&node->mutex);
+    return stopped;
+}
+
 void kvp_node_close(kvp_node *node)
 {
     if (!node) {
         return;
     }
-    if (node->stopped && node->server) {
+    if (has_stopped(node)) {
         struct timespec linger = {0, STOPPED_LINGER_MS * 1000000L};
         nanosleep(&linger, NULL);
     }
@@ -622,8 +633,7 @@ kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
     uint64_t deadline_us = deadline_of(timeout_ms);
     kvp_status status = KVP_TIMEOUT;
     pthread_mutex_lock(&node->mutex);
-    while (!node->ended && (node_wait_until(&node->changed, &node->mutex, deadline_us) ||
-                            kvp_clock_now_us() < deadline_us)) {
+    while (!node->ended && node_wait_until(&node->changed, &node->mutex, deadline_us)) {
     }
     if (node->ended) {
         status = node->end_status;
@@ -649,10 +659,14 @@ kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms)
     uint64_t deadline_us = deadline_of(timeout_ms);
     pthread_mutex_lock(&node->mutex);
     while (!node->state.serving && !node->ended &&
-           (node_wait_until(&node->changed, &node->mutex, deadline_us) ||
-            kvp_clock_now_us() < deadline_us)) {
+           node_wait_until(&node->changed, &node->mutex, deadline_us)) {
     }
-    kvp_status status = node->state.serving ? KVP_OK : node->ended ? KVP_FAILED : KVP_TIMEOUT;
+    kvp_status status = KVP_TIMEOUT;
+    if (node->state.serving) {
+        status = KVP_OK;
+    } else if (node->ended) {
+        status = node->end_status == KVP_OK ? KVP_CLOSED : node->end_status;
+    }
     pthread_mutex_unlock(&node->mutex);
     return status;
 }
