@@ -52,17 +52,22 @@ kvp_status storage_fail(struct kvp_storage *storage, kvp_status status, const ch
     return status;
 }
 
+/* Short of memory or not, nobody knows what became of a change. */
+static kvp_status no_memory_is_io(kvp_status status)
+{
+    return status == KVP_NO_MEMORY ? KVP_IO : status;
+}
+
 kvp_status storage_fail_store(struct kvp_storage *storage, kvp_status status, const char *what,
                               struct kvp_store *store)
 {
-    /* Short of memory or not, nobody knows what became of a write. */
-    status = status == KVP_NO_MEMORY ? KVP_IO : status;
-    return storage_fail(storage, status, what, store->ops->error(store));
+    return storage_fail(storage, no_memory_is_io(status), what, store->ops->error(store));
 }
 
 kvp_status storage_fail_env(struct kvp_storage *storage, kvp_status status, const char *what)
 {
-    return storage_fail(storage, status, what, storage->env->ops->error(storage->env));
+    return storage_fail(storage, no_memory_is_io(status), what,
+                        storage->env->ops->error(storage->env));
 }
 
 kvp_status storage_check(struct kvp_storage *storage)

@@ -194,7 +194,7 @@ kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage
     }
     status = storage_write_identity(storage, store, meta, point);
     if (status != KVP_OK) {
-        (void)storage_fail_soon(storage, status, "writing a new store", store->ops->error(store));
+        status = storage_fail_store(storage, status, "writing a new store", store);
     }
     if (ours) {
         store->ops->close(store);
@@ -227,13 +227,11 @@ static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_p
     return storage_write_pointer(storage, pointer);
 }
 
-static kvp_status remove_leftovers(struct kvp_storage *storage, const struct listing *listing,
-                                   const char *renamed)
+static kvp_status remove_leftovers(struct kvp_storage *storage, const struct listing *listing)
 {
     for (size_t i = 0; i < listing->count; i++) {
         const char *name = listing->names[i];
-        if (number_of(name) == 0 || strcmp(name, storage->name) == 0 ||
-            strcmp(name, renamed) == 0) {
+        if (number_of(name) == 0 || strcmp(name, storage->name) == 0) {
             continue;
         }
         kvp_status status = storage->env->ops->destroy_store(storage->env, name);
@@ -248,11 +246,9 @@ static kvp_status remove_leftovers(struct kvp_storage *storage, const struct lis
 static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *pointer,
                           const struct listing *listing)
 {
-    char renamed[KVP_STORE_NAME_SIZE];
-
-    (void)snprintf(renamed, sizeof(renamed), "%s", pointer->aside_from);
     kvp_status status = finish_set_aside(storage, pointer, listing);
-    return status == KVP_OK ? remove_leftovers(storage, listing, renamed) : status;
+
+    return status == KVP_OK ? remove_leftovers(storage, listing) : status;
 }
 
 /* ---- which store is in use ---- */

@@ -199,6 +199,26 @@ static void test_what_a_crash_left_of_a_store_is_none(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
+/* A removal that comes to its end half-way, here because of what it cannot remove. */
+static void test_half_of_a_removal_leaves_no_store(void **state)
+{
+    struct place *place = *state;
+    struct kvp_env *env = place->env;
+    struct kvp_store *store = store_open(place, "one");
+    char name[32], path[256];
+
+    store->ops->close(store);
+    for (int i = 0; i < 30; i++) { /* one of them is met before most of the files */
+        (void)snprintf(name, sizeof(name), "one/directory%d", i);
+        path_in(place, name, path);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    assert_int_not_equal(env->ops->destroy_store(env, "one"), KVP_OK);
+    assert_non_null(strstr(env->ops->error(env), "one"));
+    assert_int_equal(env->ops->open_store(env, "one", false, &store), KVP_NOT_FOUND);
+    place_check_stores(place, "one ");
+}
+
 static void test_a_damaged_store_is_refused_with_its_name(void **state)
 {
     struct place *place = *state;
@@ -322,6 +342,7 @@ int main(void)
         CASE(test_a_file_that_is_too_long_is_damage),
         CASE(test_the_rest_of_a_replacement_is_in_nobodys_way),
         CASE(test_what_a_crash_left_of_a_store_is_none),
+        CASE(test_half_of_a_removal_leaves_no_store),
         CASE(test_a_damaged_store_is_refused_with_its_name),
         CASE(test_the_first_failed_write_is_the_last),
         CASE(test_an_iterator_ends_with_the_failure_of_its_store),
