@@ -766,6 +766,8 @@ static void past_deadline(struct client_core *core, struct client_call *call)
     if (unreachable) {
         reason = call->route == CLIENT_TO_ONE ? "the node cannot be reached"
                                               : "no node can be reached";
+    } else if (reason == NULL && call->state == CALL_FLYING) {
+        reason = "no answer from a node";
     }
     finish_failed(core, call, unreachable ? KVP_UNAVAILABLE : KVP_TIMEOUT,
                   reason == NULL ? "" : reason);

@@ -14,6 +14,7 @@ struct kvp_scan {
     kvp_buf start, end;
     bool keys_only;
     unsigned endpoint; /* of the node that holds the cursor */
+    kvp_status failure; /* what ended it early: the pairs read so far are not all */
     kvp_buf page;
     struct kvp_scan_result rest;
 };
@@ -95,8 +96,11 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
 kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint64_t *version)
 {
     struct kvp_get_result pair;
-    kvp_status status = kvp_wire_scan_next(&scan->rest, key, &pair);
 
+    if (scan->failure != KVP_OK) {
+        return scan->failure;
+    }
+    kvp_status status = kvp_wire_scan_next(&scan->rest, key, &pair);
     while (status == KVP_NOT_FOUND && scan->rest.cursor != 0) {
         status = fetch(scan, false);
         status = status == KVP_OK ? kvp_wire_scan_next(&scan->rest, key, &pair) : status;
@@ -106,6 +110,8 @@ kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint6
         if (version != NULL) {
             *version = pair.modify;
         }
+    } else if (status != KVP_NOT_FOUND) {
+        scan->failure = status;
     }
     return status;
 }

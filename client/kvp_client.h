@@ -37,7 +37,9 @@ KVP_API void kvp_client_options_init(kvp_client_options *options);
  * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group), KVP_NO_MEMORY. */
 KVP_API kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **client,
                                    char *message, size_t message_size);
-/* Ends calls under way with KVP_CLOSED (their callbacks run before this returns). NULL is fine. */
+/* Ends calls under way (their callbacks run before this returns): with KVP_CLOSED, or, where an update
+ * may have happened, KVP_TIMEOUT_UNKNOWN. Scans and transactions must not be used any more but closed
+ * and freed before. NULL is fine. */
 KVP_API void kvp_client_close(kvp_client *client);
 
 /* What a call gives back. Free with kvp_result_free(). */
@@ -82,8 +84,8 @@ KVP_API kvp_status kvp_cas_async(kvp_client *client, kvp_slice key, uint64_t ver
                                  kvp_slice value, uint32_t timeout_ms, kvp_callback done, void *arg);
 
 /* Scan of [start, end) (end empty: no end) from one point in time. Open, next until KVP_NOT_FOUND,
- * close. If the primary changes in the middle, next returns KVP_CURSOR_EXPIRED: start again. A scan is
- * used by one thread at a time. */
+ * close. If the primary changes in the middle, next returns KVP_CURSOR_EXPIRED: start again. After a
+ * failure next returns it again. A scan is used by one thread at a time. */
 typedef struct kvp_scan kvp_scan;
 KVP_API kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
                                  kvp_scan **scan);
