@@ -138,6 +138,10 @@ uint64_t core_persist(struct kvp_core *core)
 kvp_node_set core_required(const struct kvp_core *core)
 {
     kvp_node_set set = core->view.in_sync;
+    if (KVP_MUTANT(REMOVE_AT_ONCE) && core->proposal.stage >= PROPOSAL_CAS &&
+        core->proposal.reason == REASON_REMOVE) {
+        set = core->proposal.view.in_sync;
+    }
     switch (core->proposal.stage) {
     case PROPOSAL_PREPARE:
     case PROPOSAL_CAS:
@@ -160,7 +164,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     bool decided =
         core->proposal.stage == PROPOSAL_GRANTED && core->config.policy == KVP_PAIR_NONE;
     report->view = decided ? core->meta.view : core->view;
-    report->tail = core->durable;
+    report->tail = KVP_MUTANT(BACKUP_ACKS_MEMORY) ? core->log.tail : core->durable;
     report->commit = core->commit_point;
     report->received = core->log.tail.seq;
     report->member_epoch =
@@ -288,7 +292,8 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
             core_heartbeat(core);
         }
         core_lead_tick(core);
-    } else if (core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE) {
+    } else if (core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE ||
+               (KVP_MUTANT(PROMOTE_OUTSIDE) && core->meta.view.version != 0)) {
         core_backup_tick(core);
     }
     core_outside_tick(core);
@@ -423,12 +428,13 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     peer->blank_seen = reply->report.blank;
     if (reply->group_id != 0 && core->meta.group_id != 0) {
         core->contact = true;
-        if (reply->report.view.epoch > core->view.epoch && core_adopt(core, &reply->report.view)) {
+        bool newer = reply->report.view.epoch > core->view.epoch;
+        if (newer && core_adopt(core, &reply->report.view) && reply->op != KVP_OP_LEAVE) {
             return;
         }
     }
     if (reply->op == KVP_OP_LEAVE && reply->code == KVP_OK) {
-        core_wishes_left(core);
+        core_wishes_left(core); /* the news came with the view that leaves us out */
     } else if (reply->op == KVP_OP_ASK_VIEW) {
         core_pair_answered(core, reply);
     } else if (core_leading(core)) {
@@ -508,6 +514,7 @@ static void start_write(struct kvp_core *core)
     write.append_count =
         gather(core, core->written + 1, core->log.tail.seq, 0, &core->write_last);
     uint64_t apply_to = core->commit < core->durable.seq ? core->commit : core->durable.seq;
+    apply_to = KVP_MUTANT(APPLY_EARLY) ? core->durable.seq : apply_to;
     write.apply = core->batch + KVP_CORE_BATCH;
     write.apply_count =
         gather(core, core->applied + 1, apply_to, KVP_CORE_BATCH, &core->applying);
@@ -521,6 +528,7 @@ static void start_write(struct kvp_core *core)
     if (!write.sync && write.apply_count == 0) {
         return;
     }
+    write.sync = write.sync && !KVP_MUTANT(UNSYNCED);
     core->meta_writing = core->meta_wanted;
     core->written = core->write_last;
     core->cut_pending = false;
@@ -598,7 +606,7 @@ bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us)
         (core->proposal.stage >= PROPOSAL_CAS && core->proposal.view.primary != core->config.self)) {
         return false;
     }
-    kvp_node_set required = core_required(core);
+    kvp_node_set required = KVP_MUTANT(SKIP_LEASE) ? 0 : core_required(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         if (kvp_set_has(required, core->peers[i].id) && core->peers[i].lease_us <= now_us) {
             return false;

@@ -10,9 +10,12 @@
 /* Is it from the primary of the view in force? A newer view was adopted before this. */
 static bool from_primary(struct kvp_core *core, const struct kvp_peer_request *request)
 {
+    if (KVP_MUTANT(IGNORE_EPOCH)) {
+        return core->meta.group_id != 0;
+    }
     return request->view.epoch == core->view.epoch && request->from == core->view.primary &&
            core->view.primary != core->config.self && core->meta.group_id != 0 &&
-           core->role != KVP_ROLE_CANDIDATE;
+           (core->role != KVP_ROLE_CANDIDATE || KVP_MUTANT(CANDIDATE_FOLLOWS));
 }
 
 static void heard(struct kvp_core *core)
@@ -69,7 +72,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     } else if (request->commit.seq > core->known_commit) {
         core->known_commit = request->commit.seq;
     }
-    if (request->prepare) {
+    if (request->prepare && !core->stopping) {
         promise(core);
     }
     /* An empty log is in nobody's way: the word is about the one set aside just before. */
@@ -129,7 +132,7 @@ static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_requ
         return KVP_NOT_FOUND; /* a gap: the primary goes by our report */
     }
     if (kvp_core_log_point(&core->log, request->prev.seq, &ours)) {
-        if (!kvp_point_equal(ours, request->prev)) {
+        if (!kvp_point_equal(ours, request->prev) && !KVP_MUTANT(ACCEPT_MISMATCH)) {
             return KVP_NOT_FOUND;
         }
     } else if (request->prev.seq > core->commit) {
@@ -143,7 +146,8 @@ static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_requ
     }
     /* The primary's log ended here when it sent this, and what it has made since is of its own
      * epochs: an older suffix of ours is not in it. */
-    if (core->log.tail.seq > request->end && core->log.tail.epoch < request->lead_epoch) {
+    bool older = core->log.tail.epoch < request->lead_epoch || KVP_MUTANT(CUT_TOO_FAR);
+    if (core->log.tail.seq > request->end && older) {
         if (request->end < core->commit) {
             return KVP_DIVERGED;
         }

@@ -54,7 +54,7 @@ bool core_pair_may_promote(struct kvp_core *core)
     if (alone(core) || core->promote_asked) {
         return true;
     }
-    if (!core->contact) {
+    if (!core->contact && !KVP_MUTANT(BOOT_ALONE)) {
         return false;
     }
     /* A restarted primary asks whoever holds the register, and so does a backup whose primary has

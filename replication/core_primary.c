@@ -36,7 +36,7 @@ void core_lead(struct kvp_core *core)
 static bool wants_promise(const struct kvp_core *core, const struct core_peer *peer)
 {
     if (!kvp_set_has(core->view.in_sync, peer->id)) {
-        return peer->caught_up;
+        return peer->caught_up || KVP_MUTANT(ADD_UNREADY);
     }
     return peer->mode == PEER_REPLICATE && peer->match >= core->commit &&
            (peer->report.doubt || peer->report.member_epoch == 0);
@@ -140,7 +140,7 @@ static void add_ready_joiner(struct kvp_core *core)
     }
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
-        if (peer->caught_up && peer->report.member_epoch == core->view.epoch &&
+        if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) && peer->report.member_epoch == core->view.epoch &&
             !peer->report.doubt && peer->lease_us > core->now_us) {
             core_propose(core, REASON_ADD, core->config.self,
                          core->view.in_sync | kvp_set_of(peer->id), peer->id);
@@ -179,8 +179,8 @@ static void commit_to(struct kvp_core *core, uint64_t seq)
 /* The end of what every required member has durably. */
 static uint64_t agreed(const struct kvp_core *core)
 {
-    uint64_t seq = core->durable.seq;
-    kvp_node_set set = core_required(core);
+    uint64_t seq = KVP_MUTANT(ACK_BEFORE_DISK) ? core->log.tail.seq : core->durable.seq;
+    kvp_node_set set = KVP_MUTANT(ACK_ALONE) ? 0 : core_required(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         if (kvp_set_has(set, peer->id) && peer->match < seq) {
@@ -193,8 +193,8 @@ static uint64_t agreed(const struct kvp_core *core)
 /* ELECT ends when the whole log is on every member, applied here, and the leases hold. */
 static void try_serve(struct kvp_core *core)
 {
-    if (core->commit < core->log.tail.seq || core->applied < core->log.tail.seq ||
-        core->meta_durable != core->meta_wanted) {
+    bool whole = core->commit == core->log.tail.seq && core->applied == core->log.tail.seq;
+    if ((!whole && !KVP_MUTANT(NO_ELECT)) || core->meta_durable != core->meta_wanted) {
         return;
     }
     kvp_node_set set = core_required(core);
@@ -313,7 +313,8 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
     if (ours) {
         peer->heard_us = core->now_us;
         peer->resigned = peer->resigned && reply->echo_us <= peer->resigned_us;
-        uint64_t lease = reply->echo_us + core->config.lease_us;
+        uint64_t asked_us = KVP_MUTANT(LEASE_FROM_RECEIPT) ? core->now_us : reply->echo_us;
+        uint64_t lease = asked_us + core->config.lease_us;
         peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
     }
     peer->report = *report;

@@ -5,6 +5,7 @@
 
 #include "replication/core.h"
 #include "replication/core_log.h"
+#include "replication/mutant.h"
 
 #define KVP_CORE_FLIGHTS    8u    /* APPEND messages under way to one peer */
 #define KVP_CORE_WAITERS    64u   /* APPEND messages that wait for this node's disk */

@@ -31,7 +31,7 @@ static enum comparison compare(const struct kvp_core *core, struct kvp_point the
         return core->log.disk_first == 1 ? MATCHES : TOO_OLD;
     }
     if (kvp_core_log_point(&core->log, theirs.seq, &ours)) {
-        return kvp_point_equal(ours, theirs) ? MATCHES : DIFFERS;
+        return kvp_point_equal(ours, theirs) || KVP_MUTANT(ACCEPT_MISMATCH) ? MATCHES : DIFFERS;
     }
     return theirs.seq >= core->log.disk_first ? ON_DISK : TOO_OLD;
 }

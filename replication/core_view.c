@@ -28,7 +28,7 @@
 
 bool core_eligible(const struct kvp_core *core)
 {
-    return core->meta.member_epoch != 0 && !core->meta.doubt;
+    return (core->meta.member_epoch != 0 && !core->meta.doubt) || KVP_MUTANT(PROMOTE_OUTSIDE);
 }
 
 static bool paired(const struct kvp_core *core)
@@ -301,8 +301,9 @@ void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t pr
 static bool joiner_ready(struct kvp_core *core)
 {
     const struct core_peer *peer = core_peer(core, core->proposal.subject);
-    return core->meta_durable >= core->proposal.meta_needed && peer->mode == PEER_REPLICATE &&
-           peer->match >= core->commit;
+    return KVP_MUTANT(ADD_UNREADY) ||
+           (core->meta_durable >= core->proposal.meta_needed && peer->mode == PEER_REPLICATE &&
+            peer->match >= core->commit);
 }
 
 void core_proposal_step(struct kvp_core *core)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The engine: what a request does, given everything before it. */
 #include "replication/engine_state.h"
+#include "replication/mutant.h"
 
 #include "kvstore/writeset.h"
 #include "replication/wire.h"
@@ -240,7 +241,7 @@ static kvp_status look_up_session(struct kvp_engine *engine, const struct kvp_se
     const struct session *session = session_find(&engine->sessions, id->client, id->slot);
     *handled = true;
     execution->kind = KVP_EXECUTION_ANSWER;
-    if (session && id->number == session->number) {
+    if (session && id->number == session->number && !KVP_MUTANT(REPEAT_EXECUTES)) {
         if (session->seq > engine->committed) {
             execution->kind = KVP_EXECUTION_WAIT;
             execution->wait_seq = session->seq;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "replication/session.h"
+#include "replication/mutant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,9 @@ kvp_status session_table_load(struct session_table *table, struct kvp_storage *s
 {
     static const uint8_t from[] = {KVP_PREFIX_SESSION}, to[] = {KVP_PREFIX_SESSION + 1};
     session_table_clear(table);
+    if (KVP_MUTANT(FORGET_SESSIONS)) {
+        return KVP_OK;
+    }
     struct kvp_state_view *view = kvp_storage_snapshot(storage);
     if (!view) {
         return KVP_NO_MEMORY;

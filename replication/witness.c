@@ -7,6 +7,7 @@
  * does not open then.
  */
 #include "replication/witness.h"
+#include "replication/mutant.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -362,9 +363,14 @@ static kvp_status persist(struct kvp_witness *witness, const struct group *group
         {kvp_slice_of(COUNT_KEY, 1), kvp_slice_of(count, sizeof(count)), false},
     };
     kvp_status status =
-        witness->store->ops->write(witness->store, ops, sizeof(ops) / sizeof(ops[0]), true);
+        witness->store->ops->write(witness->store, ops, sizeof(ops) / sizeof(ops[0]),
+                                   !KVP_MUTANT(FORGETFUL_WITNESS));
     if (status != KVP_OK) {
         return fail(witness, status, witness->store->ops->error(witness->store));
+    }
+    if (KVP_MUTANT(FORGETFUL_WITNESS)) {
+        witness->changes++;
+        return KVP_OK;
     }
     status = witness->env->ops->write_at(witness->env, COUNT_FILE, 0,
                                          kvp_slice_of(count, sizeof(count)), true);
@@ -426,8 +432,11 @@ static kvp_status compare_and_set(struct kvp_witness *witness, const struct grou
     if (kvp_view_equal(old, new)) {
         return KVP_OK; /* made already: the answer was lost */
     }
-    if (request->expected != old->version) {
+    if (request->expected != old->version && !KVP_MUTANT(BLIND_WITNESS)) {
         return KVP_STALE_VIEW;
+    }
+    if (KVP_MUTANT(BLIND_WITNESS) || KVP_MUTANT(PROMOTE_OUTSIDE)) {
+        return set_register(witness, request, new);
     }
     if (old->version == UINT64_MAX || new->version != old->version + 1 ||
         new->epoch <= old->epoch || !view_is_sound(new) ||

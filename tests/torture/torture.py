@@ -245,7 +245,7 @@ class Session:
         node = self.any_alive()
         if node:
             self.group.nodes[node].signal(signal.SIGTERM)
-            self.rest()
+            self.group.nodes[node].wait(30)
 
     def pause(self):
         node = self.any_alive()

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deliberate bugs, one at a time: the simulator must find each of them, else it proves nothing.
+ * Only the simulator's own build of the sources (-DKVP_MUTANTS) has them; everywhere else
+ * KVP_MUTANT() is false and leaves no trace. docs/mutations.md has the table.
+ */
+#ifndef KVP_MUTANT_H
+#define KVP_MUTANT_H
+
+#include <stdbool.h>
+
+enum kvp_mutant {
+    KVP_MUTANT_NONE,
+    KVP_MUTANT_ACK_ALONE,           /* commit without the other members */
+    KVP_MUTANT_ACK_BEFORE_DISK,     /* commit before the primary's own disk has it */
+    KVP_MUTANT_BACKUP_ACKS_MEMORY,  /* a backup reports what is not on its disk yet */
+    KVP_MUTANT_UNSYNCED,            /* writes are not synced */
+    KVP_MUTANT_SKIP_LEASE,          /* a primary serves without leases */
+    KVP_MUTANT_LEASE_FROM_RECEIPT,  /* a lease counts from the answer, not from the question */
+    KVP_MUTANT_SHORT_GRACE,         /* a backup waits less than the lease */
+    KVP_MUTANT_CANDIDATE_FOLLOWS,   /* a candidate goes on giving leases */
+    KVP_MUTANT_IGNORE_EPOCH,        /* a follower believes a primary of an older view */
+    KVP_MUTANT_APPLY_EARLY,         /* entries are applied before they are committed */
+    KVP_MUTANT_PROMOTE_OUTSIDE,     /* a node out of the in-sync set becomes primary */
+    KVP_MUTANT_NO_ELECT,            /* a new primary serves before the others have its log */
+    KVP_MUTANT_ADD_UNREADY,         /* a member is added that lacks committed entries */
+    KVP_MUTANT_REMOVE_AT_ONCE,      /* a member does not count any more before the arbiter says so */
+    KVP_MUTANT_ACCEPT_MISMATCH,     /* entries are appended behind another predecessor */
+    KVP_MUTANT_CUT_TOO_FAR,         /* a late message cuts entries of the same leadership */
+    KVP_MUTANT_FORGET_SESSIONS,     /* a new primary does not know the old one's sessions */
+    KVP_MUTANT_REPEAT_EXECUTES,     /* a repeat is executed again */
+    KVP_MUTANT_BLIND_WITNESS,       /* the witness does not compare before it sets */
+    KVP_MUTANT_FORGETFUL_WITNESS,   /* the witness answers before its disk has the change */
+    KVP_MUTANT_BOOT_ALONE,          /* pair: a restarted node decides without having heard the other */
+    KVP_MUTANTS_COUNT,
+};
+
+#ifdef KVP_MUTANTS
+extern enum kvp_mutant kvp_mutant;
+#define KVP_MUTANT(which) (kvp_mutant == KVP_MUTANT_##which)
+#else
+#define KVP_MUTANT(which) false
+#endif
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves the simulator: each deliberate bug (replication/mutant.h) must be found within LIMIT seeds.
+ *
+ *   sim_mutants [--limit SEEDS] [--only NAME] [--table]
+ *
+ * A bug may make an assertion fail before a check does: that counts as found, so each seed runs in
+ * a process of its own.
+ */
+#include "sim.h"
+
+#include "replication/mutant.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LIMIT_DEFAULT 1500u
+#define LIMIT_NONE    300u /* more than the harsh plan needs to find what it is for */
+#define BATCH         50u /* seeds in one process, before it is known which one finds something */
+
+enum kvp_mutant kvp_mutant;
+
+enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
+
+static const struct sim_mutant {
+    enum kvp_mutant mutant;
+    const char *name;
+    int mode;
+    const char *what;
+    bool harsh; /* needs two misfortunes at once: see harsh_plan() */
+} mutants[] = {
+    {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", true},
+    {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
+    {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
+     "commit before the primary's own disk has it"},
+    {KVP_MUTANT_BACKUP_ACKS_MEMORY, "backup-acks-memory", WITNESS,
+     "a backup reports what is not on its disk yet", true},
+    {KVP_MUTANT_UNSYNCED, "unsynced", WITNESS, "writes are not synced"},
+    {KVP_MUTANT_SKIP_LEASE, "skip-lease", WITNESS, "a primary serves without leases"},
+    {KVP_MUTANT_LEASE_FROM_RECEIPT, "lease-from-receipt", WITNESS,
+     "a lease counts from the answer, not from the question"},
+    {KVP_MUTANT_SHORT_GRACE, "short-grace", WITNESS, "a backup waits less than the lease"},
+    {KVP_MUTANT_CANDIDATE_FOLLOWS, "candidate-follows", WITNESS,
+     "a candidate goes on giving leases"},
+    {KVP_MUTANT_IGNORE_EPOCH, "ignore-epoch", WITNESS,
+     "a follower believes a primary of an older view"},
+    {KVP_MUTANT_APPLY_EARLY, "apply-early", WITNESS,
+     "entries are applied before they are committed"},
+    {KVP_MUTANT_PROMOTE_OUTSIDE, "promote-outside", WITNESS,
+     "a node out of the in-sync set becomes primary"},
+    {KVP_MUTANT_NO_ELECT, "no-elect", WITNESS,
+     "a new primary serves before the others have its log"},
+    {KVP_MUTANT_ADD_UNREADY, "add-unready", WITNESS,
+     "a member is added that lacks committed entries", true},
+    {KVP_MUTANT_REMOVE_AT_ONCE, "remove-at-once", WITNESS,
+     "a member does not count any more before the arbiter says so"},
+    {KVP_MUTANT_ACCEPT_MISMATCH, "accept-mismatch", WITNESS,
+     "entries are appended behind another predecessor", true},
+    {KVP_MUTANT_CUT_TOO_FAR, "cut-too-far", WITNESS,
+     "a late message cuts entries of the same leadership", true},
+    {KVP_MUTANT_FORGET_SESSIONS, "forget-sessions", WITNESS,
+     "a new primary does not know the old one's sessions"},
+    {KVP_MUTANT_REPEAT_EXECUTES, "repeat-executes", WITNESS, "a repeat is executed again"},
+    {KVP_MUTANT_BLIND_WITNESS, "blind-witness", WITNESS,
+     "the witness does not compare before it sets"},
+    {KVP_MUTANT_FORGETFUL_WITNESS, "forgetful-witness", WITNESS,
+     "the witness answers before its disk has the change"},
+    {KVP_MUTANT_BOOT_ALONE, "boot-alone", BACKUP_WINS,
+     "pair: a restarted node decides without having heard the other"},
+};
+
+#define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
+
+struct finding {
+    unsigned long long seed; /* 0: none */
+    char how[512];
+};
+
+/* Two nodes that crash all the time, on slow disks, with messages that come late and twice. */
+static void harsh_plan(struct sim_plan *plan)
+{
+    plan->nodes = 2;
+    plan->sync_replicas = 0;
+    plan->clients = 4;
+    plan->operations = 200;
+    plan->faults_us = 20000000;
+    plan->fault_gap_us = 200000;
+    plan->crash = 20;
+    plan->wipe = 0;
+    plan->duplication = 200;
+    plan->delay_us = 3000;
+    plan->disk_us = 5000;
+}
+
+static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long seed, char *how,
+                         size_t size)
+{
+    static struct sim sim;
+    struct sim_plan plan;
+
+    sim_plan_make(&plan, seed, mutant->mode);
+    if (mutant->harsh) {
+        harsh_plan(&plan);
+    }
+    bool ok = sim_run(&sim, seed, &plan, false);
+    (void)snprintf(how, size, "%s", ok ? "" : sim.failure);
+    return ok;
+}
+
+/* In a child: the first seed of the batch that finds something. An abort says no seed. */
+static bool run_batch(const struct sim_mutant *mutant, unsigned long long from,
+                      unsigned count, struct finding *finding)
+{
+    int ends[2];
+
+    if (pipe(ends) != 0) {
+        abort();
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        int quiet = open("/dev/null", O_WRONLY);
+        (void)dup2(quiet, STDERR_FILENO); /* an assertion's text */
+        for (unsigned i = 0; i < count; i++) {
+            finding->seed = from + i;
+            (void)snprintf(finding->how, sizeof(finding->how), "an assertion");
+            (void)!write(ends[1], finding, sizeof(*finding));
+            if (!seed_is_good(mutant, from + i, finding->how, sizeof(finding->how))) {
+                (void)!write(ends[1], finding, sizeof(*finding));
+                _exit(1);
+            }
+        }
+        _exit(0);
+    }
+    close(ends[1]);
+    struct finding next;
+    while (read(ends[0], &next, sizeof(next)) == (ssize_t)sizeof(next)) {
+        *finding = next;
+    }
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool find(size_t index, unsigned limit, bool table)
+{
+    struct finding finding = {0};
+    unsigned long long seed = 1;
+
+    kvp_mutant = mutants[index].mutant;
+    limit = kvp_mutant == KVP_MUTANT_NONE && limit > LIMIT_NONE ? LIMIT_NONE : limit;
+    bool good = true;
+    for (; good && seed <= limit; seed += BATCH) {
+        unsigned count = limit - seed + 1 < BATCH ? (unsigned)(limit - seed + 1) : BATCH;
+        good = run_batch(&mutants[index], seed, count, &finding);
+    }
+    if (table) {
+        printf("| `%s` | %s | %llu | %s |\n", mutants[index].name, mutants[index].what,
+               good ? 0 : finding.seed, good ? "not found" : finding.how);
+    } else {
+        printf("%-20s %s %llu: %s\n", mutants[index].name, good ? "NOT FOUND by seed" : "seed",
+               good ? (unsigned long long)limit : finding.seed, good ? "" : finding.how);
+    }
+    return good == (kvp_mutant == KVP_MUTANT_NONE);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option known[] = {{"limit", required_argument, NULL, 'l'},
+                                          {"only", required_argument, NULL, 'o'},
+                                          {"table", no_argument, NULL, 't'},
+                                          {NULL, 0, NULL, 0}};
+    unsigned limit = LIMIT_DEFAULT, missed = 0;
+    const char *only = NULL;
+    bool table = false;
+    int which;
+
+    while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (which) {
+        case 'l':
+            limit = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'o':
+            only = optarg;
+            break;
+        case 't':
+            table = true;
+            break;
+        default:
+            return 2;
+        }
+    }
+    for (size_t i = 0; i < MUTANTS; i++) {
+        if (only == NULL || strcmp(only, mutants[i].name) == 0) {
+            missed += find(i, limit, table) ? 0 : 1;
+        }
+    }
+    return missed != 0;
+}
