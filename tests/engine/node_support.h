@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of the embedding API share: a place, which is a directory with the data of a few
+ * What the tests of the embedding API share: a place, which is a directory with the data of two
  * nodes, and a witness in the same process. Whoever waits, waits for a condition, and fails the test
  * when it has not come true in WAIT_MS.
  */

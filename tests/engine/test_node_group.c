@@ -93,8 +93,8 @@ static void check_backup_refuses(const struct group *group)
     assert_int_equal(kvp_node_wait_serving(backup, 1), KVP_TIMEOUT);
 }
 
-/* One is closed as in a crash; the other has everything, goes on, and takes it back when it is there
- * again. Then the same the other way round. */
+/* One is closed as in a crash; the other has everything, goes on, and takes it back when it is
+ * there again. Then the same the other way round. */
 static void check_takeovers(const char *pair)
 {
     struct group group;
