@@ -597,14 +597,14 @@ static kvp_status env_write_at(struct kvp_env *env, const char *name, uint64_t o
     if (file == NULL) {
         return KVP_NO_MEMORY;
     }
-    size_t end = (size_t)offset + content.size;
-    if (offset > file->size) {
-        memset(file->content + file->size, 0, (size_t)offset - file->size);
-    }
-    if (content.size > 0) {
+    if (content.size > 0) { /* no bytes: the file is made, but does not grow up to `offset` */
+        size_t end = (size_t)offset + content.size;
+        if (offset > file->size) {
+            memset(file->content + file->size, 0, (size_t)offset - file->size);
+        }
         memcpy(file->content + offset, content.data, content.size);
+        file->size = end > file->size ? end : file->size;
     }
-    file->size = end > file->size ? end : file->size;
     if (sync && status == KVP_OK) {
         sync_file(file);
     }
