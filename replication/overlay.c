@@ -116,23 +116,20 @@ kvp_status overlay_begin(struct overlay *overlay, uint64_t seq)
         return KVP_NO_MEMORY;
     }
     layer->seq = seq;
-    if (overlay->newest) {
-        overlay->newest->next = layer;
-    } else {
-        overlay->oldest = layer;
-    }
+    layer->older = overlay->newest;
+    *(overlay->newest ? &overlay->newest->newer : &overlay->oldest) = layer;
     overlay->newest = layer;
     return KVP_OK;
 }
 
-/* Unlinks a version from its key, wherever it is in the chain, and frees it. */
+/* Unlinks a version from its key and frees it. Nothing is searched for: a key that everybody
+ * writes has as many versions as there are entries under way. */
 static void drop_version(struct overlay *overlay, struct overlay_version *version)
 {
-    struct overlay_version **link = &version->key->newest;
-    while (*link != version) {
-        link = &(*link)->older;
+    *(version->newer ? &version->newer->older : &version->key->newest) = version->older;
+    if (version->older) {
+        version->older->newer = version->newer;
     }
-    *link = version->older;
     put_key(overlay, version->key);
     kvp_buf_free(&version->raw);
     free(version);
@@ -155,17 +152,9 @@ void overlay_empty(struct overlay *overlay)
 void overlay_rollback(struct overlay *overlay)
 {
     struct overlay_layer *layer = overlay->newest;
-    struct overlay_layer *before = overlay->oldest == layer ? NULL : overlay->oldest;
-    while (before && before->next != layer) {
-        before = before->next;
-    }
     drop_versions(overlay, layer);
-    overlay->newest = before;
-    if (before) {
-        before->next = NULL;
-    } else {
-        overlay->oldest = NULL;
-    }
+    overlay->newest = layer->older;
+    *(layer->older ? &layer->older->newer : &overlay->oldest) = NULL;
     free(layer);
 }
 
@@ -193,6 +182,9 @@ kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, boo
         version->key = at;
         version->seq = layer->seq;
         version->older = at->newest;
+        if (at->newest) {
+            at->newest->newer = version;
+        }
         at->newest = version;
         if (layer->last) {
             layer->last->next = version;
@@ -222,10 +214,8 @@ void overlay_drop(struct overlay *overlay, uint64_t seq)
     while (overlay->oldest && overlay->oldest->seq <= seq) {
         struct overlay_layer *layer = overlay->oldest;
         drop_versions(overlay, layer);
-        overlay->oldest = layer->next;
-        if (!overlay->oldest) {
-            overlay->newest = NULL;
-        }
+        overlay->oldest = layer->newer;
+        *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
         free(layer);
     }
 }

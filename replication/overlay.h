@@ -11,6 +11,7 @@
 
 struct overlay_version {
     struct overlay_version *older;  /* of the same key */
+    struct overlay_version *newer;
     struct overlay_version *next;   /* of the same layer */
     struct overlay_key *key;
     uint64_t seq;
@@ -27,7 +28,7 @@ struct overlay_key {
 };
 
 struct overlay_layer {
-    struct overlay_layer *next;
+    struct overlay_layer *older, *newer;
     uint64_t seq;
     struct overlay_version *first, *last;
 };

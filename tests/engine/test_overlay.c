@@ -230,6 +230,37 @@ static void test_grows_and_still_knows_every_key(void **state)
     overlay_free(&overlay);
 }
 
+/* The ends of a key's versions come and go in turn, and what is between them stays. */
+static void test_one_key_in_many_layers(void **state)
+{
+    enum {
+        LAYERS = 16000, /* about what may be under way */
+    };
+    struct overlay overlay;
+    uint64_t first = 1, last = 0;
+    char raw[16];
+    (void)state;
+    assert_int_equal(overlay_init(&overlay), KVP_OK);
+    while (last < LAYERS) {
+        (void)snprintf(raw, sizeof(raw), "%u", (unsigned)++last);
+        layer(&overlay, last, "hot", raw);
+    }
+    while (first + 4 < last) {
+        first += 3;
+        overlay_drop(&overlay, first - 1);
+        overlay_rollback(&overlay);
+        last--;
+        if (last % 100 == 0) {
+            check_none(&overlay, "hot", first - 1);
+            (void)snprintf(raw, sizeof(raw), "%u", (unsigned)last);
+            check(&overlay, "hot", UINT64_MAX, last, raw);
+            (void)snprintf(raw, sizeof(raw), "%u", (unsigned)first);
+            check(&overlay, "hot", first, first, raw);
+        }
+    }
+    overlay_free(&overlay);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_drop_gives_up_what_the_store_has),
         cmocka_unit_test(test_empty_layers_come_and_go),
         cmocka_unit_test(test_keys_are_bytes),
+        cmocka_unit_test(test_one_key_in_many_layers),
         cmocka_unit_test(test_grows_and_still_knows_every_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
