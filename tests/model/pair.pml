@@ -53,6 +53,7 @@
 #endif
 #ifdef LIVE
 #define ROOM 8 /* views that are made after the faults */
+#define ROUNDS 8
 #else
 #define ROOM 0
 #endif
@@ -94,7 +95,7 @@ typedef Node { /* struct kvp_core, struct kvp_meta */
     unsigned log : 12;
     unsigned commit : 2;
     unsigned lease : 3;        /* who has given a lease that has not ended */
-    bit wait;                  /* leads, but has given leases that may not have ended */
+    unsigned lent : 3;         /* to whom it may have given a lease that has not ended */
     unsigned stage : 3;        /* of its proposal */
     unsigned wish_primary : 2; /* the view that it proposes */
     unsigned wish_in_sync : 3;
@@ -106,9 +107,10 @@ typedef Node { /* struct kvp_core, struct kvp_meta */
 }
 
 typedef Link { /* from a leading node to another one: struct core_peer, and the messages */
+    bit known;                 /* it has answered in this leadership: PEER_REPLICATE */
     unsigned match : 2;
     unsigned member : 4;       /* report.member_epoch */
-    bit request;               /* HEARTBEAT and APPEND in one */
+    bit request;               /* HEARTBEAT; with request_lead an APPEND, too */
     unsigned request_view : 4;
     unsigned request_lead : 4;
     unsigned request_log : 12;
@@ -143,9 +145,9 @@ unsigned acked : 12;  /* all that was ever acknowledged, as a log */
 unsigned served : 4;  /* the newest leadership that ever served */
 
 /* Which event it is; scratch. No part of the state. */
-hidden byte act, p, b, i, j, set, old, view, length;
+hidden byte act, p, b, i, j, set, view, length;
 hidden short log, other;
-hidden byte own, led, good;
+hidden byte led, good;
 
 #define ROLE  node[p].role
 #define STAGE node[p].stage
@@ -194,6 +196,19 @@ hidden byte own, led, good;
 #define APPLIED(n) (node[n].commit == LEN(node[n].log))
 #endif
 
+/*
+ * A view may have been granted to an earlier life of a node, which as a candidate gave leases no
+ * more; then the next life, not knowing, has given them again to the old primary, and learns of the
+ * view only now. So who comes to lead serves only when every lease that it may have given has
+ * ended: to whom it answered a heartbeat, and to anybody before its start. The members of its own
+ * view do not matter: nobody serves without their leases, and who gives one has stepped down.
+ */
+#ifdef LEND_UNTOLD
+#define LENT_NONE(n) true
+#else
+#define LENT_NONE(n) ((node[n].lent & ~IN_SYNC(node[n].view)) == 0)
+#endif
+
 /* ---- parts of the core ---- */
 
 /* core_advance(): agreed(), commit_to(), try_serve(). */
@@ -220,8 +235,9 @@ inline advance(n)
         :: else -> skip
         fi;
         if
-        :: node[n].role == ELECT && WRITTEN(n) && !node[n].wait && LEASED(n) && APPLIED(n) ->
-            node[n].role = PRIMARY
+        :: node[n].role == ELECT && WRITTEN(n) && LEASED(n) && APPLIED(n) && LENT_NONE(n) ->
+            node[n].role = PRIMARY;
+            node[n].lent = 0
         :: else -> skip
         fi
     :: else -> skip
@@ -232,12 +248,11 @@ inline advance(n)
 inline forget_peers(n)
 {
     node[n].lease = 0;
-    node[n].wait = 0;
     i = 1;
     do
     :: i > N -> break
     :: i == n -> i++
-    :: else -> link[L(n, i)].match = 0; link[L(n, i)].member = 0; i++
+    :: else -> link[L(n, i)].known = 0; link[L(n, i)].match = 0; link[L(n, i)].member = 0; i++
     od
 }
 
@@ -260,10 +275,9 @@ inline abort_proposal(n)
     fi
 }
 
-/* core_install(): the view `epoch` comes into force. `own`: this node asked for it, in this life. */
+/* core_install(): the view `epoch` comes into force. */
 inline install(n, epoch)
 {
-    old = PRIMARY_OF(node[n].view);
     led = LEADING(n);
     node[n].view = epoch;
     end_proposal(n);
@@ -273,13 +287,7 @@ inline install(n, epoch)
         :: !led -> /* core_lead() */
             forget_peers(n);
             node[n].lead = epoch;
-            node[n].role = ELECT;
-#ifndef LEAD_AS_LEARNED
-            /* It may have been granted to an earlier life of this node, which gave no leases any
-             * more; but this life has, to the old primary, not knowing. A handover leaves the old
-             * primary in the set: then nobody serves without its lease. */
-            node[n].wait = !own && old != n && !IN(IN_SYNC(epoch), old)
-#endif
+            node[n].role = ELECT
         :: else -> skip
         fi
     :: else ->
@@ -297,7 +305,7 @@ inline grant(n, epoch)
 {
     node[n].meta = epoch;
     if
-    :: node[n].wish_primary != n -> own = 1; install(n, epoch)
+    :: node[n].wish_primary != n -> install(n, epoch)
     :: else ->
         node[n].stage = GRANTED;
         node[n].granted = 0
@@ -315,7 +323,6 @@ inline adopt(n, epoch)
     :: else ->
         abort_proposal(n);
         node[n].meta = epoch;
-        own = 0;
         install(n, epoch)
     fi
 }
@@ -336,6 +343,7 @@ inline propose_self(n)
 /* Grace has passed at n since it last answered a heartbeat: whatever lease it gave has ended before. */
 inline leases_have_ended(n)
 {
+    node[n].lent = 0;
     i = 1;
     do
     :: i > N -> break
@@ -365,8 +373,8 @@ inline leases_have_ended(n)
 inline do_grace() { leases_have_ended(p); propose_self(p) }
 inline do_return() { propose_self(p) }
 
-/* A node that leads by a view that it only learned waits for grace, too. */
-inline do_waited() { leases_have_ended(p); node[p].wait = 0; advance(p) }
+/* An elect that has to wait for the end of the leases that it gave. */
+inline do_waited() { leases_have_ended(p); advance(p) }
 
 /* KVP_ARBITER_GET: looked(), watched(). An answer that is old by the time it comes does nothing
  * that an earlier one would not have done: the CAS compares. */
@@ -435,7 +443,7 @@ inline do_write()
     node[p].disk_view = node[p].meta;
     node[p].disk_member = node[p].member;
     if
-    :: STAGE == GRANTED -> own = 1; install(p, node[p].meta)
+    :: STAGE == GRANTED -> install(p, node[p].meta)
     :: else -> advance(p)
     fi
 }
@@ -453,14 +461,16 @@ inline do_submit()
      (IN(IN_SYNC(node[n].view), to) -> link[L(n, to)].member == 0                            \
                                            : link[L(n, to)].member != node[n].view))
 
-/* core_heartbeat(), core_pump() */
+/* core_heartbeat(), and core_pump(): entries only to who has answered in this leadership, and so has
+ * seen its view. */
+#define OFFER(n, to, what) (link[L(n, to)].known -> what : 0)
 inline do_send()
 {
     link[L(p, b)].request = 1;
     link[L(p, b)].request_view = node[p].view;
-    link[L(p, b)].request_lead = node[p].lead;
-    link[L(p, b)].request_log = node[p].log;
-    link[L(p, b)].request_commit = node[p].commit;
+    link[L(p, b)].request_lead = OFFER(p, b, node[p].lead);
+    link[L(p, b)].request_log = OFFER(p, b, node[p].log);
+    link[L(p, b)].request_commit = OFFER(p, b, node[p].commit);
     link[L(p, b)].request_prepare = WANTS(p, b)
 }
 
@@ -524,7 +534,11 @@ inline do_request()
         :: node[b].stage == LOOK -> abort_proposal(b) /* heard() */
         :: else -> skip
         fi;
-        take_log(b, p);
+        node[b].lent = node[b].lent | SET(p);
+        if
+        :: link[L(p, b)].request_lead != 0 -> take_log(b, p)
+        :: else -> skip
+        fi;
         length = LEN(DURABLE(b)); /* learn_commit() */
         if
         :: link[L(p, b)].request_commit < length -> length = link[L(p, b)].request_commit
@@ -569,6 +583,7 @@ inline do_answer()
         :: link[L(p, b)].answer_lease -> node[p].lease = node[p].lease | SET(b)
         :: else -> skip
         fi;
+        link[L(p, b)].known = 1;
         link[L(p, b)].member = link[L(p, b)].answer_member;
         if
         :: HAS(node[p].log, link[L(p, b)].answer_log) ->
@@ -667,7 +682,9 @@ inline say_resigned()
 inline do_resigned()
 {
     if
-    :: PRIMARY_OF(node[b].view) == p && MAY_PROPOSE(b) && OF_NOW(b, p) -> propose_self(b)
+    :: PRIMARY_OF(node[b].view) == p && MAY_PROPOSE(b) && OF_NOW(b, p) ->
+        node[b].lent = node[b].lent & ~SET(p);
+        propose_self(b)
     :: else -> skip
     fi;
     link[L(p, b)].resign = 0
@@ -681,6 +698,7 @@ inline do_kill()
     forget_peers(p);
     end_proposal(p);
     node[p].lead = 0;
+    node[p].lent = ALL & ~SET(p);
     node[p].commit = 0; /* what is applied is not known to be on disk */
     node[p].log = node[p].disk_log;
     node[p].view = node[p].disk_view;
@@ -754,12 +772,11 @@ inline check()
 /* ---- LIVE: the faults end ---- */
 
 #ifdef LIVE
-hidden byte round, x, y, alive;
-hidden byte heard;
+hidden byte round, x, y, alive, heard;
 
-inline settle(n) /* its disk and the witness do what they have to */
+inline settle() /* the disk and the witness do what they have to do for x */
 {
-    p = n;
+    p = x;
     do_get();
     if
     :: STAGE == CAS -> do_cas()
@@ -772,100 +789,44 @@ inline settle(n) /* its disk and the witness do what they have to */
     do_write()
 }
 
-inline lead_round(n) /* a heartbeat to each that is alive, and its answer */
+inline beat() /* a heartbeat of x to y, and its answer, if both are alive */
 {
-    y = 1;
-    do
-    :: y > N -> break
-    :: y <= N ->
-        p = n;
-        b = y;
-        if
-        :: y != n && IN(alive, y) && LEADING(n) ->
-            do_send();
-            do_request();
-            if
-            :: link[L(p, b)].answer_lease -> heard = heard | SET(b)
-            :: else -> skip
-            fi;
-            p = b;
-            do_write();
-            p = n;
-            do_answer()
-        :: else -> skip
-        fi;
-        if
-        :: READY(n) -> do_ready()
-        :: y != n && !IN(alive, y) && MAY_REMOVE(n, y) -> do_remove()
-        :: y != n && IN(alive, y) && MAY_ADD(n, y) -> do_add()
-        :: else -> skip
-        fi;
-        y++
-    od
-}
-
-/* alive: a set of nodes that stay; the others are gone. */
-inline live()
-{
-    /* Is there one that may go on? */
-    good = 0;
-    x = 1;
-    do
-    :: x > N -> break
-    :: x <= N ->
-        if
-        :: IN(alive, x) && IN(IN_SYNC(reg), x) && node[x].disk_member != 0 -> good = 1
-        :: else -> skip
-        fi;
-        x++
-    od;
-    round = 0;
-    do
-    :: !good || round == 12 -> break
-    :: good && round < 12 ->
-        heard = 0;
-        x = 1;
-        do
-        :: x > N -> break
-        :: x <= N ->
-            if
-            :: IN(alive, x) -> settle(x); settle(x); lead_round(x)
-            :: else -> skip
-            fi;
-            x++
-        od;
-        x = 1;
-        do
-        :: x > N -> break
-        :: x <= N ->
-            p = x;
-            if
-            :: IN(alive, x) && node[x].wait -> do_waited()
-            :: IN(alive, x) && !node[x].wait && !IN(heard, x) && MAY_PROPOSE(x) -> do_grace()
-            :: else -> skip
-            fi;
-            x++
-        od;
-        check();
-        round++
-    od;
+    p = x;
+    b = y;
     if
-    :: good ->
-        good = 0;
-        x = 1;
-        do
-        :: x > N -> break
-        :: x <= N ->
-            if
-            :: IN(alive, x) && SERVES(x) && IN_SYNC(reg) == alive -> good = 1
-            :: else -> skip
-            fi;
-            x++
-        od;
-        assert(good)
+    :: IN(alive, y) && LEADING(x) ->
+        do_send();
+        do_request();
+        if
+        :: link[L(p, b)].answer_lease -> heard = heard | SET(b)
+        :: else -> skip
+        fi;
+        p = b;
+        do_write();
+        p = x;
+        do_answer()
+    :: else -> skip
+    fi;
+    if
+    :: READY(p) -> do_ready()
+    :: !READY(p) && !IN(alive, y) && MAY_REMOVE(p, y) -> do_remove()
+    :: !READY(p) && IN(alive, y) && MAY_ADD(p, y) -> do_add()
     :: else -> skip
     fi
 }
+
+inline timers() /* grace has passed where nothing was heard */
+{
+    p = x;
+    if
+    :: ROLE == ELECT && !LENT_NONE(p) -> do_waited()
+    :: !IN(heard, p) && MAY_PROPOSE(p) -> do_grace()
+    :: else -> skip
+    fi
+}
+
+#define MAY_GO_ON(n) (IN(alive, n) && IN(IN_SYNC(reg), n) && node[n].disk_member != 0)
+#define WELL(n) (IN(alive, n) && SERVES(n) && IN_SYNC(reg) == alive)
 #endif
 
 /* ---- the schedule ---- */
@@ -896,7 +857,7 @@ inline live()
     :: !WRITTEN(n) || node[n].disk_log != node[n].log -> act = WRITE; p = n                        \
     :: MAY_PROPOSE(n) && reg < EPOCHS && PRIMARY_OF(node[n].view) != n -> act = GRACE; p = n    \
     :: MAY_PROPOSE(n) && reg < EPOCHS && OWN_VIEW(n) -> act = RETURN; p = n                        \
-    :: node[n].wait -> act = WAITED; p = n                                                         \
+    :: node[n].role == ELECT && !LENT_NONE(n) -> act = WAITED; p = n                               \
     :: reg != node[n].meta || node[n].stage == LOOK -> act = GET; p = n                            \
     :: node[n].stage == CAS && (!GIVES(n) || last < EPOCHS) && node[n].granted == 0 ->             \
         act = ASK; p = n                                                                           \
@@ -917,8 +878,9 @@ inline live()
 
 #define SAME(n, to)                                                                                \
     (link[L(n, to)].request && link[L(n, to)].request_view == node[n].view &&                     \
-     link[L(n, to)].request_log == node[n].log &&                                                  \
-     link[L(n, to)].request_commit == node[n].commit &&                                            \
+     link[L(n, to)].request_lead == OFFER(n, to, node[n].lead) &&                                  \
+     link[L(n, to)].request_log == OFFER(n, to, node[n].log) &&                                    \
+     link[L(n, to)].request_commit == OFFER(n, to, node[n].commit) &&                              \
      link[L(n, to)].request_prepare == WANTS(n, to))
 
 #define LINK_EVENTS(n, to)                                                                         \
@@ -999,9 +961,44 @@ end:
         }
     }
 #ifdef LIVE
-    :: d_step { alive = ALL; live() } -> break
-    :: d_step { alive = 1; live() } -> break
-    :: d_step { alive = 2; live() } -> break
+    :: atomic {
+        if /* the nodes that stay; the others are gone */
+        :: alive = 1
+        :: alive = 2
+        :: alive = ALL
+        fi;
+        good = !(MAY_GO_ON(1) || MAY_GO_ON(2) || MAY_GO_ON(N));
+        round = 0;
+        do
+        :: good -> break
+        :: else ->
+            assert(round < ROUNDS);
+            heard = 0;
+            x = 1;
+            do
+            :: x > N -> break
+            :: x <= N && !IN(alive, x) -> x++
+            :: else ->
+                d_step { settle(); check() }
+                d_step { settle(); check() }
+                y = 1;
+                do
+                :: y > N -> break
+                :: y == x -> y++
+                :: else -> d_step { beat(); y++; check() }
+                od;
+                x++
+            od;
+            x = 1;
+            do
+            :: x > N -> break
+            :: x <= N && !IN(alive, x) -> x++
+            :: else -> d_step { timers(); x++; check() }
+            od;
+            good = WELL(1) || WELL(2) || WELL(N);
+            round++
+        od;
+    } -> break
 #endif
     od
 }
