@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the tests of the embedding API share: a place, which is a directory with the data of two
- * nodes, and a witness in the same process. Whoever waits, waits for a condition, and fails the test
- * when it has not come true in WAIT_MS.
+ * nodes, and a witness in the same process. Whoever waits, waits for a condition, and fails the
+ * test when it has not come true in WAIT_MS.
  */
 #ifndef NODE_SUPPORT_H
 #define NODE_SUPPORT_H

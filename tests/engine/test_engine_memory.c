@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory runs out at every single allocation in turn: the engine says so and has changed nothing, and
- * the request then does what it would have done. Allocation is replaced by the linker (--wrap).
+ * Memory runs out at every single allocation in turn: the engine says so and has changed nothing,
+ * and the request then does what it would have done. The linker replaces allocation (--wrap).
  */
 #include "tests/engine/engine_support.h"
 

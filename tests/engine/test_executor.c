@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An executor alone in its group, hosted by the test: time passes and the disk writes when the test
+ * says so. What is answered, when, and exactly once; scans; the bounds of what may wait.
+ */
+#include "tests/engine/engine_support.h"
+
+#include "replication/exec_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reply {
+    bool done;
+    int status;
+    kvp_buf result;
+};
+
+struct stage {
+    struct kvp_env *env;
+    struct kvp_disk disk;
+    struct kvp_disk_job *first, *last;
+    struct kvp_executor *executor;
+    uint64_t now_us;
+};
+
+/* ---- memory, replaced by the linker (--wrap) ---- */
+
+static long allocations_left = -1; /* -1: no end */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *bytes, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *bytes, size_t size);
+
+static bool refuse(void)
+{
+    if (allocations_left > 0) {
+        allocations_left--;
+        return false;
+    }
+    return allocations_left == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return refuse() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return refuse() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *bytes, size_t size)
+{
+    return refuse() ? NULL : __real_realloc(bytes, size);
+}
+
+/* ---- the host ---- */
+
+static void on_answer(void *arg, void *token, const struct kvp_answer *answer)
+{
+    struct reply *reply = token;
+    long left = allocations_left;
+    (void)arg;
+    assert_false(reply->done);
+    reply->done = true;
+    reply->status = answer->status;
+    allocations_left = -1; /* the test has what it needs */
+    assert_int_equal(kvp_buf_append(&reply->result, answer->result.data, answer->result.size),
+                     KVP_OK);
+    allocations_left = left;
+}
+
+static void on_disk(void *arg, struct kvp_disk_job *job)
+{
+    struct stage *stage = arg;
+    job->next = NULL;
+    *(stage->first ? &stage->last->next : &stage->first) = job;
+    stage->last = job;
+}
+
+static void on_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body)
+{
+    (void)arg, (void)peer, (void)kind, (void)body;
+    fail_msg("there is nobody to send to");
+}
+
+static void on_answer_peer(void *arg, void *token, kvp_slice body)
+{
+    struct reply *reply = token;
+    (void)arg, (void)body;
+    assert_false(reply->done);
+    reply->done = true;
+}
+
+static void on_arbiter(void *arg, const struct kvp_arbiter_request *request)
+{
+    (void)arg, (void)request;
+    fail_msg("there is no arbiter to ask");
+}
+
+static void on_fence(void *arg)
+{
+    (void)arg;
+    fail_msg("there is no fence");
+}
+
+static void on_log(void *arg, enum kvp_log_level level, const char *event, const char *fields)
+{
+    (void)arg, (void)level, (void)event, (void)fields;
+}
+
+static void on_nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* ---- the stage ---- */
+
+/* Runs the disk's jobs, and those that follow from them. */
+static void stage_disk(struct stage *stage)
+{
+    while (stage->first) {
+        struct kvp_disk_job *job = stage->first;
+        stage->first = job->next;
+        kvp_disk_run(&stage->disk, job);
+        kvp_executor_disk_done(stage->executor, stage->now_us, job);
+        kvp_executor_flush(stage->executor, stage->now_us);
+    }
+}
+
+static void stage_pass(struct stage *stage, uint64_t time_us)
+{
+    uint64_t until_us = stage->now_us + time_us;
+    while (kvp_executor_deadline(stage->executor) <= until_us) {
+        uint64_t due_us = kvp_executor_deadline(stage->executor);
+        stage->now_us = due_us > stage->now_us ? due_us : stage->now_us + 1;
+        kvp_executor_tick(stage->executor, stage->now_us);
+        kvp_executor_flush(stage->executor, stage->now_us);
+        stage_disk(stage);
+    }
+    stage->now_us = until_us;
+    kvp_executor_flush(stage->executor, stage->now_us);
+}
+
+static void start(struct stage *stage)
+{
+    struct kvp_loaded loaded;
+    char message[256] = "";
+    struct kvp_executor_config config = {.group = "stage", .url = "tcp://stage:1"};
+    config.core = (struct kvp_core_config){.self = 1,
+                                           .nodes = 1u << 1,
+                                           .policy = KVP_PAIR_BACKUP_WINS,
+                                           .heartbeat_us = 100000,
+                                           .lease_us = 400000,
+                                           .grace_us = 500000,
+                                           .sync_timeout_us = 2000000,
+                                           .log_size_max = 1 << 20,
+                                           .cache_size_max = 1 << 20,
+                                           .random = 42};
+    const struct kvp_executor_host host = {.arg = stage,
+                                           .send = on_send,
+                                           .answer = on_answer,
+                                           .answer_peer = on_answer_peer,
+                                           .disk = on_disk,
+                                           .arbiter = on_arbiter,
+                                           .fence = on_fence,
+                                           .log = on_log,
+                                           .changed = on_nothing,
+                                           .stopped = on_nothing};
+    assert_int_equal(kvp_storage_open(stage->env, config.group, 1, &stage->disk.storage, &loaded,
+                                      message, sizeof(message)),
+                     KVP_OK);
+    assert_int_equal(kvp_executor_open(&config, &host, stage->disk.storage, &loaded,
+                                       stage->now_us, &stage->executor),
+                     KVP_OK);
+}
+
+static void stage_open(struct stage *stage)
+{
+    memset(stage, 0, sizeof(*stage));
+    stage->now_us = 1000000;
+    assert_int_equal(kvp_env_memory_open(&stage->env), KVP_OK);
+    start(stage);
+    stage_disk(stage);
+    stage_pass(stage, 5000000);
+    assert_int_equal(kvp_core_role(kvp_executor_core(stage->executor)), KVP_ROLE_PRIMARY);
+}
+
+static void stage_close(struct stage *stage)
+{
+    kvp_disk_close(&stage->disk);
+    kvp_executor_close(stage->executor);
+    while (stage->first) {
+        struct kvp_disk_job *job = stage->first;
+        stage->first = job->next;
+        kvp_disk_job_free(job);
+    }
+    kvp_storage_close(stage->disk.storage);
+    stage->env->ops->close(stage->env);
+}
+
+/* ---- asking ---- */
+
+static void reply_free(struct reply *reply)
+{
+    kvp_buf_free(&reply->result);
+    memset(reply, 0, sizeof(*reply));
+}
+
+/* Without the flush that ends a batch of events. */
+static void hand_in(struct stage *stage, const struct kvp_request *request, struct reply *reply,
+                    long limit)
+{
+    struct kvp_request whole = *request;
+    kvp_buf body = {0};
+    whole.group = whole.group.size ? whole.group : TEXT("stage");
+    assert_int_equal(kvp_wire_request_encode(&whole, &body), KVP_OK);
+    memset(reply, 0, sizeof(*reply));
+    allocations_left = limit;
+    kvp_executor_message(stage->executor, stage->now_us, kvp_buf_slice(&body), reply);
+    allocations_left = -1;
+    kvp_buf_free(&body); /* the executor must not need it any more */
+}
+
+static void send(struct stage *stage, const struct kvp_request *request, struct reply *reply)
+{
+    hand_in(stage, request, reply, -1);
+    kvp_executor_flush(stage->executor, stage->now_us);
+}
+
+/* A request that is answered at once, with that status. */
+static void check_now(struct stage *stage, struct kvp_request request, int status)
+{
+    struct reply reply;
+    send(stage, &request, &reply);
+    assert_true(reply.done);
+    assert_int_equal(reply.status, status);
+    reply_free(&reply);
+}
+
+/* Updates that are answered when the disk has them. */
+static void must_put(struct stage *stage, const char *key, const char *value)
+{
+    struct reply reply;
+    struct kvp_request request = ask_put(key, value);
+    send(stage, &request, &reply);
+    assert_false(reply.done);
+    stage_disk(stage);
+    assert_true(reply.done);
+    assert_int_equal(reply.status, KVP_OK);
+    reply_free(&reply);
+}
+
+static struct kvp_request ask_get(const char *key, bool stale)
+{
+    return (struct kvp_request){.op = KVP_OP_GET, .key = text(key), .stale = stale};
+}
+
+static struct kvp_request ask_scan(const char *from, const char *to, uint32_t count)
+{
+    return (struct kvp_request){
+        .op = KVP_OP_SCAN, .key = text(from), .value = text(to), .count_max = count};
+}
+
+/* ---- answers ---- */
+
+static void test_updates_are_answered_when_they_are_durable(void **state)
+{
+    struct stage stage;
+    struct reply first, second, again, refused;
+    struct kvp_request put = with_session(ask_put("a", "one"), 7, 0, 1, 0);
+    struct kvp_request create = ask_create("a", "two");
+    (void)state;
+    stage_open(&stage);
+    send(&stage, &put, &first);
+    send(&stage, &put, &again);        /* a repeat waits for the same entry */
+    send(&stage, &create, &refused);   /* rests on it, and waits, too */
+    check_now(&stage, ask_get("a", false), KVP_NOT_FOUND);
+    put.session.number = 2;
+    send(&stage, &put, &second);
+    assert_false(first.done || again.done || refused.done || second.done);
+    stage_disk(&stage);
+    assert_true(first.done && again.done && refused.done && second.done);
+    assert_int_equal(first.status, KVP_OK);
+    check_slice(kvp_buf_slice(&again.result), kvp_buf_slice(&first.result));
+    assert_int_equal(refused.status, KVP_EXISTS);
+    check_slice(kvp_buf_slice(&refused.result), kvp_buf_slice(&first.result));
+    check_now(&stage, ask_get("a", false), KVP_OK);
+    reply_free(&first);
+    reply_free(&second);
+    reply_free(&again);
+    reply_free(&refused);
+    stage_close(&stage);
+}
+
+static void test_who_may_not_ask_is_told(void **state)
+{
+    struct stage stage;
+    struct kvp_request request = ask_get("a", false);
+    (void)state;
+    stage_open(&stage);
+    request.group = TEXT("another");
+    check_now(&stage, request, KVP_WRONG_GROUP);
+    request = ask_get("a", false);
+    request.epoch_seen = 1000; /* there is a newer view somewhere */
+    check_now(&stage, request, KVP_UNAVAILABLE);
+    request.stale = true; /* then it does not matter */
+    check_now(&stage, request, KVP_NOT_FOUND);
+    request = ask_put("a", "x");
+    request.epoch_seen = 1000;
+    check_now(&stage, request, KVP_UNAVAILABLE);
+    check_now(&stage, (struct kvp_request){.op = KVP_OP_HANDOVER, .target = 2}, KVP_REFUSED);
+    check_now(&stage, (struct kvp_request){.op = KVP_OP_HELLO}, KVP_OK);
+    check_now(&stage, (struct kvp_request){.op = KVP_OP_STATUS}, KVP_OK);
+    check_now(&stage, (struct kvp_request){.op = KVP_OP_CLOSE_SCAN, .cursor = 99}, KVP_OK);
+    stage_close(&stage);
+}
+
+static void check_bytes(struct stage *stage, kvp_slice body, int status)
+{
+    struct reply reply = {0};
+    kvp_executor_message(stage->executor, stage->now_us, body, &reply);
+    kvp_executor_flush(stage->executor, stage->now_us);
+    assert_true(reply.done);
+    assert_int_equal(reply.status, status);
+    reply_free(&reply);
+}
+
+static void test_whatever_is_sent_is_answered(void **state)
+{
+    struct stage stage;
+    (void)state;
+    stage_open(&stage);
+    check_bytes(&stage, TEXT(""), KVP_BAD_REQUEST);
+    check_bytes(&stage, TEXT("\xc0"), KVP_BAD_REQUEST);
+    check_bytes(&stage, TEXT("\x98\x01\x01"), KVP_BAD_REQUEST);
+    check_bytes(&stage, TEXT("\x92\x02\x01"), KVP_BAD_VERSION);
+    check_bytes(&stage, TEXT("\x92\x01\x7f"), KVP_BAD_OP);
+    check_bytes(&stage, TEXT("\x92\x01\x41"), KVP_BAD_REQUEST); /* a peer's heartbeat, cut off */
+    stage_close(&stage);
+}
+
+static void test_a_birth_is_the_committed_point(void **state)
+{
+    struct stage stage;
+    struct reply reply, pending;
+    struct kvp_hello hello;
+    struct kvp_request put = ask_put("a", "x");
+    (void)state;
+    stage_open(&stage);
+    must_put(&stage, "a", "x");
+    send(&stage, &put, &pending);
+    send(&stage, &(struct kvp_request){.op = KVP_OP_HELLO}, &reply);
+    assert_int_equal(kvp_wire_read_hello(kvp_buf_slice(&reply.result), &hello), KVP_OK);
+    assert_int_equal(hello.role, KVP_ROLE_PRIMARY);
+    assert_int_equal(hello.birth, kvp_core_next_seq(kvp_executor_core(stage.executor)) - 2);
+    assert_int_equal(hello.node_count, 1);
+    check_slice(hello.nodes[0].url, TEXT("tcp://stage:1"));
+    reply_free(&reply);
+    stage_disk(&stage);
+    reply_free(&pending);
+    stage_close(&stage);
+}
+
+/* ---- bounds ---- */
+
+static void test_only_so_many_updates_may_wait(void **state)
+{
+    struct stage stage;
+    struct reply *replies = calloc(EXEC_WAITING_MAX, sizeof(*replies));
+    struct kvp_request put = ask_put("a", "x");
+    (void)state;
+    assert_non_null(replies);
+    stage_open(&stage);
+    for (unsigned i = 0; i < EXEC_WAITING_MAX; i++) {
+        send(&stage, &put, &replies[i]);
+        assert_false(replies[i].done);
+    }
+    check_now(&stage, put, KVP_BUSY);
+    check_now(&stage, ask_get("a", false), KVP_NOT_FOUND); /* reads go on */
+    stage_disk(&stage);
+    for (unsigned i = 0; i < EXEC_WAITING_MAX; i++) {
+        assert_true(replies[i].done);
+        assert_int_equal(replies[i].status, KVP_OK);
+        reply_free(&replies[i]);
+    }
+    must_put(&stage, "a", "y");
+    free(replies);
+    stage_close(&stage);
+}
+
+static void test_only_so_many_bytes_may_wait(void **state)
+{
+    enum {
+        COUNT = EXEC_WAITING_SIZE_MAX / KVP_VALUE_SIZE_MAX,
+    };
+    struct stage stage;
+    struct reply replies[COUNT];
+    struct kvp_request put = ask_put("a", NULL);
+    (void)state;
+    put.value = bytes('v', KVP_VALUE_SIZE_MAX);
+    stage_open(&stage);
+    for (unsigned i = 0; i < COUNT; i++) {
+        send(&stage, &put, &replies[i]);
+        assert_false(replies[i].done);
+    }
+    check_now(&stage, ask_put("b", "x"), KVP_BUSY);
+    stage_disk(&stage);
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_int_equal(replies[i].status, KVP_OK);
+        reply_free(&replies[i]);
+    }
+    must_put(&stage, "b", "x");
+    stage_close(&stage);
+}
+
+/* ---- the disk fails ---- */
+
+static void test_a_failed_disk_leaves_updates_uncertain(void **state)
+{
+    struct stage stage;
+    struct reply waiting;
+    struct kvp_request put = ask_put("a", "two"), scan = ask_scan("a", "", 0);
+    struct kvp_memory_fault fault = {.status = KVP_IO, .stay = true};
+    (void)state;
+    stage_open(&stage);
+    must_put(&stage, "a", "one");
+    send(&stage, &put, &waiting);
+    kvp_env_memory_set_fault(stage.env, fault);
+    stage_disk(&stage);
+    assert_true(waiting.done);
+    assert_int_equal(waiting.status, KVP_UNCERTAIN);
+    reply_free(&waiting);
+    assert_int_equal(kvp_core_role(kvp_executor_core(stage.executor)), KVP_ROLE_FAILED);
+    check_now(&stage, put, KVP_NOT_PRIMARY);
+    check_now(&stage, ask_get("a", false), KVP_NOT_PRIMARY);
+    check_now(&stage, ask_get("a", true), KVP_UNAVAILABLE);
+    check_now(&stage, scan, KVP_NOT_PRIMARY);
+    scan.stale = true;
+    check_now(&stage, scan, KVP_UNAVAILABLE);
+    check_now(&stage, (struct kvp_request){.op = KVP_OP_STATUS}, KVP_OK);
+    stage_close(&stage);
+}
+
+/* Memory runs out in the middle of an update, and another one is in the same batch of events: both
+ * are answered, and what was acknowledged is there. Where engine and log have parted, the node
+ * ends. */
+static void test_memory_runs_out_in_an_update(void **state)
+{
+    unsigned refused = 0, failed = 0, done = 0;
+    (void)state;
+    for (long limit = 0; done == 0; limit++) {
+        struct stage stage;
+        struct reply first, second;
+        struct kvp_request put = with_session(ask_put("a", "one"), 7, 0, 1, 0);
+        struct kvp_request next = ask_create("b", "two");
+        stage_open(&stage);
+        hand_in(&stage, &put, &first, limit);
+        hand_in(&stage, &next, &second, -1);
+        kvp_executor_flush(stage.executor, stage.now_us);
+        stage_disk(&stage);
+        assert_true(first.done && second.done);
+        if (kvp_core_role(kvp_executor_core(stage.executor)) == KVP_ROLE_PRIMARY) {
+            assert_true(first.status == KVP_OK || first.status == KVP_UNAVAILABLE);
+            assert_int_equal(second.status, KVP_OK);
+            check_now(&stage, ask_get("a", false),
+                      first.status == KVP_OK ? KVP_OK : KVP_NOT_FOUND);
+            check_now(&stage, ask_get("b", false), KVP_OK);
+            done += first.status == KVP_OK;
+            refused += first.status != KVP_OK;
+        } else {
+            assert_int_equal(first.status, KVP_UNCERTAIN);
+            assert_true(second.status == KVP_UNAVAILABLE || second.status == KVP_NOT_PRIMARY);
+            failed++;
+        }
+        reply_free(&first);
+        reply_free(&second);
+        stage_close(&stage);
+    }
+    assert_true(refused > 3 && failed > 0);
+}
+
+static void test_closing_answers_what_waits(void **state)
+{
+    struct stage stage;
+    struct reply update, scan;
+    struct kvp_request put = ask_put("a", "x"), all = ask_scan("", "", 0);
+    (void)state;
+    stage_open(&stage);
+    send(&stage, &put, &update);
+    send(&stage, &all, &scan); /* not parked: nothing that it must show is committed */
+    assert_true(scan.done);
+    reply_free(&scan);
+    stage_close(&stage);
+    assert_true(update.done);
+    assert_int_equal(update.status, KVP_UNCERTAIN);
+    reply_free(&update);
+}
+
+/* ---- scans ---- */
+
+/* Puts k00 to k<count>, each with its name as the value. */
+static void fill(struct stage *stage, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "k%02u", i);
+        must_put(stage, key, key);
+    }
+}
+
+/* Asks for a page, which must hold the keys from..to-1 of fill(); returns the next cursor. */
+static uint64_t check_page(struct stage *stage, struct kvp_request request, unsigned from,
+                           unsigned to)
+{
+    struct reply reply;
+    struct kvp_scan_result scan;
+    struct kvp_get_result pair;
+    kvp_slice key;
+    send(stage, &request, &reply);
+    assert_true(reply.done);
+    assert_int_equal(reply.status, KVP_OK);
+    assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &scan), KVP_OK);
+    assert_int_equal(scan.count, to - from);
+    for (unsigned i = from; i < to; i++) {
+        char expected[8];
+        snprintf(expected, sizeof(expected), "k%02u", i);
+        assert_int_equal(kvp_wire_scan_next(&scan, &key, &pair), KVP_OK);
+        check_slice(key, text(expected));
+        check_slice(pair.value, request.keys_only ? (kvp_slice){0} : text(expected));
+        assert_true(pair.modify == pair.create && pair.modify > 0);
+    }
+    assert_int_equal(kvp_wire_scan_next(&scan, &key, &pair), KVP_NOT_FOUND);
+    reply_free(&reply);
+    return scan.cursor;
+}
+
+static void test_scans_show_ranges(void **state)
+{
+    struct stage stage;
+    (void)state;
+    stage_open(&stage);
+    assert_int_equal(check_page(&stage, ask_scan("", "", 0), 0, 0), 0);
+    fill(&stage, 20);
+    assert_int_equal(check_page(&stage, ask_scan("", "", 0), 0, 20), 0);
+    assert_int_equal(check_page(&stage, ask_scan("k05", "k10", 0), 5, 10), 0);
+    assert_int_equal(check_page(&stage, ask_scan("k05", "k05", 0), 0, 0), 0);
+    assert_int_equal(check_page(&stage, ask_scan("k10", "k05", 0), 0, 0), 0);
+    assert_int_equal(check_page(&stage, ask_scan("k185", "", 0), 19, 20), 0);
+    assert_int_equal(check_page(&stage, ask_scan("k", "l", 0), 0, 20), 0);
+    assert_int_equal(check_page(&stage, ask_scan("", "k02", 0), 0, 2), 0);
+    assert_int_equal(check_page(&stage, ask_scan("l", "", 0), 0, 0), 0);
+    struct kvp_request keys = ask_scan("k05", "k10", 5);
+    keys.keys_only = keys.stale = true;
+    assert_int_equal(check_page(&stage, keys, 5, 10), 0);
+    stage_close(&stage);
+}
+
+/* Page by page from one point in time, each page as often as it is asked for. */
+static void test_a_scan_goes_on_from_its_point_in_time(void **state)
+{
+    struct stage stage;
+    struct kvp_request request = ask_scan("", "", 3);
+    uint64_t cursors[4];
+    (void)state;
+    stage_open(&stage);
+    fill(&stage, 8);
+    cursors[0] = 0;
+    for (unsigned page = 0; page < 3; page++) {
+        request.cursor = cursors[page];
+        unsigned to = 3 * page + 3 < 8 ? 3 * page + 3 : 8;
+        cursors[page + 1] = check_page(&stage, request, 3 * page, to);
+        if (page > 0) { /* the answer was lost */
+            assert_int_equal(check_page(&stage, request, 3 * page, to), cursors[page + 1]);
+        }
+        must_put(&stage, "k04", "changed");
+        must_put(&stage, "k075", "new");
+    }
+    assert_int_equal(cursors[3], 0);
+    request.cursor = cursors[2]; /* the last page may still be asked for, the one before not */
+    assert_int_equal(check_page(&stage, request, 6, 8), 0);
+    request.cursor = cursors[1];
+    check_now(&stage, request, KVP_CURSOR_EXPIRED);
+    request.cursor = cursors[2] + 7;
+    check_now(&stage, request, KVP_CURSOR_EXPIRED);
+    stage_close(&stage);
+}
+
+static void test_pages_are_bounded_in_bytes(void **state)
+{
+    struct stage stage;
+    struct kvp_request put = ask_put("a", NULL), scan = ask_scan("", "", 0);
+    struct reply reply;
+    struct kvp_scan_result result;
+    (void)state;
+    stage_open(&stage);
+    for (unsigned i = 0; i < 6; i++) {
+        char key[2] = {(char)('a' + i), '\0'};
+        put.key = text(key);
+        put.value = bytes('v', KVP_VALUE_SIZE_MAX);
+        send(&stage, &put, &reply);
+        stage_disk(&stage);
+        reply_free(&reply);
+    }
+    scan.size_max = UINT32_MAX; /* what the client wants, the node cuts */
+    scan.count_max = UINT32_MAX;
+    send(&stage, &scan, &reply);
+    assert_int_equal(reply.status, KVP_OK);
+    assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &result), KVP_OK);
+    assert_int_equal(result.count, 1);
+    assert_int_not_equal(result.cursor, 0);
+    reply_free(&reply);
+    stage_close(&stage);
+}
+
+/* A scan shows everything that was acknowledged before it. */
+static void test_a_scan_waits_for_what_is_committed(void **state)
+{
+    struct stage stage;
+    struct reply put, scan;
+    struct kvp_request request = ask_put("k00", "k00");
+    struct kvp_request all = ask_scan("", "", 0);
+    struct kvp_scan_result result;
+    (void)state;
+    stage_open(&stage);
+    send(&stage, &request, &put);
+    while (!put.done) { /* committed, but perhaps not applied */
+        struct kvp_disk_job *job = stage.first;
+        assert_non_null(job);
+        stage.first = job->next;
+        kvp_disk_run(&stage.disk, job);
+        kvp_executor_disk_done(stage.executor, stage.now_us, job);
+        kvp_executor_flush(stage.executor, stage.now_us);
+    }
+    send(&stage, &all, &scan);
+    assert_false(scan.done);
+    stage_disk(&stage);
+    assert_true(scan.done);
+    assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&scan.result), &result), KVP_OK);
+    assert_int_equal(result.count, 1);
+    reply_free(&put);
+    reply_free(&scan);
+    stage_close(&stage);
+}
+
+static void test_cursors_are_few_and_grow_old(void **state)
+{
+    struct stage stage;
+    struct kvp_request request = ask_scan("", "", 1), close = {.op = KVP_OP_CLOSE_SCAN};
+    uint64_t cursors[EXEC_CURSORS_MAX];
+    (void)state;
+    stage_open(&stage);
+    fill(&stage, 3);
+    for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
+        cursors[i] = check_page(&stage, request, 0, 1);
+        assert_int_not_equal(cursors[i], 0);
+    }
+    check_now(&stage, request, KVP_BUSY);
+    request.cursor = cursors[0]; /* those under way go on */
+    cursors[0] = check_page(&stage, request, 1, 2);
+    request.cursor = 0;
+    close.cursor = cursors[5];
+    check_now(&stage, close, KVP_OK);
+    cursors[5] = check_page(&stage, request, 0, 1); /* its place is free */
+    check_now(&stage, request, KVP_BUSY);
+    stage_pass(&stage, EXEC_CURSOR_IDLE_US / 2);
+    request.cursor = cursors[1];
+    cursors[1] = check_page(&stage, request, 1, 2); /* in use: stays */
+    stage_pass(&stage, EXEC_CURSOR_IDLE_US / 2 + 1000000);
+    request.cursor = cursors[2];
+    check_now(&stage, request, KVP_CURSOR_EXPIRED);
+    request.cursor = cursors[1];
+    assert_int_equal(check_page(&stage, request, 2, 3), 0);
+    stage_close(&stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_updates_are_answered_when_they_are_durable),
+        cmocka_unit_test(test_who_may_not_ask_is_told),
+        cmocka_unit_test(test_whatever_is_sent_is_answered),
+        cmocka_unit_test(test_a_birth_is_the_committed_point),
+        cmocka_unit_test(test_only_so_many_updates_may_wait),
+        cmocka_unit_test(test_only_so_many_bytes_may_wait),
+        cmocka_unit_test(test_a_failed_disk_leaves_updates_uncertain),
+        cmocka_unit_test(test_memory_runs_out_in_an_update),
+        cmocka_unit_test(test_closing_answers_what_waits),
+        cmocka_unit_test(test_scans_show_ranges),
+        cmocka_unit_test(test_a_scan_goes_on_from_its_point_in_time),
+        cmocka_unit_test(test_pages_are_bounded_in_bytes),
+        cmocka_unit_test(test_a_scan_waits_for_what_is_committed),
+        cmocka_unit_test(test_cursors_are_few_and_grow_old),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
