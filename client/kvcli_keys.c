@@ -20,9 +20,6 @@ static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *
 
     for (;;) {
         size_t got = fread(bytes, 1, sizeof(bytes), file);
-        if (got == 0) {
-            break;
-        }
         if (content->size + got > size_max) {
             (void)kvcli_complain("%s: longer than %zu bytes", name, size_max);
             return false;
@@ -30,6 +27,9 @@ static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *
         if (kvp_buf_append(content, bytes, got) != KVP_OK) {
             (void)kvcli_complain("out of memory");
             return false;
+        }
+        if (got < sizeof(bytes)) { /* not once more: a terminal would want a second Ctrl-D */
+            break;
         }
     }
     if (ferror(file)) {
@@ -42,7 +42,9 @@ static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content)
 {
     if (strcmp(name, "-") == 0) {
-        return read_stream(stdin, "standard input", size_max, content);
+        bool done = read_stream(stdin, "standard input", size_max, content);
+        clearerr(stdin); /* at the prompt there is more to come */
+        return done;
     }
     FILE *file = fopen(name, "rb");
     if (file == NULL) {

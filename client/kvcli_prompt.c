@@ -4,10 +4,14 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <wchar.h>
 
 #define HISTORY_SIZE 1000
 
@@ -17,6 +21,40 @@ static void on_interrupt(int number)
 {
     (void)number;
     interrupted = 1;
+}
+
+/* Reads a key. libedit's own function takes no notice of a first interrupt, and leaves out bytes
+ * that are no character here: another key would be changed than the one typed. */
+static int read_key(EditLine *line, wchar_t *key)
+{
+    mbstate_t state = {0};
+    size_t used = (size_t)-2; /* more bytes are needed */
+    char byte = 0;
+
+    (void)line;
+    while (used == (size_t)-2) {
+        ssize_t got = interrupted ? -1 : read(STDIN_FILENO, &byte, 1);
+        if (got < 0 && errno == EINTR && !interrupted) {
+            continue;
+        }
+        if (got <= 0) {
+            return (int)got;
+        }
+        used = mbrtowc(key, &byte, 1, &state);
+    }
+    if (used == (size_t)-1) {
+        *key = L'?';
+    }
+    return 1;
+}
+
+/* Where nobody has chosen a character set, it is UTF-8. */
+static void choose_characters(void)
+{
+    (void)setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "ANSI_X3.4-1968") == 0) { /* that is ASCII */
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
+    }
 }
 
 static char *prompt_text(EditLine *line)
@@ -186,6 +224,7 @@ int kvcli_prompt(struct kvcli *cli)
     char file[4096] = "";
     const char *home = getenv("HOME");
     HistEvent event;
+    choose_characters();
     EditLine *line = el_init("kvcli", stdin, stdout, stderr);
     History *past = history_init();
     Tokenizer *tokenizer = tok_init(NULL);
@@ -203,6 +242,7 @@ int kvcli_prompt(struct kvcli *cli)
     (void)history(past, &event, H_LOAD, file); /* there may be none yet */
     el_set(line, EL_PROMPT, prompt_text);
     el_set(line, EL_EDITOR, "emacs");
+    el_set(line, EL_GETCFN, read_key);
     el_set(line, EL_HIST, history, past);
     el_set(line, EL_CLIENTDATA, cli);
     el_set(line, EL_ADDFN, "kvcli-complete", "Complete a command or key", complete);

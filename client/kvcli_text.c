@@ -31,6 +31,13 @@ static size_t sequence_size(const uint8_t *bytes, size_t size)
     return code < least[length] || code > 0x10ffff || surrogate ? 0 : length;
 }
 
+/* U+0000 to U+001F, U+007F to U+009F: terminals may take them for commands. */
+static bool is_control(const uint8_t *bytes, size_t length)
+{
+    return length == 2 ? bytes[0] == 0xc2 && bytes[1] < 0xa0
+                       : length == 1 && (bytes[0] < ' ' || bytes[0] == 0x7f);
+}
+
 void kvcli_print_escaped(kvp_slice slice)
 {
     static const char names[] = "\tt\nn\rr\\\\";
@@ -42,8 +49,8 @@ void kvcli_print_escaped(kvp_slice slice)
         if (name != NULL && (name - names) % 2 == 0) {
             printf("\\%c", name[1]);
             i++;
-        } else if (length == 0 || bytes[i] < ' ' || bytes[i] == 0x7f) {
-            printf("\\x%02x", bytes[i]);
+        } else if (length == 0 || is_control(bytes + i, length)) {
+            printf("\\x%02x", bytes[i]); /* of a longer sequence the rest is none by itself */
             i++;
         } else {
             fwrite(bytes + i, 1, length, stdout);
@@ -103,7 +110,7 @@ static char *encode64(kvp_slice slice)
 static bool decode64(const char *text, kvp_buf *bytes)
 {
     size_t size = strlen(text);
-    size_t padding = size == 0 ? 0 : (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
+    size_t padding = size < 2 ? 0 : (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
 
     if (size % 4 != 0) {
         return false;
