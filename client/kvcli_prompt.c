@@ -245,7 +245,8 @@ int kvcli_prompt(struct kvcli *cli)
     el_set(line, EL_GETCFN, read_key);
     el_set(line, EL_HIST, history, past);
     el_set(line, EL_CLIENTDATA, cli);
-    el_set(line, EL_ADDFN, "kvcli-complete", "Complete a command or key", complete);
+    /* Wide: el_set() would copy the names and never free them. */
+    el_wset(line, EL_ADDFN, L"kvcli-complete", L"Complete a command or key", complete);
     el_set(line, EL_BIND, "^I", "kvcli-complete", NULL);
     el_source(line, NULL);
     puts("kvcli: 'help' lists the commands, Tab completes, Ctrl-D ends.");

@@ -53,6 +53,7 @@ void fake_open(struct fake *fake, unsigned lanes, unsigned nodes);
 /* The same, with none of them connected yet. */
 void fake_open_down(struct fake *fake, unsigned lanes, unsigned nodes);
 void fake_close(struct fake *fake);
+void fake_make_room(struct fake *fake, size_t messages); /* if they are very many */
 const char *node_url(unsigned node);
 
 void fake_link(struct fake *fake, unsigned endpoint, bool up);

@@ -221,6 +221,7 @@ static void test_a_client_that_has_used_all_slots_takes_another_number(void **st
     struct call call;
     struct sent *sent = NULL;
     fake_open(&fake, 1, 1);
+    fake_make_room(&fake, 3 * (UINT16_MAX + 1));
     warm_up(&fake, 0);
     start(&fake, &call, KVP_OP_PUT, LONG_MS);
     for (unsigned slot = 0; slot <= UINT16_MAX; slot++) {
