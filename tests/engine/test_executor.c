@@ -5,6 +5,7 @@
  */
 #include "tests/engine/engine_support.h"
 
+#include "replication/engine_state.h"
 #include "replication/exec_state.h"
 
 #include <stdio.h>
@@ -292,6 +293,7 @@ static void test_updates_are_answered_when_they_are_durable(void **state)
     assert_int_equal(refused.status, KVP_EXISTS);
     check_slice(kvp_buf_slice(&refused.result), kvp_buf_slice(&first.result));
     check_now(&stage, ask_get("a", false), KVP_OK);
+    assert_int_equal(stage.executor->engine->overlay.count, 0); /* the store has it all */
     reply_free(&first);
     reply_free(&second);
     reply_free(&again);
