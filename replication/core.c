@@ -420,7 +420,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
 {
     core->now_us = now_us;
     struct core_peer *peer = core_peer(core, reply->from);
-    if (!peer || stopped(core) || core->loading ||
+    if (!peer || stopped(core) || core->loading || reply->echo_us > now_us ||
         from_stranger(core, reply->group_id, reply->from)) {
         return;
     }

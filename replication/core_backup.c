@@ -210,6 +210,7 @@ void core_set_aside(struct kvp_core *core)
         lost = core->log.tail.seq - core->meta.solo_from + 1;
     }
     core_note(core, KVP_NOTE_DIVERGED, lost);
+    core_incoming_abort(core);
     core_answer_waiters(core, true);
     core->meta.diverged_count += lost;
     core->meta.solo_from = 0;
@@ -224,6 +225,11 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
 {
     core->now_us = now_us;
     if (core->role == KVP_ROLE_FAILED) {
+        return;
+    }
+    if (status == KVP_BUSY) {
+        /* A snapshot was just being opened; its closing is ahead of this in the disk's queue. */
+        core->port.set_aside(core->port.arg, &core->meta);
         return;
     }
     if (status != KVP_OK) {

@@ -20,6 +20,7 @@ void core_lead(struct kvp_core *core)
         peer->match_us = core->now_us;
         peer->lease_us = 0;
         peer->heard_us = 0;
+        peer->behind_us = 0;
         peer->commit_told = 0;
         peer->caught_up = false;
         peer->diverged = false;
@@ -60,7 +61,7 @@ void core_heartbeat(struct kvp_core *core)
 
 static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_note why)
 {
-    if (core->proposal.stage == PROPOSAL_PREPARE) {
+    if (core->proposal.stage < PROPOSAL_CAS && core->proposal.reason == REASON_ADD) {
         core_proposal_abort(core);
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->handover_asked ||
@@ -79,21 +80,32 @@ static bool lost(const struct kvp_core *core, const struct core_peer *peer)
     return core->now_us - last > core->config.lease_us;
 }
 
+/* Whatever the reason: its disk, a connection that swallows entries, or none for them. */
 static bool slow(const struct kvp_core *core, const struct core_peer *peer)
 {
-    return peer->flight_count > 0 &&
-           core->now_us - peer->flights[peer->flight_first].sent_us > core->config.sync_timeout_us;
+    return peer->behind_us != 0 &&
+           core->now_us - peer->behind_us > core->config.sync_timeout_us;
+}
+
+static void watch_progress(struct kvp_core *core, struct core_peer *peer)
+{
+    if (peer->match >= core->log.tail.seq) {
+        peer->behind_us = 0;
+    } else if (peer->behind_us == 0 || peer->match_us > peer->behind_us) {
+        peer->behind_us = core->now_us;
+    }
 }
 
 static void watch_member(struct kvp_core *core, struct core_peer *peer)
 {
     const struct core_proposal *proposal = &core->proposal;
-    bool idle = proposal->stage == PROPOSAL_NONE || proposal->stage == PROPOSAL_PREPARE;
-    if (!idle) {
+    bool adding = proposal->reason == REASON_ADD &&
+                  (proposal->stage == PROPOSAL_LOOK || proposal->stage == PROPOSAL_PREPARE);
+    if (proposal->stage != PROPOSAL_NONE && !adding) {
         return;
     }
     if (!kvp_set_has(core->view.in_sync, peer->id)) {
-        if (proposal->stage == PROPOSAL_PREPARE && proposal->subject == peer->id &&
+        if (adding && proposal->subject == peer->id &&
             (lost(core, peer) || peer->mode != PEER_REPLICATE)) {
             core_proposal_abort(core);
         }
@@ -123,7 +135,7 @@ static void watch_joiner(struct kvp_core *core, struct core_peer *peer)
         return;
     }
     if (peer->round_us != 0 && !peer->caught_up &&
-        core->now_us - peer->round_us <= 2 * core->config.heartbeat_us) {
+        core->now_us - peer->round_us <= core->config.sync_timeout_us / 4) {
         peer->caught_up = true;
         core_note(core, KVP_NOTE_PEER_CAUGHT_UP, peer->id);
     }
@@ -153,6 +165,7 @@ void core_lead_tick(struct kvp_core *core)
 {
     for (unsigned i = 0; i < core->peer_count && core_leading(core); i++) {
         struct core_peer *peer = &core->peers[i];
+        watch_progress(core, peer);
         watch_member(core, peer);
         watch_joiner(core, peer);
         core_snapshot_tick(core, peer);

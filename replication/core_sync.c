@@ -44,7 +44,8 @@ static void start_from(struct kvp_core *core, struct core_peer *peer, struct kvp
     peer->sent = point;
     peer->flight_count = 0;
     peer->position_us = cut ? UINT64_MAX : 0;
-    if (point.seq > peer->match) {
+    /* Also downwards: what it had when it was last asked it may have lost since. */
+    if (point.seq != peer->match) {
         peer->match = point.seq;
         peer->match_us = core->now_us;
     }

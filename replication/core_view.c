@@ -7,7 +7,7 @@
  *                                                    has it durably, a pair's holder needs to
  *   CREATE    LOOK -> CAS -> GRANTED                 the group comes into being
  *   REMOVE            CAS -> GRANTED                 the primary goes on without a member
- *   ADD    PREPARE -> CAS -> GRANTED                 the primary takes a member in
+ *   ADD    LOOK -> PREPARE -> CAS -> GRANTED         the primary takes a member in
  *   FORCE          (FENCE) -> CAS -> GRANTED         an operator's word, against the register
  *
  * Up to CAS a proposal may be dropped. From then on the register may hold it, known to us or not: it
@@ -245,6 +245,27 @@ static void fence_then_cas(struct kvp_core *core)
     }
 }
 
+static void prepare(struct kvp_core *core)
+{
+    struct core_proposal *proposal = &core->proposal;
+    proposal->stage = PROPOSAL_PREPARE;
+    proposal->call_id = 0;
+    proposal->retry_us = UINT64_MAX;
+    proposal->solo_from = core->meta.solo_from;
+    core->meta.solo_from = 0;
+    proposal->meta_needed = proposal->solo_from ? core_persist(core) : core->meta_durable;
+}
+
+/* Behind LOOK, where there is one. */
+static void go_on(struct kvp_core *core)
+{
+    if (core->proposal.reason == REASON_ADD) {
+        prepare(core);
+    } else {
+        fence_then_cas(core);
+    }
+}
+
 void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success)
 {
     core->now_us = now_us;
@@ -274,13 +295,6 @@ void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t pr
         .retry_us = core->now_us,
     };
     switch (reason) {
-    case REASON_ADD:
-        proposal->stage = PROPOSAL_PREPARE;
-        proposal->retry_us = UINT64_MAX;
-        proposal->solo_from = core->meta.solo_from;
-        core->meta.solo_from = 0;
-        proposal->meta_needed = proposal->solo_from ? core_persist(core) : core->meta_durable;
-        break;
     case REASON_REMOVE:
         enter_cas(core);
         break;
@@ -289,7 +303,7 @@ void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t pr
         break;
     default:
         if (paired(core)) {
-            fence_then_cas(core);
+            go_on(core);
         } else {
             proposal->stage = PROPOSAL_LOOK;
         }
@@ -381,7 +395,7 @@ static void looked(struct kvp_core *core, const struct kvp_arbiter_answer *answe
         } else if (core_adopt(core, &answer->view)) {
             return;
         } else if (kvp_view_equal(&answer->view, &core->meta.view)) {
-            fence_then_cas(core);
+            go_on(core);
         } else {
             note_once(core, &core->noted_unknown, KVP_NOTE_ARBITER_UNKNOWN);
             give_up(core); /* the register has gone back: an operator must look at it */

@@ -115,7 +115,7 @@ void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
 {
     core->now_us = now_us;
     bool heard = core->now_us - core->heard_primary_us <= core->config.grace_us &&
-                 core->contact && !core->primary_resigned;
+                 !core->primary_resigned;
     bool member = core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE;
     kvp_status status = KVP_OK;
     if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED || core->stopping) {

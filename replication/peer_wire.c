@@ -106,8 +106,8 @@ static struct kvp_point take_point(struct kvp_mp_reader *reader)
 {
     struct kvp_point point;
     kvp_mp_array_of(reader, 3);
-    point.seq = kvp_mp_uint(reader);
-    point.epoch = kvp_mp_uint(reader);
+    point.seq = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
+    point.epoch = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     point.hash = kvp_mp_uint(reader);
     return point;
 }
@@ -240,7 +240,7 @@ static kvp_status take_entry(struct kvp_mp_reader *reader, struct kvp_point prev
                              struct kvp_entry **entry)
 {
     kvp_mp_array_of(reader, 3);
-    uint64_t epoch = kvp_mp_uint(reader);
+    uint64_t epoch = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     uint64_t hash = kvp_mp_uint(reader);
     kvp_slice payload = kvp_mp_bin(reader);
     if (reader->failed) {
@@ -269,8 +269,8 @@ static kvp_status take_append(struct kvp_mp_reader *reader, struct kvp_peer_requ
 {
     request->prev = take_point(reader);
     request->commit = take_point(reader);
-    request->lead_epoch = kvp_mp_uint(reader);
-    request->end = kvp_mp_uint(reader);
+    request->lead_epoch = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
+    request->end = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     uint32_t count = kvp_mp_array(reader);
     const char *reason;
     kvp_status status = reader->failed ? KVP_BAD_REQUEST : check_append(request, count, &reason);

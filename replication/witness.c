@@ -463,8 +463,8 @@ static kvp_status seed_by_force(struct kvp_witness *witness, const struct group 
         view.in_sync == group->view.in_sync) {
         return KVP_OK;
     }
-    if (view.epoch < group->view.epoch) {
-        return KVP_STALE_VIEW;
+    if (view.epoch <= group->view.epoch) {
+        return KVP_STALE_VIEW; /* two views of one epoch would both be believed */
     }
     if (group->view.version == UINT64_MAX) {
         return KVP_REFUSED;

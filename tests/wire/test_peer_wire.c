@@ -284,26 +284,27 @@ static void test_entries_behind_the_end_of_the_log_are_refused(void **state)
     kvp_buf_free(&out);
 }
 
-static void test_a_seq_cannot_wrap_around(void **state)
+/* Nothing that a node adds to a number of the log may overflow. */
+static void test_places_in_the_log_have_a_limit(void **state)
 {
-    kvp_buf out = {0};
-    struct kvp_mp_writer writer;
+    static const uint64_t limit = (uint64_t)1 << 62;
     (void)state;
-    begin_append(0);
-    sent.prev.seq = sent.end = UINT64_MAX;
-    assert_int_equal(encode(&out), KVP_OK);
-    assert_int_equal(decode(&out), KVP_OK);
-    /* One entry in the place of the empty list at the end. */
-    out.size--;
-    kvp_mp_write_begin(&writer, &out);
-    kvp_mp_write_array(&writer, 1);
-    kvp_mp_write_array(&writer, 3);
-    kvp_mp_write_uint(&writer, 5);
-    kvp_mp_write_uint(&writer, kvp_chain_hash(sent.prev.hash, 0, 5, text("")));
-    kvp_mp_write_bin(&writer, text(""));
-    assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
-    assert_int_equal(decode(&out), KVP_BAD_REQUEST);
-    kvp_buf_free(&out);
+    for (unsigned part = 0; part < 4; part++) {
+        for (unsigned over = 0; over < 2; over++) {
+            kvp_buf out = {0};
+            uint64_t number = limit - 1 + over;
+            begin_append(0);
+            sent.end = part == 0 ? number : limit - 1;
+            sent.prev.seq = part == 1 ? number : 9;
+            sent.end = part == 1 ? number : sent.end;
+            sent.commit.seq = part == 2 ? number : 9;
+            sent.lead_epoch = part == 3 ? number : 5;
+            assert_int_equal(encode(&out), KVP_OK);
+            assert_int_equal(decode(&out), over != 0 ? KVP_BAD_REQUEST : KVP_OK);
+            kvp_peer_request_release(&sent);
+            kvp_buf_free(&out);
+        }
+    }
 }
 
 static void test_a_declared_count_of_entries_is_not_believed(void **state)
@@ -615,7 +616,7 @@ int main(void)
         cmocka_unit_test(test_an_entry_that_breaks_the_chain_is_corrupt),
         cmocka_unit_test(test_another_predecessor_breaks_the_chain),
         cmocka_unit_test(test_entries_behind_the_end_of_the_log_are_refused),
-        cmocka_unit_test(test_a_seq_cannot_wrap_around),
+        cmocka_unit_test(test_places_in_the_log_have_a_limit),
         cmocka_unit_test(test_a_declared_count_of_entries_is_not_believed),
         cmocka_unit_test(test_more_entries_than_allowed_are_refused_before_any_is_made),
         cmocka_unit_test(test_a_chunk_is_checked_with_its_crc),

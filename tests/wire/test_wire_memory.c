@@ -124,7 +124,7 @@ static kvp_status encode_witness(kvp_buf *out)
         .op = KVP_OP_REGISTER_CAS,
         .group = {"0123456789012345678901234567890123456789", 40},
         .group_id = UINT64_MAX,
-        .view = {UINT64_MAX, UINT64_MAX, 1, 2}};
+        .view = {UINT64_MAX >> 2, UINT64_MAX >> 2, 1, 2}};
     return kvp_wire_witness_encode(&cas, out);
 }
 
