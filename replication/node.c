@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#define CLIENT_SLICE_US  5000u
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
 
@@ -51,20 +52,28 @@ static size_t event_size(const struct node_event *event)
     return event->request ? kvp_net_request_body(event->request).size : 0;
 }
 
+/* An application's calls and a client's requests wait in one line, so neither is served first. */
+static bool is_client(const struct node_event *event)
+{
+    return event->kind == NODE_CALL || (event->kind == NODE_REQUEST && !event->from_peer);
+}
+
+static bool nothing_to_do(const struct kvp_node *node)
+{
+    return !node->urgent.first && !node->clients.first && !node->done_first;
+}
+
 void node_post(struct kvp_node *node, struct node_event *event)
 {
+    struct node_queue *queue = is_client(event) ? &node->clients : &node->urgent;
     event->next = NULL;
     pthread_mutex_lock(&node->mutex);
-    bool idle = !node->first && !node->done_first;
-    if (node->last) {
-        node->last->next = event;
-    } else {
-        node->first = event;
-    }
-    node->last = event;
+    bool idle = nothing_to_do(node);
+    *(queue->last ? &queue->last->next : &queue->first) = event;
+    queue->last = event;
     if (event->kind == NODE_REQUEST) {
-        node->queued_count++;
-        node->queued_size += event_size(event);
+        queue->count++;
+        queue->size += event_size(event);
     }
     if (idle) {
         pthread_cond_signal(&node->wake);
@@ -96,11 +105,13 @@ static void event_free(struct kvp_node *node, struct node_event *event)
 
 /* ---- callbacks of transport and arbiter: their threads ---- */
 
-static bool overloaded(struct kvp_node *node)
+static bool overloaded(struct kvp_node *node, bool peer)
 {
     pthread_mutex_lock(&node->mutex);
-    bool full =
-        node->queued_count >= NODE_QUEUE_MAX || node->queued_size >= NODE_QUEUE_SIZE_MAX;
+    bool full = peer ? node->urgent.count >= NODE_PEERS_MAX ||
+                           node->urgent.size >= NODE_PEERS_SIZE_MAX
+                     : node->clients.count >= NODE_CLIENTS_MAX ||
+                           node->clients.size >= NODE_CLIENTS_SIZE_MAX;
     pthread_mutex_unlock(&node->mutex);
     return full;
 }
@@ -123,12 +134,13 @@ static void on_request(void *arg, struct kvp_net_request *request)
     unsigned version, op;
     bool peer = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
                 KVP_OP_IS_PEER(op);
-    struct node_event *event = peer || !overloaded(node) ? calloc(1, sizeof(*event)) : NULL;
+    struct node_event *event = overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
     if (!event) {
         answer_busy(request);
         return;
     }
     event->kind = NODE_REQUEST;
+    event->from_peer = peer;
     event->request = request;
     node_post(node, event);
 }
@@ -337,16 +349,45 @@ struct batch {
 static struct batch take(struct kvp_node *node, uint64_t deadline_us)
 {
     pthread_mutex_lock(&node->mutex);
-    while (!node->first && !node->done_first && !node->quit &&
+    while (nothing_to_do(node) && !node->quit &&
            node_wait_until(&node->wake, &node->mutex, deadline_us)) {
     }
-    struct batch batch = {node->first, node->done_first, node->quit};
-    node->first = node->last = NULL;
+    struct batch batch = {node->urgent.first, node->done_first, node->quit};
+    memset(&node->urgent, 0, sizeof(node->urgent));
     node->done_first = node->done_last = NULL;
-    node->queued_count = 0;
-    node->queued_size = 0;
     pthread_mutex_unlock(&node->mutex);
     return batch;
+}
+
+static struct node_event *take_client(struct kvp_node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    struct node_queue *queue = &node->clients;
+    struct node_event *event = queue->first;
+    if (event) {
+        queue->first = event->next;
+        queue->last = queue->first ? queue->last : NULL;
+    }
+    if (event && event->kind == NODE_REQUEST) {
+        queue->count--;
+        queue->size -= event_size(event);
+    }
+    pthread_mutex_unlock(&node->mutex);
+    return event;
+}
+
+/* Clients get a slice of time, so that a burst of theirs does not hold up heartbeats. */
+static void run_clients(struct kvp_node *node, bool all)
+{
+    uint64_t until_us = kvp_clock_now_us() + CLIENT_SLICE_US;
+    struct node_event *event;
+    while ((event = take_client(node)) != NULL) {
+        run_event(node, event);
+        event_free(node, event);
+        if (!all && kvp_clock_now_us() >= until_us) {
+            return;
+        }
+    }
 }
 
 static uint64_t next_deadline(const struct kvp_node *node)
@@ -370,6 +411,7 @@ static void *loop(void *arg)
             run_event(node, event);
             event_free(node, event);
         }
+        run_clients(node, batch.quit);
         uint64_t now_us = kvp_clock_now_us();
         if (now_us >= kvp_executor_deadline(node->executor)) {
             kvp_executor_tick(node->executor, now_us);

@@ -14,8 +14,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define NODE_QUEUE_MAX      16384u /* client requests that wait for the loop */
-#define NODE_QUEUE_SIZE_MAX (64u * 1024u * 1024u)
+/* What may wait for the loop; further requests are answered with KVP_BUSY. */
+#define NODE_CLIENTS_MAX      16384u
+#define NODE_CLIENTS_SIZE_MAX (64u * 1024u * 1024u)
+#define NODE_PEERS_MAX        1024u
+#define NODE_PEERS_SIZE_MAX   (256u * 1024u * 1024u)
 
 enum node_event_kind {
     NODE_REQUEST,      /* a message came to the port */
@@ -33,6 +36,7 @@ struct node_event {
     uint8_t peer;
     enum kvp_link_kind link;
     bool flag;                 /* LINK: up; FENCE_DONE: success */
+    bool from_peer;            /* REQUEST */
     struct kvp_net_request *request;
     struct node_call *call;
     struct kvp_arbiter_answer arbiter;
@@ -59,6 +63,11 @@ struct node_link {
     uint32_t last_id; /* loop thread */
 };
 
+struct node_queue {
+    struct node_event *first, *last;
+    size_t count, size; /* requests and their bytes */
+};
+
 struct kvp_node {
     struct kvp_executor_config config;
     struct kvp_logger logger;
@@ -80,9 +89,9 @@ struct kvp_node {
     pthread_mutex_t mutex;   /* the queue, and what is published */
     pthread_cond_t wake;     /* the loop has something to do */
     pthread_cond_t changed;  /* something published has changed */
-    struct node_event *first, *last;
+    struct node_queue urgent;  /* peers, links, arbiter: first, and all of it */
+    struct node_queue clients; /* requests and calls: a slice of time, then the others again */
     struct kvp_disk_job *done_first, *done_last;
-    size_t queued_count, queued_size;
     bool quit;
     bool state_stale;        /* loop thread: publish anew */
     kvp_node_state state;
