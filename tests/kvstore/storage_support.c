@@ -308,6 +308,7 @@ void check_meta(const struct kvp_meta *found, const struct kvp_meta *expected)
     assert_int_equal(found->solo_from, expected->solo_from);
     assert_int_equal(found->doubt, expected->doubt);
     assert_int_equal(found->diverged_count, expected->diverged_count);
+    assert_int_equal(found->forced_epoch, expected->forced_epoch);
 }
 
 void check_stopped(struct depot *depot)

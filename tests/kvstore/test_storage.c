@@ -351,6 +351,7 @@ static void test_metadata_is_kept_whole(void **state)
         .solo_from = 1ull << 40,
         .doubt = true,
         .diverged_count = 12,
+        .forced_epoch = 13,
     };
     const struct kvp_meta other = {.group_id = 1, .solo_from = 9};
     struct kvp_storage_write write = {.meta = &meta};

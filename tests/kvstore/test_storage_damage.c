@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#include <zlib.h>
 
 static bool on_disk; /* which kind of directory the running group is about */
 static struct history history;
@@ -379,6 +380,28 @@ static void test_the_newest_valid_slot_counts(void **state)
     check_doubt(depot, 6, 20, 12);
 }
 
+/* Written by another release in a form of its own, though with a right checksum. */
+static void test_a_slot_of_another_version_is_none(void **state)
+{
+    struct depot *depot = *state;
+    const struct kvp_point beyond = {.seq = 21, .epoch = 1, .hash = 5};
+    struct storage_slot slot = {1000, XXH3_64bits("store-1", 7), beyond};
+    uint8_t bytes[STORAGE_SLOT_SIZE];
+    static const size_t fields[] = {0, 4}; /* magic, version */
+
+    for (size_t i = 0; i < 2; i++) {
+        storage_slot_encode(&slot, bytes);
+        bytes[fields[i]]++;
+        kvp_put_u32(bytes + STORAGE_SLOT_SIZE - 4,
+                    (uint32_t)crc32(0, bytes, STORAGE_SLOT_SIZE - 4));
+        assert_int_equal(depot->place.env->ops->write_at(depot->place.env, "tail", 0,
+                                                         kvp_slice_of(bytes, sizeof(bytes)), true),
+                         KVP_OK);
+        write_slot(depot, 1, "store-1", history_point(&history, 20), 500);
+        check_no_doubt(depot);
+    }
+}
+
 /* Whatever tears the newer slot, the older one is true as well. */
 static void test_one_damaged_slot_is_no_doubt(void **state)
 {
@@ -556,6 +579,7 @@ int main(void)
         CASE(test_a_log_with_another_end_is_in_doubt),
         CASE(test_a_log_longer_than_recorded_is_in_no_doubt),
         CASE(test_the_newest_valid_slot_counts),
+        CASE(test_a_slot_of_another_version_is_none),
         CASE(test_one_damaged_slot_is_no_doubt),
         CASE(test_without_a_record_nobody_can_tell),
         CASE(test_a_damaged_pointer_leads_nowhere),

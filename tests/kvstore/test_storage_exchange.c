@@ -150,7 +150,7 @@ static void test_a_chunk_is_appended_to_what_the_caller_has(void **state)
     struct pair *pair = *state;
     struct kvp_state_view *view = kvp_storage_snapshot(pair->from.storage);
     kvp_buf chunk = {0}, other = {0};
-    bool last = false;
+    bool last = true; /* of an earlier chunk */
 
     assert_int_equal(kvp_buf_append(&chunk, "head", 4), KVP_OK);
     assert_int_equal(kvp_state_view_chunk(view, 1, &chunk, &last), KVP_OK);

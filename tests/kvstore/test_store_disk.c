@@ -315,6 +315,7 @@ static void test_a_failed_replacement_leaves_the_old_file(void **state)
     struct kvp_env *env = place->env;
     static char big[4096];
     kvp_buf content = {0};
+    char path[256];
 
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("old")), KVP_OK);
     limit_files(1000);
@@ -327,6 +328,8 @@ static void test_a_failed_replacement_leaves_the_old_file(void **state)
     assert_int_equal(env->ops->read_file(env, "file", &content), KVP_OK);
     check_slice(kvp_buf_slice(&content), TEXT("old"));
     kvp_buf_free(&content);
+    path_in(place, "file~", path);
+    assert_int_not_equal(access(path, F_OK), 0); /* a full disk is not filled further */
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

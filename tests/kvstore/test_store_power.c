@@ -33,7 +33,8 @@ enum {
 /* What the parent knows about the process that was killed. */
 struct shared {
     unsigned written;
-    unsigned tables; /* so many may still be made */
+    unsigned tables;      /* so many may still be made */
+    unsigned directories; /* synced so far */
     size_t file_count;
     struct {
         ino_t inode;
@@ -89,9 +90,9 @@ static int sync_and_note(int fd, long call)
     if (syscall(call, fd) != 0) {
         return -1;
     }
-    if (known && shared != NULL) {
+    if (shared != NULL) {
         pthread_mutex_lock(&lock);
-        note_synced(&info);
+        known ? note_synced(&info) : (void)shared->directories++;
         pthread_mutex_unlock(&lock);
     }
     return 0;
@@ -313,6 +314,57 @@ static void try_cut(unsigned changes, unsigned more, unsigned losers)
     place.on_disk = false;
 }
 
+/* ---- names ---- */
+
+/* The syncs of directories since the last call. */
+static unsigned directory_syncs(void)
+{
+    unsigned count = shared->directories;
+
+    shared->directories = 0;
+    return count;
+}
+
+/* What is durable on return is so with its name, and a name lies in the directory. */
+static void change_names(const struct life *life)
+{
+    struct kvp_env *env = NULL;
+    struct kvp_store *store = NULL;
+
+    kvp_status status = kvp_env_posix_open(life->directory, &env, NULL, 0);
+    (void)directory_syncs();
+    bool right = status == KVP_OK && env->ops->replace_file(env, "file", TEXT("x")) == KVP_OK &&
+                 directory_syncs() > 0;
+    right = right && env->ops->replace_file(env, "file", TEXT("y")) == KVP_OK &&
+            directory_syncs() > 0;
+    right = right && env->ops->write_at(env, "new", 0, TEXT("x"), true) == KVP_OK &&
+            directory_syncs() > 0;
+    right = right && env->ops->open_store(env, "one", true, &store) == KVP_OK &&
+            directory_syncs() > 1; /* the store's name, and its files' names */
+    if (right) {
+        store->ops->close(store);
+        (void)directory_syncs();
+    }
+    right = right && env->ops->rename_store(env, "one", "two") == KVP_OK && directory_syncs() > 0;
+    right = right && env->ops->destroy_store(env, "two") == KVP_OK && directory_syncs() > 0;
+    _exit(right ? 0 : 1);
+}
+
+static void test_names_are_as_durable_as_what_they_name(void **state)
+{
+    (void)state;
+    place_open(&place, true);
+    place.env->ops->close(place.env);
+    place.env = NULL;
+    struct life life = {.directory = place.path};
+    memset(shared, 0, sizeof(*shared));
+    shared->tables = UINT_MAX;
+    int status = in_process(change_names, &life);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    place_close(&place);
+    place.on_disk = false;
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -333,6 +385,7 @@ static void test_a_change_of_the_log_makes_no_hole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_names_are_as_durable_as_what_they_name, teardown),
         cmocka_unit_test_teardown(test_a_change_of_the_log_makes_no_hole, teardown),
     };
 
