@@ -178,11 +178,7 @@ hidden byte led, good;
 #endif
 
 /* kvp_core_serving(): a primary that may have given its role away serves no more. */
-#ifdef HANDOVER_SERVES
-#define HELD(n) true
-#else
 #define HELD(n) (node[n].stage < CAS || node[n].wish_primary == (n))
-#endif
 #define SERVES(n) (node[n].role == PRIMARY && HELD(n) && LEASED(n))
 
 #define LEADING(n) (node[n].role >= ELECT)
@@ -405,7 +401,7 @@ inline do_get()
 #else
 #define COMPARES(n) (reg == node[n].meta)
 #endif
-#ifdef PROMOTE_OUTSIDER
+#if defined(PROMOTE_OUTSIDER) || defined(NO_COMPARE)
 #define ADMITS(n) true
 #else
 #define ADMITS(n) (IN(IN_SYNC(reg), node[n].wish_primary) && IN(IN_SYNC(reg), n))
@@ -722,6 +718,9 @@ inline do_kill()
     od
 }
 
+/* The disk of a node is lost; not that of the last member: then nothing is promised. */
+#define COUNTS(n) (IN(IN_SYNC(reg), n) && node[n].disk_member != 0)
+#define MAY_WIPE(n) (((n) != 1 && COUNTS(1)) || ((n) != 2 && COUNTS(2)) || ((n) != N && COUNTS(N)))
 inline do_wipe()
 {
     wipes++;
@@ -825,7 +824,7 @@ inline timers() /* grace has passed where nothing was heard */
     fi
 }
 
-#define MAY_GO_ON(n) (IN(alive, n) && IN(IN_SYNC(reg), n) && node[n].disk_member != 0)
+#define MAY_GO_ON(n) (IN(alive, n) && COUNTS(n))
 #define WELL(n) (IN(alive, n) && SERVES(n) && IN_SYNC(reg) == alive)
 #endif
 
@@ -866,7 +865,7 @@ inline timers() /* grace has passed where nothing was heard */
     :: MAY_DROP(n) -> act = DROP; p = n                                                            \
     :: kills < KILLS -> act = KILL; p = n                                                          \
     RESIGN_EVENT(n)                                                                                \
-    :: wipes < WIPES -> act = WIPE; p = n
+    :: wipes < WIPES && MAY_WIPE(n) -> act = WIPE; p = n
 
 #ifdef RESIGNS
 #define RESIGN_EVENT(n) :: kills < KILLS -> act = FAIL; p = n
