@@ -34,7 +34,8 @@
  * fence command, pair mode, an operator's force.
  *
  * Sizes: N nodes, SEQ entries, EPOCHS views, KILLS, WIPES (a node comes back with an empty disk).
- * Each macro in the list of check.sh breaks one rule; Spin then has to find an error.
+ * Each macro in the list of check.sh breaks one rule; Spin then has to find an error. RESIGNS adds
+ * primaries whose disk fails and that say so.
  */
 #ifndef N
 #define N 2
@@ -198,6 +199,8 @@ hidden byte led, good;
  * view only now. So who comes to lead serves only when every lease that it may have given has
  * ended: to whom it answered a heartbeat, and to anybody before its start. The members of its own
  * view do not matter: nobody serves without their leases, and who gives one has stepped down.
+ * The core lacks this rule so far, as with LEND_UNTOLD (docs/guarantees.md, "Known gap"); it would
+ * have its place in try_serve().
  */
 #ifdef LEND_UNTOLD
 #define LENT_NONE(n) true
@@ -604,7 +607,7 @@ inline do_remove()
     node[p].wish_in_sync = IN_SYNC(node[p].view) & ~SET(b)
 }
 
-/* add_ready_joiner() */
+/* add_ready_joiner(). The LOOK before PREPARE only keeps it from beginning in vain. */
 #ifdef NO_PROMISE
 #define PROMISED(n, to) true
 #else
