@@ -132,6 +132,10 @@ static bool build(kvp_txn *txn, const cJSON *root)
             (void)kvcli_complain("txn: '%s' is not one of the lists if, then, else", part->string);
             return false;
         }
+        if (cJSON_GetObjectItemCaseSensitive(root, part->string) != part) {
+            (void)kvcli_complain("txn: '%s' is there twice", part->string);
+            return false;
+        }
         cJSON_ArrayForEach(item, part) {
             index++;
             if (!cJSON_IsArray(item) ||

@@ -79,6 +79,18 @@ def test_operations_do_what_they_say():
         assert first["succeeded"] is True and second["succeeded"] is False
 
 
+def test_a_transaction_with_a_list_twice_is_refused():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        for text in (b'{"then": [], "then": [["put", "t", "1"], ["get", "t"]]}',
+                     b'{"if": [["t", "present"]], "if": [], "then": [["put", "t", "1"]]}',
+                     b'{"else": [], "if": [["t", "present"]], "else": [["put", "t", "1"]]}'):
+            done = group.cli("txn", "-", stdin=text)
+            assert done.returncode == 2 and b"twice" in done.stderr, (text, done)
+        group.cli("get", "t", check=1)
+
+
 def frame(body):
     return struct.pack(">Q", len(body)) + body
 
