@@ -70,6 +70,8 @@ cJSON *kvcli_json_bytes(kvp_slice bytes);
 /* The other way round. False: it is neither. */
 bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes);
 cJSON *kvcli_json_number(uint64_t number); /* exact */
+/* The text as one JSON value. NULL: it is none; *reason and *at say why and near which byte. */
+cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at);
 /* A decimal number, all of the text. */
 bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 

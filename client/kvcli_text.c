@@ -170,6 +170,25 @@ cJSON *kvcli_json_number(uint64_t number)
     return cJSON_CreateRaw(digits);
 }
 
+cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at)
+{
+    const char *bytes = text.size == 0 ? "" : text.data;
+    const char *end = bytes;
+    cJSON *root = cJSON_ParseWithLengthOpts(bytes, text.size, &end, false);
+
+    *reason = "malformed JSON";
+    while (root != NULL && end < bytes + text.size && memchr(" \t\r\n", *end, 4) != NULL) {
+        end++;
+    }
+    *at = end == NULL ? 0 : (size_t)(end - bytes);
+    if (root != NULL && *at < text.size) {
+        *reason = "something follows the JSON value";
+        cJSON_Delete(root);
+        root = NULL;
+    }
+    return root;
+}
+
 bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number)
 {
     char *end = NULL;

@@ -221,7 +221,8 @@ static int execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
 int kvcli_txn(struct kvcli *cli, int argc, char **argv)
 {
     kvp_buf text = {0};
-    const char *end = NULL;
+    const char *reason = "";
+    size_t at = 0;
     int code = EXIT_USAGE;
 
     (void)argc;
@@ -229,13 +230,10 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv)
         kvp_buf_free(&text);
         return EXIT_USAGE;
     }
-    cJSON *root = text.size == 0 ? NULL
-                                 : cJSON_ParseWithLengthOpts((const char *)text.data, text.size,
-                                                             &end, false);
+    cJSON *root = kvcli_parse_json(kvp_buf_slice(&text), &reason, &at);
     kvp_txn *txn = kvp_txn_new(cli->client);
     if (root == NULL) {
-        (void)kvcli_complain("txn: malformed JSON near byte %zu",
-                             end == NULL ? 0 : (size_t)(end - (const char *)text.data));
+        (void)kvcli_complain("txn: %s near byte %zu", reason, at);
     } else if (txn == NULL) {
         code = kvcli_failed(KVP_NO_MEMORY, NULL);
     } else if (build(txn, root)) {

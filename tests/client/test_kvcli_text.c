@@ -112,6 +112,50 @@ static void test_other_json_is_no_bytes(void **state)
     }
 }
 
+static void check_refused(kvp_slice bytes, const char *word)
+{
+    const char *reason = NULL;
+    size_t at = 0;
+    char *copy = malloc(bytes.size == 0 ? 1 : bytes.size); /* a sanitizer sees who reads beside it */
+
+    memcpy(copy, bytes.data, bytes.size);
+    if (kvcli_parse_json(kvp_slice_of(copy, bytes.size), &reason, &at) != NULL) {
+        fail_msg("'%.*s' was taken", (int)bytes.size, copy);
+    }
+    assert_non_null(strstr(reason, word));
+    assert_true(at <= bytes.size);
+    free(copy);
+}
+
+static void check_taken(const char *string)
+{
+    const char *reason = NULL;
+    size_t at = 0;
+    cJSON *root = kvcli_parse_json(text(string), &reason, &at);
+
+    if (root == NULL) {
+        fail_msg("'%s' was refused: %s", string, reason);
+    }
+    cJSON_Delete(root);
+}
+
+static void test_json_is_all_of_the_text(void **state)
+{
+    (void)state;
+    check_taken("{}");
+    check_taken(" [1] \t\r\n ");
+    check_taken("1\n");
+    check_refused(text(""), "malformed");
+    check_refused(text(" \n"), "malformed");
+    check_refused(text("{\"a\""), "malformed");
+    check_refused(text("{} x"), "follows");
+    check_refused(text("{}{}"), "follows");
+    check_refused(text("[1]\n]"), "follows");
+    check_refused(text("{},"), "follows");
+    check_refused(text("{}\f"), "follows");
+    check_refused(kvp_slice_of("{}\0", 3), "follows");
+}
+
 /* ---- UTF-8 ---- */
 
 static const char *const good_text[] = {
@@ -260,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_bytes_of_every_length_come_back),
         cmocka_unit_test(test_what_is_no_base64_is_refused),
         cmocka_unit_test(test_other_json_is_no_bytes),
+        cmocka_unit_test(test_json_is_all_of_the_text),
         cmocka_unit_test(test_only_utf8_is_text),
         cmocka_unit_test(test_what_cannot_be_shown_is_escaped),
         cmocka_unit_test(test_escaped_bytes_can_be_told_apart),

@@ -91,6 +91,20 @@ def test_a_transaction_with_a_list_twice_is_refused():
         group.cli("get", "t", check=1)
 
 
+def test_a_transaction_file_holds_one_transaction():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        one = b'{"then": [["put", "t", "1"]]}'
+        for text, word in ((one + one, b"follows"), (one + b"\n" + one + b"\n", b"follows"),
+                           (one + b"}", b"follows"), (one[:-1], b"malformed"), (b"", b"malformed")):
+            done = group.cli("txn", "-", stdin=text)
+            assert done.returncode == 2 and word in done.stderr, (text, done)
+        group.cli("get", "t", check=1)
+        group.cli("txn", "-", stdin=b" \n" + one + b"\r\n\t \n", check=0)
+        assert group.get("t") == b"1"
+
+
 def frame(body):
     return struct.pack(">Q", len(body)) + body
 
