@@ -170,12 +170,33 @@ cJSON *kvcli_json_number(uint64_t number)
     return cJSON_CreateRaw(digits);
 }
 
+/* cJSON's strings end at their first zero byte, so none may come in. Returns where one is, as
+ * \u0000 or as it is; the size of the text: nowhere. Backslashes stand only within strings, where
+ * each takes the next character with it. */
+static size_t find_zero(const char *bytes, size_t size)
+{
+    size_t i = 0;
+
+    while (i < size && bytes[i] != '\0') {
+        if (size - i >= 6 && memcmp(bytes + i, "\\u0000", 6) == 0) {
+            return i;
+        }
+        i += bytes[i] == '\\' && i + 1 < size && bytes[i + 1] != '\0' ? 2 : 1;
+    }
+    return i;
+}
+
 cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at)
 {
     const char *bytes = text.size == 0 ? "" : text.data;
     const char *end = bytes;
-    cJSON *root = cJSON_ParseWithLengthOpts(bytes, text.size, &end, false);
 
+    *at = find_zero(bytes, text.size);
+    if (*at < text.size) {
+        *reason = "a zero byte: a string cannot hold it, {\"base64\": \"...\"} can";
+        return NULL;
+    }
+    cJSON *root = cJSON_ParseWithLengthOpts(bytes, text.size, &end, false);
     *reason = "malformed JSON";
     while (root != NULL && end < bytes + text.size && memchr(" \t\r\n", *end, 4) != NULL) {
         end++;

@@ -233,7 +233,7 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv)
     cJSON *root = kvcli_parse_json(kvp_buf_slice(&text), &reason, &at);
     kvp_txn *txn = kvp_txn_new(cli->client);
     if (root == NULL) {
-        (void)kvcli_complain("txn: %s near byte %zu", reason, at);
+        (void)kvcli_complain("txn: near byte %zu: %s", at, reason);
     } else if (txn == NULL) {
         code = kvcli_failed(KVP_NO_MEMORY, NULL);
     } else if (build(txn, root)) {

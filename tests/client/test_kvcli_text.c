@@ -153,7 +153,27 @@ static void test_json_is_all_of_the_text(void **state)
     check_refused(text("[1]\n]"), "follows");
     check_refused(text("{},"), "follows");
     check_refused(text("{}\f"), "follows");
-    check_refused(kvp_slice_of("{}\0", 3), "follows");
+}
+
+/* They would be cut there without a word. */
+static void test_strings_with_zero_bytes_are_refused(void **state)
+{
+    (void)state;
+    check_refused(text("[\"a\\u0000b\"]"), "base64");
+    check_refused(text("[\"\\u0000\"]"), "base64");
+    check_refused(text("[\"\\\\\\u0000\"]"), "base64"); /* behind a backslash */
+    check_refused(text("[\"\\\"\\u0000\"]"), "base64");
+    check_refused(text("{\"a\\u0000\":1}"), "base64");
+    check_refused(kvp_slice_of("[\"a\0b\"]", 7), "base64");
+    check_refused(kvp_slice_of("{}\0", 3), "base64");
+    check_refused(kvp_slice_of("[\"\\\0\"]", 6), "base64");
+    check_refused(text("[\"\\u0000"), "base64");
+    check_refused(text("[\"\\u000"), "malformed");
+    check_refused(text("[\"\\"), "malformed");
+    check_taken("[\"\\\\u0000\"]"); /* the backslash is escaped: text */
+    check_taken("[\"\\\\\\\\u0000\"]");
+    check_taken("[\"u0000 \\u0001 \\n0000\"]");
+    check_taken("[\"\\u1000 0000\"]");
 }
 
 /* ---- UTF-8 ---- */
@@ -305,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_base64_is_refused),
         cmocka_unit_test(test_other_json_is_no_bytes),
         cmocka_unit_test(test_json_is_all_of_the_text),
+        cmocka_unit_test(test_strings_with_zero_bytes_are_refused),
         cmocka_unit_test(test_only_utf8_is_text),
         cmocka_unit_test(test_what_cannot_be_shown_is_escaped),
         cmocka_unit_test(test_escaped_bytes_can_be_told_apart),

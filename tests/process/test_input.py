@@ -101,8 +101,15 @@ def test_a_transaction_file_holds_one_transaction():
             done = group.cli("txn", "-", stdin=text)
             assert done.returncode == 2 and word in done.stderr, (text, done)
         group.cli("get", "t", check=1)
+        done = group.cli("txn", "-", stdin=b'{"then": [["put", "t", "1\\u0000"]]}')
+        assert done.returncode == 2 and b"base64" in done.stderr, done
+        group.cli("get", "t", check=1)
         group.cli("txn", "-", stdin=b" \n" + one + b"\r\n\t \n", check=0)
         assert group.get("t") == b"1"
+        group.cli("txn", "-", stdin=b'{"then": [["put", "t", "\\\\u0000"]]}', check=0)
+        assert group.get("t") == b"\\u0000"
+        group.cli("txn", "-", stdin=b'{"then": [["put", "t", {"base64": "MQAy"}]]}', check=0)
+        assert group.get("t") == b"1\0" + b"2"
 
 
 def frame(body):
