@@ -584,26 +584,38 @@ void disk_blank(struct node *node)
 
 /* ---- the witness, the fence, the news ---- */
 
+static void ask_witness(struct world *world, unsigned id,
+                        const struct kvp_arbiter_request *request,
+                        struct kvp_arbiter_answer *answer)
+{
+    kvp_buf message = {0}, said = {0};
+    assert_int_equal(kvp_arbiter_witness_encode(request, "g", id, &message), KVP_OK);
+    assert_int_equal(kvp_witness_handle(world->witness, kvp_buf_slice(&message), &said), KVP_OK);
+    assert_int_equal(kvp_arbiter_witness_decode(kvp_buf_slice(&said), request->id, answer),
+                     KVP_OK);
+    kvp_buf_free(&message);
+    kvp_buf_free(&said);
+}
+
 static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
 {
     struct node *node = arg;
     struct world *world = node->world;
-    struct kvp_arbiter_answer answer;
-    kvp_buf message = {0}, said = {0};
+    struct kvp_arbiter_answer answer = {.id = request->id};
+    bool change = request->op != KVP_ARBITER_GET;
     assert_int_equal(world->config.policy, KVP_PAIR_NONE);
-    if (!node->witness_hears) {
+    if (node->witness_loses & (change ? LOSES_CHANGE : LOSES_GET)) {
         return;
     }
-    assert_int_equal(kvp_arbiter_witness_encode(request, "g", node->id, &message), KVP_OK);
-    assert_int_equal(kvp_witness_handle(world->witness, kvp_buf_slice(&message), &said), KVP_OK);
-    assert_int_equal(kvp_arbiter_witness_decode(kvp_buf_slice(&said), request->id, &answer),
-                     KVP_OK);
-    kvp_buf_free(&message);
-    kvp_buf_free(&said);
-    if (request->op != KVP_ARBITER_GET) {
+    if (!world->arbiter) {
+        ask_witness(world, node->id, request, &answer);
+    } else if (!world->arbiter(node, request, &answer)) {
+        return;
+    }
+    if (change) {
         log_it(node, answer.view.primary, DID_GRANT, answer.status, answer.view.epoch);
     }
-    if (node->witness_answers) {
+    if (!change || !(node->witness_loses & LOSES_OUTCOME)) {
         struct event *event = event_new(world, EVENT_ARBITER, node->id, WITNESS_US);
         event->life = node->life;
         event->answer = answer;
@@ -826,9 +838,16 @@ void world_form(struct world *world)
 
 /* ---- life ---- */
 
-void world_open(struct world *world, unsigned count)
+static void open_witness(struct world *world)
 {
     char message[128];
+    assert_int_equal(kvp_env_memory_open(&world->env), KVP_OK);
+    assert_int_equal(kvp_witness_open(world->env, &world->witness, message, sizeof(message)),
+                     KVP_OK);
+}
+
+void world_open(struct world *world, unsigned count)
+{
     memset(world, 0, sizeof(*world));
     world->now_us = SECONDS;
     world->count = count;
@@ -849,11 +868,9 @@ void world_open(struct world *world, unsigned count)
         node->disk.first = 1;
         node->disk_us = 200;
         node->disk_status = KVP_OK;
-        node->witness_hears = node->witness_answers = node->fence_works = true;
+        node->fence_works = true;
     }
-    assert_int_equal(kvp_env_memory_open(&world->env), KVP_OK);
-    assert_int_equal(kvp_witness_open(world->env, &world->witness, message, sizeof(message)),
-                     KVP_OK);
+    open_witness(world);
 }
 
 static struct kvp_loaded load(const struct disk *disk)
@@ -1016,7 +1033,14 @@ void world_link(struct world *world, unsigned id, unsigned peer, bool up)
 
 void world_witness(struct world *world, unsigned id, bool up)
 {
-    world->nodes[id].witness_hears = world->nodes[id].witness_answers = up;
+    world->nodes[id].witness_loses = up ? 0 : LOSES_GET | LOSES_CHANGE;
+}
+
+void world_witness_forgets(struct world *world)
+{
+    kvp_witness_close(world->witness);
+    world->env->ops->close(world->env);
+    open_witness(world);
 }
 
 static void remember(struct world *world, unsigned id, struct kvp_point point)

@@ -51,6 +51,10 @@ struct happened {
     uint64_t number;
 };
 
+#define LOSES_GET     1u
+#define LOSES_CHANGE  2u  /* a CAS or SEED does not arrive */
+#define LOSES_OUTCOME 4u  /* it does, but its answer gets lost */
+
 struct disk_job;
 
 /* What a node's data directory would have. */
@@ -82,8 +86,7 @@ struct node {
     uint64_t incoming_hash;  /* of the snapshot being received */
     unsigned incoming_count;
 
-    bool witness_hears;      /* its requests reach the witness */
-    bool witness_answers;    /* the answers reach it */
+    unsigned witness_loses;  /* of what it asks the witness: LOSES_... */
     bool fence_works;
     bool serving, stopped;
     uint64_t commit;
@@ -110,6 +113,9 @@ struct world {
 
     struct kvp_env *env;
     struct kvp_witness *witness;
+    /* Answers in the witness's place, if set; false: there is no answer. */
+    bool (*arbiter)(struct node *node, const struct kvp_arbiter_request *request,
+                    struct kvp_arbiter_answer *answer);
 
     /* chaos: every message may come late, twice or never; 0: none. Seeded. */
     uint64_t random;
@@ -152,6 +158,7 @@ void world_rejoin(struct world *world, unsigned id);
 void world_swallow(struct world *world, unsigned from, unsigned to, unsigned op);
 void world_link(struct world *world, unsigned id, unsigned peer, bool up); /* tells node id */
 void world_witness(struct world *world, unsigned id, bool up);
+void world_witness_forgets(struct world *world); /* everything */
 
 /* Submits `count` entries at a node, which must accept them. */
 void world_put(struct world *world, unsigned id, unsigned count);
