@@ -2,6 +2,7 @@
 /* kvcli: the group from a shell. Options, commands, what errors look like. */
 #include "client/kvcli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,18 +13,20 @@
 #define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
 const struct kvcli_command kvcli_commands[] = {
-    {"get", "[--stale] KEY", "print the value", 1, 2, kvcli_get},
-    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, kvcli_put},
-    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, kvcli_create},
-    {"delete", "KEY [VERSION]", "remove it", 1, 2, kvcli_delete},
-    {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3,
+    {"get", "[--stale] KEY", "print the value", 1, 2, false, kvcli_get},
+    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put},
+    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create},
+    {"delete", "KEY [VERSION]", "remove it", 1, 2, true, kvcli_delete},
+    {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3, true,
      kvcli_cas},
-    {"scan", "[--keys] [--limit N] [PREFIX]", "list keys and values in order", 0, 5, kvcli_scan},
-    {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, kvcli_txn},
-    {"status", "", "what each node says about itself", 0, 0, kvcli_status},
-    {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, kvcli_handover},
-    {"promote", "[--node URL] [--force]", "a node shall become primary", 0, 3, kvcli_promote},
-    {NULL, NULL, NULL, 0, 0, NULL},
+    {"scan", "[--keys] [--limit N] [PREFIX]", "list keys and values in order", 0, 5, false,
+     kvcli_scan},
+    {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, true, kvcli_txn},
+    {"status", "", "what each node says about itself", 0, 0, false, kvcli_status},
+    {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover},
+    {"promote", "[--node URL] [--force]", "a node shall become primary", 0, 3, true,
+     kvcli_promote},
+    {NULL, NULL, NULL, 0, 0, false, NULL},
 };
 
 int kvcli_complain(const char *format, ...)
@@ -89,6 +92,22 @@ static const struct kvcli_command *find_command(const char *name)
     return NULL;
 }
 
+/* Output that got lost must not look like success, nor an update as if it had not happened. */
+static int check_output(int code, bool update)
+{
+    bool failed = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fflush(stdout) == 0 && !failed) {
+        return code;
+    }
+    (void)kvcli_complain("standard output: %s%s",
+                         errno != 0 ? strerror(errno) : "some of it could not be written",
+                         update && code == EXIT_DONE ? "; the command was executed" : "");
+    clearerr(stdout); /* the prompt goes on */
+    return code != EXIT_DONE ? code : update ? EXIT_UNKNOWN : EXIT_NOTHING;
+}
+
 int kvcli_run(struct kvcli *cli, int argc, char **argv)
 {
     const struct kvcli_command *command = find_command(argv[0]);
@@ -100,7 +119,7 @@ int kvcli_run(struct kvcli *cli, int argc, char **argv)
     if (argc - 1 < command->arguments_min || argc - 1 > command->arguments_max) {
         return kvcli_complain("usage: %s %s", command->name, command->arguments);
     }
-    return command->run(cli, argc - 1, argv + 1);
+    return check_output(command->run(cli, argc - 1, argv + 1), command->update);
 }
 
 static void print_usage(FILE *out)
@@ -120,6 +139,7 @@ static void print_usage(FILE *out)
           "  --help, --version\n\n"
           "Exit status: 0 done; 1 the answer is no (not found, exists, version differs); 2 usage;\n"
           "3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown; 5 refused.\n"
+          "If output gets lost: 4 after an update, else 3.\n"
           "Values are written as they are, with a newline added only on a terminal.\n",
           out);
 }
@@ -155,25 +175,15 @@ static int parse_options(int argc, char **argv, struct kvcli *cli)
             break;
         case 'h':
             print_usage(stdout);
-            return EXIT_DONE;
+            return check_output(EXIT_DONE, false);
         case 'v':
             printf("kvcli %s\n", kvp_version());
-            return EXIT_DONE;
+            return check_output(EXIT_DONE, false);
         default:
             return EXIT_USAGE; /* getopt has said why */
         }
     }
     return -1;
-}
-
-/* Output that got lost must not look like success. */
-static int check_output(int code)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("kvcli: standard output");
-        return code == EXIT_DONE ? EXIT_NOTHING : code;
-    }
-    return code;
 }
 
 int main(int argc, char **argv)
@@ -204,5 +214,5 @@ int main(int argc, char **argv)
     }
     code = optind == argc ? kvcli_prompt(&cli) : kvcli_run(&cli, argc - optind, argv + optind);
     kvp_client_close(cli.client);
-    return check_output(code);
+    return code;
 }

@@ -13,7 +13,7 @@ enum {
     EXIT_NO = 1,      /* not found, exists, version differs */
     EXIT_USAGE = 2,
     EXIT_NOTHING = 3, /* unavailable or timed out; nothing happened */
-    EXIT_UNKNOWN = 4, /* timed out; it may have happened */
+    EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
     EXIT_REFUSED = 5,
 };
 
@@ -30,13 +30,14 @@ struct kvcli_command {
     const char *arguments;
     const char *summary;
     int arguments_min, arguments_max;
+    bool update; /* may change something */
     /* argv[0] is the first argument; options have been taken out. */
     int (*run)(struct kvcli *cli, int argc, char **argv);
 };
 
 /* kvcli.c */
 extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
-/* Runs a command; returns its exit status. */
+/* Runs a command and sees to it that its output gets out; returns its exit status. */
 int kvcli_run(struct kvcli *cli, int argc, char **argv);
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what went wrong; returns the exit status for it. `detail` may be NULL. */

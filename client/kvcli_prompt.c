@@ -186,7 +186,6 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
         print_help();
     } else if (argc > 0) {
         (void)kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
-        fflush(stdout);
     }
     tok_reset(tokenizer);
     return more;

@@ -116,7 +116,7 @@ static void check_refused(kvp_slice bytes, const char *word)
 {
     const char *reason = NULL;
     size_t at = 0;
-    char *copy = malloc(bytes.size == 0 ? 1 : bytes.size); /* a sanitizer sees who reads beside it */
+    char *copy = malloc(bytes.size == 0 ? 1 : bytes.size); /* a sanitizer sees reads beside it */
 
     memcpy(copy, bytes.data, bytes.size);
     if (kvcli_parse_json(kvp_slice_of(copy, bytes.size), &reason, &at) != NULL) {

@@ -112,6 +112,35 @@ def test_a_transaction_file_holds_one_transaction():
         assert group.get("t") == b"1\0" + b"2"
 
 
+def into_full_disk(group, *arguments):
+    with open("/dev/full", "wb") as full:
+        return subprocess.run([kvtest.program("kvcli"), "--nodes", group.nodes_option()] +
+                              list(arguments), stdout=full, stderr=subprocess.PIPE, timeout=60)
+
+
+def test_output_that_got_lost_shows_in_the_exit_status():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        group.put("a", b"1")
+        transaction = group.path("txn")
+        with open(transaction, "w") as file:
+            file.write('{"then": [["put", "b", "3"]]}')
+        for status, arguments in (
+                (3, ["get", "a"]), (3, ["--json", "get", "a"]), (3, ["scan"]), (3, ["status"]),
+                (4, ["--json", "put", "b", "1"]), (4, ["--json", "cas", "a", "1", "2"]),
+                (4, ["--json", "delete", "b"]), (4, ["--json", "create", "b", "2"]),
+                (4, ["txn", transaction]), (0, ["put", "c", "1"]), (1, ["get", "nothing"]),
+                (3, ["--help"]), (3, ["--version"])):
+            if arguments[1:2] == ["cas"]:
+                arguments[3] = str(json.loads(group.cli("--json", "get", "a").stdout)["version"])
+            done = into_full_disk(group, *arguments)
+            assert done.returncode == status, (arguments, done)
+            assert (b"No space left" in done.stderr) == (status in (3, 4)), (arguments, done)
+            assert (b"was executed" in done.stderr) == (status == 4), (arguments, done)
+        assert group.get("a") == b"2" and group.get("b") == b"3"
+
+
 def frame(body):
     return struct.pack(">Q", len(body)) + body
 
