@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,6 +204,7 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return EXIT_USAGE;
     }
+    (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error like others */
     kvp_client_options_init(&options);
     options.nodes = cli.nodes;
     options.group = cli.group;

@@ -261,7 +261,8 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
     if (status != KVP_OK) {
         return kvcli_failed(status, NULL);
     }
-    for (uint64_t count = 0; count < options.limit; count++) {
+    /* Who no longer reads must not keep the node holding a snapshot for the rest. */
+    for (uint64_t count = 0; count < options.limit && !ferror(stdout); count++) {
         status = kvp_scan_next(scan, &key, &value, &version);
         if (status != KVP_OK) {
             break;

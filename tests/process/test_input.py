@@ -141,6 +141,48 @@ def test_output_that_got_lost_shows_in_the_exit_status():
         assert group.get("a") == b"2" and group.get("b") == b"3"
 
 
+class Listener(kvtest.Relay):
+    """A relay that notes what goes through it."""
+
+    def __init__(self, target_url):
+        self.heard = b""
+        super().__init__(target_url)
+
+    def _pump(self, source, sink):
+        listener = self
+
+        class Noting:
+            def recv(self, size):
+                data = source.recv(size)
+                listener.heard += data
+                return data
+
+            def shutdown(self, how):
+                source.shutdown(how)
+
+        super()._pump(Noting(), sink)
+
+
+def test_a_scan_whose_reader_goes_away_gives_up_its_cursor():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        for key in ("a", "b", "c", "d"):  # more than one page
+            group.put(key, b"x" * 200000)
+        relay = Listener(group.urls[1])
+        try:
+            child = subprocess.Popen([kvtest.program("kvcli"), "--nodes", relay.url, "scan"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert child.stdout.readline() == b"a\t" + b"x" * 200000 + b"\n"
+            child.stdout.close()
+            assert child.wait(60) == 3 and b"Broken pipe" in child.stderr.read()
+            child.stderr.close()
+            close_scan = b"\x99\x01\x0c\xa7default"
+            wait_for(lambda: close_scan in relay.heard, "the scan to be closed")
+        finally:
+            relay.close()
+
+
 def frame(body):
     return struct.pack(">Q", len(body)) + body
 
