@@ -615,8 +615,8 @@ static enum verdict judge(const struct client_call *call, int status)
     case KVP_WRONG_GROUP:
     case KVP_BAD_VERSION:
         return FOREIGN;
-    default:
-        return call->route == CLIENT_TO_ONE ? FINAL : UNKNOWN;
+    default: /* a node asked for its own word has given it, unless it was to do something */
+        return call->route == CLIENT_TO_ONE && !call->once ? FINAL : UNKNOWN;
     }
 }
 
@@ -664,7 +664,11 @@ static void take_answer(struct client_core *core, struct client_call *call,
         break;
     case UNKNOWN: /* its bit in `open` stays */
         core->trouble = kvp_strerror(answer->status);
-        attempt_failed(core, call, answer->hint);
+        if (call->once) {
+            finish(core, call, KVP_TIMEOUT_UNKNOWN, answer->result, core->trouble);
+        } else {
+            attempt_failed(core, call, answer->hint);
+        }
         break;
     }
 }

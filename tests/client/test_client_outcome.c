@@ -611,6 +611,47 @@ static void test_a_handover_refused_by_one_node_goes_to_another(void **state)
     fake_close(&fake);
 }
 
+static void start_promotion(struct fake *fake, struct call *call)
+{
+    memset(call, 0, sizeof(*call));
+    call->core.request.op = KVP_OP_PROMOTE;
+    call->core.route = CLIENT_TO_ONE;
+    call->core.endpoint = 1;
+    call->core.once = true;
+    start_as(fake, call, 5000);
+}
+
+/* A node that stops, loses its role or its disk in the middle does not know what comes of it. */
+static void test_a_promotion_that_a_node_gave_up_may_have_happened(void **state)
+{
+    (void)state;
+    static const int open[] = {KVP_UNCERTAIN, KVP_CLOSED,     KVP_FAILED, KVP_IO,
+                               KVP_DISK_FULL, KVP_STALE_VIEW, -99};
+    static const kvp_status known[] = {KVP_OK, KVP_REFUSED, KVP_NOT_PRIMARY, KVP_BAD_REQUEST,
+                                       KVP_BAD_OP};
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
+        start_promotion(&fake, &call);
+        answer_raw(&fake, take(&fake, 1, KVP_OP_PROMOTE), open[i], EPOCH, "", nothing);
+        check_done(&call, KVP_TIMEOUT_UNKNOWN);
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        start_promotion(&fake, &call);
+        answer_raw(&fake, take(&fake, 1, KVP_OP_PROMOTE), known[i], EPOCH, "", nothing);
+        check_done(&call, known[i]);
+    }
+    start_promotion(&fake, &call); /* nothing was executed: once more */
+    answer_raw(&fake, take(&fake, 1, KVP_OP_PROMOTE), KVP_BUSY, EPOCH, "", nothing);
+    check_open(&call);
+    (void)fake_pass_until_sent(&fake, 1000);
+    fake_pass(&fake, 5000);
+    check_done(&call, KVP_TIMEOUT_UNKNOWN);
+    check_nothing_sent(&fake);
+    fake_close(&fake);
+}
+
 /* What goes ahead of it may be repeated, and must not take its time. */
 static void test_the_hello_ahead_of_a_handover_has_a_try_time(void **state)
 {
@@ -695,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_a_handover_waits_for_its_one_answer),
         cmocka_unit_test(test_a_handover_is_not_repeated_when_its_connection_drops),
         cmocka_unit_test(test_a_handover_refused_by_one_node_goes_to_another),
+        cmocka_unit_test(test_a_promotion_that_a_node_gave_up_may_have_happened),
         cmocka_unit_test(test_the_hello_ahead_of_a_handover_has_a_try_time),
         cmocka_unit_test(test_stopping_ends_every_call),
     };
