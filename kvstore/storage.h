@@ -23,6 +23,7 @@ struct kvp_meta {
     uint64_t solo_from;      /* first seq that this node made alone (in_sync is itself only); 0: not */
     bool doubt;              /* the log is shorter than it was: rejoin, never lead */
     uint64_t diverged_count; /* updates in stores set aside that the group never saw */
+    uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
 };
 
 /* What opening a data directory found. */

@@ -9,7 +9,7 @@
  *   crc 1a2b3c4d                          (CRC-32 of the lines before)
  *
  * Metadata, version 1: u8 version, u64 group id, view {u64 version, u64 epoch, u8 primary, u64
- * in-sync}, u64 member epoch, u64 solo from, u8 doubt, u64 diverged count. A point: u64 seq, epoch,
+ * in-sync}, u64 member epoch, u64 solo from, u8 doubt, u64 diverged count, u64 forced epoch. A point: u64 seq, epoch,
  * hash. A slot of `tail`: u32 magic, u32 version, u64 generation, u64 hash of the store's name,
  * point, 12 zeros, u32 CRC-32 of what is before.
  */
@@ -58,6 +58,7 @@ void storage_meta_encode(const struct kvp_meta *meta, uint8_t bytes[STORAGE_META
     kvp_put_u64(bytes + 42, meta->solo_from);
     bytes[50] = meta->doubt ? 1 : 0;
     kvp_put_u64(bytes + 51, meta->diverged_count);
+    kvp_put_u64(bytes + 59, meta->forced_epoch);
 }
 
 kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
@@ -77,6 +78,7 @@ kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
         .solo_from = kvp_get_u64(bytes + 42),
         .doubt = bytes[50] != 0,
         .diverged_count = kvp_get_u64(bytes + 51),
+        .forced_epoch = kvp_get_u64(bytes + 59),
     };
     *meta = found;
     return KVP_OK;

@@ -21,7 +21,7 @@
 
 #include <pthread.h>
 
-#define STORAGE_META_SIZE  59u
+#define STORAGE_META_SIZE  67u
 #define STORAGE_POINT_SIZE 24u
 #define STORAGE_SLOT_SIZE  64u
 #define STORAGE_ENTRY_SIZE 16u /* before the payload: epoch, hash */

@@ -72,6 +72,10 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     } else if (request->commit.seq > core->known_commit) {
         core->known_commit = request->commit.seq;
     }
+    if (request->forced > core->meta.forced_epoch) {
+        core->meta.forced_epoch = request->forced; /* to be known here when this node leads */
+        core_persist(core);
+    }
     if (request->prepare && !core->stopping) {
         promise(core);
     }

@@ -52,6 +52,7 @@ void core_heartbeat(struct kvp_core *core)
         request.commit = core->commit_point;
         request.prepare = wants_promise(core, peer);
         request.diverged = peer->diverged;
+        request.forced = core->meta.forced_epoch;
         peer->commit_told = core->commit;
         core->port.send(core->port.arg, &request);
     }

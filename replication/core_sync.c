@@ -65,6 +65,15 @@ static void start_snapshot(struct kvp_core *core, struct core_peer *peer)
     core->port.snapshot_open(core->port.arg, peer->id);
 }
 
+/* Our log does not reach back to where the peer's ends. Before an operator forced a view upon the
+ * group it may have acknowledged what is not in it: then its store must not be replaced unseen (R6).
+ */
+static bool may_hold_more(const struct kvp_core *core, const struct core_peer *peer)
+{
+    struct kvp_point tail = peer->report.tail;
+    return tail.seq > 0 && tail.epoch < core->meta.forced_epoch;
+}
+
 static void resolve(struct kvp_core *core, struct core_peer *peer, enum comparison result)
 {
     if (result == ON_DISK) {
@@ -85,7 +94,7 @@ static void resolve(struct kvp_core *core, struct core_peer *peer, enum comparis
         resolve(core, peer, compare(core, peer->check));
         return;
     }
-    if (result == TOO_OLD) {
+    if (result == TOO_OLD && !may_hold_more(core, peer)) {
         if (!peer->snapshot.opening && !peer->snapshot.reading) {
             start_snapshot(core, peer);
         } else {

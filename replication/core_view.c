@@ -118,6 +118,9 @@ static void granted(struct kvp_core *core)
         core->meta.member_epoch = proposal->view.epoch;
         core->meta.doubt = false;
     }
+    if (proposal->reason == REASON_FORCE) {
+        core->meta.forced_epoch = proposal->view.epoch;
+    }
     proposal->meta_needed = core_persist(core);
     proposal->call_id = 0;
     proposal->retry_us = UINT64_MAX;

@@ -16,6 +16,7 @@
 #define PAGE_COUNT_MAX     10000u
 #define PAGE_SIZE_DEFAULT  (256u * 1024u)
 #define PAGE_SIZE_MAX      (1024u * 1024u)
+#define ABANDONED_US       1000000u
 
 static void cursor_free(struct exec_cursor *cursor)
 {
@@ -33,14 +34,19 @@ static struct exec_cursor *cursor_find(struct kvp_executor *executor, uint64_t n
     return NULL;
 }
 
-/* A free one, or the one that was read to its end the longest time ago. */
+/* Free, read to its end, or left alone for a while: many clients just go away. */
+static bool may_be_taken(const struct kvp_executor *executor, const struct exec_cursor *cursor)
+{
+    return cursor->id == 0 || cursor->done || executor->now_us - cursor->used_us > ABANDONED_US;
+}
+
+/* Of those that may be taken the one that was used the longest time ago. */
 static struct exec_cursor *cursor_new(struct kvp_executor *executor)
 {
     struct exec_cursor *best = NULL;
     for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
         struct exec_cursor *cursor = &executor->cursors[i];
-        bool usable = cursor->id == 0 || cursor->done;
-        if (usable && (!best || cursor->used_us < best->used_us)) {
+        if (may_be_taken(executor, cursor) && (!best || cursor->used_us < best->used_us)) {
             best = cursor;
         }
     }

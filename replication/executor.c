@@ -68,7 +68,10 @@ bool exec_serving(const struct kvp_executor *executor)
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
 {
     if (status != KVP_NO_MEMORY) {
-        say(executor, KVP_LOG_ERROR, "storage_read_failed", "reason=\"%s\"", kvp_strerror(status));
+        char reason[256];
+        const char *cause = kvp_storage_error(executor->storage);
+        kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
+        say(executor, KVP_LOG_ERROR, "storage_read_failed", "reason=%s", reason);
         kvp_core_fail(executor->core, executor->now_us);
     }
 }
@@ -411,6 +414,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     made->host = *host;
     made->storage = storage;
     made->started_us = made->now_us = now_us;
+    made->last_cursor = config->core.random >> 21; /* its page numbers need 20 bits */
     struct kvp_engine_config engine = {.sessions_max = config->sessions_max};
     struct kvp_core_port port = port_functions;
     port.arg = made;

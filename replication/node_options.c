@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of a node: defaults, checks, and what to say about wrong ones. */
 #include "replication/node_state.h"
+#include "replication/sp_address.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -152,6 +153,15 @@ static kvp_status set_times(struct kvp_node *node, const kvp_node_options *optio
     return KVP_OK;
 }
 
+/* An address that only its own machine could make use of. */
+static bool is_wildcard(const char *url)
+{
+    struct sp_address address;
+    return sp_address_parse(url, &address) == KVP_OK && address.kind == SP_ADDRESS_TCP &&
+           (address.name[0] == '\0' || strcmp(address.name, "0.0.0.0") == 0 ||
+            strcmp(address.name, "::") == 0);
+}
+
 static kvp_status set_names(struct kvp_node *node, const kvp_node_options *options,
                             const struct complaint *complaint)
 {
@@ -167,6 +177,10 @@ static kvp_status set_names(struct kvp_node *node, const kvp_node_options *optio
     }
     if (!*group || !copy(node->config.group, sizeof(node->config.group), group)) {
         return refuse(complaint, "a group's name is 1 to %u bytes long", KVP_GROUP_NAME_MAX);
+    }
+    if (!options->advertise && is_wildcard(options->listen)) {
+        return refuse(complaint, "'%s' stands for all addresses: give the one that clients use, too "
+                      "(--advertise)", options->listen);
     }
     if (options->advertise &&
         !copy(node->config.url, sizeof(node->config.url), options->advertise)) {

@@ -40,6 +40,7 @@ struct kvp_peer_request {
     struct kvp_point commit; /* HEARTBEAT, APPEND: the primary's commit point */
     bool prepare;            /* HEARTBEAT: promise to count as in-sync in this epoch */
     bool diverged;           /* HEARTBEAT: your commit point is not in my log */
+    uint64_t forced;         /* HEARTBEAT: epoch of the last view that an operator forced; 0: none */
 
     struct kvp_point prev; /* APPEND: predecessor of the first entry */
     uint64_t lead_epoch;   /* APPEND: the sender leads since this epoch: what is older and differs

@@ -31,9 +31,10 @@ static int arg_count(unsigned op)
         return 0;
     case KVP_OP_STATE:
         return 1;
-    case KVP_OP_HEARTBEAT:
     case KVP_OP_ASK_VIEW:
         return 2;
+    case KVP_OP_HEARTBEAT:
+        return 3;
     case KVP_OP_APPEND:
         return 5;
     case KVP_OP_SNAPSHOT:
@@ -190,6 +191,7 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_reque
         write_point(writer, &request->commit);
         kvp_mp_write_uint(writer, (request->prepare ? HEARTBEAT_PREPARE : 0u) |
                                       (request->diverged ? HEARTBEAT_DIVERGED : 0u));
+        kvp_mp_write_uint(writer, request->forced);
         break;
     case KVP_OP_APPEND:
         write_append(writer, request);
@@ -312,6 +314,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
         flags = kvp_mp_uint_max(reader, FLAGS_MAX);
         request->prepare = (flags & HEARTBEAT_PREPARE) != 0;
         request->diverged = (flags & HEARTBEAT_DIVERGED) != 0;
+        request->forced = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
         return KVP_OK;
     case KVP_OP_APPEND:
         return take_append(reader, request);

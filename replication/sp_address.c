@@ -177,6 +177,17 @@ static kvp_status bound_port(int fd, unsigned *port)
     return KVP_OK;
 }
 
+/* A host may have an address of a kind that is switched off here, ::1 of "localhost" without IPv6:
+ * such are passed over. Any other failure counts, or a second process would listen beside the first. */
+static kvp_status bind_first(const struct addrinfo *found, int *fd)
+{
+    kvp_status status = KVP_BAD_ARGUMENT;
+    for (; found != NULL && status == KVP_BAD_ARGUMENT; found = found->ai_next) {
+        status = bind_and_listen(found->ai_family, found->ai_addr, found->ai_addrlen, fd);
+    }
+    return status;
+}
+
 static kvp_status listen_tcp(const struct sp_address *address, int *fd, char *url, size_t url_size)
 {
     struct addrinfo *found = resolve(address, true);
@@ -185,8 +196,7 @@ static kvp_status listen_tcp(const struct sp_address *address, int *fd, char *ur
     }
     int opened;
     unsigned port;
-    kvp_status status =
-        bind_and_listen(found->ai_family, found->ai_addr, found->ai_addrlen, &opened);
+    kvp_status status = bind_first(found, &opened);
     freeaddrinfo(found);
     if (status != KVP_OK) {
         return status;

@@ -376,7 +376,7 @@ static void peer_state(kvp_buf *out)
 static void peer_heartbeat(kvp_buf *out)
 {
     struct kvp_peer_request request = {
-        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true};
+        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true, .forced = 3};
     put_peer(out, &request);
 }
 

@@ -140,9 +140,9 @@ static void test_unknown_flags_are_refused(void **state)
     (void)state;
     begin(KVP_OP_HEARTBEAT);
     assert_int_equal(encode(&out), KVP_OK);
-    out.data[out.size - 1] = 3;
+    out.data[out.size - 2] = 3; /* before the forced epoch */
     assert_int_equal(decode(&out), KVP_OK);
-    out.data[out.size - 1] = 4;
+    out.data[out.size - 2] = 4;
     assert_int_equal(decode(&out), KVP_BAD_REQUEST);
     kvp_buf_free(&out);
 }
