@@ -752,6 +752,9 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
     assert(config->on_answer != NULL);
     struct sp_address address;
     kvp_status status = sp_address_parse(config->url, &address);
+    if (status == KVP_OK && address.name[0] == '\0') {
+        status = KVP_BAD_ARGUMENT; /* all addresses: fine for a server only */
+    }
     if (status != KVP_OK) {
         return status;
     }

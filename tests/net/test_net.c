@@ -399,12 +399,24 @@ static void test_what_is_no_url_is_a_bad_argument(void **state)
             fail_msg("%s: %s", urls[i], kvp_strerror(try_listen(urls[i])));
         }
     }
-    struct kvp_net_link *link = NULL;
-    struct kvp_net_link_config config = {.url = "tcp://127.0.0.1", .on_answer = ignore_answer};
-    assert_int_equal(kvp_net_link_open(&config, &link), KVP_BAD_ARGUMENT);
-    config.url = "ftp://127.0.0.1:1";
-    assert_int_equal(kvp_net_link_open(&config, &link), KVP_BAD_ARGUMENT);
-    assert_null(link);
+}
+
+/* All addresses are fine to listen on, and nobody's to dial. */
+static void test_what_cannot_be_dialled_is_a_bad_argument(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"tcp://127.0.0.1", "ftp://127.0.0.1:1", "tcp://:7001",
+                                       "tcp://*:7001"};
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        const struct kvp_net_link_config config = {.url = urls[i], .on_answer = ignore_answer};
+        struct kvp_net_link *link = NULL;
+        if (kvp_net_link_open(&config, &link) != KVP_BAD_ARGUMENT) {
+            fail_msg("%s can be dialled", urls[i]);
+        }
+        assert_null(link);
+    }
+    assert_int_equal(try_listen("tcp://:0"), KVP_OK);
+    assert_int_equal(try_listen("tcp://*:0"), KVP_OK);
 }
 
 int main(void)
@@ -427,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_the_url_of_a_server_has_its_real_port),
         cmocka_unit_test(test_an_address_is_not_taken_twice),
         cmocka_unit_test(test_what_is_no_url_is_a_bad_argument),
+        cmocka_unit_test(test_what_cannot_be_dialled_is_a_bad_argument),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
