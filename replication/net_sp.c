@@ -77,8 +77,8 @@ struct kvp_net_server {
     int epoll_fd, wake_fd, listen_fd;
     struct connection *open; /* belongs to the thread, as does what follows */
     size_t ungreeted;
-    uint64_t cut_us; /* when the ungreeted ones were last looked through */
-    bool accept_paused;
+    uint64_t cut_us;          /* when the ungreeted ones were last looked through */
+    uint64_t accept_again_us; /* 0: the listener is being watched */
     uint8_t buffer[READ_SIZE];
     pthread_mutex_t lock;
     bool closed; /* guarded by the lock */
@@ -307,12 +307,35 @@ static void connection_add(struct kvp_net_server *server, int fd)
     atomic_fetch_add(&server->connections, 1);
 }
 
-static void watch_listener(struct kvp_net_server *server, bool on)
+static bool watch_listener(const struct kvp_net_server *server, bool on)
 {
-    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = &server->listen_fd};
-    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->listen_fd, &event) == 0) {
-        server->accept_paused = !on;
+    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = (void *)&server->listen_fd};
+    return epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->listen_fd, &event) == 0;
+}
+
+/* Epoll would go on telling of a connection that cannot be accepted. */
+static void pause_accepting(struct kvp_net_server *server)
+{
+    if (watch_listener(server, false)) {
+        server->accept_again_us = kvp_clock_now_us() + ACCEPT_PAUSE_MS * 1000u;
     }
+}
+
+/* Returns how long the pause still lasts; -1: there is none. */
+static int end_pause_if_due(struct kvp_net_server *server)
+{
+    if (server->accept_again_us == 0) {
+        return -1;
+    }
+    uint64_t now_us = kvp_clock_now_us();
+    if (now_us < server->accept_again_us) {
+        return (int)((server->accept_again_us - now_us + 999) / 1000);
+    }
+    if (!watch_listener(server, true)) {
+        return ACCEPT_PAUSE_MS;
+    }
+    server->accept_again_us = 0;
+    return -1;
 }
 
 /* One connection per event: the others are still there at the next round. */
@@ -326,7 +349,7 @@ static void server_accept(struct kvp_net_server *server)
             (void)close(fd);
         }
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        watch_listener(server, false); /* no use in trying at once */
+        pause_accepting(server);
     }
 }
 
@@ -436,14 +459,13 @@ static void *server_run(void *arg)
     struct kvp_net_server *server = arg;
     struct epoll_event events[EVENTS_MAX];
     while (!server_is_closed(server)) {
-        int timeout_ms = server->ungreeted > 0 ? HOUSEKEEPING_MS : -1;
-        timeout_ms = server->accept_paused ? ACCEPT_PAUSE_MS : timeout_ms;
+        int timeout_ms = end_pause_if_due(server);
+        if (timeout_ms < 0 && server->ungreeted > 0) {
+            timeout_ms = HOUSEKEEPING_MS;
+        }
         int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, timeout_ms);
         for (int i = 0; i < count; i++) {
             server_event(server, &events[i]);
-        }
-        if (server->accept_paused) {
-            watch_listener(server, true);
         }
         if (server->ungreeted > 0) {
             cut_ungreeted(server);

@@ -262,13 +262,24 @@ static struct sockaddr_in loopback(unsigned port)
     return address;
 }
 
-int raw_connect(unsigned port)
+int raw_socket(void)
 {
-    struct sockaddr_in address = loopback(port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     set_deadline(fd);
+    return fd;
+}
+
+void raw_dial(int fd, unsigned port)
+{
+    struct sockaddr_in address = loopback(port);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+}
+
+int raw_connect(unsigned port)
+{
+    int fd = raw_socket();
+    raw_dial(fd, port);
     return fd;
 }
 
@@ -276,9 +287,7 @@ int raw_listen(unsigned *port)
 {
     struct sockaddr_in address = loopback(0);
     socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    set_deadline(fd);
+    int fd = raw_socket();
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(fd, 16), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);

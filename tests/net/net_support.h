@@ -65,7 +65,9 @@ unsigned url_port(const char *url);
 /* Polls `check` until it is true. */
 void wait_for(bool (*check)(void *arg), void *arg);
 
-int raw_connect(unsigned port);
+int raw_socket(void);
+void raw_dial(int fd, unsigned port);
+int raw_connect(unsigned port); /* both */
 int raw_listen(unsigned *port);
 int raw_accept(int listener);
 void raw_send(int fd, const void *data, size_t size);

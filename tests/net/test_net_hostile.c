@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -242,6 +244,34 @@ static void test_a_client_that_does_not_read_is_not_read_from(void **state)
     close(fd);
 }
 
+static unsigned cpu_ms(void)
+{
+    struct timespec used;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+    return (unsigned)(used.tv_sec * 1000 + used.tv_nsec / 1000000);
+}
+
+/* A connection that cannot be accepted stays in the queue: nobody must run in circles for it. */
+static void test_without_descriptors_connections_wait_and_nobody_spins(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct timespec pause = {.tv_nsec = 600000000};
+    struct rlimit limit;
+    int fd = raw_socket();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    raw_dial(fd, fixture->port);
+    unsigned before_ms = cpu_ms();
+    nanosleep(&pause, NULL);
+    unsigned used_ms = cpu_ms() - before_ms;
+    caller_check_echo(&fixture->caller, "meanwhile");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_in_range(used_ms, 0, 150);
+    raw_take_greeting(fd, SP_PROTOCOL_REP);
+    close(fd);
+}
+
 /* ---- servers that misbehave towards a link ---- */
 
 static void test_a_link_leaves_a_server_that_speaks_something_else(void **state)
@@ -389,6 +419,7 @@ int main(void)
         WITH_SERVER(test_connections_that_end_anywhere_leave_nothing),
         WITH_SERVER(test_half_greetings_hold_nobody_up_and_are_cut_off),
         WITH_SERVER(test_a_client_that_does_not_read_is_not_read_from),
+        WITH_SERVER(test_without_descriptors_connections_wait_and_nobody_spins),
         cmocka_unit_test(test_a_link_leaves_a_server_that_speaks_something_else),
         cmocka_unit_test(test_a_link_dials_anew_when_the_greeting_does_not_come),
         cmocka_unit_test(test_answers_that_nobody_asked_for_do_no_harm),
