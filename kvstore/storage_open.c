@@ -85,14 +85,13 @@ kvp_status storage_write_pointer(struct kvp_storage *storage, const struct stora
     kvp_buf text = {0};
     kvp_status status = storage_pointer_encode(pointer, &text);
 
-    if (status == KVP_OK) {
-        status = storage->env->ops->replace_file(storage->env, ACTIVE_FILE, kvp_buf_slice(&text));
-        if (status != KVP_OK) {
-            status = storage_fail_env(storage, status, "switching the active store");
-        }
+    if (status != KVP_OK) { /* half of an exchange is no state to go on in */
+        return storage_fail(storage, KVP_IO, "switching the active store", kvp_strerror(status));
     }
+    status = storage->env->ops->replace_file(storage->env, ACTIVE_FILE, kvp_buf_slice(&text));
     kvp_buf_free(&text);
-    return status;
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_env(storage, status, "switching the active store");
 }
 
 /* ---- the first opening ---- */
