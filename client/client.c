@@ -48,12 +48,31 @@ void kvp_result_free(kvp_result *result)
     }
 }
 
+/* With a zero byte behind it, for client_reason(). Only for people: without memory there is none. */
+static void set_reason(kvp_result *result, kvp_slice reason)
+{
+    if (reason.size == 0) {
+        return;
+    }
+    if (kvp_buf_append(&result->value, reason.data, reason.size) == KVP_OK &&
+        kvp_buf_append(&result->value, "", 1) == KVP_OK) {
+        result->value.size--;
+    } else {
+        kvp_buf_free(&result->value);
+    }
+}
+
+const char *client_reason(const kvp_result *result)
+{
+    return result->value.data == NULL ? "" : (const char *)result->value.data;
+}
+
 kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason)
 {
     if (result != NULL) {
         memset(result, 0, sizeof(*result));
         result->status = status;
-        (void)kvp_buf_append(&result->value, reason, strlen(reason)); /* only for people */
+        set_reason(result, kvp_slice_of(reason, strlen(reason)));
     }
     return status;
 }
@@ -87,7 +106,7 @@ static void take_reason(kvp_result *result, kvp_slice answer, const char *reason
     if (answer.size > 0) {
         (void)kvp_wire_read_string(answer, &text); /* else it says nothing */
     }
-    (void)kvp_buf_append(&result->value, text.data, text.size);
+    set_reason(result, text);
 }
 
 static kvp_status take_get(kvp_result *result, kvp_slice answer)

@@ -18,6 +18,8 @@ struct call {
 
 /* Sets `result` to a failure with its reason; `result` may be NULL. Returns `status`. */
 kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason);
+/* The reason text of a failure, "" if there is none. */
+const char *client_reason(const kvp_result *result);
 
 /* Refuses keys and values that no node would take. */
 kvp_status client_check_key(kvp_slice key, kvp_result *result);

@@ -14,10 +14,12 @@ struct kvp_scan {
     kvp_buf start, end;
     bool keys_only;
     unsigned endpoint; /* of the node that holds the cursor */
-    kvp_status failure; /* what ended it early: the pairs read so far are not all */
+    kvp_result failure; /* what ended it early: the pairs read so far are not all */
     kvp_buf page;
     struct kvp_scan_result rest;
 };
+
+static const char too_long[] = "the key is longer than 1024 bytes";
 
 static kvp_status fetch(kvp_scan *scan, bool first)
 {
@@ -41,20 +43,31 @@ static kvp_status fetch(kvp_scan *scan, bool first)
         scan->endpoint = call.core.answered_by;
         return kvp_wire_read_scan(kvp_buf_slice(&scan->page), &scan->rest);
     }
-    kvp_result_free(&call.result);
     bool moved = status == KVP_NOT_PRIMARY || status == KVP_UNAVAILABLE || status == KVP_TIMEOUT;
+    scan->failure = call.result;
     return !first && moved ? KVP_CURSOR_EXPIRED : status;
 }
 
+static kvp_status open_failed(kvp_scan *scan, kvp_status status, kvp_result *result)
+{
+    if (result != NULL) {
+        *result = scan->failure;
+        result->status = status;
+        scan->failure = (kvp_result){0};
+    }
+    kvp_scan_close(scan);
+    return status;
+}
+
 kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
-                         kvp_scan **scan)
+                         kvp_scan **scan, kvp_result *result)
 {
     if (start.size > KVP_KEY_SIZE_MAX || end.size > KVP_KEY_SIZE_MAX) {
-        return KVP_TOO_LARGE;
+        return client_refuse(result, KVP_TOO_LARGE, too_long);
     }
     kvp_scan *opened = calloc(1, sizeof(*opened));
     if (opened == NULL) {
-        return KVP_NO_MEMORY;
+        return client_refuse(result, KVP_NO_MEMORY, "");
     }
     opened->client = client;
     opened->keys_only = keys_only;
@@ -64,21 +77,20 @@ kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, boo
     }
     status = status == KVP_OK ? fetch(opened, true) : status;
     if (status != KVP_OK) {
-        kvp_scan_close(opened);
-        return status;
+        return open_failed(opened, status, result);
     }
     *scan = opened;
-    return KVP_OK;
+    return client_refuse(result, KVP_OK, "");
 }
 
 kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
-                                kvp_scan **scan)
+                                kvp_scan **scan, kvp_result *result)
 {
     uint8_t end[KVP_KEY_SIZE_MAX];
     size_t size = prefix.size;
 
     if (size > KVP_KEY_SIZE_MAX) {
-        return KVP_TOO_LARGE;
+        return client_refuse(result, KVP_TOO_LARGE, too_long);
     }
     if (size > 0) {
         memcpy(end, prefix.data, size);
@@ -90,15 +102,15 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
     if (size > 0) {
         end[size - 1]++;
     }
-    return kvp_scan_open(client, prefix, kvp_slice_of(end, size), keys_only, scan);
+    return kvp_scan_open(client, prefix, kvp_slice_of(end, size), keys_only, scan, result);
 }
 
 kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint64_t *version)
 {
     struct kvp_get_result pair;
 
-    if (scan->failure != KVP_OK) {
-        return scan->failure;
+    if (scan->failure.status != KVP_OK) {
+        return scan->failure.status;
     }
     kvp_status status = kvp_wire_scan_next(&scan->rest, key, &pair);
     while (status == KVP_NOT_FOUND && scan->rest.cursor != 0) {
@@ -111,9 +123,14 @@ kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint6
             *version = pair.modify;
         }
     } else if (status != KVP_NOT_FOUND) {
-        scan->failure = status;
+        scan->failure.status = status;
     }
     return status;
+}
+
+const char *kvp_scan_error(const kvp_scan *scan)
+{
+    return client_reason(&scan->failure);
 }
 
 /* Lets the node forget the cursor. It would by itself, so nobody waits for the answer. */
@@ -144,5 +161,6 @@ void kvp_scan_close(kvp_scan *scan)
     kvp_buf_free(&scan->start);
     kvp_buf_free(&scan->end);
     kvp_buf_free(&scan->page);
+    kvp_result_free(&scan->failure);
     free(scan);
 }

@@ -22,7 +22,8 @@ struct kvp_txn {
     uint32_t compare_count, then_count, else_count;
     struct block *blocks; /* copies of keys and values */
     size_t size;
-    kvp_status status; /* the first error of the building */
+    kvp_result error; /* the first of the building, which stays, or the last commit's */
+    bool malformed;   /* it is one of the building */
     kvp_buf answer;
     struct txn_result *results;
     size_t result_count;
@@ -57,27 +58,44 @@ void kvp_txn_free(kvp_txn *txn)
         free(block);
     }
     forget_results(txn);
+    kvp_result_free(&txn->error);
     free(txn);
 }
 
 /* ---- building ---- */
 
-static void fail(kvp_txn *txn, kvp_status status)
+/* Keeps the first error. */
+static void fail(kvp_txn *txn, kvp_status status, const char *reason)
 {
-    txn->status = txn->status == KVP_OK ? status : txn->status;
+    if (!txn->malformed) {
+        kvp_result_free(&txn->error);
+        (void)client_refuse(&txn->error, status, reason);
+        txn->malformed = true;
+    }
+}
+
+static void check(kvp_txn *txn, kvp_slice key, kvp_slice value, uint32_t count)
+{
+    kvp_result error = {0};
+
+    if (client_check_key(key, &error) != KVP_OK || client_check_value(value, &error) != KVP_OK) {
+        fail(txn, error.status, client_reason(&error));
+        kvp_result_free(&error);
+    } else if (count == KVP_TXN_OPS_MAX) {
+        fail(txn, KVP_TOO_LARGE, "more than 1024 elements in a list");
+    }
 }
 
 static kvp_slice copy(kvp_txn *txn, kvp_slice bytes)
 {
     struct block *block = NULL;
 
-    if (txn->status == KVP_OK) {
+    if (!txn->malformed) {
         txn->size += bytes.size;
         if (txn->size > KVP_TXN_SIZE_MAX) {
-            fail(txn, KVP_TOO_LARGE);
-        } else {
-            block = malloc(sizeof(*block) + bytes.size);
-            fail(txn, block == NULL ? KVP_NO_MEMORY : KVP_OK);
+            fail(txn, KVP_TOO_LARGE, "keys and values are more than 4 MiB together");
+        } else if ((block = malloc(sizeof(*block) + bytes.size)) == NULL) {
+            fail(txn, KVP_NO_MEMORY, "");
         }
     }
     if (block == NULL) {
@@ -94,16 +112,14 @@ static kvp_slice copy(kvp_txn *txn, kvp_slice bytes)
 static void add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t version,
                         kvp_slice value)
 {
-    fail(txn, client_check_key(key, NULL));
-    fail(txn, client_check_value(value, NULL));
-    fail(txn, txn->compare_count == KVP_TXN_OPS_MAX ? KVP_TOO_LARGE : KVP_OK);
+    check(txn, key, value, txn->compare_count);
     struct kvp_compare compare = {
         .kind = (uint8_t)kind,
         .key = copy(txn, key),
         .version = version,
         .value = copy(txn, value),
     };
-    if (txn->status == KVP_OK) {
+    if (!txn->malformed) {
         txn->parts.compares[txn->compare_count++] = compare;
     }
 }
@@ -113,16 +129,16 @@ static void add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key
     uint32_t *count = branch == KVP_THEN ? &txn->then_count : &txn->else_count;
     struct kvp_txn_op *ops = txn->parts.ops + (branch == KVP_THEN ? 0 : KVP_TXN_OPS_MAX);
 
-    fail(txn, branch == KVP_THEN || branch == KVP_ELSE ? KVP_OK : KVP_BAD_ARGUMENT);
-    fail(txn, client_check_key(key, NULL));
-    fail(txn, client_check_value(value, NULL));
-    fail(txn, *count == KVP_TXN_OPS_MAX ? KVP_TOO_LARGE : KVP_OK);
+    if (branch != KVP_THEN && branch != KVP_ELSE) {
+        fail(txn, KVP_BAD_ARGUMENT, "an unknown branch");
+    }
+    check(txn, key, value, *count);
     struct kvp_txn_op op = {
         .kind = (uint8_t)kind,
         .key = copy(txn, key),
         .value = copy(txn, value),
     };
-    if (txn->status == KVP_OK) {
+    if (!txn->malformed) {
         ops[(*count)++] = op;
     }
 }
@@ -152,7 +168,7 @@ void kvp_txn_if_version(kvp_txn *txn, kvp_slice key, char relation, uint64_t ver
         add_compare(txn, KVP_COMPARE_VERSION_GREATER, key, version, none);
         break;
     default:
-        fail(txn, KVP_BAD_ARGUMENT);
+        fail(txn, KVP_BAD_ARGUMENT, "an unknown relation of versions");
         break;
     }
 }
@@ -248,13 +264,16 @@ kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
     uint64_t at = 0;
 
     forget_results(txn);
-    if (txn->status != KVP_OK) {
-        return txn->status;
+    if (txn->malformed) {
+        return txn->error.status;
     }
+    kvp_result_free(&txn->error);
     kvp_status status = client_perform(txn->client, &call, 0);
-    txn->answer = call.result.value;
     if (status == KVP_OK) {
+        txn->answer = call.result.value;
         status = read_answer(txn, &branch, &at);
+    } else {
+        txn->error = call.result;
     }
     if (status == KVP_OK && succeeded != NULL) {
         *succeeded = branch;
@@ -263,6 +282,11 @@ kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
         *revision = at;
     }
     return status;
+}
+
+const char *kvp_txn_error(const kvp_txn *txn)
+{
+    return client_reason(&txn->error);
 }
 
 size_t kvp_txn_result_count(const kvp_txn *txn)

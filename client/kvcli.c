@@ -83,6 +83,12 @@ int kvcli_failed(kvp_status status, const kvp_result *detail)
     return exit_status(status);
 }
 
+int kvcli_failed_because(kvp_status status, const char *reason)
+{
+    (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ", reason);
+    return exit_status(status);
+}
+
 static const struct kvcli_command *find_command(const char *name)
 {
     for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {

@@ -42,6 +42,8 @@ int kvcli_run(struct kvcli *cli, int argc, char **argv);
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
 int kvcli_failed(kvp_status status, const kvp_result *detail);
+/* The same with the reason alone, which may be empty. */
+int kvcli_failed_because(kvp_status status, const char *reason);
 
 /* kvcli_keys.c */
 int kvcli_get(struct kvcli *cli, int argc, char **argv);

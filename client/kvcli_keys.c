@@ -252,14 +252,17 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
     kvp_scan *scan = NULL;
     kvp_slice key, value;
     uint64_t version = 0;
+    kvp_result result;
 
     if (parse_scan(argc, argv, &options) != EXIT_DONE) {
         return EXIT_USAGE;
     }
     kvp_status status = kvp_scan_open_prefix(cli->client, slice_of(options.prefix),
-                                             options.keys_only, &scan);
+                                             options.keys_only, &scan, &result);
     if (status != KVP_OK) {
-        return kvcli_failed(status, NULL);
+        int code = kvcli_failed(status, &result);
+        kvp_result_free(&result);
+        return code;
     }
     /* Who no longer reads must not keep the node holding a snapshot for the rest. */
     for (uint64_t count = 0; count < options.limit && !ferror(stdout); count++) {
@@ -269,6 +272,8 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
         }
         print_pair(cli, options.keys_only, key, value, version);
     }
+    bool all = status == KVP_OK || status == KVP_NOT_FOUND;
+    int code = all ? EXIT_DONE : kvcli_failed_because(status, kvp_scan_error(scan));
     kvp_scan_close(scan);
-    return status == KVP_OK || status == KVP_NOT_FOUND ? EXIT_DONE : kvcli_failed(status, NULL);
+    return code;
 }

@@ -108,7 +108,8 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     size_t agreed = 0;
     unsigned count = 0;
 
-    if (kvp_scan_open_prefix(cli->client, kvp_slice_of(typed, size), true, &scan) != KVP_OK) {
+    if (kvp_scan_open_prefix(cli->client, kvp_slice_of(typed, size), true, &scan, NULL) !=
+        KVP_OK) {
         return CC_ERROR;
     }
     for (; count < HISTORY_SIZE && kvp_scan_next(scan, &key, &value, NULL) == KVP_OK; count++) {

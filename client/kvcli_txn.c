@@ -207,7 +207,7 @@ static int execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
     kvp_status status = kvp_txn_commit(txn, &succeeded, &revision);
 
     if (status != KVP_OK) {
-        return kvcli_failed(status, NULL);
+        return kvcli_failed_because(status, kvp_txn_error(txn));
     }
     const cJSON *ops = cJSON_GetObjectItemCaseSensitive(root, succeeded ? "then" : "else");
     if (cli->json) {

@@ -85,15 +85,18 @@ KVP_API kvp_status kvp_cas_async(kvp_client *client, kvp_slice key, uint64_t ver
 
 /* Scan of [start, end) (end empty: no end) from one point in time. Open, next until KVP_NOT_FOUND,
  * close. If the primary changes in the middle, next returns KVP_CURSOR_EXPIRED: start again. After a
- * failure next returns it again. A scan is used by one thread at a time. */
+ * failure next returns it again. A scan is used by one thread at a time. `result` (may be NULL) is as
+ * for synchronous calls: when opening fails, it has the reason. */
 typedef struct kvp_scan kvp_scan;
 KVP_API kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
-                                 kvp_scan **scan);
+                                 kvp_scan **scan, kvp_result *result);
 KVP_API kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
-                                        kvp_scan **scan);
+                                        kvp_scan **scan, kvp_result *result);
 /* *key and *value are valid until the next call on the scan. version may be NULL. */
 KVP_API kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value,
                                  uint64_t *version);
+/* Why next failed, for people; may be empty. Lives as long as the scan. */
+KVP_API const char *kvp_scan_error(const kvp_scan *scan);
 KVP_API void kvp_scan_close(kvp_scan *scan);
 
 /* Transaction: compares, then operations if all hold, else other operations; atomic. Build, commit,
@@ -112,6 +115,8 @@ KVP_API void kvp_txn_put(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_sli
 KVP_API void kvp_txn_delete(kvp_txn *txn, kvp_branch branch, kvp_slice key);
 /* KVP_OK: executed; *succeeded tells which branch. */
 KVP_API kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision);
+/* Why commit failed, for people; may be empty. Lives until the next commit or kvp_txn_free(). */
+KVP_API const char *kvp_txn_error(const kvp_txn *txn);
 KVP_API size_t kvp_txn_result_count(const kvp_txn *txn);
 /* Result of the index-th operation of the branch taken: get: KVP_OK and value, or KVP_NOT_FOUND; put:
  * KVP_OK; delete: KVP_OK or KVP_NOT_FOUND. Slices live as long as the txn. value, version may be NULL. */

@@ -20,7 +20,7 @@ static kvp_slice text(const char *string)
     return kvp_slice_of(string, strlen(string));
 }
 
-static kvp_client *open_client(const char *nodes, uint32_t timeout_ms)
+static kvp_client *open_client_of(const char *nodes, const char *group, uint32_t timeout_ms)
 {
     kvp_client_options options;
     kvp_client *client = NULL;
@@ -28,11 +28,17 @@ static kvp_client *open_client(const char *nodes, uint32_t timeout_ms)
 
     kvp_client_options_init(&options);
     options.nodes = nodes;
+    options.group = group;
     options.timeout_ms = timeout_ms;
     if (kvp_client_open(&options, &client, message, sizeof(message)) != KVP_OK) {
         fail_msg("%s", message);
     }
     return client;
+}
+
+static kvp_client *open_client(const char *nodes, uint32_t timeout_ms)
+{
+    return open_client_of(nodes, NULL, timeout_ms);
 }
 
 struct fixture {
@@ -592,13 +598,14 @@ static void test_a_scan_reads_page_after_page(void **state)
     put_text(f.client, "r", "before");
     put_text(f.client, "t", "behind");
     fill(f.client, 10 * SERVER_PAGE + 1);
-    assert_int_equal(kvp_scan_open_prefix(f.client, text("s/"), false, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open_prefix(f.client, text("s/"), false, &scan, NULL), KVP_OK);
     assert_int_equal(read_scan(scan, 0, false), 10 * SERVER_PAGE + 1);
     assert_int_equal(f.server.requests[KVP_OP_SCAN], 11);
     assert_int_equal(f.server.requests[KVP_OP_CLOSE_SCAN], 0); /* it was read to its end */
-    assert_int_equal(kvp_scan_open(f.client, text("s/004"), text("s/013"), true, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open(f.client, text("s/004"), text("s/013"), true, &scan, NULL),
+                     KVP_OK);
     assert_int_equal(read_scan(scan, 4, true), 9);
-    assert_int_equal(kvp_scan_open(f.client, text("x"), text(""), true, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open(f.client, text("x"), text(""), true, &scan, NULL), KVP_OK);
     assert_int_equal(read_scan(scan, 0, true), 0);
     kvp_scan_close(NULL);
     end(&f);
@@ -612,7 +619,7 @@ static void test_a_scan_closed_early_gives_up_its_cursor(void **state)
     kvp_slice key, value;
     begin(&f);
     fill(f.client, 10);
-    assert_int_equal(kvp_scan_open(f.client, text(""), text(""), false, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open(f.client, text(""), text(""), false, &scan, NULL), KVP_OK);
     assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_OK);
     kvp_scan_close(scan);
     server_wait_requests(&f.server, KVP_OP_CLOSE_SCAN, 1);
@@ -636,7 +643,7 @@ static void test_a_scan_of_a_prefix_of_the_highest_bytes_has_no_end(void **state
     }
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         unsigned count = 0;
-        assert_int_equal(kvp_scan_open_prefix(f.client, text(cases[i].prefix), true, &scan),
+        assert_int_equal(kvp_scan_open_prefix(f.client, text(cases[i].prefix), true, &scan, NULL),
                          KVP_OK);
         while (kvp_scan_next(scan, &key, &value, NULL) == KVP_OK) {
             count++;
@@ -647,16 +654,66 @@ static void test_a_scan_of_a_prefix_of_the_highest_bytes_has_no_end(void **state
     end(&f);
 }
 
+static void check_reason(kvp_result *result, const char *word)
+{
+    char reason[256];
+
+    (void)snprintf(reason, sizeof(reason), "%.*s", (int)result->value.size,
+                   (const char *)result->value.data);
+    assert_non_null(strstr(reason, word));
+    kvp_result_free(result);
+}
+
+static void test_scans_and_transactions_say_why_they_failed(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    kvp_scan *scan = NULL;
+    kvp_result result;
+    begin(&f);
+    kvp_client *other = open_client_of(server_url(&f.server), "another", 1000);
+    assert_int_equal(kvp_scan_open(other, text(""), text(""), true, &scan, &result),
+                     KVP_WRONG_GROUP);
+    assert_int_equal(result.status, KVP_WRONG_GROUP);
+    check_reason(&result, "default"); /* the node's word */
+    assert_int_equal(kvp_scan_open(other, text(""), text(""), true, &scan, NULL), KVP_WRONG_GROUP);
+    kvp_client_close(other);
+    other = open_client("tcp://127.0.0.1:1", 100); /* nobody */
+    kvp_txn *txn = kvp_txn_new(other);
+    assert_string_equal(kvp_txn_error(txn), "");
+    kvp_txn_get(txn, KVP_THEN, text("a"));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(kvp_txn_commit(txn, NULL, NULL), KVP_UNAVAILABLE);
+        assert_string_equal(kvp_txn_error(txn), "no node can be reached");
+    }
+    kvp_txn_put(txn, KVP_THEN, text(""), text("1"));
+    kvp_txn_get(txn, (kvp_branch)2, text("a"));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(kvp_txn_commit(txn, NULL, NULL), KVP_BAD_ARGUMENT);
+        assert_string_equal(kvp_txn_error(txn), "the key is empty");
+    }
+    kvp_txn_free(txn);
+    kvp_client_close(other);
+    fill(f.client, 10);
+    assert_int_equal(kvp_scan_open(f.client, text(""), text(""), true, &scan, &result), KVP_OK);
+    assert_true(result.status == KVP_OK && result.value.data == NULL);
+    assert_string_equal(kvp_scan_error(scan), "");
+    kvp_scan_close(scan);
+    end(&f);
+}
+
 /* And it must never look complete afterwards. */
-static void check_expires(kvp_scan *scan)
+static void check_expires(kvp_scan *scan, const char *reason)
 {
     kvp_slice key, value;
 
     for (unsigned i = 0; i < SERVER_PAGE; i++) {
         assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_OK);
     }
-    assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_CURSOR_EXPIRED);
-    assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_CURSOR_EXPIRED);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_CURSOR_EXPIRED);
+        assert_string_equal(kvp_scan_error(scan), reason);
+    }
     kvp_scan_close(scan);
 }
 
@@ -670,16 +727,16 @@ static void test_a_scan_expires_with_its_node(void **state)
     (void)snprintf(url, sizeof(url), "%s", server_url(&server));
     kvp_client *client = open_client(url, 500);
     fill(client, 10);
-    assert_int_equal(kvp_scan_open(client, text(""), text(""), false, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open(client, text(""), text(""), false, &scan, NULL), KVP_OK);
     server_close(&server);
-    check_expires(scan); /* it is gone */
+    check_expires(scan, "the node cannot be reached");
     server_open(&server, url);
     fill(client, 10);
-    assert_int_equal(kvp_scan_open(client, text(""), text(""), false, &scan), KVP_OK);
+    assert_int_equal(kvp_scan_open(client, text(""), text(""), false, &scan, NULL), KVP_OK);
     pthread_mutex_lock(&server.lock);
     server.cursor += 1000; /* it has forgotten it, as after a restart */
     pthread_mutex_unlock(&server.lock);
-    check_expires(scan);
+    check_expires(scan, "");
     kvp_client_close(client);
     server_close(&server);
 }
@@ -691,11 +748,14 @@ static void test_bounds_of_a_scan_are_checked(void **state)
     static char bytes[KVP_KEY_SIZE_MAX + 1];
     kvp_slice big = kvp_slice_of(bytes, sizeof(bytes));
     kvp_scan *scan = NULL;
+    kvp_result result;
     begin(&f);
-    assert_int_equal(kvp_scan_open(f.client, big, text(""), false, &scan), KVP_TOO_LARGE);
-    assert_int_equal(kvp_scan_open(f.client, text(""), big, false, &scan), KVP_TOO_LARGE);
-    assert_int_equal(kvp_scan_open_prefix(f.client, big, false, &scan), KVP_TOO_LARGE);
+    assert_int_equal(kvp_scan_open(f.client, big, text(""), false, &scan, NULL), KVP_TOO_LARGE);
+    assert_int_equal(kvp_scan_open(f.client, text(""), big, false, &scan, NULL), KVP_TOO_LARGE);
+    assert_int_equal(kvp_scan_open_prefix(f.client, big, false, &scan, NULL), KVP_TOO_LARGE);
     assert_null(scan);
+    assert_int_equal(kvp_scan_open_prefix(f.client, big, false, &scan, &result), KVP_TOO_LARGE);
+    check_reason(&result, "longer than 1024");
     end(&f);
 }
 
@@ -840,6 +900,7 @@ int main(void)
         cmocka_unit_test(test_a_scan_closed_early_gives_up_its_cursor),
         cmocka_unit_test(test_a_scan_of_a_prefix_of_the_highest_bytes_has_no_end),
         cmocka_unit_test(test_a_scan_expires_with_its_node),
+        cmocka_unit_test(test_scans_and_transactions_say_why_they_failed),
         cmocka_unit_test(test_bounds_of_a_scan_are_checked),
         cmocka_unit_test(test_results_of_a_transaction),
         cmocka_unit_test(test_mistakes_in_a_transaction_show_at_commit),

@@ -40,6 +40,11 @@ def test_kvcli_refuses_bad_input_with_clear_messages():
         refused(2, b"", "get", "k", nodes="not an address")
         done = group.cli("--group", "other", "get", "k", timeout_ms=1000)
         assert done.returncode in (3, 5) and b"group" in done.stderr, done
+        for command in (["scan"], ["txn", "-"]):
+            refused(3, b"no node can be reached", *command, nodes=unreachable, timeout_ms=500,
+                    stdin=b'{"then": [["get", "k"]]}')
+        refused(2, b"1024", "scan", "k" * 1025)
+        refused(2, b"1024", "txn", "-", stdin=b'{"then": [["get", "%s"]]}' % (b"k" * 1025))
 
 
 def test_values_with_newlines_and_zero_bytes_round_trip_in_a_shell_script():
