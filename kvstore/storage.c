@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The storage's life, and the one step of the log: everything that happens to the log, the state and
- * the metadata at one moment is one batch of the store.
+ * The storage's life, and the one step of the log: everything that happens to the log, the state
+ * and the metadata at one moment is one batch of the store.
  *
  * A failed write may or may not be there after reopening, and LevelDB goes on accepting writes that
  * it loses after one has failed. So the first failure is the last: the store is closed and nothing
@@ -173,9 +173,10 @@ static kvp_status find_point(struct kvp_storage *storage, const struct kvp_stora
     if (status == KVP_NO_MEMORY) {
         return status;
     }
-    return status == KVP_OK ? KVP_OK
-                            : storage_fail_store(storage, status == KVP_NOT_FOUND ? KVP_CORRUPT : status,
-                                                 "reading an entry of the log", store);
+    return status == KVP_OK
+               ? KVP_OK
+               : storage_fail_store(storage, status == KVP_NOT_FOUND ? KVP_CORRUPT : status,
+                                    "reading an entry of the log", store);
 }
 
 static kvp_status refuse(struct kvp_storage *storage, const char *reason)

@@ -9,9 +9,9 @@
  *   crc 1a2b3c4d                          (CRC-32 of the lines before)
  *
  * Metadata, version 1: u8 version, u64 group id, view {u64 version, u64 epoch, u8 primary, u64
- * in-sync}, u64 member epoch, u64 solo from, u8 doubt, u64 diverged count, u64 forced epoch. A point: u64 seq, epoch,
- * hash. A slot of `tail`: u32 magic, u32 version, u64 generation, u64 hash of the store's name,
- * point, 12 zeros, u32 CRC-32 of what is before.
+ * in-sync}, u64 member epoch, u64 solo from, u8 doubt, u64 diverged count, u64 forced epoch. A
+ * point: u64 seq, epoch, hash. A slot of `tail`: u32 magic, u32 version, u64 generation, u64 hash
+ * of the store's name, point, 12 zeros, u32 CRC-32 of what is before.
  */
 #include "kvstore/storage_private.h"
 

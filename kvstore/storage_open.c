@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACTIVE_FILE "active"
-#define DAMAGED "the store is damaged"
+#define ACTIVE_FILE    "active"
+#define DAMAGED        "the store is damaged"
 #define KEY_SLICE(key) kvp_slice_of(key, sizeof(key) - 1)
 
 /* The stores in the directory. */
@@ -125,8 +125,8 @@ static kvp_status find_data(struct kvp_store *store, bool *found)
     if (iter == NULL) {
         return KVP_NO_MEMORY;
     }
-    for (store->ops->iter_seek(iter, kvp_slice_of("", 0));
-         !*found && store->ops->iter_valid(iter); store->ops->iter_next(iter)) {
+    for (store->ops->iter_seek(iter, kvp_slice_of("", 0)); !*found && store->ops->iter_valid(iter);
+         store->ops->iter_next(iter)) {
         *found = !is_of_first(store->ops->iter_key(iter), store->ops->iter_value(iter));
     }
     kvp_status status = *found ? KVP_OK : store->ops->iter_status(iter);
@@ -216,8 +216,8 @@ static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_p
         return KVP_OK;
     }
     if (listed(listing, pointer->aside_from)) {
-        kvp_status status = storage->env->ops->rename_store(storage->env, pointer->aside_from,
-                                                            pointer->aside_to);
+        kvp_status status =
+            storage->env->ops->rename_store(storage->env, pointer->aside_from, pointer->aside_to);
         if (status != KVP_OK) {
             return storage_fail_env(storage, status, "setting a store aside");
         }
@@ -252,7 +252,8 @@ static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *p
 
 /* ---- which store is in use ---- */
 
-static unsigned count_set_aside(const struct listing *listing, const struct storage_pointer *pointer)
+static unsigned count_set_aside(const struct listing *listing,
+                                const struct storage_pointer *pointer)
 {
     unsigned count = listed(listing, pointer->aside_from) ? 1 : 0; /* about to be */
 
@@ -311,7 +312,7 @@ static kvp_status damaged(struct kvp_storage *storage, const char *what)
     return storage_fail(storage, KVP_CORRUPT, DAMAGED, what);
 }
 
-/* Reads a metadata record. A record that is not there is damage: they are all made with the store. */
+/* Reads a metadata record. One that is not there is damage: they are all made with the store. */
 static kvp_status read_record(struct kvp_storage *storage, const char *key, kvp_buf *value)
 {
     struct kvp_store *store = storage->held->store;
@@ -323,7 +324,8 @@ static kvp_status read_record(struct kvp_storage *storage, const char *key, kvp_
         (void)snprintf(what, sizeof(what), "record '%s' is missing", key + 1);
         return damaged(storage, what);
     }
-    return status == KVP_OK ? KVP_OK : storage_fail_store(storage, status, "reading the store", store);
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_store(storage, status, "reading the store", store);
 }
 
 static kvp_status read_point(struct kvp_storage *storage, const char *key, kvp_buf *value,
@@ -395,8 +397,7 @@ static kvp_status read_records(struct kvp_storage *storage)
 
     status = status == KVP_OK ? check_owner(storage, &value) : status;
     status = status == KVP_OK ? read_record(storage, STORAGE_KEY_META, &value) : status;
-    if (status == KVP_OK &&
-        storage_meta_decode(kvp_buf_slice(&value), &storage->meta) != KVP_OK) {
+    if (status == KVP_OK && storage_meta_decode(kvp_buf_slice(&value), &storage->meta) != KVP_OK) {
         status = damaged(storage, "record 'meta' is malformed");
     }
     if (status == KVP_OK) {
@@ -433,7 +434,8 @@ static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp
     kvp_slice payload;
     char what[96];
 
-    uint64_t seq = key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
+    uint64_t seq =
+        key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
     if (seq != walk->at.seq + 1) {
         (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
                        (unsigned long long)walk->at.seq + 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading the applied state: single keys, and consistent views for scans and snapshots. A view holds
- * its store open, also one that has failed meanwhile; it never sees what was written later.
+ * Reading the applied state: single keys, and consistent views for scans and snapshots. A view
+ * holds its store open, also one that has failed meanwhile; it never sees what was written later.
  */
 #include "kvstore/storage_private.h"
 
@@ -82,8 +82,7 @@ struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage)
     if (view->held != NULL) {
         struct kvp_store *store = view->held->store;
         view->snapshot = store->ops->snapshot(store);
-        view->iter =
-            view->snapshot == NULL ? NULL : store->ops->iter(store, view->snapshot, false);
+        view->iter = view->snapshot == NULL ? NULL : store->ops->iter(store, view->snapshot, false);
     }
     if (view->iter == NULL || !read_point(view) ||
         kvp_state_view_seek(view, kvp_slice_of(NULL, 0), kvp_slice_of(NULL, 0)) != KVP_OK) {

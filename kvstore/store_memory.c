@@ -485,8 +485,7 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
     struct disk_store *disk = find_store(self, from);
     bool happens = false;
 
-    if (!kvp_store_name_valid(from) || !kvp_store_name_valid(to) ||
-        (disk != NULL && disk->open)) {
+    if (!kvp_store_name_valid(from) || !kvp_store_name_valid(to) || (disk != NULL && disk->open)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store, or the store is open");
     }
     if (disk == NULL) {

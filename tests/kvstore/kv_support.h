@@ -23,7 +23,8 @@ struct place {
 };
 
 void place_open(struct place *place, bool on_disk);
-/* Gives the directory up and takes it again; what is in memory just stays. All stores are closed. */
+/* Gives the directory up and takes it again; what is in memory just stays. All stores are closed.
+ */
 void place_reopen(struct place *place);
 void place_close(struct place *place);
 

@@ -273,8 +273,8 @@ static bool matches(const struct kvp_loaded *loaded, const struct model *model)
 {
     return kvp_point_equal(loaded->tail, history_point(&model->log, model->log.count)) &&
            kvp_point_equal(loaded->applied, history_point(&model->log, model->applied)) &&
-           loaded->log_first == model->base + 1 &&
-           loaded->meta.group_id == model->meta.group_id && loaded->stores_set_aside == model->aside;
+           loaded->log_first == model->base + 1 && loaded->meta.group_id == model->meta.group_id &&
+           loaded->stores_set_aside == model->aside;
 }
 
 unsigned check_between(struct depot *depot, unsigned first, unsigned last)

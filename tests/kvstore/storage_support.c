@@ -35,9 +35,9 @@ void history_put(struct history *history, uint64_t epoch, const char *key, const
     kvp_buf set = {0};
 
     kvp_raw_key_data(&raw, slice_of_text(key));
-    kvp_status status =
-        value == NULL ? kvp_writeset_delete(&set, kvp_raw_key_slice(&raw))
-                      : kvp_writeset_put(&set, kvp_raw_key_slice(&raw), slice_of_text(value));
+    kvp_status status = value == NULL
+                            ? kvp_writeset_delete(&set, kvp_raw_key_slice(&raw))
+                            : kvp_writeset_put(&set, kvp_raw_key_slice(&raw), slice_of_text(value));
     assert_int_equal(status, KVP_OK);
     history_add(history, epoch, kvp_buf_slice(&set));
     kvp_buf_free(&set);
@@ -243,9 +243,9 @@ static void check_entries(struct depot *depot, const struct history *history, ui
 
     for (uint64_t seq = first; seq <= last;) {
         size_t count = 0;
-        assert_int_equal(kvp_storage_read_log(depot->storage, seq, SIZE_MAX, entries, count_max,
-                                              &count),
-                         KVP_OK);
+        assert_int_equal(
+            kvp_storage_read_log(depot->storage, seq, SIZE_MAX, entries, count_max, &count),
+            KVP_OK);
         assert_true(count > 0 && seq + count - 1 <= last);
         for (size_t i = 0; i < count; i++) {
             check_entry(entries[i], history->entries[seq - 1]);
@@ -262,9 +262,8 @@ void check_log(struct depot *depot, const struct history *history, uint64_t firs
 
     check_entries(depot, history, first, last, HISTORY_MAX);
     check_entries(depot, history, first, last, 1);
-    assert_int_equal(
-        kvp_storage_read_log(depot->storage, first - 1, SIZE_MAX, &entry, 1, &count),
-        KVP_NOT_FOUND);
+    assert_int_equal(kvp_storage_read_log(depot->storage, first - 1, SIZE_MAX, &entry, 1, &count),
+                     KVP_NOT_FOUND);
     assert_int_equal(kvp_storage_read_log(depot->storage, last + 1, SIZE_MAX, &entry, 1, &count),
                      KVP_NOT_FOUND);
     assert_int_equal(count, 0);

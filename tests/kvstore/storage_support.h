@@ -62,8 +62,7 @@ struct kvp_storage_write write_of(const struct history *history, uint64_t first,
 void depot_write(struct depot *depot, const struct kvp_storage_write *write);
 void depot_append(struct depot *depot, const struct history *history, uint64_t first,
                   uint64_t last);
-void depot_apply(struct depot *depot, const struct history *history, uint64_t first,
-                 uint64_t last);
+void depot_apply(struct depot *depot, const struct history *history, uint64_t first, uint64_t last);
 
 /* ---- checks ---- */
 

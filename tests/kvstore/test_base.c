@@ -29,10 +29,17 @@ static void test_the_texts_are_those_of_their_statuses(void **state)
         kvp_status status;
         const char *word;
     } cases[] = {
-        {KVP_OK, "success"},          {KVP_NOT_FOUND, "not found"},   {KVP_NOT_PRIMARY, "primary"},
-        {KVP_BUSY, "busy"},           {KVP_TOO_LARGE, "size"},        {KVP_CURSOR_EXPIRED, "cursor"},
-        {KVP_NO_MEMORY, "memory"},    {KVP_DISK_FULL, "space"},       {KVP_BAD_ARGUMENT, "argument"},
-        {KVP_FAILED, "storage fail"}, {KVP_DIVERGED, "never agreed"},
+        {KVP_OK, "success"},
+        {KVP_NOT_FOUND, "not found"},
+        {KVP_NOT_PRIMARY, "primary"},
+        {KVP_BUSY, "busy"},
+        {KVP_TOO_LARGE, "size"},
+        {KVP_CURSOR_EXPIRED, "cursor"},
+        {KVP_NO_MEMORY, "memory"},
+        {KVP_DISK_FULL, "space"},
+        {KVP_BAD_ARGUMENT, "argument"},
+        {KVP_FAILED, "storage fail"},
+        {KVP_DIVERGED, "never agreed"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -140,9 +147,9 @@ static void test_more_than_there_can_be_leaves_a_buffer_alone(void **state)
 static void test_slices_compare_as_bytes(void **state)
 {
     (void)state;
-    const kvp_slice rising[] = {{NULL, 0},     TEXT("\0"),   TEXT("\0\0"), TEXT("a"),
-                                TEXT("a\0"),   TEXT("a\0b"), TEXT("ab"),   TEXT("b"),
-                                TEXT("\x7f"),  TEXT("\x80"), TEXT("\xff"), TEXT("\xff\xff")};
+    const kvp_slice rising[] = {{NULL, 0},    TEXT("\0"),   TEXT("\0\0"), TEXT("a"),
+                                TEXT("a\0"),  TEXT("a\0b"), TEXT("ab"),   TEXT("b"),
+                                TEXT("\x7f"), TEXT("\x80"), TEXT("\xff"), TEXT("\xff\xff")};
     const int count = sizeof(rising) / sizeof(rising[0]);
 
     for (int i = 0; i < count; i++) {

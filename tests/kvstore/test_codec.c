@@ -231,22 +231,24 @@ static void test_malformed_write_sets_are_refused(void **state)
 {
     (void)state;
     const kvp_slice sets[] = {
-        TEXT("\0\1\0\0\0D"),                      /* no such kind */
+        TEXT("\0\1\0\0\0D"), /* no such kind */
         TEXT("\3\1\0\0\0D"),
-        TEXT("\1"),                               /* cut off */
+        TEXT("\1"), /* cut off */
         TEXT("\1\1\0\0"),
         TEXT("\1\1\0\0\0"),
         TEXT("\1\1\0\0\0D"),
         TEXT("\1\1\0\0\0D\0\0\0"),
         TEXT("\1\1\0\0\0D\1\0\0\0"),
         TEXT("\2\2\0\0\0D"),
-        TEXT("\1\xff\xff\xff\xff" "D\0\0\0\0"),   /* sizes past the end, and past all limits */
+        TEXT("\1\xff\xff\xff\xff"
+             "D\0\0\0\0"), /* sizes past the end, and past all limits */
         TEXT("\1\1\0\0\0D\xff\xff\xff\xff"),
-        TEXT("\1\1\0\0\0D\xfc\xff\xff\xff" "1234"),
-        TEXT("\1\0\0\0\0\0\0\0\0"),               /* keys that are no state */
+        TEXT("\1\1\0\0\0D\xfc\xff\xff\xff"
+             "1234"),
+        TEXT("\1\0\0\0\0\0\0\0\0"), /* keys that are no state */
         TEXT("\2\1\0\0\0L"),
         TEXT("\1\5\0\0\0Mmeta\0\0\0\0"),
-        TEXT("\2\1\0\0\0D\0"),                    /* something behind a good one */
+        TEXT("\2\1\0\0\0D\0"), /* something behind a good one */
         TEXT("\2\1\0\0\0D\2\1\0\0\0C"),
     };
 
@@ -257,8 +259,8 @@ static void test_malformed_write_sets_are_refused(void **state)
 
 /* ---- hostile write sets ---- */
 
-/* Walks the set in a block of exactly its size, so that ASan sees a step too far. What was read must
- * lie in the set, and be the same bytes when it is written again. */
+/* Walks the set in a block of exactly its size, so that ASan sees a step too far. What was read
+ * must lie in the set, and be the same bytes when it is written again. */
 static void try_set(kvp_slice set)
 {
     uint8_t *bytes = malloc(set.size + 1);

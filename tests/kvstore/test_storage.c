@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Log, state and metadata of one store: what is written is what is read, now and after reopening. */
+/* Log, state and metadata of one store: what is written is what is read, now and after reopening.
+ */
 #include "tests/kvstore/storage_support.h"
 
 #include <pthread.h>
@@ -333,9 +334,9 @@ static void test_a_name_or_number_that_none_can_have_is_refused(void **state)
                          KVP_BAD_ARGUMENT);
         assert_true(message[0] != '\0');
     }
-    assert_int_equal(kvp_storage_open(env, name, NODE, &storage, &depot->loaded, message,
-                                      sizeof(message)),
-                     KVP_BAD_ARGUMENT);
+    assert_int_equal(
+        kvp_storage_open(env, name, NODE, &storage, &depot->loaded, message, sizeof(message)),
+        KVP_BAD_ARGUMENT);
     assert_null(storage);
 }
 

@@ -210,29 +210,30 @@ static void test_a_malformed_chunk_is_refused_as_a_whole(void **state)
 {
     struct pair *pair = *state;
     const kvp_slice chunks[] = {
-        TEXT("\2\0\0\0\1\0\0"),                         /* half of the sizes */
-        TEXT("\2\0\0\0\1\0\0\0"),                       /* no key */
-        TEXT("\2\0\0\0\1\0\0\0Dz"),                     /* no value */
-        TEXT(PAIR("x") PAIR("y") "\2"),                 /* good ones first */
-        TEXT("\xff\xff\xff\xff\1\0\0\0Dzv"),            /* sizes past the end */
-        TEXT("\2\0\0\0\xff\xff\xff\xff" "Dzv"),
-        TEXT("\xff\xff\xff\xff\xff\xff\xff\xff" "Dzv"), /* a sum that would wrap in 32 bits */
-        TEXT("\0\0\0\0\1\0\0\0v"),                      /* a key of nothing */
-        TEXT("\5\0\0\0\1\0\0\0Mmetav"),                 /* keys that are no state */
+        TEXT("\2\0\0\0\1\0\0"),              /* half of the sizes */
+        TEXT("\2\0\0\0\1\0\0\0"),            /* no key */
+        TEXT("\2\0\0\0\1\0\0\0Dz"),          /* no value */
+        TEXT(PAIR("x") PAIR("y") "\2"),      /* good ones first */
+        TEXT("\xff\xff\xff\xff\1\0\0\0Dzv"), /* sizes past the end */
+        TEXT("\2\0\0\0\xff\xff\xff\xff"
+             "Dzv"),
+        TEXT("\xff\xff\xff\xff\xff\xff\xff\xff"
+             "Dzv"),                    /* a sum that would wrap in 32 bits */
+        TEXT("\0\0\0\0\1\0\0\0v"),      /* a key of nothing */
+        TEXT("\5\0\0\0\1\0\0\0Mmetav"), /* keys that are no state */
         TEXT("\x9\0\0\0\1\0\0\0L\0\0\0\0\0\0\0\1v"),
         TEXT("\2\0\0\0\1\0\0\0Czv"),
         TEXT("\2\0\0\0\1\0\0\0[zv"),
-        TEXT(PAIR("y") PAIR("x")),                      /* falling */
-        TEXT(PAIR("x") PAIR("x")),                      /* twice the same */
-        TEXT(PAIR("m")),                                /* again what came in an earlier chunk */
-        TEXT(PAIR("l")),                                /* before that */
+        TEXT(PAIR("y") PAIR("x")), /* falling */
+        TEXT(PAIR("x") PAIR("x")), /* twice the same */
+        TEXT(PAIR("m")),           /* again what came in an earlier chunk */
+        TEXT(PAIR("l")),           /* before that */
     };
 
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("m"))), KVP_OK);
     for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
-        assert_int_equal(kvp_storage_incoming_write(pair->to.storage, chunks[i]),
-                         KVP_BAD_REQUEST);
+        assert_int_equal(kvp_storage_incoming_write(pair->to.storage, chunks[i]), KVP_BAD_REQUEST);
     }
     /* Nothing of them has come in, and what follows fits. */
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT("")), KVP_OK);
@@ -261,12 +262,11 @@ static void test_a_key_is_at_most_as_long_as_keys_are(void **state)
         kvp_storage_incoming_write(pair->to.storage, kvp_slice_of(chunk, 8 + longest + 1)),
         KVP_BAD_REQUEST);
     kvp_put_u32(chunk, (uint32_t)longest);
-    assert_int_equal(
-        kvp_storage_incoming_write(pair->to.storage, kvp_slice_of(chunk, 8 + longest)), KVP_OK);
+    assert_int_equal(kvp_storage_incoming_write(pair->to.storage, kvp_slice_of(chunk, 8 + longest)),
+                     KVP_OK);
     /* It is remembered in full: the same once more is not rising. */
-    assert_int_equal(
-        kvp_storage_incoming_write(pair->to.storage, kvp_slice_of(chunk, 8 + longest)),
-        KVP_BAD_REQUEST);
+    assert_int_equal(kvp_storage_incoming_write(pair->to.storage, kvp_slice_of(chunk, 8 + longest)),
+                     KVP_BAD_REQUEST);
 }
 
 static void test_nothing_comes_in_before_the_beginning(void **state)

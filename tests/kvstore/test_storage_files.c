@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Damage to LevelDB's own files: cut off, changed, missing. LevelDB takes a log file that was cut off
- * for one that was never longer, and this must not go unnoticed. Whatever happens: the storage is
- * refused, or has a log without a hole whose state is right, and is in doubt if that is shorter.
+ * Damage to LevelDB's own files: cut off, changed, missing. LevelDB takes a log file that was cut
+ * off for one that was never longer, and this must not go unnoticed. Whatever happens: the storage
+ * is refused, or has a log without a hole whose state is right, and is in doubt if that is shorter.
  */
 #include "tests/kvstore/storage_support.h"
 

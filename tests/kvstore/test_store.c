@@ -96,12 +96,9 @@ static void test_a_batch_is_done_in_its_order(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
     const struct kvp_batch_op ops[] = {
-        {.key = TEXT("a"), .value = TEXT("1")},
-        {.key = TEXT("a"), .is_delete = true},
-        {.key = TEXT("b"), .is_delete = true},
-        {.key = TEXT("b"), .value = TEXT("1")},
-        {.key = TEXT("c"), .value = TEXT("1")},
-        {.key = TEXT("c"), .value = TEXT("2")},
+        {.key = TEXT("a"), .value = TEXT("1")}, {.key = TEXT("a"), .is_delete = true},
+        {.key = TEXT("b"), .is_delete = true},  {.key = TEXT("b"), .value = TEXT("1")},
+        {.key = TEXT("c"), .value = TEXT("1")}, {.key = TEXT("c"), .value = TEXT("2")},
     };
 
     store_put(store, "b", "0");
@@ -209,8 +206,9 @@ static void test_an_iterator_finds_the_first_key_not_below(void **state)
 static void test_keys_sort_as_unsigned_bytes(void **state)
 {
     static const kvp_slice sorted[] = {
-        {"\0", 1}, {"\0\0", 2}, {"\0\1", 2}, {"\1", 1}, {"a", 1}, {"a\0", 2}, {"a\xff", 2},
-        {"b", 1},  {"\x7f", 1}, {"\x80", 1}, {"\xff", 1}, {"\xff\0", 2}, {"\xff\xff", 2},
+        {"\0", 1},   {"\0\0", 2},   {"\0\1", 2},     {"\1", 1},   {"a", 1},
+        {"a\0", 2},  {"a\xff", 2},  {"b", 1},        {"\x7f", 1}, {"\x80", 1},
+        {"\xff", 1}, {"\xff\0", 2}, {"\xff\xff", 2},
     };
     const size_t count = sizeof(sorted) / sizeof(sorted[0]);
     struct kvp_store *store = store_open(*state, "one");
@@ -474,8 +472,9 @@ static void check_bad_name(struct kvp_env *env, const char *name)
 
 static void test_names_that_could_lead_astray_are_refused(void **state)
 {
-    static const char *const names[] = {"", ".", "..", ".a", "-a", "../a", "a/b", "/a", "LOCK", "A",
-                                        "a b", "a\n", "a~", "\xc3\xa4", "a_b", NAME_63 "4"};
+    static const char *const names[] = {"",    ".",        "..",   ".a",       "-a",  "../a",
+                                        "a/b", "/a",       "LOCK", "A",        "a b", "a\n",
+                                        "a~",  "\xc3\xa4", "a_b",  NAME_63 "4"};
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "there");
 

@@ -228,9 +228,9 @@ static void do_file(struct both *both)
     }
     for (unsigned i = 0; i < 2; i++) {
         struct kvp_env *env = both->side[i].place.env;
-        status[i] = what == 0 ? env->ops->replace_file(env, name, content)
-                  : what == 1 ? env->ops->read_file(env, name, &found[i])
-                              : env->ops->write_at(env, name, offset, content, what == 2);
+        status[i] = what == 0   ? env->ops->replace_file(env, name, content)
+                    : what == 1 ? env->ops->read_file(env, name, &found[i])
+                                : env->ops->write_at(env, name, offset, content, what == 2);
     }
     assert_int_equal(status[1], status[0]);
     check_slice(kvp_buf_slice(&found[1]), kvp_buf_slice(&found[0]));

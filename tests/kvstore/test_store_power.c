@@ -2,8 +2,8 @@
 /*
  * A power cut under LevelDB. A process writes unsynced batches and is killed around the moment when
  * LevelDB goes over to a new log file. Then each file loses, or keeps, what came after its last
- * fsync, as a disk may do it: independently of the others. What is left must be a prefix of what was
- * written, without a hole, and not shorter than the last synced batch.
+ * fsync, as a disk may do it: independently of the others. What is left must be a prefix of what
+ * was written, without a hole, and not shorter than the last synced batch.
  *
  * Everything that uses LevelDB runs in processes of its own: its background thread does not get
  * through a fork.
@@ -335,8 +335,8 @@ static void change_names(const struct life *life)
     (void)directory_syncs();
     bool right = status == KVP_OK && env->ops->replace_file(env, "file", TEXT("x")) == KVP_OK &&
                  directory_syncs() > 0;
-    right = right && env->ops->replace_file(env, "file", TEXT("y")) == KVP_OK &&
-            directory_syncs() > 0;
+    right =
+        right && env->ops->replace_file(env, "file", TEXT("y")) == KVP_OK && directory_syncs() > 0;
     right = right && env->ops->write_at(env, "new", 0, TEXT("x"), true) == KVP_OK &&
             directory_syncs() > 0;
     right = right && env->ops->open_store(env, "one", true, &store) == KVP_OK &&
