@@ -2,6 +2,7 @@
 #include "core_support.h"
 
 #include "kvstore/store_memory.h"
+#include "replication/core_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +186,7 @@ static void port_reply(void *arg, void *given, const struct kvp_peer_reply *repl
     struct core_token *token = *at;
     *at = token->next;
     node->tokens--;
+    world->last_reply = *reply;
     bool known = token->from >= 1 && token->from <= world->count;
     if (known && node->alive && !world->paths[node->id][token->from].cut) {
         for (unsigned i = copies(world); i > 0; i--) {
@@ -527,6 +529,7 @@ static void run_set_aside(struct node *node, const struct disk_job *job)
     if (status == KVP_OK) {
         log_clear(&node->disk, (struct kvp_point){0});
         node->disk.meta = job->meta;
+        node->commit = 0;
     }
     kvp_core_set_aside_done(node->core, node->world->now_us, status);
 }
@@ -629,16 +632,19 @@ static void port_fence(void *arg)
     event_new(node->world, EVENT_FENCE, node->id, MS)->life = node->life;
 }
 
+/* An entry that was cut may have had the same number as one that is committed now. */
 static void port_committed(void *arg, uint64_t seq)
 {
     struct node *node = arg;
     struct world *world = node->world;
+    struct kvp_point ours;
     assert_true(seq > node->commit);
     node->commit = seq;
-    for (size_t i = 0; i < world->made_count; i++) {
+    for (size_t i = 0; i < world->made_count && world_serves(world, node->id); i++) {
         struct made *made = &world->made[i];
-        if (made->node == node->id && made->point.seq <= seq && world_serves(world, node->id)) {
-            made->acknowledged = true;
+        if (made->node == node->id && made->point.seq <= seq && !made->acknowledged &&
+            kvp_core_log_point(&node->core->log, made->point.seq, &ours)) {
+            made->acknowledged = kvp_point_equal(ours, made->point);
         }
     }
 }

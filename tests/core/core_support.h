@@ -126,6 +126,8 @@ struct world {
     bool may_split;  /* the scenario gives up one server at a time: policy AVAILABLE, force */
     bool hostile;    /* lies are told: views and histories need not fit together */
 
+    struct kvp_peer_reply last_reply; /* that any node gave */
+
     struct happened *happened;
     size_t happened_count, happened_room;
     struct kvp_view *views; /* one per epoch that any node had in force */

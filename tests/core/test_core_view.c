@@ -13,7 +13,7 @@ static void setup(struct world *world, unsigned count)
     world_run(world, 300 * MS);
 }
 
-/* Node 2 has been promoted while node 1 was cut off from everything, and made updates of its own. */
+/* Node 2 was promoted while node 1 was cut off from everything, and made updates of its own. */
 static void part(struct world *world)
 {
     setup(world, 2);
@@ -260,7 +260,7 @@ static void test_addition_unknown(void **state)
     world_run(&world, 300 * MS);
     assert_serves(&world, 1, kvp_set_of(1)); /* it does not know */
 
-    /* But it acts as if: nothing is committed without node 2, which may lead as soon as it knows. */
+    /* But it acts as if: nothing is committed without node 2, which may lead at any time. */
     world_swallow(&world, 1, 2, KVP_OP_APPEND);
     world_put(&world, 1, 2);
     world_run(&world, 200 * MS);

@@ -313,6 +313,30 @@ static void test_stopping_backup_leaves(void **state)
     world_close(&world);
 }
 
+/* It is out of the view, but the answer that tells it got lost: until it hears, it answers
+ * heartbeats like any node that wants to be added, and must not be. */
+static void test_left_but_not_told(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_stop(&world, 2);
+    world_run(&world, MS); /* LEAVE is there, its answer is not on the way yet */
+    world.paths[1][2].cut = true;
+    world_run(&world, 10 * MS);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_heal(&world, 1, 2);
+    world_swallow(&world, 2, 1, KVP_OP_LEAVE);
+    for (unsigned i = 0; i < 480; i++) {
+        world_run(&world, 10 * MS);
+        assert_serves(&world, 1, kvp_set_of(1));
+    }
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_OUTSIDE);
+    world_run(&world, 400 * MS);
+    assert_true(world.nodes[2].stopped);
+    world_close(&world);
+}
+
 /* The removal is not granted: it waits, does not promise again, and ends in time all the same. */
 static void test_stopping_backup_is_not_granted(void **state)
 {
@@ -398,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_promote_of_nothing),
         cmocka_unit_test(test_promote_of_a_broken_disk),
         cmocka_unit_test(test_stopping_backup_leaves),
+        cmocka_unit_test(test_left_but_not_told),
         cmocka_unit_test(test_stopping_backup_is_not_granted),
         cmocka_unit_test(test_stopping_backup_cannot_reach),
         cmocka_unit_test(test_stopping_primary_hands_over),

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two nodes without an arbiter: who may go on when they are cut from each other, when one is killed,
+ * when one or both start anew, and how each leaves in good order; for each policy.
+ */
+#include "core_support.h"
+
+static void open_pair(struct world *world, enum kvp_pair_policy policy)
+{
+    world_open(world, 2);
+    world->config.policy = policy;
+    world->may_split = policy == KVP_PAIR_AVAILABLE;
+    world_form(world);
+    world_put(world, 1, 10);
+    world_run(world, SECONDS);
+    assert_serves(world, 1, set2(1, 2));
+    assert_same(world, set2(1, 2));
+}
+
+/* They find together again, and have one history. */
+static void check_together(struct world *world)
+{
+    world_run(world, 10 * SECONDS);
+    unsigned primary = world_serves(world, 1) ? 1 : 2;
+    assert_serves(world, primary, set2(1, 2));
+    assert_false(world_serves(world, 3 - primary));
+    world_put(world, primary, 2);
+    world_run(world, SECONDS);
+    assert_same(world, set2(1, 2));
+}
+
+/* ---- cut from each other ---- */
+
+static void cut(enum kvp_pair_policy policy, bool first, bool second)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_isolate(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_serves(&world, 1), first);
+    assert_int_equal(world_serves(&world, 2), second);
+    if (first) {
+        world_put(&world, 1, 3);
+    }
+    if (second) {
+        world_put(&world, 2, 5);
+    }
+    world_run(&world, SECONDS);
+    world_rejoin(&world, 1);
+    check_together(&world);
+    /* Only where both went on there is anything to set aside. */
+    unsigned aside = world_count(&world, 1, DID_SET_ASIDE, ANY) +
+                     world_count(&world, 2, DID_SET_ASIDE, ANY);
+    assert_int_equal(aside, first && second ? 1 : 0);
+    world_close(&world);
+}
+
+static void test_cut(void **state)
+{
+    (void)state;
+    cut(KVP_PAIR_BACKUP_WINS, false, true);
+    cut(KVP_PAIR_PRIMARY_WINS, true, false);
+    cut(KVP_PAIR_AVAILABLE, true, true);
+}
+
+/* Updates on their way in that moment: what the other has not, was not acknowledged. */
+static void cut_while_busy(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    for (unsigned i = 0; i < 3; i++) {
+        world_put(&world, 1, 5);
+        world_run(&world, 700 + 300 * i);
+        world_isolate(&world, 1);
+        if (kvp_core_accepting(world.nodes[1].core, world.now_us)) {
+            world_put(&world, 1, 5);
+        }
+        world_run(&world, 5 * SECONDS);
+        world_rejoin(&world, 1);
+        world_run(&world, 10 * SECONDS);
+        if (!world_serves(&world, 1)) {
+            world_handover(&world, 2, 1);
+            world_run(&world, SECONDS);
+        }
+        assert_serves(&world, 1, set2(1, 2));
+        assert_same(&world, set2(1, 2));
+    }
+    world_close(&world);
+}
+
+static void test_cut_while_busy(void **state)
+{
+    (void)state;
+    cut_while_busy(KVP_PAIR_BACKUP_WINS);
+    cut_while_busy(KVP_PAIR_PRIMARY_WINS);
+    cut_while_busy(KVP_PAIR_AVAILABLE);
+}
+
+/* ---- one is killed ---- */
+
+static void backup_killed(enum kvp_pair_policy policy, bool goes_on)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_kill(&world, 2);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_serves(&world, 1), goes_on);
+    world_start(&world, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
+static void test_backup_killed(void **state)
+{
+    (void)state;
+    backup_killed(KVP_PAIR_BACKUP_WINS, false);
+    backup_killed(KVP_PAIR_PRIMARY_WINS, true);
+    backup_killed(KVP_PAIR_AVAILABLE, true);
+}
+
+static void primary_killed(enum kvp_pair_policy policy, bool goes_on)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_kill(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_serves(&world, 2), goes_on);
+    if (!goes_on) { /* an operator knows that the other one is dead */
+        assert_int_equal(world_count(&world, 2, DID_NOTE, KVP_NOTE_WAITS_FOR_PEER), 1);
+        world_promote(&world, 2, false);
+        world_run(&world, SECONDS);
+        assert_int_equal(world_last(&world, 2, DID_PROMOTE, ANY).what, KVP_OK);
+        assert_serves(&world, 2, kvp_set_of(2));
+    }
+    world_start(&world, 1);
+    check_together(&world);
+    assert_true(world_serves(&world, 2));
+    world_close(&world);
+}
+
+static void test_primary_killed(void **state)
+{
+    (void)state;
+    primary_killed(KVP_PAIR_BACKUP_WINS, true);
+    primary_killed(KVP_PAIR_PRIMARY_WINS, false);
+    primary_killed(KVP_PAIR_AVAILABLE, true);
+}
+
+/* Its disk fails, and it says so: then nobody has to wait for an operator. */
+static void primary_fails(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_put(&world, 1, 3);
+    world.nodes[1].disk_status = KVP_IO;
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(world_status(&world, 1).role, KVP_ROLE_FAILED);
+    assert_true(world_count(&world, 2, DID_NOTE, KVP_NOTE_RESIGNED) > 0);
+    assert_serves(&world, 2, kvp_set_of(2));
+    world_kill(&world, 1);
+    world.nodes[1].disk_status = KVP_OK;
+    world_start(&world, 1);
+    check_together(&world);
+    assert_true(world_serves(&world, 2));
+    world_close(&world);
+}
+
+static void test_primary_fails(void **state)
+{
+    (void)state;
+    primary_fails(KVP_PAIR_BACKUP_WINS);
+    primary_fails(KVP_PAIR_PRIMARY_WINS);
+    primary_fails(KVP_PAIR_AVAILABLE);
+}
+
+/* It gives its right away, also where it holds the register. */
+static void backup_fails(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_put(&world, 1, 3);
+    world.nodes[2].disk_status = KVP_DISK_FULL;
+    world_run(&world, 3 * SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_FAILED);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_kill(&world, 2);
+    world.nodes[2].disk_status = KVP_OK;
+    world_start(&world, 2);
+    check_together(&world);
+    assert_true(world_serves(&world, 1));
+    world_close(&world);
+}
+
+static void test_backup_fails(void **state)
+{
+    (void)state;
+    backup_fails(KVP_PAIR_BACKUP_WINS);
+    backup_fails(KVP_PAIR_PRIMARY_WINS);
+    backup_fails(KVP_PAIR_AVAILABLE);
+}
+
+/* ---- the boot rule ---- */
+
+/* Started alone, after both were in the view: the other may have gone on since. */
+static void boots_alone(enum kvp_pair_policy policy, unsigned id)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_kill(&world, 1);
+    world_kill(&world, 2);
+    world_start(&world, id);
+    world_run(&world, 30 * SECONDS);
+    assert_false(world_serves(&world, id));
+    assert_int_equal(world_count(&world, id, DID_NOTE, KVP_NOTE_WAITS_FOR_PEER), 1);
+
+    world_promote(&world, id, true);
+    world_run(&world, SECONDS);
+    assert_int_equal(world_last(&world, id, DID_PROMOTE, ANY).what, KVP_OK);
+    assert_serves(&world, id, kvp_set_of(id));
+    world_put(&world, id, 2);
+    world_run(&world, SECONDS);
+    world_start(&world, 3 - id);
+    check_together(&world);
+    assert_true(world_serves(&world, id));
+    world_close(&world);
+}
+
+static void both_boot(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_put(&world, 1, 3);
+    world_run(&world, 700);
+    world_kill(&world, 1);
+    world_kill(&world, 2);
+    world_start(&world, 1);
+    world_run(&world, 2 * SECONDS);
+    world_start(&world, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
+static void test_boot(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        boots_alone((enum kvp_pair_policy)policy, 1);
+        boots_alone((enum kvp_pair_policy)policy, 2);
+        both_boot((enum kvp_pair_policy)policy);
+    }
+}
+
+/* Whoever was alone in its last view knows that nobody else has gone on. */
+static void test_boots_single(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        world_kill(&world, 1);
+        world_run(&world, 2 * SECONDS);
+        world_promote(&world, 2, true);
+        world_run(&world, SECONDS);
+        assert_serves(&world, 2, kvp_set_of(2));
+        world_kill(&world, 2);
+        world_start(&world, 2);
+        world_run(&world, 2 * SECONDS);
+        assert_serves(&world, 2, kvp_set_of(2));
+        world_kill(&world, 2);
+
+        /* The stale one does not: it learns first. */
+        world_start(&world, 1);
+        world_run(&world, 2 * SECONDS);
+        assert_false(world_serves(&world, 1));
+        world_start(&world, 2);
+        check_together(&world);
+        assert_true(world_serves(&world, 2));
+        world_close(&world);
+    }
+}
+
+/* Blank nodes make a group only together. */
+static void test_founding(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world.config.policy = KVP_PAIR_AVAILABLE;
+    world_start(&world, 2);
+    world_run(&world, 10 * SECONDS);
+    assert_int_equal(kvp_core_group_id(world.nodes[2].core), 0);
+    world_start(&world, 1);
+    check_together(&world);
+    assert_true(world_serves(&world, 1));
+    world_close(&world);
+}
+
+/* ---- leaving in good order ---- */
+
+static void stop_primary(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_put(&world, 1, 4);
+    world_stop(&world, 1);
+    world_run(&world, SECONDS);
+    assert_true(world.nodes[1].stopped);
+    assert_serves(&world, 2, kvp_set_of(2));
+    assert_int_equal(world.nodes[2].disk.tail.seq, 14);
+    world_kill(&world, 1);
+    world_start(&world, 1);
+    check_together(&world);
+    assert_true(world_serves(&world, 2));
+    world_close(&world);
+}
+
+static void stop_backup(enum kvp_pair_policy policy)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world_stop(&world, 2);
+    world_run(&world, SECONDS);
+    assert_true(world.nodes[2].stopped);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_kill(&world, 2);
+
+    /* Node 1 may go on alone, also after a start. */
+    world_kill(&world, 1);
+    world_start(&world, 1);
+    world_run(&world, SECONDS);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_start(&world, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
+static void test_stop(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        stop_primary((enum kvp_pair_policy)policy);
+        stop_backup((enum kvp_pair_policy)policy);
+    }
+}
+
+static void test_handover(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        world_handover(&world, 1, 0);
+        world_run(&world, SECONDS);
+        assert_int_equal(world_last(&world, 1, DID_HANDOVER, ANY).what, KVP_OK);
+        assert_serves(&world, 2, set2(1, 2));
+        world_put(&world, 2, 1);
+        check_together(&world);
+        world_close(&world);
+    }
+}
+
+/* Asked while the holder's disk is slow, and its answer gets lost: what was granted stays so. */
+static void test_grant_is_lost(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    world.nodes[1].disk_us = 20 * MS;
+    world_kill(&world, 2);
+    world_start(&world, 2);
+    world_run(&world, 3 * SECONDS);
+    world_handover(&world, 1, 2);
+    world_run(&world, 5 * MS);
+    world.paths[1][2].cut = true;
+    world_run(&world, 3 * SECONDS);
+    world_heal(&world, 1, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut_while_busy),
+        cmocka_unit_test(test_backup_killed),
+        cmocka_unit_test(test_primary_killed),
+        cmocka_unit_test(test_primary_fails),
+        cmocka_unit_test(test_backup_fails),
+        cmocka_unit_test(test_boot),
+        cmocka_unit_test(test_boots_single),
+        cmocka_unit_test(test_founding),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_handover),
+        cmocka_unit_test(test_grant_is_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
