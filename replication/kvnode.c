@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <ini.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -96,7 +95,7 @@ struct settings {
     char text[SETTINGS][TEXT_MAX];
     char peers[PEERS_MAX];
     bool from_file;
-    const char *file;
+    bool in_file[SETTINGS];
 };
 
 static int complain(const char *format, const char *name)
@@ -127,17 +126,76 @@ static bool set(struct settings *settings, int which, const char *value)
     return (size_t)snprintf(settings->text[which], TEXT_MAX, "%s", value) < TEXT_MAX;
 }
 
-static int from_file(void *arg, const char *section, const char *name, const char *value)
+/* ---- the configuration file ---- */
+
+static const struct option *find_setting(const char *name)
 {
-    struct settings *settings = arg;
-    (void)section;
     for (const struct option *option = long_options; option->name; option++) {
         if (strcmp(option->name, name) == 0 && option->has_arg && option->val != SET_CONFIG) {
-            return set(settings, option->val, value);
+            return option;
         }
     }
-    fprintf(stderr, "kvnode: %s: unknown setting \"%s\"\n", settings->file, name);
-    return 0;
+    return NULL;
+}
+
+static void cut_blanks(char *text, size_t size)
+{
+    while (size > 0 && strchr(" \t\r\n", text[size - 1])) {
+        size--;
+    }
+    text[size] = '\0';
+}
+
+/* Takes a line apart, in place. Returns what is wrong with it, NULL: nothing. */
+static const char *take_line(struct settings *settings, char *line, size_t size)
+{
+    if (strlen(line) != size) {
+        return "a zero byte in line";
+    }
+    cut_blanks(line, size);
+    if (line[0] == '\0' || line[0] == '#' || line[0] == ';') {
+        return NULL;
+    }
+    if (line[0] == ' ' || line[0] == '\t') {
+        return "indented line"; /* elsewhere such a line continues the one above: not here */
+    }
+    char *value = strchr(line, '=');
+    if (!value) {
+        return "not of the form NAME = VALUE:";
+    }
+    *value++ = '\0';
+    value += strspn(value, " \t");
+    cut_blanks(line, strlen(line));
+    const struct option *option = find_setting(line);
+    if (!option) {
+        return "unknown setting";
+    }
+    if (*value == '\0') {
+        return "no value for";
+    }
+    if (option->val != SET_PEER && settings->in_file[option->val]) {
+        return "there twice:";
+    }
+    settings->in_file[option->val] = true;
+    return set(settings, option->val, value) ? NULL : "value too long for";
+}
+
+static int read_lines(struct settings *settings, const char *name, FILE *file)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    unsigned long number = 0;
+    const char *wrong = NULL;
+    ssize_t size = 0;
+    while (!wrong && (size = getline(&line, &capacity, file)) >= 0) {
+        number++;
+        wrong = take_line(settings, line, (size_t)size);
+    }
+    if (wrong) {
+        fprintf(stderr, "kvnode: %s:%lu: %s \"%.60s\"\n", name, number, wrong, line);
+    }
+    free(line);
+    return wrong ? EXIT_USAGE : 0;
 }
 
 static int read_file(struct settings *settings)
@@ -145,18 +203,21 @@ static int read_file(struct settings *settings)
     if (!settings->given[SET_CONFIG]) {
         return 0;
     }
+    const char *name = settings->text[SET_CONFIG];
+    FILE *file = fopen(name, "r");
+    if (!file) {
+        return complain("cannot read the configuration file %s", name);
+    }
     settings->from_file = true;
-    settings->file = settings->text[SET_CONFIG];
-    int line = ini_parse(settings->file, from_file, settings);
-    if (line < 0) {
-        return complain("cannot read the configuration file %s", settings->file);
+    int status = read_lines(settings, name, file);
+    if (status == 0 && !feof(file)) { /* a directory, or a disk that fails */
+        status = complain("cannot read the configuration file %s", name);
     }
-    if (line > 0) {
-        fprintf(stderr, "kvnode: %s: error in line %d\n", settings->file, line);
-        return EXIT_USAGE;
-    }
-    return 0;
+    fclose(file);
+    return status;
 }
+
+/* ---- what the settings come to ---- */
 
 static bool number(const struct settings *settings, int which, uint64_t max, uint64_t *value)
 {

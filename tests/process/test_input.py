@@ -281,5 +281,61 @@ def test_a_configuration_file_stands_for_options():
         group.cli("put", "a", "1", nodes=group.urls[1], check=0)
 
 
+def test_values_of_the_configuration_file_are_taken_as_they_are():
+    with Group(1) as group:
+        data = group.path("d" * 240)
+        with open(group.path("kvnode.conf"), "w", newline="") as file:
+            file.write("# a comment\n; another\n#" + "x" * 5000 + "\n\n \t \n\r\n"
+                       "id=1\r\ndata =\t%s  \npair = primary-wins\ngroup = a b;c #d \"e\" = \\\n"
+                       "listen = %s" % (data, group.urls[1]))
+        group.nodes[1] = kvtest.Process([kvtest.program("kvnode"), "--config",
+                                         group.path("kvnode.conf")], group.path("node1.log"))
+        put = ["--group", "a b;c #d \"e\" = \\", "put", "a", "1"]
+        wait_for(lambda: group.cli(*put).returncode == 0, "the node to serve")
+        assert os.path.isdir(data)
+
+
+def test_a_fence_command_of_a_configuration_file_is_run_as_it_is():
+    with Group(2, pair="backup-wins") as group:
+        for node in group.urls:
+            path, trace = group.path("conf%d" % node), group.path("fenced%d" % node)
+            with open(path, "w") as file:
+                file.write("fence-command = printf 'a b' >%s ; printf '; c # d' >>%s ; true\n" %
+                           (trace, trace))
+            group.start_node(node, options=["--config", path])
+        primary = group.wait_in_sync(1, 2)
+        group.kill(primary)
+        other = group.wait_primary(3 - primary)
+        with open(group.path("fenced%d" % other)) as file:
+            assert file.read() == "a b; c # d"
+
+
+def test_mistakes_in_a_configuration_file_are_named_with_their_line():
+    with Group(1) as group:
+        path = group.path("kvnode.conf")
+        good = b"id = 1\ndata = %s\nlisten = %s\n" % (group.path("d").encode(),
+                                                       group.urls[1].encode())
+        for line, word in ((b"  lease-ms = 400", b"indented"), (b"\tid = 2", b"indented"),
+                           (b" # no comment", b"indented"), (b"[kvnode]", b"NAME = VALUE"),
+                           (b"pair", b"NAME = VALUE"), (b"pair: primary-wins", b"NAME = VALUE"),
+                           (b"pear = primary-wins", b"pear"), (b"--id = 1", b"--id"),
+                           (b"config = other", b"config"), (b"help = 1", b"help"),
+                           (b"= 1", b"unknown"), (b"pair =", b"no value"),
+                           (b"id = 2", b"twice"), (b"group = " + b"g" * 1024, b"long"),
+                           (b"fence-command = " + b"f" * 5000, b"long"),
+                           (b"peer = " + b"2=tcp://a:1," * 400, b"long"),
+                           (b"pair = primary\0-wins", b"zero byte")):
+            with open(path, "wb") as file:
+                file.write(good + line + b"\npair = primary-wins\n")
+            done = subprocess.run([kvtest.program("kvnode"), "--config", path],
+                                  capture_output=True, timeout=20)
+            assert done.returncode == 2, (line[:40], done)
+            assert path.encode() + b":4: " in done.stderr and word in done.stderr, (line[:40], done)
+            assert not os.path.exists(group.path("d")), line[:40]
+        done = subprocess.run([kvtest.program("kvnode"), "--config", group.work],
+                              capture_output=True, timeout=20)
+        assert done.returncode == 2 and group.work.encode() in done.stderr, done
+
+
 if __name__ == "__main__":
     kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
