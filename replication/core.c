@@ -205,6 +205,8 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core->meta = loaded->meta;
     core->view = loaded->meta.view;
     core->heard_primary_us = now_us;
+    core->lent = core->config.nodes & ~kvp_set_of(core->config.self); /* by an earlier life */
+    core->lent_us = now_us;
     /* What is not applied yet is read back into memory, behind the applied point. */
     kvp_core_log_reset(&core->log, loaded->applied, loaded->log_first, loaded->tail.seq,
                        loaded->log_size);
@@ -371,6 +373,7 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
          * since, and lead, but then in an epoch of its own. */
         if (peer->id == core->view.primary && request->view.epoch == core->view.epoch) {
             core->primary_resigned = true;
+            core->lent &= ~kvp_set_of(peer->id);
         }
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
         kvp_core_tick(core, core->now_us);

@@ -21,6 +21,8 @@ static bool from_primary(struct kvp_core *core, const struct kvp_peer_request *r
 static void heard(struct kvp_core *core)
 {
     core->heard_primary_us = core->now_us;
+    core->lent |= kvp_set_of(core->view.primary);
+    core->lent_us = core->now_us;
     core->primary_resigned = false;
     core->noted_waits = false;
     core->noted_not_eligible = false;

@@ -46,6 +46,8 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
         return;
     }
     core->heard_primary_us = core->now_us;
+    core->lent |= kvp_set_of(core->view.primary);
+    core->lent_us = core->now_us;
     bool fresh = request->snapshot != core->incoming.id;
     if (core->replacing || core->incoming.job_count > 0 ||
         (fresh ? request->index != 0 : request->index != core->incoming.next)) {

@@ -211,6 +211,11 @@ static void try_serve(struct kvp_core *core)
     if ((!whole && !KVP_MUTANT(NO_ELECT)) || core->meta_durable != core->meta_wanted) {
         return;
     }
+    /* Members of the view have stepped down when they give a lease; others may hold one of ours. */
+    if ((core->lent & ~core->view.in_sync) != 0 &&
+        core->now_us - core->lent_us <= core->config.grace_us) {
+        return;
+    }
     kvp_node_set set = core_required(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         if (kvp_set_has(set, core->peers[i].id) && core->peers[i].lease_us <= core->now_us) {

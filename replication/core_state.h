@@ -133,6 +133,8 @@ struct kvp_core {
     /* follower */
     uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
     bool primary_resigned;
+    kvp_node_set lent;         /* to whom a lease may have been given that has not ended */
+    uint64_t lent_us;          /* when it was given last, or this node started */
     uint64_t known_commit;     /* as the primary said */
     unsigned waiter_count;
     struct append_waiter waiters[KVP_CORE_WAITERS];
