@@ -199,8 +199,7 @@ hidden byte led, good;
  * view only now. So who comes to lead serves only when every lease that it may have given has
  * ended: to whom it answered a heartbeat, and to anybody before its start. The members of its own
  * view do not matter: nobody serves without their leases, and who gives one has stepped down.
- * The core lacks this rule so far, as with LEND_UNTOLD (docs/guarantees.md, "Known gap"); it would
- * have its place in try_serve().
+ * C: `lent` and `lent_us` in core_state.h; heard(), core_follow_snapshot(), try_serve().
  */
 #ifdef LEND_UNTOLD
 #define LENT_NONE(n) true

@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# The long tests, after ./build.sh build. Each part can be run alone.
+#
+#   tests/soak.sh sim [SEEDS]         seeds for each mode of the simulator (50000)
+#   tests/soak.sh torture [MINUTES]   real processes (30)
+#   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
+#   tests/soak.sh tsan                unit and process tests under the thread sanitizer
+#   tests/soak.sh all
+set -eu
+cd "$(dirname "$0")/.."
+
+sim() {
+    ninja -C build tests/sim/sim tests/sim/sim_mutants
+    # Two at a time, for two cores.
+    for pair in 'witness backup-wins' 'primary-wins available'; do
+        pids=''
+        for mode in $pair; do
+            build/tests/sim/sim --mode "$mode" --seeds "${1:-50000}" --from 1000000 \
+                >"build/soak-$mode.log" &
+            pids="$pids $!"
+        done
+        for pid in $pids; do
+            wait "$pid" || failed=1
+        done
+    done
+    tail -n 3 build/soak-*.log
+    [ -z "${failed:-}" ]
+    build/tests/sim/sim_mutants --table
+}
+
+torture() {
+    KVPAIR_BUILD=build tests/torture/torture.py --minutes "${1:-30}"
+}
+
+fuzz() {
+    [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
+        -Db_sanitize=address,undefined -Db_lundef=false
+    ninja -C build-fuzz
+    for target in request answer peer witness record storage; do
+        echo "== $target"
+        mkdir -p "build-fuzz/found/$target"
+        "build-fuzz/tests/fuzz/fuzz_$target" -max_total_time="${1:-60}" -max_len=8192 \
+            -print_final_stats=1 "build-fuzz/found/$target" "tests/fuzz/corpus/$target" 2>&1 |
+            tail -n 12
+    done
+}
+
+tsan() {
+    [ -f build-tsan/build.ninja ] || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
+    ninja -C build-tsan
+    # LevelDB and the C++ library are not built for it, so what they do cannot be judged.
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
+        meson test -C build-tsan --no-rebuild --print-errorlogs --timeout-multiplier 10 \
+        --suite unit --suite process
+}
+
+case "${1:-}" in
+sim | torture | fuzz | tsan) "$@" ;;
+all)
+    sim
+    torture
+    fuzz
+    tsan
+    ;;
+*)
+    sed -n '6,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
