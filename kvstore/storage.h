@@ -5,8 +5,8 @@
  * into, the stores set aside. It knows bytes, numbers and order, not the replication protocol.
  *
  * Threads: everything but kvp_storage_get(), kvp_storage_snapshot() and the reading of iterators
- * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT the
- * store has been closed and every later call returns KVP_FAILED (rule R7).
+ * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT
+ * the store has been closed and every later call returns KVP_FAILED (rule R7).
  */
 #ifndef KVP_STORAGE_H
 #define KVP_STORAGE_H
@@ -20,7 +20,7 @@ struct kvp_meta {
     uint64_t group_id;       /* random, made with the group; 0: blank node */
     struct kvp_view view;    /* the newest that this node knows */
     uint64_t member_epoch;   /* epoch of the last promise to count as in-sync; 0: not eligible */
-    uint64_t solo_from;      /* first seq that this node made alone (in_sync is itself only); 0: not */
+    uint64_t solo_from;      /* first seq made by this node alone (in_sync is itself only); 0: not */
     bool doubt;              /* the log is shorter than it was: rejoin, never lead */
     uint64_t diverged_count; /* updates in stores set aside that the group never saw */
     uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
@@ -64,6 +64,9 @@ struct kvp_storage_write {
     const struct kvp_meta *meta;      /* NULL: unchanged */
 };
 
+/* KVP_NO_MEMORY: nothing has changed. KVP_BAD_ARGUMENT: not a step that the log allows (a gap, a
+ * cut into what is applied): nothing has changed, but the storage stops, since caller and store
+ * disagree about what there is. */
 kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write);
 
 /* Reads log entries from `from` on, up to `size_max` payload bytes but at least one and at most
@@ -84,7 +87,7 @@ kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *
 struct kvp_state_view;
 struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage);
 struct kvp_point kvp_state_view_point(const struct kvp_state_view *view);
-/* Positions at the first raw key >= `key`, at most `end` (exclusive; empty: the end of the state). */
+/* Positions at the first raw key >= `key`, up to `end` (exclusive; empty: the end of the state). */
 kvp_status kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end);
 /* The pair under the cursor, valid until the next call; KVP_NOT_FOUND at the end. */
 kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value);
@@ -93,8 +96,8 @@ void kvp_state_view_close(struct kvp_state_view *view); /* NULL is fine */
 
 /*
  * Sending a snapshot: appends to `chunk` raw pairs from the cursor on, up to about `size_max` bytes
- * (one pair more than needed at most), as {u32 key size, u32 value size, key, value}* little-endian.
- * *last is set when the state's end is reached. The cursor starts at the first pair of the state.
+ * (one pair more than needed at most), as {u32 key size, u32 value size, key, value}*, numbers
+ * little-endian. *last is set when the state's end is reached. The cursor starts at its first pair.
  */
 kvp_status kvp_state_view_chunk(struct kvp_state_view *view, size_t size_max, kvp_buf *chunk,
                                 bool *last);
@@ -104,7 +107,8 @@ kvp_status kvp_state_view_chunk(struct kvp_state_view *view, size_t size_max, kv
  * earlier attempt left. finish makes it durable with `meta`, an empty log and `point` as applied
  * point, switches the active store over atomically, and destroys the old one: after a crash at any
  * moment the directory holds the old store or the complete new one. KVP_BAD_REQUEST for a malformed
- * chunk (keys must be raw state keys, in rising order over all chunks).
+ * chunk (keys must be raw state keys, in rising order over all chunks); KVP_BAD_ARGUMENT without a
+ * begin; KVP_BUSY from finish while a view is open: it may be repeated when that is closed.
  */
 kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage);
 kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chunk);
@@ -113,8 +117,10 @@ kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_p
 void kvp_storage_incoming_abort(struct kvp_storage *storage);
 
 /*
- * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (with a number behind
- * when taken) and goes on with a new, empty one that holds `meta`. `name` receives the new name.
+ * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (with a number
+ * behind when taken) and goes on with a new, empty one that holds `meta`. `name` receives the new
+ * name. All that the old one has is made durable before. KVP_BUSY while a view is open; a snapshot
+ * under way is given up.
  */
 kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
                                  char *name, size_t name_size);
