@@ -225,6 +225,54 @@ def test_a_value_from_the_terminal_can_be_given_again_and_again(group, home):
 
 
 @terminal_test
+def test_a_value_can_be_given_or_given_up_after_an_interrupt(group, home):
+    with Terminal(group, home) as terminal:
+        terminal.type("put a never")
+        terminal.read_until("never$")
+        terminal.type(b"\x03")
+        terminal.read_until(PROMPT)
+        for value in ("first", "second"):
+            terminal.type("put a -\n")
+            terminal.read_until("put a -\n")
+            terminal.type(value + "\n", edited=False)
+            terminal.read_until(value + "\n")
+            terminal.type(b"\x04", edited=False)
+            terminal.read_until(r"done, version \d+\n" + PROMPT)
+            assert group.get("a") == value.encode() + b"\n"
+            terminal.type("put a -\n")
+            terminal.read_until("put a -\n")
+            terminal.type("not this\n", edited=False)
+            terminal.read_until("not this\n")
+            terminal.type(b"\x03", edited=False)
+            terminal.read_until("kvcli: standard input: Interrupted")
+            terminal.read_until(PROMPT)
+            assert terminal.run("get a").endswith(value + "\n\n")
+
+
+@terminal_test
+def test_errors_leave_the_prompt_alive(group, home):
+    with Terminal(group, home) as terminal:
+        for line, word in (("cas a x y", "not a version"), ("cas a 7 y", "version differs|absent"),
+                           ("scan --no-such-flag", "malformed option"),
+                           ("promote --node nowhere", "address"), ("handover 99", "not the id"),
+                           ("handover 2", "kvcli: "), ("txn /nonexistent", "No such file"),
+                           ("get " + "k" * 100, "not found"), ("put '' x", "key is empty"),
+                           ("delete nothing", "not found")):
+            answer = terminal.run(line)
+            assert answer.startswith("kvcli: ") and re.search(word, answer), (line, answer)
+        terminal.type("txn -\n")
+        terminal.read_until("txn -\n")
+        terminal.type('{"then": [\n', edited=False)
+        terminal.read_until(re.escape('{"then": [\n'))
+        terminal.type(b"\x04", edited=False)
+        terminal.read_until("kvcli: txn: .*malformed JSON")
+        terminal.read_until(PROMPT)
+        assert terminal.run("put a 1").startswith("done")
+        terminal.type("exit\n")
+        assert terminal.wait_end() == 0
+
+
+@terminal_test
 def test_a_group_that_is_gone_leaves_the_prompt_alive(group, home):
     with Terminal(group, home, options=("--timeout", "300")) as terminal:
         terminal.run("put a 1")
