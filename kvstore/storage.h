@@ -20,7 +20,7 @@ struct kvp_meta {
     uint64_t group_id;       /* random, made with the group; 0: blank node */
     struct kvp_view view;    /* the newest that this node knows */
     uint64_t member_epoch;   /* epoch of the last promise to count as in-sync; 0: not eligible */
-    uint64_t solo_from;      /* first seq made by this node alone (in_sync is itself only); 0: not */
+    uint64_t solo_from;      /* first seq made by this node alone (in_sync is only itself); 0: no */
     bool doubt;              /* the log is shorter than it was: rejoin, never lead */
     uint64_t diverged_count; /* updates in stores set aside that the group never saw */
     uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
