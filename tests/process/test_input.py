@@ -82,6 +82,19 @@ def test_operations_do_what_they_say():
         second = json.loads(group.cli("--json", "txn", "-", stdin=json.dumps(txn).encode(),
                                       check=0).stdout)
         assert first["succeeded"] is True and second["succeeded"] is False
+        plain = group.cli("txn", "-", stdin=json.dumps(txn).encode(), check=0)
+        assert plain.stdout == b"else\nget\t1\n" and plain.stderr == b"", plain
+        txn = {"then": [["get", "nothing"], ["get", "t"], ["put", "t", "2"], ["delete", "t"],
+                        ["delete", "t"]]}
+        plain = group.cli("txn", "-", stdin=json.dumps(txn).encode(), check=0)
+        assert plain.stdout == (b"then\nget\t(not found)\nget\t1\nput\t(done)\ndelete\t(done)\n"
+                                b"delete\t(not found)\n"), plain
+        dead = "tcp://127.0.0.1:%d" % kvtest.free_ports(1)[0]
+        table = group.cli("status", nodes=group.urls[1] + "," + dead, check=0)
+        assert b"ROLE" in table.stdout and b"(no answer)" in table.stdout, table
+        assert table.stderr == b"", table
+        table = group.cli("status", nodes=dead, check=3)
+        assert b"(no answer)" in table.stdout and table.stderr, table
 
 
 def test_a_transaction_with_a_list_twice_is_refused():
