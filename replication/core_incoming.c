@@ -34,7 +34,7 @@ static bool acceptable(const struct kvp_core *core, const struct kvp_peer_reques
 {
     return request->view.epoch == core->view.epoch && request->from == core->view.primary &&
            core->view.primary != core->config.self && core->meta.group_id != 0 &&
-           core->role != KVP_ROLE_CANDIDATE && request->snapshot != 0 &&
+           core->role != KVP_ROLE_CANDIDATE && request->snapshot != 0 && request->point.seq != 0 &&
            !(kvp_set_has(core->view.in_sync, core->config.self) && core_eligible(core));
 }
 

@@ -317,6 +317,13 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
     }
 }
 
+/* Was it sent since the peer's position was compared? What is older may be about another log. */
+static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_reply *reply)
+{
+    return peer->flight_count > 0 &&
+           reply->echo_us >= peer->flights[peer->flight_first].sent_us;
+}
+
 void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply)
 {
@@ -345,6 +352,7 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         break;
     case PEER_REPLICATE:
         if (!ours && reply->op == KVP_OP_APPEND) {
+            peer->diverged = reply->code == KVP_DIVERGED && answers_ours(peer, reply);
             core_probe_restart(core, peer);
         } else {
             take_position(core, peer, reply);

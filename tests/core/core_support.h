@@ -196,6 +196,7 @@ kvp_node_set set_to(unsigned last); /* 1..last */
 
 /* For who makes messages by himself. */
 void world_request(struct world *world, unsigned to, const struct kvp_peer_request *request);
+unsigned world_jobs(const struct node *node); /* that its disk has still to do */
 uint64_t world_random(struct world *world, uint64_t below);
 
 #endif

@@ -377,6 +377,34 @@ static void test_follower_keeps(void **state)
     world_close(&world);
 }
 
+/* A copy that has an entry which looks like the primary's, but is not in its log (memory or a disk
+ * that lies): it is not cut, for that would be wrong of a late message, but set aside. */
+static void test_entry_of_nobody(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 3);
+    world.config.sync_replicas = 2;
+    world_form(&world);
+    world_put(&world, 1, 10);
+    world_run(&world, SECONDS);
+    assert_same(&world, set_to(3));
+    struct kvp_peer_request request = append_to(&world, 1, 3);
+    struct kvp_entry *other = kvp_entry_new(0);
+    kvp_entry_chain(other, request.prev, request.lead_epoch);
+    request.entries[0] = other;
+    request.entry_count = 1;
+    request.end = 11;
+    world_request(&world, 3, &request);
+    kvp_entry_unref(other);
+    world_put(&world, 1, 2);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_count(&world, 3, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 3, DID_CUT, ANY), 0);
+    assert_same(&world, set_to(3));
+    world_close(&world);
+}
+
 /* More wait for the disk than there is room for: the rest is told so, and comes again. */
 static void test_many_wait(void **state)
 {
@@ -417,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_set_aside_while_sending),
         cmocka_unit_test(test_follower_refuses),
         cmocka_unit_test(test_follower_keeps),
+        cmocka_unit_test(test_entry_of_nobody),
         cmocka_unit_test(test_many_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -327,6 +327,28 @@ static void test_log_read_fails(void **state)
     world_close(&world);
 }
 
+/* A state before the first entry has a hash of nothing: entries behind it would not fit. */
+static void test_snapshot_of_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 64);
+    world_start(&world, 3);
+    world_run(&world, 5 * SECONDS);
+    static struct kvp_peer_request request;
+    request.op = KVP_OP_SNAPSHOT;
+    request.from = 1;
+    request.to = 3;
+    request.group_id = kvp_core_group_id(world.nodes[3].core);
+    request.view = *kvp_core_view(world.nodes[3].core);
+    request.snapshot = 7;
+    request.point = (struct kvp_point){0, 1, 1};
+    world_request(&world, 3, &request);
+    assert_int_equal(world.last_reply.code, KVP_STALE_VIEW);
+    assert_same(&world, set_to(3));
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_log_is_short_of_memory),
         cmocka_unit_test(test_disks_fail),
         cmocka_unit_test(test_log_read_fails),
+        cmocka_unit_test(test_snapshot_of_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

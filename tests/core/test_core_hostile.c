@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages that are well-formed and absurd, as the decoder lets them through: from strangers, from
+ * known nodes that have gone mad, with numbers at the limits. No assertion may fail, nothing may
+ * pile up, and a core that was told nothing but nonsense works with its real peers afterwards.
+ */
+#include "core_support.h"
+
+#include "replication/core_state.h"
+#include "replication/wire_parts.h"
+
+#include <string.h>
+
+#define LAST (KVP_WIRE_NUMBER_END - 1)
+
+/* What the liar knows and dares. */
+struct liar {
+    struct world *world;
+    unsigned target;
+    bool newer_views; /* else none is newer than the target's */
+};
+
+static uint64_t below(const struct liar *liar, uint64_t end)
+{
+    return world_random(liar->world, end);
+}
+
+static bool chance(const struct liar *liar, unsigned percent)
+{
+    return below(liar, 100) < percent;
+}
+
+static const struct node *target(const struct liar *liar)
+{
+    return &liar->world->nodes[liar->target];
+}
+
+/* ---- values ---- */
+
+static uint64_t number(const struct liar *liar, uint64_t around)
+{
+    switch (below(liar, 10)) {
+    case 0:
+        return 0;
+    case 1:
+        return LAST - below(liar, 3);
+    case 2:
+        return below(liar, LAST);
+    case 3:
+        return below(liar, 20);
+    case 4:
+    case 5:
+        return around < LAST ? around + 1 : around;
+    case 6:
+        return around ? around - 1 : 0;
+    default:
+        return around;
+    }
+}
+
+/* The decoder bounds only what is counted with. */
+static uint64_t any_number(const struct liar *liar, uint64_t around)
+{
+    return chance(liar, 10) ? UINT64_MAX - below(liar, 2) : number(liar, around);
+}
+
+static struct kvp_point point(const struct liar *liar)
+{
+    const struct disk *disk = &target(liar)->disk;
+    struct kvp_point some = disk->tail;
+    switch (below(liar, 4)) {
+    case 0:
+        some = disk->applied;
+        break;
+    case 1:
+        (void)disk_point(disk, disk->first + below(liar, disk->tail.seq + 2 - disk->first), &some);
+        break;
+    case 2:
+        some.seq = number(liar, disk->tail.seq);
+        some.epoch = number(liar, disk->tail.epoch);
+        some.hash = chance(liar, 50) ? some.hash : below(liar, 0);
+        break;
+    default:
+        break;
+    }
+    return some;
+}
+
+static struct kvp_view view(const struct liar *liar)
+{
+    struct kvp_view real = *kvp_core_view(target(liar)->core), some = real;
+    if (chance(liar, 60)) {
+        return real;
+    }
+    some.version = number(liar, real.version);
+    some.epoch = number(liar, real.epoch);
+    if (!liar->newer_views && some.epoch > real.epoch) {
+        some.epoch = real.epoch;
+    }
+    some.primary = (uint8_t)(1 + below(liar, chance(liar, 80) ? 3 : KVP_NODE_ID_MAX));
+    some.in_sync = chance(liar, 80) ? below(liar, 16) : below(liar, 0);
+    some.in_sync = (some.in_sync | kvp_set_of(some.primary)) & ~(kvp_node_set)1;
+    return kvp_wire_view_is_sound(&some) ? some : (struct kvp_view){0};
+}
+
+static uint64_t group_id(const struct liar *liar)
+{
+    return chance(liar, 95) ? kvp_core_group_id(target(liar)->core) : below(liar, 3);
+}
+
+static struct kvp_peer_report report(const struct liar *liar)
+{
+    const struct kvp_core *core = target(liar)->core;
+    uint64_t tail = target(liar)->disk.tail.seq;
+    return (struct kvp_peer_report){
+        .role = (uint8_t)below(liar, KVP_ROLE_STOPPED + 1),
+        .blank = chance(liar, 10),
+        .doubt = chance(liar, 10),
+        .view = view(liar),
+        .tail = point(liar),
+        .commit = point(liar),
+        .received = any_number(liar, tail),
+        .member_epoch = any_number(liar, kvp_core_view(core)->epoch),
+        .snapshot = any_number(liar, core->peers[0].snapshot.id),
+        .wanted = any_number(liar, core->peers[0].snapshot.index + 1),
+    };
+}
+
+/* ---- messages ---- */
+
+static void fill_entries(const struct liar *liar, struct kvp_peer_request *request)
+{
+    struct kvp_point previous = request->prev;
+    size_t count = chance(liar, 60) ? below(liar, 6) : 0;
+    for (size_t i = 0; i < count && previous.seq < LAST; i++) {
+        struct kvp_entry *entry = kvp_entry_new(sizeof(uint64_t));
+        uint64_t epoch = number(liar, request->view.epoch);
+        assert_non_null(entry);
+        memcpy(entry->payload, &epoch, sizeof(epoch));
+        kvp_entry_chain(entry, previous, epoch);
+        previous = entry->point;
+        request->entries[request->entry_count++] = entry;
+    }
+    request->end = number(liar, previous.seq);
+    request->end = request->end < previous.seq ? previous.seq : request->end;
+}
+
+static void fill(const struct liar *liar, struct kvp_peer_request *request, unsigned from)
+{
+    static uint64_t chunk[2];
+    const struct kvp_core *core = target(liar)->core;
+    request->op = KVP_OP_STATE + (unsigned)below(liar, KVP_OP_RESIGN - KVP_OP_STATE + 1);
+    request->from = (uint8_t)from;
+    request->to = (uint8_t)(chance(liar, 98) ? liar->target : below(liar, 63) + 1);
+    request->group_id = group_id(liar);
+    request->sent_us = any_number(liar, liar->world->now_us);
+    request->view = view(liar);
+    request->report = report(liar);
+    request->commit = point(liar);
+    request->prepare = chance(liar, 20);
+    request->diverged = chance(liar, 5);
+    request->forced = liar->newer_views ? number(liar, request->view.epoch) : 0;
+    request->prev = point(liar);
+    request->lead_epoch = number(liar, request->view.epoch);
+    request->entry_count = 0;
+    request->snapshot = any_number(liar, core->incoming.id);
+    request->index = any_number(liar, core->incoming.next);
+    request->last = chance(liar, 30);
+    request->point = point(liar);
+    request->chunk = kvp_slice_of(chunk, chance(liar, 90) ? sizeof(chunk) : below(liar, 8));
+    request->expected = any_number(liar, core->meta.view.version);
+    request->wish = view(liar);
+    if (request->wish.primary == 0) {
+        request->wish = *kvp_core_view(core);
+    }
+    if (request->op == KVP_OP_APPEND) {
+        fill_entries(liar, request);
+    }
+}
+
+static void tell(const struct liar *liar, unsigned from)
+{
+    static struct kvp_peer_request request;
+    fill(liar, &request, from);
+    world_request(liar->world, liar->target, &request);
+    for (size_t i = 0; i < request.entry_count; i++) {
+        kvp_entry_unref(request.entries[i]);
+    }
+}
+
+static void answer(const struct liar *liar, unsigned from)
+{
+    struct world *world = liar->world;
+    struct kvp_peer_reply reply = {
+        .code = chance(liar, 70) ? KVP_OK : -(int)below(liar, 31),
+        .op = KVP_OP_STATE + (unsigned)below(liar, KVP_OP_RESIGN - KVP_OP_STATE + 1),
+        .from = (uint8_t)from,
+        .group_id = group_id(liar),
+        .echo_us = any_number(liar, world->now_us - below(liar, 200 * MS)),
+        .report = report(liar),
+    };
+    kvp_core_reply(target(liar)->core, world->now_us, &reply);
+    kvp_core_flush(target(liar)->core, world->now_us);
+}
+
+/* ---- what must not pile up ---- */
+
+static void check_bounded(const struct world *world)
+{
+    for (unsigned i = 1; i <= world->count; i++) {
+        const struct node *node = &world->nodes[i];
+        if (!node->alive) {
+            continue;
+        }
+        const struct kvp_core_log *log = &node->core->log;
+        size_t jobs = 0;
+        assert_true(node->tokens <= KVP_CORE_WAITERS + 2 + node->core->peer_count);
+        assert_true(log->tail.seq + 1 - log->first <= log->capacity);
+        for (const struct kvp_core *core = node->core; jobs < core->peer_count; jobs++) {
+            assert_true(core->peers[jobs].snapshot.chunk.size <= KVP_CHUNK_SIZE);
+            assert_true(core->peers[jobs].flight_count <= KVP_CORE_FLIGHTS);
+        }
+        assert_true(world_jobs(node) < 64);
+    }
+}
+
+static void setup(struct world *world, unsigned count, enum kvp_pair_policy policy, uint64_t seed)
+{
+    world_open(world, count);
+    world->config.policy = policy;
+    world->config.sync_replicas = count == 3 ? 2 : 0;
+    world->config.log_size_max = world->config.cache_size_max = 256;
+    world_form(world);
+    world_put(world, 1, 20);
+    world_run(world, SECONDS);
+    world->random = seed;
+    world->hostile = true;
+}
+
+static void put_anywhere(struct world *world)
+{
+    for (unsigned id = 1; id <= world->count; id++) {
+        if (world->nodes[id].alive &&
+            kvp_core_accepting(world->nodes[id].core, world->now_us)) {
+            world_put(world, id, 1);
+        }
+    }
+}
+
+static unsigned server(struct world *world)
+{
+    unsigned found = 0;
+    for (unsigned id = 1; id <= world->count; id++) {
+        if (world_serves(world, id)) {
+            assert_int_equal(found, 0);
+            found = id;
+        }
+    }
+    return found;
+}
+
+/* ---- strangers: nodes of other groups, and of none ---- */
+
+static void test_strangers_change_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3, KVP_PAIR_NONE, 1);
+    struct kvp_view before = *kvp_core_view(world.nodes[1].core);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct liar liar = {&world, 1 + i % 3, true};
+        unsigned from = 4 + (unsigned)world_random(&world, 60);
+        if (world_random(&world, 2)) {
+            tell(&liar, from);
+        } else {
+            answer(&liar, from);
+        }
+        if (i % 50 == 0) {
+            assert_true(world_serves(&world, 1));
+            world_put(&world, 1, 1);
+            world_run(&world, 2 * MS);
+        }
+    }
+    world_run(&world, SECONDS);
+    assert_true(kvp_view_equal(&before, kvp_core_view(world.nodes[1].core)));
+    assert_same(&world, set_to(3));
+    world_close(&world);
+}
+
+/* ---- nonsense that claims no newer view: it passes ---- */
+
+static void nonsense(uint64_t seed)
+{
+    struct world world;
+    setup(&world, 3, KVP_PAIR_NONE, seed);
+    for (unsigned i = 0; i < 4000; i++) {
+        struct liar liar = {&world, 1 + i % 3, false};
+        unsigned from = 1 + (unsigned)world_random(&world, 3);
+        if (from == liar.target) {
+            continue;
+        }
+        if (world_random(&world, 2)) {
+            tell(&liar, from);
+        } else {
+            answer(&liar, from);
+        }
+        check_bounded(&world);
+        if (i % 8 == 0) {
+            put_anywhere(&world);
+            world_run(&world, world_random(&world, 20 * MS));
+        }
+    }
+    world_run(&world, 60 * SECONDS);
+    unsigned primary = server(&world);
+    assert_true(primary != 0);
+    assert_int_equal(kvp_set_count(kvp_core_view(world.nodes[primary].core)->in_sync), 2);
+    world_put(&world, primary, 3);
+    world_run(&world, 5 * SECONDS);
+    assert_same(&world, set_to(3));
+    world_close(&world);
+}
+
+static void test_nonsense_passes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        nonsense(seed);
+    }
+}
+
+/* ---- anything at all: no order is kept, but nothing breaks ---- */
+
+static struct world *lied_to; /* whose arbiter lies */
+
+static bool lying_arbiter(struct node *node, const struct kvp_arbiter_request *request,
+                          struct kvp_arbiter_answer *answer)
+{
+    static const kvp_status codes[] = {KVP_OK,      KVP_STALE_VIEW,  KVP_NOT_SEEDED,
+                                       KVP_REFUSED, KVP_WRONG_GROUP, KVP_TIMEOUT};
+    struct liar liar = {lied_to, node->id, true};
+    answer->status = codes[below(&liar, 6)];
+    answer->group_id = chance(&liar, 90) ? request->group_id : below(&liar, 0);
+    answer->view = chance(&liar, 30) ? request->view : view(&liar);
+    return chance(&liar, 80);
+}
+
+static void operators(const struct liar *liar)
+{
+    struct world *world = liar->world;
+    switch (below(liar, 200)) {
+    case 0:
+        world_promote(world, liar->target, chance(liar, 50));
+        break;
+    case 1:
+        world_handover(world, liar->target, (unsigned)below(liar, 5));
+        break;
+    case 2:
+    case 3:
+        world_link(world, liar->target, 1 + (unsigned)below(liar, 4), chance(liar, 70));
+        break;
+    case 4:
+        world_kill(world, liar->target);
+        if (chance(liar, 20)) {
+            disk_blank(&world->nodes[liar->target]);
+        }
+        world_start(world, liar->target);
+        break;
+    default:
+        break;
+    }
+}
+
+static void madness(unsigned count, enum kvp_pair_policy policy, uint64_t seed)
+{
+    struct world world;
+    setup(&world, count, policy, seed);
+    lied_to = &world;
+    world.arbiter = seed % 2 ? lying_arbiter : NULL;
+    for (unsigned i = 0; i < 4000; i++) {
+        struct liar liar = {&world, 1 + (unsigned)world_random(&world, count), true};
+        unsigned from = 1 + (unsigned)world_random(&world, count);
+        if (from != liar.target && world_random(&world, 2)) {
+            tell(&liar, from);
+        } else if (from != liar.target) {
+            answer(&liar, from);
+        }
+        operators(&liar);
+        check_bounded(&world);
+        if (i % 4 == 0) {
+            put_anywhere(&world);
+            world_run(&world, world_random(&world, 30 * MS));
+        }
+    }
+    for (unsigned id = 1; id <= count; id++) {
+        assert_int_not_equal(kvp_core_role(world.nodes[id].core), KVP_ROLE_FAILED);
+    }
+    world_close(&world);
+}
+
+static void test_madness(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        madness(3, KVP_PAIR_NONE, seed);
+        for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+            madness(2, (enum kvp_pair_policy)policy, seed);
+        }
+    }
+}
+
+/* Nodes that are blank, or broken, are told things, too. */
+static void test_blank_and_broken(void **state)
+{
+    (void)state;
+    for (unsigned broken = 0; broken < 2; broken++) {
+        struct world world;
+        world_open(&world, 2);
+        world.hostile = true;
+        world.random = 5;
+        world_start(&world, 2);
+        world_run(&world, SECONDS);
+        if (broken) {
+            kvp_core_fail(world.nodes[2].core, world.now_us);
+        }
+        for (unsigned i = 0; i < 5000; i++) {
+            struct liar liar = {&world, 2, true};
+            world_random(&world, 2) ? tell(&liar, 1) : answer(&liar, 1);
+            check_bounded(&world);
+            if (i % 10 == 0) {
+                world_run(&world, world_random(&world, 10 * MS));
+            }
+        }
+        world_close(&world);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_strangers_change_nothing),
+        cmocka_unit_test(test_nonsense_passes),
+        cmocka_unit_test(test_madness),
+        cmocka_unit_test(test_blank_and_broken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
