@@ -276,8 +276,10 @@ static void connection_close(struct connection *connection)
     if (!connection->greeted) {
         server->ungreeted--;
     }
+    /* Epoll forgets what is closed only when nobody has a copy, and a forked child may. */
+    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     pthread_mutex_lock(&server->lock);
-    sp_stream_end(&connection->stream); /* epoll forgets what is closed */
+    sp_stream_end(&connection->stream);
     connection_free_if_unused(connection);
     pthread_mutex_unlock(&server->lock);
     atomic_fetch_sub(&server->connections, 1);

@@ -55,6 +55,9 @@ void sp_stream_end(struct sp_stream *stream)
     free(stream->incoming);
     stream->incoming = NULL;
     if (stream->fd >= 0) {
+        /* A child process that was just forked may hold a copy: the other side is to hear of the
+         * end all the same. What has been sent still arrives. */
+        (void)shutdown(stream->fd, SHUT_RDWR);
         (void)close(stream->fd);
         stream->fd = -1;
     }

@@ -4,12 +4,15 @@
 #include "net_support.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -272,6 +275,41 @@ static void test_without_descriptors_connections_wait_and_nobody_spins(void **st
     close(fd);
 }
 
+/* A child with copies of all descriptors but one, which waits for its end. */
+static pid_t fork_without(int fd)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
+        close(fd);
+        for (;;) {
+            pause();
+        }
+    }
+    return child;
+}
+
+/* What a child process has a copy of (until it executes something else) does not go away by being
+ * closed: neither for epoll nor for the other side. */
+static void test_a_connection_ends_though_a_child_holds_a_copy(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = greeted(fixture);
+    pid_t child = fork_without(fd);
+    int other = dup(fd); /* to send on it after raw_wait_closed() */
+    raw_send_message(fd, request_word, 0, "no id");
+    raw_wait_closed(fd);
+    for (unsigned round = 0; round < 10; round++) {
+        raw_send(other, "more", 4);
+        caller_check_echo(&fixture->caller, "meanwhile");
+    }
+    host_wait_connections(&fixture->host, 1);
+    close(other);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 /* ---- servers that misbehave towards a link ---- */
 
 static void test_a_link_leaves_a_server_that_speaks_something_else(void **state)
@@ -420,6 +458,7 @@ int main(void)
         WITH_SERVER(test_half_greetings_hold_nobody_up_and_are_cut_off),
         WITH_SERVER(test_a_client_that_does_not_read_is_not_read_from),
         WITH_SERVER(test_without_descriptors_connections_wait_and_nobody_spins),
+        WITH_SERVER(test_a_connection_ends_though_a_child_holds_a_copy),
         cmocka_unit_test(test_a_link_leaves_a_server_that_speaks_something_else),
         cmocka_unit_test(test_a_link_dials_anew_when_the_greeting_does_not_come),
         cmocka_unit_test(test_answers_that_nobody_asked_for_do_no_harm),
