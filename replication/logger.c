@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Log lines in logfmt. A line is put together on the stack and leaves with one write(2), so that
- * lines of several threads and processes do not mix. */
+/*
+ * Log lines in logfmt. A line is put together on the stack and leaves with one write(2), so that
+ * lines of several threads and processes do not mix.
+ *
+ * Who logs must not wait for who reads: a line for which standard error has no room at the moment
+ * is dropped and counted. A pipe that poll(2) calls writable takes PIPE_BUF bytes at once, so a
+ * write of less does not wait either, as long as this process is the only one that writes into it.
+ */
 #include "replication/logger.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_SIZE 1024
+#define LINE_SIZE  1024
+#define WRITE_SIZE (2 * (LINE_SIZE + 1)) /* the line before it tells how many were dropped */
+
+static_assert(WRITE_SIZE <= PIPE_BUF, "a line must fit into a pipe at once");
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 #define LEVEL_COUNT (sizeof(level_names) / sizeof(level_names[0]))
@@ -64,13 +77,46 @@ static void flatten(char *line, size_t size)
     }
 }
 
-/* Nobody can be told that the log cannot be written: what does not go out is dropped. */
-static void write_out(const char *line, size_t size)
+/* Guards what follows, and the time between looking for room and writing. */
+static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long long dropped; /* lines, since the last one that went out */
+
+static bool has_room(void)
+{
+    struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int ready;
+    do {
+        ready = poll(&output, 1, 0);
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0 && (output.revents & POLLOUT) != 0;
+}
+
+static bool write_out(const char *text, size_t size)
 {
     ssize_t written;
     do {
-        written = write(STDERR_FILENO, line, size);
+        written = write(STDERR_FILENO, text, size);
     } while (written < 0 && errno == EINTR);
+    return written == (ssize_t)size;
+}
+
+/* The line is without newline. */
+static void put_out(const struct kvp_logger *logger, const char *line, size_t size)
+{
+    char text[WRITE_SIZE];
+    size_t used = 0;
+    pthread_mutex_lock(&output_lock);
+    if (dropped > 0) {
+        used = print_head(text, LINE_SIZE, logger, KVP_LOG_WARN, "log_lines_dropped");
+        used = advance(used, snprintf(text + used, LINE_SIZE - used, " count=%llu", dropped),
+                       LINE_SIZE);
+        text[used++] = '\n';
+    }
+    memcpy(text + used, line, size);
+    used += size;
+    text[used++] = '\n';
+    dropped = has_room() && write_out(text, used) ? 0 : dropped + 1;
+    pthread_mutex_unlock(&output_lock);
 }
 
 void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const char *event,
@@ -79,7 +125,7 @@ void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const ch
     if (level > logger->level) {
         return;
     }
-    char line[LINE_SIZE + 1]; /* and the newline */
+    char line[LINE_SIZE];
     size_t used = print_head(line, LINE_SIZE, logger, level, event);
     if (fields[0] != '\0' && used + 1 < LINE_SIZE) {
         va_list args;
@@ -92,10 +138,9 @@ void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const ch
     line[used] = '\0';
     if (logger->sink != NULL) {
         logger->sink(logger->arg, level, line);
-        return;
+    } else {
+        put_out(logger, line, used);
     }
-    line[used] = '\n';
-    write_out(line, used + 1);
 }
 
 static bool is_bare(const char *text)

@@ -2,7 +2,8 @@
 /*
  * Log lines in logfmt, one event a line:
  *   time=2026-01-31T12:00:00.123Z level=info node=1 event=view_changed epoch=3 primary=2
- * Thread-safe: a line is written with one write(2).
+ * Thread-safe: a line is written with one write(2), and dropped when that would have to wait. Before
+ * the next one that goes out, a line log_lines_dropped tells how many were.
  */
 #ifndef KVP_LOGGER_H
 #define KVP_LOGGER_H

@@ -3,6 +3,7 @@
 #include "replication/logger.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,26 +138,110 @@ static void test_a_long_line_is_cut_and_stays_one_line(void **state)
     assert_true(strlen(sink.line) < 1100);
 }
 
+/* Standard error is a pipe between these two. */
+struct redirected {
+    int saved;
+    int read_end;
+};
+
+static struct redirected redirect(void)
+{
+    int ends[2];
+    struct redirected redirected = {.saved = dup(STDERR_FILENO)};
+    assert_true(redirected.saved >= 0);
+    assert_int_equal(pipe(ends), 0);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    close(ends[1]);
+    redirected.read_end = ends[0];
+    return redirected;
+}
+
+static void restore(struct redirected *redirected)
+{
+    assert_true(dup2(redirected->saved, STDERR_FILENO) >= 0);
+    close(redirected->saved);
+}
+
+/* What one read(2) gets of the pipe, as text. */
+static const char *read_pipe(struct redirected *redirected)
+{
+    static char text[128 * 1024];
+    ssize_t got = read(redirected->read_end, text, sizeof(text) - 1);
+    assert_true(got >= 0);
+    text[got] = '\0';
+    return text;
+}
+
 static void test_without_a_sink_a_line_goes_to_standard_error_in_one_write(void **state)
 {
     (void)state;
     const struct kvp_logger logger = {KVP_LOG_INFO, 0, NULL, NULL};
-    int ends[2];
-    char line[2048];
-    int saved = dup(STDERR_FILENO);
-    assert_true(saved >= 0);
-    assert_int_equal(pipe(ends), 0);
-    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    struct redirected redirected = redirect();
     kvp_log(&logger, KVP_LOG_INFO, "written", "x=%d", 1);
-    assert_true(dup2(saved, STDERR_FILENO) >= 0);
-    ssize_t got = read(ends[0], line, sizeof(line) - 1);
-    assert_true(got > 0);
-    line[got] = '\0';
+    restore(&redirected);
+    const char *line = read_pipe(&redirected);
     assert_non_null(strstr(line, " event=written x=1\n"));
-    assert_int_equal(line[got - 1], '\n');
-    close(ends[0]);
-    close(ends[1]);
-    close(saved);
+    assert_int_equal(line[strlen(line) - 1], '\n');
+    close(redirected.read_end);
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t lines = 0;
+    for (; *text != '\0'; text++) {
+        lines += *text == '\n';
+    }
+    return lines;
+}
+
+static void test_a_reader_that_stops_costs_lines_and_no_time(void **state)
+{
+    (void)state;
+    const struct kvp_logger logger = {KVP_LOG_INFO, 7, NULL, NULL};
+    struct redirected redirected = redirect();
+    const size_t sent = 5000; /* far more than the pipe takes */
+    alarm(20);                /* a logger that waits is ended */
+    for (size_t i = 0; i < sent; i++) {
+        kvp_log(&logger, KVP_LOG_INFO, "noise", "i=%zu", i);
+    }
+    alarm(0);
+    const char *text = read_pipe(&redirected);
+    size_t arrived = count_lines(text);
+    assert_in_range(arrived, 10, sent - 1);
+    assert_int_equal(text[strlen(text) - 1], '\n'); /* no half lines */
+    kvp_log(&logger, KVP_LOG_INFO, "back", "x=%d", 1);
+    kvp_log(&logger, KVP_LOG_INFO, "on", "x=%d", 2);
+    restore(&redirected);
+    char told[128];
+    text = read_pipe(&redirected);
+    (void)snprintf(told, sizeof(told), " level=warn node=7 event=log_lines_dropped count=%zu\n",
+                   sent - arrived);
+    assert_memory_equal(text, "time=", 5);
+    assert_non_null(strstr(text, told));
+    assert_true(strstr(text, told) < strstr(text, " event=back x=1\n"));
+    assert_non_null(strstr(text, " event=on x=2\n"));
+    assert_int_equal(count_lines(text), 3);
+    close(redirected.read_end);
+}
+
+static void test_a_reader_that_is_gone_costs_nothing_but_lines(void **state)
+{
+    (void)state;
+    const struct kvp_logger logger = {KVP_LOG_INFO, 0, NULL, NULL};
+    struct redirected redirected = redirect();
+    assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+    close(redirected.read_end);
+    kvp_log(&logger, KVP_LOG_INFO, "to_nobody", "x=%d", 1);
+    close(STDERR_FILENO);
+    kvp_log(&logger, KVP_LOG_INFO, "to_nothing", "x=%d", 1);
+    restore(&redirected);
+    redirected = redirect();
+    kvp_log(&logger, KVP_LOG_INFO, "again", "");
+    restore(&redirected);
+    const char *text = read_pipe(&redirected);
+    assert_non_null(strstr(text, " event=log_lines_dropped count=2\n"));
+    assert_non_null(strstr(text, " event=again\n"));
+    close(redirected.read_end);
 }
 
 static void test_only_the_four_levels_parse(void **state)
@@ -186,6 +271,8 @@ int main(void)
         cmocka_unit_test(test_levels_above_the_loggers_are_not_written),
         cmocka_unit_test(test_a_long_line_is_cut_and_stays_one_line),
         cmocka_unit_test(test_without_a_sink_a_line_goes_to_standard_error_in_one_write),
+        cmocka_unit_test(test_a_reader_that_stops_costs_lines_and_no_time),
+        cmocka_unit_test(test_a_reader_that_is_gone_costs_nothing_but_lines),
         cmocka_unit_test(test_only_the_four_levels_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
