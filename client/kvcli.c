@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvcli: the group from a shell. Options, commands, what errors look like. */
 #include "client/kvcli.h"
+#include "replication/process.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -199,6 +200,9 @@ int main(int argc, char **argv)
     kvp_client_options options;
     char message[512];
 
+    if (!kvp_process_fill_standard()) {
+        return EXIT_NOTHING;
+    }
     if (cli.nodes == NULL || cli.nodes[0] == '\0') {
         cli.nodes = NODES_DEFAULT;
     }

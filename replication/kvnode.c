@@ -3,6 +3,7 @@
  * kvp_node.h. */
 #include "replication/kvp_node.h"
 #include "replication/logger.h"
+#include "replication/process.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -386,6 +387,9 @@ int main(int argc, char **argv)
     static struct settings settings;
     kvp_node_options options;
     int status;
+    if (!kvp_process_fill_standard()) {
+        return EXIT_FAILURE;
+    }
     if (parse(argc, argv, &settings, &status)) {
         return status;
     }

@@ -6,6 +6,7 @@
  */
 #include "replication/logger.h"
 #include "replication/net.h"
+#include "replication/process.h"
 #include "replication/witness.h"
 
 #include <assert.h>
@@ -379,6 +380,9 @@ static int parse_option(int option, struct options *options)
 int main(int argc, char **argv)
 {
     struct options options = {.log_level = KVP_LOG_INFO};
+    if (!kvp_process_fill_standard()) {
+        return EXIT_FAILURE;
+    }
     int option = getopt_long(argc, argv, "", long_options, NULL);
     while (option != -1) {
         int code = parse_option(option, &options);
