@@ -146,7 +146,10 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
     if (view->epoch <= core->meta.view.epoch) {
         return false;
     }
-    if (proposal->stage == PROPOSAL_CAS && kvp_view_equal(view, &proposal->view)) {
+    /* A founder's first view may have been granted to an earlier life of it. */
+    bool asked = proposal->stage == PROPOSAL_CAS ||
+                 (proposal->stage == PROPOSAL_LOOK && proposal->reason == REASON_CREATE);
+    if (asked && kvp_view_equal(view, &proposal->view)) {
         granted(core);
         return true;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log on all nodes: what is acknowledged when, what becomes of entries that nobody else has, and
- * how a node that lacks much is brought up. The disks check the chain of hashes, that nothing is
- * applied twice or out of order, and that nothing is cut that was applied.
+ * The log on all nodes: what is acknowledged when, and what becomes of entries that nobody else
+ * has. The disks check the chain of hashes, that nothing is applied twice or out of order, and that
+ * nothing is cut that was applied.
  */
 #include "core_support.h"
 

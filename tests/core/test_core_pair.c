@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two nodes without an arbiter: who may go on when they are cut from each other, when one is killed,
- * when one or both start anew, and how each leaves in good order; for each policy.
+ * Two nodes without an arbiter: who may go on when they are cut from each other, when one is
+ * killed, when one or both start anew, and how each leaves in good order; for each policy.
  */
 #include "core_support.h"
 
