@@ -390,6 +390,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_FAILURE;
     }
+    kvp_process_raise_descriptor_limit();
     if (parse(argc, argv, &settings, &status)) {
         return status;
     }

@@ -383,6 +383,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_FAILURE;
     }
+    kvp_process_raise_descriptor_limit();
     int option = getopt_long(argc, argv, "", long_options, NULL);
     while (option != -1) {
         int code = parse_option(option, &options);

@@ -17,7 +17,9 @@ struct kvp_net_link;
 struct kvp_net_server_config {
     const char *url;             /* tcp://HOST:PORT, port 0 picks one; ipc:// and inproc:// too */
     size_t message_size_max;     /* larger ones are cut off by the transport; 0: KVP_MESSAGE_SIZE_MAX */
-    unsigned connections_max;    /* further ones are closed at once; 0: 16384 */
+    /* Further ones are closed at once; 0: 16384. Fewer where RLIMIT_NOFILE, as it is when listening
+     * begins, would leave too few descriptors for the rest of the process. */
+    unsigned connections_max;
     /* A request has arrived; the callee owns it. */
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
@@ -61,8 +63,8 @@ kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice b
  * swallowed packets for a while leaves TCP silent for up to as long again. Thread-safe, does not block,
  * must not be called from a callback. */
 void kvp_net_link_reset(struct kvp_net_link *link);
-/* Waits for callbacks under way, and for a host name being looked up; on_state does not report the closing itself. NULL is fine. Must not
- * be called from a callback. */
+/* Waits for callbacks under way, and for a host name being looked up; on_state does not report the
+ * closing itself. NULL is fine. Must not be called from a callback. */
 void kvp_net_link_close(struct kvp_net_link *link);
 
 #endif

@@ -29,10 +29,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX_DEFAULT  16384u
+#define DESCRIPTORS_KEPT         256u /* for all else in the process: files, links */
 #define RECONNECT_MIN_MS_DEFAULT 10u
 #define RECONNECT_MAX_MS_DEFAULT 250u
 #define CONNECT_TIMEOUT_US       3000000u /* the kernel alone would try for two minutes */
@@ -521,6 +523,19 @@ static void server_end(struct kvp_net_server *server)
     server_release(server);
 }
 
+/* Connections must not take the descriptors that files and links need: a store that cannot open a
+ * file has failed. Where few are allowed, a quarter of them is kept. */
+static unsigned cap_connections(size_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        rlim_t quarter = limit.rlim_cur / 4;
+        rlim_t left = limit.rlim_cur - (quarter < DESCRIPTORS_KEPT ? quarter : DESCRIPTORS_KEPT);
+        wanted = wanted < left ? wanted : (size_t)left;
+    }
+    return (unsigned)wanted;
+}
+
 kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
                           struct kvp_net_server **server)
 {
@@ -541,7 +556,7 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     opened->epoll_fd = opened->wake_fd = opened->listen_fd = -1;
     opened->message_size_max = or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
     opened->connections_max =
-        (unsigned)or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT);
+        cap_connections(or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT));
     opened->on_request = config->on_request;
     opened->arg = config->arg;
     status = server_start(opened);

@@ -22,4 +22,15 @@ static inline bool kvp_process_fill_standard(void)
     return fd >= 0;
 }
 
+/* As many connections as the system lets us have. (Who uses select(2) keeps the soft limit low; we
+ * do not.) */
+static inline void kvp_process_raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
+    }
+}
+
 #endif

@@ -3,10 +3,13 @@
 
 import os
 import re
+import resource
+import socket
 import subprocess
+import time
 
 import kvtest
-from kvtest import Group
+from kvtest import Group, wait_for
 
 
 def descriptors(process):
@@ -70,6 +73,66 @@ def test_standard_descriptors_that_are_closed_harm_nobody():
                                         "put", "b", "2"], timeout=60)
         assert done.returncode == 0, done
         assert group.get("b") == b"2"
+
+
+def hold(url, count):
+    """Connections that greet and then do nothing, as many of `count` as are served."""
+    found = []
+    for _ in range(count):
+        link = socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), 5)
+        link.sendall(b"\0SP\0\0\x30\0\0")
+        found.append(link)
+    until = time.monotonic() + 5
+    return [link for link in found if is_served(link, until)]
+
+
+def is_served(link, until):
+    try:
+        link.settimeout(max(0.01, until - time.monotonic()))
+        return link.recv(8, socket.MSG_WAITALL) == b"\0SP\0\0\x31\0\0"
+    except OSError:
+        return False
+
+
+def let_open(soft, hard):
+    return ["sh", "-c", 'ulimit -Sn %d && ulimit -Hn %d && exec "$@"' % (soft, hard), "sh"]
+
+
+def check_serves(group, node):
+    for number in range(20):
+        group.put("k%d" % number, os.urandom(200000))
+    assert group.nodes[node].alive()
+    assert group.primary() == node
+
+
+def test_idle_connections_leave_a_node_the_descriptors_it_needs():
+    with Group(count=1, pair="primary-wins") as group:
+        group.start_node(1, let_open(300, 300))
+        wait_for(lambda: group.primary() == 1, "the node to serve")
+        links = hold(group.urls[1], 200)
+        assert len(links) == 200
+        check_serves(group, 1)
+        more = hold(group.urls[1], 200)  # most of them are turned away
+        assert 0 < len(more) < 80, len(more)
+        assert len(descriptors(group.nodes[1])) < 280
+        for link in links:
+            link.close()
+        check_serves(group, 1)
+
+
+def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one():
+    with Group(count=1, pair="primary-wins") as group:
+        group.start_witness()
+        group.start_node(1, let_open(64, 1000))
+        wait_for(lambda: group.primary() == 1, "the node to serve")
+        assert resource.prlimit(group.nodes[1].pid, resource.RLIMIT_NOFILE) == (1000, 1000)
+        soft, hard = resource.prlimit(group.witness.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
+        links = hold(group.urls[1], 900)
+        assert len(links) > 700, len(links)
+        for link in links:
+            link.close()
+        check_serves(group, 1)
 
 
 if __name__ == "__main__":
