@@ -756,6 +756,7 @@ static void check(struct world *world)
         if (view->version != 0 && !world->hostile) {
             check_view(world, view);
         }
+        assert_true(node->core->commit <= node->core->durable.seq);
         bool serving = kvp_core_serving(node->core, world->now_us);
         if (serving && !node->serving) {
             log_it(node, 0, DID_SERVE, 0, kvp_core_next_seq(node->core) - 1);

@@ -97,6 +97,35 @@ static void test_founder_dies(void **state)
     world_close(&world);
 }
 
+/* The answer to its own look comes first. */
+static bool loses_first_look(struct node *node, const struct kvp_arbiter_request *request,
+                             struct kvp_arbiter_answer *answer)
+{
+    static unsigned looks;
+    answer->status = KVP_OK;
+    answer->group_id = request->group_id;
+    answer->view = (struct kvp_view){1, 1, 1, kvp_set_of(1)};
+    return node->id == 1 && looks++ > 0;
+}
+
+static void test_founder_looks(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world_witness(&world, 1, false);
+    world_start(&world, 1);
+    world_start(&world, 2);
+    world_run(&world, 2 * SECONDS);
+    world_kill(&world, 1);
+    assert_true(world.nodes[1].disk.meta.group_id != 0);
+    world_witness(&world, 1, true);
+    world.arbiter = loses_first_look;
+    world_start(&world, 1);
+    world_run_serving(&world, 1, SECONDS);
+    world_close(&world);
+}
+
 /* Again and again, in all stages of founding. */
 static void test_founder_dies_again(void **state)
 {
@@ -371,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_blank_ones_join),
         cmocka_unit_test(test_all_blank_but_known),
         cmocka_unit_test(test_founder_dies),
+        cmocka_unit_test(test_founder_looks),
         cmocka_unit_test(test_founder_dies_again),
         cmocka_unit_test(test_all_members_seed_it),
         cmocka_unit_test(test_member_missing_for_seed),

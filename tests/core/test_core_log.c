@@ -222,6 +222,34 @@ static void test_acknowledged_alone(void **state)
     world_close(&world);
 }
 
+/* The same when it died before it had applied them: they look like any unfinished suffix then. */
+static void test_acknowledged_but_not_applied(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world.may_split = true;
+    world_kill(&world, 2);
+    world_run(&world, 2 * SECONDS);
+    world_put(&world, 1, 7);
+    for (unsigned i = 0; world_status(&world, 1).commit < 17; i++) {
+        assert_true(i < 1000);
+        world_run(&world, 10);
+    }
+    world_kill(&world, 1);
+    assert_int_equal(world.nodes[1].disk.applied.seq, 10);
+    world_start(&world, 2);
+    world_run(&world, 100 * MS);
+    world_promote(&world, 2, true);
+    world_run_serving(&world, 2, SECONDS);
+    world_start(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_status(&world, 1).meta.diverged_count, 7);
+    assert_same(&world, set2(1, 2));
+    world_close(&world);
+}
+
 /* Acknowledged by two, but an operator made the third primary, who never saw it. Its log does not
  * reach back to where they part, or it does. */
 static void forced_past(uint64_t log_size, unsigned made)
@@ -441,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_suffix_is_cut),
         cmocka_unit_test(test_cut_is_lost),
         cmocka_unit_test(test_acknowledged_alone),
+        cmocka_unit_test(test_acknowledged_but_not_applied),
         cmocka_unit_test(test_forced_past_acknowledged),
         cmocka_unit_test(test_set_aside_while_sending),
         cmocka_unit_test(test_follower_refuses),

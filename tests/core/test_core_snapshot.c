@@ -5,6 +5,8 @@
  */
 #include "core_support.h"
 
+#include "replication/core_state.h"
+
 /* Nodes 1 and 2 are in sync, with 300 entries and little memory for them; node 3 was away. */
 static void setup(struct world *world, uint64_t log_size)
 {
@@ -297,6 +299,54 @@ static void test_log_is_short_of_memory(void **state)
     world_close(&world);
 }
 
+/* The entries that are wanted cannot be read just now: it is asked anew where it stands. */
+static void test_entries_cannot_be_read(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 1u << 20);
+    const struct core_peer *peer = core_peer(world.nodes[1].core, 3);
+    world_start(&world, 3);
+    for (unsigned i = 0; !(peer->mode == PEER_REPLICATE && peer->reading); i++) {
+        assert_true(i < 50000);
+        world_run(&world, 50);
+    }
+    world.nodes[1].disk_status = KVP_NO_MEMORY;
+    world_run(&world, 200);
+    assert_int_equal(peer->mode, PEER_PROBE);
+    world.nodes[1].disk_status = KVP_OK;
+    world_run(&world, 3 * SECONDS);
+    assert_int_equal(sent(&world, 1), 0);
+    assert_same(&world, set_to(3));
+    world_close(&world);
+}
+
+/* Given up while the disk still reads for it: a new one begins when the disk has done with that. */
+static void test_disk_still_reads(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 64);
+    const struct core_peer *peer = core_peer(world.nodes[1].core, 3);
+    world_start(&world, 3);
+    half_way(&world);
+    world.nodes[1].disk_us = 12 * SECONDS;
+    for (unsigned i = 0; !peer->snapshot.reading; i++) {
+        assert_true(i < 5000);
+        world_run(&world, 50);
+    }
+    world_isolate(&world, 3);
+    world_run(&world, 10200 * MS);
+    assert_true(peer->snapshot.reading);
+    assert_int_equal(peer->snapshot.id, 0);
+    world.nodes[1].disk_us = 200;
+    world_rejoin(&world, 3);
+    world_run(&world, SECONDS);
+    assert_int_equal(sent(&world, 1), 1);
+    world_run(&world, 3 * SECONDS);
+    check_done(&world, 2);
+}
+
 static void test_disks_fail(void **state)
 {
     (void)state;
@@ -368,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_receiver_is_short_of_memory),
         cmocka_unit_test(test_sender_is_short_of_memory),
         cmocka_unit_test(test_log_is_short_of_memory),
+        cmocka_unit_test(test_entries_cannot_be_read),
+        cmocka_unit_test(test_disk_still_reads),
         cmocka_unit_test(test_disks_fail),
         cmocka_unit_test(test_log_read_fails),
         cmocka_unit_test(test_snapshot_of_nothing),

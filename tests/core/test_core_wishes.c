@@ -2,6 +2,8 @@
 /* What an operator wants of a node: to hand its role over, to take it, to stop. */
 #include "core_support.h"
 
+#include "replication/core_state.h"
+
 static void setup(struct world *world, unsigned count)
 {
     world_open(world, count);
@@ -154,6 +156,36 @@ static void test_handover_overtaken(void **state)
     world_rejoin(&world, 1);
     world_run(&world, 3 * SECONDS);
     assert_int_equal(world_status(&world, 1).role, KVP_ROLE_BACKUP);
+    world_close(&world);
+}
+
+/* A node is about to be added: it has to wait. */
+static void test_handover_before_an_addition(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    const struct core_proposal *proposal = &world.nodes[1].core->proposal;
+    world_kill(&world, 3);
+    world_run(&world, 2 * SECONDS);
+    world_start(&world, 3);
+    for (unsigned i = 0; proposal->reason != REASON_ADD || proposal->stage != PROPOSAL_LOOK; i++) {
+        assert_true(i < 50000);
+        world_run(&world, 100);
+    }
+    world_swallow(&world, 1, 3, KVP_OP_APPEND);
+    world_put(&world, 1, 1);
+    while (proposal->stage == PROPOSAL_LOOK) {
+        world_run(&world, 100);
+    }
+    assert_int_equal(proposal->stage, PROPOSAL_PREPARE);
+    world_handover(&world, 1, 2);
+    world_run(&world, 500 * MS);
+    assert_int_equal(handover_said(&world, 1), KVP_OK);
+    world_heal(&world, 1, 3);
+    world_run(&world, 3 * SECONDS);
+    assert_serves(&world, 2, set_to(3));
+    assert_same(&world, set_to(3));
     world_close(&world);
 }
 
@@ -414,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_successor_dies),
         cmocka_unit_test(test_handover_unknown),
         cmocka_unit_test(test_handover_overtaken),
+        cmocka_unit_test(test_handover_before_an_addition),
         cmocka_unit_test(test_handover_fails),
         cmocka_unit_test(test_promote_while_heard),
         cmocka_unit_test(test_promote_while_heard_one_way),
