@@ -211,7 +211,9 @@ static void port_reply(void *arg, void *given, const struct kvp_peer_reply *repl
     known = known && (!world->hostile || kvp_wire_view_is_sound(&reply->report.view));
     if (known && node->alive && !world->paths[node->id][token->from].cut) {
         for (unsigned i = copies(world); i > 0; i--) {
-            struct event *event = event_new(world, EVENT_REPLY, token->from, travel_us(world));
+            struct event *event =
+                event_new(world, EVENT_REPLY, token->from,
+                          travel_us(world) + world->paths[node->id][token->from].reply_us);
             event->from = node->id;
             event->life = token->from_life;
             event->reply = *reply;
@@ -289,6 +291,7 @@ static struct disk_job *job_new(struct node *node, enum job_kind kind, unsigned 
 static void port_write(void *arg, const struct kvp_storage_write *write)
 {
     struct disk_job *job = job_new(arg, JOB_WRITE, 0);
+    assert_true(write->sync || (!write->truncate && !write->append_count && !write->meta));
     job->truncate = write->truncate;
     job->truncate_after = write->truncate_after;
     job->trim_to = write->trim_to;

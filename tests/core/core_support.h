@@ -99,6 +99,7 @@ struct path {
     bool cut;
     unsigned swallow;   /* requests of ops with bit (op - KVP_OP_STATE) are lost */
     uint64_t delay_us;  /* of APPEND and SNAPSHOT */
+    uint64_t reply_us;  /* delay of answers */
 };
 
 struct world {

@@ -382,6 +382,25 @@ static void test_follower_refuses(void **state)
     world_close(&world);
 }
 
+/* Sent before entries that are here already, and come late: that it ends earlier says nothing. */
+static void test_late_message(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    struct kvp_peer_request late = append_to(&world, 1, 2);
+    world.nodes[3].disk_us = SECONDS; /* nothing more is committed */
+    world_put(&world, 1, 5);
+    world_run(&world, 100 * MS);
+    assert_int_equal(world.nodes[2].disk.tail.seq, 15);
+    assert_int_equal(world_status(&world, 2).commit, 10);
+    assert_int_equal(answer_to(&world, &late), KVP_OK);
+    world_run(&world, 100 * MS);
+    assert_int_equal(world.nodes[2].disk.tail.seq, 15);
+    assert_int_equal(world_count(&world, 2, DID_CUT, ANY), 0);
+    world_close(&world);
+}
+
 /* An entry in the place of a committed one, and of one of the same leadership. */
 static void test_follower_keeps(void **state)
 {
@@ -473,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_forced_past_acknowledged),
         cmocka_unit_test(test_set_aside_while_sending),
         cmocka_unit_test(test_follower_refuses),
+        cmocka_unit_test(test_late_message),
         cmocka_unit_test(test_follower_keeps),
         cmocka_unit_test(test_entry_of_nobody),
         cmocka_unit_test(test_many_wait),

@@ -273,6 +273,31 @@ static void test_addition_unknown(void **state)
     world_close(&world);
 }
 
+/* ---- leases ---- */
+
+/* Answers take long: a lease counts from the question. When the links break, node 1 has to have
+ * stopped before node 2, which heard the last question early, begins. */
+static void test_lease_counts_from_the_question(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_witness(&world, 1, false);
+    world.paths[2][1].reply_us = 250 * MS;
+    for (unsigned i = 0; i < 200; i++) {
+        world_run(&world, 10 * MS);
+        assert_true(world_serves(&world, 1));
+    }
+    world.paths[1][2].cut = true; /* the answers under way arrive */
+    uint64_t cut_us = world.now_us;
+    while (world_serves(&world, 1)) {
+        world_run(&world, MS);
+    }
+    assert_in_range(world.now_us - cut_us, LEASE_US - 110 * MS, LEASE_US);
+    world_run_serving(&world, 2, 2 * SECONDS);
+    world_close(&world);
+}
+
 /* ---- a candidate ---- */
 
 /* Node 2 has looked, asked, and got no answer; the register is as it was. */
@@ -347,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_joiner_lost_while_preparing),
         cmocka_unit_test(test_removal_unknown),
         cmocka_unit_test(test_addition_unknown),
+        cmocka_unit_test(test_lease_counts_from_the_question),
         cmocka_unit_test(test_candidate_gives_no_lease),
         cmocka_unit_test(test_candidate_is_too_late),
         cmocka_unit_test(test_look_is_given_up),
