@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "core_support.h"
+#include "core_disk.h"
 
 #include "kvstore/store_memory.h"
 #include "replication/core_state.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NET_US 500u
+#define NET_US     500u
 #define WITNESS_US 1000u
 
 enum event_kind { EVENT_REQUEST, EVENT_REPLY, EVENT_DISK, EVENT_ARBITER, EVENT_FENCE };
@@ -31,7 +31,7 @@ struct core_token {
     unsigned from, from_life;
 };
 
-static void *must(void *memory)
+void *world_must(void *memory)
 {
     assert_non_null(memory);
     return memory;
@@ -39,19 +39,20 @@ static void *must(void *memory)
 
 /* ---- the log of what happened ---- */
 
-static void log_it(struct node *node, unsigned peer, enum happening did, int what, uint64_t number)
+void world_log(struct node *node, unsigned peer, enum happening did, int what, uint64_t number)
 {
     struct world *world = node->world;
     if (world->happened_count == world->happened_room) {
         world->happened_room = world->happened_room * 2 + 64;
-        world->happened = must(realloc(world->happened,
-                                       world->happened_room * sizeof(*world->happened)));
+        world->happened =
+            world_must(realloc(world->happened, world->happened_room * sizeof(*world->happened)));
     }
     world->happened[world->happened_count++] =
         (struct happened){world->now_us, node->id, peer, did, what, number};
     if (getenv("CORE_TRACE")) {
-        static const char *const names[] = {"note", "asks promise", "grant", "set aside", "serves",
-                                            "cut", "fence", "handover", "promote", "stopped"};
+        static const char *const names[] = {"note",    "asks promise", "grant", "set aside",
+                                            "serves",  "cut",          "fence", "handover",
+                                            "promote", "stopped"};
         printf("[%8.3f] %u %s %s %d peer %u number %llu\n", (double)world->now_us / 1e6, node->id,
                names[did], did == DID_NOTE ? kvp_note_name((enum kvp_note)what) : "", what, peer,
                (unsigned long long)number);
@@ -95,7 +96,7 @@ uint64_t world_random(struct world *world, uint64_t below)
 static struct event *event_new(struct world *world, enum event_kind kind, unsigned node,
                                uint64_t wait_us)
 {
-    struct event *event = must(calloc(1, sizeof(*event)));
+    struct event *event = world_must(calloc(1, sizeof(*event)));
     event->kind = kind;
     event->node = node;
     event->at_us = world->now_us + wait_us;
@@ -108,15 +109,20 @@ static struct event *event_new(struct world *world, enum event_kind kind, unsign
     return event;
 }
 
+void world_disk_event(struct node *node)
+{
+    event_new(node->world, EVENT_DISK, node->id, node->disk_us)->life = node->life;
+}
+
 static struct kvp_peer_request *request_copy(const struct kvp_peer_request *request)
 {
-    struct kvp_peer_request *copy = must(malloc(sizeof(*copy)));
+    struct kvp_peer_request *copy = world_must(malloc(sizeof(*copy)));
     *copy = *request;
     for (size_t i = 0; i < copy->entry_count; i++) {
         kvp_entry_ref(copy->entries[i]);
     }
     if (copy->op == KVP_OP_SNAPSHOT) {
-        uint8_t *bytes = must(malloc(request->chunk.size + 1));
+        uint8_t *bytes = world_must(malloc(request->chunk.size + 1));
         if (request->chunk.size > 0) {
             memcpy(bytes, request->chunk.data, request->chunk.size);
         }
@@ -162,8 +168,8 @@ static bool passes(const struct kvp_peer_request *request)
         const struct kvp_entry *first = request->entries[0];
         kvp_slice payload = kvp_slice_of(first->payload, first->size);
         if (first->point.seq != request->prev.seq + 1 ||
-            first->point.hash != kvp_chain_hash(hash, first->point.seq, first->point.epoch,
-                                                payload)) {
+            first->point.hash !=
+                kvp_chain_hash(hash, first->point.seq, first->point.epoch, payload)) {
             return false;
         }
     }
@@ -176,7 +182,7 @@ static void port_send(void *arg, const struct kvp_peer_request *request)
     struct world *world = node->world;
     const struct path *path = &world->paths[node->id][request->to];
     if (request->op == KVP_OP_HEARTBEAT && request->prepare) {
-        log_it(node, request->to, DID_ASK_PROMISE, 0, world->nodes[request->to].disk.tail.seq);
+        world_log(node, request->to, DID_ASK_PROMISE, 0, world->nodes[request->to].disk.tail.seq);
     }
     if (world->hostile && !passes(request)) {
         return;
@@ -224,7 +230,7 @@ static void port_reply(void *arg, void *given, const struct kvp_peer_reply *repl
 
 static void deliver(struct node *node, const struct kvp_peer_request *request, unsigned from)
 {
-    struct core_token *token = must(malloc(sizeof(*token)));
+    struct core_token *token = world_must(malloc(sizeof(*token)));
     token->from = from;
     token->from_life = from <= CORES ? node->world->nodes[from].life : 0;
     token->next = node->held;
@@ -233,395 +239,9 @@ static void deliver(struct node *node, const struct kvp_peer_request *request, u
     kvp_core_request(node->core, node->world->now_us, request, token);
 }
 
-/* ---- the disk ---- */
-
-enum job_kind {
-    JOB_WRITE, JOB_READ_LOG, JOB_OPEN, JOB_READ, JOB_CLOSE, JOB_BEGIN, JOB_INCOMING, JOB_FINISH,
-    JOB_ABORT, JOB_SET_ASIDE,
-};
-
-struct disk_job {
-    struct disk_job *next;
-    enum job_kind kind;
-    unsigned peer;
-    uint64_t from;             /* READ_LOG */
-    size_t size_max, count_max;
-    bool truncate, has_meta;   /* WRITE */
-    uint64_t truncate_after, trim_to;
-    struct kvp_entry **entries;
-    size_t count, apply_count;
-    struct kvp_point apply_last, point;
-    struct kvp_meta meta;
-    uint64_t chunk[2];
-    bool chunk_sound;
-};
-
-static void job_free(struct disk_job *job)
-{
-    for (size_t i = 0; i < job->count; i++) {
-        kvp_entry_unref(job->entries[i]);
-    }
-    free(job->entries);
-    free(job);
-}
-
-static void disk_next(struct node *node)
-{
-    if (!node->disk_busy && node->jobs) {
-        node->disk_busy = true;
-        event_new(node->world, EVENT_DISK, node->id, node->disk_us)->life = node->life;
-    }
-}
-
-static struct disk_job *job_new(struct node *node, enum job_kind kind, unsigned peer)
-{
-    struct disk_job *job = must(calloc(1, sizeof(*job)));
-    job->kind = kind;
-    job->peer = peer;
-    if (node->jobs) {
-        node->jobs_last->next = job;
-    } else {
-        node->jobs = job;
-    }
-    node->jobs_last = job;
-    disk_next(node);
-    return job;
-}
-
-static void port_write(void *arg, const struct kvp_storage_write *write)
-{
-    struct disk_job *job = job_new(arg, JOB_WRITE, 0);
-    assert_true(write->sync || (!write->truncate && !write->append_count && !write->meta));
-    job->truncate = write->truncate;
-    job->truncate_after = write->truncate_after;
-    job->trim_to = write->trim_to;
-    job->count = write->append_count;
-    job->entries = must(calloc(job->count + 1, sizeof(struct kvp_entry *)));
-    for (size_t i = 0; i < job->count; i++) {
-        job->entries[i] = kvp_entry_ref(write->append[i]);
-    }
-    job->apply_count = write->apply_count;
-    if (write->apply_count > 0) {
-        job->apply_last = write->apply[write->apply_count - 1]->point;
-    }
-    job->has_meta = write->meta != NULL;
-    if (write->meta) {
-        job->meta = *write->meta;
-    }
-}
-
-static void port_read_log(void *arg, uint8_t peer, uint64_t from, size_t size_max,
-                          size_t count_max)
-{
-    struct disk_job *job = job_new(arg, JOB_READ_LOG, peer);
-    job->from = from;
-    job->size_max = size_max;
-    job->count_max = count_max;
-}
-
-static void port_snapshot_open(void *arg, uint8_t peer)
-{
-    job_new(arg, JOB_OPEN, peer);
-}
-
-static void port_snapshot_read(void *arg, uint8_t peer)
-{
-    job_new(arg, JOB_READ, peer);
-}
-
-static void port_snapshot_close(void *arg, uint8_t peer)
-{
-    job_new(arg, JOB_CLOSE, peer);
-}
-
-static void port_incoming_begin(void *arg)
-{
-    job_new(arg, JOB_BEGIN, 0);
-}
-
-/* A chunk is {its number, hash of the point of the snapshot}. */
-static void port_incoming_write(void *arg, kvp_slice chunk)
-{
-    struct disk_job *job = job_new(arg, JOB_INCOMING, 0);
-    job->chunk_sound = chunk.size == sizeof(job->chunk);
-    if (job->chunk_sound) {
-        memcpy(job->chunk, chunk.data, sizeof(job->chunk));
-    }
-}
-
-static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta)
-{
-    struct disk_job *job = job_new(arg, JOB_FINISH, 0);
-    job->point = point;
-    job->meta = *meta;
-}
-
-static void port_incoming_abort(void *arg)
-{
-    job_new(arg, JOB_ABORT, 0);
-}
-
-static void port_set_aside(void *arg, const struct kvp_meta *meta)
-{
-    job_new(arg, JOB_SET_ASIDE, 0)->meta = *meta;
-    log_it(arg, 0, DID_SET_ASIDE, 0, 0);
-}
-
-static uint64_t log_count(const struct disk *disk)
-{
-    return disk->tail.seq + 1 - disk->first;
-}
-
-static void log_clear(struct disk *disk, struct kvp_point point)
-{
-    for (uint64_t i = log_count(disk); i > 0; i--) {
-        kvp_entry_unref(disk->log[i - 1]);
-    }
-    disk->tail = disk->applied = point;
-    disk->first = point.seq + 1;
-}
-
-/* Entries that were applied, hence committed, are never cut. */
-static void log_cut(struct disk *disk, uint64_t after)
-{
-    while (disk->tail.seq > after) {
-        assert_true(disk->tail.seq > disk->applied.seq);
-        uint64_t count = log_count(disk);
-        kvp_entry_unref(disk->log[count - 1]);
-        disk->tail = count > 1 ? disk->log[count - 2]->point : disk->applied;
-    }
-    assert_true(disk->tail.seq == after);
-}
-
-static void log_add(struct disk *disk, struct kvp_entry *entry)
-{
-    uint64_t count = log_count(disk);
-    kvp_slice payload = kvp_slice_of(entry->payload, entry->size);
-    assert_true(entry->point.seq == disk->tail.seq + 1);
-    assert_true(entry->point.hash == kvp_chain_hash(disk->tail.hash, entry->point.seq,
-                                                    entry->point.epoch, payload));
-    if (count == disk->capacity) {
-        disk->capacity = disk->capacity * 2 + 64;
-        disk->log = must(realloc(disk->log, disk->capacity * sizeof(struct kvp_entry *)));
-    }
-    disk->log[count] = kvp_entry_ref(entry);
-    disk->tail = entry->point;
-}
-
-static void log_trim(struct disk *disk, uint64_t to)
-{
-    assert_true(to <= disk->applied.seq);
-    while (disk->first <= to) {
-        kvp_entry_unref(disk->log[0]);
-        disk->first++;
-        memmove(disk->log, disk->log + 1, log_count(disk) * sizeof(struct kvp_entry *));
-    }
-}
-
-bool disk_point(const struct disk *disk, uint64_t seq, struct kvp_point *point)
-{
-    if (seq >= disk->first && seq <= disk->tail.seq) {
-        *point = disk->log[seq - disk->first]->point;
-        return true;
-    }
-    return false;
-}
-
-static void run_write(struct node *node, const struct disk_job *job)
-{
-    struct disk *disk = &node->disk;
-    struct kvp_point point;
-    if (job->truncate) {
-        log_cut(disk, job->truncate_after);
-        log_it(node, 0, DID_CUT, 0, job->truncate_after);
-    }
-    for (size_t i = 0; i < job->count; i++) {
-        log_add(disk, job->entries[i]);
-    }
-    if (job->apply_count > 0) {
-        assert_true(job->apply_last.seq == disk->applied.seq + job->apply_count);
-        assert_true(disk_point(disk, job->apply_last.seq, &point));
-        assert_true(kvp_point_equal(point, job->apply_last));
-        disk->applied = point;
-    }
-    if (job->trim_to) {
-        log_trim(disk, job->trim_to);
-    }
-    if (job->has_meta) {
-        disk->meta = job->meta;
-    }
-}
-
-static void run_read_log(struct node *node, const struct disk_job *job)
-{
-    static struct kvp_entry *entries[4096];
-    const struct disk *disk = &node->disk;
-    size_t count = 0, size = 0;
-    kvp_status status = node->disk_status;
-    for (uint64_t seq = job->from; seq >= disk->first && seq <= disk->tail.seq; seq++) {
-        struct kvp_entry *entry = disk->log[seq - disk->first];
-        if (count == job->count_max || (count > 0 && size + entry->size > job->size_max)) {
-            break;
-        }
-        entries[count++] = entry;
-        size += entry->size;
-    }
-    if (status == KVP_OK && count == 0) {
-        status = KVP_NOT_FOUND;
-    }
-    kvp_core_read_log_done(node->core, node->world->now_us, (uint8_t)job->peer, status, entries,
-                           status == KVP_OK ? count : 0);
-}
-
-static void run_sending(struct node *node, const struct disk_job *job)
-{
-    struct world *world = node->world;
-    unsigned peer = job->peer;
-    if (job->kind == JOB_OPEN) {
-        node->is_open[peer] = node->disk_status == KVP_OK;
-        node->open[peer] = node->disk.applied;
-        node->chunk[peer] = 0;
-        kvp_core_snapshot_opened(node->core, world->now_us, (uint8_t)peer, node->disk_status,
-                                 node->disk.applied);
-        return;
-    }
-    assert_true(node->is_open[peer]);
-    if (job->kind == JOB_CLOSE) {
-        node->is_open[peer] = false;
-        return;
-    }
-    uint64_t chunk[2] = {node->chunk[peer], node->open[peer].hash};
-    node->chunk[peer]++;
-    kvp_core_snapshot_read_done(node->core, world->now_us, (uint8_t)peer, node->disk_status,
-                                kvp_slice_of(chunk, sizeof(chunk)),
-                                node->chunk[peer] == world->snapshot_chunks);
-}
-
-static bool any_open(const struct node *node)
-{
-    for (unsigned i = 0; i <= CORES; i++) {
-        if (node->is_open[i]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static kvp_status take_chunk(struct node *node, const struct disk_job *job)
-{
-    if (!job->chunk_sound) {
-        return KVP_BAD_REQUEST;
-    }
-    if (!node->world->hostile) {
-        assert_true(job->chunk[0] == node->incoming_count);
-        assert_true(node->incoming_count == 0 || node->incoming_hash == job->chunk[1]);
-    }
-    node->incoming_hash = job->chunk[1];
-    node->incoming_count++;
-    return KVP_OK;
-}
-
-static void run_receiving(struct node *node, const struct disk_job *job)
-{
-    kvp_status status = node->disk_status;
-    if (job->kind == JOB_BEGIN || job->kind == JOB_ABORT) {
-        node->incoming_count = 0;
-    }
-    if (job->kind == JOB_ABORT) {
-        return;
-    }
-    if (status == KVP_OK && job->kind == JOB_INCOMING) {
-        status = take_chunk(node, job);
-    }
-    if (status == KVP_OK && job->kind == JOB_FINISH) {
-        status = any_open(node) ? KVP_BUSY : KVP_OK;
-    }
-    if (status == KVP_OK && job->kind == JOB_FINISH) {
-        if (!node->world->hostile) {
-            assert_true(node->incoming_count == node->world->snapshot_chunks);
-            assert_true(node->incoming_hash == job->point.hash);
-        }
-        log_clear(&node->disk, job->point);
-        node->disk.meta = job->meta;
-    }
-    kvp_core_incoming_done(node->core, node->world->now_us, status);
-}
-
-static void run_set_aside(struct node *node, const struct disk_job *job)
-{
-    kvp_status status = any_open(node) ? KVP_BUSY : node->disk_status;
-    if (status == KVP_OK) {
-        log_clear(&node->disk, (struct kvp_point){0});
-        node->disk.meta = job->meta;
-        node->commit = 0;
-    }
-    kvp_core_set_aside_done(node->core, node->world->now_us, status);
-}
-
-static void run_disk(struct node *node)
-{
-    struct disk_job *job = node->jobs;
-    node->jobs = job->next;
-    node->disk_busy = false;
-    switch (job->kind) {
-    case JOB_WRITE:
-        if (node->disk_status == KVP_OK) {
-            run_write(node, job);
-        }
-        kvp_core_write_done(node->core, node->world->now_us, node->disk_status);
-        break;
-    case JOB_READ_LOG:
-        run_read_log(node, job);
-        break;
-    case JOB_OPEN:
-    case JOB_READ:
-    case JOB_CLOSE:
-        run_sending(node, job);
-        break;
-    case JOB_SET_ASIDE:
-        run_set_aside(node, job);
-        break;
-    default:
-        run_receiving(node, job);
-        break;
-    }
-    job_free(job);
-    disk_next(node);
-}
-
-unsigned world_jobs(const struct node *node)
-{
-    unsigned count = 0;
-    for (const struct disk_job *job = node->jobs; job; job = job->next) {
-        count++;
-    }
-    return count;
-}
-
-void disk_lose_after(struct node *node, uint64_t seq)
-{
-    struct disk *disk = &node->disk;
-    struct kvp_point point = {0};
-    assert_false(node->alive);
-    assert_true(seq == 0 || disk_point(disk, seq, &point));
-    if (disk->applied.seq > seq) {
-        disk->applied = point;
-    }
-    log_cut(disk, seq);
-    disk->meta.doubt = true;
-}
-
-void disk_blank(struct node *node)
-{
-    assert_false(node->alive);
-    log_clear(&node->disk, (struct kvp_point){0});
-    memset(&node->disk.meta, 0, sizeof(node->disk.meta));
-}
-
 /* ---- the witness, the fence, the news ---- */
 
-static bool ask_witness(struct world *world, unsigned id,
-                        const struct kvp_arbiter_request *request,
+static bool ask_witness(struct world *world, unsigned id, const struct kvp_arbiter_request *request,
                         struct kvp_arbiter_answer *answer)
 {
     kvp_buf message = {0}, said = {0};
@@ -630,8 +250,7 @@ static bool ask_witness(struct world *world, unsigned id,
         return false;
     }
     assert_int_equal(kvp_witness_handle(world->witness, kvp_buf_slice(&message), &said), KVP_OK);
-    assert_int_equal(kvp_arbiter_witness_decode(kvp_buf_slice(&said), request->id, answer),
-                     KVP_OK);
+    assert_int_equal(kvp_arbiter_witness_decode(kvp_buf_slice(&said), request->id, answer), KVP_OK);
     kvp_buf_free(&message);
     kvp_buf_free(&said);
     return true;
@@ -652,7 +271,7 @@ static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
         return;
     }
     if (change) {
-        log_it(node, answer.view.primary, DID_GRANT, answer.status, answer.view.epoch);
+        world_log(node, answer.view.primary, DID_GRANT, answer.status, answer.view.epoch);
     }
     if (!change || !(node->witness_loses & LOSES_OUTCOME)) {
         struct event *event = event_new(world, EVENT_ARBITER, node->id, WITNESS_US);
@@ -664,7 +283,7 @@ static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
 static void port_fence(void *arg)
 {
     struct node *node = arg;
-    log_it(node, 0, DID_FENCE, 0, 0);
+    world_log(node, 0, DID_FENCE, 0, 0);
     event_new(node->world, EVENT_FENCE, node->id, MS)->life = node->life;
 }
 
@@ -692,12 +311,12 @@ static void port_changed(void *arg)
 
 static void port_handover_done(void *arg, kvp_status status)
 {
-    log_it(arg, 0, DID_HANDOVER, status, 0);
+    world_log(arg, 0, DID_HANDOVER, status, 0);
 }
 
 static void port_promote_done(void *arg, kvp_status status)
 {
-    log_it(arg, 0, DID_PROMOTE, status, 0);
+    world_log(arg, 0, DID_PROMOTE, status, 0);
 }
 
 static void port_stopped(void *arg)
@@ -705,12 +324,12 @@ static void port_stopped(void *arg)
     struct node *node = arg;
     assert_false(node->stopped);
     node->stopped = true;
-    log_it(node, 0, DID_STOP, 0, 0);
+    world_log(node, 0, DID_STOP, 0, 0);
 }
 
 static void port_note(void *arg, enum kvp_note note, uint64_t number)
 {
-    log_it(arg, 0, DID_NOTE, (int)note, number);
+    world_log(arg, 0, DID_NOTE, (int)note, number);
 }
 
 /* ---- what must hold always ---- */
@@ -725,7 +344,7 @@ static void check_view(struct world *world, const struct kvp_view *view)
             return;
         }
     }
-    world->views = must(realloc(world->views, (world->view_count + 1) * sizeof(*view)));
+    world->views = world_must(realloc(world->views, (world->view_count + 1) * sizeof(*view)));
     world->views[world->view_count++] = *view;
 }
 
@@ -762,7 +381,7 @@ static void check(struct world *world)
         assert_true(node->core->commit <= node->core->durable.seq);
         bool serving = kvp_core_serving(node->core, world->now_us);
         if (serving && !node->serving) {
-            log_it(node, 0, DID_SERVE, 0, kvp_core_next_seq(node->core) - 1);
+            world_log(node, 0, DID_SERVE, 0, kvp_core_next_seq(node->core) - 1);
             if (!world->may_split && !world->hostile) {
                 check_served(world, node);
             }
@@ -791,7 +410,7 @@ static void happen(struct world *world, struct event *event)
         kvp_core_reply(node->core, world->now_us, &event->reply);
         break;
     case EVENT_DISK:
-        run_disk(node);
+        disk_run(node);
         break;
     case EVENT_ARBITER:
         kvp_core_arbiter_answer(node->core, world->now_us, &event->answer);
@@ -916,20 +535,6 @@ void world_open(struct world *world, unsigned count)
     open_witness(world);
 }
 
-static struct kvp_loaded load(const struct disk *disk)
-{
-    struct kvp_loaded loaded = {
-        .meta = disk->meta,
-        .tail = disk->tail,
-        .applied = disk->applied,
-        .log_first = disk->first,
-    };
-    for (uint64_t i = 0; i < log_count(disk); i++) {
-        loaded.log_size += disk->log[i]->size;
-    }
-    return loaded;
-}
-
 static void tell_links(struct world *world, unsigned id, bool up)
 {
     for (unsigned i = 1; i <= world->count; i++) {
@@ -949,16 +554,6 @@ void world_start(struct world *world, unsigned id)
     static const struct kvp_core_port functions = {
         .send = port_send,
         .reply = port_reply,
-        .write = port_write,
-        .read_log = port_read_log,
-        .snapshot_open = port_snapshot_open,
-        .snapshot_read = port_snapshot_read,
-        .snapshot_close = port_snapshot_close,
-        .incoming_begin = port_incoming_begin,
-        .incoming_write = port_incoming_write,
-        .incoming_finish = port_incoming_finish,
-        .incoming_abort = port_incoming_abort,
-        .set_aside = port_set_aside,
         .arbiter = port_arbiter,
         .fence = port_fence,
         .committed = port_committed,
@@ -973,6 +568,7 @@ void world_start(struct world *world, unsigned id)
     struct kvp_core_port port = functions;
     assert_false(node->alive);
     port.arg = node;
+    disk_port(&port);
     config.self = (uint8_t)id;
     config.random = id * 77 + world->now_us;
     assert_int_equal(kvp_core_new(&config, &port, &node->core), KVP_OK);
@@ -980,22 +576,10 @@ void world_start(struct world *world, unsigned id)
     node->life = (unsigned)++world->order;
     node->commit = 0;
     node->stopped = false;
-    struct kvp_loaded loaded = load(&node->disk);
+    struct kvp_loaded loaded = disk_load(&node->disk);
     kvp_core_start(node->core, world->now_us, &loaded);
     kvp_core_flush(node->core, world->now_us);
     tell_links(world, id, true);
-}
-
-static void drop_jobs(struct node *node)
-{
-    while (node->jobs) {
-        struct disk_job *job = node->jobs;
-        node->jobs = job->next;
-        job_free(job);
-    }
-    memset(node->is_open, 0, sizeof(node->is_open));
-    node->disk_busy = false;
-    node->incoming_count = 0;
 }
 
 static void end(struct node *node)
@@ -1004,7 +588,7 @@ static void end(struct node *node)
     kvp_core_free(node->core);
     node->core = NULL;
     assert_int_equal(node->tokens, 0);
-    drop_jobs(node);
+    disk_drop_jobs(node);
 }
 
 void world_kill(struct world *world, unsigned id)
@@ -1021,7 +605,7 @@ void world_close(struct world *world)
         if (node->alive) {
             end(node);
         }
-        log_clear(&node->disk, (struct kvp_point){0});
+        disk_clear(&node->disk, (struct kvp_point){0});
         free(node->disk.log);
     }
     while (world->events) {
@@ -1090,7 +674,7 @@ static void remember(struct world *world, unsigned id, struct kvp_point point)
 {
     if (world->made_count == world->made_room) {
         world->made_room = world->made_room * 2 + 64;
-        world->made = must(realloc(world->made, world->made_room * sizeof(*world->made)));
+        world->made = world_must(realloc(world->made, world->made_room * sizeof(*world->made)));
     }
     world->made[world->made_count++] = (struct made){id, point, false};
 }
@@ -1100,7 +684,7 @@ void world_put(struct world *world, unsigned id, unsigned count)
     struct kvp_core *core = world->nodes[id].core;
     for (unsigned i = 0; i < count; i++) {
         uint64_t number = ++world->order;
-        struct kvp_entry *entry = must(kvp_entry_new(sizeof(number)));
+        struct kvp_entry *entry = world_must(kvp_entry_new(sizeof(number)));
         memcpy(entry->payload, &number, sizeof(number));
         assert_true(kvp_core_accepting(core, world->now_us));
         kvp_core_submit(core, world->now_us, entry);

@@ -22,24 +22,24 @@
 
 #define CORES 9u
 
-#define MS 1000u
+#define MS      1000u
 #define SECONDS 1000000u
 
-#define HEARTBEAT_US (100 * MS)
-#define LEASE_US (400 * MS)
-#define GRACE_US (500 * MS)
+#define HEARTBEAT_US    (100 * MS)
+#define LEASE_US        (400 * MS)
+#define GRACE_US        (500 * MS)
 #define SYNC_TIMEOUT_US (2 * SECONDS)
 
 enum happening {
-    DID_NOTE,      /* what: enum kvp_note */
+    DID_NOTE,        /* what: enum kvp_note */
     DID_ASK_PROMISE, /* sent `peer` a heartbeat with `prepare`; number: tail of the peer's disk */
-    DID_GRANT,     /* an answer of the arbiter to CAS or SEED; what: status, number: epoch */
+    DID_GRANT,       /* an answer of the arbiter to CAS or SEED; what: status, number: epoch */
     DID_SET_ASIDE,
-    DID_SERVE,     /* began to; number: end of its log */
-    DID_CUT,       /* its disk's log was cut; number: the last seq kept */
+    DID_SERVE, /* began to; number: end of its log */
+    DID_CUT,   /* its disk's log was cut; number: the last seq kept */
     DID_FENCE,
-    DID_HANDOVER,  /* what: status */
-    DID_PROMOTE,   /* what: status */
+    DID_HANDOVER, /* what: status */
+    DID_PROMOTE,  /* what: status */
     DID_STOP,
 };
 
@@ -52,8 +52,8 @@ struct happened {
 };
 
 #define LOSES_GET     1u
-#define LOSES_CHANGE  2u  /* a CAS or SEED does not arrive */
-#define LOSES_OUTCOME 4u  /* it does, but its answer gets lost */
+#define LOSES_CHANGE  2u /* a CAS or SEED does not arrive */
+#define LOSES_OUTCOME 4u /* it does, but its answer gets lost */
 
 struct disk_job;
 
@@ -76,30 +76,30 @@ struct node {
     struct kvp_core *core;
     struct disk disk;
 
-    uint64_t disk_us;        /* time of one job */
-    kvp_status disk_status;  /* of all jobs to come */
+    uint64_t disk_us;       /* time of one job */
+    kvp_status disk_status; /* of all jobs to come */
     struct disk_job *jobs, *jobs_last;
     bool disk_busy;
     struct kvp_point open[CORES + 1]; /* snapshots being sent, by peer */
     bool is_open[CORES + 1];
     unsigned chunk[CORES + 1];
-    uint64_t incoming_hash;  /* of the snapshot being received */
+    uint64_t incoming_hash; /* of the snapshot being received */
     unsigned incoming_count;
 
-    unsigned witness_loses;  /* of what it asks the witness: LOSES_... */
+    unsigned witness_loses; /* of what it asks the witness: LOSES_... */
     bool fence_works;
     bool serving, stopped;
     uint64_t commit;
-    unsigned tokens;         /* held by its core */
+    unsigned tokens; /* held by its core */
     struct core_token *held;
 };
 
 /* From one node to another, one way. */
 struct path {
     bool cut;
-    unsigned swallow;   /* requests of ops with bit (op - KVP_OP_STATE) are lost */
-    uint64_t delay_us;  /* of APPEND and SNAPSHOT */
-    uint64_t reply_us;  /* delay of answers */
+    unsigned swallow;  /* requests of ops with bit (op - KVP_OP_STATE) are lost */
+    uint64_t delay_us; /* of APPEND and SNAPSHOT */
+    uint64_t reply_us; /* delay of answers */
 };
 
 struct world {
@@ -123,9 +123,9 @@ struct world {
     unsigned lose_percent, twice_percent;
     uint64_t jitter_us;
 
-    bool unnoticed;  /* a restart is so fast that no link goes down at the others */
-    bool may_split;  /* the scenario gives up one server at a time: policy AVAILABLE, force */
-    bool hostile;    /* lies are told: views and histories need not fit together */
+    bool unnoticed; /* a restart is so fast that no link goes down at the others */
+    bool may_split; /* the scenario gives up one server at a time: policy AVAILABLE, force */
+    bool hostile;   /* lies are told: views and histories need not fit together */
 
     struct kvp_peer_reply last_reply; /* that any node gave */
 
@@ -137,7 +137,7 @@ struct world {
         unsigned node;
         struct kvp_point point;
         bool acknowledged;
-    } *made;
+    } * made;
     size_t made_count, made_room;
 };
 
@@ -154,9 +154,9 @@ void world_run_serving(struct world *world, unsigned id, uint64_t us);
 /* Starts all and runs until node 1 serves with all of sync_replicas in sync. */
 void world_form(struct world *world);
 
-void world_cut(struct world *world, unsigned a, unsigned b);  /* both ways, silently */
+void world_cut(struct world *world, unsigned a, unsigned b); /* both ways, silently */
 void world_heal(struct world *world, unsigned a, unsigned b);
-void world_isolate(struct world *world, unsigned id);         /* from all peers */
+void world_isolate(struct world *world, unsigned id); /* from all peers */
 void world_rejoin(struct world *world, unsigned id);
 void world_swallow(struct world *world, unsigned from, unsigned to, unsigned op);
 void world_link(struct world *world, unsigned id, unsigned peer, bool up); /* tells node id */

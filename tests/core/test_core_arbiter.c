@@ -305,8 +305,8 @@ static bool refuses_changes(struct node *node, const struct kvp_arbiter_request 
 static void test_change_is_refused(void **state)
 {
     (void)state;
-    static const kvp_status codes[] = {KVP_STALE_VIEW, KVP_REFUSED, KVP_NOT_SEEDED,
-                                       KVP_WRONG_GROUP, KVP_TIMEOUT};
+    static const kvp_status codes[] = {KVP_STALE_VIEW, KVP_REFUSED, KVP_NOT_SEEDED, KVP_WRONG_GROUP,
+                                       KVP_TIMEOUT};
     for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         struct world world;
         setup(&world, 2);

@@ -240,8 +240,7 @@ static void setup(struct world *world, unsigned count, enum kvp_pair_policy poli
 static void put_anywhere(struct world *world)
 {
     for (unsigned id = 1; id <= world->count; id++) {
-        if (world->nodes[id].alive &&
-            kvp_core_accepting(world->nodes[id].core, world->now_us)) {
+        if (world->nodes[id].alive && kvp_core_accepting(world->nodes[id].core, world->now_us)) {
             world_put(world, id, 1);
         }
     }

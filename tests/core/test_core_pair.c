@@ -49,8 +49,8 @@ static void cut(enum kvp_pair_policy policy, bool first, bool second)
     world_rejoin(&world, 1);
     check_together(&world);
     /* Only where both went on there is anything to set aside. */
-    unsigned aside = world_count(&world, 1, DID_SET_ASIDE, ANY) +
-                     world_count(&world, 2, DID_SET_ASIDE, ANY);
+    unsigned aside =
+        world_count(&world, 1, DID_SET_ASIDE, ANY) + world_count(&world, 2, DID_SET_ASIDE, ANY);
     assert_int_equal(aside, first && second ? 1 : 0);
     world_close(&world);
 }
@@ -381,18 +381,12 @@ static void test_grant_is_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_cut_while_busy),
-        cmocka_unit_test(test_backup_killed),
-        cmocka_unit_test(test_primary_killed),
-        cmocka_unit_test(test_primary_fails),
-        cmocka_unit_test(test_backup_fails),
-        cmocka_unit_test(test_boot),
-        cmocka_unit_test(test_boots_single),
-        cmocka_unit_test(test_founding),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_handover),
-        cmocka_unit_test(test_grant_is_lost),
+        cmocka_unit_test(test_cut),           cmocka_unit_test(test_cut_while_busy),
+        cmocka_unit_test(test_backup_killed), cmocka_unit_test(test_primary_killed),
+        cmocka_unit_test(test_primary_fails), cmocka_unit_test(test_backup_fails),
+        cmocka_unit_test(test_boot),          cmocka_unit_test(test_boots_single),
+        cmocka_unit_test(test_founding),      cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_handover),      cmocka_unit_test(test_grant_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
