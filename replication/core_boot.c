@@ -77,8 +77,7 @@ static bool wanted(struct kvp_core *core)
     if (core->promote_asked || core->primary_resigned) {
         return true;
     }
-    uint64_t grace_us = KVP_MUTANT(SHORT_GRACE) ? core->config.grace_us / 2 : core->config.grace_us;
-    if (core->now_us - core->heard_primary_us > grace_us) {
+    if (core->now_us - core->heard_primary_us > core_grace(core)) {
         note_once(core, &core->noted_primary_silent, KVP_NOTE_PRIMARY_SILENT);
         return true;
     }

@@ -212,8 +212,8 @@ static void try_serve(struct kvp_core *core)
         return;
     }
     /* Members of the view have stepped down when they give a lease; others may hold one of ours. */
-    if ((core->lent & ~core->view.in_sync) != 0 &&
-        core->now_us - core->lent_us <= core->config.grace_us) {
+    if ((core->lent & ~core->view.in_sync) != 0 && !KVP_MUTANT(CANDIDATE_FOLLOWS) &&
+        core->now_us - core->lent_us <= core_grace(core)) {
         return;
     }
     kvp_node_set set = core_required(core);

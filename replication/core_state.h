@@ -191,6 +191,12 @@ static inline bool core_leading(const struct kvp_core *core)
     return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
 }
 
+/* How long a lease that this node gave may last at the most, by its own clock. */
+static inline uint64_t core_grace(const struct kvp_core *core)
+{
+    return KVP_MUTANT(SHORT_GRACE) ? core->config.grace_us / 2 : core->config.grace_us;
+}
+
 /* core.c */
 struct core_peer *core_peer(struct kvp_core *core, unsigned id); /* NULL: not configured */
 void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number);

@@ -43,7 +43,7 @@ static const struct sim_mutant {
     {KVP_MUTANT_UNSYNCED, "unsynced", WITNESS, "writes are not synced"},
     {KVP_MUTANT_SKIP_LEASE, "skip-lease", WITNESS, "a primary serves without leases"},
     {KVP_MUTANT_LEASE_FROM_RECEIPT, "lease-from-receipt", WITNESS,
-     "a lease counts from the answer, not from the question"},
+     "a lease counts from the answer, not from the question", true},
     {KVP_MUTANT_SHORT_GRACE, "short-grace", WITNESS, "a backup waits less than the lease"},
     {KVP_MUTANT_CANDIDATE_FOLLOWS, "candidate-follows", WITNESS,
      "a candidate goes on giving leases"},
