@@ -236,7 +236,7 @@ static void test_a_reader_that_is_gone_costs_nothing_but_lines(void **state)
     kvp_log(&logger, KVP_LOG_INFO, "to_nothing", "x=%d", 1);
     restore(&redirected);
     redirected = redirect();
-    kvp_log(&logger, KVP_LOG_INFO, "again", "");
+    kvp_log(&logger, KVP_LOG_INFO, "again", "%s", "");
     restore(&redirected);
     const char *text = read_pipe(&redirected);
     assert_non_null(strstr(text, " event=log_lines_dropped count=2\n"));
