@@ -194,6 +194,13 @@ static void port_reset(void *arg, unsigned endpoint)
     kvp_net_link_reset(client->links[endpoint].link);
 }
 
+static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
+{
+    kvp_client *client = arg;
+
+    kvp_net_link_flow(client->links[endpoint].link, flow);
+}
+
 /* ---- events ---- */
 
 /* Gives up the lock, and tells those whose calls are done. */
@@ -403,6 +410,7 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
                  .connect = port_connect,
                  .send = port_send,
                  .reset = port_reset,
+                 .flow = port_flow,
                  .done = port_done},
     };
 

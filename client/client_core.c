@@ -26,7 +26,8 @@ struct endpoint {
     bool up;
     kvp_status refusal; /* it is not one of our group's nodes, it said */
     unsigned unanswered; /* requests on its connection, also of calls that are done or elsewhere */
-    uint64_t heard_us;   /* its last answer, or the connection */
+    uint64_t heard_us;   /* its last answer or part of one, or the connection */
+    uint64_t moved;      /* bytes there and back, when last looked at */
 };
 
 struct lane {
@@ -367,8 +368,24 @@ static uint32_t next_id(const struct client_core *core, const struct client_call
     return ((core->lanes[call->lane].messages + 1) & MESSAGE_MASK) << LANE_BITS | call->lane;
 }
 
+static struct kvp_net_flow look(struct client_core *core, unsigned endpoint)
+{
+    struct kvp_net_flow flow = {0};
+
+    if (core->config.port.flow != NULL) {
+        core->config.port.flow(core->config.port.arg, endpoint, &flow);
+    }
+    core->endpoints[endpoint].moved = flow.arrived + flow.received;
+    return flow;
+}
+
 static void note_sent(struct client_core *core, struct client_call *call)
 {
+    struct kvp_net_flow flow = look(core, call->endpoint);
+
+    call->end = flow.sent;
+    call->moved = flow.arrived + flow.received;
+    call->coming = false;
     call->forgotten = call->forgotten || (call->open >> (COPIES_KNOWN - 1)) != 0;
     call->open = call->open << 1 | (call->asks_hello ? 0 : 1);
     call->sent++;
@@ -478,8 +495,27 @@ static void reset_if_silent(struct client_core *core, unsigned index)
     }
 }
 
+/* A large request or answer may take many times the time of a try. As long as it comes on, it is
+ * waited for: a repeat would only queue up behind it. */
+static bool comes_on(struct client_core *core, struct client_call *call)
+{
+    struct kvp_net_flow flow = look(core, call->endpoint);
+    uint64_t moved = flow.arrived + flow.received;
+    bool came = call->coming; /* then it may be there by now, and its answer may not */
+
+    call->coming = flow.arrived < call->end || flow.incoming;
+    came = (came || call->coming) && moved != call->moved;
+    call->moved = moved;
+    return came;
+}
+
 static void no_answer(struct client_core *core, struct client_call *call)
 {
+    if (comes_on(core, call)) {
+        core->endpoints[call->endpoint].heard_us = core->now_us;
+        set_state(core, call, CALL_FLYING, core->now_us + try_time(core, call));
+        return;
+    }
     core->trouble = "no answer from a node";
     reset_if_silent(core, call->endpoint);
     attempt_failed(core, call, nothing);
@@ -515,39 +551,6 @@ static void learn_nodes(struct client_core *core, const struct kvp_hello *hello)
     for (unsigned i = 0; i < hello->node_count; i++) {
         (void)learn_url(core, hello->nodes[i].url);
     }
-}
-
-/* The answer to a HELLO that asked for a birth. */
-static void take_hello(struct client_core *core, struct client_call *call,
-                       const struct kvp_answer *answer)
-{
-    struct kvp_hello hello;
-
-    if (answer->status != KVP_OK || kvp_wire_read_hello(answer->result, &hello) != KVP_OK) {
-        core->trouble = "a node does not say who it is";
-        attempt_failed(core, call, answer->hint);
-        return;
-    }
-    learn_nodes(core, &hello);
-    if (hello.role != KVP_ROLE_PRIMARY) {
-        core->trouble = "no node is primary";
-        attempt_failed(core, call, answer->hint);
-        return;
-    }
-    if (core->group_id != 0 && core->group_id != hello.group_id) {
-        core->epoch_seen = answer->epoch; /* another group of the same name */
-    }
-    if (answer->epoch < core->epoch_seen) {
-        attempt_failed(core, call, nothing); /* it has been deposed and does not know it yet */
-        return;
-    }
-    core->group_doubtful = false;
-    core->group_id = hello.group_id;
-    core->birth = hello.birth;
-    core->birth_known = true;
-    core->hello = NULL;
-    all_is_well(core);
-    set_state(core, call, CALL_READY, call->deadline_us);
 }
 
 static void session_expired(struct client_core *core, struct client_call *call)
@@ -618,6 +621,44 @@ static enum verdict judge(const struct client_call *call, int status)
     default: /* a node asked for its own word has given it, unless it was to do something */
         return call->route == CLIENT_TO_ONE && !call->once ? FINAL : UNKNOWN;
     }
+}
+
+/* The answer to a HELLO that asked for a birth. */
+static void take_hello(struct client_core *core, struct client_call *call,
+                       const struct kvp_answer *answer)
+{
+    struct kvp_hello hello;
+
+    if (judge(call, answer->status) == FOREIGN) {
+        core->trouble = kvp_strerror(answer->status);
+        refused_by_node(core, call, answer);
+        return;
+    }
+    if (answer->status != KVP_OK || kvp_wire_read_hello(answer->result, &hello) != KVP_OK) {
+        core->trouble = "a node does not say who it is";
+        attempt_failed(core, call, answer->hint);
+        return;
+    }
+    learn_nodes(core, &hello);
+    if (hello.role != KVP_ROLE_PRIMARY) {
+        core->trouble = "no node is primary";
+        attempt_failed(core, call, answer->hint);
+        return;
+    }
+    if (core->group_id != 0 && core->group_id != hello.group_id) {
+        core->epoch_seen = answer->epoch; /* another group of the same name */
+    }
+    if (answer->epoch < core->epoch_seen) {
+        attempt_failed(core, call, nothing); /* it has been deposed and does not know it yet */
+        return;
+    }
+    core->group_doubtful = false;
+    core->group_id = hello.group_id;
+    core->birth = hello.birth;
+    core->birth_known = true;
+    core->hello = NULL;
+    all_is_well(core);
+    set_state(core, call, CALL_READY, call->deadline_us);
 }
 
 static void later(struct client_core *core, struct client_call *call)
@@ -801,13 +842,26 @@ static void find_next(struct client_core *core, const struct list *list)
     }
 }
 
+/* Something is on its way there or back, and has moved since somebody looked last. */
+static bool is_moving(struct client_core *core, unsigned endpoint)
+{
+    uint64_t before = core->endpoints[endpoint].moved;
+    struct kvp_net_flow flow = look(core, endpoint);
+
+    return (flow.arrived < flow.sent || flow.incoming) && core->endpoints[endpoint].moved != before;
+}
+
 /* Calls may wait for somebody who owes as many answers as may be, and will not give them. */
 static void watch_silent(struct client_core *core)
 {
     for (unsigned i = 0; i < core->endpoint_count && core->ready.first != NULL; i++) {
-        if (core->endpoints[i].up && core->endpoints[i].unanswered >= KVP_WIRE_OUTSTANDING_MAX) {
+        struct endpoint *endpoint = &core->endpoints[i];
+        if (endpoint->up && endpoint->unanswered >= KVP_WIRE_OUTSTANDING_MAX) {
+            if (core->now_us > silence_end(core, endpoint) && is_moving(core, i)) {
+                endpoint->heard_us = core->now_us;
+            }
             reset_if_silent(core, i);
-            due(core, silence_end(core, &core->endpoints[i]) + 1);
+            due(core, silence_end(core, endpoint) + 1);
         }
     }
 }

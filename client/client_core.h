@@ -12,6 +12,7 @@
 #ifndef KVP_CLIENT_CORE_H
 #define KVP_CLIENT_CORE_H
 
+#include "replication/net.h"
 #include "replication/wire.h"
 
 #define CLIENT_NODES_MAX     16u   /* given by the user */
@@ -51,6 +52,9 @@ struct client_call {
     uint64_t open;        /* which of them are copies not known to have come to nothing */
     bool forgotten;       /* one too old to be in `open` is such a copy */
     bool asks_hello;      /* its newest message is a HELLO for a birth */
+    uint64_t end;         /* of its newest message, among the bytes sent there */
+    uint64_t moved;       /* bytes there and back, when last looked at */
+    bool coming;          /* it was on its way then, or an answer was */
     unsigned answered_by; /* the endpoint of the answer that settled it */
 };
 
@@ -60,6 +64,8 @@ struct client_core_port {
     void (*connect)(void *arg, unsigned endpoint, const char *url);
     kvp_status (*send)(void *arg, unsigned endpoint, uint32_t id, kvp_slice body);
     void (*reset)(void *arg, unsigned endpoint);
+    /* NULL: it is not known, and what has not been answered in time is taken for lost. */
+    void (*flow)(void *arg, unsigned endpoint, struct kvp_net_flow *flow);
     /* The outcome. `result`: the answer's result, valid during the call; empty if there is none.
      * `reason`: for people, may be empty. The call is the caller's again. */
     void (*done)(void *arg, struct client_call *call, kvp_status status, kvp_slice result,

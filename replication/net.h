@@ -59,6 +59,15 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
  * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full, KVP_TOO_LARGE over
  * message_size_max, KVP_BAD_ARGUMENT (the id), KVP_NO_MEMORY. Thread-safe. */
 kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice body);
+/* How far the bytes of a link have come, since it was opened. */
+struct kvp_net_flow {
+    uint64_t sent;     /* all that kvp_net_link_send() has taken */
+    uint64_t arrived;  /* of it: acknowledged by the other side, or lost with a connection */
+    uint64_t received; /* whole answers or not */
+    bool incoming;     /* a part of an answer has come, and the rest has not */
+};
+/* Thread-safe, does not block. */
+void kvp_net_link_flow(struct kvp_net_link *link, struct kvp_net_flow *flow);
 /* Gives up the connection and dials anew: for who has waited too long for an answer. A network that
  * swallowed packets for a while leaves TCP silent for up to as long again. Thread-safe, does not block,
  * must not be called from a callback. */

@@ -21,6 +21,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +30,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -98,9 +100,12 @@ struct kvp_net_link {
     unsigned attempt; /* belongs to the thread, as does what follows */
     unsigned pause_ms;
     uint8_t buffer[READ_SIZE];
+    atomic_uint_fast64_t received; /* bytes */
+    atomic_bool incoming;          /* a part of a message has come */
     pthread_mutex_t
         lock; /* guards what follows; the receiving half of the stream is the thread's */
     struct sp_stream stream;
+    uint64_t sent; /* bytes, also such as still wait */
     bool connected;
     bool pending; /* something waits until the socket takes more */
     bool reset;
@@ -699,6 +704,8 @@ static bool link_receive(struct kvp_net_link *link)
             free(message);
         }
     }
+    atomic_fetch_add(&link->received, (uint64_t)got);
+    atomic_store(&link->incoming, link->stream.incoming != NULL);
     return true;
 }
 
@@ -720,6 +727,7 @@ static void link_announce(struct kvp_net_link *link, bool connected)
     link->connected = connected;
     if (!connected) {
         sp_stream_end(&link->stream);
+        atomic_store(&link->incoming, false);
     }
     pthread_mutex_unlock(&link->lock);
     if (changed && !closed && link->on_state != NULL) {
@@ -834,6 +842,7 @@ static kvp_status link_push(struct kvp_net_link *link, struct sp_message *messag
         return KVP_BUSY;
     }
     sp_stream_push(stream, message);
+    link->sent += message->size;
     if (!link->pending) {
         if (sp_stream_flush(stream, &link->pending) != KVP_OK) {
             break_off(stream);
@@ -866,6 +875,28 @@ kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice b
         free(message);
     }
     return status;
+}
+
+/* Bytes that have gone out and are not known to have arrived. */
+static uint64_t link_unacknowledged(const struct kvp_net_link *link)
+{
+    int unacknowledged;
+    if (link->stream.fd < 0 || ioctl(link->stream.fd, SIOCOUTQ, &unacknowledged) != 0) {
+        return 0;
+    }
+    return (uint64_t)unacknowledged;
+}
+
+void kvp_net_link_flow(struct kvp_net_link *link, struct kvp_net_flow *flow)
+{
+    pthread_mutex_lock(&link->lock);
+    uint64_t under_way = link->stream.queue_size - link->stream.first_sent;
+    under_way += link_unacknowledged(link); /* the greeting may be in it, too */
+    flow->sent = link->sent;
+    flow->arrived = under_way < link->sent ? link->sent - under_way : 0;
+    pthread_mutex_unlock(&link->lock);
+    flow->received = atomic_load(&link->received);
+    flow->incoming = atomic_load(&link->incoming);
 }
 
 void kvp_net_link_reset(struct kvp_net_link *link)

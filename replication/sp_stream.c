@@ -50,6 +50,7 @@ void sp_stream_end(struct sp_stream *stream)
         free(message);
     }
     stream->last = NULL;
+    stream->first_sent = 0;
     stream->queue_count = 0;
     stream->queue_size = 0;
     free(stream->incoming);

@@ -82,6 +82,14 @@ static void port_reset(void *arg, unsigned endpoint)
     fake->resets[endpoint]++;
 }
 
+static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
+{
+    const struct fake *fake = arg;
+
+    (void)endpoint;
+    *flow = fake->flow;
+}
+
 static void port_done(void *arg, struct client_call *core_call, kvp_status status, kvp_slice result,
                       const char *reason)
 {
@@ -122,6 +130,7 @@ void fake_open_down(struct fake *fake, unsigned lanes, unsigned nodes)
                  .connect = port_connect,
                  .send = port_send,
                  .reset = port_reset,
+                 .flow = port_flow,
                  .done = port_done},
     };
 

@@ -45,6 +45,7 @@ struct fake {
     unsigned connects[CLIENT_ENDPOINTS_MAX], resets[CLIENT_ENDPOINTS_MAX];
     char last_url[KVP_URL_SIZE_MAX + 1]; /* connected to last */
     kvp_status send_status;              /* what sending comes to */
+    struct kvp_net_flow flow;            /* of all connections */
     unsigned done_count;
 };
 

@@ -185,6 +185,105 @@ static void test_a_node_that_answers_somebody_is_not_dialled_anew(void **state)
     fake_close(&fake);
 }
 
+/* ---- slow connections ---- */
+
+static void test_a_request_that_is_still_going_out_is_not_repeated(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    fake.flow.sent = 1000000;
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    for (unsigned i = 0; i < 20; i++) {
+        fake.flow.arrived += 50000;
+        fake_pass(&fake, TRY_MS);
+    }
+    check_nothing_sent(&fake);
+    fake_pass(&fake, TRY_MS - 1); /* it has arrived, and the answer has its time, too */
+    check_nothing_sent(&fake);
+    assert_int_equal(fake.resets[0], 0);
+    answer(&fake, sent, KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void test_a_request_that_got_stuck_goes_to_the_next_node(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    fake.flow.sent = 1000000;
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    (void)take(&fake, 0, KVP_OP_GET);
+    fake.flow.arrived = 1000;
+    fake_pass(&fake, TRY_MS);
+    check_nothing_sent(&fake);
+    fake_pass(&fake, TRY_MS);
+    (void)take(&fake, 1, KVP_OP_GET);
+    fake_close(&fake);
+}
+
+/* What others send and get there says nothing about a request that has arrived. */
+static void test_a_request_that_has_arrived_is_repeated_whatever_else_moves(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    fake.flow.sent = fake.flow.arrived = 1000;
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    (void)take(&fake, 0, KVP_OP_GET);
+    fake.flow = (struct kvp_net_flow){.sent = 5000, .arrived = 4000, .received = 3000};
+    fake_pass(&fake, TRY_MS);
+    (void)take(&fake, 1, KVP_OP_GET);
+    fake_close(&fake);
+}
+
+static void test_an_answer_that_is_coming_in_is_waited_for(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    struct sent *sent = take(&fake, 0, KVP_OP_GET);
+    fake.flow.incoming = true;
+    for (unsigned i = 0; i < 20; i++) {
+        fake.flow.received += 50000;
+        fake_pass(&fake, TRY_MS);
+    }
+    check_nothing_sent(&fake);
+    assert_int_equal(fake.resets[0], 0);
+    fake_pass(&fake, TRY_MS); /* the rest does not come */
+    (void)take(&fake, 1, KVP_OP_GET);
+    answer(&fake, sent, KVP_NOT_FOUND);
+    check_done(&call, KVP_NOT_FOUND);
+    fake_close(&fake);
+}
+
+static void test_a_full_connection_is_kept_while_it_moves(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call calls[FULL + 10];
+    fake_open(&fake, 512, 1);
+    fake.flow.incoming = true;
+    for (unsigned i = 0; i < FULL + 10; i++) {
+        start(&fake, &calls[i], KVP_OP_GET, LONG_MS);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        fake.flow.received += 50000;
+        fake_pass(&fake, TRY_MS);
+    }
+    assert_int_equal(fake.resets[0], 0);
+    fake_pass(&fake, 6 * TRY_MS);
+    assert_in_range(fake.resets[0], 1, 2);
+    fake_close(&fake);
+}
+
 /* ---- pauses ---- */
 
 static void test_pauses_grow_from_10_to_100_ms_and_not_further(void **state)
@@ -670,6 +769,11 @@ int main(void)
         cmocka_unit_test(test_a_call_whose_connection_drops_goes_to_the_next_node_at_once),
         cmocka_unit_test(test_a_connection_silent_for_three_tries_is_dialled_anew),
         cmocka_unit_test(test_a_node_that_answers_somebody_is_not_dialled_anew),
+        cmocka_unit_test(test_a_request_that_is_still_going_out_is_not_repeated),
+        cmocka_unit_test(test_a_request_that_got_stuck_goes_to_the_next_node),
+        cmocka_unit_test(test_a_request_that_has_arrived_is_repeated_whatever_else_moves),
+        cmocka_unit_test(test_an_answer_that_is_coming_in_is_waited_for),
+        cmocka_unit_test(test_a_full_connection_is_kept_while_it_moves),
         cmocka_unit_test(test_pauses_grow_from_10_to_100_ms_and_not_further),
         cmocka_unit_test(test_a_burst_of_refusals_is_one_reason_to_pause),
         cmocka_unit_test(test_a_pause_begins_when_all_nodes_have_been_asked),

@@ -416,6 +416,66 @@ static void test_a_full_link_says_busy_and_sends_nothing_of_it_later(void **stat
     free(body);
 }
 
+static struct kvp_net_flow flow_of(struct caller *caller)
+{
+    struct kvp_net_flow flow;
+    kvp_net_link_flow(caller->link, &flow);
+    return flow;
+}
+
+static bool all_arrived(void *arg)
+{
+    struct kvp_net_flow flow = flow_of(arg);
+    return flow.arrived == flow.sent;
+}
+
+static bool is_incoming(void *arg)
+{
+    return flow_of(arg).incoming;
+}
+
+static void test_a_link_tells_how_far_its_bytes_have_come(void **state)
+{
+    (void)state;
+    struct caller caller;
+    unsigned port;
+    char url[64];
+    const size_t size = (size_t)15 * 1024 * 1024; /* more than the system takes */
+    char *body = calloc(1, size + 12);
+    assert_non_null(body);
+    int listener = raw_listen(&port);
+    (void)snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", port);
+    caller_open(&caller, url);
+    int fd = raw_accept(listener);
+    raw_greet(fd, SP_PROTOCOL_REP);
+    raw_take_greeting(fd, SP_PROTOCOL_REQ);
+    caller_wait_connected(&caller, true);
+    struct kvp_net_flow flow = flow_of(&caller);
+    assert_int_equal(flow.sent, 0);
+    assert_int_equal(flow.arrived, 0);
+    assert_int_equal(flow.received, 8);
+    assert_false(flow.incoming);
+    assert_int_equal(kvp_net_link_send(caller.link, 5, kvp_slice_of(body, size)), KVP_OK);
+    flow = flow_of(&caller);
+    assert_int_equal(flow.sent, size + 12);
+    assert_true(flow.arrived < flow.sent);
+    assert_true(raw_receive(fd, body, size + 12));
+    wait_for(all_arrived, &caller);
+    raw_send(fd, "\0\0\0\0\0\0\0\6\200\0\0\5a", 13);
+    wait_for(is_incoming, &caller);
+    assert_int_equal(flow_of(&caller).received, 21);
+    raw_send(fd, "b", 1);
+    caller_wait_answers(&caller, 1);
+    assert_int_equal(kvp_net_link_send(caller.link, 6, kvp_slice_of(body, size)), KVP_OK);
+    close(fd);
+    caller_wait_states(&caller, 2);
+    assert_true(all_arrived(&caller)); /* nothing is on its way any more */
+    assert_false(is_incoming(&caller));
+    caller_close(&caller);
+    close(listener);
+    free(body);
+}
+
 static void test_a_reset_gives_up_a_silent_connection(void **state)
 {
     (void)state;
@@ -463,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_a_link_dials_anew_when_the_greeting_does_not_come),
         cmocka_unit_test(test_answers_that_nobody_asked_for_do_no_harm),
         cmocka_unit_test(test_a_full_link_says_busy_and_sends_nothing_of_it_later),
+        cmocka_unit_test(test_a_link_tells_how_far_its_bytes_have_come),
         cmocka_unit_test(test_a_reset_gives_up_a_silent_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
