@@ -378,6 +378,39 @@ static void test_grant_is_lost(void **state)
     world_close(&world);
 }
 
+/* The holder is about to take over: it does not give the same right away meanwhile. */
+static void test_asked_while_fencing(void **state)
+{
+    (void)state;
+    static struct kvp_peer_request request;
+    struct world world;
+    world_open(&world, 2);
+    world.config.policy = KVP_PAIR_BACKUP_WINS;
+    world.config.fence = true;
+    world_form(&world);
+    world_isolate(&world, 1);
+    for (unsigned i = 0; world_count(&world, 2, DID_FENCE, ANY) == 0; i++) {
+        assert_true(i < 20000);
+        world_run(&world, MS / 10);
+    }
+    request.op = KVP_OP_ASK_VIEW;
+    request.from = 1;
+    request.to = 2;
+    request.group_id = kvp_core_group_id(world.nodes[2].core);
+    request.view = *kvp_core_view(world.nodes[2].core);
+    request.expected = request.view.version;
+    request.wish = request.view;
+    request.wish.version = request.wish.epoch += 64;
+    request.wish.in_sync = kvp_set_of(1);
+    world_request(&world, 2, &request);
+    assert_int_equal(world.last_reply.code, KVP_BUSY);
+    world_run(&world, SECONDS);
+    assert_serves(&world, 2, kvp_set_of(2));
+    world_rejoin(&world, 1);
+    check_together(&world);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
