@@ -127,12 +127,14 @@ void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const ch
     }
     char line[LINE_SIZE];
     size_t used = print_head(line, LINE_SIZE, logger, level, event);
-    if (fields[0] != '\0' && used + 1 < LINE_SIZE) {
+    if (used + 1 < LINE_SIZE) {
         va_list args;
+        size_t blank = used;
         line[used++] = ' ';
         va_start(args, fields);
         used = advance(used, vsnprintf(line + used, LINE_SIZE - used, fields, args), LINE_SIZE);
         va_end(args);
+        used = used == blank + 1 ? blank : used; /* no fields, no blank */
     }
     flatten(line, used);
     line[used] = '\0';
