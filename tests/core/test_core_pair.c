@@ -414,12 +414,19 @@ static void test_asked_while_fencing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cut),           cmocka_unit_test(test_cut_while_busy),
-        cmocka_unit_test(test_backup_killed), cmocka_unit_test(test_primary_killed),
-        cmocka_unit_test(test_primary_fails), cmocka_unit_test(test_backup_fails),
-        cmocka_unit_test(test_boot),          cmocka_unit_test(test_boots_single),
-        cmocka_unit_test(test_founding),      cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_handover),      cmocka_unit_test(test_grant_is_lost),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut_while_busy),
+        cmocka_unit_test(test_backup_killed),
+        cmocka_unit_test(test_primary_killed),
+        cmocka_unit_test(test_primary_fails),
+        cmocka_unit_test(test_backup_fails),
+        cmocka_unit_test(test_boot),
+        cmocka_unit_test(test_boots_single),
+        cmocka_unit_test(test_founding),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_handover),
+        cmocka_unit_test(test_grant_is_lost),
+        cmocka_unit_test(test_asked_while_fencing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
