@@ -118,7 +118,20 @@ class Group:
                     with open(os.path.join(self.work, name), "rb") as file:
                         tail = file.read().decode("utf-8", "replace").splitlines()[-25:]
                     print("---- " + name, *tail, sep="\n")
+        complaints = self.sanitizer_complaints() if kind is None else []
         shutil.rmtree(self.work, ignore_errors=True)
+        assert not complaints, complaints
+
+    def sanitizer_complaints(self):
+        """What a build with sanitizers found in the nodes and the witness."""
+        found = []
+        for name in os.listdir(self.work):
+            if name.endswith(".log"):
+                with open(os.path.join(self.work, name), "rb") as file:
+                    text = file.read().decode("utf-8", "replace")
+                at = re.search(r"(ERROR|WARNING): \w+Sanitizer|runtime error:", text)
+                found += [text[at.start():at.start() + 3000]] if at else []
+        return found
 
     def path(self, name):
         return os.path.join(self.work, name)

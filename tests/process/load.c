@@ -4,6 +4,7 @@
 
 #include <getopt.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +14,16 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t landed = PTHREAD_COND_INITIALIZER;
 static unsigned under_way;
-static kvp_status worst;
+static atomic_int worst;
 
 static void done(void *arg, const kvp_result *result)
 {
     (void)arg;
     pthread_mutex_lock(&mutex);
     under_way--;
-    worst = result->status != KVP_OK ? result->status : worst;
+    if (result->status != KVP_OK) {
+        worst = result->status;
+    }
     pthread_cond_signal(&landed);
     pthread_mutex_unlock(&mutex);
 }
