@@ -20,6 +20,9 @@ struct kvp_net_server_config {
     /* Further ones are closed at once; 0: 16384. Fewer where RLIMIT_NOFILE, as it is when listening
      * begins, would leave too few descriptors for the rest of the process. */
     unsigned connections_max;
+    /* Bytes of answers that wait for those who do not read them; above it, who has most of them is
+     * cut off. 0: 512 MiB. */
+    size_t unsent_max;
     /* A request has arrived; the callee owns it. */
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;

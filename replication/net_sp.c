@@ -12,7 +12,9 @@
  * nanomsg/nng#1636). Closing links with answers under way met it within ten attempts.
  *
  * A client that does not read its answers, or asks without end, is not read from while he has
- * HELD_MAX requests or HELD_SIZE_MAX bytes with us: nothing is thrown away, nothing grows.
+ * HELD_MAX requests or HELD_SIZE_MAX bytes with us. What he had asked for by then may make far more
+ * than that: he is cut off when more than HELD_SIZE_MAX wait for him, or when he has most of what
+ * is too much for all together. Who is cut off asks again, as after any loss.
  */
 #include "replication/net.h"
 #include "replication/clock.h"
@@ -47,6 +49,7 @@
 #define EVENTS_MAX               64
 #define HELD_MAX                 256u /* requests not answered and answers not sent, per connection */
 #define HELD_SIZE_MAX            (64u * 1024u * 1024u)
+#define UNSENT_MAX_DEFAULT       (512u * 1024u * 1024u)
 #define LINK_QUEUE_MAX           256u
 #define LINK_QUEUE_SIZE_MAX      (64u * 1024u * 1024u)
 
@@ -59,6 +62,8 @@ struct connection {
     /* Guarded by the server's lock, as is the stream's sending half. */
     size_t held; /* requests that the callee has */
     size_t held_size;
+    size_t unsent;   /* bytes of answers in the queue, as the server's sum has them */
+    bool cut_off;    /* gets nothing more; to be closed by the thread */
     bool paused;     /* not read from */
     uint32_t events; /* as epoll knows them */
 };
@@ -74,18 +79,20 @@ struct kvp_net_server {
     char url[KVP_URL_SIZE_MAX + 16];
     size_t message_size_max;
     unsigned connections_max;
+    size_t unsent_max;
     atomic_uint connections;
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
     pthread_t thread;
     int epoll_fd, wake_fd, listen_fd;
-    struct connection *open; /* belongs to the thread, as does what follows */
-    size_t ungreeted;
+    struct connection *open;  /* changed by the thread, with the lock held */
+    size_t ungreeted;         /* belongs to the thread, as does what follows */
     uint64_t cut_us;          /* when the ungreeted ones were last looked through */
     uint64_t accept_again_us; /* 0: the listener is being watched */
     uint8_t buffer[READ_SIZE];
-    pthread_mutex_t lock;
-    bool closed; /* guarded by the lock */
+    pthread_mutex_t lock; /* guards what follows */
+    size_t unsent;        /* of all connections */
+    bool closed;
 };
 
 struct kvp_net_link {
@@ -189,24 +196,62 @@ static void connection_arm(struct connection *connection)
     }
 }
 
+static void count_unsent(struct connection *connection)
+{
+    struct kvp_net_server *server = connection->server;
+    server->unsent += connection->stream.queue_size - connection->unsent;
+    connection->unsent = connection->stream.queue_size;
+}
+
 static void connection_flush(struct connection *connection)
 {
     bool pending;
     if (sp_stream_flush(&connection->stream, &pending) != KVP_OK) {
         break_off(&connection->stream);
     }
+    count_unsent(connection);
     connection_arm(connection);
+}
+
+static void connection_cut_off(struct connection *connection)
+{
+    connection->cut_off = true;
+    break_off(&connection->stream);
+    sp_stream_drop_queue(&connection->stream);
+    count_unsent(connection);
+    connection_arm(connection);
+}
+
+static struct connection *find_slowest(const struct kvp_net_server *server)
+{
+    struct connection *slowest = server->open;
+    for (struct connection *each = server->open; each != NULL; each = each->next) {
+        slowest = each->unsent > slowest->unsent ? each : slowest;
+    }
+    return slowest;
 }
 
 /* Takes the message over. */
 static void connection_send(struct connection *connection, struct sp_message *message)
 {
+    struct kvp_net_server *server = connection->server;
+    if (connection->cut_off) {
+        free(message);
+        return;
+    }
     bool waiting = has_output(&connection->stream);
     sp_stream_push(&connection->stream, message);
     if (waiting) {
+        count_unsent(connection);
         connection_arm(connection);
     } else {
         connection_flush(connection);
+    }
+    if (connection->unsent > HELD_SIZE_MAX) {
+        connection_cut_off(connection);
+    }
+    while (server->unsent > server->unsent_max) {
+        connection_cut_off(find_slowest(server));
     }
 }
 
@@ -269,24 +314,31 @@ void kvp_net_drop(struct kvp_net_request *request)
 
 /* ---- server: its thread ---- */
 
-static void connection_close(struct connection *connection)
+/* With the lock held. */
+static void unlist(struct connection *connection)
 {
-    struct kvp_net_server *server = connection->server;
     if (connection->previous != NULL) {
         connection->previous->next = connection->next;
     } else {
-        server->open = connection->next;
+        connection->server->open = connection->next;
     }
     if (connection->next != NULL) {
         connection->next->previous = connection->previous;
     }
+}
+
+static void connection_close(struct connection *connection)
+{
+    struct kvp_net_server *server = connection->server;
     if (!connection->greeted) {
         server->ungreeted--;
     }
     /* Epoll forgets what is closed only when nobody has a copy, and a forked child may. */
     (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     pthread_mutex_lock(&server->lock);
+    unlist(connection);
     sp_stream_end(&connection->stream);
+    count_unsent(connection);
     connection_free_if_unused(connection);
     pthread_mutex_unlock(&server->lock);
     atomic_fetch_sub(&server->connections, 1);
@@ -307,11 +359,13 @@ static void connection_add(struct kvp_net_server *server, int fd)
     connection->server = server;
     connection->accepted_us = kvp_clock_now_us();
     connection->events = event.events;
+    pthread_mutex_lock(&server->lock);
     connection->next = server->open;
     if (server->open != NULL) {
         server->open->previous = connection;
     }
     server->open = connection;
+    pthread_mutex_unlock(&server->lock);
     server->ungreeted++;
     atomic_fetch_add(&server->connections, 1);
 }
@@ -410,10 +464,20 @@ static bool connection_receive(struct connection *connection)
     return true;
 }
 
+static bool is_cut_off(struct connection *connection)
+{
+    pthread_mutex_lock(&connection->server->lock);
+    bool cut_off = connection->cut_off;
+    pthread_mutex_unlock(&connection->server->lock);
+    return cut_off;
+}
+
 static void connection_event(struct connection *connection, uint32_t events)
 {
-    bool alive = true;
-    if ((events & EPOLLIN) != 0) {
+    bool alive = !is_cut_off(connection);
+    if (!alive) {
+        /* what he still asks for is of no interest */
+    } else if ((events & EPOLLIN) != 0) {
         alive = connection_receive(connection);
     } else if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
         alive = false;
@@ -562,6 +626,7 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     opened->message_size_max = or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
     opened->connections_max =
         cap_connections(or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT));
+    opened->unsent_max = or_default(config->unsent_max, UNSENT_MAX_DEFAULT);
     opened->on_request = config->on_request;
     opened->arg = config->arg;
     status = server_start(opened);

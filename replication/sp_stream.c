@@ -42,7 +42,7 @@ void sp_stream_begin(struct sp_stream *stream, int fd, bool local, unsigned own_
     memcpy(stream->greeting, greeting, sizeof(greeting));
 }
 
-void sp_stream_end(struct sp_stream *stream)
+void sp_stream_drop_queue(struct sp_stream *stream)
 {
     while (stream->first != NULL) {
         struct sp_message *message = stream->first;
@@ -53,6 +53,11 @@ void sp_stream_end(struct sp_stream *stream)
     stream->first_sent = 0;
     stream->queue_count = 0;
     stream->queue_size = 0;
+}
+
+void sp_stream_end(struct sp_stream *stream)
+{
+    sp_stream_drop_queue(stream);
     free(stream->incoming);
     stream->incoming = NULL;
     if (stream->fd >= 0) {

@@ -50,7 +50,9 @@ struct sp_stream {
 
 void sp_stream_begin(struct sp_stream *stream, int fd, bool local, unsigned own_protocol,
                      size_t message_size_max);
-/* Frees what is queued and closes the socket. */
+/* Frees what is queued; for a connection that has no future. */
+void sp_stream_drop_queue(struct sp_stream *stream);
+/* The same, and closes the socket. */
 void sp_stream_end(struct sp_stream *stream);
 
 /* Takes some of the bytes received, *used of them; *message is set when that completed one, which

@@ -247,6 +247,77 @@ static void test_a_client_that_does_not_read_is_not_read_from(void **state)
     close(fd);
 }
 
+/* A client that has sent so many short requests, which the host holds, and reads nothing. */
+static int asked(struct host *host, size_t requests)
+{
+    size_t before = host->held_count;
+    int fd = raw_connect(url_port(kvp_net_server_url(host->server)));
+    raw_greet(fd, SP_PROTOCOL_REQ);
+    raw_take_greeting(fd, SP_PROTOCOL_REP);
+    for (size_t i = 0; i < requests; i++) {
+        raw_send_message(fd, request_word, 1, "much, please");
+    }
+    host_wait_held(host, before + requests);
+    return fd;
+}
+
+#define MUCH ((size_t)1024 * 1024)
+
+/* Answers a request that is held with MUCH. */
+static void answer_much(struct host *host, size_t index)
+{
+    static const uint8_t much[MUCH];
+    kvp_net_answer(host->held[index], kvp_slice_of(much, sizeof(much)));
+    host->held[index] = NULL;
+}
+
+static void test_a_client_that_does_not_read_what_it_asked_for_is_cut_off(void **state)
+{
+    (void)state;
+    struct host host = {0};
+    host_open(&host, &(struct kvp_net_server_config){.url = "tcp://127.0.0.1:0"});
+    int fd = asked(&host, 200);
+    for (size_t i = 0; i < 60; i++) {
+        answer_much(&host, i);
+    }
+    assert_int_equal(kvp_net_server_connections(host.server), 1);
+    for (size_t i = 60; i < 180; i++) {
+        answer_much(&host, i);
+    }
+    host_wait_connections(&host, 0);
+    raw_wait_closed(fd);
+    for (size_t i = 180; i < 200; i++) {
+        answer_much(&host, i);
+    }
+    host_close(&host);
+}
+
+static void test_who_has_most_is_cut_off_when_all_together_have_too_much(void **state)
+{
+    (void)state;
+    struct host host = {0};
+    const size_t each = 40;
+    uint8_t *answer = malloc(MUCH + 12);
+    assert_non_null(answer);
+    host_open(&host,
+              &(struct kvp_net_server_config){.url = "tcp://127.0.0.1:0", .unsent_max = 12 * MUCH});
+    int greedy = asked(&host, each);
+    int modest = asked(&host, each);
+    for (size_t i = 0; i < each; i++) {
+        answer_much(&host, i);
+        answer_much(&host, each + i);
+        if (i > 0) { /* slow, but it does read */
+            assert_true(raw_receive(modest, answer, MUCH + 12));
+        }
+    }
+    host_wait_connections(&host, 1);
+    assert_true(raw_receive(modest, answer, MUCH + 12));
+    raw_wait_closed(greedy);
+    close(modest);
+    free(answer);
+    host_close(&host);
+}
+
 static unsigned cpu_ms(void)
 {
     struct timespec used;
@@ -517,6 +588,8 @@ int main(void)
         WITH_SERVER(test_connections_that_end_anywhere_leave_nothing),
         WITH_SERVER(test_half_greetings_hold_nobody_up_and_are_cut_off),
         WITH_SERVER(test_a_client_that_does_not_read_is_not_read_from),
+        cmocka_unit_test(test_a_client_that_does_not_read_what_it_asked_for_is_cut_off),
+        cmocka_unit_test(test_who_has_most_is_cut_off_when_all_together_have_too_much),
         WITH_SERVER(test_without_descriptors_connections_wait_and_nobody_spins),
         WITH_SERVER(test_a_connection_ends_though_a_child_holds_a_copy),
         cmocka_unit_test(test_a_link_leaves_a_server_that_speaks_something_else),
