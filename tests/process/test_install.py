@@ -23,7 +23,8 @@ def test_an_installation_is_complete_and_the_readme_program_builds():
         subprocess.run(["meson", "install", "-C", kvtest.BUILD, "--no-rebuild", "--quiet"],
                        env=environment, check=True, timeout=60)
         prefix = os.path.join(work, "usr", "local")
-        for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "include/kvpair/kvp_base.h",
+        for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "bin/kvbench",
+                     "share/man/man1/kvbench.1", "include/kvpair/kvp_base.h",
                      "include/kvpair/kvp_node.h", "include/kvpair/kvp_client.h",
                      "share/man/man1/kvcli.1", "share/man/man8/kvnode.8",
                      "share/man/man8/kvwitness.8"):
