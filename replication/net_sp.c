@@ -47,7 +47,7 @@
 #define ACCEPT_PAUSE_MS          100 /* when the process is out of descriptors or memory */
 #define READ_SIZE                65536u
 #define EVENTS_MAX               64
-#define HELD_MAX                 256u /* requests not answered and answers not sent, per connection */
+#define HELD_MAX                 256u /* of a connection: requests not answered, answers not sent */
 #define HELD_SIZE_MAX            (64u * 1024u * 1024u)
 #define UNSENT_MAX_DEFAULT       (512u * 1024u * 1024u)
 #define LINK_QUEUE_MAX           256u

@@ -8,8 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Who starts a program with one of the descriptors 0 to 2 closed would find its output in the file or
- * connection that gets the number. False: there is no /dev/null. */
+/* Who starts a program with one of the descriptors 0 to 2 closed would find its output in the file
+ * or connection that gets the number. False: there is no /dev/null. */
 static inline bool kvp_process_fill_standard(void)
 {
     int fd;

@@ -178,7 +178,8 @@ static kvp_status bound_port(int fd, unsigned *port)
 }
 
 /* A host may have an address of a kind that is switched off here, ::1 of "localhost" without IPv6:
- * such are passed over. Any other failure counts, or a second process would listen beside the first. */
+ * such are passed over. Any other failure counts, or a second process would listen beside the
+ * first. */
 static kvp_status bind_first(const struct addrinfo *found, int *fd)
 {
     kvp_status status = KVP_BAD_ARGUMENT;
