@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group of nodes in memory for tests of kvmcu, with a transport that is as bad as a test wants:
+ * it gives and takes few bytes at a time, resets, delays and twists answers. Requests are read and
+ * answers written by the nodes' own code. Time passes in idle() only.
+ */
+#ifndef KVP_TEST_MCU_SUPPORT_H
+#define KVP_TEST_MCU_SUPPORT_H
+
+#include "mcu-port/kvmcu.h"
+#include "replication/wire.h"
+
+#define PEER_NODES 3u
+#define PEER_KEYS  4u
+#define PEER_LANES 8u
+#define NEVER      UINT32_MAX
+
+/* What happens to the next answers. */
+enum twist {
+    TWIST_NONE,
+    TWIST_DROP,
+    TWIST_LATE,      /* it comes after PEER_LATE_MS */
+    TWIST_TWICE,     /* and again, when the next one comes */
+    TWIST_OLD_EPOCH, /* and is not executed */
+    TWIST_CODE,      /* `code`, and is not executed */
+    TWIST_CODE_DONE, /* `code`, and is executed */
+    TWIST_SHORT,     /* `amount` bytes are missing at its end, the frame's length is right */
+    TWIST_LONG,      /* one byte too many */
+    TWIST_BYTE,      /* byte `amount` is another: `code` */
+    TWIST_BAD_LENGTH,
+    TWIST_BAD_ID,
+};
+#define PEER_LATE_MS 1000u
+
+struct peer_key {
+    kvp_buf key, value;
+    uint64_t modify, create;
+};
+
+struct peer_lane {
+    uint64_t client, birth;
+    unsigned slot;
+    uint64_t number;
+    kvp_buf answer; /* its result */
+    int status;
+};
+
+struct peer {
+    struct kvmcu_transport transport;
+    uint32_t now_ms;
+    /* the group */
+    unsigned primary; /* index */
+    uint64_t epoch, group_id, seq;
+    const char *hint; /* NULL: the URL of the primary */
+    bool dead[PEER_NODES];
+    struct peer_key keys[PEER_KEYS];
+    struct peer_lane lanes[PEER_LANES];
+    unsigned executed, asked, hellos; /* updates; messages; HELLOs among them */
+    struct kvp_session_id last; /* session of the last update that was asked for */
+    uint64_t epoch_seen; /* of the last message */
+    unsigned last_node;
+    uint64_t forget; /* lanes born before this are not known any more */
+    /* the next `twists` answers to anything but HELLO */
+    enum twist twist;
+    unsigned twists, amount;
+    int code;
+    /* the transport */
+    bool connected;
+    unsigned node, opens, opening; /* so many open() take */
+    size_t read_max, write_max;
+    uint32_t cut_at, moved; /* bytes, both ways, until the connection is reset; once */
+    kvp_buf in, out, again; /* to the node, to the client, what comes a second time */
+    size_t out_at;
+    uint32_t out_when;
+};
+
+extern const char *const peer_urls[PEER_NODES];
+
+void peer_open(struct peer *peer);
+void peer_close(struct peer *peer);
+void peer_client(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size);
+
+#endif

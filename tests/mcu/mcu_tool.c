@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvmcu on a host: mcu_tool URL,URL... TIMEOUT-MS WORD..., where the words are calls one after the
+ * other: hello, get KEY, put KEY VALUE, create KEY VALUE, delete KEY VERSION,
+ * cas KEY VERSION VALUE; and wait, for a line of standard input. One line of output for each call:
+ * status, revision, value.
+ */
+#include "mcu-port/port_posix.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct tool {
+    struct kvmcu client;
+    uint32_t timeout_ms;
+    char **words; /* those that are left */
+};
+
+static const char *next_word(struct tool *tool)
+{
+    if (*tool->words == NULL) {
+        fprintf(stderr, "mcu_tool: words are missing\n");
+        exit(2);
+    }
+    return *tool->words++;
+}
+
+static unsigned find_op(const char *word)
+{
+    static const char *const names[] = {"hello", "get", "put", "create", "delete", "cas"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(word, names[i]) == 0) {
+            return KVMCU_HELLO + i;
+        }
+    }
+    fprintf(stderr, "mcu_tool: what is %s?\n", word);
+    exit(2);
+}
+
+static void run_word(struct tool *tool, const char *word)
+{
+    struct kvmcu_request request = {.op = (uint8_t)find_op(word)};
+    struct kvmcu_result result;
+
+    if (request.op != KVMCU_HELLO) {
+        request.key = next_word(tool);
+        request.key_size = (uint16_t)strlen(request.key);
+    }
+    if (request.op >= KVMCU_DELETE) {
+        request.version = strtoull(next_word(tool), NULL, 10);
+    }
+    if (request.op >= KVMCU_PUT && request.op != KVMCU_DELETE) {
+        request.value = next_word(tool);
+        request.value_size = (uint16_t)strlen(request.value);
+    }
+    int status = kvmcu_call(&tool->client, &request, tool->timeout_ms);
+    kvmcu_result(&tool->client, &result);
+    printf("%d %llu %.*s\n", status, (unsigned long long)result.revision,
+           status == KVMCU_OK ? (int)result.size : 0, (const char *)result.value);
+    (void)fflush(stdout);
+}
+
+static uint64_t client_number(void)
+{
+    struct {
+        struct timespec now;
+        long pid;
+    } seed;
+
+    memset(&seed, 0, sizeof(seed));
+    (void)clock_gettime(CLOCK_REALTIME, &seed.now);
+    seed.pid = (long)getpid();
+    return kvmcu_client_number(&seed, sizeof(seed));
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t buffer[256];
+    static const char *urls[KVMCU_ADDRESSES_MAX];
+    struct kvmcu_posix port;
+    struct tool tool;
+    unsigned count = 0;
+    char line[8];
+
+    if (argc < 4) {
+        fprintf(stderr, "usage: mcu_tool URL,URL... TIMEOUT-MS WORD...\n");
+        return 2;
+    }
+    for (char *url = strtok(argv[1], ","); url != NULL && count < KVMCU_ADDRESSES_MAX;
+         url = strtok(NULL, ",")) {
+        urls[count++] = url;
+    }
+    kvmcu_posix_init(&port, urls);
+    struct kvmcu_config config = {.transport = &port.transport, .group = "default", .urls = urls,
+                                  .url_count = (uint8_t)count, .buffer = buffer,
+                                  .buffer_size = sizeof(buffer), .client = client_number()};
+    if (kvmcu_init(&tool.client, &config) != KVMCU_OK) {
+        fprintf(stderr, "mcu_tool: bad configuration\n");
+        return 2;
+    }
+    tool.timeout_ms = (uint32_t)strtoul(argv[2], NULL, 10);
+    tool.words = argv + 3;
+    while (*tool.words != NULL) {
+        const char *word = next_word(&tool);
+        if (strcmp(word, "wait") != 0) {
+            run_word(&tool, word);
+        } else if (fgets(line, sizeof(line), stdin) == NULL) {
+            break;
+        }
+    }
+    kvmcu_stop(&tool.client);
+    return 0;
+}
