@@ -75,10 +75,16 @@ void node_post(struct kvp_node *node, struct node_event *event)
         queue->count++;
         queue->size += event_size(event);
     }
-    if (idle) {
+    /* Threads of the node's own are joined before it goes, so they may signal late. For the
+     * application's the node may be gone as soon as the mutex is free. */
+    bool early = event->kind == NODE_CALL || event->kind == NODE_STOP;
+    if (idle && early) {
         pthread_cond_signal(&node->wake);
     }
     pthread_mutex_unlock(&node->mutex);
+    if (idle && !early) {
+        pthread_cond_signal(&node->wake); /* the loop does not wake up to wait for the mutex */
+    }
 }
 
 void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
@@ -91,8 +97,8 @@ void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
         node->done_first = job;
     }
     node->done_last = job;
-    pthread_cond_signal(&node->wake);
     pthread_mutex_unlock(&node->mutex);
+    pthread_cond_signal(&node->wake);
 }
 
 static void event_free(struct kvp_node *node, struct node_event *event)

@@ -49,8 +49,8 @@ void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
         node->disk_first = job;
     }
     node->disk_last = job;
-    pthread_cond_signal(&node->disk_wake);
     pthread_mutex_unlock(&node->disk_mutex);
+    pthread_cond_signal(&node->disk_wake);
 }
 
 void node_disk_stop(struct kvp_node *node)
