@@ -137,12 +137,18 @@ static unsigned next_target(const struct kvmcu *client)
     return client->target + 1u < client->url_count ? client->target + 1u : 0;
 }
 
+/* A hint to a node that gave no answer would lead there again and again. */
+static bool is_of_use(const struct kvmcu *client, unsigned hint)
+{
+    return hint != NONE && hint != client->target && (client->silent >> hint & 1) == 0;
+}
+
 /* This node is of no use at the moment: on to the one of the hint, or the next; when all have been
  * asked in vain, after a pause. */
 static void move_on(struct kvmcu *client, unsigned hint)
 {
     count_up(&client->tries);
-    go_to(client, hint == NONE || hint == client->target ? next_target(client) : hint);
+    go_to(client, is_of_use(client, hint) ? hint : next_target(client));
     client->strikes++;
     if (client->strikes >= client->url_count) {
         client->strikes = 0;
@@ -161,6 +167,7 @@ static void lose(struct kvmcu *client)
     }
     drop_link(client);
     if (client->state >= READY) {
+        client->silent |= (uint16_t)(1u << client->target);
         move_on(client, NONE);
     }
 }
@@ -431,6 +438,7 @@ static void take_answer(struct kvmcu *client)
         return;
     }
     client->refused &= (uint16_t)~(1u << client->target);
+    client->silent &= (uint16_t)~(1u << client->target);
     if (is_outdated(client)) {
         client->flags |= GROUP_DOUBTFUL;
         client->hinted = NONE;
@@ -937,7 +945,7 @@ int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint3
     }
     client->flags &= (uint8_t)~(UNSETTLED | ASKS_HELLO);
     client->tries = client->strikes = client->rests = 0;
-    client->refused = 0;
+    client->refused = client->silent = 0;
     client->now_ms = now_ms;
     client->deadline_ms = now_ms + timeout_ms;
     client->state = READY;

@@ -125,7 +125,7 @@ struct kvmcu {
     uint32_t high, low;
     uint32_t frame_left, values_left, payload_left, kept;
     uint16_t buffer_size, out_at, out_size;
-    uint16_t try_ms, slot, refused;
+    uint16_t try_ms, slot, refused, silent;
     int16_t status;
     uint8_t url_count, group_size;
     uint8_t small[5];

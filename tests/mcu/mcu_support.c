@@ -209,7 +209,11 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
         peer->twists--;
         twist = peer->twist;
     }
-    struct kvp_answer made = {.epoch = peer->epoch - (twist == TWIST_OLD_EPOCH ? 1 : 0)};
+    if (twist == TWIST_OLD_EPOCH && request.epoch_seen < 2) {
+        twist = TWIST_NONE; /* to this client there is none */
+    }
+    struct kvp_answer made = {.epoch = twist == TWIST_OLD_EPOCH ? request.epoch_seen - 1
+                                                                 : peer->epoch};
     if (twist == TWIST_OLD_EPOCH) {
         assert_int_equal(kvp_wire_result_uint(&result, 12345), KVP_OK);
     } else if (twist != TWIST_CODE) {

@@ -3,9 +3,12 @@
 
 import os
 import subprocess
+import sys
 
-import kvtest
-from kvtest import Group
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
+
+import kvtest  # noqa: E402
+from kvtest import Group  # noqa: E402
 
 
 class Tool:
