@@ -481,11 +481,14 @@ static uint64_t trim_limit(const struct kvp_core *core)
             needed = peer->match ? peer->match - 1 : 0;
         } else if (peer->mode == PEER_SNAPSHOT && !long_already) {
             needed = peer->snapshot.point.seq ? peer->snapshot.point.seq - 1 : 0;
-        } else if (!long_already && peer->heard_us != 0 &&
-                   core->now_us - peer->heard_us < 10000000) {
-            /* One that is being asked, too: a snapshot just received would be of no use else. */
-            uint64_t last = peer->mode == PEER_REPLICATE ? peer->match : peer->report.tail.seq;
-            needed = last ? last - 1 : 0;
+        } else if (!long_already && peer->heard_us != 0) {
+            /* One that is being asked, too, but not for long: a snapshot just received would be of
+             * no use else, and one that died shall not hold the log. */
+            bool follows = peer->mode == PEER_REPLICATE;
+            uint64_t last = follows ? peer->match : peer->report.tail.seq;
+            bool fresh =
+                core->now_us - peer->heard_us < (follows ? 10000000 : core->config.lease_us);
+            needed = fresh ? (last ? last - 1 : 0) : UINT64_MAX;
         }
         limit = needed < limit ? needed : limit;
     }
