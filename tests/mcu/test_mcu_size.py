@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the microcontroller's client takes: code, memory and stack at -Os, and whom it calls.
+Without a cross compiler nothing is measured: exit code 77, which meson takes for "skipped"."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+COMPILER = "arm-none-eabi-gcc"
+FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-fstack-usage", "-Wall", "-Wextra",
+         "-Wpedantic", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes",
+         "-Werror"]
+CODE_MAX, MEMORY_MAX, STACK_MAX = 5 * 1024, 192, 256
+CALLED = {"memcpy", "memset", "memcmp", "memmove"}
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "mcu-port")
+
+
+def run(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def deepest(path):
+    """Bytes of stack of the deepest chain of calls, without those of the transport and of mem*."""
+    with open(path) as file:
+        text = file.read()
+    nodes = re.findall(r'node: \{ title: "([^"]*)" label: "[^"]*?(?:\\n(\d+) bytes[^"]*)?"', text)
+    frames = {name: int(size or 0) for name, size in nodes}
+    calls = {}
+    for caller, callee in re.findall(r'sourcename: "([^"]*)" targetname: "([^"]*)"', text):
+        calls.setdefault(caller, set()).add(callee)
+
+    def depth(name, above):
+        assert name not in above, "recursion: " + name
+        below = [depth(each, above | {name}) for each in calls.get(name, ())]
+        return frames.get(name, 0) + max(below, default=0)
+
+    return max(depth(name, frozenset()) for name in frames)
+
+
+def measure(cpu, work):
+    made = os.path.join(work, "kvmcu.o")
+    run(COMPILER, "-mcpu=" + cpu, *FLAGS, "-fcallgraph-info=su", "-c",
+        os.path.join(SOURCE, "kvmcu.c"), "-o", made)
+    probe = os.path.join(work, "probe.c")
+    with open(probe, "w") as file:
+        file.write('#include "kvmcu.h"\nchar probe[sizeof(struct kvmcu)];\n')
+    run(COMPILER, "-mcpu=" + cpu, "-mthumb", "-I", SOURCE, "-c", probe, "-o", probe + ".o")
+    text, data, bss = map(int, run("arm-none-eabi-size", made).splitlines()[1].split()[:3])
+    memory = int(run("arm-none-eabi-nm", "-S", probe + ".o").split()[1], 16)
+    called = set(run("arm-none-eabi-nm", "-u", made).replace("U ", "").split())
+    stack = deepest(os.path.join(work, "kvmcu.ci"))
+    print("%s: code %d, data %d, bss %d, instance %d, stack %d, calls %s" %
+          (cpu, text, data, bss, memory, stack, " ".join(sorted(called))))
+    assert data == 0 and bss == 0, "globals"
+    assert text <= CODE_MAX and memory <= MEMORY_MAX and 0 < stack <= STACK_MAX
+    assert called <= CALLED, called - CALLED
+
+
+if __name__ == "__main__":
+    if shutil.which(COMPILER) is None:
+        print("no " + COMPILER)
+        sys.exit(77)
+    with tempfile.TemporaryDirectory() as folder:
+        for each in ("cortex-m0", "cortex-m3", "cortex-m4"):
+            measure(each, folder)
