@@ -466,9 +466,9 @@ enum kind {
 };
 
 /* What an answer has to be, value by value: kind and, in the low half, which of numbers[] (0 to 3)
- * or small[] (from 8 on) it goes to, or how many elements. */
+ * or small[] (from 4 on) it goes to, or how many elements. */
 #define P(kind, detail) (uint8_t)((kind) << 4 | (detail))
-#define SMALL           8u
+#define SMALL           4u
 #define UNUSED          15u
 #define LIST            15u
 

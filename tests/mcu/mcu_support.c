@@ -214,6 +214,9 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     }
     struct kvp_answer made = {.epoch = twist == TWIST_OLD_EPOCH ? request.epoch_seen - 1
                                                                  : peer->epoch};
+    if (request.op == KVP_OP_HELLO && peer->hello_epoch != 0) {
+        made.epoch = peer->hello_epoch;
+    }
     if (twist == TWIST_OLD_EPOCH) {
         assert_int_equal(kvp_wire_result_uint(&result, 12345), KVP_OK);
     } else if (twist != TWIST_CODE) {

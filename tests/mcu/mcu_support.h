@@ -52,6 +52,7 @@ struct peer {
     unsigned primary; /* index */
     uint64_t epoch, group_id, seq;
     const char *hint; /* NULL: the URL of the primary */
+    uint64_t hello_epoch; /* of answers to HELLO; 0: the group's */
     bool dead[PEER_NODES];
     struct peer_key keys[PEER_KEYS];
     struct peer_lane lanes[PEER_LANES];

@@ -189,6 +189,38 @@ static void test_another_group_of_the_same_name(void **state)
     assert_int_equal(rig->peer.last.birth, 7);
 }
 
+/* A deposed primary that has not heard of it says that it is one, too. */
+static void test_a_hello_of_an_older_epoch_clears_no_doubt(void **state)
+{
+    struct rig *rig = *state;
+
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    twist(rig, TWIST_OLD_EPOCH, 1, 0);
+    rig->peer.hello_epoch = 4;
+    assert_int_equal(get(rig, SHORT_MS), KVMCU_TIMEOUT);
+    rig->peer.hello_epoch = 0;
+    assert_int_equal(get(rig, LONG_MS), KVMCU_OK);
+}
+
+static void test_a_group_that_is_replaced_between_repeats(void **state)
+{
+    struct rig *rig = *state;
+    struct kvmcu_request request = {.op = KVMCU_PUT, .key = "k", .key_size = 1};
+
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    twist(rig, TWIST_DROP, 1, 0);
+    int status = kvmcu_start(&rig->client, &request, rig->peer.now_ms, LONG_MS);
+    while (status == KVMCU_PENDING) {
+        if (rig->peer.executed == 2) {
+            rig->peer.group_id = 7;
+            rig->peer.epoch = 1;
+        }
+        status = kvmcu_poll(&rig->client, ++rig->peer.now_ms);
+    }
+    assert_int_equal(status, KVMCU_TIMEOUT_UNKNOWN);
+    assert_int_equal(rig->peer.executed, 2); /* in one of the groups only */
+}
+
 /* ---- sessions ---- */
 
 static void test_numbers_count_and_repeats_keep_theirs(void **state)
@@ -454,6 +486,8 @@ int main(void)
         test(another_group_or_version),
         test(an_answer_of_an_older_epoch_is_not_used),
         test(another_group_of_the_same_name),
+        test(a_hello_of_an_older_epoch_clears_no_doubt),
+        test(a_group_that_is_replaced_between_repeats),
         test(numbers_count_and_repeats_keep_theirs),
         test(uncertain_is_no_answer),
         test(codes_that_settle_a_call),
