@@ -50,6 +50,8 @@
 #define HELD_MAX                 256u /* of a connection: requests not answered, answers not sent */
 #define HELD_SIZE_MAX            (64u * 1024u * 1024u)
 #define UNSENT_MAX_DEFAULT       (512u * 1024u * 1024u)
+#define DELAYED_MAX              64u /* answers to a connection that wait while the server holds */
+#define DELAYED_SIZE_MAX         65536u
 #define LINK_QUEUE_MAX           256u
 #define LINK_QUEUE_SIZE_MAX      (64u * 1024u * 1024u)
 
@@ -63,6 +65,8 @@ struct connection {
     size_t held; /* requests that the callee has */
     size_t held_size;
     size_t unsent;   /* bytes of answers in the queue, as the server's sum has them */
+    bool delayed;    /* has output that waits until the server lets go */
+    struct connection *next_delayed;
     bool cut_off;    /* gets nothing more; to be closed by the thread */
     bool paused;     /* not read from */
     uint32_t events; /* as epoll knows them */
@@ -92,6 +96,8 @@ struct kvp_net_server {
     uint8_t buffer[READ_SIZE];
     pthread_mutex_t lock; /* guards what follows */
     size_t unsent;        /* of all connections */
+    bool holds;
+    struct connection *delayed;
     bool closed;
 };
 
@@ -184,8 +190,9 @@ static void connection_arm(struct connection *connection)
     } else {
         connection->paused = count >= HELD_MAX || size >= HELD_SIZE_MAX;
     }
-    uint32_t events = (connection->paused ? 0u : (uint32_t)EPOLLIN) |
-                      (has_output(&connection->stream) ? (uint32_t)EPOLLOUT : 0u);
+    bool output = has_output(&connection->stream) && !connection->delayed;
+    uint32_t events =
+        (connection->paused ? 0u : (uint32_t)EPOLLIN) | (output ? (uint32_t)EPOLLOUT : 0u);
     if (events != connection->events) {
         struct epoll_event event = {.events = events, .data.ptr = connection};
         connection->events = events;
@@ -211,6 +218,36 @@ static void connection_flush(struct connection *connection)
     }
     count_unsent(connection);
     connection_arm(connection);
+}
+
+/* What has to be sent goes out when the server lets go. False: it goes out now. */
+static bool connection_delay(struct connection *connection)
+{
+    struct kvp_net_server *server = connection->server;
+    if (!server->holds || connection->stream.queue_count >= DELAYED_MAX ||
+        connection->stream.queue_size >= DELAYED_SIZE_MAX) {
+        return false;
+    }
+    if (!connection->delayed) {
+        connection->delayed = true;
+        connection->next_delayed = server->delayed;
+        server->delayed = connection;
+    }
+    count_unsent(connection);
+    connection_arm(connection);
+    return true;
+}
+
+static void connection_undelay(struct connection *connection)
+{
+    struct connection **link = &connection->server->delayed;
+    while (connection->delayed && *link != connection) {
+        link = &(*link)->next_delayed;
+    }
+    if (connection->delayed) {
+        *link = connection->next_delayed;
+        connection->delayed = false;
+    }
 }
 
 static void connection_cut_off(struct connection *connection)
@@ -239,12 +276,13 @@ static void connection_send(struct connection *connection, struct sp_message *me
         free(message);
         return;
     }
-    bool waiting = has_output(&connection->stream);
+    bool waiting = has_output(&connection->stream) && !connection->delayed;
     sp_stream_push(&connection->stream, message);
     if (waiting) {
         count_unsent(connection);
         connection_arm(connection);
-    } else {
+    } else if (!connection_delay(connection)) {
+        connection_undelay(connection);
         connection_flush(connection);
     }
     if (connection->unsent > HELD_SIZE_MAX) {
@@ -312,6 +350,25 @@ void kvp_net_drop(struct kvp_net_request *request)
     request_finish(request, NULL);
 }
 
+void kvp_net_server_hold(struct kvp_net_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->holds = true;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void kvp_net_server_let_go(struct kvp_net_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->holds = false;
+    while (server->delayed != NULL) {
+        struct connection *connection = server->delayed;
+        connection_undelay(connection);
+        connection_flush(connection);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
 /* ---- server: its thread ---- */
 
 /* With the lock held. */
@@ -337,6 +394,7 @@ static void connection_close(struct connection *connection)
     (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     pthread_mutex_lock(&server->lock);
     unlist(connection);
+    connection_undelay(connection);
     sp_stream_end(&connection->stream);
     count_unsent(connection);
     connection_free_if_unused(connection);

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define CLIENT_SLICE_US  5000u
+#define CLIENT_ANSWERS   16u /* may wait for each other to share a system call */
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
 
@@ -386,13 +387,18 @@ static struct node_event *take_client(struct kvp_node *node)
 static void run_clients(struct kvp_node *node, bool all)
 {
     uint64_t until_us = kvp_clock_now_us() + CLIENT_SLICE_US;
-    struct node_event *event;
-    while ((event = take_client(node)) != NULL) {
-        run_event(node, event);
-        event_free(node, event);
-        if (!all && kvp_clock_now_us() >= until_us) {
-            return;
+    bool goes_on = true;
+    while (goes_on) {
+        kvp_net_server_hold(node->server);
+        for (unsigned i = 0; i < CLIENT_ANSWERS && goes_on; i++) {
+            struct node_event *event = take_client(node);
+            if (event) {
+                run_event(node, event);
+                event_free(node, event);
+            }
+            goes_on = event && (all || kvp_clock_now_us() < until_us);
         }
+        kvp_net_server_let_go(node->server);
     }
 }
 
@@ -408,6 +414,7 @@ static void *loop(void *arg)
     struct kvp_node *node = arg;
     for (;;) {
         struct batch batch = take(node, next_deadline(node));
+        kvp_net_server_hold(node->server);
         for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
             next = job->next;
             kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
@@ -417,12 +424,15 @@ static void *loop(void *arg)
             run_event(node, event);
             event_free(node, event);
         }
+        kvp_net_server_let_go(node->server);
         run_clients(node, batch.quit);
         uint64_t now_us = kvp_clock_now_us();
         if (now_us >= kvp_executor_deadline(node->executor)) {
             kvp_executor_tick(node->executor, now_us);
         }
+        kvp_net_server_hold(node->server);
         kvp_executor_flush(node->executor, now_us);
+        kvp_net_server_let_go(node->server);
         if (node->state_stale || (node->linger_us != 0 && now_us >= node->linger_us)) {
             publish(node);
         }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -46,6 +47,71 @@ static void test_answers_go_out_in_the_order_of_answering(void **state)
     (void)state;
     check_any_order(TCP_URL);
     check_any_order(INPROC_URL);
+}
+
+static void send_and_hold(struct host *host, struct caller *caller, uint32_t count)
+{
+    for (uint32_t id = 0; id < count; id++) {
+        caller_send(caller, id, "body");
+    }
+    host_wait_held(host, count);
+    kvp_net_server_hold(host->server);
+    for (uint32_t i = 0; i < count; i++) {
+        host_answer(host, i);
+    }
+}
+
+static void test_answers_wait_while_the_server_holds_but_not_without_bound(void **state)
+{
+    (void)state;
+    struct host host = {0};
+    struct caller few, many;
+    host_open(&host, &(struct kvp_net_server_config){.url = TCP_URL});
+    caller_open(&few, kvp_net_server_url(host.server));
+    caller_wait_connected(&few, true);
+    send_and_hold(&host, &few, 20);
+    (void)usleep(50000);
+    pthread_mutex_lock(&few.lock);
+    assert_int_equal(few.answer_count, 0);
+    pthread_mutex_unlock(&few.lock);
+    kvp_net_server_let_go(host.server);
+    caller_wait_answers(&few, 20);
+    caller_close(&few);
+    host_close(&host);
+    host = (struct host){0};
+    host_open(&host, &(struct kvp_net_server_config){.url = TCP_URL});
+    caller_open(&many, kvp_net_server_url(host.server));
+    caller_wait_connected(&many, true);
+    send_and_hold(&host, &many, 64);
+    caller_wait_answers(&many, 64); /* none waits for the server to let go */
+    kvp_net_server_let_go(host.server);
+    caller_close(&many);
+    host_close(&host);
+}
+
+static void test_who_leaves_while_the_server_holds_is_forgotten(void **state)
+{
+    (void)state;
+    struct host host = {0};
+    struct caller goes, stays;
+    host_open(&host, &(struct kvp_net_server_config){.url = TCP_URL});
+    caller_open(&goes, kvp_net_server_url(host.server));
+    caller_wait_connected(&goes, true);
+    send_and_hold(&host, &goes, 5);
+    caller_close(&goes);
+    for (int i = 0; i < 1000 && kvp_net_server_connections(host.server) > 0; i++) {
+        (void)usleep(5000);
+    }
+    assert_int_equal(kvp_net_server_connections(host.server), 0);
+    kvp_net_server_let_go(host.server);
+    caller_open(&stays, kvp_net_server_url(host.server));
+    caller_wait_connected(&stays, true);
+    caller_send(&stays, 1, "body");
+    host_wait_held(&host, 6);
+    host_answer(&host, 5);
+    caller_wait_answers(&stays, 1);
+    caller_close(&stays);
+    host_close(&host);
 }
 
 static void test_the_whole_range_of_ids_comes_back(void **state)
@@ -423,6 +489,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_go_out_in_the_order_of_answering),
+        cmocka_unit_test(test_answers_wait_while_the_server_holds_but_not_without_bound),
+        cmocka_unit_test(test_who_leaves_while_the_server_holds_is_forgotten),
         cmocka_unit_test(test_the_whole_range_of_ids_comes_back),
         cmocka_unit_test(test_no_answer_is_lost_with_many_requests_outstanding),
         cmocka_unit_test(test_a_burst_of_large_answers_is_not_cut),
