@@ -150,6 +150,16 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
     return KVP_OK;
 }
 
+/* What a deposed primary might say: well-formed and wrong. */
+static void say_old(const struct kvp_request *request, kvp_buf *result)
+{
+    if (request->op == KVP_OP_GET) {
+        assert_int_equal(kvp_wire_result_get(result, 3, 3, kvp_slice_of("old", 3), 0), KVP_OK);
+    } else {
+        assert_int_equal(kvp_wire_result_uint(result, 3), KVP_OK);
+    }
+}
+
 /* ---- answers ---- */
 
 static void send_frame(struct peer *peer, uint32_t id, kvp_slice body, uint64_t length)
@@ -205,7 +215,9 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     peer->last_node = peer->node;
     peer->epoch_seen = request.epoch_seen;
     peer->last = request.op > KVP_OP_GET ? request.session : peer->last;
-    if (peer->twists > 0 && request.op != KVP_OP_HELLO) {
+    if (peer->spared > 0) {
+        peer->spared--;
+    } else if (peer->twists > 0 && request.op != KVP_OP_HELLO) {
         peer->twists--;
         twist = peer->twist;
     }
@@ -218,7 +230,7 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
         made.epoch = peer->hello_epoch;
     }
     if (twist == TWIST_OLD_EPOCH) {
-        assert_int_equal(kvp_wire_result_uint(&result, 12345), KVP_OK);
+        say_old(&request, &result);
     } else if (twist != TWIST_CODE) {
         made.status = execute(peer, &request, &result);
     }

@@ -64,6 +64,7 @@ struct peer {
     /* the next `twists` answers to anything but HELLO */
     enum twist twist;
     unsigned twists, amount;
+    unsigned spared; /* answers before those */
     int code;
     /* the transport */
     bool connected;

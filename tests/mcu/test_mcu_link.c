@@ -135,14 +135,15 @@ static void test_a_reset_at_every_byte(void **state)
     }
 }
 
-/* The twist on the first answer, on the first two, and so on. */
+/* The twist on one answer or more in a row, at the beginning or later. */
 static void twisted_conversation(enum twist twist, unsigned amount)
 {
-    for (unsigned count = 1; count <= 4; count++) {
+    for (unsigned round = 0; round < 4 * 12; round++) {
         struct rig rig;
         rig_open(&rig);
         rig.peer.twist = twist;
-        rig.peer.twists = count;
+        rig.peer.twists = 1 + round % 4;
+        rig.peer.spared = round / 4;
         rig.peer.amount = amount;
         conversation(&rig);
         rig_close(&rig);
@@ -155,6 +156,12 @@ static void test_answers_that_are_lost_late_or_double(void **state)
     twisted_conversation(TWIST_DROP, 0);
     twisted_conversation(TWIST_LATE, 0);
     twisted_conversation(TWIST_TWICE, 0);
+}
+
+static void test_answers_of_an_older_epoch(void **state)
+{
+    (void)state;
+    twisted_conversation(TWIST_OLD_EPOCH, 0);
 }
 
 static void test_malformed_answers_are_no_answers(void **state)
@@ -217,6 +224,28 @@ static void test_a_value_that_does_not_fit(void **state)
     }
 }
 
+/* Longer than a try, but it goes on. */
+static void test_a_slow_line(void **state)
+{
+    struct rig rig;
+    char value[180];
+    struct kvmcu_request request = {.op = KVMCU_GET, .key = "k", .key_size = 1};
+
+    (void)state;
+    memset(value, 'x', sizeof(value));
+    rig_open(&rig);
+    assert_int_equal(kvmcu_put(&rig.client, "k", 1, value, sizeof(value), LONG_MS), KVMCU_OK);
+    rig.peer.read_max = 1;
+    int status = kvmcu_start(&rig.client, &request, rig.peer.now_ms, LONG_MS);
+    while (status == KVMCU_PENDING) {
+        rig.peer.now_ms += 100;
+        status = kvmcu_poll(&rig.client, rig.peer.now_ms);
+    }
+    assert_int_equal(status, KVMCU_OK);
+    assert_int_equal(rig.peer.opens, 1);
+    rig_close(&rig);
+}
+
 static void test_a_request_that_does_not_fit(void **state)
 {
     struct rig rig;
@@ -248,9 +277,11 @@ int main(void)
         cmocka_unit_test(test_reads_and_writes_of_any_size),
         cmocka_unit_test(test_a_reset_at_every_byte),
         cmocka_unit_test(test_answers_that_are_lost_late_or_double),
+        cmocka_unit_test(test_answers_of_an_older_epoch),
         cmocka_unit_test(test_malformed_answers_are_no_answers),
         cmocka_unit_test(test_any_byte_of_an_answer),
         cmocka_unit_test(test_a_value_that_does_not_fit),
+        cmocka_unit_test(test_a_slow_line),
         cmocka_unit_test(test_a_request_that_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
