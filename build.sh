@@ -11,7 +11,8 @@ set -eu
 cd "$(dirname "$0")"
 
 packages='gcc meson ninja-build pkg-config libnng-dev libmsgpack-dev libleveldb-dev libcmocka-dev
-    libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables spin'
+    libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables strace e2fsprogs
+    procps util-linux mount spin'
 
 install_packages() {
     missing=''

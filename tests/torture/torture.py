@@ -17,9 +17,11 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
@@ -140,13 +142,35 @@ class Disk:
         run("umount", "-l", self.mount, check=False)
 
 
+def can_isolate():
+    """Are network namespaces and file systems of our own to be had? Root in a container may not."""
+    tools = ("ip", "iptables", "nsenter", "mkfs.ext4", "mount", "strace", "pgrep")
+    if os.geteuid() != 0 or not all(shutil.which(tool) for tool in tools):
+        return False
+    work = tempfile.mkdtemp(prefix="kvpair-test-")
+    network = disk = None
+    try:
+        network = Network(1)
+        network.cut(0, 1)
+        disk = Disk(os.path.join(work, "disk"))
+        return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        if disk:
+            disk.close()
+        if network:
+            network.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
 class TorturedGroup(Group):
     """A group whose processes live in namespaces and on disks of their own, if that is possible."""
 
-    def __init__(self, count, root):
+    def __init__(self, count, isolated):
         super().__init__(count)
         self.network = self.disks = None
-        if root:
+        if isolated:
             self.network = Network(count)
             self.disks = {i: Disk(self.path("disk%d" % i)) for i in range(1, count + 1)}
             self.data = {i: os.path.join(disk.mount, "data") for i, disk in self.disks.items()}
@@ -417,14 +441,16 @@ def main():
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
-    root = os.geteuid() == 0
+    isolated = can_isolate()
+    if not isolated:
+        print("no network namespaces or file systems of our own here: only processes are tortured")
     begin = time.monotonic()
     end = begin + (options.minutes * 60 if options.minutes else options.seconds) * 1.0
     seed, verdicts, faults = options.seed, [], {}
     while not verdicts or time.monotonic() < end - SESSION_SECONDS / 2:
         count = 2 + seed % 2
         print("session seed %d: %d nodes" % (seed, count), flush=True)
-        with TorturedGroup(count, root) as group:
+        with TorturedGroup(count, isolated) as group:
             session = Session(group, seed)
             seconds = min(SESSION_SECONDS, max(10.0, end - time.monotonic()))
             verdicts.append(session.run(seconds * (1 if SLOW == 1 else 2), seed))
