@@ -71,7 +71,9 @@ test)
     install_packages
     passed=0 failed=0 result=0
     build_normal -Dwerror=true
-    configure build-sanitize -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false
+    # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc
+    # warn of null pointers and sizes that cannot be.
+    configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-sanitize
     run_tests build 'normal build'
     run_tests build-sanitize 'address and undefined behaviour sanitizers'
