@@ -358,7 +358,9 @@ static uint64_t try_time(const struct client_core *core, const struct client_cal
     unsigned times = call->tries < TRY_DOUBLINGS_MAX ? call->tries : TRY_DOUBLINGS_MAX;
     uint64_t left_us = call->deadline_us - core->now_us; /* try_send() has looked */
 
-    return call->once && !call->asks_hello ? left_us : core->config.try_us << times;
+    return call->once && !call->asks_hello
+               ? left_us
+               : (core->config.try_us << times) + (call->asks_hello ? 0 : call->patience_us);
 }
 
 /* The id of the next message in the call's lane. Every one has its own: a late answer must be
@@ -606,6 +608,14 @@ static enum verdict judge(const struct client_call *call, int status)
     case KVP_BAD_OP:
     case KVP_REFUSED:
     case KVP_CURSOR_EXPIRED:
+    case KVP_NO_SUCH_JOB:
+    case KVP_JOB_STATE:
+    case KVP_NO_TASK:
+    case KVP_WORKER_UNKNOWN:
+    case KVP_WORKER_REPLACED:
+    case KVP_WORKER_BARRED:
+    case KVP_NOT_HELD:
+    case KVP_OVERFLOW:
         return FINAL;
     case KVP_SESSION_EXPIRED:
         return EXPIRED;

@@ -41,6 +41,7 @@ struct client_call {
     unsigned endpoint; /* CLIENT_TO_ONE */
     bool update;       /* has a session: may be repeated after an attempt without an answer */
     bool once;         /* waits for its first answer; is not repeated when that cannot come */
+    uint64_t patience_us; /* how long the node may take to answer, besides the way there and back */
     uint64_t deadline_us;
 
     enum client_call_state state;

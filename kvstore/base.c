@@ -40,6 +40,14 @@ const char *kvp_strerror(int status)
         "the arbiter does not know the group",
         "stopped after a storage failure",
         "the store holds updates that the group never agreed on",
+        "no such job or task",
+        "the job is in a state that does not allow it",
+        "no task for this worker now",
+        "the worker is not registered",
+        "another worker has registered under this name",
+        "the worker is barred: its results lost too many votes",
+        "the worker does not hold this task",
+        "a number does not fit its type",
     };
     const int count = (int)(sizeof(texts) / sizeof(texts[0]));
 

@@ -64,6 +64,14 @@ typedef enum kvp_status {
     KVP_NOT_SEEDED = -28, /* the arbiter does not know the group (new, or it lost its state) */
     KVP_FAILED = -29,     /* this node has stopped after a storage failure */
     KVP_DIVERGED = -30,   /* the store holds updates that the group never agreed on */
+    KVP_NO_SUCH_JOB = -31,     /* the job, or the task in it, is not there (any more) */
+    KVP_JOB_STATE = -32,       /* the job is not in a state that allows it */
+    KVP_NO_TASK = -33,         /* fetch: nothing to do for this worker now */
+    KVP_WORKER_UNKNOWN = -34,  /* the worker is not registered (any more): it registers again */
+    KVP_WORKER_REPLACED = -35, /* another worker registered under the name: this one ends */
+    KVP_WORKER_BARRED = -36,   /* its results lost too many votes: it gets no more tasks */
+    KVP_NOT_HELD = -37,        /* the worker was not given this task */
+    KVP_OVERFLOW = -38,        /* a number does not fit its type */
 } kvp_status;
 
 /* A message for a status: a static string, never NULL, also for values that are no status. */
@@ -114,6 +122,7 @@ KVP_API int kvp_slice_compare(kvp_slice a, kvp_slice b);
 #define KVP_TXN_SIZE_MAX     (4u * 1024u * 1024u) /* all keys and values of one transaction */
 #define KVP_MESSAGE_SIZE_MAX (16u * 1024u * 1024u)
 #define KVP_GROUP_NAME_MAX   64u
+#define KVP_NAME_SIZE_MAX    64u /* of a worker, a job, a kind of task */
 #define KVP_URL_SIZE_MAX     256u
 #define KVP_NODES_MAX        9u  /* data nodes in one group */
 #define KVP_NODE_ID_MAX      63u /* node ids are 1..63 */

@@ -2,6 +2,8 @@
 /* One function understands the first bytes of a value; everything else is a use of it. */
 #include "replication/mp_reader.h"
 
+#include <string.h>
+
 /* What stands before the contents of a value. */
 struct head {
     enum kvp_mp_type type;
@@ -168,6 +170,22 @@ int64_t kvp_mp_int(struct kvp_mp_reader *reader)
         return 0;
     }
     return -(int64_t)(~head.number) - 1; /* no conversion of what does not fit */
+}
+
+double kvp_mp_double(struct kvp_mp_reader *reader)
+{
+    struct head head;
+    uint64_t bits = 0;
+    double value;
+    if (!take(reader, KVP_MP_FLOAT, &head) || head.body != sizeof(bits)) {
+        kvp_mp_fail(reader);
+        return 0;
+    }
+    for (const uint8_t *at = reader->next - sizeof(bits); at < reader->next; at++) {
+        bits = bits << 8 | *at;
+    }
+    memcpy(&value, &bits, sizeof(value));
+    return value;
 }
 
 bool kvp_mp_bool(struct kvp_mp_reader *reader)

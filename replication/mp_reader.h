@@ -43,6 +43,7 @@ enum kvp_mp_type kvp_mp_peek(const struct kvp_mp_reader *reader);
 uint64_t kvp_mp_uint(struct kvp_mp_reader *reader);
 uint64_t kvp_mp_uint_max(struct kvp_mp_reader *reader, uint64_t max); /* fails above max */
 int64_t kvp_mp_int(struct kvp_mp_reader *reader);                     /* fails above INT64_MAX */
+double kvp_mp_double(struct kvp_mp_reader *reader);                   /* a float of 64 bits */
 bool kvp_mp_bool(struct kvp_mp_reader *reader);
 void kvp_mp_nil(struct kvp_mp_reader *reader);
 kvp_slice kvp_mp_str(struct kvp_mp_reader *reader);

@@ -60,6 +60,11 @@ static inline void kvp_mp_write_uint(struct kvp_mp_writer *writer, uint64_t valu
     (void)msgpack_pack_uint64(&writer->packer, value);
 }
 
+static inline void kvp_mp_write_double(struct kvp_mp_writer *writer, double value)
+{
+    (void)msgpack_pack_double(&writer->packer, value);
+}
+
 static inline void kvp_mp_write_bool(struct kvp_mp_writer *writer, bool value)
 {
     if (value) {

@@ -34,6 +34,26 @@ struct kvp_txn_scratch {
     struct kvp_txn_op ops[2 * KVP_TXN_OPS_MAX];
 };
 
+/* What the operations on jobs, tasks and workers need besides key (the worker's name) and value (a
+ * specification, tasks, a list of kinds: one msgpack value; a block, a result, a checkpoint: bytes). */
+struct kvp_job_args {
+    uint64_t job;
+    uint64_t attempt;    /* beat, post: as given with the task */
+    uint64_t instance;   /* of the worker, as given when it joined */
+    uint64_t number;     /* data: block; tasks: of the first; info, result: from here on; fetch:
+                            of the request in its slot */
+    uint64_t buffer;     /* join: bytes of a task and its result that the worker can hold */
+    uint32_t task;
+    uint32_t what;       /* info: enum kvp_job_info */
+    uint32_t slot;       /* fetch */
+    uint32_t wait_ms;    /* fetch */
+    uint32_t progress;   /* beat: thousandths */
+    uint32_t outcome;    /* post: enum kvp_task_outcome */
+    uint32_t crc;        /* post */
+    bool standby;        /* join */
+    bool has_checkpoint; /* beat: value is one */
+};
+
 struct kvp_request {
     unsigned op; /* enum kvp_op */
     kvp_slice group;
@@ -49,6 +69,7 @@ struct kvp_request {
     bool stale;         /* get, scan */
     bool force;         /* promote */
     unsigned target;    /* handover */
+    struct kvp_job_args job;
     const struct kvp_compare *compares;
     const struct kvp_txn_op *then_ops;
     const struct kvp_txn_op *else_ops;

@@ -98,7 +98,12 @@ static int arg_count(unsigned op)
     case KVP_OP_HANDOVER:
     case KVP_OP_PROMOTE:
     case KVP_OP_CLOSE_SCAN:
+    case KVP_OP_JOB_NEW:
+    case KVP_OP_JOB_START:
+    case KVP_OP_JOB_CANCEL:
         return 1;
+    case KVP_OP_JOB_RESULT:
+    case KVP_OP_WORKER_LEAVE:
     case KVP_OP_GET:
     case KVP_OP_PUT:
     case KVP_OP_CREATE:
@@ -106,18 +111,45 @@ static int arg_count(unsigned op)
         return 2;
     case KVP_OP_CAS:
     case KVP_OP_TXN:
+    case KVP_OP_JOB_DATA:
+    case KVP_OP_JOB_TASKS:
+    case KVP_OP_JOB_INFO:
         return 3;
+    case KVP_OP_WORKER_JOIN:
+        return 4;
+    case KVP_OP_TASK_FETCH:
+        return 5;
     case KVP_OP_SCAN:
+    case KVP_OP_TASK_BEAT:
         return 7;
+    case KVP_OP_TASK_POST:
+        return 8;
     default:
         return -1;
     }
 }
 
-static bool is_update(unsigned op)
+bool kvp_wire_is_update(unsigned op)
 {
-    return op == KVP_OP_PUT || op == KVP_OP_CREATE || op == KVP_OP_DELETE || op == KVP_OP_CAS ||
-           op == KVP_OP_TXN;
+    switch (op) {
+    case KVP_OP_PUT:
+    case KVP_OP_CREATE:
+    case KVP_OP_DELETE:
+    case KVP_OP_CAS:
+    case KVP_OP_TXN:
+    case KVP_OP_JOB_NEW:
+    case KVP_OP_JOB_DATA:
+    case KVP_OP_JOB_TASKS:
+    case KVP_OP_JOB_START:
+    case KVP_OP_JOB_CANCEL:
+    case KVP_OP_WORKER_JOIN:
+    case KVP_OP_WORKER_LEAVE:
+    case KVP_OP_TASK_BEAT:
+    case KVP_OP_TASK_POST:
+        return true;
+    default:
+        return false;
+    }
 }
 
 enum operand { OPERAND_UNKNOWN, OPERAND_NIL, OPERAND_UINT, OPERAND_BIN };
@@ -261,10 +293,29 @@ static kvp_status check_scan(const struct kvp_request *request, const char **rea
     return KVP_OK;
 }
 
+static kvp_status check_worker(const struct kvp_request *request, const char **reason)
+{
+    if (request->key.size == 0) {
+        return kvp_wire_refuse(KVP_BAD_REQUEST, "the worker's name must not be empty", reason);
+    }
+    if (request->key.size > KVP_NAME_SIZE_MAX) {
+        return kvp_wire_refuse(KVP_TOO_LARGE, "the worker's name is longer than 64 bytes", reason);
+    }
+    return check_value(request->value, reason);
+}
+
 static kvp_status check_args(const struct kvp_request *request, const char **reason)
 {
     uint64_t total = 0;
     switch (request->op) {
+    case KVP_OP_WORKER_JOIN:
+    case KVP_OP_WORKER_LEAVE:
+    case KVP_OP_TASK_FETCH:
+    case KVP_OP_TASK_BEAT:
+    case KVP_OP_TASK_POST:
+        return check_worker(request, reason);
+    case KVP_OP_JOB_DATA:
+        return check_value(request->value, reason);
     case KVP_OP_GET:
     case KVP_OP_DELETE:
         return check_key(request->key, reason);
@@ -293,7 +344,7 @@ static kvp_status check_request(const struct kvp_request *request, const char **
         return status;
     }
     const struct kvp_session_id *session = &request->session;
-    if (is_update(request->op) && session->client != 0 && session->number == 0) {
+    if (kvp_wire_is_update(request->op) && session->client != 0 && session->number == 0) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "request numbers of a session begin at 1", reason);
     }
     return check_args(request, reason);
@@ -376,6 +427,15 @@ static kvp_status read_txn(struct kvp_mp_reader *reader, struct kvp_txn_scratch 
     return status;
 }
 
+/* An array, as it is: who executes the request looks into it. */
+static kvp_slice read_array(struct kvp_mp_reader *reader)
+{
+    if (kvp_mp_peek(reader) != KVP_MP_ARRAY) {
+        kvp_mp_fail(reader);
+    }
+    return kvp_mp_skip(reader);
+}
+
 static void read_scan(struct kvp_mp_reader *reader, struct kvp_request *request)
 {
     request->key = kvp_mp_bin(reader);
@@ -385,6 +445,83 @@ static void read_scan(struct kvp_mp_reader *reader, struct kvp_request *request)
     request->cursor = kvp_mp_uint(reader);
     request->keys_only = kvp_mp_bool(reader);
     request->stale = kvp_mp_bool(reader);
+}
+
+static void read_job_args(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    struct kvp_job_args *job = &request->job;
+    switch (request->op) {
+    case KVP_OP_JOB_NEW:
+        request->value = read_array(reader);
+        break;
+    case KVP_OP_JOB_DATA:
+        job->job = kvp_mp_uint(reader);
+        job->number = kvp_mp_uint(reader);
+        request->value = kvp_mp_bin(reader);
+        break;
+    case KVP_OP_JOB_TASKS:
+        job->job = kvp_mp_uint(reader);
+        job->number = kvp_mp_uint(reader);
+        request->value = read_array(reader);
+        break;
+    case KVP_OP_JOB_INFO:
+        job->what = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        job->job = kvp_mp_uint(reader);
+        job->number = kvp_mp_uint(reader);
+        break;
+    case KVP_OP_JOB_RESULT:
+        job->job = kvp_mp_uint(reader);
+        job->number = kvp_mp_uint(reader);
+        break;
+    default: /* JOB_START, JOB_CANCEL */
+        job->job = kvp_mp_uint(reader);
+        break;
+    }
+}
+
+static void read_attempt(struct kvp_mp_reader *reader, struct kvp_job_args *job)
+{
+    job->job = kvp_mp_uint(reader);
+    job->task = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+    job->attempt = kvp_mp_uint(reader);
+}
+
+static void read_worker_args(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    struct kvp_job_args *job = &request->job;
+    request->key = kvp_mp_str(reader);
+    if (request->op == KVP_OP_WORKER_JOIN) {
+        request->value = read_array(reader);
+        job->buffer = kvp_mp_uint(reader);
+        job->standby = kvp_mp_bool(reader);
+        return;
+    }
+    job->instance = kvp_mp_uint(reader);
+    switch (request->op) {
+    case KVP_OP_TASK_FETCH:
+        job->slot = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        job->number = kvp_mp_uint(reader);
+        job->wait_ms = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        break;
+    case KVP_OP_TASK_BEAT:
+        read_attempt(reader, job);
+        job->progress = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        job->has_checkpoint = kvp_mp_peek(reader) != KVP_MP_NIL;
+        if (job->has_checkpoint) {
+            request->value = kvp_mp_bin(reader);
+        } else {
+            kvp_mp_nil(reader);
+        }
+        break;
+    case KVP_OP_TASK_POST:
+        read_attempt(reader, job);
+        job->outcome = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        job->crc = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        request->value = kvp_mp_bin(reader);
+        break;
+    default: /* WORKER_LEAVE */
+        break;
+    }
 }
 
 /* The args of every operation but a transaction. */
@@ -421,7 +558,18 @@ static void read_args(struct kvp_mp_reader *reader, struct kvp_request *request)
     case KVP_OP_CLOSE_SCAN:
         request->cursor = kvp_mp_uint(reader);
         break;
-    default: /* HELLO, STATUS: none */
+    case KVP_OP_WORKER_JOIN:
+    case KVP_OP_WORKER_LEAVE:
+    case KVP_OP_TASK_FETCH:
+    case KVP_OP_TASK_BEAT:
+    case KVP_OP_TASK_POST:
+        read_worker_args(reader, request);
+        break;
+    case KVP_OP_HELLO:
+    case KVP_OP_STATUS:
+        break;
+    default:
+        read_job_args(reader, request);
         break;
     }
 }
@@ -515,6 +663,80 @@ static void write_scan(struct kvp_mp_writer *writer, const struct kvp_request *r
     kvp_mp_write_bool(writer, request->stale);
 }
 
+static void write_array(struct kvp_mp_writer *writer, kvp_slice array)
+{
+    if (array.size == 0) {
+        kvp_mp_write_array(writer, 0);
+    } else {
+        kvp_mp_write_raw(writer, array);
+    }
+}
+
+static void write_job_args(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    const struct kvp_job_args *job = &request->job;
+    if (request->op == KVP_OP_JOB_NEW) {
+        write_array(writer, request->value);
+        return;
+    }
+    if (request->op == KVP_OP_JOB_INFO) {
+        kvp_mp_write_uint(writer, job->what);
+    }
+    kvp_mp_write_uint(writer, job->job);
+    if (request->op != KVP_OP_JOB_START && request->op != KVP_OP_JOB_CANCEL) {
+        kvp_mp_write_uint(writer, job->number);
+    }
+    if (request->op == KVP_OP_JOB_DATA) {
+        kvp_mp_write_bin(writer, request->value);
+    } else if (request->op == KVP_OP_JOB_TASKS) {
+        write_array(writer, request->value);
+    }
+}
+
+static void write_attempt(struct kvp_mp_writer *writer, const struct kvp_job_args *job)
+{
+    kvp_mp_write_uint(writer, job->job);
+    kvp_mp_write_uint(writer, job->task);
+    kvp_mp_write_uint(writer, job->attempt);
+}
+
+static void write_worker_args(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    const struct kvp_job_args *job = &request->job;
+    kvp_mp_write_str(writer, request->key);
+    if (request->op == KVP_OP_WORKER_JOIN) {
+        write_array(writer, request->value);
+        kvp_mp_write_uint(writer, job->buffer);
+        kvp_mp_write_bool(writer, job->standby);
+        return;
+    }
+    kvp_mp_write_uint(writer, job->instance);
+    switch (request->op) {
+    case KVP_OP_TASK_FETCH:
+        kvp_mp_write_uint(writer, job->slot);
+        kvp_mp_write_uint(writer, job->number);
+        kvp_mp_write_uint(writer, job->wait_ms);
+        break;
+    case KVP_OP_TASK_BEAT:
+        write_attempt(writer, job);
+        kvp_mp_write_uint(writer, job->progress);
+        if (job->has_checkpoint) {
+            kvp_mp_write_bin(writer, request->value);
+        } else {
+            kvp_mp_write_nil(writer);
+        }
+        break;
+    case KVP_OP_TASK_POST:
+        write_attempt(writer, job);
+        kvp_mp_write_uint(writer, job->outcome);
+        kvp_mp_write_uint(writer, job->crc);
+        kvp_mp_write_bin(writer, request->value);
+        break;
+    default: /* WORKER_LEAVE */
+        break;
+    }
+}
+
 static void write_args(struct kvp_mp_writer *writer, const struct kvp_request *request)
 {
     switch (request->op) {
@@ -551,7 +773,18 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_request *r
     case KVP_OP_CLOSE_SCAN:
         kvp_mp_write_uint(writer, request->cursor);
         break;
-    default: /* HELLO, STATUS: none */
+    case KVP_OP_WORKER_JOIN:
+    case KVP_OP_WORKER_LEAVE:
+    case KVP_OP_TASK_FETCH:
+    case KVP_OP_TASK_BEAT:
+    case KVP_OP_TASK_POST:
+        write_worker_args(writer, request);
+        break;
+    case KVP_OP_HELLO:
+    case KVP_OP_STATUS:
+        break;
+    default:
+        write_job_args(writer, request);
         break;
     }
 }

@@ -14,6 +14,9 @@
 /* Reads the first two elements, without judging the rest: what to do with a message. */
 kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op);
 
+/* Does the operation change the state, so that a session applies to it? */
+bool kvp_wire_is_update(unsigned op);
+
 /* A client request. `scratch` holds the parts of a txn and lives as long as the request is used.
  * KVP_BAD_VERSION, KVP_BAD_OP, KVP_BAD_REQUEST, KVP_TOO_LARGE; `reason` (never NULL) is then a static
  * string. */
@@ -94,6 +97,19 @@ enum kvp_txn_result_kind { KVP_TXN_RESULT_NIL, KVP_TXN_RESULT_GET, KVP_TXN_RESUL
 kvp_status kvp_wire_read_txn(kvp_slice result, struct kvp_txn_result *txn);
 kvp_status kvp_wire_txn_next(struct kvp_txn_result *txn, enum kvp_txn_result_kind *kind,
                              struct kvp_get_result *get, bool *flag);
+
+/* A task handed out (TASK_FETCH). */
+struct kvp_task_grant {
+    uint64_t job, attempt;
+    uint32_t task, beat_ms, deadline_ms;
+    kvp_slice kind, checkpoint, payload;
+    uint32_t crc; /* CRC-32 of the payload */
+};
+kvp_status kvp_wire_result_grant(kvp_buf *out, const struct kvp_task_grant *grant);
+kvp_status kvp_wire_read_grant(kvp_slice result, struct kvp_task_grant *grant);
+kvp_status kvp_wire_result_bin(kvp_buf *out, kvp_slice bytes); /* JOB_RESULT */
+kvp_status kvp_wire_read_bin(kvp_slice result, kvp_slice *bytes);
+kvp_status kvp_wire_read_bool(kvp_slice result, bool *value); /* TASK_BEAT, TASK_POST */
 
 /* STATUS: a map of str to uint, int, bool, str or nested map/array (depth at most 4). Written with
  * these: map(n) then n times key and value. */

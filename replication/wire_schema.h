@@ -31,6 +31,22 @@ enum kvp_op {
     KVP_OP_HANDOVER = 10,/* args: target id uint (0: any) */
     KVP_OP_PROMOTE = 11, /* args: force bool */
     KVP_OP_CLOSE_SCAN = 12, /* args: cursor uint */
+    /* jobs */
+    KVP_OP_JOB_NEW = 16,    /* args: specification array */
+    KVP_OP_JOB_DATA = 17,   /* args: job uint, block uint, data bin */
+    KVP_OP_JOB_TASKS = 18,  /* args: job uint, number of the first uint, tasks array */
+    KVP_OP_JOB_START = 19,  /* args: job uint */
+    KVP_OP_JOB_CANCEL = 20, /* args: job uint */
+    KVP_OP_JOB_INFO = 21,   /* args: what uint, job uint, from uint */
+    KVP_OP_JOB_RESULT = 22, /* args: job uint, block or task uint */
+    /* workers */
+    KVP_OP_WORKER_JOIN = 24,  /* args: name str, kinds array of str, buffer uint, standby bool */
+    KVP_OP_WORKER_LEAVE = 25, /* args: name str, instance uint */
+    KVP_OP_TASK_FETCH = 26,   /* args: name str, instance uint, slot uint, number uint, wait ms uint */
+    KVP_OP_TASK_BEAT = 27,    /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                       progress uint, checkpoint bin or nil */
+    KVP_OP_TASK_POST = 28,    /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                       outcome uint, crc uint, result bin */
     /* peers */
     KVP_OP_STATE = 64,
     KVP_OP_HEARTBEAT = 65,
@@ -44,6 +60,7 @@ enum kvp_op {
     KVP_OP_REGISTER_CAS = 97,  /* args: expected version uint, new view */
     KVP_OP_REGISTER_SEED = 98, /* args: view, force bool */
 };
+#define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
 #define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)
 #define KVP_OP_IS_WITNESS(op) ((op) >= 96 && (op) < 128)
 
@@ -78,6 +95,22 @@ enum kvp_txn_op_kind {
     KVP_TXN_DELETE = 2,
 };
 
+/* What JOB_INFO tells about. */
+enum kvp_job_info {
+    KVP_INFO_JOBS = 0,    /* all jobs, from the id `from` on */
+    KVP_INFO_JOB = 1,     /* one job */
+    KVP_INFO_TASKS = 2,   /* its tasks, from the number `from` on */
+    KVP_INFO_WORKERS = 3, /* all workers */
+};
+
+/* How an attempt at a task ended. */
+enum kvp_task_outcome {
+    KVP_OUTCOME_RESULT = 0,   /* with the result that is posted */
+    KVP_OUTCOME_FAILED = 1,   /* without: the bytes posted say why, for people */
+    KVP_OUTCOME_OVERFLOW = 2, /* the result does not fit its type: as much a result as any other */
+    KVP_OUTCOME_GIVEN_BACK = 3, /* the worker ends, or took the task by mistake: nobody's fault */
+};
+
 /* Results of client operations (element 4 of the answer, when code is 0 unless said):
  *   HELLO      [node id, role uint (enum kvp_role), group id uint, primary id, [[id, url]...],
  *               birth uint, key max, value max, txn ops max, txn size max, message max]
@@ -92,7 +125,15 @@ enum kvp_txn_op_kind {
  *   TXN        [succeeded bool, revision uint, [per operation result...]]: GET
  *              [modify, create, value bin] or nil when absent; PUT nil; DELETE bool (was there)
  *   STATUS     map str -> value
- *   HANDOVER, PROMOTE, CLOSE_SCAN   nil, or str with a reason when the code is not 0
+ *   JOB_NEW     job uint
+ *   JOB_INFO    JOBS [more from uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS
+ *   JOB_RESULT  bin
+ *   WORKER_JOIN instance uint
+ *   TASK_FETCH  [job uint, task uint, attempt uint, kind str, beat ms uint, deadline ms uint,
+ *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is over
+ *   TASK_BEAT   bool: go on (false: the task is not wanted any more)
+ *   TASK_POST   bool: counted (false: the task was done already)
+ *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL, WORKER_LEAVE   nil, or str with a reason when the code is not 0
  * An error may carry a str that says what is wrong.
  */
 

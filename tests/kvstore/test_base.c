@@ -12,7 +12,7 @@
 static void test_every_status_has_a_text_of_its_own(void **state)
 {
     (void)state;
-    for (int status = KVP_OK; status >= KVP_DIVERGED; status--) {
+    for (int status = KVP_OK; status >= KVP_OVERFLOW; status--) {
         assert_string_not_equal(kvp_strerror(status), "");
         assert_string_not_equal(kvp_strerror(status), "unknown status");
         for (int other = KVP_OK; other > status; other--) {
@@ -40,6 +40,14 @@ static void test_the_texts_are_those_of_their_statuses(void **state)
         {KVP_BAD_ARGUMENT, "argument"},
         {KVP_FAILED, "storage fail"},
         {KVP_DIVERGED, "never agreed"},
+        {KVP_NO_SUCH_JOB, "no such job"},
+        {KVP_JOB_STATE, "state"},
+        {KVP_NO_TASK, "no task"},
+        {KVP_WORKER_UNKNOWN, "not registered"},
+        {KVP_WORKER_REPLACED, "another worker"},
+        {KVP_WORKER_BARRED, "barred"},
+        {KVP_NOT_HELD, "does not hold"},
+        {KVP_OVERFLOW, "does not fit"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -50,7 +58,7 @@ static void test_the_texts_are_those_of_their_statuses(void **state)
 static void test_numbers_that_are_no_status_have_a_text(void **state)
 {
     (void)state;
-    static const int numbers[] = {1, KVP_DIVERGED - 1, INT32_MIN, INT32_MAX, -1000};
+    static const int numbers[] = {1, KVP_OVERFLOW - 1, INT32_MIN, INT32_MAX, -1000};
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         assert_string_equal(kvp_strerror(numbers[i]), "unknown status");
@@ -67,6 +75,7 @@ static void test_statuses_keep_their_numbers(void **state)
     assert_int_equal(KVP_NO_MEMORY, -20);
     assert_int_equal(KVP_BAD_ARGUMENT, -25);
     assert_int_equal(KVP_DIVERGED, -30);
+    assert_int_equal(KVP_OVERFLOW, -38);
 }
 
 static void test_the_version_is_the_headers(void **state)
