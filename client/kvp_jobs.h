@@ -14,6 +14,7 @@
 #ifndef KVP_JOBS_H
 #define KVP_JOBS_H
 
+#include "job_codes.h"
 #include "kvp_client.h"
 
 #ifdef __cplusplus
@@ -54,8 +55,9 @@ KVP_API kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec
 
 /* ---- looking ---- */
 
-/* JSON text in result->value. What: enum kvp_job_info of wire_schema.h. `from`: jobs: the smallest id,
- * tasks: the first number; *more (may be NULL) is where to go on, 0 at the end. */
+/* JSON text in result->value. `what`: enum kvp_job_info; an array of objects, or one object
+ * (KVP_INFO_JOB). `from`: jobs: the smallest id, tasks: the first number; *more (may be NULL) is where
+ * to go on, 0 at the end. */
 KVP_API kvp_status kvp_job_info(kvp_client *client, unsigned what, uint64_t job, uint64_t from,
                                 uint64_t *more, kvp_result *result);
 /* The result of a task, or the block of a product, in result->value. KVP_JOB_STATE: not there yet. */
@@ -107,7 +109,7 @@ KVP_API void kvp_task_free(kvp_task *task);
 KVP_API kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  uint32_t progress, const kvp_slice *checkpoint, bool *go_on,
                                  kvp_result *result);
-/* Ends the attempt; outcome: enum kvp_task_outcome of wire_schema.h. KVP_OK: the result is safe. Other
+/* Ends the attempt; outcome: enum kvp_task_outcome. KVP_OK: the result is safe. Other
  * codes say what was wrong with it; KVP_NO_SUCH_JOB, KVP_JOB_STATE: the job is over. */
 KVP_API kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  unsigned outcome, kvp_slice bytes, kvp_result *result);

@@ -16,6 +16,8 @@
 #ifndef KVP_WIRE_SCHEMA_H
 #define KVP_WIRE_SCHEMA_H
 
+#include "jobs/job_codes.h" /* enum kvp_job_info, enum kvp_task_outcome */
+
 enum kvp_op {
     /* clients and workers */
     KVP_OP_HELLO = 1,    /* args: none */
@@ -93,22 +95,6 @@ enum kvp_txn_op_kind {
     KVP_TXN_GET = 0,
     KVP_TXN_PUT = 1,
     KVP_TXN_DELETE = 2,
-};
-
-/* What JOB_INFO tells about. */
-enum kvp_job_info {
-    KVP_INFO_JOBS = 0,    /* all jobs, from the id `from` on */
-    KVP_INFO_JOB = 1,     /* one job */
-    KVP_INFO_TASKS = 2,   /* its tasks, from the number `from` on */
-    KVP_INFO_WORKERS = 3, /* all workers */
-};
-
-/* How an attempt at a task ended. */
-enum kvp_task_outcome {
-    KVP_OUTCOME_RESULT = 0,   /* with the result that is posted */
-    KVP_OUTCOME_FAILED = 1,   /* without: the bytes posted say why, for people */
-    KVP_OUTCOME_OVERFLOW = 2, /* the result does not fit its type: as much a result as any other */
-    KVP_OUTCOME_GIVEN_BACK = 3, /* the worker ends, or took the task by mistake: nobody's fault */
 };
 
 /* Results of client operations (element 4 of the answer, when code is 0 unless said):

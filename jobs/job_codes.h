@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers of the wire that the users of kvp_jobs.h see, too. */
+#ifndef KVP_JOB_CODES_H
+#define KVP_JOB_CODES_H
+
+/* What JOB_INFO tells about. */
+enum kvp_job_info {
+    KVP_INFO_JOBS = 0,    /* all jobs, from the id `from` on */
+    KVP_INFO_JOB = 1,     /* one job */
+    KVP_INFO_TASKS = 2,   /* its tasks, from the number `from` on */
+    KVP_INFO_WORKERS = 3, /* all workers */
+};
+
+/* How an attempt at a task ended. */
+enum kvp_task_outcome {
+    KVP_OUTCOME_RESULT = 0,   /* with the result that is posted */
+    KVP_OUTCOME_FAILED = 1,   /* without: the bytes posted say why, for people */
+    KVP_OUTCOME_OVERFLOW = 2, /* the result does not fit its type: as much a result as any other */
+    KVP_OUTCOME_GIVEN_BACK = 3, /* the worker ends, or took the task by mistake: nobody's fault */
+};
+
+#endif
