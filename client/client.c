@@ -138,8 +138,9 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_TXN:
     case KVP_OP_STATUS:
         return kvp_buf_append(&result->value, answer.data, answer.size);
-    default:
-        return KVP_OK;
+    default: /* HANDOVER, PROMOTE, CLOSE_SCAN have nothing to say */
+        return KVP_OP_IS_JOB(op) ? kvp_buf_append(&result->value, answer.data, answer.size)
+                                 : KVP_OK;
     }
 }
 
@@ -340,6 +341,13 @@ kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeou
     }
     (void)sem_destroy(&done);
     return status;
+}
+
+uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes)
+{
+    uint64_t timeout_ms = client->timeout_ms + bytes / 128;
+
+    return timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
 }
 
 kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoint,

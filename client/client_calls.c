@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void gather_result(struct call *call, kvp_result *result)
+void client_gather(struct call *call, kvp_result *result)
 {
     if (result != NULL) {
         *result = call->result;
@@ -18,7 +18,7 @@ static kvp_status perform(kvp_client *client, struct call *call, kvp_result *res
 {
     kvp_status status = client_perform(client, call, 0);
 
-    gather_result(call, result);
+    client_gather(call, result);
     return status;
 }
 
@@ -186,7 +186,7 @@ kvp_status kvp_node_status(kvp_client *client, const char *node, kvp_result *res
         call.result.status = status;
         call.result.value = text;
     }
-    gather_result(&call, result);
+    client_gather(&call, result);
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a node says about itself, as JSON text. */
+/* What a node says about itself and its jobs, as JSON text. */
 #include "client/client_priv.h"
 #include "replication/mp_reader.h"
 
@@ -82,6 +82,8 @@ static cJSON *convert(struct kvp_mp_reader *reader, unsigned depth)
         return cJSON_CreateBool(kvp_mp_bool(reader));
     case KVP_MP_UINT:
         return convert_number(kvp_mp_uint(reader));
+    case KVP_MP_FLOAT:
+        return cJSON_CreateNumber(kvp_mp_double(reader));
     case KVP_MP_STR:
         return convert_text(kvp_mp_str(reader));
     case KVP_MP_ARRAY:

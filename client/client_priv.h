@@ -25,17 +25,26 @@ const char *client_reason(const kvp_result *result);
 kvp_status client_check_key(kvp_slice key, kvp_result *result);
 kvp_status client_check_value(kvp_slice value, kvp_result *result);
 
-/* Runs the call and waits. timeout_ms 0: the handle's. The result of a scan, a transaction or a
- * status is the answer's, undecoded, in call->result.value. */
+/* Runs the call and waits. timeout_ms 0: the handle's. The result of a scan, a transaction, a
+ * status or an operation on jobs is the answer's, undecoded, in call->result.value. */
 kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeout_ms);
 /* Starts it and does not wait. */
 kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_ms);
+/* Hands the call's result over to `result`; frees it where that is NULL. */
+void client_gather(struct call *call, kvp_result *result);
+/* The handle's timeout, and a second for each 128 KiB that a call carries, or has to wait behind. */
+uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes);
 
 /* The endpoint of a URL; `reason` gets why not. */
 kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoint,
                            const char **reason);
 
-/* A result of STATUS as JSON text. KVP_CORRUPT, KVP_NO_MEMORY. */
+/* A call on jobs, to the primary. The rest of the request is the caller's. */
+struct call client_job_call(unsigned op);
+/* Ends a synchronous call on jobs: with KVP_OK, too, its undecoded answer is dropped. Returns status. */
+kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result);
+
+/* A result of STATUS or JOB_INFO as JSON text. KVP_CORRUPT, KVP_NO_MEMORY. */
 kvp_status client_json(kvp_slice value, kvp_buf *text);
 
 #endif

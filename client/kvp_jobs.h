@@ -8,8 +8,10 @@
  * A worker joins under a name of its own, and then in a loop fetches a task, beats while it works on
  * it, and posts the result.
  *
- * All functions are thread-safe and wait for the answer. `result` (may be NULL) is as in kvp_client.h:
- * errors have a reason in result->value. Every update runs at most once.
+ * All functions are thread-safe and wait for the answer, at most for the handle's timeout, and a second
+ * more for each 128 KiB that a call carries. `result` (may be NULL) is as in kvp_client.h: errors have a
+ * reason in result->value. Every update runs at most once; fetching, beating and looking may be repeated
+ * freely.
  */
 #ifndef KVP_JOBS_H
 #define KVP_JOBS_H
@@ -21,7 +23,7 @@
 extern "C" {
 #endif
 
-struct kvp_job_spec; /* job_spec.h */
+struct kvp_job_spec; /* job_spec.h: kvp_job_spec_init() first */
 struct kvp_matrix;   /* matrix.h */
 
 /* ---- submitting ---- */
@@ -45,8 +47,10 @@ KVP_API kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *r
 KVP_API kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result);
 
 /* All of that for a product of matrices: sets element, rows, inner and columns of `spec` from A and B
- * (of the same type), makes the job, uploads, starts. `buffer`: bytes that a task and its result may
- * take; 0: 2 MiB. `progress` (may be NULL) is called with bytes sent and bytes in all. */
+ * (of the same type), chooses the tiles, makes the job, uploads, starts. `buffer`: bytes that a task and
+ * its result may take; 0: 2 MiB. `progress` (may be NULL) is called on this thread with bytes that have
+ * arrived and bytes in all. A job that cannot be uploaded is cancelled. KVP_BAD_REQUEST: A and B do not
+ * fit together; KVP_TOO_LARGE: there would be too many tasks. */
 KVP_API kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec *spec,
                                          const struct kvp_matrix *a, const struct kvp_matrix *b,
                                          size_t buffer, uint64_t *job,
@@ -104,13 +108,14 @@ KVP_API kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, 
                                   kvp_result *result);
 KVP_API void kvp_task_free(kvp_task *task);
 /* Says that it is being worked on, `progress` thousandths done. `checkpoint` (may be NULL) is given to
- * who gets the task next, should this worker be lost. *go_on false: nobody wants the result any
- * more. */
+ * who gets the task next, should this worker be lost. *go_on false: nobody wants the result any more.
+ * It is set with KVP_OK only; KVP_NOT_HELD, KVP_NO_SUCH_JOB and KVP_WORKER_UNKNOWN say the same. */
 KVP_API kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  uint32_t progress, const kvp_slice *checkpoint, bool *go_on,
                                  kvp_result *result);
-/* Ends the attempt; outcome: enum kvp_task_outcome. KVP_OK: the result is safe. Other
- * codes say what was wrong with it; KVP_NO_SUCH_JOB, KVP_JOB_STATE: the job is over. */
+/* Ends the attempt; outcome: enum kvp_task_outcome. KVP_OK: the result is safe; result->version is 0 if
+ * the task was done already and did not need it, else 1. Other codes say what was wrong with it;
+ * KVP_NO_SUCH_JOB, KVP_JOB_STATE: the job is over. */
 KVP_API kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  unsigned outcome, kvp_slice bytes, kvp_result *result);
 

@@ -14,6 +14,10 @@
 
 #include "kvp_base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum kvp_job_type {
     KVP_JOB_TASKS = 0,
     KVP_JOB_MATMUL = 1,
@@ -65,25 +69,26 @@ struct kvp_job_spec {
 };
 
 /* Defaults: one copy, exact, Freivalds with 10 rounds for matrices, 2 s, 5 attempts, one day. */
-void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type);
+KVP_API void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type);
 
 /* Sets copies, quorum and copies_max: "single", "dual-first", "dual-compare", "tmr", "quad", or
  * "N/K". KVP_BAD_ARGUMENT. */
-kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode);
+KVP_API kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode);
 
 /*
  * Chooses tiles so that a task and its result fit `buffer` bytes (and each block fits a value). Keeps
  * the inner dimension whole where one dot product fits, else cuts it, too. KVP_TOO_LARGE: not even
  * one element by one element fits, or there would be more than KVP_JOB_TASKS_MAX tasks.
  */
-kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
+KVP_API kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
 
 /* KVP_OK, or KVP_BAD_REQUEST or KVP_TOO_LARGE with a static string in *reason. */
-kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason);
+KVP_API kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason);
 
 /* One msgpack array, as in JOB_NEW. Reading checks, too. */
-kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out);
-kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const char **reason);
+KVP_API kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out);
+KVP_API kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec,
+                                       const char **reason);
 
 /* The numbers that follow from the specification of a matrix job. */
 struct kvp_job_grid {
@@ -91,7 +96,7 @@ struct kvp_job_grid {
     uint32_t tasks, inputs, outputs;
     size_t element_size;
 };
-struct kvp_job_grid kvp_job_grid_of(const struct kvp_job_spec *spec);
+KVP_API struct kvp_job_grid kvp_job_grid_of(const struct kvp_job_spec *spec);
 
 /* A rectangle of a matrix. */
 struct kvp_job_block {
@@ -99,22 +104,23 @@ struct kvp_job_block {
     uint32_t rows, columns;
 };
 /* Which of A (first) or B the input block `number` is, and where it lies. */
-struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t number, bool *is_b);
-struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t number);
-size_t kvp_job_block_size(const struct kvp_job_spec *spec, struct kvp_job_block block);
+KVP_API struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t number,
+                                           bool *is_b);
+KVP_API struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t number);
+KVP_API size_t kvp_job_block_size(const struct kvp_job_spec *spec, struct kvp_job_block block);
 
 /* A task of a matrix job. */
 struct kvp_job_tile {
     uint32_t a, b, output; /* numbers of blocks */
     uint32_t rows, inner, columns;
 };
-struct kvp_job_tile kvp_job_tile_of(const struct kvp_job_spec *spec, uint32_t task);
+KVP_API struct kvp_job_tile kvp_job_tile_of(const struct kvp_job_spec *spec, uint32_t task);
 /* Bytes that the worker needs: payload and result. */
-size_t kvp_job_tile_size(const struct kvp_job_spec *spec, const struct kvp_job_tile *tile);
+KVP_API size_t kvp_job_tile_size(const struct kvp_job_spec *spec, const struct kvp_job_tile *tile);
 
 /* The head of a matrix task's payload, little-endian numbers. */
-void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
-                         const struct kvp_job_tile *tile);
+KVP_API void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
+                                 const struct kvp_job_tile *tile);
 
 /* Tasks of a JOB_TASKS message: an array of [kind str, after array of uint, feed bool, payload bin];
  * feed: the results of the tasks in `after` follow the payload, in that order. */
@@ -129,13 +135,19 @@ struct kvp_job_tasks {
     kvp_slice rest;
 };
 /* Checks the form of all of it; numbers of tasks are not looked at. KVP_BAD_REQUEST, KVP_TOO_LARGE. */
-kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, const char **reason);
-bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task); /* false: no more */
+KVP_API kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks,
+                                       const char **reason);
+/* False: no more. */
+KVP_API bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task);
 /* Takes the next number of `after`; call it after_count times. */
-uint32_t kvp_job_after_next(struct kvp_job_task *task);
+KVP_API uint32_t kvp_job_after_next(struct kvp_job_task *task);
 /* Writing: an array header for `count` tasks, then one call for each. */
-kvp_status kvp_job_tasks_open(kvp_buf *out, uint32_t count);
-kvp_status kvp_job_tasks_put(kvp_buf *out, kvp_slice kind, const uint32_t *after,
-                             uint32_t after_count, bool feed, kvp_slice payload);
+KVP_API kvp_status kvp_job_tasks_open(kvp_buf *out, uint32_t count);
+KVP_API kvp_status kvp_job_tasks_put(kvp_buf *out, kvp_slice kind, const uint32_t *after,
+                                     uint32_t after_count, bool feed, kvp_slice payload);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,7 +10,11 @@
 #ifndef KVP_MATRIX_H
 #define KVP_MATRIX_H
 
-#include "kvstore/kvp_base.h"
+#include "kvp_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* On the wire and in stores they are numbers, for ever. */
 enum kvp_matrix_type {
@@ -36,46 +40,50 @@ struct kvp_block {
 };
 
 /* Is this number, from a message or a store, one of the four types? */
-bool kvp_matrix_type_valid(uint64_t type);
-bool kvp_matrix_type_is_float(enum kvp_matrix_type type);
+KVP_API bool kvp_matrix_type_valid(uint64_t type);
+KVP_API bool kvp_matrix_type_is_float(enum kvp_matrix_type type);
 
 /* Bytes of one element: 4 or 8. */
-size_t kvp_matrix_element_size(enum kvp_matrix_type type);
+KVP_API size_t kvp_matrix_element_size(enum kvp_matrix_type type);
 
 /* "int32", "int64", "float32", "float64": static strings. */
-const char *kvp_matrix_type_name(enum kvp_matrix_type type);
+KVP_API const char *kvp_matrix_type_name(enum kvp_matrix_type type);
 
 /* The type of a name; KVP_BAD_REQUEST leaves *type as it was. */
-kvp_status kvp_matrix_type_of(const char *name, enum kvp_matrix_type *type);
+KVP_API kvp_status kvp_matrix_type_of(const char *name, enum kvp_matrix_type *type);
 
 /* Bytes of a matrix. KVP_BAD_REQUEST: an unknown type, or no rows or columns; KVP_TOO_LARGE: more
  * than fit an address space (checked before it is multiplied). On failure *size stays. */
-kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
-                           uint64_t *size);
+KVP_API kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+                                   uint64_t *size);
 
 /* A matrix of zeros, to be freed by the caller. Fails as kvp_matrix_size() and with KVP_NO_MEMORY;
  * *matrix is then empty. */
-kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
-                          struct kvp_matrix *matrix);
-void kvp_matrix_free(struct kvp_matrix *matrix); /* also zeroes the struct; NULL is fine */
+KVP_API kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+                                  struct kvp_matrix *matrix);
+KVP_API void kvp_matrix_free(struct kvp_matrix *matrix); /* also zeroes the struct; NULL is fine */
 
 /* Copies a block out to contiguous bytes, or in from them: block->rows * block->cols elements that
  * do not overlap the matrix. KVP_BAD_REQUEST: the block is empty or not inside; nothing is copied. */
-kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_block *block,
-                          void *bytes);
-kvp_status kvp_matrix_paste(struct kvp_matrix *matrix, const struct kvp_block *block,
-                            const void *bytes);
+KVP_API kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_block *block,
+                                  void *bytes);
+KVP_API kvp_status kvp_matrix_paste(struct kvp_matrix *matrix, const struct kvp_block *block,
+                                    const void *bytes);
 
 /* Is there a NaN or an infinity among these elements? Integers have none. The size is a multiple of
  * the element's; a rest is not looked at. */
-bool kvp_matrix_has_nonfinite(enum kvp_matrix_type type, kvp_slice elements);
+KVP_API bool kvp_matrix_has_nonfinite(enum kvp_matrix_type type, kvp_slice elements);
 
 /*
  * The same numbers in another type, in a new matrix that the caller frees. Every number must be kept
  * exactly (-0.0 may become 0): else KVP_BAD_REQUEST, and `message` (always terminated; may be NULL
  * when message_size is 0) names the first that is not. KVP_NO_MEMORY. On failure *to is empty.
  */
-kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,
-                              struct kvp_matrix *to, char *message, size_t message_size);
+KVP_API kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,
+                                      struct kvp_matrix *to, char *message, size_t message_size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
