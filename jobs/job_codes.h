@@ -19,4 +19,15 @@ enum kvp_task_outcome {
     KVP_OUTCOME_GIVEN_BACK = 3, /* the worker ends, or took the task by mistake: nobody's fault */
 };
 
+/* On the wire and in stores they are numbers, for ever. Elements x and y agree when: */
+enum kvp_agreement {
+    KVP_AGREE_EXACT = 0,    /* x == y; so 0.0 agrees with -0.0 */
+    KVP_AGREE_ABSOLUTE = 1, /* |x - y| <= tolerance */
+    KVP_AGREE_RELATIVE = 2, /* |x - y| <= tolerance * max(|x|, |y|), or |x - y| <= floor */
+    /* Not elements but the sums of all rows and of all columns agree: integers' modulo 2^64;
+     * floats' (in float64) if they differ by at most tolerance * the larger sum of magnitudes of
+     * the same elements, or by at most floor. */
+    KVP_AGREE_CHECKSUM = 3,
+};
+
 #endif

@@ -12,6 +12,7 @@
 #ifndef KVP_JOB_SPEC_H
 #define KVP_JOB_SPEC_H
 
+#include "job_codes.h"
 #include "kvp_base.h"
 
 #ifdef __cplusplus
@@ -21,13 +22,6 @@ extern "C" {
 enum kvp_job_type {
     KVP_JOB_TASKS = 0,
     KVP_JOB_MATMUL = 1,
-};
-
-enum kvp_job_compare { /* when do two results agree? */
-    KVP_AGREE_EXACT = 0,
-    KVP_AGREE_ABSOLUTE = 1, /* matrix jobs only, like those below */
-    KVP_AGREE_RELATIVE = 2,
-    KVP_AGREE_CHECKSUM = 3,
 };
 
 enum kvp_job_verify { /* what is done with the whole product before the job is called done */
@@ -52,7 +46,7 @@ struct kvp_job_spec {
     uint8_t copies;       /* of every task, handed to different workers: 1..KVP_JOB_COPIES_MAX */
     uint8_t quorum;       /* results that must agree: 1..copies */
     uint8_t copies_max;   /* copies..KVP_JOB_COPIES_MAX: how far disagreement may raise copies */
-    uint8_t compare;      /* enum kvp_job_compare */
+    uint8_t compare;      /* enum kvp_agreement; all but EXACT for matrices only */
     uint8_t verify;       /* enum kvp_job_verify */
     uint8_t rounds;       /* of Freivalds' check: 1..64 */
     uint8_t priority;     /* higher first */

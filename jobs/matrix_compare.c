@@ -12,13 +12,13 @@ struct pair {
     size_t size;
     uint64_t rows, cols;
     const uint8_t *x, *y;
-    enum kvp_compare_kind kind;
+    enum kvp_agreement kind;
     double tolerance, floor;
 };
 
-bool kvp_compare_kind_valid(uint64_t kind)
+bool kvp_agreement_valid(uint64_t kind)
 {
-    return kind <= KVP_COMPARE_CHECKSUM;
+    return kind <= KVP_AGREE_CHECKSUM;
 }
 
 static bool is_size(double value)
@@ -31,10 +31,10 @@ static bool is_size(double value)
 static bool integers_agree(const struct pair *pair, int64_t x, int64_t y)
 {
     uint64_t distance = x > y ? (uint64_t)x - (uint64_t)y : (uint64_t)y - (uint64_t)x;
-    if (pair->kind == KVP_COMPARE_EXACT || distance == 0) {
+    if (pair->kind == KVP_AGREE_EXACT || distance == 0) {
         return distance == 0;
     }
-    if (pair->kind == KVP_COMPARE_ABSOLUTE) {
+    if (pair->kind == KVP_AGREE_ABSOLUTE) {
         return pair->tolerance >= 0x1p64 || distance <= (uint64_t)pair->tolerance;
     }
     double larger = fmax(fabs((double)x), fabs((double)y));
@@ -44,13 +44,13 @@ static bool integers_agree(const struct pair *pair, int64_t x, int64_t y)
 static bool reals_agree(const struct pair *pair, double x, double y)
 {
     double distance = fabs(x - y);
-    if (pair->kind == KVP_COMPARE_EXACT) {
+    if (pair->kind == KVP_AGREE_EXACT) {
         return x == y;
     }
     if (!isfinite(x) || !isfinite(y)) {
         return false;
     }
-    if (pair->kind == KVP_COMPARE_ABSOLUTE) {
+    if (pair->kind == KVP_AGREE_ABSOLUTE) {
         return distance <= pair->tolerance;
     }
     return distance <= pair->tolerance * fmax(fabs(x), fabs(y)) || distance <= pair->floor;
@@ -146,7 +146,7 @@ kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matr
                               struct kvp_comparison *result)
 {
     uint64_t size;
-    if (!kvp_compare_kind_valid(rule->kind) || !is_size(rule->tolerance) ||
+    if (!kvp_agreement_valid(rule->kind) || !is_size(rule->tolerance) ||
         !is_size(rule->floor)) {
         return KVP_BAD_ARGUMENT;
     }
@@ -165,7 +165,7 @@ kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matr
         .tolerance = rule->tolerance,
         .floor = rule->floor > 0 || !kvp_matrix_type_is_float(type) ? rule->floor : smallest,
     };
-    if (rule->kind == KVP_COMPARE_CHECKSUM) {
+    if (rule->kind == KVP_AGREE_CHECKSUM) {
         return compare_sums(&pair, result);
     }
     *result = compare_elements(&pair);

@@ -3,21 +3,11 @@
 #ifndef KVP_MATRIX_COMPARE_H
 #define KVP_MATRIX_COMPARE_H
 
+#include "jobs/job_codes.h"
 #include "jobs/matrix.h"
 
-/* On the wire and in stores they are numbers, for ever. Elements x and y agree when: */
-enum kvp_compare_kind {
-    KVP_COMPARE_EXACT = 0,    /* x == y; so 0.0 agrees with -0.0 */
-    KVP_COMPARE_ABSOLUTE = 1, /* |x - y| <= tolerance */
-    KVP_COMPARE_RELATIVE = 2, /* |x - y| <= tolerance * max(|x|, |y|), or |x - y| <= floor */
-    /* Not elements but the sums of all rows and of all columns agree: integers' modulo 2^64;
-     * floats' (in float64) if they differ by at most tolerance * the larger sum of magnitudes of
-     * the same elements, or by at most floor. */
-    KVP_COMPARE_CHECKSUM = 3,
-};
-
 struct kvp_compare_rule {
-    enum kvp_compare_kind kind;
+    enum kvp_agreement kind;
     double tolerance; /* finite, not negative; EXACT, and CHECKSUM of integers, ignore it */
     /* Where numbers cancel out, none is near another in relation to its size; a multiple of what
      * one rounding at the operands' scale costs is sensible. 0: the smallest normal number of the
@@ -32,7 +22,7 @@ struct kvp_comparison {
     uint64_t row, col;
 };
 
-bool kvp_compare_kind_valid(uint64_t kind);
+bool kvp_agreement_valid(uint64_t kind);
 
 /*
  * Compares two results of this type and shape; they need no alignment. NaN agrees with nothing;

@@ -119,7 +119,7 @@ static kvp_status survey(struct csv *csv)
         csv->cols = csv->rows == 0 ? count : csv->cols;
         if (count != csv->cols) {
             return kvp_refuse(csv->message, KVP_BAD_REQUEST,
-                              "line %llu has %llu numbers, but the lines before have %llu",
+                              "line %llu has another number of columns (%llu) than the lines before (%llu)",
                               (unsigned long long)lines.number, (unsigned long long)count,
                               (unsigned long long)csv->cols);
         }

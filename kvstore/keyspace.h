@@ -11,13 +11,14 @@
  *                                       modify u64, value bytes                        state
  *   'E'     (nothing)                   session floor u64: sessions last used at or
  *                                       before this seq have been dropped              state
+ *   'J'     see jobs/job_records.h      jobs, tasks, workers                               state
  *   'S'     client u64, slot u16        session record: number u64, seq u64, code u8,
  *                                       answer bytes (one msgpack value)               state
  *   'L'     seq u64                     epoch u64, hash u64, write set                 node
  *   'M'     name                        metadata, see storage.c                        node
  *
  * Numbers in keys are big-endian (they sort), numbers in values little-endian. The state's prefixes
- * lie in 'D'..'K' and 'N'..'Z' ('J' is reserved for jobs); anything else in a write set or snapshot
+ * lie in 'D'..'K' and 'N'..'Z'; anything else in a write set or snapshot
  * is refused. A change of this table raises KVP_STORE_VERSION; a store of a higher version is
  * refused on opening, one of a lower version is upgraded there, in one batch, or refused.
  */
@@ -31,6 +32,7 @@
 enum {
     KVP_PREFIX_DATA = 'D',
     KVP_PREFIX_FLOOR = 'E',
+    KVP_PREFIX_JOB = 'J',
     KVP_PREFIX_SESSION = 'S',
     KVP_PREFIX_LOG = 'L',
     KVP_PREFIX_META = 'M',

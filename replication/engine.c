@@ -24,6 +24,9 @@ kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_en
     if (status == KVP_OK) {
         status = session_table_init(&made->sessions, made->config.sessions_max);
     }
+    if (status == KVP_OK) {
+        status = engine_open_jobs(made);
+    }
     if (status != KVP_OK) {
         kvp_engine_close(made);
         return status;
@@ -37,6 +40,7 @@ void kvp_engine_close(struct kvp_engine *engine)
     if (engine) {
         overlay_free(&engine->overlay);
         session_table_free(&engine->sessions);
+        kvp_jobs_close(engine->jobs);
         free(engine->large);
         kvp_buf_free(&engine->scratch);
         free(engine);
@@ -60,6 +64,7 @@ void kvp_engine_reset(struct kvp_engine *engine)
 {
     overlay_clear(&engine->overlay);
     session_table_clear(&engine->sessions);
+    kvp_jobs_reset(engine->jobs);
     engine->large_count = 0;
     engine->storage = NULL;
 }
@@ -205,8 +210,10 @@ static kvp_status run(struct kvp_engine *engine, const struct kvp_request *reque
         return execute_put(engine, request, seq, execution);
     case KVP_OP_DELETE:
         return execute_delete(engine, request, seq, execution);
-    default:
+    case KVP_OP_TXN:
         return engine_txn(engine, request, seq, execution);
+    default:
+        return engine_job(engine, request, seq, execution);
     }
 }
 
@@ -363,14 +370,17 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
     if (request->op == KVP_OP_TXN) {
         return engine_txn_check(request, reason);
     }
+    if (KVP_OP_IS_JOB(request->op)) {
+        return engine_check_value(request->value, reason);
+    }
     kvp_status status = engine_check_key(request->key, reason);
     return status == KVP_OK ? engine_check_value(request->value, reason) : status;
 }
 
-static kvp_status collect(const struct overlay_layer *layer, kvp_buf *set)
+kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set)
 {
     kvp_status status = KVP_OK;
-    for (const struct overlay_version *v = layer->first; v && status == KVP_OK; v = v->next) {
+    for (const struct overlay_version *v = engine->overlay.newest->first; v && status == KVP_OK; v = v->next) {
         kvp_slice key = kvp_slice_of(v->key->data, v->key->size);
         status = v->is_delete ? kvp_writeset_delete(set, key)
                               : kvp_writeset_put(set, key, kvp_buf_slice(&v->raw));
@@ -399,7 +409,7 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         return KVP_OK;
     }
     execution->kind = KVP_EXECUTION_APPEND;
-    status = collect(engine->overlay.newest, &execution->writeset);
+    status = engine_collect(engine, &execution->writeset);
     if (status == KVP_OK && session) {
         status = close_session(engine, &request->session, seq, execution);
     }

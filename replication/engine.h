@@ -13,6 +13,7 @@
 #ifndef KVP_ENGINE_H
 #define KVP_ENGINE_H
 
+#include "jobs/jobs.h"
 #include "replication/request.h"
 #include "kvstore/storage.h"
 
@@ -25,6 +26,7 @@ struct kvp_record_versions {
 
 struct kvp_engine_config {
     uint32_t sessions_max; /* session slots remembered; the longest unused one is dropped first */
+    struct kvp_jobs_config jobs;
 };
 
 kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_engine **engine);
@@ -65,6 +67,23 @@ kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_reques
  * and its revisions. */
 kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *value,
                           struct kvp_record_versions *versions);
+
+/*
+ * Jobs (jobs/jobs.h). Their operations go through kvp_engine_execute() like all others, except
+ * TASK_FETCH. The time is what kvp_engine_set_now() said last. A status other than KVP_OK for one of
+ * them means that this node must not go on as primary.
+ */
+void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us);
+/* Behind kvp_engine_start(): the index of jobs is built anew, step by step. `salt`, `seed`: see
+ * kvp_jobs_start(). */
+kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed);
+/* A piece of what is due by itself. KVP_EXECUTION_APPEND: append `writeset` as seq; else nothing was
+ * written. *more: call again at once. */
+kvp_status kvp_engine_step_jobs(struct kvp_engine *engine, uint64_t seq,
+                                struct kvp_execution *execution, bool *more);
+/* When to call that; UINT64_MAX: no need. */
+uint64_t kvp_engine_jobs_deadline(const struct kvp_engine *engine);
+struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine);
 
 void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq);
 void kvp_engine_applied(struct kvp_engine *engine, uint64_t seq);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine's private state, shared by engine.c and engine_txn.c. */
+/* The engine's private state, shared by engine.c and the engine_*.c files. */
 #ifndef KVP_ENGINE_STATE_H
 #define KVP_ENGINE_STATE_H
 
@@ -24,6 +24,8 @@ struct kvp_engine {
     struct kvp_storage *storage; /* NULL: not started */
     struct overlay overlay;
     struct session_table sessions;
+    struct kvp_jobs *jobs;
+    uint64_t now_us;
     uint64_t committed; /* what reads may show */
     uint64_t executed;  /* seq of the newest layer, or what the store had at the start */
     struct engine_large *large;
@@ -44,6 +46,13 @@ kvp_status engine_look(struct kvp_engine *engine, kvp_slice key, struct engine_v
 kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
                       const struct engine_value *present);
 kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key);
+
+/* engine_jobs.c */
+kvp_status engine_open_jobs(struct kvp_engine *engine);
+kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
+                      struct kvp_execution *execution);
+/* engine.c: the newest layer as a write set. */
+kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set);
 
 /* engine_txn.c: KVP_OK with execution->status and answer set; anything else: the engine failed. */
 kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,

@@ -63,14 +63,14 @@ void exec_give_up(struct kvp_executor *executor, int status)
     }
 }
 
-static kvp_status append(struct kvp_executor *executor, const struct kvp_execution *execution)
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
 {
-    struct kvp_entry *entry = kvp_entry_new(execution->writeset.size);
+    struct kvp_entry *entry = kvp_entry_new(writeset->size);
     if (!entry) {
         return KVP_NO_MEMORY;
     }
-    if (execution->writeset.size > 0) {
-        memcpy(entry->payload, execution->writeset.data, execution->writeset.size);
+    if (writeset->size > 0) {
+        memcpy(entry->payload, writeset->data, writeset->size);
     }
     kvp_core_submit(executor->core, executor->now_us, entry);
     kvp_entry_unref(entry);
@@ -81,12 +81,15 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
 {
     struct kvp_execution execution = {0};
     uint64_t seq = kvp_core_next_seq(executor->core);
+    kvp_engine_set_now(executor->engine, executor->now_us);
     struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
     kvp_status status = waiter ? kvp_engine_execute(executor->engine, request, seq, &execution)
                                : KVP_NO_MEMORY;
     if (status != KVP_OK) {
         free(waiter);
         exec_storage_failed(executor, status);
+        /* The index of jobs may be ahead of what was written. */
+        executor->broken = executor->broken || KVP_OP_IS_JOB(request->op);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
         return;
     }
@@ -96,7 +99,7 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
         free(waiter);
         return;
     }
-    if (execution.kind == KVP_EXECUTION_APPEND && append(executor, &execution) != KVP_OK) {
+    if (execution.kind == KVP_EXECUTION_APPEND && exec_append(executor, &execution.writeset) != KVP_OK) {
         executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
     }
     waiter->token = token;
@@ -279,6 +282,11 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
     case KVP_OP_SCAN:
         if (request->stale || !refused(executor, request, token)) {
             exec_scan(executor, request, token);
+        }
+        break;
+    case KVP_OP_TASK_FETCH:
+        if (!refused(executor, request, token)) {
+            exec_fetch(executor, request, token);
         }
         break;
     default:

@@ -12,6 +12,7 @@
 #define EXEC_CURSORS_MAX      64u
 #define EXEC_PARKED_MAX       256u               /* scans that wait for the state to catch up */
 #define EXEC_CURSOR_IDLE_US   30000000u
+#define EXEC_FETCHES_MAX      4096u
 
 /* An update that has been executed: answered when `seq` is committed. */
 struct exec_waiter {
@@ -41,6 +42,15 @@ struct exec_parked {
     uint8_t *keys;   /* holds the request's key and value */
 };
 
+/* A worker that waits for a task. */
+struct exec_fetch {
+    struct exec_fetch *next;
+    void *token;
+    uint64_t until_us;
+    struct kvp_request request; /* its key is `name` */
+    char name[KVP_NAME_SIZE_MAX];
+};
+
 struct kvp_executor {
     struct kvp_executor_config config;
     struct kvp_executor_host host;
@@ -65,6 +75,10 @@ struct kvp_executor {
     struct exec_parked parked[EXEC_PARKED_MAX];
     unsigned parked_count;
 
+    struct exec_fetch *fetches; /* in the order of arrival */
+    unsigned fetch_count;
+    uint64_t look_again_us;
+
     void *handover_token, *promote_token;
 
     kvp_buf scratch;  /* results and messages being built */
@@ -85,6 +99,14 @@ const char *exec_hint(const struct kvp_executor *executor);
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
 void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
+/* Makes a write set the log's next entry. KVP_NO_MEMORY. */
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
+
+/* exec_jobs.c */
+void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_fetch_end(struct kvp_executor *executor); /* this node is not primary any more */
+void exec_jobs_step(struct kvp_executor *executor);
+uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
 
 /* exec_scan.c */
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);

@@ -191,6 +191,7 @@ static void port_incoming_finish(void *arg, struct kvp_point point, const struct
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_INCOMING_FINISH, 0, 0);
     if (job) {
         exec_scan_end(executor, true);
+        kvp_jobs_reset(kvp_engine_jobs(executor->engine));
         executor->replacing = true;
         job->point = point;
         job->meta = *meta;
@@ -209,6 +210,7 @@ static void port_set_aside(void *arg, const struct kvp_meta *meta)
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_SET_ASIDE, 0, 0);
     if (job) {
         exec_scan_end(executor, true);
+        kvp_jobs_reset(kvp_engine_jobs(executor->engine));
         executor->replacing = true;
         job->meta = *meta;
         submit(executor, job);
@@ -354,6 +356,11 @@ static void become_primary(struct kvp_executor *executor)
 {
     uint64_t seq = kvp_core_applied(executor->core);
     kvp_status status = kvp_engine_start(executor->engine, executor->storage, seq);
+    kvp_engine_set_now(executor->engine, executor->now_us);
+    if (status == KVP_OK) {
+        status = kvp_engine_start_jobs(executor->engine, kvp_core_group_id(executor->core),
+                                       executor->config.core.random ^ executor->now_us);
+    }
     if (status != KVP_OK) {
         say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
         kvp_core_fail(executor->core, executor->now_us);
@@ -369,6 +376,7 @@ static void cease_primary(struct kvp_executor *executor)
     kvp_engine_reset(executor->engine);
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, false);
+    exec_fetch_end(executor);
 }
 
 static void settle(struct kvp_executor *executor)
@@ -394,6 +402,7 @@ static void settle(struct kvp_executor *executor)
         if (exec_serving(executor)) {
             exec_release(executor);
         }
+        exec_jobs_step(executor);
     }
     exec_scan_step(executor);
     log_changes(executor);
@@ -440,6 +449,7 @@ void kvp_executor_close(struct kvp_executor *executor)
     }
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, true);
+    exec_fetch_end(executor);
     port_handover_done(executor, KVP_CLOSED);
     port_promote_done(executor, KVP_CLOSED);
     kvp_core_free(executor->core);
@@ -600,7 +610,8 @@ void kvp_executor_tick(struct kvp_executor *executor, uint64_t now_us)
 
 uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
 {
-    return kvp_core_deadline(executor->core);
+    uint64_t core_us = kvp_core_deadline(executor->core), jobs_us = exec_jobs_deadline(executor);
+    return jobs_us < core_us ? jobs_us : core_us;
 }
 
 void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)

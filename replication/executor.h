@@ -43,6 +43,8 @@ struct kvp_executor_host {
     void (*send)(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body);
     /* Ends a client's request. `answer` is valid during the call. */
     void (*answer)(void *arg, void *token, const struct kvp_answer *answer);
+    /* Can an answer still reach who asked? NULL: it is not known. */
+    bool (*alive)(void *arg, void *token);
     /* Ends a peer's request. */
     void (*answer_peer)(void *arg, void *token, kvp_slice body);
     /* Runs the job, after all given before; kvp_executor_disk_done() takes it back. */

@@ -43,6 +43,8 @@ kvp_slice kvp_net_request_body(const struct kvp_net_request *request); /* until 
  * `body` is copied. */
 void kvp_net_answer(struct kvp_net_request *request, kvp_slice body);
 void kvp_net_drop(struct kvp_net_request *request);
+/* Is the connection that it came by still open? */
+bool kvp_net_request_alive(const struct kvp_net_request *request);
 /* From here until it is let go answers may wait, so that those to one connection go out with one
  * system call. For one thread at a time, not nested, and for moments only. */
 void kvp_net_server_hold(struct kvp_net_server *server);

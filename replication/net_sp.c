@@ -350,6 +350,15 @@ void kvp_net_drop(struct kvp_net_request *request)
     request_finish(request, NULL);
 }
 
+bool kvp_net_request_alive(const struct kvp_net_request *request)
+{
+    struct kvp_net_server *server = request->connection->server;
+    pthread_mutex_lock(&server->lock);
+    bool alive = request->connection->stream.fd >= 0;
+    pthread_mutex_unlock(&server->lock);
+    return alive;
+}
+
 void kvp_net_server_hold(struct kvp_net_server *server)
 {
     pthread_mutex_lock(&server->lock);

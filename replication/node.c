@@ -218,6 +218,12 @@ static void host_answer(void *arg, void *token, const struct kvp_answer *answer)
     }
 }
 
+static bool host_alive(void *arg, void *token)
+{
+    (void)arg;
+    return node_token_is_call(token) || kvp_net_request_alive(token);
+}
+
 static void host_answer_peer(void *arg, void *token, kvp_slice body)
 {
     (void)arg;
@@ -520,6 +526,7 @@ static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *
     static const struct kvp_executor_host functions = {
         .send = host_send,
         .answer = host_answer,
+        .alive = host_alive,
         .answer_peer = host_answer_peer,
         .disk = host_disk,
         .arbiter = host_arbiter,

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What jobs, tasks and workers look like from outside; results. */
+#include "jobs/job_state.h"
+#include "jobs/matrix.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "replication/mp_writer.h"
+
+#define JOBS_AT_ONCE    256u
+#define TASKS_AT_ONCE   256u
+#define WORKERS_AT_ONCE 1024u
+
+static const char *const state_names[] = {"uploading", "running",   "verifying", "done",
+                                          "failed",    "cancelled", "removing"};
+static const char *const task_names[] = {"waiting", "open", "done", "failed"};
+
+static void put_number(struct kvp_mp_writer *writer, const char *key, uint64_t value)
+{
+    kvp_mp_write_text(writer, key);
+    kvp_mp_write_uint(writer, value);
+}
+
+static void put_text(struct kvp_mp_writer *writer, const char *key, const char *value)
+{
+    kvp_mp_write_text(writer, key);
+    kvp_mp_write_text(writer, value);
+}
+
+static void put_bool(struct kvp_mp_writer *writer, const char *key, bool value)
+{
+    kvp_mp_write_text(writer, key);
+    kvp_mp_write_bool(writer, value);
+}
+
+/* ---- jobs ---- */
+
+static uint32_t waiting_tasks(const struct job *job)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < job->record.task_count; i++) {
+        count += job->tasks[i].state == TASK_WAITING;
+    }
+    return count;
+}
+
+static uint32_t verified_permille(const struct job *job)
+{
+    if (job->record.state == JOB_DONE && job->record.spec.verify != KVP_VERIFY_NONE) {
+        return 1000;
+    }
+    if (job->verify_total == 0 || job->record.state != JOB_VERIFYING) {
+        return 0;
+    }
+    uint32_t from = job->verify ? job->grid.row_tiles * job->grid.inner_tiles : 0;
+    return (uint32_t)((uint64_t)(job->verify_next - from) * 1000 / job->verify_total);
+}
+
+static void put_matmul(struct kvp_mp_writer *writer, const struct job *job)
+{
+    const struct kvp_job_spec *spec = &job->record.spec;
+    put_text(writer, "element", kvp_matrix_type_name(spec->element));
+    put_number(writer, "rows", spec->rows);
+    put_number(writer, "inner", spec->inner);
+    put_number(writer, "columns", spec->columns);
+    put_number(writer, "tile_rows", spec->tile_rows);
+    put_number(writer, "tile_inner", spec->tile_inner);
+    put_number(writer, "tile_columns", spec->tile_columns);
+    put_number(writer, "inputs", job->grid.inputs);
+    put_number(writer, "uploaded", job->record.blocks);
+    put_number(writer, "outputs", job->grid.outputs);
+    put_number(writer, "combined", job->outputs ? job->summed : job->done);
+    put_number(writer, "verified", verified_permille(job));
+}
+
+static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_t now_us)
+{
+    const struct kvp_job_spec *spec = &job->record.spec;
+    bool matmul = spec->type == KVP_JOB_MATMUL;
+    uint64_t end_us = job->record.state > JOB_VERIFYING ? job->ended_us : now_us;
+    kvp_mp_write_map(writer, matmul ? 18 + 12 : 18);
+    put_number(writer, "id", job->id);
+    put_text(writer, "name", spec->name);
+    put_text(writer, "type", matmul ? "matmul" : "tasks");
+    put_text(writer, "state", state_names[job->record.state]);
+    put_text(writer, "reason", job->record.reason);
+    put_number(writer, "tasks", job->record.task_count);
+    put_number(writer, "done", job->done);
+    put_number(writer, "running", job->live);
+    put_number(writer, "waiting", waiting_tasks(job));
+    put_number(writer, "redone", job->redone);
+    put_number(writer, "disagreements", job->disagreed);
+    put_number(writer, "late", job->late);
+    put_number(writer, "copies", spec->copies);
+    put_number(writer, "quorum", spec->quorum);
+    put_number(writer, "copies_max", spec->copies_max);
+    put_number(writer, "priority", spec->priority);
+    put_number(writer, "verify", spec->verify);
+    put_number(writer, "elapsed_ms", (end_us - job->started_us) / 1000);
+    if (matmul) {
+        put_matmul(writer, job);
+    }
+}
+
+/* Ids are not in order in the list of jobs: the smallest from `from` on, again and again. */
+static const struct job *next_job(const struct kvp_jobs *jobs, uint64_t from)
+{
+    const struct job *best = NULL;
+    for (const struct job *job = jobs->first; job; job = job->next) {
+        if (job->id >= from && (!best || job->id < best->id)) {
+            best = job;
+        }
+    }
+    return best;
+}
+
+static void list_jobs(struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
+                      struct kvp_mp_writer *writer)
+{
+    const struct job *found[JOBS_AT_ONCE];
+    uint32_t count = 0;
+    const struct job *job = next_job(jobs, from);
+    while (job && count < JOBS_AT_ONCE) {
+        found[count++] = job;
+        job = next_job(jobs, job->id + 1);
+    }
+    kvp_mp_write_array(writer, 2);
+    kvp_mp_write_uint(writer, job ? job->id : 0);
+    kvp_mp_write_array(writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        put_job(writer, found[i], now_us);
+    }
+}
+
+/* ---- tasks ---- */
+
+static uint32_t running_attempts(const struct kvp_jobs *jobs, const struct job *job,
+                                 uint32_t number, const struct attempt **found,
+                                 const struct worker **whose)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < jobs->worker_count && count < job->tasks[number].live; i++) {
+        for (const struct attempt *a = jobs->workers[i]->attempts; a; a = a->next) {
+            if (a->job == job && a->task == number && count < UINT8_MAX) {
+                found[count] = a;
+                whose[count++] = jobs->workers[i];
+            }
+        }
+    }
+    return count;
+}
+
+static void put_running(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
+                        const struct job *job, uint32_t number, uint64_t now_us)
+{
+    const struct attempt *found[UINT8_MAX];
+    const struct worker *whose[UINT8_MAX];
+    uint32_t count = running_attempts(jobs, job, number, found, whose);
+    kvp_mp_write_text(writer, "running");
+    kvp_mp_write_array(writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        kvp_mp_write_map(writer, 3);
+        put_text(writer, "worker", whose[i]->name);
+        put_number(writer, "progress", found[i]->progress);
+        put_number(writer, "ms", (now_us - found[i]->started_us) / 1000);
+    }
+}
+
+static void put_votes(struct kvp_mp_writer *writer, const struct task_record *record)
+{
+    kvp_mp_write_text(writer, "results");
+    kvp_mp_write_array(writer, record->vote_count);
+    for (unsigned i = 0; i < record->vote_count; i++) {
+        const struct job_vote *vote = &record->votes[i];
+        char digest[20];
+        (void)snprintf(digest, sizeof(digest), "%016" PRIx64, vote->digest);
+        kvp_mp_write_map(writer, 5);
+        put_text(writer, "worker", vote->worker);
+        put_bool(writer, "agreed", vote->agreed);
+        put_bool(writer, "overflow", vote->outcome == KVP_OUTCOME_OVERFLOW);
+        put_number(writer, "size", vote->size);
+        put_text(writer, "digest", digest);
+    }
+}
+
+static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                           uint64_t now_us, struct kvp_mp_writer *writer)
+{
+    struct task_record record;
+    const struct task *task = &job->tasks[number];
+    kvp_status status = task_read(jobs, job, number, &record);
+    if (status != KVP_OK) {
+        return status;
+    }
+    kvp_mp_write_map(writer, 8);
+    put_number(writer, "task", number);
+    put_text(writer, "state", task_names[task->state]);
+    put_number(writer, "copies", task->copies);
+    put_number(writer, "votes", record.vote_count);
+    put_number(writer, "lost", record.lost);
+    put_text(writer, "reason", record.reason);
+    put_votes(writer, &record);
+    put_running(writer, jobs, job, number, now_us);
+    return KVP_OK;
+}
+
+static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t from,
+                             uint64_t now_us, struct kvp_mp_writer *writer)
+{
+    uint32_t count = job->record.task_count;
+    uint32_t first = from < count ? (uint32_t)from : count;
+    uint32_t end = count - first > TASKS_AT_ONCE ? first + TASKS_AT_ONCE : count;
+    kvp_status status = KVP_OK;
+    kvp_mp_write_array(writer, 2);
+    kvp_mp_write_uint(writer, end < count ? end : 0);
+    kvp_mp_write_array(writer, end - first);
+    for (uint32_t i = first; i < end && status == KVP_OK; i++) {
+        status = put_task(jobs, job, i, now_us, writer);
+    }
+    return status;
+}
+
+/* ---- workers ---- */
+
+static const char *worker_state(const struct worker *worker, uint64_t now_us)
+{
+    if (worker->record.barred) {
+        return "barred";
+    }
+    if (worker->record.left) {
+        return "left";
+    }
+    if (worker_silent(worker, now_us)) {
+        return "lost";
+    }
+    return worker->record.active ? "active" : "standby";
+}
+
+static void put_worker(struct kvp_mp_writer *writer, const struct worker *worker, uint64_t now_us)
+{
+    kvp_mp_write_map(writer, 8);
+    put_text(writer, "name", worker->name);
+    put_text(writer, "state", worker_state(worker, now_us));
+    kvp_mp_write_text(writer, "kinds");
+    kvp_mp_write_array(writer, worker->record.kind_count);
+    for (unsigned i = 0; i < worker->record.kind_count; i++) {
+        kvp_mp_write_text(writer, worker->record.kinds[i].text);
+    }
+    put_number(writer, "buffer", worker->record.buffer);
+    put_number(writer, "tasks", worker->attempt_count);
+    put_number(writer, "done", worker->done);
+    put_number(writer, "lost_votes", worker->record.lost_votes);
+    put_number(writer, "silent_ms", (now_us - worker->heard_us) / 1000);
+}
+
+static void list_workers(const struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
+                         struct kvp_mp_writer *writer)
+{
+    uint32_t first = from < jobs->worker_count ? (uint32_t)from : jobs->worker_count;
+    uint32_t left = jobs->worker_count - first;
+    uint32_t count = left > WORKERS_AT_ONCE ? WORKERS_AT_ONCE : left;
+    kvp_mp_write_array(writer, 2);
+    kvp_mp_write_uint(writer, count < left ? first + count : 0);
+    kvp_mp_write_array(writer, count);
+    for (uint32_t i = first; i < first + count; i++) {
+        put_worker(writer, jobs->workers[i], now_us);
+    }
+}
+
+/* ---- results ---- */
+
+static kvp_status read_result(struct kvp_jobs *jobs, struct job *job, uint64_t number,
+                              struct job_answer *answer)
+{
+    struct kvp_raw_key key;
+    uint32_t count = job->outputs ? job->grid.outputs : job->record.task_count;
+    if (number >= count) {
+        return job_refuse(answer, KVP_NO_SUCH_JOB, "the job has no such result");
+    }
+    bool open = job->record.spec.type == KVP_JOB_MATMUL && job->record.state != JOB_DONE;
+    kvp_status status = open ? KVP_NOT_FOUND : job_result_key(jobs, job, (uint32_t)number, &key);
+    jobs->other.size = 0;
+    if (status == KVP_OK) {
+        status = job_get(jobs, &key, &jobs->other);
+    }
+    if (status == KVP_NOT_FOUND) {
+        return job_refuse(answer, KVP_JOB_STATE, "the result is not there");
+    }
+    return status == KVP_OK ? kvp_wire_result_bin(answer->result, kvp_buf_slice(&jobs->other))
+                            : status;
+}
+
+kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                    struct job_answer *answer)
+{
+    const struct kvp_job_args *args = &request->job;
+    bool about_job = request->op == KVP_OP_JOB_RESULT || args->what == KVP_INFO_JOB ||
+                     args->what == KVP_INFO_TASKS;
+    struct job *job = about_job ? job_find(jobs, args->job) : NULL;
+    if (about_job && !job) {
+        return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
+    }
+    if (request->op == KVP_OP_JOB_RESULT) {
+        return read_result(jobs, job, args->number, answer);
+    }
+    struct kvp_mp_writer writer;
+    kvp_status status = KVP_OK;
+    kvp_mp_write_begin(&writer, answer->result);
+    switch (args->what) {
+    case KVP_INFO_JOBS:
+        list_jobs(jobs, args->number, now_us, &writer);
+        break;
+    case KVP_INFO_JOB:
+        put_job(&writer, job, now_us);
+        break;
+    case KVP_INFO_TASKS:
+        status = list_tasks(jobs, job, args->number, now_us, &writer);
+        break;
+    case KVP_INFO_WORKERS:
+        list_workers(jobs, args->number, now_us, &writer);
+        break;
+    default:
+        return job_refuse(answer, KVP_BAD_REQUEST, "unknown kind of information");
+    }
+    kvp_status end = kvp_mp_write_end(&writer);
+    return status == KVP_OK ? end : status;
+}

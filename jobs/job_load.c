@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Building the index from the store, a bounded number of records at a time. Payloads, blocks and
+ * results are never read: only the records.
+ */
+#include "jobs/job_state.h"
+
+#include <string.h>
+
+/* In this order: votes name workers, tasks lie in jobs. */
+enum phase { PHASE_WORKERS, PHASE_JOBS, PHASE_TASKS };
+
+static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_JOB, JOB_KEY_TASK};
+
+static kvp_status seek(struct kvp_jobs *jobs)
+{
+    uint8_t from[] = {KVP_PREFIX_JOB, (uint8_t)kind_of_phase[jobs->phase]};
+    uint8_t to[] = {KVP_PREFIX_JOB, (uint8_t)(kind_of_phase[jobs->phase] + 1)};
+    return kvp_state_view_seek(jobs->view, kvp_slice_of(from, sizeof(from)),
+                               kvp_slice_of(to, sizeof(to)));
+}
+
+kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, uint64_t salt,
+                          uint64_t seed, uint64_t now_us)
+{
+    kvp_jobs_reset(jobs);
+    jobs->view = kvp_storage_snapshot(storage);
+    if (!jobs->view) {
+        return KVP_NO_MEMORY;
+    }
+    jobs->salt = salt;
+    jobs->random = seed;
+    jobs->phase = PHASE_WORKERS;
+    jobs->started = true;
+    jobs->check_us = now_us;
+    return seek(jobs);
+}
+
+static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, uint64_t now_us)
+{
+    struct job_record record;
+    kvp_status status = job_record_decode(value, &record);
+    if (status != KVP_OK) {
+        return status;
+    }
+    uint32_t tasks = record.task_count;
+    record.task_count = 0;
+    struct job *job = job_insert(jobs, id, &record);
+    if (!job) {
+        return KVP_NO_MEMORY;
+    }
+    job->started_us = job->ended_us = now_us;
+    if (record.spec.type == KVP_JOB_MATMUL) {
+        job->grid = kvp_job_grid_of(&record.spec);
+        return record.state == JOB_UPLOADING ? KVP_OK : job_make_tiles(jobs, job);
+    }
+    return job_reserve_tasks(job, tasks);
+}
+
+static void see_votes(struct kvp_jobs *jobs, struct task *task, const struct task_record *record)
+{
+    task->votes = (uint8_t)record->vote_count;
+    for (unsigned i = 0; i < record->vote_count; i++) {
+        const char *name = record->votes[i].worker;
+        struct worker *worker = worker_find(jobs, kvp_slice_of(name, strlen(name)));
+        if (worker) {
+            task->seen[task->seen_count++] = worker->index;
+        }
+    }
+}
+
+static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number, kvp_slice value)
+{
+    struct task_record record;
+    struct job *job = job_find(jobs, id);
+    kvp_status status = task_record_decode(value, &record);
+    if (status != KVP_OK || !job) {
+        return status; /* a record of a job whose record is gone would be a leftover: it is not used */
+    }
+    if (job->record.spec.type == KVP_JOB_TASKS) {
+        if (number != job->record.task_count || number >= job->task_capacity) {
+            return KVP_CORRUPT;
+        }
+        status = job_reserve_edges(job, record.after_count);
+        if (status != KVP_OK) {
+            return status;
+        }
+        job->record.task_count++;
+        jobs->task_total++;
+        job_task_init(jobs, job, number, &record);
+    } else if (number >= job->record.task_count) {
+        return KVP_CORRUPT;
+    }
+    struct task *task = &job->tasks[number];
+    task->lost = record.lost;
+    task->copies = record.copies;
+    job->redone += record.lost;
+    if (record.copies > job->record.spec.copies) {
+        job->disagreed += record.copies - job->record.spec.copies;
+    }
+    see_votes(jobs, task, &record);
+    if (record.state == TASK_DONE) {
+        task->state = TASK_OPEN;
+        job_note_done(jobs, job, number,
+                      record.vote_count > 0 ? record.votes[record.winner].size : 0);
+        if (record.summed) {
+            job->outputs[number / job->grid.inner_tiles].summed = true;
+            job->summed++;
+        }
+    } else {
+        task->state = record.state == TASK_FAILED ? TASK_FAILED : task->state;
+    }
+    return KVP_OK;
+}
+
+static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice value,
+                              uint64_t now_us)
+{
+    struct worker_record record;
+    char text[KVP_NAME_SIZE_MAX + 1];
+    kvp_status status = worker_record_decode(value, &record);
+    if (status != KVP_OK || jobs->worker_count == jobs->config.workers_max) {
+        return status;
+    }
+    memcpy(text, name.data, name.size);
+    text[name.size] = '\0';
+    struct worker *worker = worker_insert(jobs, text, &record);
+    if (!worker) {
+        return KVP_NO_MEMORY;
+    }
+    worker->heard_us = now_us; /* each has its time to show up */
+    return KVP_OK;
+}
+
+static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
+{
+    kvp_slice key, value, name;
+    enum job_key kind;
+    uint64_t job = 0;
+    uint32_t number = 0;
+    kvp_status status = kvp_state_view_read(jobs->view, &key, &value);
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = job_key_split(key, &kind, &job, &number, &name);
+    if (status == KVP_OK && kind == JOB_KEY_JOB) {
+        status = load_job(jobs, job, value, now_us);
+    } else if (status == KVP_OK && kind == JOB_KEY_TASK) {
+        status = load_task(jobs, job, number, value);
+    } else if (status == KVP_OK) {
+        status = load_worker(jobs, name, value, now_us);
+    }
+    kvp_state_view_next(jobs->view);
+    return status;
+}
+
+kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *ready)
+{
+    kvp_status status = KVP_OK;
+    for (; records > 0 && jobs->started && !jobs->ready && status == KVP_OK; records--) {
+        status = load_one(jobs, now_us);
+        if (status != KVP_NOT_FOUND) {
+            continue;
+        }
+        if (jobs->phase < PHASE_TASKS) {
+            jobs->phase++;
+            status = seek(jobs);
+            continue;
+        }
+        kvp_state_view_close(jobs->view);
+        jobs->view = NULL;
+        jobs->ready = jobs->stirred = jobs->busy = true;
+        status = KVP_OK;
+    }
+    *ready = jobs->ready;
+    return status;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The job engine's private state, shared by its files. */
+#ifndef KVP_JOB_STATE_H
+#define KVP_JOB_STATE_H
+
+#include "jobs/job_records.h"
+#include "jobs/jobs.h"
+#include "jobs/matrix_verify.h"
+#include "replication/wire.h"
+
+#define JOB_NONE          UINT32_MAX
+#define JOB_BUCKETS       256u
+#define WORKER_SILENCE_US 2000000u  /* a worker without a task that was not heard of for so long is gone */
+#define ATTEMPTS_MAX      256u      /* that one worker may have at a time */
+#define PAYLOAD_MAX       (8u * 1024u * 1024u)
+
+struct attempt {
+    struct attempt *next;  /* of the same worker */
+    struct job *job;
+    uint32_t task;
+    uint64_t token;
+    uint64_t started_us, heard_us, deadline_us;
+    uint32_t slot;         /* where the worker has it */
+    uint64_t number;       /* of the fetch */
+    uint32_t progress;
+};
+
+struct worker {
+    struct worker *next;   /* in its bucket */
+    uint16_t index;        /* in jobs->workers */
+    char name[KVP_NAME_SIZE_MAX + 1];
+    struct worker_record record;
+    uint64_t heard_us;
+    uint32_t done;         /* results that counted, since this primary began */
+    struct attempt *attempts;
+    unsigned attempt_count;
+};
+
+struct task {
+    uint32_t next;         /* in the job's queue */
+    uint32_t size;         /* TASKS: bytes of payload, with what it is fed */
+    uint32_t result;       /* DONE: bytes of the result */
+    uint32_t after_left;   /* tasks it still waits for */
+    uint32_t edges;        /* first of those that wait for it */
+    uint16_t seen[KVP_JOB_COPIES_MAX]; /* workers that have it or gave a result */
+    uint8_t seen_count;
+    uint8_t state, kind, copies, votes, live, lost;
+    bool queued, feed;
+};
+
+struct edge {
+    uint32_t task, next;
+};
+
+/* A block of a product whose inner dimension is cut. */
+struct output {
+    uint32_t parts_left;
+    uint32_t next;         /* of those that can be summed up */
+    bool summed;
+};
+
+struct job {
+    struct job *next;      /* by priority, then id */
+    struct job *bucket;
+    uint64_t id;
+    struct job_record record;
+    struct kvp_job_grid grid; /* MATMUL */
+    struct task *tasks;
+    uint32_t task_capacity;
+    struct edge *edges;
+    uint32_t edge_count, edge_capacity;
+    struct output *outputs; /* MATMUL with several inner tiles */
+    uint32_t queue_first, queue_last, queued;
+    uint32_t sum_first, sum_last, summed;
+    uint32_t done, live, redone, disagreed, late;
+    uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
+    /* What attempts took, for deadlines. */
+    uint64_t took_sum_us, took_min_us, took_max_us;
+    uint32_t took_count;
+    struct kvp_verify *verify;   /* FREIVALDS */
+    struct kvp_recheck *recheck; /* RECOMPUTE, of one block */
+    bool released;         /* its delay is over */
+    uint32_t verify_next, verify_total; /* blocks looked at */
+    uint32_t remove_next;
+};
+
+struct kvp_jobs {
+    struct kvp_jobs_config config;
+    struct kvp_jobs_store store;
+    bool started, ready;
+    /* while loading */
+    struct kvp_state_view *view;
+    unsigned phase;
+    uint64_t salt, random;
+    struct job *first;
+    struct job *buckets[JOB_BUCKETS];
+    uint32_t job_count;
+    uint64_t task_total;   /* of all jobs */
+    struct worker **workers;
+    struct worker *worker_buckets[JOB_BUCKETS];
+    uint32_t worker_count;
+    bool stirred;          /* somebody who waits may get a task */
+    bool busy;             /* finish_step may have something to do */
+    uint64_t check_us;     /* look for lost attempts and workers then */
+    kvp_buf scratch, value, other;
+};
+
+/* What an operation answers; KVP_OK in the function's own result means that there is an answer. */
+struct job_answer {
+    int status;
+    kvp_buf *result;
+};
+kvp_status job_refuse(struct job_answer *answer, int status, const char *reason);
+kvp_status job_refuse_format(struct job_answer *answer, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* jobs.c: the index */
+struct job *job_find(const struct kvp_jobs *jobs, uint64_t id);
+struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name);
+/* The worker that speaks, if it is who it says: else NULL and the answer is set. */
+struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
+                               uint64_t now_us, struct job_answer *answer, kvp_status *status);
+struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record);
+void job_forget(struct kvp_jobs *jobs, struct job *job);
+struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
+                             const struct worker_record *record);
+/* Forgets the workers that may be forgotten. */
+kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct worker *worker,
+                                                               uint64_t now_us), uint64_t now_us);
+kvp_status job_reserve_tasks(struct job *job, uint32_t count);
+kvp_status job_reserve_edges(struct job *job, uint32_t count);
+/* Adds task number record.task_count - 1 ... with its edges; room is reserved. */
+void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                   struct task_record *record);
+/* Makes what a matrix job needs: all tasks, outputs. */
+kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job);
+
+/* jobs.c: records */
+kvp_status job_get(struct kvp_jobs *jobs, const struct kvp_raw_key *key, kvp_buf *value);
+kvp_status job_put(struct kvp_jobs *jobs, const struct kvp_raw_key *key, kvp_slice value);
+kvp_status job_del(struct kvp_jobs *jobs, const struct kvp_raw_key *key);
+kvp_status job_write(struct kvp_jobs *jobs, struct job *job);
+kvp_status worker_write(struct kvp_jobs *jobs, struct worker *worker);
+/* The record of a task; what it points to lies in jobs->value, until that is used again. */
+kvp_status task_read(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                     struct task_record *record);
+kvp_status task_write(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                      const struct task_record *record);
+
+/* job_queue.c */
+bool task_needs(const struct task *task);
+void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number);
+void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number);
+struct attempt *attempt_find(const struct worker *worker, const struct job *job, uint32_t task,
+                             uint64_t token);
+struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct job *job,
+                            uint32_t task, uint64_t token, uint64_t now_us);
+/* Ends an attempt; `forget`: the worker may have the task again. */
+void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
+                 bool forget);
+/* The attempt came to nothing and is counted: the task goes to the head of the queue, or fails. */
+kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
+                        const char *reason, uint64_t now_us);
+/* All attempts of a job end. */
+void attempts_drop(struct kvp_jobs *jobs, const struct job *job);
+/* Everything that a worker holds goes back. */
+void worker_give_back(struct kvp_jobs *jobs, struct worker *worker);
+uint64_t attempt_token(const struct kvp_jobs *jobs, const struct job *job, uint32_t task,
+                       const struct worker *worker, uint32_t nonce);
+bool attempt_token_fits(const struct kvp_jobs *jobs, const struct job *job, uint32_t task,
+                        const struct worker *worker, uint64_t token);
+kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                    struct job_answer *answer);
+/* Lost attempts, by time. *did: something was written; call again. */
+kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
+
+/* job_submit.c */
+kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                      uint64_t now_us, struct job_answer *answer);
+/* The job is over; its attempts end. */
+kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
+                   const char *reason, uint64_t now_us);
+
+/* job_worker.c */
+kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                         uint64_t now_us, struct job_answer *answer);
+kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
+bool worker_silent(const struct worker *worker, uint64_t now_us);
+bool worker_has_kind(const struct worker *worker, const char *kind);
+
+/* job_vote.c */
+kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                    struct job_answer *answer);
+
+/* job_finish.c */
+kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bool *more);
+/* When the next job may begin or is to be removed; those whose time has come are noted. */
+uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us);
+/* One block of recomputing a product. *did: the job has ended. */
+kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t now_us, bool *did);
+/* A task is done: who waits for it, what can be summed up. */
+void job_note_done(struct kvp_jobs *jobs, struct job *job, uint32_t number, uint32_t size);
+/* The raw key of a block of the product, or of a task's result. KVP_NOT_FOUND: not there yet. */
+kvp_status job_result_key(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                          struct kvp_raw_key *key);
+
+/* job_info.c */
+kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                    struct job_answer *answer);
+
+#endif

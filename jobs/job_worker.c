@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workers: who there is, who is active, who stands by. Records of workers are replicated, so that a
+ * new primary knows instances, activations and lost votes; when a worker was last heard is not.
+ */
+#include "jobs/job_state.h"
+#include "replication/mp_reader.h"
+
+#include <string.h>
+
+bool worker_has_kind(const struct worker *worker, const char *kind)
+{
+    for (unsigned i = 0; i < worker->record.kind_count; i++) {
+        if (strcmp(worker->record.kinds[i].text, kind) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool worker_silent(const struct worker *worker, uint64_t now_us)
+{
+    return now_us >= worker->heard_us + WORKER_SILENCE_US;
+}
+
+static bool gone(const struct worker *worker, uint64_t now_us)
+{
+    return worker->record.left || worker->record.barred || worker_silent(worker, now_us);
+}
+
+/* ---- joining ---- */
+
+static bool read_kinds(kvp_slice array, struct worker_record *record)
+{
+    struct kvp_mp_reader reader;
+    kvp_mp_begin(&reader, array);
+    uint32_t count = kvp_mp_array(&reader);
+    if (count == 0 || count > KVP_JOB_KINDS_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        kvp_slice kind = kvp_mp_str(&reader);
+        if (kind.size == 0 || kind.size > KVP_NAME_SIZE_MAX ||
+            memchr(kind.data, 0, kind.size) != NULL) {
+            return false;
+        }
+        memcpy(record->kinds[i].text, kind.data, kind.size);
+        record->kinds[i].text[kind.size] = '\0';
+    }
+    record->kind_count = count;
+    return kvp_mp_done(&reader);
+}
+
+/* One that left or is silent may be forgotten, but not what it did wrong. */
+static bool may_go(const struct worker *worker, uint64_t now_us)
+{
+    return worker->record.lost_votes == 0 && gone(worker, now_us) && worker->attempt_count == 0;
+}
+
+static kvp_status add_worker(struct kvp_jobs *jobs, kvp_slice name,
+                             const struct worker_record *record, uint64_t now_us,
+                             struct job_answer *answer, struct worker **worker)
+{
+    char text[KVP_NAME_SIZE_MAX + 1];
+    kvp_status status = KVP_OK;
+    if (jobs->worker_count == jobs->config.workers_max) {
+        status = workers_purge(jobs, may_go, now_us);
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (jobs->worker_count == jobs->config.workers_max) {
+        return job_refuse(answer, KVP_BUSY, "too many workers");
+    }
+    memcpy(text, name.data, name.size);
+    text[name.size] = '\0';
+    *worker = worker_insert(jobs, text, record);
+    return *worker ? KVP_OK : KVP_NO_MEMORY;
+}
+
+static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                       uint64_t now_us, struct job_answer *answer)
+{
+    struct worker_record record = {
+        .instance = seq,
+        .buffer = request->job.buffer,
+        .standby = request->job.standby,
+        .active = !request->job.standby,
+    };
+    if (!read_kinds(request->value, &record)) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "a worker names 1 to 16 kinds of tasks");
+    }
+    if (memchr(request->key.data, 0, request->key.size) != NULL) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "a worker's name is text");
+    }
+    kvp_status status = KVP_OK;
+    struct worker *worker = worker_find(jobs, request->key);
+    if (worker) {
+        worker_give_back(jobs, worker);
+        record.lost_votes = worker->record.lost_votes;
+        record.barred = worker->record.barred;
+        worker->record = record;
+    } else {
+        status = add_worker(jobs, request->key, &record, now_us, answer, &worker);
+        if (status != KVP_OK || !worker) {
+            return status;
+        }
+    }
+    worker->heard_us = now_us;
+    jobs->check_us = now_us;
+    jobs->stirred = true;
+    status = worker_write(jobs, worker);
+    return status == KVP_OK ? kvp_wire_result_uint(answer->result, record.instance) : status;
+}
+
+static kvp_status leave(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                        struct job_answer *answer)
+{
+    kvp_status status;
+    struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
+    if (!worker) {
+        return status;
+    }
+    worker_give_back(jobs, worker);
+    worker->record.left = true;
+    jobs->check_us = now_us;
+    return worker_write(jobs, worker);
+}
+
+kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                         uint64_t now_us, struct job_answer *answer)
+{
+    return request->op == KVP_OP_WORKER_JOIN ? join(jobs, request, seq, now_us, answer)
+                                             : leave(jobs, request, now_us, answer);
+}
+
+/* ---- standbys ---- */
+
+static bool wants_workers(const struct kvp_jobs *jobs)
+{
+    for (const struct job *job = jobs->first; job; job = job->next) {
+        if (job->record.state == JOB_RUNNING && job->done < job->record.task_count) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A standby takes the place of every active worker that is gone; and with no active worker at all
+ * one begins as soon as there is work. */
+kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
+{
+    unsigned places = 0, taken = 0;
+    uint64_t next_us = UINT64_MAX;
+    struct worker *reserve = NULL;
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        struct worker *worker = jobs->workers[i];
+        bool away = gone(worker, now_us);
+        places += !worker->record.standby && !worker->record.left;
+        taken += !away && worker->record.active;
+        if (!away && !worker->record.active && (!reserve || worker->index < reserve->index)) {
+            reserve = worker;
+        }
+        uint64_t due_us = worker->heard_us + WORKER_SILENCE_US;
+        next_us = !away && due_us < next_us ? due_us : next_us;
+    }
+    jobs->check_us = next_us < jobs->check_us ? next_us : jobs->check_us;
+    bool needed = taken < places || (taken == 0 && wants_workers(jobs));
+    if (!reserve || !needed) {
+        return KVP_OK;
+    }
+    *did = true;
+    reserve->record.active = true;
+    jobs->stirred = true;
+    return worker_write(jobs, reserve);
+}

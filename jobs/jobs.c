@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The job engine's frame: its index, records, and who does what. */
+#include "jobs/job_state.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- answers ---- */
+
+kvp_status job_refuse(struct job_answer *answer, int status, const char *reason)
+{
+    answer->status = status;
+    answer->result->size = 0;
+    return reason ? kvp_wire_result_string(answer->result, reason) : KVP_OK;
+}
+
+kvp_status job_refuse_format(struct job_answer *answer, int status, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return job_refuse(answer, status, text);
+}
+
+/* ---- the index ---- */
+
+static unsigned bucket_of_id(uint64_t id)
+{
+    return (unsigned)((id * 0x9e3779b97f4a7c15u) >> 32) % JOB_BUCKETS;
+}
+
+static unsigned bucket_of_name(const char *name, size_t size)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < size; i++) {
+        hash = (hash ^ (uint8_t)name[i]) * 16777619u;
+    }
+    return hash % JOB_BUCKETS;
+}
+
+struct job *job_find(const struct kvp_jobs *jobs, uint64_t id)
+{
+    struct job *job = jobs->buckets[bucket_of_id(id)];
+    while (job && job->id != id) {
+        job = job->bucket;
+    }
+    return job;
+}
+
+struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
+{
+    struct worker *worker = jobs->worker_buckets[bucket_of_name(name.data, name.size)];
+    while (worker && (strlen(worker->name) != name.size ||
+                      memcmp(worker->name, name.data, name.size) != 0)) {
+        worker = worker->next;
+    }
+    return worker;
+}
+
+struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
+                               uint64_t now_us, struct job_answer *answer, kvp_status *status)
+{
+    struct worker *worker = worker_find(jobs, request->key);
+    if (!worker || worker->record.left || request->job.instance > worker->record.instance) {
+        *status = job_refuse(answer, KVP_WORKER_UNKNOWN, NULL);
+        return NULL;
+    }
+    if (request->job.instance < worker->record.instance) {
+        *status = job_refuse(answer, KVP_WORKER_REPLACED, NULL);
+        return NULL;
+    }
+    worker->heard_us = now_us;
+    *status = KVP_OK;
+    return worker;
+}
+
+static bool before(const struct job *a, const struct job *b)
+{
+    uint8_t x = a->record.spec.priority, y = b->record.spec.priority;
+    return x != y ? x > y : a->id < b->id;
+}
+
+struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record)
+{
+    struct job *job = calloc(1, sizeof(*job));
+    if (!job) {
+        return NULL;
+    }
+    job->id = id;
+    job->record = *record;
+    job->queue_first = job->queue_last = job->sum_first = job->sum_last = JOB_NONE;
+    struct job **link = &jobs->first;
+    while (*link && before(*link, job)) {
+        link = &(*link)->next;
+    }
+    job->next = *link;
+    *link = job;
+    struct job **bucket = &jobs->buckets[bucket_of_id(id)];
+    job->bucket = *bucket;
+    *bucket = job;
+    jobs->job_count++;
+    return job;
+}
+
+static void job_free(struct job *job)
+{
+    kvp_verify_free(job->verify);
+    kvp_recheck_free(job->recheck);
+    free(job->tasks);
+    free(job->edges);
+    free(job->outputs);
+    free(job);
+}
+
+void job_forget(struct kvp_jobs *jobs, struct job *job)
+{
+    struct job **link = &jobs->first;
+    while (*link != job) {
+        link = &(*link)->next;
+    }
+    *link = job->next;
+    link = &jobs->buckets[bucket_of_id(job->id)];
+    while (*link != job) {
+        link = &(*link)->bucket;
+    }
+    *link = job->bucket;
+    jobs->job_count--;
+    jobs->task_total -= job->record.task_count;
+    job_free(job);
+}
+
+struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
+                             const struct worker_record *record)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (!worker) {
+        return NULL;
+    }
+    assert(jobs->worker_count < jobs->config.workers_max);
+    memcpy(worker->name, name, strlen(name) + 1);
+    worker->record = *record;
+    worker->index = (uint16_t)jobs->worker_count;
+    jobs->workers[jobs->worker_count++] = worker;
+    struct worker **bucket = &jobs->worker_buckets[bucket_of_name(name, strlen(name))];
+    worker->next = *bucket;
+    *bucket = worker;
+    return worker;
+}
+
+static void worker_free(struct worker *worker)
+{
+    for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
+        next = attempt->next;
+        free(attempt);
+    }
+    free(worker);
+}
+
+static void unlink_worker(struct kvp_jobs *jobs, struct worker *worker)
+{
+    struct worker **link =
+        &jobs->worker_buckets[bucket_of_name(worker->name, strlen(worker->name))];
+    while (*link != worker) {
+        link = &(*link)->next;
+    }
+    *link = worker->next;
+}
+
+/* Tasks know workers by their place in the table. */
+static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
+{
+    for (struct job *job = jobs->first; job; job = job->next) {
+        for (uint32_t i = 0; i < job->record.task_count; i++) {
+            struct task *task = &job->tasks[i];
+            uint8_t kept = 0;
+            for (uint8_t k = 0; k < task->seen_count; k++) {
+                uint16_t place = places[task->seen[k]];
+                if (place != UINT16_MAX) {
+                    task->seen[kept++] = place;
+                }
+            }
+            task->seen_count = kept;
+        }
+    }
+}
+
+kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct worker *worker,
+                                                               uint64_t now_us), uint64_t now_us)
+{
+    uint16_t *places = calloc(jobs->worker_count + 1u, sizeof(*places));
+    kvp_status status = places ? KVP_OK : KVP_NO_MEMORY;
+    uint32_t kept = 0, count = jobs->worker_count;
+    for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
+        struct worker *worker = jobs->workers[i];
+        if (may_go(worker, now_us)) {
+            struct kvp_raw_key key;
+            job_key_worker(&key, worker->name);
+            status = job_del(jobs, &key);
+            unlink_worker(jobs, worker);
+            worker_free(worker);
+            places[i] = UINT16_MAX;
+        } else {
+            places[i] = worker->index = (uint16_t)kept;
+            jobs->workers[kept++] = worker;
+        }
+    }
+    if (status == KVP_OK) {
+        jobs->worker_count = kept;
+        renumber(jobs, places);
+    }
+    free(places);
+    return status;
+}
+
+static kvp_status grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
+{
+    if (needed <= *capacity) {
+        return KVP_OK;
+    }
+    uint32_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed;
+    void *grown = realloc(*array, (size_t)wanted * size);
+    if (!grown) {
+        return KVP_NO_MEMORY;
+    }
+    *array = grown;
+    *capacity = wanted;
+    return KVP_OK;
+}
+
+kvp_status job_reserve_tasks(struct job *job, uint32_t count)
+{
+    void *tasks = job->tasks;
+    kvp_status status = grow(&tasks, &job->task_capacity, job->record.task_count + count,
+                             sizeof(*job->tasks));
+    job->tasks = tasks;
+    return status;
+}
+
+kvp_status job_reserve_edges(struct job *job, uint32_t count)
+{
+    void *edges = job->edges;
+    kvp_status status = grow(&edges, &job->edge_capacity, job->edge_count + count,
+                             sizeof(*job->edges));
+    job->edges = edges;
+    return status;
+}
+
+void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                   struct task_record *record)
+{
+    struct task *task = &job->tasks[number];
+    *task = (struct task){
+        .next = JOB_NONE,
+        .size = record->size,
+        .edges = JOB_NONE,
+        .state = record->state == TASK_WAITING ? TASK_OPEN : record->state,
+        .kind = record->kind,
+        .copies = record->copies,
+        .lost = record->lost,
+        .feed = record->feed,
+    };
+    for (uint32_t i = 0; i < record->after_count; i++) {
+        uint32_t first = task_record_after(record);
+        struct task *other = &job->tasks[first];
+        if (other->state == TASK_DONE) {
+            task->size += task->feed ? other->result : 0;
+        } else {
+            job->edges[job->edge_count] = (struct edge){number, other->edges};
+            other->edges = job->edge_count++;
+            task->after_left++;
+        }
+    }
+    if (task->after_left > 0 && task->state == TASK_OPEN) {
+        task->state = TASK_WAITING;
+    }
+    if (task->state == TASK_OPEN) {
+        queue_back(jobs, job, number);
+    }
+}
+
+kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job)
+{
+    const struct kvp_job_spec *spec = &job->record.spec;
+    job->grid = kvp_job_grid_of(spec);
+    kvp_status status = job_reserve_tasks(job, job->grid.tasks);
+    if (status == KVP_OK && job->grid.inner_tiles > 1) {
+        job->outputs = calloc(job->grid.outputs, sizeof(*job->outputs));
+        status = job->outputs ? KVP_OK : KVP_NO_MEMORY;
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; job->outputs && i < job->grid.outputs; i++) {
+        job->outputs[i] = (struct output){job->grid.inner_tiles, JOB_NONE, false};
+    }
+    job->record.task_count = job->grid.tasks;
+    jobs->task_total += job->grid.tasks;
+    for (uint32_t i = 0; i < job->grid.tasks; i++) {
+        struct task_record record = {.state = TASK_OPEN, .copies = spec->copies};
+        job_task_init(jobs, job, i, &record);
+    }
+    return KVP_OK;
+}
+
+/* ---- records ---- */
+
+kvp_status job_get(struct kvp_jobs *jobs, const struct kvp_raw_key *key, kvp_buf *value)
+{
+    return jobs->store.get(jobs->store.arg, kvp_raw_key_slice(key), value);
+}
+
+kvp_status job_put(struct kvp_jobs *jobs, const struct kvp_raw_key *key, kvp_slice value)
+{
+    return jobs->store.put(jobs->store.arg, kvp_raw_key_slice(key), value);
+}
+
+kvp_status job_del(struct kvp_jobs *jobs, const struct kvp_raw_key *key)
+{
+    return jobs->store.del(jobs->store.arg, kvp_raw_key_slice(key));
+}
+
+kvp_status job_write(struct kvp_jobs *jobs, struct job *job)
+{
+    struct kvp_raw_key key;
+    job_key_job(&key, job->id);
+    jobs->scratch.size = 0;
+    kvp_status status = job_record_encode(&job->record, &jobs->scratch);
+    return status == KVP_OK ? job_put(jobs, &key, kvp_buf_slice(&jobs->scratch)) : status;
+}
+
+kvp_status worker_write(struct kvp_jobs *jobs, struct worker *worker)
+{
+    struct kvp_raw_key key;
+    job_key_worker(&key, worker->name);
+    jobs->scratch.size = 0;
+    kvp_status status = worker_record_encode(&worker->record, &jobs->scratch);
+    return status == KVP_OK ? job_put(jobs, &key, kvp_buf_slice(&jobs->scratch)) : status;
+}
+
+kvp_status task_read(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                     struct task_record *record)
+{
+    struct kvp_raw_key key;
+    job_key_part(&key, JOB_KEY_TASK, job->id, number);
+    jobs->value.size = 0;
+    kvp_status status = job_get(jobs, &key, &jobs->value);
+    if (status == KVP_NOT_FOUND && job->record.spec.type == KVP_JOB_MATMUL) {
+        memset(record, 0, sizeof(*record));
+        record->state = TASK_OPEN;
+        record->copies = job->record.spec.copies;
+        return KVP_OK;
+    }
+    if (status != KVP_OK) {
+        return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
+    }
+    return task_record_decode(kvp_buf_slice(&jobs->value), record);
+}
+
+kvp_status task_write(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                      const struct task_record *record)
+{
+    struct kvp_raw_key key;
+    job_key_part(&key, JOB_KEY_TASK, job->id, number);
+    jobs->scratch.size = 0;
+    kvp_status status = task_record_encode(record, &jobs->scratch);
+    return status == KVP_OK ? job_put(jobs, &key, kvp_buf_slice(&jobs->scratch)) : status;
+}
+
+/* ---- life ---- */
+
+kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_jobs_store *store,
+                         struct kvp_jobs **jobs)
+{
+    struct kvp_jobs *made = calloc(1, sizeof(*made));
+    if (!made) {
+        return KVP_NO_MEMORY;
+    }
+    made->config = *config;
+    made->config.jobs_max = config->jobs_max ? config->jobs_max : 4096;
+    made->config.tasks_max = config->tasks_max ? config->tasks_max : 1u << 21;
+    made->config.workers_max = config->workers_max ? config->workers_max : 1024;
+    made->config.lost_votes_max = config->lost_votes_max ? config->lost_votes_max : 3;
+    made->store = *store;
+    made->workers = calloc(made->config.workers_max, sizeof(struct worker *));
+    if (!made->workers) {
+        free(made);
+        return KVP_NO_MEMORY;
+    }
+    *jobs = made;
+    return KVP_OK;
+}
+
+void kvp_jobs_close(struct kvp_jobs *jobs)
+{
+    if (jobs) {
+        kvp_jobs_reset(jobs);
+        free(jobs->workers);
+        kvp_buf_free(&jobs->scratch);
+        kvp_buf_free(&jobs->value);
+        kvp_buf_free(&jobs->other);
+        free(jobs);
+    }
+}
+
+void kvp_jobs_reset(struct kvp_jobs *jobs)
+{
+    kvp_state_view_close(jobs->view);
+    jobs->view = NULL;
+    for (struct job *job = jobs->first, *next; job; job = next) {
+        next = job->next;
+        job_free(job);
+    }
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        worker_free(jobs->workers[i]);
+    }
+    memset(jobs->buckets, 0, sizeof(jobs->buckets));
+    memset(jobs->worker_buckets, 0, sizeof(jobs->worker_buckets));
+    jobs->first = NULL;
+    jobs->job_count = jobs->worker_count = 0;
+    jobs->task_total = 0;
+    jobs->started = jobs->ready = jobs->stirred = jobs->busy = false;
+}
+
+bool kvp_jobs_stirred(struct kvp_jobs *jobs)
+{
+    bool stirred = jobs->stirred;
+    jobs->stirred = false;
+    return stirred;
+}
+
+/* ---- requests ---- */
+
+kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                            uint64_t now_us, int *status, kvp_buf *answer)
+{
+    struct job_answer made = {KVP_OK, answer};
+    kvp_status result;
+    if (!jobs->ready) {
+        result = job_refuse(&made, KVP_UNAVAILABLE, "the jobs are being read from the store");
+    } else {
+        switch (request->op) {
+        case KVP_OP_WORKER_JOIN:
+        case KVP_OP_WORKER_LEAVE:
+            result = job_worker_op(jobs, request, seq, now_us, &made);
+            break;
+        case KVP_OP_TASK_BEAT:
+            result = job_beat(jobs, request, now_us, &made);
+            break;
+        case KVP_OP_TASK_POST:
+            result = job_post(jobs, request, now_us, &made);
+            break;
+        case KVP_OP_JOB_INFO:
+        case KVP_OP_JOB_RESULT:
+            result = job_info(jobs, request, now_us, &made);
+            break;
+        default:
+            result = job_submit(jobs, request, seq, now_us, &made);
+            break;
+        }
+    }
+    *status = made.status;
+    return result;
+}
+
+/* ---- what is due ---- */
+
+kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more)
+{
+    bool did = false;
+    *more = false;
+    if (!jobs->ready) {
+        return KVP_OK;
+    }
+    kvp_status status = KVP_OK;
+    if (now_us >= jobs->check_us) {
+        status = job_check_attempts(jobs, now_us, &did);
+        if (status == KVP_OK && !did) {
+            status = job_check_workers(jobs, now_us, &did);
+        }
+        uint64_t next_us = job_check_times(jobs, now_us);
+        jobs->check_us = did ? now_us : next_us < jobs->check_us ? next_us : jobs->check_us;
+    }
+    if (status == KVP_OK && !did && jobs->busy) {
+        status = job_finish_step(jobs, now_us, &did, more);
+    }
+    *more = *more || did;
+    return status;
+}
+
+uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs)
+{
+    if (!jobs->ready) {
+        return jobs->started ? 0 : UINT64_MAX;
+    }
+    return jobs->busy ? 0 : jobs->check_us;
+}
+
+struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs)
+{
+    struct kvp_jobs_counts counts = {.jobs = jobs->job_count, .workers = jobs->worker_count};
+    for (const struct job *job = jobs->first; job; job = job->next) {
+        counts.tasks_open += job->record.task_count - job->done;
+        counts.tasks_running += job->live;
+    }
+    return counts;
+}
