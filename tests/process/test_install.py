@@ -12,6 +12,21 @@ import kvtest
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+JOBS_PROGRAM = """
+#include <kvpair/kvp_jobs.h>
+#include <kvpair/job_spec.h>
+#include <kvpair/matrix.h>
+int main(void)
+{
+    struct kvp_job_spec spec;
+    struct kvp_matrix matrix = {0};
+    kvp_job_spec_init(&spec, KVP_JOB_MATMUL);
+    kvp_matrix_free(&matrix);
+    return KVP_OUTCOME_RESULT + KVP_INFO_JOBS + (int)spec.type - KVP_JOB_MATMUL;
+}
+"""
+
+
 def readme_program():
     with open(os.path.join(SOURCE, "README.md")) as file:
         return re.search(r"```c\n(.*?)```", file.read(), re.S).group(1)
@@ -23,23 +38,24 @@ def test_an_installation_is_complete_and_the_readme_program_builds():
         subprocess.run(["meson", "install", "-C", kvtest.BUILD, "--no-rebuild", "--quiet"],
                        env=environment, check=True, timeout=60)
         prefix = os.path.join(work, "usr", "local")
-        for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "bin/kvbench",
+        for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "bin/kvworker", "bin/kvbench",
                      "share/man/man1/kvbench.1", "include/kvpair/kvp_base.h",
                      "include/kvpair/kvp_node.h", "include/kvpair/kvp_client.h",
-                     "share/man/man1/kvcli.1", "share/man/man8/kvnode.8",
+                     "share/man/man1/kvcli.1", "share/man/man1/kvworker.1", "share/man/man8/kvnode.8",
                      "share/man/man8/kvwitness.8"):
             assert os.path.exists(os.path.join(prefix, name)), name
         pkgconfig = os.path.dirname(glob.glob(prefix + "/lib/**/kvpair.pc", recursive=True)[0])
         environment = dict(os.environ, PKG_CONFIG_PATH=pkgconfig, PKG_CONFIG_SYSROOT_DIR=work)
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "kvpair"], env=environment,
                                check=True, capture_output=True, text=True).stdout.split()
-        source = os.path.join(work, "app.c")
-        with open(source, "w") as file:
-            file.write(readme_program())
         # A library with sanitizers needs a program with them.
         extra = ["-fsanitize=address,undefined"] if kvtest.SANITIZED else []
-        subprocess.run(["cc", "-Wall", "-Werror", source, "-o", source + ".out"] + extra + flags,
-                       check=True, timeout=60)
+        for text in readme_program(), JOBS_PROGRAM:
+            source = os.path.join(work, "app.c")
+            with open(source, "w") as file:
+                file.write(text)
+            subprocess.run(["cc", "-Wall", "-Werror", source, "-o", source + ".out"] + extra + flags,
+                           check=True, timeout=60)
 
 
 def test_the_shared_library_shows_only_its_own_names():
