@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Dense matrices of four types of number, kept as bytes: row after row, without gaps, little-endian.
- * That is the form in a matrix's chunks, in messages and in memory alike, so blocks are copied and
- * never translated. The bytes of a matrix need no alignment.
+ * Dense matrices of four types of number, kept as bytes: row after row, without gaps,
+ * little-endian. That is the form in a matrix's chunks, in messages and in memory alike, so blocks
+ * are copied and never translated. The bytes of a matrix need no alignment.
  *
  * Everything in jobs/matrix*.h is pure: no global, no input or output, no clock; functions touch
  * their arguments only and may run in any thread. A dimension is at least 1.
@@ -64,7 +64,8 @@ KVP_API kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint
 KVP_API void kvp_matrix_free(struct kvp_matrix *matrix); /* also zeroes the struct; NULL is fine */
 
 /* Copies a block out to contiguous bytes, or in from them: block->rows * block->cols elements that
- * do not overlap the matrix. KVP_BAD_REQUEST: the block is empty or not inside; nothing is copied. */
+ * do not overlap the matrix. KVP_BAD_REQUEST: the block is empty or not inside; nothing is
+ * copied. */
 KVP_API kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_block *block,
                                   void *bytes);
 KVP_API kvp_status kvp_matrix_paste(struct kvp_matrix *matrix, const struct kvp_block *block,
@@ -75,9 +76,9 @@ KVP_API kvp_status kvp_matrix_paste(struct kvp_matrix *matrix, const struct kvp_
 KVP_API bool kvp_matrix_has_nonfinite(enum kvp_matrix_type type, kvp_slice elements);
 
 /*
- * The same numbers in another type, in a new matrix that the caller frees. Every number must be kept
- * exactly (-0.0 may become 0): else KVP_BAD_REQUEST, and `message` (always terminated; may be NULL
- * when message_size is 0) names the first that is not. KVP_NO_MEMORY. On failure *to is empty.
+ * The same numbers in another type, in a new matrix that the caller frees. Every number must be
+ * kept exactly (-0.0 may become 0): else KVP_BAD_REQUEST, and `message` (always terminated; may be
+ * NULL when message_size is 0) names the first that is not. KVP_NO_MEMORY. On failure *to is empty.
  */
 KVP_API kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,
                                       struct kvp_matrix *to, char *message, size_t message_size);

@@ -27,9 +27,9 @@ bool kvp_agreement_valid(uint64_t kind);
 /*
  * Compares two results of this type and shape; they need no alignment. NaN agrees with nothing;
  * neither do infinities, except as EXACT. Integers are compared exactly under ABSOLUTE (with the
- * tolerance rounded down), and in float64 under RELATIVE. KVP_BAD_REQUEST: the shape is impossible or
- * one has not the size of that shape; KVP_BAD_ARGUMENT: the rule is none; KVP_NO_MEMORY (CHECKSUM: 40
- * bytes a column). On failure *result stays.
+ * tolerance rounded down), and in float64 under RELATIVE. KVP_BAD_REQUEST: the shape is impossible
+ * or one has not the size of that shape; KVP_BAD_ARGUMENT: the rule is none; KVP_NO_MEMORY
+ * (CHECKSUM: 40 bytes a column). On failure *result stays.
  */
 kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matrix_type type,
                               uint64_t rows, uint64_t cols, kvp_slice x, kvp_slice y,

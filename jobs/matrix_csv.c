@@ -119,7 +119,8 @@ static kvp_status survey(struct csv *csv)
         csv->cols = csv->rows == 0 ? count : csv->cols;
         if (count != csv->cols) {
             return kvp_refuse(csv->message, KVP_BAD_REQUEST,
-                              "line %llu has another number of columns (%llu) than the lines before (%llu)",
+                              "line %llu has another number of columns (%llu) than those before "
+                              "(%llu)",
                               (unsigned long long)lines.number, (unsigned long long)count,
                               (unsigned long long)csv->cols);
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Matrices as files: NumPy's .npy, comma-separated values, Matrix Market. A file is bytes in memory.
+ * Matrices as files: NumPy's .npy, comma-separated values, Matrix Market. A file is bytes in
+ * memory.
  *
  * Files are not trusted. What a file claims about its size is believed up to `size_max`, the bytes
  * that its matrix may have, and is compared with the bytes that are there before memory is taken.
@@ -11,8 +12,8 @@
  *   KVP_BAD_REQUEST   this is no such file, or it is damaged, or holds what a matrix here cannot
  *   KVP_TOO_LARGE     the matrix has more than size_max bytes
  *   KVP_NO_MEMORY
- * and say in `message` (always terminated; NULL if message_size is 0) what is wrong and where, lines,
- * rows and columns counted from 1. NaN and infinities are refused.
+ * and say in `message` (always terminated; NULL if message_size is 0) what is wrong and where,
+ * lines, rows and columns counted from 1. NaN and infinities are refused.
  *
  * In text, a number is read exactly whatever the locale. An integer that the type cannot hold
  * exactly is refused, also 16777217 as float32; a fraction becomes the nearest float. "1e3" and
@@ -46,7 +47,8 @@ kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64
  * One row a line. Between numbers stand, in the whole file, semicolons, commas, tabs or spaces,
  * whichever comes first in this list and appears in the first line. Empty lines are skipped, and
  * everything from a # to the end of its line, and a byte order mark. Column names and quoted fields
- * are not understood. A guess is int64 if all numbers are written as integers and fit, else float64.
+ * are not understood. A guess is int64 if all numbers are written as integers and fit, else
+ * float64.
  */
 kvp_status kvp_csv_read(kvp_slice file, int wanted, uint64_t size_max, struct kvp_matrix *matrix,
                         char *message, size_t message_size);

@@ -7,8 +7,8 @@
  * High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, with every sum in rising order.
  *
  * The tile's code is compiled twice, for AVX2 and for any processor. The width of a vector does not
- * change a result: each lane is another element of C. Fused multiply-add would; the build forbids it
- * (-ffp-contract=off).
+ * change a result: each lane is another element of C. Fused multiply-add would; the build forbids
+ * it (-ffp-contract=off).
  */
 #include "jobs/matrix_kernel.h"
 

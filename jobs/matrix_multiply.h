@@ -9,10 +9,11 @@
  * Integers: the result is exact, and KVP_OVERFLOW says that an element of the true product does not
  * fit the type; what happens on the way to it does not matter.
  *
- * Floats: every element is the sum of its products in rising order of the inner index, starting from
- * +0.0, each product and each sum rounded to float64; a float32 result is rounded once more, at the
- * end. So results have the same bits wherever this code runs, and however the rows were sliced. They
- * depend on how the inner dimension was cut. A NaN or an infinity in the result is KVP_OVERFLOW.
+ * Floats: every element is the sum of its products in rising order of the inner index, starting
+ * from +0.0, each product and each sum rounded to float64; a float32 result is rounded once more,
+ * at the end. So results have the same bits wherever this code runs, and however the rows were
+ * sliced. They depend on how the inner dimension was cut. A NaN or an infinity in the result is
+ * KVP_OVERFLOW.
  *
  * After KVP_OVERFLOW the contents of the result are undefined.
  */
@@ -27,7 +28,8 @@ kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner
                         const void *a, const void *b, void *c);
 
 /* The rows [row_begin, row_end) of the same product, to slice a long computation: a and c are the
- * whole operands, only those rows of c are written. Slices of 64 rows or more cost no extra time. */
+ * whole operands, only those rows of c are written. Slices of 64 rows cost no extra
+ * time. */
 kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t cols,
                              uint64_t row_begin, uint64_t row_end, const void *a, const void *b,
                              void *c);

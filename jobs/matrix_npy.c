@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * NumPy's array files: "\x93NUMPY", version, the length of the header, the header, the data. The
- * header is a Python dictionary of exactly three keys; only what NumPy writes into it is understood.
- * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+ * header is a Python dictionary of exactly three keys; only what NumPy writes into it is
+ * understood. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
 #include "jobs/matrix_file.h"
 #include "jobs/matrix_element.h"

@@ -281,7 +281,8 @@ static const char *store_real(const struct kvp_number *number, enum kvp_matrix_t
     }
     bool small = number->fits && number->integer >= -safe && number->integer <= safe;
     if (number->plain && !small && !is_exactly(value, number->text)) {
-        return is_single ? "cannot be kept exactly as float32" : "cannot be kept exactly as float64";
+        return is_single ? "cannot be kept exactly as float32"
+                         : "cannot be kept exactly as float64";
     }
     memcpy(element, is_single ? (void *)&single : (void *)&value, is_single ? 4 : 8);
     return NULL;
@@ -310,18 +311,22 @@ const char *kvp_number_store(const struct kvp_number *number, enum kvp_matrix_ty
 size_t kvp_element_text(enum kvp_matrix_type type, const uint8_t *element,
                         char text[KVP_ELEMENT_TEXT_MAX])
 {
+    char made[KVP_ELEMENT_TEXT_MAX] = "";
     if (!kvp_matrix_type_is_float(type)) {
-        return (size_t)snprintf(text, KVP_ELEMENT_TEXT_MAX, "%lld",
-                                (long long)kvp_load_integer(type, element));
+        int length = snprintf(made, sizeof(made), "%lld",
+                              (long long)kvp_load_integer(type, element));
+        memcpy(text, made, sizeof(made));
+        return (size_t)length;
     }
     double value = kvp_load_real(type, element);
     bool is_single = type == KVP_FLOAT32;
     bool tiny = fabs(value) < (is_single ? 0x1p-126 : 0x1p-1022);
     int digits = tiny ? 1 : is_single ? 6 : 15, most = is_single ? 9 : 17, size;
     for (;; digits++) {
-        size = snprintf(text, KVP_ELEMENT_TEXT_MAX, "%.*g", digits, value);
-        double again = is_single ? (double)strtof(text, NULL) : strtod(text, NULL);
+        size = snprintf(made, sizeof(made), "%.*g", digits, value);
+        double again = is_single ? (double)strtof(made, NULL) : strtod(made, NULL);
         if (digits >= most || again == value) {
+            memcpy(text, made, sizeof(made));
             return (size_t)size;
         }
     }

@@ -4,8 +4,8 @@
  * each row of the matrix. B times r gives y; C times r and A times y give the two sides, whose
  * difference alone is kept. An integer's vectors exist twice, modulo p and modulo 2^64.
  *
- * Floats: B and C are scaled by 2^-64, so that sums over a correct product cannot overflow. What that
- * costs tiny elements is a part of the bound.
+ * Floats: B and C are scaled by 2^-64, so that sums over a correct product cannot overflow. What
+ * that costs tiny elements is a part of the bound.
  */
 #include "jobs/matrix_verify.h"
 #include "jobs/matrix_kernel.h"
