@@ -848,7 +848,7 @@ kvp_status kvp_wire_answer_decode(kvp_slice message, struct kvp_answer *answer)
         return KVP_BAD_VERSION;
     }
     decoded.status = -(int)kvp_mp_uint_max(&reader, CODE_MAX);
-    decoded.epoch = kvp_mp_uint(&reader);
+    decoded.epoch = kvp_mp_uint_max(&reader, KVP_WIRE_NUMBER_END - 1);
     decoded.hint = kvp_mp_str(&reader);
     decoded.result = kvp_mp_skip(&reader);
     if (count != KVP_WIRE_ANSWER_SIZE || !kvp_mp_done(&reader) ||

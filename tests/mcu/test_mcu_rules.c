@@ -174,6 +174,22 @@ static void test_an_answer_of_an_older_epoch_is_not_used(void **state)
     assert_int_equal(get(rig, LONG_MS), KVMCU_OK);
 }
 
+/* Else it would be shown to all nodes, none of which could ever reach it. */
+static void test_an_epoch_of_2_62_is_none(void **state)
+{
+    struct rig *rig = *state;
+
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    rig->peer.epoch = (uint64_t)1 << 62;
+    assert_int_equal(get(rig, SHORT_MS), KVMCU_TIMEOUT);
+    assert_true(rig->peer.epoch_seen == 5);
+    rig->peer.epoch--;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(get(rig, LONG_MS), KVMCU_OK);
+    }
+    assert_true(rig->peer.epoch_seen == rig->peer.epoch);
+}
+
 static void test_another_group_of_the_same_name(void **state)
 {
     struct rig *rig = *state;
@@ -485,6 +501,7 @@ int main(void)
         test(a_stale_read_takes_any_node),
         test(another_group_or_version),
         test(an_answer_of_an_older_epoch_is_not_used),
+        test(an_epoch_of_2_62_is_none),
         test(another_group_of_the_same_name),
         test(a_hello_of_an_older_epoch_clears_no_doubt),
         test(a_group_that_is_replaced_between_repeats),

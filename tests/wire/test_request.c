@@ -377,6 +377,29 @@ static void test_every_status_travels_in_an_answer(void **state)
     assert_int_equal(kvp_wire_answer_encode(&low, &out), KVP_BAD_ARGUMENT);
 }
 
+/* A client shows the highest epoch that it has seen to all nodes: none that they can never reach. */
+static void test_an_epoch_of_an_answer_is_below_2_62(void **state)
+{
+    static const uint64_t end = (uint64_t)1 << 62;
+    static const uint64_t epochs[] = {0, end - 1, end, end + 1, UINT64_MAX};
+    (void)state;
+    for (size_t i = 0; i < sizeof(epochs) / sizeof(epochs[0]); i++) {
+        kvp_buf out = {0};
+        struct kvp_mp_writer writer;
+        struct kvp_answer answer = {.epoch = 4711};
+        kvp_mp_write_begin(&writer, &out);
+        kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x01\x00", 3));
+        kvp_mp_write_uint(&writer, epochs[i]);
+        kvp_mp_write_str(&writer, text(""));
+        kvp_mp_write_nil(&writer);
+        assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
+        assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&out), &answer),
+                         epochs[i] < end ? KVP_OK : KVP_CORRUPT);
+        assert_true(answer.epoch == (epochs[i] < end ? epochs[i] : 4711));
+        kvp_buf_free(&out);
+    }
+}
+
 static void test_a_message_is_at_most_16_mib_long(void **state)
 {
     size_t size = KVP_MESSAGE_SIZE_MAX + 1;
@@ -448,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_message_leaves_the_outputs_alone),
         cmocka_unit_test(test_a_refused_request_appends_nothing),
         cmocka_unit_test(test_every_status_travels_in_an_answer),
+        cmocka_unit_test(test_an_epoch_of_an_answer_is_below_2_62),
         cmocka_unit_test(test_a_message_is_at_most_16_mib_long),
         cmocka_unit_test(test_a_hint_has_at_most_256_bytes),
         cmocka_unit_test(test_an_answer_of_another_version_is_told),
