@@ -77,6 +77,15 @@ kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reas
     return status;
 }
 
+kvp_status client_unread(kvp_result *result, kvp_status status)
+{
+    kvp_result_free(result);
+    return client_refuse(result, KVP_TIMEOUT_UNKNOWN,
+                         status == KVP_NO_MEMORY
+                             ? "the node says done, but there is no memory for the rest of it"
+                             : "the node says done, but the rest of its answer cannot be read");
+}
+
 kvp_status client_check_key(kvp_slice key, kvp_result *result)
 {
     if (key.size == 0 || key.data == NULL) {
@@ -151,6 +160,9 @@ static void take_result(struct call *call, kvp_status status, kvp_slice answer, 
     switch (status) {
     case KVP_OK:
         status = take_good(result, call->core.request.op, answer);
+        if (status != KVP_OK && call->core.update) {
+            status = client_unread(result, status);
+        }
         break;
     case KVP_EXISTS:
     case KVP_VERSION_DIFFERS:

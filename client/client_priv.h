@@ -18,6 +18,9 @@ struct call {
 
 /* Sets `result` to a failure with its reason; `result` may be NULL. Returns `status`. */
 kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason);
+/* The node has said that an update is done, but `status` is all that comes of reading the rest. To
+ * call that a failure would be wrong: it is KVP_TIMEOUT_UNKNOWN that callers know how to treat. */
+kvp_status client_unread(kvp_result *result, kvp_status status);
 /* The reason text of a failure, "" if there is none. */
 const char *client_reason(const kvp_result *result);
 

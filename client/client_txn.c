@@ -272,6 +272,9 @@ kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
     if (status == KVP_OK) {
         txn->answer = call.result.value;
         status = read_answer(txn, &branch, &at);
+        if (status != KVP_OK) {
+            status = client_unread(&txn->error, status);
+        }
     } else {
         txn->error = call.result;
     }

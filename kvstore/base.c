@@ -28,7 +28,7 @@ const char *kvp_strerror(int status)
         "refused by role, policy or permission",
         "the view is not the newest",
         "the deadline passed; nothing was executed",
-        "the deadline passed; the outcome is not known",
+        "the outcome is not known",
         "out of memory",
         "input or output failed",
         "data is damaged",

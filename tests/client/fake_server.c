@@ -232,6 +232,10 @@ static void execute(struct fake_server *server, struct kvp_net_request *received
     if (status == KVP_OK) {
         status = serve(server, &request, &result);
     }
+    if (status == KVP_OK && server->garbling && request.op != KVP_OP_HELLO) {
+        result.size = 0;
+        (void)kvp_wire_result_string(&result, "?");
+    }
     struct kvp_answer answer = {.status = status,
                                 .epoch = 1,
                                 .hint = kvp_slice_of(url, strlen(url)),

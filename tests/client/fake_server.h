@@ -27,6 +27,7 @@ struct fake_server {
     pthread_cond_t changed;
     bool holding;              /* requests other than HELLO wait */
     bool txn_succeeds;
+    bool garbling;             /* what is done has a result of a wrong type; not of HELLO */
     struct kvp_net_request *held[SERVER_HELD_MAX];
     size_t held_count;
     struct pair pairs[SERVER_PAIRS_MAX]; /* in the order of their keys */

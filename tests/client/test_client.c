@@ -63,6 +63,16 @@ static void put_text(kvp_client *client, const char *key, const char *value)
     assert_int_equal(kvp_put(client, text(key), text(value), NULL), KVP_OK);
 }
 
+static void check_reason(kvp_result *result, const char *word)
+{
+    char reason[256];
+
+    (void)snprintf(reason, sizeof(reason), "%.*s", (int)result->value.size,
+                   (const char *)result->value.data);
+    assert_non_null(strstr(reason, word));
+    kvp_result_free(result);
+}
+
 /* ---- synchronous ---- */
 
 static void test_synchronous_calls_give_what_the_node_answers(void **state)
@@ -253,6 +263,40 @@ static void test_deadlines_are_kept_and_say_what_may_have_happened(void **state)
     client = open_client(nobody, 100);
     assert_int_equal(kvp_put(client, text("a"), text("2"), NULL), KVP_UNAVAILABLE);
     kvp_client_close(client);
+}
+
+/* The node says done: to call that a failure would be wrong. */
+static void test_an_update_whose_answer_cannot_be_read_may_have_happened(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    kvp_result result;
+    begin(&f);
+    f.server.garbling = true;
+    assert_int_equal(kvp_put(f.client, text("a"), text("1"), &result), KVP_TIMEOUT_UNKNOWN);
+    assert_int_equal(result.status, KVP_TIMEOUT_UNKNOWN);
+    check_reason(&result, "cannot be read");
+    assert_int_equal(kvp_cas(f.client, text("a"), 101, text("2"), NULL), KVP_TIMEOUT_UNKNOWN);
+    assert_int_equal(kvp_create(f.client, text("b"), text("1"), NULL), KVP_TIMEOUT_UNKNOWN);
+    assert_int_equal(kvp_delete(f.client, text("b"), 0, NULL), KVP_TIMEOUT_UNKNOWN);
+    kvp_txn *txn = kvp_txn_new(f.client);
+    kvp_txn_put(txn, KVP_ELSE, text("c"), text("1"));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(kvp_txn_commit(txn, NULL, NULL), KVP_TIMEOUT_UNKNOWN);
+        assert_non_null(strstr(kvp_txn_error(txn), "cannot be read"));
+        assert_int_equal(kvp_txn_result_count(txn), 0);
+    }
+    assert_int_equal(kvp_get(f.client, text("a"), &result), KVP_CORRUPT);
+    kvp_result_free(&result);
+    f.server.garbling = false;
+    assert_int_equal(kvp_txn_commit(txn, NULL, NULL), KVP_OK);
+    kvp_txn_free(txn);
+    assert_int_equal(kvp_get(f.client, text("a"), &result), KVP_OK);
+    assert_int_equal(kvp_slice_compare(kvp_buf_slice(&result.value), text("2")), 0);
+    kvp_result_free(&result);
+    assert_int_equal(kvp_get(f.client, text("b"), NULL), KVP_NOT_FOUND);
+    assert_int_equal(kvp_get(f.client, text("c"), NULL), KVP_OK);
+    end(&f);
 }
 
 static void test_a_node_that_comes_back_is_found_again(void **state)
@@ -654,16 +698,6 @@ static void test_a_scan_of_a_prefix_of_the_highest_bytes_has_no_end(void **state
     end(&f);
 }
 
-static void check_reason(kvp_result *result, const char *word)
-{
-    char reason[256];
-
-    (void)snprintf(reason, sizeof(reason), "%.*s", (int)result->value.size,
-                   (const char *)result->value.data);
-    assert_non_null(strstr(reason, word));
-    kvp_result_free(result);
-}
-
 static void test_scans_and_transactions_say_why_they_failed(void **state)
 {
     (void)state;
@@ -887,6 +921,7 @@ int main(void)
         cmocka_unit_test(test_options_of_another_release_are_refused),
         cmocka_unit_test(test_a_node_of_another_group_is_named),
         cmocka_unit_test(test_deadlines_are_kept_and_say_what_may_have_happened),
+        cmocka_unit_test(test_an_update_whose_answer_cannot_be_read_may_have_happened),
         cmocka_unit_test(test_a_node_that_comes_back_is_found_again),
         cmocka_unit_test(test_any_address_of_the_list_will_do),
         cmocka_unit_test(test_asynchronous_calls_copy_what_they_are_given),
