@@ -49,7 +49,7 @@ def test_an_installation_is_complete_and_the_readme_program_builds():
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "kvpair"], env=environment,
                                check=True, capture_output=True, text=True).stdout.split()
         # A library with sanitizers needs a program with them.
-        extra = ["-fsanitize=address,undefined"] if kvtest.SANITIZED else []
+        extra = [] if kvtest.SANITIZERS == "none" else ["-fsanitize=" + kvtest.SANITIZERS]
         for text in readme_program(), JOBS_PROGRAM:
             source = os.path.join(work, "app.c")
             with open(source, "w") as file:
