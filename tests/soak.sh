@@ -3,7 +3,7 @@
 #
 # The long tests, after ./build.sh build. Each part can be run alone.
 #
-#   tests/soak.sh sim [SEEDS]         seeds for each mode of the simulator (50000)
+#   tests/soak.sh sim [SEEDS [FROM]]  seeds for each mode of the simulator (50000, from 1000000)
 #   tests/soak.sh torture [MINUTES]   real processes (30)
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
@@ -18,8 +18,8 @@ sim() {
     for pair in 'witness backup-wins' 'primary-wins available'; do
         pids=''
         for mode in $pair; do
-            build/tests/sim/sim --mode "$mode" --seeds "${1:-50000}" --from 1000000 \
-                >"build/soak-$mode.log" &
+            build/tests/sim/sim --mode "$mode" --seeds "${1:-50000}" \
+                --from "${2:-1000000}" >"build/soak-$mode.log" &
             pids="$pids $!"
         done
         for pid in $pids; do
@@ -39,13 +39,17 @@ fuzz() {
     [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
         -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-fuzz
-    for target in request answer peer witness record storage mcu matrix; do
+    for target in request answer peer witness record storage mcu matrix config; do
         echo "== $target"
         mkdir -p "build-fuzz/found/$target"
         "build-fuzz/tests/fuzz/fuzz_$target" -max_total_time="${1:-60}" -max_len=8192 \
-            -print_final_stats=1 "build-fuzz/found/$target" "tests/fuzz/corpus/$target" 2>&1 |
-            tail -n 12
+            -artifact_prefix="build-fuzz/found/$target-" -print_final_stats=1 \
+            "build-fuzz/found/$target" "tests/fuzz/corpus/$target" \
+            >"build-fuzz/found/$target.log" 2>&1 || failed="${failed:-} $target"
+        tail -n 12 "build-fuzz/found/$target.log"
     done
+    [ -z "${failed:-}" ] || echo "found something:$failed" >&2
+    [ -z "${failed:-}" ]
 }
 
 tsan() {
