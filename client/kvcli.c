@@ -84,6 +84,13 @@ int kvcli_failed(kvp_status status, const kvp_result *detail)
     return exit_status(status);
 }
 
+int kvcli_failed_to_print(bool update)
+{
+    (void)kvcli_complain("%s%s", kvp_strerror(KVP_NO_MEMORY),
+                         update ? "; the command was executed" : "");
+    return update ? EXIT_UNKNOWN : EXIT_NOTHING;
+}
+
 int kvcli_failed_because(kvp_status status, const char *reason)
 {
     (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ", reason);

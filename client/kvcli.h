@@ -44,6 +44,8 @@ int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2))
 int kvcli_failed(kvp_status status, const kvp_result *detail);
 /* The same with the reason alone, which may be empty. */
 int kvcli_failed_because(kvp_status status, const char *reason);
+/* There is no memory for the output. `update`: the command changes something, and was executed. */
+int kvcli_failed_to_print(bool update);
 
 /* kvcli_keys.c */
 int kvcli_get(struct kvcli *cli, int argc, char **argv);
@@ -66,8 +68,11 @@ int kvcli_promote(struct kvcli *cli, int argc, char **argv);
 /* kvcli_text.c */
 /* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
 void kvcli_print_escaped(kvp_slice bytes);
-/* Prints the object on a line and frees it. */
-void kvcli_print_json(cJSON *object);
+/* Adds the item to an object, or (name NULL) to an array. One that could not be made, or be added,
+ * takes the whole with it: *object becomes NULL, and what is added then is freed. */
+void kvcli_json_add(cJSON **object, const char *name, cJSON *item);
+/* Prints the object on a line and frees it. False: memory was short, also if it is NULL. */
+bool kvcli_print_json(cJSON *object);
 /* Bytes in JSON: a string if they are UTF-8 text without zero bytes, else {"base64": "..."}. */
 cJSON *kvcli_json_bytes(kvp_slice bytes);
 /* The other way round. False: it is neither. */

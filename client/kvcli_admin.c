@@ -67,32 +67,18 @@ static const char *trouble(const struct query *query)
                : kvp_strerror(query->status);
 }
 
-/* The node's own words with its address, or why there are none. */
-static cJSON *parse(const struct query *query)
-{
-    cJSON *object = query->status != KVP_OK
-                        ? cJSON_CreateObject()
-                        : cJSON_ParseWithLength((const char *)query->result.value.data,
-                                                query->result.value.size);
-
-    if (object == NULL) {
-        object = cJSON_CreateObject();
-    }
-    if (query->status != KVP_OK) {
-        cJSON_AddStringToObject(object, "error", trouble(query));
-    }
-    cJSON_AddStringToObject(object, "url", query->url);
-    return object;
-}
-
-/* As the nodes wrote it: cJSON would round their large numbers. */
-static void print_all_json(const struct query *queries, int count)
+/* As the nodes wrote it: cJSON would round their large numbers. False: memory was short. */
+static bool print_all_json(const struct query *queries, int count)
 {
     for (int i = 0; i < count; i++) {
         const kvp_buf *text = &queries[i].result.value;
         cJSON *url = cJSON_CreateString(queries[i].url);
         char *quoted = url == NULL ? NULL : cJSON_PrintUnformatted(url);
-        printf("%s{\"url\":%s,", i == 0 ? "[" : ",", quoted == NULL ? "\"\"" : quoted);
+        if (quoted == NULL) {
+            cJSON_Delete(url);
+            return false;
+        }
+        printf("%s{\"url\":%s,", i == 0 ? "[" : ",", quoted);
         if (queries[i].status == KVP_OK && text->size > 2) {
             printf("%.*s", (int)text->size - 1, (const char *)text->data + 1);
         } else {
@@ -102,6 +88,7 @@ static void print_all_json(const struct query *queries, int count)
         cJSON_Delete(url);
     }
     puts("]");
+    return true;
 }
 
 static double number(const cJSON *object, const char *name)
@@ -137,17 +124,21 @@ static void print_remarks(const cJSON *object)
     putchar('\n');
 }
 
-static void print_row(const struct query *query)
+/* False: memory was short. */
+static bool print_row(const struct query *query)
 {
-    cJSON *object = parse(query);
     char in_sync[64] = "";
     size_t used = 0;
     const cJSON *member;
 
     if (query->status != KVP_OK) {
-        printf("%-28s (%s)\n", query->url, text(object, "error"));
-        cJSON_Delete(object);
-        return;
+        printf("%-28s (%s)\n", query->url, trouble(query));
+        return true;
+    }
+    cJSON *object = cJSON_ParseWithLength((const char *)query->result.value.data,
+                                          query->result.value.size);
+    if (object == NULL) {
+        return false; /* it is JSON: the library has made it */
     }
     cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(object, "in_sync")) {
         used += (size_t)snprintf(in_sync + used, sizeof(in_sync) - used, "%s%d", used ? "," : "",
@@ -161,6 +152,7 @@ static void print_row(const struct query *query)
            number(object, "applied"));
     print_remarks(object);
     cJSON_Delete(object);
+    return true;
 }
 
 int kvcli_status(struct kvcli *cli, int argc, char **argv)
@@ -168,6 +160,7 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     struct query queries[NODES_MAX];
     char *nodes = strdup(cli->nodes);
     int answered = 0;
+    bool printed = true;
     kvp_status last = KVP_UNAVAILABLE;
 
     (void)argc;
@@ -177,20 +170,23 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     }
     int count = ask_all(cli, nodes, queries);
     if (cli->json) {
-        print_all_json(queries, count);
+        printed = print_all_json(queries, count);
     } else {
         printf("%-28s %4s  %-9s %6s  %7s  %-9s %11s  %s\n", "ADDRESS", "NODE", "ROLE", "EPOCH",
                "PRIMARY", "IN SYNC", "APPLIED", "REMARKS");
     }
     for (int i = 0; i < count; i++) {
-        if (!cli->json) {
-            print_row(&queries[i]);
+        if (!cli->json && printed) {
+            printed = print_row(&queries[i]);
         }
         answered += queries[i].status == KVP_OK ? 1 : 0;
         last = queries[i].status != KVP_OK ? queries[i].status : last;
         kvp_result_free(&queries[i].result);
     }
     free(nodes);
+    if (!printed) {
+        return kvcli_failed_to_print(false);
+    }
     return answered > 0 ? EXIT_DONE : kvcli_failed(last, NULL);
 }
 

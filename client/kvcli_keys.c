@@ -77,8 +77,8 @@ static int updated(const struct kvcli *cli, kvp_status status, kvp_result *resul
         code = kvcli_failed(status, result);
     } else if (cli->json) {
         cJSON *object = cJSON_CreateObject();
-        cJSON_AddItemToObject(object, "version", kvcli_json_number(result->version));
-        kvcli_print_json(object);
+        kvcli_json_add(&object, "version", kvcli_json_number(result->version));
+        code = kvcli_print_json(object) ? EXIT_DONE : kvcli_failed_to_print(true);
     } else if (cli->prompt) {
         printf("done, version %" PRIu64 "\n", result->version);
     }
@@ -86,18 +86,18 @@ static int updated(const struct kvcli *cli, kvp_status status, kvp_result *resul
     return code;
 }
 
-static void print_value_json(kvp_slice key, const kvp_result *result, bool stale)
+static int print_value_json(kvp_slice key, const kvp_result *result, bool stale)
 {
     cJSON *object = cJSON_CreateObject();
 
-    cJSON_AddItemToObject(object, "key", kvcli_json_bytes(key));
-    cJSON_AddItemToObject(object, "value", kvcli_json_bytes(kvp_buf_slice(&result->value)));
-    cJSON_AddItemToObject(object, "version", kvcli_json_number(result->version));
-    cJSON_AddItemToObject(object, "create_revision", kvcli_json_number(result->create_revision));
+    kvcli_json_add(&object, "key", kvcli_json_bytes(key));
+    kvcli_json_add(&object, "value", kvcli_json_bytes(kvp_buf_slice(&result->value)));
+    kvcli_json_add(&object, "version", kvcli_json_number(result->version));
+    kvcli_json_add(&object, "create_revision", kvcli_json_number(result->create_revision));
     if (stale) {
-        cJSON_AddItemToObject(object, "behind", kvcli_json_number(result->behind));
+        kvcli_json_add(&object, "behind", kvcli_json_number(result->behind));
     }
-    kvcli_print_json(object);
+    return kvcli_print_json(object) ? EXIT_DONE : kvcli_failed_to_print(false);
 }
 
 int kvcli_get(struct kvcli *cli, int argc, char **argv)
@@ -112,13 +112,11 @@ int kvcli_get(struct kvcli *cli, int argc, char **argv)
     kvp_slice key = slice_of(argv[first ? 1 : 0]);
     kvp_status status =
         stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
+    int code = EXIT_DONE;
     if (status != KVP_OK) {
-        int code = kvcli_failed(status, &result);
-        kvp_result_free(&result);
-        return code;
-    }
-    if (cli->json) {
-        print_value_json(key, &result, stale);
+        code = kvcli_failed(status, &result);
+    } else if (cli->json) {
+        code = print_value_json(key, &result, stale);
     } else {
         fwrite(result.value.data == NULL ? (const uint8_t *)"" : result.value.data, 1,
                result.value.size, stdout);
@@ -127,7 +125,7 @@ int kvcli_get(struct kvcli *cli, int argc, char **argv)
         }
     }
     kvp_result_free(&result);
-    return EXIT_DONE;
+    return code;
 }
 
 static int put_or_create(struct kvcli *cli, char **argv, bool create)
@@ -225,18 +223,18 @@ static int parse_scan(int argc, char **argv, struct scan_options *options)
     return EXIT_DONE;
 }
 
-static void print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, kvp_slice value,
+/* False: memory was short. */
+static bool print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, kvp_slice value,
                        uint64_t version)
 {
     if (cli->json) {
         cJSON *object = cJSON_CreateObject();
-        cJSON_AddItemToObject(object, "key", kvcli_json_bytes(key));
-        cJSON_AddItemToObject(object, "version", kvcli_json_number(version));
+        kvcli_json_add(&object, "key", kvcli_json_bytes(key));
+        kvcli_json_add(&object, "version", kvcli_json_number(version));
         if (!keys_only) {
-            cJSON_AddItemToObject(object, "value", kvcli_json_bytes(value));
+            kvcli_json_add(&object, "value", kvcli_json_bytes(value));
         }
-        kvcli_print_json(object);
-        return;
+        return kvcli_print_json(object);
     }
     kvcli_print_escaped(key);
     if (!keys_only) {
@@ -244,6 +242,7 @@ static void print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, k
         kvcli_print_escaped(value);
     }
     putchar('\n');
+    return true;
 }
 
 int kvcli_scan(struct kvcli *cli, int argc, char **argv)
@@ -264,16 +263,19 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
         kvp_result_free(&result);
         return code;
     }
+    bool printed = true;
     /* Who no longer reads must not keep the node holding a snapshot for the rest. */
-    for (uint64_t count = 0; count < options.limit && !ferror(stdout); count++) {
+    for (uint64_t count = 0; count < options.limit && printed && !ferror(stdout); count++) {
         status = kvp_scan_next(scan, &key, &value, &version);
         if (status != KVP_OK) {
             break;
         }
-        print_pair(cli, options.keys_only, key, value, version);
+        printed = print_pair(cli, options.keys_only, key, value, version);
     }
     bool all = status == KVP_OK || status == KVP_NOT_FOUND;
-    int code = all ? EXIT_DONE : kvcli_failed_because(status, kvp_scan_error(scan));
+    int code = !all       ? kvcli_failed_because(status, kvp_scan_error(scan))
+               : !printed ? kvcli_failed_to_print(false)
+                          : EXIT_DONE;
     kvp_scan_close(scan);
     return code;
 }

@@ -59,17 +59,30 @@ void kvcli_print_escaped(kvp_slice slice)
     }
 }
 
-void kvcli_print_json(cJSON *object)
+bool kvcli_print_json(cJSON *object)
 {
     char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
+    bool printed = text != NULL;
 
-    if (text == NULL) {
-        (void)kvcli_complain("out of memory");
-    } else {
+    if (printed) {
         puts(text);
     }
     cJSON_free(text);
     cJSON_Delete(object);
+    return printed;
+}
+
+void kvcli_json_add(cJSON **object, const char *name, cJSON *item)
+{
+    bool added = *object != NULL && item != NULL &&
+                 (name != NULL ? cJSON_AddItemToObject(*object, name, item)
+                               : cJSON_AddItemToArray(*object, item));
+
+    if (!added) {
+        cJSON_Delete(item);
+        cJSON_Delete(*object);
+        *object = NULL;
+    }
 }
 
 static bool is_text(kvp_slice slice)

@@ -162,23 +162,24 @@ static cJSON *json_result(const kvp_txn *txn, size_t index, const cJSON *op)
         return cJSON_CreateNull();
     }
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddItemToObject(object, "value", kvcli_json_bytes(value));
-    cJSON_AddItemToObject(object, "version", kvcli_json_number(version));
+    kvcli_json_add(&object, "value", kvcli_json_bytes(value));
+    kvcli_json_add(&object, "version", kvcli_json_number(version));
     return object;
 }
 
-static void print_json_outcome(const kvp_txn *txn, const cJSON *ops, bool succeeded,
-                               uint64_t revision)
+static int print_json_outcome(const kvp_txn *txn, const cJSON *ops, bool succeeded,
+                              uint64_t revision)
 {
     cJSON *object = cJSON_CreateObject();
-    cJSON *results = cJSON_AddArrayToObject(object, "results");
+    cJSON *results = cJSON_CreateArray();
 
-    cJSON_AddBoolToObject(object, "succeeded", succeeded);
-    cJSON_AddItemToObject(object, "revision", kvcli_json_number(revision));
     for (size_t i = 0; i < kvp_txn_result_count(txn); i++) {
-        cJSON_AddItemToArray(results, json_result(txn, i, cJSON_GetArrayItem(ops, (int)i)));
+        kvcli_json_add(&results, NULL, json_result(txn, i, cJSON_GetArrayItem(ops, (int)i)));
     }
-    kvcli_print_json(object);
+    kvcli_json_add(&object, "results", results);
+    kvcli_json_add(&object, "succeeded", cJSON_CreateBool(succeeded));
+    kvcli_json_add(&object, "revision", kvcli_json_number(revision));
+    return kvcli_print_json(object) ? EXIT_DONE : kvcli_failed_to_print(true);
 }
 
 static void print_outcome(const kvp_txn *txn, const cJSON *ops, bool succeeded)
@@ -211,10 +212,9 @@ static int execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
     }
     const cJSON *ops = cJSON_GetObjectItemCaseSensitive(root, succeeded ? "then" : "else");
     if (cli->json) {
-        print_json_outcome(txn, ops, succeeded, revision);
-    } else {
-        print_outcome(txn, ops, succeeded);
+        return print_json_outcome(txn, ops, succeeded, revision);
     }
+    print_outcome(txn, ops, succeeded);
     return EXIT_DONE;
 }
 

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvcli's exit statuses where the outcome of a command cannot be read or cannot be shown. */
+#include "client/kvcli.h"
+#include "fake_server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ARGUMENTS_MAX 4
+
+struct rig {
+    struct fake_server server;
+    struct kvcli cli;
+    char *output;
+    size_t output_size;
+};
+
+static void begin(struct rig *rig)
+{
+    kvp_client_options options;
+
+    memset(rig, 0, sizeof(*rig));
+    server_open(&rig->server, NULL);
+    kvp_client_options_init(&options);
+    options.nodes = rig->cli.nodes = server_url(&rig->server);
+    options.timeout_ms = rig->cli.timeout_ms = 30000;
+    rig->cli.json = true;
+    assert_int_equal(kvp_client_open(&options, &rig->cli.client, NULL, 0), KVP_OK);
+}
+
+static void end(struct rig *rig)
+{
+    kvp_client_close(rig->cli.client);
+    server_close(&rig->server);
+    free(rig->output);
+}
+
+/* Runs a command line of words and keeps what it prints; what it complains of goes nowhere. */
+static int run(struct rig *rig, const char *line)
+{
+    char words[256];
+    char *argv[ARGUMENTS_MAX + 2] = {0};
+    int argc = 0;
+    FILE *out = stdout, *errors = stderr;
+
+    (void)snprintf(words, sizeof(words), "%s", line);
+    for (char *rest = NULL, *word = strtok_r(words, " ", &rest); word != NULL;
+         word = strtok_r(NULL, " ", &rest)) {
+        argv[argc++] = word;
+    }
+    free(rig->output);
+    stdout = open_memstream(&rig->output, &rig->output_size);
+    stderr = fopen("/dev/null", "w");
+    int code = kvcli_run(&rig->cli, argc, argv);
+    fclose(stdout);
+    fclose(stderr);
+    stdout = out;
+    stderr = errors;
+    return code;
+}
+
+/* The file of a transaction that puts a key. */
+static void write_txn(char *path, const char *value)
+{
+    char text[200];
+    int size = snprintf(text, sizeof(text),
+                        "{\"if\": [[\"a\", \"present\"]], \"then\": [[\"get\", \"a\"], "
+                        "[\"delete\", \"none\"], [\"put\", \"t\", \"%s\"]]}",
+                        value);
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, (size_t)size), size);
+    close(fd);
+}
+
+static void test_an_update_whose_answer_cannot_be_read_is_unknown(void **state)
+{
+    static struct rig rig;
+    char path[] = "/tmp/kvpair-test-XXXXXX", txn[64];
+    (void)state;
+    begin(&rig);
+    write_txn(path, "1");
+    (void)snprintf(txn, sizeof(txn), "txn %s", path);
+    const char *const lines[] = {"put a 1", "cas a 101 2", "create b 1", "delete b", txn};
+    rig.server.garbling = rig.server.txn_succeeds = true;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        uint64_t before = rig.server.revision;
+        rig.cli.json = i % 2 == 0;
+        assert_int_equal(run(&rig, lines[i]), EXIT_UNKNOWN);
+        assert_true(rig.server.revision > before);
+        assert_int_equal(rig.output_size, 0);
+    }
+    assert_int_equal(run(&rig, "get a"), EXIT_NOTHING); /* which changes nothing anyway */
+    rig.server.garbling = false;
+    assert_int_equal(run(&rig, "put a 1"), EXIT_DONE);
+    (void)unlink(path);
+    end(&rig);
+}
+
+/* ---- short of memory ---- */
+
+static atomic_long allowed; /* so many of cJSON's allocations are granted */
+
+static void *allocate(size_t size)
+{
+    return atomic_fetch_sub(&allowed, 1) > 0 ? malloc(size) : NULL;
+}
+
+/* The n-th allocation for JSON fails, and all after it, for each n. The last run has enough, and
+ * leaves what it prints. `failure`: the exit status wanted of a command that the node has executed;
+ * one that has not come that far is as if it could not be understood. */
+static void check_short_of_memory(struct rig *rig, const char *line, int failure, unsigned op)
+{
+    cJSON_Hooks hooks = {.malloc_fn = allocate, .free_fn = free};
+    unsigned failures = 0;
+    int code;
+
+    do {
+        unsigned executed = rig->server.requests[op];
+        cJSON_InitHooks(&hooks);
+        atomic_store(&allowed, failures);
+        code = run(rig, line);
+        bool enough = atomic_load(&allowed) >= 0;
+        cJSON_InitHooks(NULL);
+        bool sent = rig->server.requests[op] > executed;
+        assert_int_equal(code, enough ? EXIT_DONE : sent ? failure : EXIT_USAGE);
+        /* The table of status has a line for each trouble. */
+        assert_true(enough || op == KVP_OP_STATUS || rig->output_size == 0);
+        failures++;
+    } while (code != EXIT_DONE);
+    assert_true(failures > 3);
+    assert_true(rig->output_size > 0 && rig->output[rig->output_size - 1] == '\n');
+}
+
+static void test_json_that_there_is_no_memory_for_is_a_failure(void **state)
+{
+    static struct rig rig;
+    char path[] = "/tmp/kvpair-test-XXXXXX", txn[64];
+    (void)state;
+    begin(&rig);
+    write_txn(path, "\xc3\xa4");
+    (void)snprintf(txn, sizeof(txn), "txn %s", path);
+    rig.server.txn_succeeds = true;
+    assert_int_equal(run(&rig, "put a \xff"), EXIT_DONE); /* in JSON: base64 */
+    check_short_of_memory(&rig, "get a", EXIT_NOTHING, KVP_OP_GET);
+    assert_string_equal(rig.output, "{\"key\":\"a\",\"value\":{\"base64\":\"/w==\"},"
+                                    "\"version\":101,\"create_revision\":101}\n");
+    check_short_of_memory(&rig, "get --stale a", EXIT_NOTHING, KVP_OP_GET);
+    assert_non_null(strstr(rig.output, ",\"behind\":5}"));
+    check_short_of_memory(&rig, "scan", EXIT_NOTHING, KVP_OP_SCAN);
+    assert_string_equal(rig.output,
+                        "{\"key\":\"a\",\"version\":101,\"value\":{\"base64\":\"/w==\"}}\n");
+    check_short_of_memory(&rig, "scan --keys", EXIT_NOTHING, KVP_OP_SCAN);
+    assert_string_equal(rig.output, "{\"key\":\"a\",\"version\":101}\n");
+    check_short_of_memory(&rig, txn, EXIT_UNKNOWN, KVP_OP_TXN);
+    assert_non_null(strstr(rig.output, "{\"results\":[{\"value\":{\"base64\":\"/w==\"},"
+                                       "\"version\":101},false,null],\"succeeded\":true,"));
+    check_short_of_memory(&rig, "put b 1", EXIT_UNKNOWN, KVP_OP_PUT);
+    assert_non_null(strstr(rig.output, "{\"version\":"));
+    check_short_of_memory(&rig, "status", EXIT_NOTHING, KVP_OP_STATUS);
+    assert_non_null(strstr(rig.output, "[{\"url\":\"tcp://127.0.0.1:"));
+    rig.cli.json = false;
+    check_short_of_memory(&rig, "status", EXIT_NOTHING, KVP_OP_STATUS);
+    assert_non_null(strstr(rig.output, "ADDRESS"));
+    (void)unlink(path);
+    end(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_update_whose_answer_cannot_be_read_is_unknown),
+        cmocka_unit_test(test_json_that_there_is_no_memory_for_is_a_failure),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
