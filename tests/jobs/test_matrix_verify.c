@@ -238,12 +238,14 @@ static void test_correct_products_pass_at_the_ends_of_the_range(void **state)
 {
     (void)state;
     uint64_t seed = 3;
-    static const double sizes[2][4][2] = {
-        {{1e-20, 1e-20}, {1e-38, 1}, {1e19, 1e17}, {3e38, 1e-2}},
-        {{1e-160, 1e-160}, {1e-308, 1}, {1e153, 1e153}, {1e308, 1e-2}},
+    static const double sizes[2][7][2] = {
+        {{1e-20, 1e-20}, {1e-38, 1}, {1e19, 1e17}, {3e38, 1e-2}, {1e-23, 1e-22}, {1e38, 1e-38},
+         {1e-5, 1e-40}},
+        {{1e-160, 1e-160}, {1e-308, 1}, {1e153, 1e153}, {1e308, 1e-2}, {1e-5, 1e-297},
+         {1e300, 1e-300}, {1e-5, 1e-300}},
     };
-    for (int i = 0; i < 80; i++) {
-        const double *size = sizes[i % 2][i / 2 % 4];
+    for (int i = 0; i < 168; i++) {
+        const double *size = sizes[i % 2][i / 2 % 7];
         enum kvp_matrix_type type = all_types[2 + i % 2];
         struct trial trial = {.rounds = 4, .seed = random_next(&seed)};
         trial.a = random_matrix(&seed, type, 8, 30, size[i % 3 == 0]);
