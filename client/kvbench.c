@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvbench: how fast a group is. Options, signals, what a result looks like. */
 #include "client/kvbench.h"
+#include "jobs/job_spec.h"
 #include "replication/process.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 
 #define LANES_MAX   65536u
 #define SECONDS_MAX 86400u
+#define KILLS_DEFAULT 3u /* of failover */
 
 volatile sig_atomic_t bench_signal;
 
@@ -24,6 +26,7 @@ static const struct {
     {"get", "read values, which are written first"},
     {"mixed", "both"},
     {"txn", "transactions of several puts"},
+    {"jobs", "workers that fetch tasks and post results at once"},
     {"failover", "kill the primary under load; with --spawn only"},
     {"limits", "what the machine allows; with nodes also how puts and gets relate to it"},
     {NULL, NULL},
@@ -106,13 +109,13 @@ static void print_usage(FILE *out)
           "  --distribution D    of the keys: uniform (default) or zipf\n"
           "  --reads PERCENT     mixed: share of gets (50)\n"
           "  --txn-keys N        txn: puts in each (10)\n"
-          "  --kills N           failover: how often (3)\n"
-          "  --count N           end after so many operations\n"
+          "  --kills N           failover: how often (3); jobs: the same, with --spawn (0)\n"
+          "  --count N           end after so many operations; jobs: tasks (100000)\n"
           "  --seconds S         end after that time (5; limits: 1 for each part)\n"
           "  --timeout MS        of each operation (5000)\n"
           "  --seed N            of the choice of keys (1)\n"
           "  --help, --version\n\n"
-          "Exit status: 0 done; 1 failover: writes were lost, or executed twice; 2 usage;\n"
+          "Exit status: 0 done; 1 writes or tasks were lost, or executed twice; 2 usage;\n"
           "3 nothing could be measured, or the output got lost; 5 refused.\n",
           out);
 }
@@ -284,8 +287,11 @@ static int check_options(const struct bench *bench)
     if (bench->spawn && bench->nodes != NULL) {
         return bench_complain("--spawn and --nodes exclude each other");
     }
-    if (failover && !bench->spawn) {
-        return bench_complain("failover kills nodes: only with --spawn");
+    if ((failover || bench->kills > 0) && !bench->spawn) {
+        return bench_complain("nodes are killed only with --spawn");
+    }
+    if (strcmp(bench->mode, "jobs") == 0 && bench->count > KVP_JOB_TASKS_MAX) {
+        return bench_complain("a job has at most %u tasks", KVP_JOB_TASKS_MAX);
     }
     if (!bench->spawn && bench->nodes == NULL && !limits) {
         return bench_complain("--nodes or --spawn is required");
@@ -313,6 +319,9 @@ static int parse_options(int argc, char **argv, struct bench *bench)
         return bench_complain("one mode is required; try kvbench --help");
     }
     bench->mode = argv[optind];
+    if (strcmp(bench->mode, "failover") == 0 && bench->kills == 0) {
+        bench->kills = KILLS_DEFAULT;
+    }
     return check_options(bench);
 }
 
@@ -386,6 +395,8 @@ static int run_mode(struct bench *bench, struct group *group, cJSON *line)
         code = bench_limits(bench, group->dir, line);
     } else if (strcmp(bench->mode, "failover") == 0) {
         code = bench_failover(bench, group, line);
+    } else if (strcmp(bench->mode, "jobs") == 0) {
+        code = bench_jobs(bench, group, line);
     } else {
         code = run_load(bench, line);
     }
@@ -425,7 +436,7 @@ static void catch_signals(void)
 int main(int argc, char **argv)
 {
     static struct group group;
-    struct bench bench = {.clients = 1, .outstanding = 1, .reads = 50, .txn_keys = 10, .kills = 3,
+    struct bench bench = {.clients = 1, .outstanding = 1, .reads = 50, .txn_keys = 10,
                           .value_size = 100, .keys = 10000, .timeout_ms = 5000, .seed = 1};
 
     if (!kvp_process_fill_standard()) {

@@ -14,7 +14,7 @@
 /* Exit statuses: those of kvcli. */
 enum {
     EXIT_DONE = 0,
-    EXIT_NO = 1,      /* failover: acknowledged writes were lost, or executed twice */
+    EXIT_NO = 1,      /* acknowledged writes were lost, or executed twice; tasks were lost */
     EXIT_USAGE = 2,
     EXIT_NOTHING = 3, /* nothing could be measured, or the result got lost */
     EXIT_REFUSED = 5,
@@ -28,7 +28,7 @@ struct bench {
     unsigned clients, outstanding;
     unsigned reads;    /* mixed: per cent of the operations */
     unsigned txn_keys; /* txn: puts in each */
-    unsigned kills;    /* failover */
+    unsigned kills;    /* failover, jobs */
     size_t value_size;
     uint64_t keys;
     bool zipf;
@@ -118,6 +118,7 @@ void group_end(struct group *group);
 /* ---- the other modes: they fill `line` and return an exit status ---- */
 
 int bench_failover(const struct bench *bench, struct group *group, cJSON *line);
+int bench_jobs(const struct bench *bench, struct group *group, cJSON *line);
 int bench_limits(const struct bench *bench, const char *dir, cJSON *line);
 /* `outstanding` requests of 100 bytes under way at once over one connection. Complains. */
 bool bench_nng(unsigned outstanding, double seconds, struct bench_result *result);

@@ -54,6 +54,19 @@ def test_puts_of_a_group_of_its_own():
     assert line["p50_us"] * line["ops"] / 2 < line["seconds"] * 1e6, line  # one at a time
 
 
+def test_jobs_are_worked_off():
+    line = bench("jobs", "--spawn", "--count", "2000", "--clients", "2", "--outstanding", "8")
+    check(line, "jobs", clients=2, outstanding=8)
+    assert line["tasks"] == line["done"] == line["ops"] == 2000 and line["redone"] == 0, line
+
+
+def test_jobs_survive_the_death_of_the_primary():
+    line = bench("jobs", "--spawn", "--count", "6000", "--outstanding", "16", "--kills", "1")
+    assert line["mode"] == "jobs" and line["kills"] == 1, line
+    assert line["tasks"] == line["done"] == 6000, line
+    assert 300 < line["gap_max_ms"] < 3000 * SLOW, line
+
+
 def test_gets_find_what_was_written_before():
     for more in ([], ["--outstanding", "16"], ["--distribution", "zipf"]):
         line = bench("get", "--spawn", "--count", "300", "--keys", "50", *more)
