@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,6 +29,20 @@ const struct kvcli_command kvcli_commands[] = {
     {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover},
     {"promote", "[--node URL] [--force]", "a node shall become primary", 0, 3, true,
      kvcli_promote},
+    {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
+     NULL, kvcli_job_verbs},
+    {NULL, NULL, NULL, 0, 0, false, NULL},
+};
+
+const struct kvcli_command kvcli_job_verbs[] = {
+    {"submit", "matmul A B | tasks FILE|- [OPTION]...", "make and start one; prints its id", 2,
+     INT_MAX, true, kvcli_job_submit},
+    {"list", "", "all jobs", 0, 0, false, kvcli_job_list},
+    {"show", "ID [--tasks]", "what is known about one", 1, 2, false, kvcli_job_show},
+    {"wait", "ID [--timeout S]", "until it has ended", 1, 3, false, kvcli_job_wait},
+    {"result", "ID [-o FILE] [--task N]", "what came of it", 1, 5, false, kvcli_job_result},
+    {"cancel", "ID", "end it", 1, 1, true, kvcli_job_cancel},
+    {"workers", "", "who works", 0, 0, false, kvcli_job_workers},
     {NULL, NULL, NULL, 0, 0, false, NULL},
 };
 
@@ -52,6 +67,8 @@ static int exit_status(kvp_status status)
     case KVP_NOT_FOUND:
     case KVP_EXISTS:
     case KVP_VERSION_DIFFERS:
+    case KVP_NO_SUCH_JOB:
+    case KVP_JOB_STATE:
         return EXIT_NO;
     case KVP_BAD_ARGUMENT:
     case KVP_BAD_REQUEST:
@@ -97,9 +114,10 @@ int kvcli_failed_because(kvp_status status, const char *reason)
     return exit_status(status);
 }
 
-static const struct kvcli_command *find_command(const char *name)
+static const struct kvcli_command *find_command(const struct kvcli_command *table,
+                                                const char *name)
 {
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         if (strcmp(command->name, name) == 0) {
             return command;
         }
@@ -125,16 +143,35 @@ static int check_output(int code, bool update)
 
 int kvcli_run(struct kvcli *cli, int argc, char **argv)
 {
-    const struct kvcli_command *command = find_command(argv[0]);
+    const struct kvcli_command *command = find_command(kvcli_commands, argv[0]);
+    const char *group = "", *blank = "";
 
+    if (command != NULL && command->verbs != NULL && argc > 1) {
+        group = command->name;
+        blank = " ";
+        command = find_command(command->verbs, *++argv);
+        argc--;
+    }
     if (command == NULL) {
-        return kvcli_complain("unknown command '%s'; try %s", argv[0],
+        return kvcli_complain("unknown command '%s%s%s'; try %s", group, blank, argv[0],
                               cli->prompt ? "help" : "kvcli --help");
     }
     if (argc - 1 < command->arguments_min || argc - 1 > command->arguments_max) {
-        return kvcli_complain("usage: %s %s", command->name, command->arguments);
+        return kvcli_complain("usage: %s%s%s %s", group, blank, command->name, command->arguments);
     }
     return check_output(command->run(cli, argc - 1, argv + 1), command->update);
+}
+
+void kvcli_print_commands(FILE *out)
+{
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        fprintf(out, "  %-9s %-30s %s\n", command->name, command->arguments, command->summary);
+        for (const struct kvcli_command *verb = command->verbs; verb != NULL && verb->name != NULL;
+             verb++) {
+            int width = fprintf(out, "    %s %s %s", command->name, verb->name, verb->arguments);
+            fprintf(out, "%*s %s\n", width < 42 ? 42 - width : 0, "", verb->summary);
+        }
+    }
 }
 
 static void print_usage(FILE *out)
@@ -142,9 +179,7 @@ static void print_usage(FILE *out)
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
           "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n\n",
           out);
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
-        fprintf(out, "  %-9s %-30s %s\n", command->name, command->arguments, command->summary);
-    }
+    kvcli_print_commands(out);
     fputs("\n"
           "  --nodes URL,...   nodes of the group, any of them; else $KVPAIR_NODES; else\n"
           "                    " NODES_DEFAULT "\n"
@@ -152,8 +187,9 @@ static void print_usage(FILE *out)
           "  --timeout MS      how long to try (5000)\n"
           "  --json            output for programs\n"
           "  --help, --version\n\n"
-          "Exit status: 0 done; 1 the answer is no (not found, exists, version differs); 2 usage;\n"
-          "3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown; 5 refused.\n"
+          "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job failed);\n"
+          "2 usage; 3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown;\n"
+          "5 refused; 6 job wait: it was cancelled.\n"
           "If output gets lost: 4 after an update, else 3.\n"
           "Values are written as they are, with a newline added only on a terminal.\n",
           out);

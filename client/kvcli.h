@@ -6,15 +6,17 @@
 #include "client/kvp_client.h"
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 
 /* Exit statuses: a contract with scripts. */
 enum {
     EXIT_DONE = 0,
-    EXIT_NO = 1,      /* not found, exists, version differs */
+    EXIT_NO = 1,      /* not found, exists, version differs, the job failed or is not so far */
     EXIT_USAGE = 2,
     EXIT_NOTHING = 3, /* unavailable or timed out; nothing happened */
     EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
     EXIT_REFUSED = 5,
+    EXIT_CANCELLED = 6, /* job wait: the job was; a failed one is EXIT_NO */
 };
 
 struct kvcli {
@@ -33,12 +35,15 @@ struct kvcli_command {
     bool update; /* may change something */
     /* argv[0] is the first argument; options have been taken out. */
     int (*run)(struct kvcli *cli, int argc, char **argv);
+    const struct kvcli_command *verbs; /* not NULL: its first argument is one of these */
 };
 
 /* kvcli.c */
 extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
+extern const struct kvcli_command kvcli_job_verbs[];
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
 int kvcli_run(struct kvcli *cli, int argc, char **argv);
+void kvcli_print_commands(FILE *out); /* a line for each */
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
 int kvcli_failed(kvp_status status, const kvp_result *detail);
@@ -65,6 +70,38 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv);
 int kvcli_handover(struct kvcli *cli, int argc, char **argv);
 int kvcli_promote(struct kvcli *cli, int argc, char **argv);
 
+/* kvcli_jobs.c */
+int kvcli_job_list(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_show(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_workers(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv);
+/* The argument as the id of a job; complains. */
+bool kvcli_job_id(const char *argument, uint64_t *job);
+/* What the group says about a job, as an object that the caller deletes; NULL: *status and *result (not
+ * freed) say why. `text` (may be NULL) gets it as it was written: numbers in cJSON may be rounded. */
+cJSON *kvcli_job_fetch(struct kvcli *cli, uint64_t job, kvp_buf *text, kvp_result *result);
+/* Members of such objects: 0 and "" where there is none. */
+double kvcli_json_count(const cJSON *object, const char *name);
+const char *kvcli_json_text(const cJSON *object, const char *name);
+
+/* kvcli_wait.c */
+int kvcli_job_wait(struct kvcli *cli, int argc, char **argv);
+/* Waits for the end of a job; timeout_ms 0: as long as it takes. Returns the exit status. */
+int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms);
+/* A bar on standard error, if it is a terminal: `done` of `all`, and what to say beside it. */
+void kvcli_draw_bar(const char *label, double done, double all, const char *text);
+void kvcli_clear_bar(void);
+
+/* kvcli_submit.c */
+int kvcli_job_submit(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_matrix.c */
+int kvcli_job_result(struct kvcli *cli, int argc, char **argv);
+struct kvp_matrix;
+/* Reads a matrix from a file, by the suffix of its name or else its first bytes. `wanted`: a type, or
+ * KVP_MATRIX_GUESS. Complains. */
+bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
+
 /* kvcli_text.c */
 /* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
 void kvcli_print_escaped(kvp_slice bytes);
@@ -85,5 +122,7 @@ bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* kvcli_prompt.c */
 int kvcli_prompt(struct kvcli *cli);
+/* Has somebody at the prompt wanted to get it back since the command began? */
+bool kvcli_interrupted(void);
 
 #endif

@@ -23,6 +23,11 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
+bool kvcli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
 /* Reads a key. libedit's own function takes no notice of a first interrupt, and leaves out bytes
  * that are no character here: another key would be changed than the one typed. */
 static int read_key(EditLine *line, wchar_t *key)
@@ -66,12 +71,13 @@ static char *prompt_text(EditLine *line)
 }
 
 /* The commands that begin with what has been typed: completes as far as they agree. */
-static size_t common_part(const char *typed, size_t size, const char **first, unsigned *count)
+static size_t common_part(const struct kvcli_command *table, const char *typed, size_t size,
+                          const char **first, unsigned *count)
 {
     size_t common = 0;
 
     *count = 0;
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         if (strncmp(command->name, typed, size) != 0) {
             continue;
         }
@@ -88,10 +94,10 @@ static size_t common_part(const char *typed, size_t size, const char **first, un
     return common;
 }
 
-static void list_commands(const char *typed, size_t size)
+static void list_commands(const struct kvcli_command *table, const char *typed, size_t size)
 {
     putchar('\n');
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         if (strncmp(command->name, typed, size) == 0) {
             printf("%s ", command->name);
         }
@@ -108,8 +114,7 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     size_t agreed = 0;
     unsigned count = 0;
 
-    if (kvp_scan_open_prefix(cli->client, kvp_slice_of(typed, size), true, &scan, NULL) !=
-        KVP_OK) {
+    if (kvp_scan_open_prefix(cli->client, kvp_slice_of(typed, size), true, &scan, NULL) != KVP_OK) {
         return CC_ERROR;
     }
     for (; count < HISTORY_SIZE && kvp_scan_next(scan, &key, &value, NULL) == KVP_OK; count++) {
@@ -132,24 +137,41 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     return CC_REFRESH;
 }
 
-static unsigned char complete(EditLine *line, int key)
+/* What the word at `word` can be: a command, or the verb of one. NULL: neither. */
+static const struct kvcli_command *words_for(const char *begin, const char *word)
 {
-    const LineInfo *info = el_line(line);
-    const char *space = info->cursor;
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        size_t size = strlen(command->name);
+        bool before = (size_t)(word - begin) > size && strncmp(begin, command->name, size) == 0 &&
+                      begin[size] == ' ';
+        if (before && command->verbs != NULL) {
+            bool second = strspn(begin + size, " ") == (size_t)(word - begin) - size;
+            return second ? command->verbs : NULL;
+        }
+    }
+    return begin == word ? kvcli_commands : NULL;
+}
+
+/* Keys are arguments of all commands but those with verbs. */
+static bool may_be_key(const char *begin)
+{
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        size_t size = strlen(command->name);
+        if (command->verbs != NULL && strncmp(begin, command->name, size) == 0 &&
+            begin[size] == ' ') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static unsigned char complete_word(EditLine *line, const struct kvcli_command *table,
+                                   const char *typed, size_t size)
+{
     const char *first = NULL;
     unsigned count = 0;
-    struct kvcli *cli = NULL;
+    size_t common = common_part(table, typed, size, &first, &count);
 
-    (void)key;
-    while (space > info->buffer && space[-1] != ' ') {
-        space--;
-    }
-    size_t size = (size_t)(info->cursor - space);
-    if (space > info->buffer) {
-        el_get(line, EL_CLIENTDATA, &cli);
-        return complete_key(line, cli, space, size);
-    }
-    size_t common = common_part(space, size, &first, &count);
     if (count == 0) {
         return CC_ERROR;
     }
@@ -159,17 +181,37 @@ static unsigned char complete(EditLine *line, int key)
                        count == 1 ? " " : "");
         return el_insertstr(line, rest) == 0 ? CC_REFRESH : CC_ERROR;
     }
-    list_commands(space, size);
+    list_commands(table, typed, size);
     return CC_REDISPLAY;
+}
+
+static unsigned char complete(EditLine *line, int key)
+{
+    const LineInfo *info = el_line(line);
+    const char *word = info->cursor;
+    struct kvcli *cli = NULL;
+
+    (void)key;
+    while (word > info->buffer && word[-1] != ' ') {
+        word--;
+    }
+    size_t size = (size_t)(info->cursor - word);
+    const struct kvcli_command *table = words_for(info->buffer, word);
+    if (table != NULL) {
+        return complete_word(line, table, word, size);
+    }
+    if (!may_be_key(info->buffer)) {
+        return CC_ERROR;
+    }
+    el_get(line, EL_CLIENTDATA, &cli);
+    return complete_key(line, cli, word, size);
 }
 
 static void print_help(void)
 {
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
-        printf("  %-9s %-34s %s\n", command->name, command->arguments, command->summary);
-    }
-    printf("  %-9s %-34s %s\n", "help", "", "this");
-    printf("  %-9s %-34s %s\n", "exit", "", "the end; also Ctrl-D");
+    kvcli_print_commands(stdout);
+    printf("  %-9s %-30s %s\n", "help", "", "this");
+    printf("  %-9s %-30s %s\n", "exit", "", "the end; also Ctrl-D");
 }
 
 /* False: the end. */
