@@ -22,10 +22,9 @@ static void free_waiting(struct kvp_jobs *jobs, struct job *job, uint32_t number
     struct task *done = &job->tasks[number];
     for (uint32_t i = done->edges; i != JOB_NONE; i = job->edges[i].next) {
         struct task *task = &job->tasks[job->edges[i].task];
-        task->size += task->feed ? done->result : 0;
+        job_task_feed(task, done->result);
         if (--task->after_left == 0 && task->state == TASK_WAITING) {
-            task->state = TASK_OPEN;
-            queue_back(jobs, job, job->edges[i].task);
+            job_task_open(jobs, job, job->edges[i].task);
         }
     }
     done->edges = JOB_NONE;
@@ -384,10 +383,19 @@ static kvp_status step_complete(struct kvp_jobs *jobs, struct job *job, uint64_t
     return job_write(jobs, job);
 }
 
+static kvp_status fail_too_large(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
+{
+    char text[JOB_REASON_MAX];
+    (void)snprintf(text, sizeof(text), "task %u: with what it is fed it has more than 8 MiB",
+                   job->too_large);
+    return job_end(jobs, job, JOB_FAILED, text, now_us);
+}
+
 static bool has_step(const struct job *job, uint64_t now_us)
 {
     bool running = job->record.state == JOB_RUNNING;
-    return (running && job->sum_first != JOB_NONE) || complete(job) ||
+    return (running && (job->sum_first != JOB_NONE || job->too_large != JOB_NONE)) ||
+           complete(job) ||
            job->record.state == JOB_VERIFYING || job->record.state == JOB_REMOVING ||
            expired(job, now_us);
 }
@@ -406,6 +414,9 @@ kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bo
         }
         if (job->record.state == JOB_REMOVING) {
             return step_remove(jobs, job);
+        }
+        if (job->record.state == JOB_RUNNING && job->too_large != JOB_NONE) {
+            return fail_too_large(jobs, job, now_us);
         }
         if (complete(job)) {
             return step_complete(jobs, job, now_us);

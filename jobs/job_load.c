@@ -52,7 +52,7 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
     job->started_us = job->ended_us = now_us;
     if (record.spec.type == KVP_JOB_MATMUL) {
         job->grid = kvp_job_grid_of(&record.spec);
-        return record.state == JOB_UPLOADING ? KVP_OK : job_make_tiles(jobs, job);
+        return tasks == 0 ? KVP_OK : job_make_tiles(jobs, job); /* 0: it was not started */
     }
     return job_reserve_tasks(job, tasks);
 }
@@ -69,6 +69,20 @@ static void see_votes(struct kvp_jobs *jobs, struct task *task, const struct tas
     }
 }
 
+/* What the engine relies on in a record, and the codec cannot know. */
+static bool fits(const struct job *job, uint32_t number, struct task_record record)
+{
+    for (uint32_t i = 0; i < record.after_count; i++) {
+        if (task_record_after(&record) >= number) {
+            return false;
+        }
+    }
+    return job->record.spec.type == KVP_JOB_MATMUL
+               ? number < job->record.task_count && (!record.summed || job->outputs)
+               : number == job->record.task_count && number < job->task_capacity &&
+                     record.kind < job->record.kind_count && !record.summed;
+}
+
 static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number, kvp_slice value)
 {
     struct task_record record;
@@ -77,10 +91,10 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
     if (status != KVP_OK || !job) {
         return status; /* a record of a job whose record is gone would be a leftover: it is not used */
     }
+    if (!fits(job, number, record)) {
+        return KVP_CORRUPT;
+    }
     if (job->record.spec.type == KVP_JOB_TASKS) {
-        if (number != job->record.task_count || number >= job->task_capacity) {
-            return KVP_CORRUPT;
-        }
         status = job_reserve_edges(job, record.after_count);
         if (status != KVP_OK) {
             return status;
@@ -88,8 +102,6 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
         job->record.task_count++;
         jobs->task_total++;
         job_task_init(jobs, job, number, &record);
-    } else if (number >= job->record.task_count) {
-        return KVP_CORRUPT;
     }
     struct task *task = &job->tasks[number];
     task->lost = record.lost;

@@ -390,7 +390,7 @@ static kvp_status write_grant(struct kvp_jobs *jobs, const struct attempt *attem
             .attempt = attempt->token,
             .task = attempt->task,
             .beat_ms = job->record.spec.silence_ms / 4,
-            .deadline_ms = to_ms(attempt->deadline_us - now_us),
+            .deadline_ms = attempt->deadline_us > now_us ? to_ms(attempt->deadline_us - now_us) : 0,
             .kind = kvp_slice_of(kind, strlen(kind)),
             .checkpoint = kvp_buf_slice(&checkpoint),
             .payload = kvp_buf_slice(&payload),
@@ -421,23 +421,27 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
     return status;
 }
 
-/* A slot has one task at a time: who asks for the next in it has not got, or given up, the last. */
-static struct attempt *settle_slot(struct kvp_jobs *jobs, struct worker *worker,
-                                   const struct kvp_job_args *args)
+/* A slot has one task at a time: who asks for the next in it has not got, or given up, the last. False:
+ * this is a late copy of an earlier request, and nobody waits for its answer. */
+static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
+                        const struct kvp_job_args *args, struct attempt **again)
 {
+    *again = NULL;
     for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
         next = attempt->next;
         if (attempt->slot != args->slot) {
             continue;
         }
-        if (attempt->number == args->number) {
-            return attempt;
+        if (attempt->number > args->number) {
+            return false;
         }
-        if (attempt->number < args->number) {
+        if (attempt->number == args->number) {
+            *again = attempt;
+        } else {
             attempt_end(jobs, worker, attempt, true);
         }
     }
-    return NULL;
+    return true;
 }
 
 static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
@@ -477,9 +481,14 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *status = KVP_WORKER_BARRED;
         return KVP_OK;
     }
-    struct attempt *again = settle_slot(jobs, worker, &request->job);
+    struct attempt *again;
+    if (!settle_slot(jobs, worker, &request->job, &again)) {
+        *status = KVP_NO_TASK;
+        return KVP_OK;
+    }
     *status = KVP_OK;
     if (again) {
+        again->heard_us = now_us;
         return write_grant(jobs, again, now_us, answer);
     }
     if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX) {
@@ -506,6 +515,9 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
     if (!worker) {
         return status;
+    }
+    if (worker->record.barred) {
+        return job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has no task, and gets none */
     }
     struct job *job = job_find(jobs, args->job);
     if (!job || args->task >= job->record.task_count) {

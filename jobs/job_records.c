@@ -63,6 +63,8 @@ void job_key_worker(struct kvp_raw_key *raw, const char *name)
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
                          kvp_slice *name)
 {
+    static const char with_number[] = {JOB_KEY_TASK, JOB_KEY_PAYLOAD, JOB_KEY_RESULT, JOB_KEY_SUM,
+                                       JOB_KEY_CHECKPOINT};
     const uint8_t *bytes = raw.data;
     if (raw.size < 3 || bytes[0] != KVP_PREFIX_JOB) {
         return KVP_CORRUPT;
@@ -71,12 +73,14 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     *name = kvp_slice_of(bytes + 2, raw.size - 2);
     switch (*kind) {
     case JOB_KEY_WORKER:
-        return name->size <= KVP_NAME_SIZE_MAX ? KVP_OK : KVP_CORRUPT;
+        return name->size <= KVP_NAME_SIZE_MAX && !memchr(name->data, 0, name->size) ? KVP_OK
+                                                                                     : KVP_CORRUPT;
     case JOB_KEY_JOB:
         *job = raw.size == 10 ? kvp_get_be64(bytes + 2) : 0;
         return raw.size == 10 ? KVP_OK : KVP_CORRUPT;
     default:
-        if (raw.size != (*kind == JOB_KEY_RESULT ? 15u : 14u)) {
+        if (raw.size != (*kind == JOB_KEY_RESULT ? 15u : 14u) ||
+            !memchr(with_number, bytes[1], sizeof(with_number))) {
             return KVP_CORRUPT;
         }
         *job = kvp_get_be64(bytes + 2);
@@ -266,7 +270,8 @@ kvp_status task_record_decode(kvp_slice bytes, struct task_record *record)
     for (unsigned i = 0; i < record->vote_count; i++) {
         take_vote(&reader, &record->votes[i]);
     }
-    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+    bool has_result = record->state != TASK_DONE || record->winner < record->vote_count;
+    return kvp_mp_done(&reader) && has_result ? KVP_OK : KVP_CORRUPT;
 }
 
 uint32_t task_record_after(struct task_record *record)

@@ -35,6 +35,7 @@ enum kvp_job_verify { /* what is done with the whole product before the job is c
 #define KVP_JOB_KINDS_MAX    16u  /* kinds of task in one job; kinds of one worker */
 #define KVP_JOB_DEPS_MAX     4096u /* tasks that one task waits for */
 #define KVP_JOB_BATCH_MAX    1024u /* tasks in one message */
+#define KVP_JOB_TASKS_SIZE_MAX (4u * 1024u * 1024u) /* bytes of the list of tasks in one message */
 #define KVP_JOB_BLOCK_MAX    KVP_VALUE_SIZE_MAX
 #define KVP_JOB_MATMUL_KIND  "matmul"
 #define KVP_JOB_TILE_HEADER  16u /* type u32, rows u32, inner u32, columns u32, before A and B */

@@ -12,7 +12,8 @@
 #define JOB_BUCKETS       256u
 #define WORKER_SILENCE_US 2000000u  /* a worker without a task that was not heard of for so long is gone */
 #define ATTEMPTS_MAX      256u      /* that one worker may have at a time */
-#define PAYLOAD_MAX       (8u * 1024u * 1024u)
+#define PAYLOAD_MAX       (8u * 1024u * 1024u) /* with what it is fed */
+#define EDGES_PER_TASK    4u        /* on average over all jobs, of the most tasks that there may be */
 
 struct attempt {
     struct attempt *next;  /* of the same worker */
@@ -72,6 +73,7 @@ struct job {
     struct output *outputs; /* MATMUL with several inner tiles */
     uint32_t queue_first, queue_last, queued;
     uint32_t sum_first, sum_last, summed;
+    uint32_t too_large;    /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
     uint32_t done, live, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
     /* What attempts took, for deadlines. */
@@ -129,6 +131,10 @@ kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct work
                                                                uint64_t now_us), uint64_t now_us);
 kvp_status job_reserve_tasks(struct job *job, uint32_t count);
 kvp_status job_reserve_edges(struct job *job, uint32_t count);
+/* Nothing is in the way of the task any more. */
+void job_task_open(struct kvp_jobs *jobs, struct job *job, uint32_t number);
+/* Adds to the bytes that a task is handed out with. */
+void job_task_feed(struct task *task, uint32_t size);
 /* Adds task number record.task_count - 1 ... with its edges; room is reserved. */
 void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
                    struct task_record *record);

@@ -160,6 +160,15 @@ static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, struct kvp_jo
     return status;
 }
 
+static uint64_t all_edges(const struct kvp_jobs *jobs)
+{
+    uint64_t count = 0;
+    for (const struct job *job = jobs->first; job; job = job->next) {
+        count += job->edge_count;
+    }
+    return count;
+}
+
 static kvp_status submit_tasks(struct kvp_jobs *jobs, struct job *job,
                                const struct kvp_request *request, uint64_t now_us,
                                struct job_answer *answer)
@@ -186,6 +195,9 @@ static kvp_status submit_tasks(struct kvp_jobs *jobs, struct job *job,
     status = check_tasks(job, tasks, answer, &edges, &good);
     if (status != KVP_OK || !good) {
         return status;
+    }
+    if (all_edges(jobs) + edges > (uint64_t)jobs->config.tasks_max * EDGES_PER_TASK) {
+        return job_refuse(answer, KVP_TOO_LARGE, "too many tasks that others wait for");
     }
     status = job_reserve_tasks(job, tasks.count);
     if (status == KVP_OK) {

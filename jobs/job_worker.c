@@ -18,9 +18,10 @@ bool worker_has_kind(const struct worker *worker, const char *kind)
     return false;
 }
 
+/* A worker with a task beats as often as the task's job wants, and is lost with the task. */
 bool worker_silent(const struct worker *worker, uint64_t now_us)
 {
-    return now_us >= worker->heard_us + WORKER_SILENCE_US;
+    return worker->attempt_count == 0 && now_us >= worker->heard_us + WORKER_SILENCE_US;
 }
 
 static bool gone(const struct worker *worker, uint64_t now_us)
@@ -161,7 +162,7 @@ kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
         if (!away && !worker->record.active && (!reserve || worker->index < reserve->index)) {
             reserve = worker;
         }
-        uint64_t due_us = worker->heard_us + WORKER_SILENCE_US;
+        uint64_t due_us = (worker->attempt_count > 0 ? now_us : worker->heard_us) + WORKER_SILENCE_US;
         next_us = !away && due_us < next_us ? due_us : next_us;
     }
     jobs->check_us = next_us < jobs->check_us ? next_us : jobs->check_us;

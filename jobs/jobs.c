@@ -94,6 +94,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
     job->id = id;
     job->record = *record;
     job->queue_first = job->queue_last = job->sum_first = job->sum_last = JOB_NONE;
+    job->too_large = JOB_NONE;
     struct job **link = &jobs->first;
     while (*link && before(*link, job)) {
         link = &(*link)->next;
@@ -250,6 +251,24 @@ kvp_status job_reserve_edges(struct job *job, uint32_t count)
     return status;
 }
 
+void job_task_open(struct kvp_jobs *jobs, struct job *job, uint32_t number)
+{
+    job->tasks[number].state = TASK_OPEN;
+    if (job->tasks[number].size > PAYLOAD_MAX) {
+        job->too_large = number;
+        jobs->busy = true;
+    } else {
+        queue_back(jobs, job, number);
+    }
+}
+
+void job_task_feed(struct task *task, uint32_t size)
+{
+    if (task->feed) {
+        task->size = task->size < UINT32_MAX - size ? task->size + size : UINT32_MAX;
+    }
+}
+
 void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
                    struct task_record *record)
 {
@@ -268,7 +287,7 @@ void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
         uint32_t first = task_record_after(record);
         struct task *other = &job->tasks[first];
         if (other->state == TASK_DONE) {
-            task->size += task->feed ? other->result : 0;
+            job_task_feed(task, other->result);
         } else {
             job->edges[job->edge_count] = (struct edge){number, other->edges};
             other->edges = job->edge_count++;
@@ -279,7 +298,7 @@ void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
         task->state = TASK_WAITING;
     }
     if (task->state == TASK_OPEN) {
-        queue_back(jobs, job, number);
+        job_task_open(jobs, job, number);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "replication/engine_state.h"
 #include "replication/mutant.h"
 
+#include "jobs/job_spec.h"
 #include "kvstore/writeset.h"
 #include "replication/wire.h"
 
@@ -369,6 +370,10 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
 {
     if (request->op == KVP_OP_TXN) {
         return engine_txn_check(request, reason);
+    }
+    if (request->op == KVP_OP_JOB_TASKS) {
+        *reason = "the list of tasks is longer than 4 MiB";
+        return request->value.size > KVP_JOB_TASKS_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
     }
     if (KVP_OP_IS_JOB(request->op)) {
         return engine_check_value(request->value, reason);

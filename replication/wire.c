@@ -4,6 +4,7 @@
  * directions go through it: whatever can be encoded can be decoded.
  */
 #include "replication/wire.h"
+#include "jobs/job_spec.h"
 #include "replication/wire_parts.h"
 
 #include <assert.h>
@@ -314,8 +315,14 @@ static kvp_status check_args(const struct kvp_request *request, const char **rea
     case KVP_OP_TASK_BEAT:
     case KVP_OP_TASK_POST:
         return check_worker(request, reason);
+    case KVP_OP_JOB_NEW:
     case KVP_OP_JOB_DATA:
         return check_value(request->value, reason);
+    case KVP_OP_JOB_TASKS:
+        if (request->value.size > KVP_JOB_TASKS_SIZE_MAX) {
+            return kvp_wire_refuse(KVP_TOO_LARGE, "the list of tasks is longer than 4 MiB", reason);
+        }
+        return KVP_OK;
     case KVP_OP_GET:
     case KVP_OP_DELETE:
         return check_key(request->key, reason);
