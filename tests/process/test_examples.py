@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples do what they say."""
 
+import collections
 import os
 import random
 import re
 import socket
 import subprocess
+import tempfile
 
 import kvtest
 from kvtest import Group, wait_for
@@ -77,18 +79,70 @@ def three_ports_in_a_row():
     raise AssertionError("no free ports")
 
 
-def test_the_failover_demo_loses_nothing():
+def run_example(script, *arguments):
+    """Its exit status, its output and what it said on standard error."""
     environment = dict(os.environ, KVPAIR_DEMO_PORT=str(three_ports_in_a_row()))
-    demo = subprocess.Popen([os.path.join(SOURCE, "examples", "failover.sh"), kvtest.BUILD, "1"],
-                            env=environment, stdout=subprocess.PIPE, text=True)
+    example = subprocess.Popen([os.path.join(SOURCE, "examples", script), *arguments],
+                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
     try:
-        out = demo.communicate(timeout=120)[0]
+        out, errors = example.communicate(timeout=120)
     finally:
-        demo.terminate()  # it ends what it has started
-        demo.wait()
-    assert demo.returncode == 0, out
+        example.terminate()  # it ends what it has started
+        example.wait()
+    return example.returncode, out, errors
+
+
+def test_the_failover_demo_loses_nothing():
+    status, out, errors = run_example("failover.sh", kvtest.BUILD, "1")
+    assert status == 0, out + errors
     assert "lost: 0" in out and "executed twice: 0" in out, out
     assert int(re.search(r"acknowledged: (\d+)", out).group(1)) > 100, out
+
+
+def test_the_matrix_farm_survives_the_deaths_of_a_worker_and_of_the_primary():
+    status, out, errors = run_example("matrix_farm.sh", kvtest.BUILD)
+    assert status == 0, out + errors
+    assert out.endswith("results match\n"), out
+    killed = int(re.search(r"worker-a  is killed with task (\d)", out).group(1))
+    assert "sends task %d to worker-b" % killed in out, out
+    assert re.search(r"node \d    is killed; worker-b has task \d", out), out
+    for task in range(5):
+        assert len(re.findall("has the result of task %d," % task, out)) == 1, out
+
+
+def count_words(*arguments):
+    status, out, errors = run_example("wordcount/wordcount.sh", "-b", kvtest.BUILD, *arguments)
+    assert status == 0 and "the counts match" in errors, errors
+    pairs = [line.split(" ") for line in out.splitlines()]
+    return {word: int(count) for count, word in pairs}, errors
+
+
+def test_wordcount_with_the_primary_killed_half_way_counts_every_word_once():
+    words = collections.Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number in range(4):
+            # No newline at the end, and long lines: words are cut off nowhere.
+            text = " ".join(random.choices(["One", "two,", "three", "x%d" % number], k=2000))
+            files.append(os.path.join(folder, "text %d" % number))
+            with open(files[-1], "w") as file:
+                file.write(text)
+            words.update(re.findall("[a-z0-9]+", text.lower()))
+        counted, log = count_words("-k", "-s", "4000", "-p", "2", *files)
+    assert counted == words, log
+    assert "is killed" in log, log
+
+
+def test_wordcount_of_one_file_and_of_an_empty_one():
+    with tempfile.TemporaryDirectory() as folder:
+        one, empty = os.path.join(folder, "one"), os.path.join(folder, "empty")
+        with open(one, "w") as file:
+            file.write("Am I I?\n")
+        with open(empty, "w") as file:
+            pass
+        assert count_words("-w", "1", one)[0] == {"am": 1, "i": 2}
+        assert count_words("-w", "1", empty)[0] == {}
 
 
 if __name__ == "__main__":
