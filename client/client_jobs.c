@@ -19,7 +19,7 @@ struct call client_job_call(unsigned op)
     struct call call = {
         .core = {.request = {.op = op},
                  .route = CLIENT_TO_PRIMARY,
-                 .update = op != KVP_OP_JOB_INFO && op != KVP_OP_JOB_RESULT &&
+                 .update = op != KVP_OP_JOB_INFO && op != KVP_OP_JOB_RESULT && op != KVP_OP_JOB_BLOCK &&
                            op != KVP_OP_TASK_FETCH && op != KVP_OP_TASK_BEAT},
     };
 
@@ -446,9 +446,8 @@ static void leave_part(struct call *call, kvp_slice part)
     call->result.value.size = part.size;
 }
 
-kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
+static kvp_status read_bytes(kvp_client *client, struct call call, kvp_result *result)
 {
-    struct call call = result_call(job, number);
     kvp_slice bytes = {NULL, 0};
     kvp_status status =
         client_perform(client, &call, client_timeout_ms(client, KVP_VALUE_SIZE_MAX));
@@ -462,6 +461,19 @@ kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number, kvp
     leave_part(&call, bytes);
     client_gather(&call, result);
     return KVP_OK;
+}
+
+kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
+{
+    return read_bytes(client, result_call(job, number), result);
+}
+
+kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
+{
+    struct call call = result_call(job, number);
+
+    call.core.request.op = KVP_OP_JOB_BLOCK;
+    return read_bytes(client, call, result);
 }
 
 /* [more, [map...]], or a map alone. */

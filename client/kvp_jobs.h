@@ -67,6 +67,9 @@ KVP_API kvp_status kvp_job_info(kvp_client *client, unsigned what, uint64_t job,
 /* The result of a task, or the block of a product, in result->value. KVP_JOB_STATE: not there yet. */
 KVP_API kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number,
                                   kvp_result *result);
+/* An input block of a matrix job, in result->value: for workers that are given their numbers. */
+KVP_API kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number,
+                                 kvp_result *result);
 /* The whole product of a matrix job that is done; `spec` as it was submitted (kvp_job_info has all of
  * it). *product is to be freed with kvp_matrix_free(). */
 KVP_API kvp_status kvp_job_product(kvp_client *client, uint64_t job,

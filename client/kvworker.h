@@ -71,8 +71,17 @@ struct kvworker_slot {
     uint64_t beat_due_us;
 };
 
+/* Blocks of matrices that tasks need, the last ones used. */
+struct kvworker_blocks {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct kvworker_block *first; /* the last one used */
+    size_t size;                  /* bytes of all */
+};
+
 struct kvworker {
     struct kvworker_options options;
+    struct kvworker_blocks blocks;
     struct kvp_logger logger;
     kvp_client *client;
     struct kvworker_slot slots[KVWORKER_SLOTS_MAX];
@@ -111,8 +120,28 @@ bool kvworker_task_run(struct kvworker_slot *slot, struct kvworker_result *resul
 /* ---- kvworker_matmul.c: the built-in kind ---- */
 
 /* C = A*B of a payload [header, A, B]. False: `slot` (may be NULL) was interrupted. */
+bool kvworker_matmul_blocks(kvp_slice header, kvp_slice a, kvp_slice b, enum kvworker_blas blas,
+                            struct kvworker_slot *slot, struct kvworker_result *result);
 bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker_slot *slot,
                      struct kvworker_result *result);
+
+/* ---- kvworker_blocks.c: blocks of matrices that are kept ---- */
+
+struct kvworker_block {
+    struct kvworker_block *next;
+    uint64_t job;
+    uint32_t number;
+    unsigned users;   /* it stays as long as there are some */
+    bool loading;
+    kvp_status status;
+    kvp_buf elements;
+};
+
+void kvworker_blocks_init(struct kvworker_blocks *blocks);
+void kvworker_blocks_free(struct kvworker_blocks *blocks);
+/* A block, from memory or from a node; to be given back, whatever its status is. NULL: no memory. */
+struct kvworker_block *kvworker_block_take(struct kvworker *worker, uint64_t job, uint32_t number);
+void kvworker_block_give_back(struct kvworker *worker, struct kvworker_block *block);
 
 /* ---- kvworker_handler.c: local programs ---- */
 

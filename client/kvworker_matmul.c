@@ -38,12 +38,12 @@ static bool fail(struct kvworker_result *result, const char *reason)
     return true;
 }
 
-/* What is wrong with the payload; NULL: nothing, and `product` is what it says. */
-static const char *read_payload(kvp_slice payload, struct product *product)
+/* What is wrong with the head; NULL: nothing, and `product` is what it says. */
+static const char *read_head(kvp_slice head, struct product *product)
 {
-    const uint8_t *bytes = payload.data;
+    const uint8_t *bytes = head.data;
 
-    if (payload.size < KVP_JOB_TILE_HEADER) {
+    if (head.size < KVP_JOB_TILE_HEADER) {
         return "the payload is shorter than its head";
     }
     if (!kvp_matrix_type_valid(kvp_get_u32(bytes))) {
@@ -56,19 +56,55 @@ static const char *read_payload(kvp_slice payload, struct product *product)
     if (product->rows == 0 || product->inner == 0 || product->cols == 0) {
         return "a matrix without elements";
     }
+    return NULL;
+}
+
+static const char *check_result(struct product *product)
+{
     size_t element = kvp_matrix_element_size(product->type);
-    uint64_t room = (payload.size - KVP_JOB_TILE_HEADER) / element;
-    uint64_t a = product->rows * product->inner, b = product->inner * product->cols;
-    if (a > room || b > room || (a + b) * element != payload.size - KVP_JOB_TILE_HEADER) {
-        return "the payload does not have the size that its head says";
-    }
-    if (product->rows * product->cols > KVP_VALUE_SIZE_MAX / element) {
+
+    if (product->rows * product->cols > KVP_JOB_BLOCK_MAX / element) {
         return "the result would be longer than 1 MiB";
     }
-    product->a = bytes + KVP_JOB_TILE_HEADER;
-    product->b = product->a + a * element;
     product->size = (size_t)(product->rows * product->cols) * element;
     return NULL;
+}
+
+static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct product *product)
+{
+    const char *wrong = read_head(head, product);
+
+    if (wrong != NULL) {
+        return wrong;
+    }
+    size_t element = kvp_matrix_element_size(product->type);
+    if (product->rows * product->inner != a.size / element || a.size % element != 0 ||
+        product->inner * product->cols != b.size / element || b.size % element != 0) {
+        return "a block does not have the size that the head says";
+    }
+    product->a = a.data;
+    product->b = b.data;
+    return check_result(product);
+}
+
+/* The blocks lie behind the head, A first. */
+static const char *read_payload(kvp_slice payload, struct product *product)
+{
+    const char *wrong = read_head(payload, product);
+
+    if (wrong != NULL) {
+        return wrong;
+    }
+    const uint8_t *blocks = (const uint8_t *)payload.data + KVP_JOB_TILE_HEADER;
+    size_t element = kvp_matrix_element_size(product->type);
+    size_t size = payload.size - KVP_JOB_TILE_HEADER;
+    uint64_t a = product->rows * product->inner, b = product->inner * product->cols;
+    if (a > size / element || b > size / element || (a + b) * element != size) {
+        return "the payload does not have the size that its head says";
+    }
+    product->a = blocks;
+    product->b = blocks + a * element;
+    return check_result(product);
 }
 
 /* In slices, to hear when it is not wanted any more. False: interrupted. */
@@ -140,16 +176,11 @@ static bool use_blas(const struct product *p, enum kvworker_blas blas)
 #endif
 }
 
-bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker_slot *slot,
-                     struct kvworker_result *result)
+static bool run(struct product product, enum kvworker_blas blas, struct kvworker_slot *slot,
+                struct kvworker_result *result)
 {
-    struct product product;
     kvp_status status = KVP_OK;
-    const char *wrong = read_payload(payload, &product);
 
-    if (wrong != NULL) {
-        return fail(result, wrong);
-    }
     if (kvp_buf_reserve(&result->bytes, product.size) != KVP_OK) {
         return fail(result, "out of memory");
     }
@@ -171,4 +202,22 @@ bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker
         return fail(result, kvp_strerror(status));
     }
     return true;
+}
+
+bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker_slot *slot,
+                     struct kvworker_result *result)
+{
+    struct product product;
+    const char *wrong = read_payload(payload, &product);
+
+    return wrong != NULL ? fail(result, wrong) : run(product, blas, slot, result);
+}
+
+bool kvworker_matmul_blocks(kvp_slice header, kvp_slice a, kvp_slice b, enum kvworker_blas blas,
+                            struct kvworker_slot *slot, struct kvworker_result *result)
+{
+    struct product product;
+    const char *wrong = read_blocks(header, a, b, &product);
+
+    return wrong != NULL ? fail(result, wrong) : run(product, blas, slot, result);
 }

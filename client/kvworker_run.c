@@ -147,6 +147,9 @@ static unsigned list_kinds(const struct kvworker_options *options, const char **
     if (builtin) {
         kinds[count++] = KVP_JOB_MATMUL_KIND;
     }
+    if (builtin && count < KVP_JOB_KINDS_MAX) {
+        kinds[count++] = KVP_JOB_BLOCKS_KIND;
+    }
     return count;
 }
 
@@ -512,6 +515,7 @@ static bool make_slots(struct kvworker *worker)
 
     (void)pthread_mutex_init(&worker->lock, NULL);
     (void)pthread_mutex_init(&worker->joining, NULL);
+    kvworker_blocks_init(&worker->blocks);
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&worker->changed, &attributes);
@@ -624,6 +628,7 @@ int kvworker_run(struct kvworker *worker)
     }
     int code = live(worker);
     kvp_client_close(worker->client);
+    kvworker_blocks_free(&worker->blocks);
     for (unsigned i = 0; i < worker->options.parallel; i++) {
         (void)close(worker->slots[i].wake);
     }

@@ -62,6 +62,35 @@ static bool run_handler(struct kvworker_slot *slot, const char *command,
     }
 }
 
+/* ---- products whose blocks are fetched one by one ---- */
+
+/* Without a block there is no result, and it is not the task's fault: it is given back. */
+static bool run_blocks(struct kvworker_slot *slot, struct kvworker_result *result)
+{
+    struct kvworker *worker = slot->worker;
+    kvp_slice payload = slot->task.payload;
+    struct kvworker_block *blocks[2] = {NULL, NULL};
+    bool whole = true, there = payload.size == KVP_JOB_TILE_HEADER + 8;
+
+    for (unsigned i = 0; i < 2 && there; i++) {
+        const uint8_t *number = (const uint8_t *)payload.data + KVP_JOB_TILE_HEADER + 4 * i;
+        blocks[i] = kvworker_block_take(worker, slot->task.job, kvp_get_u32(number));
+        there = blocks[i] != NULL && blocks[i]->status == KVP_OK;
+    }
+    result->outcome = KVP_OUTCOME_GIVEN_BACK;
+    if (there) {
+        whole = kvworker_matmul_blocks(payload, kvp_buf_slice(&blocks[0]->elements),
+                                       kvp_buf_slice(&blocks[1]->elements), worker->options.blas,
+                                       slot, result);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (blocks[i] != NULL) {
+            kvworker_block_give_back(worker, blocks[i]);
+        }
+    }
+    return whole;
+}
+
 /* ---- broken on purpose ---- */
 
 /* Longer than it takes, and for ever. False: interrupted. */
@@ -135,18 +164,25 @@ static void corrupt(bool matmul, kvp_slice payload, kvp_buf *bytes)
 
 /* ---- all of it ---- */
 
+static bool is_kind(const struct kvworker_slot *slot, const char *kind)
+{
+    return kvp_slice_compare(slot->task.kind, kvp_slice_of(kind, strlen(kind))) == 0;
+}
+
 bool kvworker_task_run(struct kvworker_slot *slot, struct kvworker_result *result)
 {
     struct kvworker *worker = slot->worker;
     const struct kvworker_options *options = &worker->options;
-    kvp_slice builtin = kvp_slice_of(KVP_JOB_MATMUL_KIND, strlen(KVP_JOB_MATMUL_KIND));
     const char *command = find_handler(options, slot->task.kind);
-    bool matmul =
-        command == NULL && options->matmul && kvp_slice_compare(slot->task.kind, builtin) == 0;
+    bool builtin = command == NULL && options->matmul;
+    bool blocks = builtin && is_kind(slot, KVP_JOB_BLOCKS_KIND);
+    bool matmul = blocks || (builtin && is_kind(slot, KVP_JOB_MATMUL_KIND));
     bool whole = delay(slot, atomic_fetch_add(&worker->tasks, 1) + 1);
 
     if (whole && command != NULL) {
         whole = run_handler(slot, command, result);
+    } else if (whole && blocks) {
+        whole = run_blocks(slot, result);
     } else if (whole && matmul) {
         whole = kvworker_matmul(slot->task.payload, options->blas, slot, result);
     } else if (whole) {

@@ -292,11 +292,28 @@ static kvp_status read_result(struct kvp_jobs *jobs, struct job *job, uint64_t n
                             : status;
 }
 
+static kvp_status read_input(struct kvp_jobs *jobs, struct job *job, uint64_t number,
+                             struct job_answer *answer)
+{
+    struct kvp_raw_key key;
+    if (job->record.spec.type != KVP_JOB_MATMUL || number >= job->grid.inputs) {
+        return job_refuse(answer, KVP_NO_SUCH_JOB, "the job has no such block");
+    }
+    job_key_part(&key, JOB_KEY_PAYLOAD, job->id, (uint32_t)number);
+    jobs->other.size = 0;
+    kvp_status status = job_get(jobs, &key, &jobs->other);
+    if (status == KVP_NOT_FOUND) {
+        return job_refuse(answer, KVP_JOB_STATE, "the block is not there");
+    }
+    return status == KVP_OK ? kvp_wire_result_bin(answer->result, kvp_buf_slice(&jobs->other))
+                            : status;
+}
+
 kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
                     struct job_answer *answer)
 {
     const struct kvp_job_args *args = &request->job;
-    bool about_job = request->op == KVP_OP_JOB_RESULT || args->what == KVP_INFO_JOB ||
+    bool about_job = request->op != KVP_OP_JOB_INFO || args->what == KVP_INFO_JOB ||
                      args->what == KVP_INFO_TASKS;
     struct job *job = about_job ? job_find(jobs, args->job) : NULL;
     if (about_job && !job) {
@@ -304,6 +321,9 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     }
     if (request->op == KVP_OP_JOB_RESULT) {
         return read_result(jobs, job, args->number, answer);
+    }
+    if (request->op == KVP_OP_JOB_BLOCK) {
+        return read_input(jobs, job, args->number, answer);
     }
     struct kvp_mp_writer writer;
     kvp_status status = KVP_OK;

@@ -273,15 +273,20 @@ static size_t needed_bytes(const struct job *job, uint32_t number)
     return job->tasks[number].size;
 }
 
-static const char *kind_of(const struct job *job, uint32_t number)
+/* As what the worker would get the task. */
+static const char *kind_for(const struct worker *worker, const struct job *job, uint32_t number)
 {
-    return job->record.spec.type == KVP_JOB_MATMUL ? KVP_JOB_MATMUL_KIND
-                                                   : job->record.kinds[job->tasks[number].kind].text;
+    if (job->record.spec.type == KVP_JOB_TASKS) {
+        return job->record.kinds[job->tasks[number].kind].text;
+    }
+    return worker_has_kind(worker, KVP_JOB_BLOCKS_KIND) ? KVP_JOB_BLOCKS_KIND
+                                                        : KVP_JOB_MATMUL_KIND;
 }
 
 static bool suits(const struct worker *worker, const struct job *job, uint32_t number)
 {
-    return !has_seen(&job->tasks[number], worker) && worker_has_kind(worker, kind_of(job, number)) &&
+    return !has_seen(&job->tasks[number], worker) &&
+           worker_has_kind(worker, kind_for(worker, job, number)) &&
            needed_bytes(job, number) <= worker->record.buffer;
 }
 
@@ -312,14 +317,21 @@ static kvp_status append_part(struct kvp_jobs *jobs, const struct kvp_raw_key *k
     return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
 }
 
+/* `inlined`: with the blocks, else with their numbers. */
 static kvp_status matmul_payload(struct kvp_jobs *jobs, struct job *job, uint32_t number,
-                                 kvp_buf *out)
+                                 bool inlined, kvp_buf *out)
 {
     struct kvp_raw_key key;
-    uint8_t header[KVP_JOB_TILE_HEADER];
+    uint8_t header[KVP_JOB_TILE_HEADER + 8];
     struct kvp_job_tile tile = kvp_job_tile_of(&job->record.spec, number);
     kvp_job_tile_header(header, job->record.spec.element, &tile);
-    kvp_status status = kvp_buf_append(out, header, sizeof(header));
+    kvp_put_u32(header + KVP_JOB_TILE_HEADER, tile.a);
+    kvp_put_u32(header + KVP_JOB_TILE_HEADER + 4, tile.b);
+    kvp_status status =
+        kvp_buf_append(out, header, inlined ? KVP_JOB_TILE_HEADER : sizeof(header));
+    if (!inlined) {
+        return status;
+    }
     if (status == KVP_OK) {
         job_key_part(&key, JOB_KEY_PAYLOAD, job->id, tile.a);
         status = append_part(jobs, &key, out);
@@ -372,14 +384,15 @@ static uint32_t to_ms(uint64_t us)
     return us / 1000 > UINT32_MAX ? UINT32_MAX : (uint32_t)(us / 1000);
 }
 
-static kvp_status write_grant(struct kvp_jobs *jobs, const struct attempt *attempt,
-                              uint64_t now_us, kvp_buf *answer)
+static kvp_status write_grant(struct kvp_jobs *jobs, const struct worker *worker,
+                              const struct attempt *attempt, uint64_t now_us, kvp_buf *answer)
 {
     struct job *job = attempt->job;
-    const char *kind = kind_of(job, attempt->task);
+    const char *kind = kind_for(worker, job, attempt->task);
+    bool inlined = strcmp(kind, KVP_JOB_BLOCKS_KIND) != 0;
     kvp_buf payload = {0}, checkpoint = {0};
     kvp_status status = job->record.spec.type == KVP_JOB_MATMUL
-                            ? matmul_payload(jobs, job, attempt->task, &payload)
+                            ? matmul_payload(jobs, job, attempt->task, inlined, &payload)
                             : task_payload(jobs, job, attempt->task, &payload);
     if (status == KVP_OK) {
         status = checkpoint_of(jobs, job, attempt->task, &checkpoint);
@@ -414,7 +427,7 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
     }
     attempt->slot = args->slot;
     attempt->number = args->number;
-    kvp_status status = write_grant(jobs, attempt, now_us, answer);
+    kvp_status status = write_grant(jobs, worker, attempt, now_us, answer);
     if (status != KVP_OK) {
         attempt_end(jobs, worker, attempt, true);
     }
@@ -489,7 +502,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
     *status = KVP_OK;
     if (again) {
         again->heard_us = now_us;
-        return write_grant(jobs, again, now_us, answer);
+        return write_grant(jobs, worker, again, now_us, answer);
     }
     if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX) {
         *status = KVP_NO_TASK;

@@ -39,6 +39,9 @@ enum kvp_job_verify { /* what is done with the whole product before the job is c
 #define KVP_JOB_BLOCK_MAX    KVP_VALUE_SIZE_MAX
 #define KVP_JOB_MATMUL_KIND  "matmul"
 #define KVP_JOB_TILE_HEADER  16u /* type u32, rows u32, inner u32, columns u32, before A and B */
+/* The same for workers that fetch blocks themselves and keep them (JOB_BLOCK): behind the header come
+ * the numbers of the blocks of A and B, u32 each. Who can do both kinds gets this one. */
+#define KVP_JOB_BLOCKS_KIND  "matmul-blocks"
 #define KVP_JOB_BUFFER_DEFAULT (2u * 1024u * 1024u)
 
 struct kvp_job_spec {

@@ -475,6 +475,7 @@ kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *req
             break;
         case KVP_OP_JOB_INFO:
         case KVP_OP_JOB_RESULT:
+        case KVP_OP_JOB_BLOCK:
             result = job_info(jobs, request, now_us, &made);
             break;
         default:

@@ -104,6 +104,7 @@ static int arg_count(unsigned op)
     case KVP_OP_JOB_CANCEL:
         return 1;
     case KVP_OP_JOB_RESULT:
+    case KVP_OP_JOB_BLOCK:
     case KVP_OP_WORKER_LEAVE:
     case KVP_OP_GET:
     case KVP_OP_PUT:
@@ -477,6 +478,7 @@ static void read_job_args(struct kvp_mp_reader *reader, struct kvp_request *requ
         job->number = kvp_mp_uint(reader);
         break;
     case KVP_OP_JOB_RESULT:
+    case KVP_OP_JOB_BLOCK:
         job->job = kvp_mp_uint(reader);
         job->number = kvp_mp_uint(reader);
         break;

@@ -41,6 +41,7 @@ enum kvp_op {
     KVP_OP_JOB_CANCEL = 20, /* args: job uint */
     KVP_OP_JOB_INFO = 21,   /* args: what uint, job uint, from uint */
     KVP_OP_JOB_RESULT = 22, /* args: job uint, block or task uint */
+    KVP_OP_JOB_BLOCK = 23,  /* args: job uint, input block uint */
     /* workers */
     KVP_OP_WORKER_JOIN = 24,  /* args: name str, kinds array of str, buffer uint, standby bool */
     KVP_OP_WORKER_LEAVE = 25, /* args: name str, instance uint */
@@ -113,7 +114,7 @@ enum kvp_txn_op_kind {
  *   STATUS     map str -> value
  *   JOB_NEW     job uint
  *   JOB_INFO    JOBS [more from uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS
- *   JOB_RESULT  bin
+ *   JOB_RESULT, JOB_BLOCK   bin
  *   WORKER_JOIN instance uint
  *   TASK_FETCH  [job uint, task uint, attempt uint, kind str, beat ms uint, deadline ms uint,
  *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is over

@@ -306,6 +306,42 @@ static void test_products_are_right(void **state)
     }
 }
 
+/* A worker that keeps blocks gets their numbers, others get the blocks. */
+static void test_blocks_are_fetched_by_those_who_can(void **state)
+{
+    (void)state;
+    struct kvp_matrix a = random_matrix(KVP_INT32, 4, 3), b = random_matrix(KVP_INT32, 3, 2);
+    struct kvp_job_spec spec = product_of(KVP_INT32, 4, 3, 2, 60, KVP_VERIFY_NONE);
+    struct kvp_task_grant grant;
+    uint64_t job = farm_product(&farm, &spec, &a, &b);
+    struct hand worker = farm_join(&farm, "keeper", KVP_JOB_BLOCKS_KIND, false);
+    assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_OK);
+    check_slice(grant.kind, TEXT(KVP_JOB_BLOCKS_KIND));
+    assert_int_equal(grant.payload.size, KVP_JOB_TILE_HEADER + 8);
+    for (unsigned i = 0; i < 2; i++) {
+        const uint8_t *number = (const uint8_t *)grant.payload.data + KVP_JOB_TILE_HEADER + 4 * i;
+        bool is_b;
+        struct kvp_job_block block = kvp_job_input(&spec, kvp_get_u32(number), &is_b);
+        struct kvp_block place = {block.row, block.column, block.rows, block.columns};
+        uint8_t expected[60];
+        kvp_buf answer = {0};
+        kvp_slice found;
+        struct kvp_request request = {.op = KVP_OP_JOB_BLOCK,
+                                      .job = {.job = job, .number = kvp_get_u32(number)}};
+        assert_int_equal(is_b, i == 1);
+        assert_int_equal(kvp_matrix_cut(is_b ? &b : &a, &place, expected), KVP_OK);
+        assert_int_equal(farm_ask(&farm, &request, &answer), KVP_OK);
+        assert_int_equal(kvp_wire_read_bin(kvp_buf_slice(&answer), &found), KVP_OK);
+        check_slice(found, kvp_slice_of(expected, kvp_job_block_size(&spec, block)));
+        kvp_buf_free(&answer);
+    }
+    struct kvp_request request = {.op = KVP_OP_JOB_BLOCK,
+                                  .job = {.job = job, .number = kvp_job_grid_of(&spec).inputs}};
+    assert_int_equal(farm_ask(&farm, &request, NULL), KVP_NO_SUCH_JOB);
+    kvp_matrix_free(&a);
+    kvp_matrix_free(&b);
+}
+
 static void test_tiles_fit_the_buffer(void **state)
 {
     (void)state;
@@ -462,6 +498,7 @@ int main(void)
         TEST(test_quad_wants_three),
         TEST(test_modes_and_their_limits),
         TEST(test_products_are_right),
+        TEST(test_blocks_are_fetched_by_those_who_can),
         TEST(test_tiles_fit_the_buffer),
         TEST(test_a_result_of_the_wrong_size_is_refused),
         TEST(test_blocks_are_checked),
