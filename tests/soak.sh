@@ -55,8 +55,9 @@ fuzz() {
 tsan() {
     [ -f build-tsan/build.ninja ] || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
     ninja -C build-tsan
-    # LevelDB and the C++ library are not built for it, so what they do cannot be judged.
-    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp" \
+    # LevelDB and the C++ library are not built for it, so what they do cannot be judged. Some children
+    # of tests are killed anyway: whoever has something to report ends there and then.
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
         meson test -C build-tsan --no-rebuild --print-errorlogs --timeout-multiplier 10 \
         --suite unit --suite process
 }
