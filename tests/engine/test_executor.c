@@ -123,15 +123,20 @@ static void on_nothing(void *arg)
 
 /* ---- the stage ---- */
 
+static void stage_disk_step(struct stage *stage)
+{
+    struct kvp_disk_job *job = stage->first;
+    stage->first = job->next;
+    kvp_disk_run(&stage->disk, job);
+    kvp_executor_disk_done(stage->executor, stage->now_us, job);
+    kvp_executor_flush(stage->executor, stage->now_us);
+}
+
 /* Runs the disk's jobs, and those that follow from them. */
 static void stage_disk(struct stage *stage)
 {
     while (stage->first) {
-        struct kvp_disk_job *job = stage->first;
-        stage->first = job->next;
-        kvp_disk_run(&stage->disk, job);
-        kvp_executor_disk_done(stage->executor, stage->now_us, job);
-        kvp_executor_flush(stage->executor, stage->now_us);
+        stage_disk_step(stage);
     }
 }
 
@@ -298,6 +303,50 @@ static void test_updates_are_answered_when_they_are_durable(void **state)
     reply_free(&second);
     reply_free(&again);
     reply_free(&refused);
+    stage_close(&stage);
+}
+
+static void check_read(struct stage *stage, bool stale, const char *value, uint64_t behind)
+{
+    struct reply reply;
+    struct kvp_get_result get;
+    struct kvp_request request = ask_get("a", stale);
+    send(stage, &request, &reply);
+    assert_true(reply.done);
+    assert_int_equal(reply.status, KVP_OK);
+    assert_int_equal(kvp_wire_read_get(kvp_buf_slice(&reply.result), &get), KVP_OK);
+    check_slice(get.value, text(value));
+    assert_true(get.behind == behind);
+    reply_free(&reply);
+}
+
+/* Here the entries are committed, and the store does not have them yet. */
+static void test_a_stale_read_says_how_many_updates_it_lacks(void **state)
+{
+    struct stage stage;
+    struct reply replies[3];
+    static const char *const values[] = {"1", "2", "3"};
+    (void)state;
+    stage_open(&stage);
+    must_put(&stage, "a", "0");
+    check_read(&stage, true, "0", 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct kvp_request put = ask_put("a", values[i]);
+        hand_in(&stage, &put, &replies[i], -1);
+    }
+    kvp_executor_flush(stage.executor, stage.now_us);
+    check_read(&stage, true, "0", 0); /* nobody has been told of them */
+    check_read(&stage, false, "0", 0);
+    stage_disk_step(&stage);
+    assert_true(replies[0].done && replies[1].done && replies[2].done);
+    check_read(&stage, false, "3", 0);
+    check_read(&stage, true, "0", 3);
+    stage_disk(&stage);
+    check_read(&stage, false, "3", 0);
+    check_read(&stage, true, "3", 0);
+    for (unsigned i = 0; i < 3; i++) {
+        reply_free(&replies[i]);
+    }
     stage_close(&stage);
 }
 
@@ -686,6 +735,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_updates_are_answered_when_they_are_durable),
+        cmocka_unit_test(test_a_stale_read_says_how_many_updates_it_lacks),
         cmocka_unit_test(test_who_may_not_ask_is_told),
         cmocka_unit_test(test_whatever_is_sent_is_answered),
         cmocka_unit_test(test_a_birth_is_the_committed_point),
