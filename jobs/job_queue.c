@@ -17,9 +17,10 @@
 
 #define SCAN_MAX         4096u     /* tasks looked at for one fetch */
 #define NONCE_BITS       30u
-#define FIRST_DEADLINE_US 60000000u /* while nothing is known about what tasks take */
+#define FIRST_DEADLINE_US UINT64_C(60000000) /* while nothing is known about what tasks take */
 #define RATIO_MAX        10u
 #define DEADLINE_FACTOR  3u
+#define DOUBLINGS_MAX    8u
 #define LOST_AT_ONCE     64u       /* attempts taken back in one entry */
 
 /* ---- queues ---- */
@@ -137,21 +138,23 @@ static void unsee(struct task *task, const struct worker *worker)
 }
 
 /* An attempt may take: what the job says; else three times the mean of what was seen, times the ratio of
- * slowest to fastest, but never less than the silence that loses a worker. */
-static uint64_t allowed_us(const struct job *job)
+ * slowest to fastest, but never less than the silence that loses a worker. Twice as long after each
+ * attempt that was lost: what others took may say nothing about a task that is larger than they. */
+static uint64_t allowed_us(const struct job *job, const struct task *task)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
+    unsigned doublings = task->lost < DOUBLINGS_MAX ? task->lost : DOUBLINGS_MAX;
     if (spec->deadline_ms != 0) {
         return (uint64_t)spec->deadline_ms * 1000;
     }
     if (job->took_count == 0) {
-        return FIRST_DEADLINE_US;
+        return FIRST_DEADLINE_US << doublings;
     }
     uint64_t mean = job->took_sum_us / job->took_count;
     uint64_t ratio = job->took_max_us / (job->took_min_us > 0 ? job->took_min_us : 1);
     ratio = ratio < 1 ? 1 : ratio > RATIO_MAX ? RATIO_MAX : ratio;
     uint64_t allowed = mean * ratio * DEADLINE_FACTOR, least = (uint64_t)spec->silence_ms * 1000;
-    return allowed > least ? allowed : least;
+    return (allowed > least ? allowed : least) << doublings;
 }
 
 struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct job *job,
@@ -168,7 +171,7 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
         .token = token,
         .started_us = now_us,
         .heard_us = now_us,
-        .deadline_us = now_us + allowed_us(job),
+        .deadline_us = now_us + allowed_us(job, &job->tasks[task]),
         .slot = UINT32_MAX,
     };
     worker->attempts = attempt;

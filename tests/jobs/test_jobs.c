@@ -285,6 +285,28 @@ static void test_deadlines_adapt_to_what_tasks_take(void **state)
     assert_int_equal(grant.deadline_ms, 7500); /* 3 * 1.25 s mean * 2 slowest/fastest */
 }
 
+static void test_a_task_larger_than_the_others_gets_more_time_with_each_attempt(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_task_grant grant;
+    uint64_t job = farm_job(&farm, &spec, 2);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    farm_wait(&farm, 100);
+    assert_int_equal(farm_post(&farm, &ann, &grant, "x"), KVP_OK);
+    for (unsigned deadline_ms = 2000; deadline_ms <= 16000; deadline_ms *= 2) {
+        assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+        assert_int_equal(grant.deadline_ms, deadline_ms);
+        for (unsigned waited_ms = 0; waited_ms < deadline_ms; waited_ms += 500) {
+            assert_int_equal(farm_beat(&farm, &ann, &grant, NULL), KVP_OK);
+            farm_wait(&farm, 500);
+        }
+    }
+    assert_int_equal(farm_number(&farm, job, "redone"), 4);
+    check_state(job, "running");
+}
+
 static void test_a_task_that_fails_too_often_fails_the_job(void **state)
 {
     (void)state;
@@ -563,6 +585,7 @@ int main(void)
         TEST(test_a_silent_worker_loses_its_task_to_the_head_of_the_queue),
         TEST(test_a_task_that_never_ends_is_taken_away),
         TEST(test_deadlines_adapt_to_what_tasks_take),
+        TEST(test_a_task_larger_than_the_others_gets_more_time_with_each_attempt),
         TEST(test_a_task_that_fails_too_often_fails_the_job),
         TEST(test_what_is_given_back_is_nobodys_fault),
         TEST(test_a_checkpoint_goes_to_the_next_attempt),
