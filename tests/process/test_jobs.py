@@ -350,7 +350,7 @@ def kill_and_restart(farm, random_numbers, stop_at, options):
     """A worker each second, and the primary now and then; how many of them. Some of those that come in
     their places have their names."""
     workers = primaries = 0
-    next_primary = time.monotonic() + 2.5 * SLOW
+    next_primary = time.monotonic() + 2.5
     while not stop_at():
         time.sleep(1)
         name = random_numbers.choice(sorted(farm.workers))
