@@ -193,9 +193,15 @@ static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
 kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct worker *worker,
                                                                uint64_t now_us), uint64_t now_us)
 {
-    uint16_t *places = calloc(jobs->worker_count + 1u, sizeof(*places));
+    uint32_t kept = 0, count = jobs->worker_count, first = 0;
+    while (first < count && !may_go(jobs->workers[first], now_us)) {
+        first++;
+    }
+    if (first == count) {
+        return KVP_OK; /* nobody: then the tasks need not be walked through */
+    }
+    uint16_t *places = calloc(count, sizeof(*places));
     kvp_status status = places ? KVP_OK : KVP_NO_MEMORY;
-    uint32_t kept = 0, count = jobs->worker_count;
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
         struct worker *worker = jobs->workers[i];
         if (may_go(worker, now_us)) {

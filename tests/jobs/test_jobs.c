@@ -457,6 +457,35 @@ static void test_a_standby_alone_works(void **state)
     assert_int_equal(farm_fetch(&farm, &spare, &grant), KVP_OK);
 }
 
+static void test_workers_that_are_gone_make_room(void **state)
+{
+    (void)state;
+    char names[1024][16];
+    struct kvp_job_spec spec = mode_of("tmr");
+    struct kvp_task_grant grant;
+    for (unsigned i = 0; i < 1023; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "worker-%u", i);
+        (void)farm_join(&farm, names[i], "count", false);
+    }
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    struct kvp_request request = {.op = KVP_OP_WORKER_JOIN,
+                                  .key = TEXT("bob"),
+                                  .value = TEXT("\x91\xa5" "count")};
+    assert_int_equal(farm_ask(&farm, &request, NULL), KVP_BUSY);
+    uint64_t job = farm_job(&farm, &spec, 1);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    assert_int_equal(farm_post(&farm, &ann, &grant, "x"), KVP_OK);
+    farm_wait(&farm, 2000);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_NO_TASK);
+    struct hand bob = farm_join(&farm, "bob", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_NO_TASK); /* it has voted */
+    assert_int_equal(farm_fetch(&farm, &bob, &grant), KVP_OK);
+    assert_int_equal(farm_post(&farm, &bob, &grant, "x"), KVP_OK);
+    check_state(job, "done");
+    farm_failover(&farm);
+    assert_string_equal(farm_worker_text(&farm, "bob", "state"), "active");
+}
+
 /* ---- ending ---- */
 
 static void test_cancelling_takes_tasks_away(void **state)
@@ -593,6 +622,7 @@ int main(void)
         TEST(test_a_worker_cannot_post_what_it_does_not_hold),
         TEST(test_a_standby_takes_the_place_of_a_lost_worker),
         TEST(test_a_standby_alone_works),
+        TEST(test_workers_that_are_gone_make_room),
         TEST(test_cancelling_takes_tasks_away),
         TEST(test_a_finished_job_leaves_nothing_behind),
         TEST(test_the_index_is_built_anew),
