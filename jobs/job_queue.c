@@ -373,10 +373,20 @@ static kvp_status task_payload(struct kvp_jobs *jobs, struct job *job, uint32_t 
     return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
 }
 
+/* Where results are compared, nobody starts from what another has worked out: one that lies would
+ * make the others agree with it. */
+static bool shares_checkpoints(const struct job *job)
+{
+    return job->record.spec.quorum == 1;
+}
+
 static kvp_status checkpoint_of(struct kvp_jobs *jobs, struct job *job, uint32_t number,
                                 kvp_buf *out)
 {
     struct kvp_raw_key key;
+    if (!shares_checkpoints(job)) {
+        return KVP_OK;
+    }
     job_key_part(&key, JOB_KEY_CHECKPOINT, job->id, number);
     kvp_status status = job_get(jobs, &key, out);
     return status == KVP_NOT_FOUND ? KVP_OK : status;
@@ -556,7 +566,7 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         attempt->heard_us = now_us;
         attempt->progress = args->progress < 1000 ? args->progress : 1000;
     }
-    if (attempt && wanted && args->has_checkpoint) {
+    if (attempt && wanted && args->has_checkpoint && shares_checkpoints(job)) {
         status = keep_checkpoint(jobs, request);
     }
     return status == KVP_OK ? kvp_wire_bool(answer->result, wanted) : status;
