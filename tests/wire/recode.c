@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes -> struct -> bytes, for every kind of message, and the property that it comes to rest. */
 #include "tests/wire/samples.h"
+#include "jobs/job_spec.h"
+#include "replication/mp_reader.h"
+#include "replication/mp_writer.h"
 #include "replication/peer_wire.h"
 #include "replication/wire.h"
 
@@ -16,17 +19,100 @@ static void must(bool condition, const char *what)
     }
 }
 
+/* ---- what a request carries for the job engine to decode ---- */
+
+static kvp_status recode_spec(kvp_slice array, kvp_buf *out)
+{
+    struct kvp_job_spec spec;
+    const char *reason = NULL;
+    kvp_status status = kvp_job_spec_decode(array, &spec, &reason);
+    must((status == KVP_OK) == (reason == NULL), "reason does not fit");
+    if (status == KVP_OK) {
+        must(kvp_job_spec_encode(&spec, out) == KVP_OK, "specification");
+    }
+    return status;
+}
+
+kvp_status sample_recode_tasks(kvp_slice array, kvp_buf *out)
+{
+    struct kvp_job_tasks tasks;
+    struct kvp_job_task task;
+    const char *reason = NULL;
+    kvp_status status = kvp_job_tasks_begin(array, &tasks, &reason);
+    must((status == KVP_OK) == (reason == NULL), "reason does not fit");
+    if (status != KVP_OK) {
+        return status;
+    }
+    must(kvp_job_tasks_open(out, tasks.count) == KVP_OK, "tasks");
+    uint32_t count = 0;
+    while (kvp_job_tasks_next(&tasks, &task)) {
+        static uint32_t after[KVP_JOB_DEPS_MAX];
+        must(task.after_count <= KVP_JOB_DEPS_MAX, "too many numbers");
+        for (uint32_t i = 0; i < task.after_count; i++) {
+            after[i] = kvp_job_after_next(&task);
+        }
+        must(task.after.size == 0, "numbers are left");
+        must(kvp_job_tasks_put(out, task.kind, after, task.after_count, task.feed, task.payload) ==
+                 KVP_OK,
+             "task");
+        count++;
+    }
+    must(count == tasks.count && tasks.rest.size == 0, "tasks end early");
+    return KVP_OK;
+}
+
+static kvp_status recode_kinds(kvp_slice array, kvp_buf *out)
+{
+    struct kvp_mp_reader reader;
+    struct kvp_mp_writer writer;
+    kvp_mp_begin(&reader, array);
+    kvp_mp_write_begin(&writer, out);
+    uint32_t count = kvp_mp_array(&reader);
+    kvp_mp_write_array(&writer, count);
+    for (uint32_t i = 0; i < count && !reader.failed; i++) {
+        kvp_mp_write_str(&writer, kvp_mp_str(&reader));
+    }
+    must(kvp_mp_write_end(&writer) == KVP_OK, "kinds");
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_BAD_REQUEST;
+}
+
+/* As the node would, which looks at them only when it executes the request. */
+static kvp_status recode_value(struct kvp_request *request, kvp_buf *value)
+{
+    kvp_status status = KVP_OK;
+    switch (request->op) {
+    case KVP_OP_JOB_NEW:
+        status = recode_spec(request->value, value);
+        break;
+    case KVP_OP_JOB_TASKS:
+        status = sample_recode_tasks(request->value, value);
+        break;
+    case KVP_OP_WORKER_JOIN:
+        status = recode_kinds(request->value, value);
+        break;
+    default:
+        return KVP_OK;
+    }
+    request->value = kvp_buf_slice(value);
+    return status;
+}
+
 static kvp_status recode_request(kvp_slice message, kvp_buf *out)
 {
     struct kvp_request request;
     const char *reason = NULL;
+    kvp_buf value = {0};
     struct kvp_txn_scratch *scratch = malloc(sizeof(*scratch));
     must(scratch != NULL, "no memory");
     kvp_status status = kvp_wire_request_decode(message, scratch, &request, &reason);
     must(reason != NULL && (status == KVP_OK) == (reason[0] == '\0'), "reason does not fit");
     if (status == KVP_OK) {
+        status = recode_value(&request, &value);
+    }
+    if (status == KVP_OK) {
         must(kvp_wire_request_encode(&request, out) == KVP_OK, "request decodes, does not encode");
     }
+    kvp_buf_free(&value);
     free(scratch);
     return status;
 }
@@ -195,6 +281,36 @@ static kvp_status recode_register(kvp_slice result, kvp_buf *out)
     return status;
 }
 
+static kvp_status recode_bin(kvp_slice result, kvp_buf *out)
+{
+    kvp_slice bytes;
+    kvp_status status = kvp_wire_read_bin(result, &bytes);
+    if (status == KVP_OK) {
+        must(kvp_wire_result_bin(out, bytes) == KVP_OK, "bin");
+    }
+    return status;
+}
+
+static kvp_status recode_bool(kvp_slice result, kvp_buf *out)
+{
+    bool value;
+    kvp_status status = kvp_wire_read_bool(result, &value);
+    if (status == KVP_OK) {
+        must(kvp_wire_bool(out, value) == KVP_OK, "bool");
+    }
+    return status;
+}
+
+static kvp_status recode_grant(kvp_slice result, kvp_buf *out)
+{
+    struct kvp_task_grant grant;
+    kvp_status status = kvp_wire_read_grant(result, &grant);
+    if (status == KVP_OK) {
+        must(kvp_wire_result_grant(out, &grant) == KVP_OK, "grant");
+    }
+    return status;
+}
+
 kvp_status sample_recode_result(enum sample_result kind, kvp_slice result, kvp_buf *out)
 {
     uint64_t number;
@@ -216,6 +332,12 @@ kvp_status sample_recode_result(enum sample_result kind, kvp_slice result, kvp_b
         return recode_txn(result, out);
     case RESULT_REGISTER:
         return recode_register(result, out);
+    case RESULT_BIN:
+        return recode_bin(result, out);
+    case RESULT_BOOL:
+        return recode_bool(result, out);
+    case RESULT_GRANT:
+        return recode_grant(result, out);
     case RESULT_NONE:
     case RESULT_STATUS:
     case RESULT_KINDS:

@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small story: group "default" has the nodes 1, 2 and 3, node 1 is primary in epoch 5, and a
- * client reads and changes the key "lamp".
+ * client reads and changes the key "lamp". Then it wants the product of two matrices, job 50, of which
+ * the worker "mcu-7" computes the first of four tiles, and another job, 51, of two tasks.
  */
 #include "tests/wire/samples.h"
+#include "jobs/job_spec.h"
+#include "jobs/matrix.h"
 #include "kvstore/keyspace.h"
 #include "kvstore/writeset.h"
+#include "replication/mp_writer.h"
 #include "replication/peer_wire.h"
 #include "replication/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #define GROUP_ID 0x0123456789abcdefu
 #define CLIENT   0x1122334455667788u
 #define EPOCH    5u
 #define REVISION 43u /* of "lamp", after it was put */
+#define PRODUCT  50u /* a job */
+#define COUNTS   51u /* another */
+#define INSTANCE 52u /* of the worker */
+#define ATTEMPT  1234567890123456789u
 
 static void must(kvp_status status)
 {
@@ -154,6 +163,166 @@ static void close_scan_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+/* ---- requests about jobs ---- */
+
+static struct kvp_request about_job(unsigned op, uint64_t job)
+{
+    struct kvp_request request = update_of(op);
+    request.key = (kvp_slice){0};
+    request.job.job = job;
+    return request;
+}
+
+/* Takes over `value`. */
+static void put_with_value(struct kvp_request *request, kvp_buf *value, kvp_buf *out)
+{
+    request->value = kvp_buf_slice(value);
+    put_request(request, out);
+    kvp_buf_free(value);
+}
+
+static struct kvp_job_spec product(void)
+{
+    struct kvp_job_spec spec;
+    kvp_job_spec_init(&spec, KVP_JOB_MATMUL);
+    must(kvp_job_spec_mode(&spec, "dual-compare"));
+    memcpy(spec.name, "product", sizeof("product"));
+    spec.element = KVP_INT32;
+    spec.rows = spec.inner = spec.columns = spec.tile_inner = 2;
+    spec.tile_rows = spec.tile_columns = 1;
+    return spec;
+}
+
+static void job_new_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_NEW, 0);
+    struct kvp_job_spec spec = product();
+    kvp_buf array = {0};
+    must(kvp_job_spec_encode(&spec, &array));
+    put_with_value(&request, &array, out);
+}
+
+/* The first row of A. */
+static void job_data_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_DATA, PRODUCT);
+    request.value = kvp_slice_of("\x01\0\0\0\x02\0\0\0", 8);
+    put_request(&request, out);
+}
+
+static void job_tasks_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_TASKS, COUNTS);
+    static const uint32_t after[] = {0};
+    kvp_buf array = {0};
+    must(kvp_job_tasks_open(&array, 2));
+    must(kvp_job_tasks_put(&array, text("count"), NULL, 0, false, text("to be or not")));
+    must(kvp_job_tasks_put(&array, text("sum"), after, 1, true, text("")));
+    put_with_value(&request, &array, out);
+}
+
+static void job_start_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_START, PRODUCT);
+    put_request(&request, out);
+}
+
+static void job_cancel_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_CANCEL, COUNTS);
+    put_request(&request, out);
+}
+
+static void job_info_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_INFO, PRODUCT);
+    request.session = (struct kvp_session_id){0};
+    request.job.what = KVP_INFO_JOB;
+    put_request(&request, out);
+}
+
+static void job_result_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_RESULT, PRODUCT);
+    request.session = (struct kvp_session_id){0};
+    put_request(&request, out);
+}
+
+/* ---- requests of workers ---- */
+
+static struct kvp_request of_worker(unsigned op)
+{
+    struct kvp_request request = request_of(op);
+    request.key = text("mcu-7");
+    request.job.instance = INSTANCE;
+    return request;
+}
+
+static struct kvp_request about_task(unsigned op)
+{
+    struct kvp_request request = of_worker(op);
+    request.job.job = PRODUCT;
+    request.job.attempt = ATTEMPT;
+    return request;
+}
+
+static void worker_join_request(kvp_buf *out)
+{
+    struct kvp_request request = of_worker(KVP_OP_WORKER_JOIN);
+    struct kvp_mp_writer writer;
+    kvp_buf kinds = {0};
+    kvp_mp_write_begin(&writer, &kinds);
+    kvp_mp_write_array(&writer, 1);
+    kvp_mp_write_text(&writer, KVP_JOB_MATMUL_KIND);
+    must(kvp_mp_write_end(&writer));
+    request.session = (struct kvp_session_id){CLIENT, 0, 7, 40};
+    request.job.buffer = 4096;
+    put_with_value(&request, &kinds, out);
+}
+
+static void worker_leave_request(kvp_buf *out)
+{
+    struct kvp_request request = of_worker(KVP_OP_WORKER_LEAVE);
+    put_request(&request, out);
+}
+
+static void task_fetch_request(kvp_buf *out)
+{
+    struct kvp_request request = of_worker(KVP_OP_TASK_FETCH);
+    request.job.number = 1;
+    request.job.wait_ms = 10000;
+    put_request(&request, out);
+}
+
+static void task_beat_request(kvp_buf *out)
+{
+    struct kvp_request request = about_task(KVP_OP_TASK_BEAT);
+    request.job.progress = 500;
+    put_request(&request, out);
+}
+
+static void task_checkpoint_request(kvp_buf *out)
+{
+    struct kvp_request request = about_task(KVP_OP_TASK_BEAT);
+    request.job.progress = 500;
+    request.job.has_checkpoint = true;
+    request.value = kvp_slice_of("\x05\0\0\0", 4);
+    put_request(&request, out);
+}
+
+/* 1 * 5 + 2 * 7 */
+static const uint8_t tile_result[4] = {19};
+
+static void task_post_request(kvp_buf *out)
+{
+    struct kvp_request request = about_task(KVP_OP_TASK_POST);
+    request.session = (struct kvp_session_id){CLIENT, 0, 8, 40};
+    request.job.outcome = KVP_OUTCOME_RESULT;
+    request.value = kvp_slice_of(tile_result, sizeof(tile_result));
+    request.job.crc = (uint32_t)crc32_z(0, tile_result, sizeof(tile_result));
+    put_request(&request, out);
+}
+
 /* ---- answers ---- */
 
 /* Takes over `result`. */
@@ -288,6 +457,106 @@ static void not_primary_answer(kvp_buf *out)
 static void bad_request_answer(kvp_buf *out)
 {
     put_text_answer(out, KVP_BAD_REQUEST, "", "key must not be empty");
+}
+
+/* ---- answers about jobs ---- */
+
+static void job_new_answer(kvp_buf *out)
+{
+    put_uint_answer(out, KVP_OK, PRODUCT);
+}
+
+static void put_pair(kvp_buf *out, const char *key, uint64_t number)
+{
+    must(kvp_wire_string(out, key));
+    must(kvp_wire_uint(out, number));
+}
+
+static void put_text_pair(kvp_buf *out, const char *key, const char *value)
+{
+    must(kvp_wire_string(out, key));
+    must(kvp_wire_string(out, value));
+}
+
+static void job_info_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_map(&result, 5));
+    put_pair(&result, "id", PRODUCT);
+    put_text_pair(&result, "name", "product");
+    put_text_pair(&result, "state", "running");
+    put_pair(&result, "tasks", 4);
+    put_pair(&result, "done", 1);
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void task_list_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_array(&result, 2));
+    must(kvp_wire_uint(&result, 256));
+    must(kvp_wire_array(&result, 1));
+    must(kvp_wire_map(&result, 2));
+    put_pair(&result, "task", 0);
+    put_text_pair(&result, "state", "done");
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void job_result_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_result_bin(&result, kvp_slice_of(tile_result, sizeof(tile_result))));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void worker_join_answer(kvp_buf *out)
+{
+    put_uint_answer(out, KVP_OK, INSTANCE);
+}
+
+static void task_fetch_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_job_spec spec = product();
+    struct kvp_job_tile tile = kvp_job_tile_of(&spec, 0);
+    static const uint8_t blocks[16] = {[0] = 1, [4] = 2, [8] = 5, [12] = 7};
+    uint8_t payload[KVP_JOB_TILE_HEADER + sizeof(blocks)];
+    kvp_job_tile_header(payload, spec.element, &tile);
+    memcpy(payload + KVP_JOB_TILE_HEADER, blocks, sizeof(blocks));
+    struct kvp_task_grant grant = {
+        .job = PRODUCT,
+        .attempt = ATTEMPT,
+        .task = 0,
+        .beat_ms = 500,
+        .deadline_ms = 60000,
+        .kind = text(KVP_JOB_MATMUL_KIND),
+        .payload = kvp_slice_of(payload, sizeof(payload)),
+        .crc = (uint32_t)crc32_z(0, payload, sizeof(payload)),
+    };
+    must(kvp_wire_result_grant(&result, &grant));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void no_task_answer(kvp_buf *out)
+{
+    put_text_answer(out, KVP_NO_TASK, PRIMARY_URL, NULL);
+}
+
+static void put_bool_answer(kvp_buf *out, bool value)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_bool(&result, value));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void task_beat_answer(kvp_buf *out)
+{
+    put_bool_answer(out, false);
+}
+
+static void task_post_answer(kvp_buf *out)
+{
+    put_bool_answer(out, true);
 }
 
 /* ---- the witness ---- */
@@ -536,6 +805,28 @@ const struct sample samples[] = {
     {"promote-request", SAMPLE_REQUEST, RESULT_NONE, promote_request},
     {"not-primary-answer", SAMPLE_ANSWER, RESULT_NONE, not_primary_answer},
     {"bad-request-answer", SAMPLE_ANSWER, RESULT_STRING, bad_request_answer},
+    {"job-new-request", SAMPLE_REQUEST, RESULT_NONE, job_new_request},
+    {"job-new-answer", SAMPLE_ANSWER, RESULT_UINT, job_new_answer},
+    {"job-data-request", SAMPLE_REQUEST, RESULT_NONE, job_data_request},
+    {"job-tasks-request", SAMPLE_REQUEST, RESULT_NONE, job_tasks_request},
+    {"job-start-request", SAMPLE_REQUEST, RESULT_NONE, job_start_request},
+    {"job-cancel-request", SAMPLE_REQUEST, RESULT_NONE, job_cancel_request},
+    {"job-info-request", SAMPLE_REQUEST, RESULT_NONE, job_info_request},
+    {"job-info-answer", SAMPLE_ANSWER, RESULT_STATUS, job_info_answer},
+    {"task-list-answer", SAMPLE_ANSWER, RESULT_STATUS, task_list_answer},
+    {"job-result-request", SAMPLE_REQUEST, RESULT_NONE, job_result_request},
+    {"job-result-answer", SAMPLE_ANSWER, RESULT_BIN, job_result_answer},
+    {"worker-join-request", SAMPLE_REQUEST, RESULT_NONE, worker_join_request},
+    {"worker-join-answer", SAMPLE_ANSWER, RESULT_UINT, worker_join_answer},
+    {"worker-leave-request", SAMPLE_REQUEST, RESULT_NONE, worker_leave_request},
+    {"task-fetch-request", SAMPLE_REQUEST, RESULT_NONE, task_fetch_request},
+    {"task-fetch-answer", SAMPLE_ANSWER, RESULT_GRANT, task_fetch_answer},
+    {"no-task-answer", SAMPLE_ANSWER, RESULT_NONE, no_task_answer},
+    {"task-beat-request", SAMPLE_REQUEST, RESULT_NONE, task_beat_request},
+    {"task-checkpoint-request", SAMPLE_REQUEST, RESULT_NONE, task_checkpoint_request},
+    {"task-beat-answer", SAMPLE_ANSWER, RESULT_BOOL, task_beat_answer},
+    {"task-post-request", SAMPLE_REQUEST, RESULT_NONE, task_post_request},
+    {"task-post-answer", SAMPLE_ANSWER, RESULT_BOOL, task_post_answer},
     {"state-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_state},
     {"heartbeat-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_heartbeat},
     {"append-request", SAMPLE_PEER_REQUEST, RESULT_NONE, peer_append},

@@ -28,6 +28,9 @@ enum sample_result {
     RESULT_TXN,
     RESULT_STATUS,
     RESULT_REGISTER,
+    RESULT_BIN,
+    RESULT_BOOL,
+    RESULT_GRANT,
     RESULT_KINDS,
 };
 
@@ -52,6 +55,9 @@ kvp_status sample_recode(enum sample_kind kind, kvp_slice message, kvp_buf *out)
 
 /* The same for the result of an answer. */
 kvp_status sample_recode_result(enum sample_result kind, kvp_slice result, kvp_buf *out);
+
+/* The same for the list of tasks in JOB_TASKS. */
+kvp_status sample_recode_tasks(kvp_slice array, kvp_buf *out);
 
 /* What was accepted must come back as the same bytes from then on: aborts if not. */
 void sample_check_stable(enum sample_kind kind, kvp_slice message);
