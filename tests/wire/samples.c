@@ -248,6 +248,14 @@ static void job_result_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+static void job_block_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_BLOCK, PRODUCT);
+    request.session = (struct kvp_session_id){0};
+    request.job.number = 2; /* of B, the first column */
+    put_request(&request, out);
+}
+
 /* ---- requests of workers ---- */
 
 static struct kvp_request of_worker(unsigned op)
@@ -816,6 +824,7 @@ const struct sample samples[] = {
     {"task-list-answer", SAMPLE_ANSWER, RESULT_STATUS, task_list_answer},
     {"job-result-request", SAMPLE_REQUEST, RESULT_NONE, job_result_request},
     {"job-result-answer", SAMPLE_ANSWER, RESULT_BIN, job_result_answer},
+    {"job-block-request", SAMPLE_REQUEST, RESULT_NONE, job_block_request},
     {"worker-join-request", SAMPLE_REQUEST, RESULT_NONE, worker_join_request},
     {"worker-join-answer", SAMPLE_ANSWER, RESULT_UINT, worker_join_answer},
     {"worker-leave-request", SAMPLE_REQUEST, RESULT_NONE, worker_leave_request},
