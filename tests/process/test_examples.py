@@ -145,5 +145,20 @@ def test_wordcount_of_one_file_and_of_an_empty_one():
         assert count_words("-w", "1", empty)[0] == {}
 
 
+def test_the_commands_of_the_guide_to_jobs():
+    with open(os.path.join(SOURCE, "docs", "jobs.md")) as file:
+        blocks = re.findall(r"^```sh\n(.*?)^```", file.read(), re.S | re.M)
+    script = "set -e\ntrap 'kill $(jobs -p); wait' EXIT\n" + "".join(blocks)
+    script = re.sub("^export KVPAIR_NODES=.*\n", "", script, flags=re.M)
+    with Group().start() as group:
+        environment = dict(os.environ, KVPAIR_NODES=group.nodes_option(),
+                           PATH=os.path.abspath(kvtest.BUILD) + ":" + os.environ["PATH"])
+        done = subprocess.run(["bash", "-c", script], cwd=group.work, env=environment,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "19,22\n43,50\n" in done.stdout and "\n8\n" in done.stdout, done.stdout
+        assert re.search(r"cid +disagreed", done.stdout), done.stdout
+
+
 if __name__ == "__main__":
     kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
