@@ -29,6 +29,7 @@ struct kvp_jobs_config {
     uint32_t tasks_max;      /* of all jobs together; 0: 2^21 */
     uint32_t workers_max;    /* 0: 1024 */
     uint32_t lost_votes_max; /* a worker is barred when it has lost so many; 0: 3 */
+    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: 8192 */
 };
 
 /* The state as it is with all that was executed. `get` appends to `value`; KVP_NOT_FOUND. `put` and

@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#define LOAD_AT_ONCE 8192u /* records: some milliseconds */
+#define LOAD_AT_ONCE 8192u /* some milliseconds */
 
 static kvp_status store_get(void *arg, kvp_slice key, kvp_buf *value)
 {
@@ -54,11 +54,17 @@ void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us)
     engine->now_us = now_us;
 }
 
+static size_t load_at_once(const struct kvp_engine *engine)
+{
+    uint32_t records = engine->config.jobs.load_at_once;
+    return records ? records : LOAD_AT_ONCE;
+}
+
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed)
 {
     bool ready;
     kvp_status status = kvp_jobs_start(engine->jobs, engine->storage, salt, seed, engine->now_us);
-    return status == KVP_OK ? kvp_jobs_load(engine->jobs, LOAD_AT_ONCE, engine->now_us, &ready)
+    return status == KVP_OK ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &ready)
                             : status;
 }
 
@@ -89,7 +95,7 @@ kvp_status kvp_engine_step_jobs(struct kvp_engine *engine, uint64_t seq,
     bool ready = false;
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
     assert(engine->storage && seq == engine->executed + 1);
-    kvp_status status = kvp_jobs_load(engine->jobs, LOAD_AT_ONCE, engine->now_us, &ready);
+    kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &ready);
     *more = !ready;
     if (status == KVP_OK && ready) {
         status = step(engine, seq, execution, more);

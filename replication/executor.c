@@ -424,7 +424,8 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     made->storage = storage;
     made->started_us = made->now_us = now_us;
     made->last_cursor = config->core.random >> 21; /* its page numbers need 20 bits */
-    struct kvp_engine_config engine = {.sessions_max = config->sessions_max};
+    struct kvp_engine_config engine = {.sessions_max = config->sessions_max,
+                                       .jobs = config->jobs};
     struct kvp_core_port port = port_functions;
     port.arg = made;
     kvp_status status = kvp_engine_open(&engine, &made->engine);

@@ -10,6 +10,7 @@
 #ifndef KVP_EXECUTOR_H
 #define KVP_EXECUTOR_H
 
+#include "jobs/jobs.h"
 #include "replication/arbiter.h"
 #include "replication/core.h"
 #include "replication/disk.h"
@@ -28,6 +29,7 @@ struct kvp_executor_config {
     unsigned peer_count;
     struct kvp_executor_peer peers[KVP_NODES_MAX];
     uint32_t sessions_max;
+    struct kvp_jobs_config jobs;
     unsigned stores_set_aside; /* as found when opening */
 };
 

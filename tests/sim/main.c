@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--replay SEED] [--regressions]. */
+ * [--jobs] [--replay SEED] [--regressions]. */
 #include "sim.h"
 
 #include <getopt.h>
@@ -17,6 +17,7 @@ enum { WITNESS, BACKUP_WINS, PRIMARY_WINS, AVAILABLE };
 static const struct {
     int mode;
     unsigned long long seed;
+    bool jobs;
 } regressions[] = {
     /* The APPEND that cuts a suffix, or its answer, got lost, and was never sent again. */
     {WITNESS, 1877},
@@ -43,7 +44,7 @@ struct totals {
 static int usage(void)
 {
     fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--seeds N] [--from SEED] [--replay SEED] [--regressions]\n");
+                    "[--jobs] [--seeds N] [--from SEED] [--replay SEED] [--regressions]\n");
     return 2;
 }
 
@@ -57,11 +58,14 @@ static int find_mode(const char *name)
     return -1;
 }
 
-static void run(int mode, unsigned long long seed, bool replay, struct totals *totals)
+static void run(int mode, unsigned long long seed, bool jobs, bool replay, struct totals *totals)
 {
     static struct sim sim;
     struct sim_plan plan;
     sim_plan_make(&plan, seed, mode);
+    if (jobs) {
+        sim_plan_jobs(&plan, seed);
+    }
     bool ok = sim_run(&sim, seed, &plan, replay);
     totals->passed += ok;
     totals->failed += !ok;
@@ -70,8 +74,9 @@ static void run(int mode, unsigned long long seed, bool replay, struct totals *t
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s --replay %llu\n", seed,
-               modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode], seed);
+        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s--replay %llu\n", seed,
+               modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
+               jobs ? "--jobs " : "", seed);
     }
 }
 
@@ -80,7 +85,7 @@ static void run_regressions(int mode, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
-            run(regressions[i].mode, regressions[i].seed, false, totals);
+            run(regressions[i].mode, regressions[i].seed, regressions[i].jobs, false, totals);
         }
     }
 }
@@ -92,11 +97,12 @@ int main(int argc, char **argv)
                                             {"from", required_argument, NULL, 'f'},
                                             {"replay", required_argument, NULL, 'r'},
                                             {"regressions", no_argument, NULL, 'g'},
+                                            {"jobs", no_argument, NULL, 'j'},
                                             {NULL, 0, NULL, 0}};
     struct totals totals = {0};
     int mode = -1, which;
     unsigned long long seeds = 100, from = 1;
-    bool replay = false, again = false;
+    bool replay = false, again = false, jobs = false;
     while ((which = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (which) {
         case 'm':
@@ -116,6 +122,9 @@ int main(int argc, char **argv)
         case 'g':
             again = true;
             break;
+        case 'j':
+            jobs = true;
+            break;
         default:
             return usage();
         }
@@ -124,7 +133,7 @@ int main(int argc, char **argv)
         run_regressions(mode, &totals);
     }
     for (unsigned long long seed = from; !again && seed < from + seeds; seed++) {
-        run(mode, seed, replay, &totals);
+        run(mode, seed, jobs, replay, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",

@@ -8,6 +8,7 @@
 
 #define STEPS_MAX      20000000u
 #define CALM_LIMIT_US  60000000u /* after the faults: so long until everything works again */
+#define JOBS_LIMIT_US  300000000u /* and with jobs */
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 uint64_t sim_random(uint64_t *stream)
@@ -192,6 +193,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_WITNESS_RESTART:
         sim_witness_restart(sim);
         break;
+    case SIM_JOB_TIMER:
+        sim_jobs_timer(sim, event);
+        break;
     }
 }
 
@@ -213,6 +217,7 @@ static void free_all(struct sim *sim)
         sim->witness_env->ops->close(sim->witness_env);
     }
     sim_clients_free(sim);
+    sim_jobs_free(sim);
     sim_check_free(sim);
 }
 
@@ -237,6 +242,7 @@ static void prepare(struct sim *sim)
     if (!ok) {
         sim_fail(sim, "the simulation could not be set up");
     }
+    sim_jobs_open(sim);
 }
 
 bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace)
@@ -249,7 +255,7 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim->random_faults = seed ^ 0x5eed0003;
     prepare(sim);
     sim_faults_start(sim);
-    uint64_t calm_since = 0;
+    uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;
     bool converged = false;
     for (uint64_t steps = 0; !sim->failed && sim->heap_count > 0 && steps < STEPS_MAX; steps++) {
         struct sim_event *event = heap_pop(sim);
@@ -258,24 +264,29 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
         sim_message_free(&event->message);
         free(event);
         sim_check_step(sim);
+        sim_jobs_step(sim);
         if (!sim->calm && sim->now_us >= plan->faults_us) {
             sim_calm_down(sim);
+            sim_jobs_calm(sim);
             calm_since = sim->now_us;
         }
-        if (sim->calm && sim_clients_done(sim) && sim_check_converged(sim)) {
+        if (sim->calm && sim_clients_done(sim) && sim_jobs_done(sim) && sim_check_converged(sim)) {
             converged = true;
             break;
         }
-        if (sim->calm && sim->now_us > calm_since + CALM_LIMIT_US) {
+        if (sim->calm && sim->now_us > calm_since + limit_us) {
             break;
         }
     }
     if (!sim->failed && !converged) {
-        sim_fail(sim, "no convergence within %u s after the last fault (clients done: %d)",
-                 CALM_LIMIT_US / 1000000, sim_clients_done(sim));
+        sim_fail(sim, "no convergence within %u s after the last fault (clients done: %d, jobs: %d)",
+                 (unsigned)(limit_us / 1000000), sim_clients_done(sim), sim_jobs_done(sim));
     }
     if (!sim->failed) {
         sim_check_end(sim);
+    }
+    if (!sim->failed) {
+        sim_jobs_end(sim);
     }
     bool ok = !sim->failed;
     free_all(sim);

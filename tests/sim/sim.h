@@ -22,6 +22,7 @@
 #define SIM_KEYS         6u
 #define SIM_WITNESS      0u /* as an address; nodes are 1.. */
 #define SIM_CLIENT(n)    (100u + (n))
+#define SIM_CALLER(n)    (1000u + (n)) /* submitters and workers: sim_jobs.h */
 
 /* What a seed switches on, and how much of it. Probabilities in 1/1000. */
 struct sim_plan {
@@ -39,6 +40,16 @@ struct sim_plan {
     uint64_t disk_us;            /* mean time of a disk job */
     uint64_t log_size_max;
     unsigned sync_replicas;
+    struct sim_job_plan {
+        bool on;
+        unsigned submitters, jobs; /* jobs of each */
+        unsigned workers;
+        unsigned corrupt;          /* of them */
+        bool standbys;             /* all that live in the end joined as standbys */
+        bool short_keep;           /* jobs are removed soon */
+        bool deaths_show;          /* a node notices that a worker's process is gone */
+        uint32_t load_at_once;     /* records of jobs read in one step by a new primary */
+    } jobs;
 };
 
 struct sim_message {
@@ -98,6 +109,7 @@ enum sim_event_kind {
     SIM_RESTART,
     SIM_RESUME,
     SIM_WITNESS_RESTART,
+    SIM_JOB_TIMER,
 };
 
 struct sim_event {
@@ -130,11 +142,13 @@ struct sim {
     bool failed;
     char failure[512];
     struct sim_history *history;
-    struct sim_chain *chain;
+    struct sim_jobs *jobs; /* NULL: none in this run */
 };
 
 /* sim.c */
 void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode);
+/* Adds jobs to the plan; not to one of KVP_PAIR_AVAILABLE, which may set results aside. */
+void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
 /* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
 bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace);
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -173,6 +187,20 @@ void sim_clients_free(struct sim *sim);
 void sim_client_timer(struct sim *sim, unsigned index, uint64_t number);
 void sim_client_answer(struct sim *sim, unsigned index, const struct sim_message *message);
 bool sim_clients_done(const struct sim *sim);
+
+/* sim_call.c */
+void sim_call_answer(struct sim *sim, unsigned index, const struct sim_message *message);
+bool sim_call_alive(const struct sim *sim, const struct sim_token *token);
+
+/* sim_jobs.c; all but the first do nothing in a run without jobs */
+void sim_jobs_timer(struct sim *sim, const struct sim_event *event);
+void sim_jobs_open(struct sim *sim);
+void sim_jobs_free(struct sim *sim);
+void sim_jobs_calm(struct sim *sim);
+void sim_jobs_applied(struct sim *sim, const struct kvp_disk_job *job);
+void sim_jobs_step(struct sim *sim);
+bool sim_jobs_done(const struct sim *sim);
+void sim_jobs_end(struct sim *sim);
 
 /* sim_check.c */
 kvp_status sim_check_start(struct sim *sim);

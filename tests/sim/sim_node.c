@@ -68,6 +68,12 @@ static void host_answer_peer(void *arg, void *token, kvp_slice body)
     answer_bytes(arg, token, body);
 }
 
+static bool host_alive(void *arg, void *token)
+{
+    const struct host *host = arg;
+    return sim_call_alive(host->sim, token);
+}
+
 static uint64_t disk_time(struct sim *sim, const struct sim_node *node)
 {
     return 10 + sim_exponential(&sim->random, sim->plan.disk_us) * node->disk_factor;
@@ -151,6 +157,7 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->core.cache_size_max = sim->plan.log_size_max;
     config->core.random = random;
     config->sessions_max = 64;
+    config->jobs.load_at_once = sim->plan.jobs.load_at_once;
     strcpy(config->group, "sim");
     snprintf(config->url, sizeof(config->url), "sim://%u", node->id);
     for (unsigned id = 1; id <= sim->plan.nodes; id++) {
@@ -209,6 +216,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     hosts[node->id] = (struct host){sim, node};
     struct kvp_executor_host host = functions;
     host.arg = &hosts[node->id];
+    host.alive = sim->plan.jobs.deaths_show ? host_alive : NULL;
     node->disk.storage = node->storage;
     node->alive = true;
     status = kvp_executor_open(&config, &host, node->storage, &loaded, sim_node_clock(sim, node),
@@ -310,6 +318,7 @@ static void run_disk(struct sim *sim, struct sim_node *node)
     struct kvp_disk_job *job = node->jobs;
     node->jobs = job->next;
     node->disk_busy = false;
+    sim_jobs_applied(sim, job);
     kvp_disk_run(&node->disk, job);
     kvp_executor_disk_done(node->executor, sim_node_clock(sim, node), job);
     disk_next(sim, node);

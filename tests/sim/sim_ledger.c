@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the committed entries say about jobs. Every entry is looked at once, when the first node
+ * applies it: nothing in it can be taken back any more. So here is where a task may not have two
+ * results, a vote not count twice, nobody vote on what he was not given, a dependent not begin too
+ * early, and no job end wrongly; whatever any single primary believed.
+ */
+#include "sim_jobs.h"
+
+#include "kvstore/writeset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+struct ledger_task {
+    bool known;              /* has a record */
+    struct task_record record;
+    kvp_buf results[KVP_JOB_COPIES_MAX];
+    bool present[KVP_JOB_COPIES_MAX];
+    bool summed;             /* of a block's first task: its sum is there */
+};
+
+struct ledger_job {
+    struct ledger_job *next;
+    uint64_t id;
+    bool exists, started;
+    struct job_record record;
+    struct sim_job *job;
+    struct ledger_task *tasks;
+    uint32_t task_count;     /* of `tasks` */
+    bool lied;               /* a wrong result was accepted, where one vote is enough */
+};
+
+struct ledger_worker {
+    bool exists;
+    struct worker_record record;
+    uint32_t lost;           /* votes, as the tasks' records tell */
+};
+
+struct ledger {
+    uint64_t next;           /* seq */
+    uint64_t *hashes;        /* of the entries seen */
+    size_t capacity;
+    struct ledger_job *jobs;
+    struct ledger_worker *workers; /* like sim_jobs.workers */
+};
+
+static struct ledger_job *find(const struct sim *sim, uint64_t id)
+{
+    struct ledger_job *job = sim->jobs->ledger->jobs;
+    while (job && job->id != id) {
+        job = job->next;
+    }
+    return job;
+}
+
+static void wrong(struct sim *sim, const struct ledger_job *job, uint32_t task, const char *what)
+{
+    sim_fail(sim, "job %llu (%s) task %u: %s", (unsigned long long)job->id, job->record.spec.name,
+             task, what);
+}
+
+/* ---- grants, promises ---- */
+
+static unsigned identity(const struct sim *sim, const struct sim_worker *worker)
+{
+    return sim_worker_named(sim, worker->name)->index;
+}
+
+static void *grow(void *array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity) {
+        return array;
+    }
+    *capacity = *capacity ? *capacity * 2 : 64;
+    array = realloc(array, *capacity * size);
+    if (!array) {
+        abort();
+    }
+    return array;
+}
+
+void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot)
+{
+    struct sim_jobs *jobs = sim->jobs;
+    const struct sim_job *job = sim_job_of(sim, slot->grant.job);
+    if (!job || slot->grant.task >= job->task_count) {
+        sim_fail(sim, "%s was given a task of nobody's", slot->worker->name);
+        return;
+    }
+    jobs->grants = grow(jobs->grants, jobs->grant_count, &jobs->grant_capacity,
+                        sizeof(*jobs->grants));
+    jobs->grants[jobs->grant_count++] = (struct sim_grant){
+        .job = slot->grant.job,
+        .task = slot->grant.task,
+        .attempt = slot->grant.attempt,
+        .instance = slot->instance,
+        .payload_digest = XXH3_64bits(slot->payload.data, slot->payload.size),
+        .worker = identity(sim, slot->worker),
+    };
+}
+
+static void promise(struct sim *sim, struct sim_ack ack)
+{
+    struct sim_jobs *jobs = sim->jobs;
+    jobs->acks = grow(jobs->acks, jobs->ack_count, &jobs->ack_capacity, sizeof(*jobs->acks));
+    jobs->acks[jobs->ack_count++] = ack;
+}
+
+void sim_ledger_counted(struct sim *sim, uint64_t job, uint32_t task,
+                        const struct sim_worker *worker)
+{
+    promise(sim, (struct sim_ack){.job = job, .task = task, .worker = worker});
+}
+
+void sim_ledger_expect(struct sim *sim, uint64_t job, uint32_t task, kvp_slice bytes)
+{
+    promise(sim, (struct sim_ack){
+                     .job = job, .task = task, .digest = XXH3_64bits(bytes.data, bytes.size)});
+}
+
+bool sim_ledger_result(const struct sim *sim, uint64_t id, uint32_t task, kvp_slice *bytes)
+{
+    const struct ledger_job *job = find(sim, id);
+    if (!job || task >= job->task_count || !job->tasks[task].known ||
+        job->tasks[task].record.state != TASK_DONE) {
+        return false;
+    }
+    *bytes = kvp_buf_slice(&job->tasks[task].results[job->tasks[task].record.winner]);
+    return true;
+}
+
+const char *sim_ledger_state(const struct sim *sim, uint64_t id)
+{
+    static const char *const names[] = {"uploading", "running",   "verifying", "done",
+                                        "failed",    "cancelled", "removing"};
+    const struct ledger_job *job = find(sim, id);
+    return !job ? "unknown" : job->exists ? names[job->record.state] : "gone";
+}
+
+/* ---- results ---- */
+
+static void on_result(struct sim *sim, struct ledger_job *job, kvp_slice key,
+                      const struct kvp_batch_op *op, uint32_t task)
+{
+    uint8_t vote = ((const uint8_t *)key.data)[key.size - 1];
+    if (task >= job->task_count || vote >= KVP_JOB_COPIES_MAX) {
+        wrong(sim, job, task, "a result of no task");
+        return;
+    }
+    struct ledger_task *at = &job->tasks[task];
+    if (op->is_delete) {
+        at->present[vote] = false; /* what it was is remembered */
+        return;
+    }
+    if (at->present[vote]) {
+        wrong(sim, job, task, "a result is overwritten");
+    }
+    at->present[vote] = true;
+    at->results[vote].size = 0;
+    if (kvp_buf_append(&at->results[vote], op->value.data, op->value.size) != KVP_OK) {
+        abort();
+    }
+}
+
+static void on_sum(struct sim *sim, struct ledger_job *job, const struct kvp_batch_op *op,
+                   uint32_t output)
+{
+    kvp_buf expected = {0};
+    if (op->is_delete) {
+        return; /* of any job, whether it has sums or not */
+    }
+    uint32_t inner = kvp_job_grid_of(&job->record.spec).inner_tiles;
+    for (uint32_t k = 0; k < inner; k++) {
+        if (job->tasks[output * inner + k].record.state != TASK_DONE) {
+            wrong(sim, job, output * inner + k, "summed up before it is done");
+        }
+    }
+    if (job->tasks[output * inner].summed) {
+        wrong(sim, job, output * inner, "summed up twice");
+    }
+    job->tasks[output * inner].summed = true;
+    sim_job_output(job->job, output, &expected);
+    if (!job->lied && !job->job->overflow && kvp_slice_compare(kvp_buf_slice(&expected), op->value) != 0) {
+        wrong(sim, job, output * inner, "its block of the product is wrong");
+    }
+    kvp_buf_free(&expected);
+}
+
+/* ---- tasks ---- */
+
+static const struct sim_grant *grant_of(const struct sim *sim, const struct ledger_job *job,
+                                        uint32_t task, const struct job_vote *vote)
+{
+    const struct sim_worker *worker = sim_worker_named(sim, vote->worker);
+    for (size_t i = sim->jobs->grant_count; worker && i > 0; i--) {
+        const struct sim_grant *grant = &sim->jobs->grants[i - 1];
+        if (grant->job == job->id && grant->task == task && grant->attempt == vote->attempt &&
+            grant->worker == worker->index) {
+            return grant;
+        }
+    }
+    return NULL;
+}
+
+/* What an honest worker's result of this vote is. KVP_OVERFLOW. */
+static kvp_status honest_result(const struct sim *sim, const struct ledger_job *job, uint32_t task,
+                                const struct job_vote *vote, kvp_buf *out)
+{
+    kvp_buf payload = {0};
+    kvp_status status;
+    if (!sim_job_payload(sim, job->job, job->id, task, &payload)) {
+        status = KVP_NOT_FOUND;
+    } else if (job->record.spec.type == KVP_JOB_MATMUL) {
+        status = sim_multiply(kvp_buf_slice(&payload), out);
+    } else {
+        status = sim_compute(job->job->tasks[task].kind, kvp_buf_slice(&payload),
+                             job->job->fickle ? vote->attempt : 0, out);
+    }
+    kvp_buf_free(&payload);
+    return status;
+}
+
+static void check_bytes(struct sim *sim, struct ledger_job *job, uint32_t task,
+                        const struct task_record *record, unsigned index)
+{
+    const struct job_vote *vote = &record->votes[index];
+    const struct ledger_task *at = &job->tasks[task];
+    kvp_buf honest = {0};
+    kvp_status status = honest_result(sim, job, task, vote, &honest);
+    if (status == KVP_NOT_FOUND) {
+        wrong(sim, job, task, "a vote before the tasks are done that it waits for");
+    }
+    bool overflow = vote->outcome == KVP_OUTCOME_OVERFLOW;
+    bool right = overflow ? status == KVP_OVERFLOW
+                          : status == KVP_OK && vote->size == honest.size &&
+                                vote->digest == XXH3_64bits(honest.data, honest.size);
+    if (at->present[index] &&
+        vote->digest != XXH3_64bits(at->results[index].data, at->results[index].size)) {
+        wrong(sim, job, task, "a result is not what its vote says");
+    }
+    bool corrupt = sim_worker_named(sim, vote->worker)->corrupt && sim_job_may_lie(job->job);
+    if (!right && !corrupt) {
+        wrong(sim, job, task, "a wrong result of an honest worker");
+    }
+    job->lied = job->lied || (!right && record->state == TASK_DONE && vote->agreed);
+    kvp_buf_free(&honest);
+}
+
+/* A vote that has just come in. */
+static void check_vote(struct sim *sim, struct ledger_job *job, uint32_t task,
+                       const struct task_record *record, unsigned index)
+{
+    const struct job_vote *vote = &record->votes[index];
+    const struct sim_grant *grant = grant_of(sim, job, task, vote);
+    if (!grant) {
+        wrong(sim, job, task, "a vote of somebody who was not given the task");
+        return;
+    }
+    const struct ledger_worker *worker = &sim->jobs->ledger->workers[grant->worker];
+    if (!worker->exists || worker->record.instance != grant->instance || worker->record.left ||
+        worker->record.barred) {
+        wrong(sim, job, task, "a vote of a worker that was replaced or barred, or has left");
+    }
+    for (unsigned i = 0; i < index; i++) {
+        if (strcmp(record->votes[i].worker, vote->worker) == 0) {
+            wrong(sim, job, task, "a worker votes twice");
+        }
+    }
+    check_bytes(sim, job, task, record, index);
+}
+
+static void check_done(struct sim *sim, struct ledger_job *job, uint32_t task,
+                       const struct task_record *record)
+{
+    unsigned with = 0;
+    if (record->winner >= record->vote_count || !record->votes[record->winner].agreed) {
+        wrong(sim, job, task, "done without a winner");
+        return;
+    }
+    const struct job_vote *winner = &record->votes[record->winner];
+    for (unsigned i = 0; i < record->vote_count; i++) {
+        bool same = record->votes[i].digest == winner->digest &&
+                    record->votes[i].outcome == winner->outcome;
+        with += same;
+        if (same != record->votes[i].agreed) {
+            wrong(sim, job, task, "a vote is not judged by what it says");
+        }
+    }
+    if (with < job->record.spec.quorum) {
+        wrong(sim, job, task, "done without a quorum");
+    }
+    if (job->tasks[task].record.state != TASK_DONE && !job->tasks[task].present[record->winner]) {
+        wrong(sim, job, task, "done, and the result is not there");
+    }
+}
+
+/* Votes that decided nothing, where others decided. */
+static unsigned lost_votes(const struct ledger_job *job, const struct task_record *record,
+                           const char *name)
+{
+    unsigned lost = 0;
+    bool decided = record->state == TASK_DONE ||
+                   (record->state == TASK_FAILED && record->vote_count > 0 &&
+                    record->votes[record->winner].agreed);
+    for (unsigned i = 0; decided && i < record->vote_count; i++) {
+        lost += !record->votes[i].agreed && strcmp(record->votes[i].worker, name) == 0;
+    }
+    return job->record.spec.quorum > 1 ? lost : 0;
+}
+
+static void count_lost_votes(struct sim *sim, const struct ledger_job *job,
+                             const struct task_record *before, const struct task_record *now)
+{
+    for (unsigned i = 0; i < now->vote_count; i++) {
+        const struct sim_worker *worker = sim_worker_named(sim, now->votes[i].worker);
+        sim->jobs->ledger->workers[worker->index].lost +=
+            lost_votes(job, now, worker->name) - lost_votes(job, before, worker->name);
+    }
+}
+
+static void check_change(struct sim *sim, struct ledger_job *job, uint32_t task,
+                         const struct task_record *before, const struct task_record *now)
+{
+    bool was_done = before->state == TASK_DONE;
+    if (now->vote_count < before->vote_count || now->vote_count > before->vote_count + 1) {
+        wrong(sim, job, task, "votes are lost, or several come at once");
+        return;
+    }
+    for (unsigned i = 0; i < before->vote_count; i++) {
+        const struct job_vote *a = &before->votes[i], *b = &now->votes[i];
+        if (strcmp(a->worker, b->worker) != 0 || a->attempt != b->attempt ||
+            a->digest != b->digest || (was_done && a->agreed != b->agreed)) {
+            wrong(sim, job, task, "a vote changes");
+        }
+    }
+    if (was_done && (now->state != TASK_DONE || now->winner != before->winner)) {
+        wrong(sim, job, task, "it was done, and is so no more");
+    }
+    if (now->lost < before->lost || now->copies < before->copies ||
+        now->copies > job->record.spec.copies_max || (before->summed && !now->summed)) {
+        wrong(sim, job, task, "a count goes back, or too far");
+    }
+    if (now->vote_count > before->vote_count) {
+        bool open = job->record.state == JOB_RUNNING && !was_done;
+        bool late = was_done && job->record.state <= JOB_DONE;
+        if (!open && !late) {
+            wrong(sim, job, task, "a vote when the job has ended");
+        }
+        check_vote(sim, job, task, now, now->vote_count - 1);
+    }
+}
+
+static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_batch_op *op,
+                    uint32_t task)
+{
+    struct task_record now;
+    if (op->is_delete) {
+        if (job->record.state != JOB_REMOVING) {
+            wrong(sim, job, task, "its record is deleted");
+        }
+        return;
+    }
+    if (task >= job->task_count || task_record_decode(op->value, &now) != KVP_OK) {
+        wrong(sim, job, task, "a record of no task");
+        return;
+    }
+    struct ledger_task *at = &job->tasks[task];
+    if (!at->known) {
+        at->record = (struct task_record){.copies = job->record.spec.copies, .state = TASK_OPEN};
+    }
+    check_change(sim, job, task, &at->record, &now);
+    if (now.state == TASK_DONE && !sim->failed) {
+        check_done(sim, job, task, &now);
+    }
+    if (!sim->failed) {
+        count_lost_votes(sim, job, &at->record, &now);
+    }
+    at->known = true;
+    at->record = now;
+    at->record.after = (kvp_slice){0};
+}
+
+/* ---- jobs ---- */
+
+static void check_failed(struct sim *sim, const struct ledger_job *job)
+{
+    const char *reason = job->record.reason;
+    bool attempts = strstr(reason, "times, the last time") && job->record.spec.attempts_max < 10;
+    bool overflow = strstr(reason, "does not fit") && job->job->overflow;
+    bool found_out = strstr(reason, "verification failed") && job->lied;
+    if (!attempts && !overflow && !found_out) {
+        sim_fail(sim, "job %llu (%s) failed: %s", (unsigned long long)job->id,
+                 job->record.spec.name, reason);
+    }
+}
+
+static void check_end(struct sim *sim, const struct ledger_job *job)
+{
+    bool matmul = job->record.spec.type == KVP_JOB_MATMUL;
+    uint32_t inner = matmul ? kvp_job_grid_of(&job->record.spec).inner_tiles : 1;
+    for (uint32_t i = 0; i < job->task_count; i++) {
+        if (job->tasks[i].record.state != TASK_DONE) {
+            wrong(sim, job, i, "not done, but its job");
+        }
+        if (inner > 1 && i % inner == 0 && !job->tasks[i].summed) {
+            wrong(sim, job, i, "not summed up, but the job is done");
+        }
+    }
+    if (job->lied || job->job->overflow) {
+        sim_fail(sim, "job %llu (%s) is done with a wrong result", (unsigned long long)job->id,
+                 job->record.spec.name);
+    }
+}
+
+static void check_state(struct sim *sim, struct ledger_job *job, uint8_t before, uint8_t now)
+{
+    bool ok = true;
+    switch ((enum job_state)now) {
+    case JOB_UPLOADING:
+        ok = before == JOB_UPLOADING;
+        break;
+    case JOB_RUNNING:
+        ok = before <= JOB_RUNNING;
+        job->started = true;
+        break;
+    case JOB_VERIFYING:
+        ok = before == JOB_RUNNING && job->record.spec.verify != KVP_VERIFY_NONE;
+        break;
+    case JOB_DONE:
+        ok = before == JOB_VERIFYING ||
+             (before == JOB_RUNNING && job->record.spec.verify == KVP_VERIFY_NONE);
+        check_end(sim, job);
+        break;
+    case JOB_FAILED:
+        ok = before == JOB_RUNNING || before == JOB_VERIFYING;
+        check_failed(sim, job);
+        break;
+    case JOB_CANCELLED:
+        ok = before <= JOB_VERIFYING && job->job->cancel_asked;
+        break;
+    case JOB_REMOVING:
+        ok = before >= JOB_DONE;
+        break;
+    }
+    if (!ok) {
+        sim_fail(sim, "job %llu (%s) goes from state %u to %u", (unsigned long long)job->id,
+                 job->record.spec.name, before, now);
+    }
+}
+
+static struct ledger_job *add_job(struct sim *sim, uint64_t id, const struct job_record *record)
+{
+    struct ledger_job *job = calloc(1, sizeof(*job));
+    unsigned index = 0;
+    if (!job || sscanf(record->spec.name, "job%u", &index) != 1 ||
+        index >= sim->jobs->job_count) {
+        abort();
+    }
+    job->id = id;
+    job->exists = true;
+    job->record = *record;
+    job->job = &sim->jobs->jobs[index];
+    job->task_count = job->job->task_count;
+    job->tasks = calloc(job->task_count, sizeof(*job->tasks));
+    if (!job->tasks) {
+        abort();
+    }
+    job->next = sim->jobs->ledger->jobs;
+    sim->jobs->ledger->jobs = job;
+    return job;
+}
+
+static void on_job(struct sim *sim, uint64_t id, const struct kvp_batch_op *op)
+{
+    struct ledger_job *job = find(sim, id);
+    struct job_record record;
+    if (op->is_delete) {
+        if (!job || !job->exists || job->record.state != JOB_REMOVING) {
+            sim_fail(sim, "job %llu is deleted", (unsigned long long)id);
+            return;
+        }
+        job->exists = false;
+        sim_trace(sim, "committed: job %llu is gone", (unsigned long long)id);
+        return;
+    }
+    if (job_record_decode(op->value, &record) != KVP_OK || (job && !job->exists)) {
+        sim_fail(sim, "job %llu has a bad record, or comes back", (unsigned long long)id);
+        return;
+    }
+    if (!job) {
+        job = add_job(sim, id, &record);
+    }
+    uint8_t before = job->record.state;
+    job->record = record;
+    check_state(sim, job, before, record.state);
+    if (before != record.state) {
+        sim_trace(sim, "committed: job %llu in state %u", (unsigned long long)id, record.state);
+    }
+}
+
+/* ---- workers ---- */
+
+static void on_worker(struct sim *sim, kvp_slice name, const struct kvp_batch_op *op)
+{
+    char text[KVP_NAME_SIZE_MAX + 1] = "";
+    memcpy(text, name.data, name.size);
+    const struct sim_worker *worker = sim_worker_named(sim, text);
+    struct worker_record record;
+    if (!worker || op->is_delete ||
+        worker_record_decode(op->value, &record) != KVP_OK) {
+        sim_fail(sim, "worker %s: no such worker, or deleted, or a bad record", text);
+        return;
+    }
+    struct ledger_worker *at = &sim->jobs->ledger->workers[worker->index];
+    if (at->exists && (record.instance < at->record.instance ||
+                       record.lost_votes < at->record.lost_votes)) {
+        sim_fail(sim, "worker %s: its instance or its lost votes go back", text);
+    }
+    if (!worker->corrupt && (record.lost_votes > 0 || record.barred)) {
+        sim_fail(sim, "worker %s has lost a vote, and never lied", text);
+    }
+    at->exists = true;
+    at->record = record;
+}
+
+/* ---- entries ---- */
+
+static void apply_op(struct sim *sim, const struct kvp_batch_op *op, unsigned pass)
+{
+    enum job_key kind;
+    uint64_t id = 0;
+    uint32_t number = 0;
+    kvp_slice name;
+    if (((const uint8_t *)op->key.data)[0] != KVP_PREFIX_JOB) {
+        return;
+    }
+    if (job_key_split(op->key, &kind, &id, &number, &name) != KVP_OK) {
+        sim_fail(sim, "an entry with a malformed key");
+        return;
+    }
+    /* Results before records; of those tasks before workers, whose votes they tell of, and jobs. */
+    static const struct {
+        enum job_key kind;
+        unsigned pass;
+    } order[] = {{JOB_KEY_RESULT, 0}, {JOB_KEY_SUM, 0},    {JOB_KEY_TASK, 1},
+                 {JOB_KEY_WORKER, 2}, {JOB_KEY_JOB, 3}};
+    unsigned own = UINT32_MAX;
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        own = order[i].kind == kind ? order[i].pass : own;
+    }
+    if (own != pass || sim->failed) {
+        return;
+    }
+    struct ledger_job *job = find(sim, id);
+    if (kind == JOB_KEY_WORKER) {
+        on_worker(sim, name, op);
+    } else if (kind == JOB_KEY_JOB) {
+        on_job(sim, id, op);
+    } else if (!job || !job->exists) {
+        sim_fail(sim, "a part of job %llu, which is not there", (unsigned long long)id);
+    } else if (kind == JOB_KEY_TASK) {
+        on_task(sim, job, op, number);
+    } else if (kind == JOB_KEY_RESULT) {
+        on_result(sim, job, op->key, op, number);
+    } else {
+        on_sum(sim, job, op, number);
+    }
+}
+
+static bool is_new(struct sim *sim, const struct kvp_entry *entry)
+{
+    struct ledger *ledger = sim->jobs->ledger;
+    uint64_t seq = entry->point.seq;
+    uint64_t hash = XXH3_64bits(entry->payload, entry->size);
+    if (seq < ledger->next) {
+        if (ledger->hashes[seq] != hash) {
+            sim_fail(sim, "entry %llu was another one before", (unsigned long long)seq);
+        }
+        return false;
+    }
+    if (seq > ledger->next) {
+        sim_fail(sim, "entry %llu is applied before %llu", (unsigned long long)seq,
+                 (unsigned long long)ledger->next);
+        return false;
+    }
+    ledger->hashes = grow(ledger->hashes, seq, &ledger->capacity, sizeof(*ledger->hashes));
+    ledger->hashes[seq] = hash;
+    ledger->next++;
+    return true;
+}
+
+void sim_ledger_apply(struct sim *sim, const struct kvp_entry *entry)
+{
+    if (!is_new(sim, entry)) {
+        return;
+    }
+    for (unsigned pass = 0; pass < 4; pass++) {
+        struct kvp_writeset_iter iter;
+        struct kvp_batch_op op;
+        kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
+        while (kvp_writeset_next(&iter, &op) == KVP_OK) {
+            apply_op(sim, &op, pass);
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+bool sim_ledger_settled(const struct sim *sim)
+{
+    for (const struct ledger_job *job = sim->jobs->ledger->jobs; job; job = job->next) {
+        bool soon_gone = job->record.spec.keep_s < 60 && job->record.state != JOB_UPLOADING;
+        if (job->exists && (soon_gone || (job->started && job->record.state < JOB_DONE))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool kept(const struct sim *sim, const struct sim_ack *ack)
+{
+    const struct ledger_job *job = find(sim, ack->job);
+    if (!job) {
+        return false;
+    }
+    const struct task_record *record = &job->tasks[ack->task].record;
+    if (!ack->worker) {
+        return record->state == TASK_DONE && record->votes[record->winner].digest == ack->digest;
+    }
+    for (unsigned i = 0; i < record->vote_count; i++) {
+        if (strcmp(record->votes[i].worker, ack->worker->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whoever was given a task got with it what was, or then became, the results of those before it. */
+static void check_grants(struct sim *sim)
+{
+    kvp_buf payload = {0};
+    for (size_t i = 0; i < sim->jobs->grant_count && !sim->failed; i++) {
+        const struct sim_grant *grant = &sim->jobs->grants[i];
+        const struct ledger_job *job = find(sim, grant->job);
+        if (!job || !sim_job_payload(sim, job->job, grant->job, grant->task, &payload)) {
+            sim_fail(sim, "task %u of job %llu was begun before those that it waits for were done",
+                     grant->task, (unsigned long long)grant->job);
+        } else if (XXH3_64bits(payload.data, payload.size) != grant->payload_digest) {
+            wrong(sim, job, grant->task, "it was given with a wrong payload");
+        }
+    }
+    kvp_buf_free(&payload);
+}
+
+static void check_jobs(struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->jobs->job_count && !sim->failed; i++) {
+        const struct sim_job *job = &sim->jobs->jobs[i];
+        const struct ledger_job *at = find(sim, job->id);
+        if (job->start_acked && (!at || !at->started || at->record.state < JOB_DONE)) {
+            sim_fail(sim, "job %u was started, and is %s", i, sim_ledger_state(sim, job->id));
+        }
+    }
+}
+
+static void check_workers(struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->jobs->worker_count && !sim->failed; i++) {
+        const struct ledger_worker *at = &sim->jobs->ledger->workers[i];
+        const char *name = sim->jobs->workers[i].name;
+        if (at->record.lost_votes != at->lost) {
+            sim_fail(sim, "worker %s lost %u votes, its record says %u", name, at->lost,
+                     at->record.lost_votes);
+        } else if (at->record.barred != (at->lost >= 3)) {
+            sim_fail(sim, "worker %s lost %u votes, barred: %d", name, at->lost,
+                     at->record.barred);
+        }
+    }
+}
+
+/* Nothing is left of jobs that are gone. */
+static void check_leftovers(struct sim *sim)
+{
+    static const uint8_t from[] = {KVP_PREFIX_JOB}, to[] = {KVP_PREFIX_JOB + 1};
+    struct kvp_state_view *view = kvp_storage_snapshot(sim->nodes[1].storage);
+    kvp_slice key, value, name;
+    kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1));
+    while (kvp_state_view_read(view, &key, &value) == KVP_OK) {
+        enum job_key kind;
+        uint64_t id = 0;
+        uint32_t number;
+        const struct ledger_job *job = NULL;
+        if (job_key_split(key, &kind, &id, &number, &name) == KVP_OK && kind != JOB_KEY_WORKER) {
+            job = find(sim, id);
+        }
+        if (kind != JOB_KEY_WORKER && (!job || !job->exists)) {
+            sim_fail(sim, "a key of kind %c of job %llu is left over", (char)kind,
+                     (unsigned long long)id);
+        }
+        kvp_state_view_next(view);
+    }
+    kvp_state_view_close(view);
+}
+
+void sim_ledger_end(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->jobs->ack_count && !sim->failed; i++) {
+        const struct sim_ack *ack = &sim->jobs->acks[i];
+        if (!kept(sim, ack)) {
+            sim_fail(sim, "job %llu task %u: a result that was %s is lost",
+                     (unsigned long long)ack->job, ack->task, ack->worker ? "counted" : "read");
+        }
+    }
+    check_grants(sim);
+    check_jobs(sim);
+    check_workers(sim);
+    check_leftovers(sim);
+}
+
+void sim_ledger_open(struct sim *sim)
+{
+    struct ledger *ledger = sim->jobs->ledger = calloc(1, sizeof(*ledger));
+    if (!ledger) {
+        abort();
+    }
+    ledger->next = 1;
+    ledger->workers = calloc(sim->plan.jobs.workers, sizeof(*ledger->workers));
+    if (!ledger->workers) {
+        abort();
+    }
+}
+
+void sim_ledger_free(struct sim *sim)
+{
+    struct ledger *ledger = sim->jobs->ledger;
+    for (struct ledger_job *job = ledger->jobs, *next; job; job = next) {
+        next = job->next;
+        for (uint32_t i = 0; i < job->task_count; i++) {
+            for (unsigned v = 0; v < KVP_JOB_COPIES_MAX; v++) {
+                kvp_buf_free(&job->tasks[i].results[v]);
+            }
+        }
+        free(job->tasks);
+        free(job);
+    }
+    free(ledger->hashes);
+    free(ledger->workers);
+    free(ledger);
+}
