@@ -121,6 +121,7 @@ struct kvp_net_link {
     uint64_t sent; /* bytes, also such as still wait */
     bool connected;
     bool pending; /* something waits until the socket takes more */
+    bool delays;  /* answers are being handed out: what is sent meanwhile waits for the end of it */
     bool reset;
     bool closed;
 };
@@ -815,19 +816,24 @@ static void link_take(struct kvp_net_link *link, const struct sp_message *messag
     }
 }
 
-/* False when the connection is broken. */
-static bool link_receive(struct kvp_net_link *link)
+/* Answers that have come together often lead to requests: those go out together, too, when link_serve()
+ * flushes next, with one system call. */
+static void link_delay(struct kvp_net_link *link, bool delays)
 {
-    ssize_t got = recv(link->stream.fd, link->buffer, READ_SIZE, 0);
-    if (got <= 0) {
-        return got < 0 && (errno == EAGAIN || errno == EINTR);
-    }
+    pthread_mutex_lock(&link->lock);
+    link->delays = delays;
+    pthread_mutex_unlock(&link->lock);
+}
+
+/* Takes what is in the buffer. False when it is not the protocol. */
+static bool link_feed(struct kvp_net_link *link, size_t size)
+{
     size_t used = 0;
-    while (used < (size_t)got) {
+    while (used < size) {
         size_t taken = 0;
         struct sp_message *message;
-        if (sp_stream_feed(&link->stream, link->buffer + used, (size_t)got - used, &taken,
-                           &message) != KVP_OK) {
+        if (sp_stream_feed(&link->stream, link->buffer + used, size - used, &taken, &message) !=
+            KVP_OK) {
             return false;
         }
         used += taken;
@@ -835,6 +841,22 @@ static bool link_receive(struct kvp_net_link *link)
             link_take(link, message);
             free(message);
         }
+    }
+    return true;
+}
+
+/* False when the connection is broken. */
+static bool link_receive(struct kvp_net_link *link)
+{
+    ssize_t got = recv(link->stream.fd, link->buffer, READ_SIZE, 0);
+    if (got <= 0) {
+        return got < 0 && (errno == EAGAIN || errno == EINTR);
+    }
+    link_delay(link, true);
+    bool sound = link_feed(link, (size_t)got);
+    link_delay(link, false);
+    if (!sound) {
+        return false;
     }
     atomic_fetch_add(&link->received, (uint64_t)got);
     atomic_store(&link->incoming, link->stream.incoming != NULL);
@@ -975,7 +997,9 @@ static kvp_status link_push(struct kvp_net_link *link, struct sp_message *messag
     }
     sp_stream_push(stream, message);
     link->sent += message->size;
-    if (!link->pending) {
+    bool delayed = link->delays && stream->queue_count < DELAYED_MAX &&
+                   stream->queue_size < DELAYED_SIZE_MAX;
+    if (!link->pending && !delayed) {
         if (sp_stream_flush(stream, &link->pending) != KVP_OK) {
             break_off(stream);
         } else if (link->pending) {
