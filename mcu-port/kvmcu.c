@@ -23,6 +23,7 @@
 #define PLACE_HIGH_MAX  0x40000000u /* of a place in the log or an epoch: 2^62 */
 #define ROLE_PRIMARY    4u
 #define NONE            0xffu
+#define PLACE_OF(op)    ((op) & 15u) /* of an operation in tables */
 
 enum link { LINK_DOWN, LINK_OPENING, LINK_GREETING, LINK_UP };
 
@@ -45,13 +46,13 @@ enum stage {
 enum flags {
     BIRTH_KNOWN = 1,
     GROUP_DOUBTFUL = 2, /* epochs went back: is it still the same group? */
-    ASKS_HELLO = 4,     /* the newest message is a HELLO for a birth */
+    STALE = 4,          /* the call is a read that any node may answer */
     UNSETTLED = 8,      /* a copy of the request may have been executed */
 };
 
-/* numbers[] and small[] of an answer */
-enum { EPOCH, REVISION, CREATED, BEHIND, GROUP_ID = BEHIND };
-enum { VERSION, CODE, NODE, ROLE, PRIMARY };
+/* numbers[] and small[] of an answer, and what goes to a task */
+enum { EPOCH, REVISION, CREATED, BEHIND, GROUP_ID = BEHIND, JOB = REVISION, ATTEMPT = BEHIND };
+enum { VERSION, CODE, NODE, ROLE, PRIMARY, TASK_NUMBER, TASK_BEAT, TASK_DEADLINE, TASK_CRC };
 
 static void count_up(uint8_t *counter)
 {
@@ -72,6 +73,9 @@ static void wait_for_word(struct kvmcu *client)
     unsigned times = client->tries < TRY_DOUBLINGS ? client->tries : TRY_DOUBLINGS;
 
     client->due_ms = client->now_ms + ((uint32_t)client->try_ms << times);
+    if (client->state == WAITING && client->asked == KVMCU_FETCH && client->stage == AT_HEAD) {
+        client->due_ms += client->request->wait_ms;
+    }
 }
 
 /* 10 ms, doubled each time up to 500 ms, half of it at random: clients that were refused together
@@ -88,14 +92,22 @@ static void rest(struct kvmcu *client, unsigned times)
 
 /* ---- whom to ask ---- */
 
-static bool is_update(const struct kvmcu *client)
+static bool is_update(unsigned op)
 {
-    return client->request.op >= KVMCU_PUT;
+    return op >= KVMCU_PUT && op != KVMCU_FETCH && op != KVMCU_BEAT;
 }
 
 static bool is_for_primary(const struct kvmcu *client)
 {
-    return client->request.op != KVMCU_HELLO && !client->request.stale;
+    return client->op != KVMCU_HELLO && (client->flags & STALE) == 0;
+}
+
+/* The newest message may be executed, and it is the call's. */
+static void doubt(struct kvmcu *client)
+{
+    if (client->asked == client->op && is_update(client->op)) {
+        client->flags |= UNSETTLED;
+    }
 }
 
 static void drop_link(struct kvmcu *client)
@@ -117,8 +129,8 @@ static void finish(struct kvmcu *client, int status)
 
 static void finish_failed(struct kvmcu *client, int status)
 {
-    if (client->state == WAITING && (client->flags & ASKS_HELLO) == 0 && is_update(client)) {
-        client->flags |= UNSETTLED;
+    if (client->state == WAITING) {
+        doubt(client);
     }
     client->kept = 0;
     finish(client, (client->flags & UNSETTLED) != 0 ? KVMCU_TIMEOUT_UNKNOWN : status);
@@ -162,8 +174,8 @@ static void move_on(struct kvmcu *client, unsigned hint)
 /* No answer will come to what is under way. */
 static void lose(struct kvmcu *client)
 {
-    if (client->state == WAITING && (client->flags & ASKS_HELLO) == 0 && is_update(client)) {
-        client->flags |= UNSETTLED;
+    if (client->state == WAITING) {
+        doubt(client);
     }
     drop_link(client);
     if (client->state >= READY) {
@@ -218,81 +230,204 @@ static void put_bytes(struct kvmcu *client, const void *data, size_t size)
     }
 }
 
-static void put_bin(struct kvmcu *client, const void *data, size_t size)
+static unsigned text_size(const char *text)
 {
-    put_byte(client, size > 0xff ? 0xc5 : 0xc4);
-    put_word(client, (uint32_t)size, size > 0xff ? 2 : 1);
-    put_bytes(client, data, size);
-}
+    unsigned size = 0;
 
-static bool has_value(unsigned op)
-{
-    return op == KVMCU_PUT || op == KVMCU_CREATE || op == KVMCU_CAS;
-}
-
-static void put_arguments(struct kvmcu *client)
-{
-    const struct kvmcu_request *request = &client->request;
-
-    put_bin(client, request->key, request->key_size);
-    if (request->op == KVMCU_GET) {
-        put_byte(client, request->stale ? 0xc3 : 0xc2);
+    while (size <= KVMCU_NAME_MAX && text[size] != '\0') {
+        size++;
     }
-    if (request->op >= KVMCU_DELETE) {
+    return size;
+}
+
+static void put_text(struct kvmcu *client, const char *text)
+{
+    unsigned size = text_size(text);
+
+    if (size > 31) {
+        put_byte(client, 0xd9);
+    }
+    put_byte(client, size > 31 ? size : 0xa0u | size);
+    put_bytes(client, text, size);
+}
+
+static void put_bin_size(struct kvmcu *client, uint32_t size)
+{
+    unsigned bytes = size > 0xffff ? 4 : size > 0xff ? 2 : 1;
+
+    put_byte(client, 0xc4 + bytes / 2);
+    put_word(client, size, bytes);
+}
+
+/* The end of a request. What does not fit the buffer is sent from where it lies. */
+static void put_value(struct kvmcu *client)
+{
+    const struct kvmcu_request *request = client->request;
+
+    put_bin_size(client, request->value_size);
+    if (request->value_size <= (uint32_t)client->buffer_size - client->out_size) {
+        put_bytes(client, request->value, request->value_size);
+    } else {
+        client->tail_left = request->value_size;
+    }
+}
+
+static void put_bool(struct kvmcu *client, bool value)
+{
+    put_byte(client, value ? 0xc3 : 0xc2);
+}
+
+static void put_key(struct kvmcu *client)
+{
+    const struct kvmcu_request *request = client->request;
+
+    put_bin_size(client, request->key_size);
+    put_bytes(client, request->key, request->key_size);
+    if (client->op == KVMCU_GET) {
+        put_bool(client, request->stale);
+    }
+    if (client->op >= KVMCU_DELETE) {
         put_uint(client, request->version);
     }
-    if (has_value(request->op)) {
-        put_bin(client, request->value, request->value_size);
+    if (client->op != KVMCU_GET && client->op != KVMCU_DELETE) {
+        put_value(client);
     }
 }
 
-/* Whether the request has to wait for a HELLO: a new session needs a birth, and a group that was
- * replaced shows by its id. */
-static bool needs_hello(const struct kvmcu *client)
+/* Four bits at a time. */
+static uint32_t crc32_of(const uint8_t *data, uint32_t size)
 {
-    return (is_update(client) && (client->flags & BIRTH_KNOWN) == 0) ||
-           (is_for_primary(client) && (client->flags & GROUP_DOUBTFUL) != 0);
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
+    uint32_t crc = 0xffffffff;
+
+    for (uint32_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        crc = crc >> 4 ^ table[crc & 15u];
+        crc = crc >> 4 ^ table[crc & 15u];
+    }
+    return ~crc;
+}
+
+static void put_worker(struct kvmcu *client)
+{
+    const struct kvmcu_worker *worker = client->worker;
+
+    put_byte(client, 0x90u | worker->kind_count);
+    for (unsigned i = 0; i < worker->kind_count; i++) {
+        put_text(client, worker->kinds[i]);
+    }
+    put_uint(client, worker->room_size);
+    put_bool(client, worker->standby);
+}
+
+static void put_about_task(struct kvmcu *client)
+{
+    const struct kvmcu_request *request = client->request;
+    const struct kvmcu_task *task = request->task;
+
+    put_uint(client, task->job);
+    put_uint(client, task->number);
+    put_uint(client, task->attempt);
+    if (client->op == KVMCU_POST) {
+        put_byte(client, request->outcome);
+        put_uint(client, crc32_of(request->value, request->value_size));
+    } else {
+        put_uint(client, request->progress);
+    }
+    if (client->op == KVMCU_POST || request->value != NULL) {
+        put_value(client);
+    } else {
+        put_byte(client, 0xc0);
+    }
+}
+
+static void put_work(struct kvmcu *client)
+{
+    put_text(client, client->worker->name);
+    if (client->asked == KVMCU_JOIN) {
+        put_worker(client);
+        return;
+    }
+    put_uint(client, client->instance);
+    if (client->op == KVMCU_FETCH) {
+        put_byte(client, 0); /* one task at a time */
+        put_uint(client, client->fetches);
+        put_uint(client, client->request->wait_ms);
+    } else if (client->op != KVMCU_LEAVE) {
+        put_about_task(client);
+    }
+}
+
+/* What is to be sent next for the call. A task needs an identity of the worker; a new session needs
+ * a birth, and a group that was replaced shows by its id, so both have to wait for a HELLO. */
+static unsigned next_op(const struct kvmcu *client)
+{
+    unsigned op = client->op;
+
+    if (op == KVMCU_FETCH && client->instance == 0) {
+        op = KVMCU_JOIN;
+    }
+    if ((is_update(op) && (client->flags & BIRTH_KNOWN) == 0) ||
+        (is_for_primary(client) && (client->flags & GROUP_DOUBTFUL) != 0)) {
+        op = KVMCU_HELLO;
+    }
+    return op;
 }
 
 static void put_session(struct kvmcu *client, bool none)
 {
-    put_uint(client, none ? 0 : client->client);
-    put_uint(client, none ? 0 : client->slot);
-    put_uint(client, none ? 0 : client->number);
-    put_uint(client, none ? 0 : client->birth);
+    if (none) {
+        put_word(client, 0, 4); /* four numbers, that is */
+        return;
+    }
+    put_uint(client, client->client);
+    put_uint(client, client->slot);
+    put_uint(client, client->number);
+    put_uint(client, client->birth);
+}
+
+/* The array with its elements' number, the version, the operation. */
+static void put_array(struct kvmcu *client, unsigned op)
+{
+    static const uint8_t elements[] = {0, 8, 10, 10, 10, 10, 11, 0, 12, 10, 13, 15, 16};
+    unsigned count = elements[PLACE_OF(op)];
+
+    if (count > 15) {
+        put_word(client, 0xdc00, 2);
+    }
+    put_byte(client, count > 15 ? count : 0x90u | count);
+    put_byte(client, 1);
+    put_byte(client, op);
 }
 
 /* kvmcu_start() has seen that it fits. */
 static void write_request(struct kvmcu *client)
 {
-    unsigned op = client->request.op;
+    unsigned op = next_op(client);
 
-    client->flags &= (uint8_t)~ASKS_HELLO;
-    if (needs_hello(client)) {
-        client->flags |= ASKS_HELLO;
-        op = KVMCU_HELLO;
-    }
+    client->asked = (uint8_t)op;
+    client->tail_left = 0;
     client->out_at = 0;
     client->out_size = FRAME_HEAD;
-    put_byte(client, 0x98 + (op == KVMCU_HELLO ? 0 : op == KVMCU_CAS ? 3 : 2));
-    put_byte(client, 1);
-    put_byte(client, op);
-    if (client->group_size > 31) {
-        put_byte(client, 0xd9);
-    }
-    put_byte(client, client->group_size > 31 ? client->group_size : 0xa0u | client->group_size);
-    put_bytes(client, client->group, client->group_size);
+    put_array(client, op);
+    put_text(client, client->group);
     put_uint(client, client->epoch_seen);
-    put_session(client, op < KVMCU_PUT);
-    if (op != KVMCU_HELLO) {
-        put_arguments(client);
+    put_session(client, !is_update(op));
+    if (op >= KVMCU_JOIN) {
+        put_work(client);
+    } else if (op != KVMCU_HELLO) {
+        put_key(client);
     }
 
     uint16_t size = client->out_size;
     client->id = (client->id + 1) | 0x80000000u;
     client->out_size = 0;
     put_word(client, 0, 4);
-    put_word(client, size - 8u, 4);
+    put_word(client, size - 8u + client->tail_left, 4);
     put_word(client, client->id, 4);
     client->out_size = size;
     client->state = SENDING;
@@ -314,6 +449,9 @@ static enum verdict judge(unsigned code)
         FINAL, FINAL, FINAL,   FINAL,   ELSEWHERE, UNKNOWN, LATER, LATER,   LATER, FINAL,
         FINAL, FINAL, FOREIGN, FOREIGN, FINAL,     UNKNOWN, FINAL, UNKNOWN, LATER,
     };
+    if (code >= KVMCU_NO_SUCH_JOB && code <= KVMCU_NOT_HELD) {
+        return FINAL;
+    }
     return code < sizeof(verdicts) ? (enum verdict)verdicts[code] : UNKNOWN;
 }
 
@@ -325,6 +463,15 @@ static void new_session(struct kvmcu *client)
     if (client->slot == 0) {
         client->client += 0x9e3779b97f4a7c15u;
         client->client |= 1;
+    }
+    client->flags &= (uint8_t)~BIRTH_KNOWN;
+}
+
+static void next_number(struct kvmcu *client)
+{
+    client->number++;
+    if (client->number == 0) {
+        new_session(client);
     }
 }
 
@@ -351,6 +498,7 @@ static void take_hello(struct kvmcu *client)
     bool replaced = client->group_id != 0 && client->group_id != group_id;
     if (replaced) {
         client->epoch_seen = client->numbers[EPOCH];
+        client->instance = 0;
         new_session(client);
     }
     if (client->numbers[EPOCH] < client->epoch_seen) {
@@ -358,7 +506,7 @@ static void take_hello(struct kvmcu *client)
         return;
     }
     client->group_id = group_id;
-    if (replaced || (client->flags & BIRTH_KNOWN) == 0) {
+    if ((client->flags & BIRTH_KNOWN) == 0) {
         client->birth = client->numbers[REVISION];
     }
     client->flags = (uint8_t)((client->flags | BIRTH_KNOWN) & ~GROUP_DOUBTFUL);
@@ -373,7 +521,6 @@ static void take_hello(struct kvmcu *client)
 static void take_expired(struct kvmcu *client)
 {
     new_session(client);
-    client->flags &= (uint8_t)~BIRTH_KNOWN;
     if ((client->flags & UNSETTLED) != 0) {
         finish_failed(client, KVMCU_TIMEOUT_UNKNOWN);
     } else {
@@ -394,7 +541,35 @@ static bool is_outdated(struct kvmcu *client)
         client->epoch_seen = epoch;
         return false;
     }
-    return (client->flags & ASKS_HELLO) == 0;
+    return client->asked != KVMCU_HELLO;
+}
+
+/* An answer with a task is complete. */
+static int take_task(struct kvmcu *client)
+{
+    struct kvmcu_task *task = client->request->task;
+
+    task->job = client->numbers[JOB];
+    task->attempt = client->numbers[ATTEMPT];
+    if (client->kept > 0 && client->sink == NULL) {
+        return KVMCU_OK; /* it is said below that it does not fit */
+    }
+    client->kept = 0;
+    return crc32_of(client->worker->room, task->payload_size) == task->crc ? KVMCU_OK
+                                                                           : KVMCU_CORRUPT;
+}
+
+/* The nodes have forgotten the worker. False: that is the end of the call. */
+static bool joins_again(struct kvmcu *client)
+{
+    client->instance = 0;
+    if (client->op != KVMCU_FETCH) {
+        return false;
+    }
+    next_number(client);
+    count_up(&client->tries);
+    rest(client, client->tries);
+    return true;
 }
 
 static void take_final(struct kvmcu *client)
@@ -402,7 +577,22 @@ static void take_final(struct kvmcu *client)
     int status = client->small[CODE];
 
     client->strikes = client->rests = 0;
-    if (client->kept > client->buffer_size) {
+    if (status == KVMCU_WORKER_UNKNOWN && joins_again(client)) {
+        return;
+    }
+    if (status == KVMCU_OK && client->asked == KVMCU_JOIN) {
+        client->instance = client->numbers[REVISION];
+        if (client->op == KVMCU_FETCH) {
+            return;
+        }
+    }
+    if (client->op == KVMCU_FETCH) {
+        status = status == KVMCU_OK ? take_task(client) : status;
+        client->fetches += status == KVMCU_OK || status == KVMCU_NO_TASK ? 1 : 0;
+    } else if (client->op == KVMCU_LEAVE) {
+        client->instance = 0;
+    }
+    if (client->kept > 0 && client->sink == NULL) {
         status = status == KVMCU_OK ? KVMCU_DOES_NOT_FIT : status;
         client->kept = status == KVMCU_DOES_NOT_FIT ? client->kept : 0;
     }
@@ -424,7 +614,7 @@ static void take_later(struct kvmcu *client)
 
 static void take_unknown(struct kvmcu *client)
 {
-    client->flags |= is_update(client) ? UNSETTLED : 0;
+    doubt(client);
     move_on(client, client->hinted);
 }
 
@@ -443,9 +633,10 @@ static void take_answer(struct kvmcu *client)
         client->flags |= GROUP_DOUBTFUL;
         client->hinted = NONE;
         take_unknown(client);
-    } else if ((client->flags & ASKS_HELLO) != 0) {
+    } else if (client->asked == KVMCU_HELLO && client->op != KVMCU_HELLO) {
         take_hello(client);
-    } else if (verdict == FINAL) {
+    } else if (verdict == FINAL || (client->small[CODE] == KVMCU_CORRUPT &&
+                                    client->op == KVMCU_POST)) {
         take_final(client);
     } else if (verdict == ELSEWHERE) {
         move_on(client, client->hinted);
@@ -480,7 +671,12 @@ enum {
     PATTERN_NODE = 19,
     PATTERN_BEHIND_NODES = 23,
     PATTERN_REVISION = 30,
-    PATTERN_ANY = 32,
+    PATTERN_WANTED = 32,
+    PATTERN_GRANT = 34,
+    PATTERN_KIND = 38,
+    PATTERN_CHECKPOINT = 41,
+    PATTERN_PAYLOAD = 42,
+    PATTERN_ANY = 45,
 };
 
 static const uint8_t patterns[] = {
@@ -496,22 +692,29 @@ static const uint8_t patterns[] = {
     P(UINT, UNUSED), P(BAD, 0),
     /* updates, and errors with a revision */
     P(UINT, REVISION), P(BAD, 0),
-    /* other errors */
+    /* BEAT, POST */
+    P(BOOL, REVISION), P(BAD, 0),
+    /* FETCH */
+    P(ARRAY, 9), P(UINT, JOB), P(UINT, SMALL + TASK_NUMBER), P(UINT, ATTEMPT), P(STR, 0),
+    P(UINT, SMALL + TASK_BEAT), P(UINT, SMALL + TASK_DEADLINE), P(BIN, 0), P(BIN, 0),
+    P(UINT, SMALL + TASK_CRC), P(BAD, 0),
+    /* LEAVE, and other errors */
     P(ANY, 0),
 };
 
 static unsigned result_pattern(const struct kvmcu *client)
 {
+    static const uint8_t good[] = {
+        0, PATTERN_HELLO, PATTERN_GET, PATTERN_REVISION, PATTERN_REVISION, PATTERN_REVISION,
+        PATTERN_REVISION, 0, PATTERN_REVISION, PATTERN_ANY, PATTERN_GRANT, PATTERN_WANTED,
+        PATTERN_WANTED,
+    };
     unsigned code = client->small[CODE];
-    unsigned op = (client->flags & ASKS_HELLO) != 0 ? KVMCU_HELLO : client->request.op;
 
     if (code == KVMCU_EXISTS || code == KVMCU_VERSION_DIFFERS) {
         return PATTERN_REVISION;
     }
-    if (code != KVMCU_OK) {
-        return PATTERN_ANY;
-    }
-    return op == KVMCU_HELLO ? PATTERN_HELLO : op == KVMCU_GET ? PATTERN_GET : PATTERN_REVISION;
+    return code == KVMCU_OK ? good[PLACE_OF(client->asked)] : PATTERN_ANY;
 }
 
 /* The place in the pattern behind `at`. */
@@ -534,32 +737,73 @@ static unsigned next_pattern(struct kvmcu *client, unsigned at)
     return PATTERN_NODE;
 }
 
-static void take_hint(struct kvmcu *client)
+/* The place of what was read in a list of names. */
+static unsigned find(const struct kvmcu *client, const char *const *names, unsigned count)
 {
-    for (unsigned i = 0; i < client->url_count; i++) {
-        const char *url = client->urls[i];
+    for (unsigned i = 0; i < count && client->sink != NULL; i++) {
+        const char *name = names[i];
         uint32_t at = 0;
 
-        while (at < client->kept && url[at] != '\0' && (uint8_t)url[at] == client->buffer[at]) {
+        while (at < client->kept && name[at] != '\0' && (uint8_t)name[at] == client->buffer[at]) {
             at++;
         }
-        if (at == client->kept && url[at] == '\0') {
-            client->hinted = (uint8_t)i;
+        if (at == client->kept && name[at] == '\0') {
+            return i;
         }
     }
+    return NONE;
 }
 
 /* A value is complete. */
 static void end_value(struct kvmcu *client)
 {
-    if (client->expect == PATTERN_HINT && client->kept <= client->buffer_size) {
-        take_hint(client);
+    struct kvmcu_task *task = client->request->task;
+
+    switch (client->expect) {
+    case PATTERN_HINT:
+        client->hinted = (uint8_t)find(client, client->urls, client->url_count);
+        break;
+    case PATTERN_KIND:
+        task->kind = (uint8_t)find(client, client->worker->kinds, client->worker->kind_count);
+        break;
+    case PATTERN_CHECKPOINT:
+        task->checkpoint_size = client->sink != NULL ? client->kept : 0;
+        break;
+    case PATTERN_PAYLOAD:
+        task->payload_size = client->kept;
+        break;
+    default:
+        break;
     }
     if (client->kind == STR && client->expect != PATTERN_ANY) {
-        client->kept = 0; /* hints and nodes are not for the user */
+        client->kept = 0; /* hints and the like are not for the user */
     }
     client->expect = (uint8_t)next_pattern(client, client->expect);
     client->bytes = 0;
+}
+
+/* Where str and bin go. NULL: nowhere, it is too long. */
+static uint8_t *sink_of(const struct kvmcu *client)
+{
+    uint8_t *sink = client->buffer;
+    uint32_t room = client->buffer_size;
+
+    if (client->expect == PATTERN_CHECKPOINT) {
+        sink = client->worker->checkpoint;
+        room = client->worker->checkpoint_max;
+    } else if (client->expect == PATTERN_PAYLOAD) {
+        sink = client->worker->room;
+        room = client->worker->room_size;
+    }
+    return client->low <= room ? sink : NULL;
+}
+
+static bool take_task_number(struct kvmcu_task *task, unsigned what, uint32_t number)
+{
+    uint32_t *const places[] = {&task->number, &task->beat_ms, &task->deadline_ms, &task->crc};
+
+    *places[what - TASK_NUMBER] = number;
+    return true;
 }
 
 /* false: it is out of range. */
@@ -569,6 +813,9 @@ static bool take_number(struct kvmcu *client, unsigned detail)
 
     if (detail == UNUSED) {
         return true;
+    }
+    if (detail >= SMALL + TASK_NUMBER) {
+        return high == 0 && take_task_number(client->request->task, detail - SMALL, low);
     }
     if (detail >= SMALL) {
         client->small[detail - SMALL] = high != 0 || low > 0xff ? 0xff : (uint8_t)low;
@@ -609,6 +856,7 @@ static bool take_value(struct kvmcu *client)
     client->values_left--;
     if (kind == STR || kind == BIN) {
         client->payload_left = client->kept = client->low;
+        client->sink = sink_of(client);
         if (client->low > client->frame_left) {
             return false;
         }
@@ -619,7 +867,8 @@ static bool take_value(struct kvmcu *client)
         if (!take_elements(client, kind, detail)) {
             return false;
         }
-    } else if (kind == UINT && wanted >> 4 == UINT && !take_number(client, detail)) {
+    } else if ((kind == UINT || kind == BOOL) && wanted >> 4 == kind &&
+               !take_number(client, detail)) {
         return false;
     }
     end_value(client);
@@ -659,6 +908,9 @@ static bool begin_value(struct kvmcu *client, unsigned byte)
     if (client->kind == BAD) {
         return false;
     }
+    if (client->kind == BOOL) {
+        client->low = byte & 1u;
+    }
     return client->bytes > 0 || take_value(client);
 }
 
@@ -671,9 +923,9 @@ static void shift_in(struct kvmcu *client, unsigned byte)
 static bool feed_value(struct kvmcu *client, uint8_t byte)
 {
     if (client->payload_left > 0) {
-        uint32_t at = client->kept - client->payload_left;
-        if (client->kept <= client->buffer_size) {
-            client->buffer[at] = byte;
+        if (client->sink != NULL) {
+            *client->sink = byte;
+            client->sink++;
         }
         client->payload_left--;
         if (client->payload_left == 0) {
@@ -816,24 +1068,36 @@ static void begin_link(struct kvmcu *client)
     client->bytes = 0;
     client->sent_here = 0;
     client->out_at = client->out_size = 0;
+    client->tail_left = 0;
     put_bytes(client, greeting, sizeof(greeting));
 }
 
-/* false: the connection is broken. */
+/* What lies in the buffer, or else the tail. false: the connection is broken. */
 static bool flush(struct kvmcu *client)
 {
-    int left = client->out_size - client->out_at;
+    const uint8_t *from = client->buffer + client->out_at;
+    uint32_t left = (uint32_t)client->out_size - client->out_at;
+    bool tail = left == 0;
 
-    if (left > 0) {
-        int count = client->transport->send(client->transport->arg,
-                                            client->buffer + client->out_at, (size_t)left);
-        if (count < 0 || count > left) {
-            return false;
-        }
-        if (count > 0) {
-            client->out_at = (uint16_t)(client->out_at + count);
-            wait_for_word(client);
-        }
+    if (tail) {
+        const struct kvmcu_request *request = client->request;
+        left = client->tail_left;
+        from = (const uint8_t *)request->value + (request->value_size - left);
+    }
+    if (left == 0) {
+        return true;
+    }
+    int count = client->transport->send(client->transport->arg, from, left);
+    if (count < 0 || (uint32_t)count > left) {
+        return false;
+    }
+    if (tail) {
+        client->tail_left -= (uint32_t)count;
+    } else {
+        client->out_at = (uint16_t)(client->out_at + count);
+    }
+    if (count > 0) {
+        wait_for_word(client);
     }
     return true;
 }
@@ -867,11 +1131,12 @@ static bool connect_step(struct kvmcu *client)
 
 static bool send_step(struct kvmcu *client)
 {
-    if (!flush(client)) {
+    if (!flush(client) || !flush(client)) {
         return false;
     }
-    if (client->out_at == client->out_size) {
+    if (client->out_at == client->out_size && client->tail_left == 0) {
         client->state = WAITING;
+        wait_for_word(client);
     }
     return true;
 }
@@ -911,39 +1176,44 @@ int kvmcu_poll(struct kvmcu *client, uint32_t now_ms)
 
 /* ---- calls ---- */
 
-static bool is_sound(const struct kvmcu_request *request)
+static bool is_sound(const struct kvmcu *client, const struct kvmcu_request *request)
 {
-    if (request->op < KVMCU_HELLO || request->op > KVMCU_CAS) {
+    unsigned op = request->op;
+
+    if (op == KVMCU_HELLO) {
+        return true;
+    }
+    if (request->value == NULL && request->value_size > 0) {
         return false;
     }
-    return request->op == KVMCU_HELLO ||
-           (request->key != NULL && request->key_size > 0 && request->key_size <= KVMCU_KEY_MAX &&
-            (request->value != NULL || request->value_size == 0));
+    if (op >= KVMCU_JOIN && op <= KVMCU_POST) {
+        return client->worker != NULL && (op < KVMCU_FETCH || request->task != NULL);
+    }
+    return op > KVMCU_HELLO && op <= KVMCU_CAS && request->key != NULL && request->key_size > 0 &&
+           request->key_size <= KVMCU_KEY_MAX;
 }
 
 int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint32_t now_ms,
                 uint32_t timeout_ms)
 {
-    if (client->state != IDLE || !is_sound(request) || timeout_ms > INT32_MAX) {
+    if (client->state != IDLE || !is_sound(client, request) || timeout_ms > INT32_MAX) {
         return KVMCU_BAD_ARGUMENT;
     }
-    uint32_t value_size = has_value(request->op) ? request->value_size : 0u;
     client->kept = 0;
     client->status = KVMCU_DOES_NOT_FIT;
-    if (request->op != KVMCU_HELLO &&
-        KVMCU_BUFFER_FOR(client->group_size, request->key_size, value_size) > client->buffer_size) {
+    if (request->op < KVMCU_JOIN &&
+        KVMCU_BUFFER_FOR(text_size(client->group), request->key_size) > client->buffer_size) {
         return KVMCU_DOES_NOT_FIT;
     }
-    client->request = *request;
-    client->request.stale = request->stale && request->op == KVMCU_GET;
-    if (is_update(client)) {
-        client->number++;
-        if (client->number == 0) {
-            new_session(client);
-            client->flags &= (uint8_t)~BIRTH_KNOWN;
-        }
+    client->request = request;
+    client->op = request->op;
+    client->flags &= (uint8_t)~(UNSETTLED | STALE);
+    if (request->op == KVMCU_GET && request->stale) {
+        client->flags |= STALE;
     }
-    client->flags &= (uint8_t)~(UNSETTLED | ASKS_HELLO);
+    if (request->op >= KVMCU_PUT) {
+        next_number(client);
+    }
     client->tries = client->strikes = client->rests = 0;
     client->refused = client->silent = 0;
     client->now_ms = now_ms;
@@ -987,10 +1257,10 @@ void kvmcu_result(const struct kvmcu *client, struct kvmcu_result *result)
         return;
     }
     result->revision = client->numbers[REVISION];
-    if (client->request.op == KVMCU_GET) {
+    if (client->op == KVMCU_GET) {
         result->created = client->numbers[CREATED];
         result->behind = client->numbers[BEHIND];
-    } else if (client->request.op == KVMCU_HELLO) {
+    } else if (client->op == KVMCU_HELLO) {
         result->group_id = client->numbers[GROUP_ID];
         result->node = client->small[NODE];
         result->role = client->small[ROLE];
@@ -1012,29 +1282,38 @@ uint64_t kvmcu_client_number(const void *seed, size_t size)
     return (uint64_t)high << 32 | low | 1u;
 }
 
-static unsigned name_size(const char *name)
+static bool is_name(const char *text)
 {
-    unsigned size = 0;
+    return text_size(text) - 1 < KVMCU_NAME_MAX;
+}
 
-    while (size <= 64 && name[size] != '\0') {
-        size++;
+/* All that it will ever say fits the buffer. */
+static bool is_worker(const struct kvmcu_config *config)
+{
+    const struct kvmcu_worker *worker = config->worker;
+    uint32_t kinds = 0;
+
+    if (!is_name(worker->name) || worker->kind_count - 1u >= KVMCU_KINDS_MAX) {
+        return false;
     }
-    return size;
+    for (unsigned i = 0; i < worker->kind_count; i++) {
+        kinds += 2 + text_size(worker->kinds[i]);
+    }
+    return KVMCU_BUFFER_FOR_WORKER(text_size(config->group), text_size(worker->name), kinds) <=
+               config->buffer_size;
 }
 
 int kvmcu_init(struct kvmcu *client, const struct kvmcu_config *config)
 {
-    unsigned group_size = name_size(config->group);
-
-    if (group_size == 0 || group_size > 64 || config->url_count == 0 ||
+    if (!is_name(config->group) || config->url_count == 0 ||
         config->url_count > KVMCU_ADDRESSES_MAX || config->buffer_size < KVMCU_BUFFER_MIN ||
-        config->client == 0) {
+        config->client == 0 || (config->worker != NULL && !is_worker(config))) {
         return KVMCU_BAD_ARGUMENT;
     }
     memset(client, 0, sizeof(*client));
     client->transport = config->transport;
     client->group = config->group;
-    client->group_size = (uint8_t)group_size;
+    client->worker = config->worker;
     client->urls = config->urls;
     client->url_count = config->url_count;
     client->buffer = config->buffer;
@@ -1042,5 +1321,6 @@ int kvmcu_init(struct kvmcu *client, const struct kvmcu_config *config)
     client->try_ms = config->try_ms != 0 ? config->try_ms : TRY_MS;
     client->client = config->client;
     client->id = (uint32_t)config->client;
+    client->fetches = 1;
     return KVMCU_OK;
 }

@@ -6,6 +6,9 @@
  * One call at a time. In a super-loop: kvmcu_start(), then kvmcu_poll() until it is not
  * KVMCU_PENDING. In a thread of its own: kvmcu_get(), kvmcu_put() and so on, which do just that.
  *
+ * A worker in a loop fetches a task, beats while it works on it, and posts the result. It joins by
+ * itself, and again when the nodes have forgotten it.
+ *
  * Not thread-safe: an instance belongs to one thread. Instances share nothing.
  */
 #ifndef KVMCU_H
@@ -35,9 +38,18 @@ enum kvmcu_status {
     KVMCU_REFUSED = 16,
     KVMCU_TIMEOUT = 18,         /* the deadline passed, and nothing was executed */
     KVMCU_TIMEOUT_UNKNOWN = 19, /* the update may have been executed, or may still be */
+    KVMCU_CORRUPT = 22,         /* FETCH: the payload came damaged, fetch again; POST: the result did,
+                                   post again */
     KVMCU_BAD_ARGUMENT = 25,    /* or a call is under way already */
     KVMCU_CLOSED = 26,          /* kvmcu_stop() ended it, and nothing was executed */
-    KVMCU_DOES_NOT_FIT = 256,   /* request or value is larger than the buffer; `size` tells of a
+    KVMCU_NO_SUCH_JOB = 31,     /* the job is over, or not there any more */
+    KVMCU_JOB_STATE = 32,       /* likewise */
+    KVMCU_NO_TASK = 33,         /* FETCH: nothing to do at the moment; fetch again */
+    KVMCU_WORKER_UNKNOWN = 34,  /* BEAT, POST: the task is lost; the next FETCH joins again */
+    KVMCU_WORKER_REPLACED = 35, /* another worker has joined under this name: end */
+    KVMCU_WORKER_BARRED = 36,   /* this worker's results lost too many votes: end */
+    KVMCU_NOT_HELD = 37,        /* BEAT, POST: the task was not given to this worker */
+    KVMCU_DOES_NOT_FIT = 256,   /* request or value is larger than its memory; `size` tells of a
                                    value. What was asked for has been done, if it was sent */
 };
 
@@ -48,13 +60,31 @@ enum kvmcu_op {
     KVMCU_CREATE = 4,
     KVMCU_DELETE = 5,
     KVMCU_CAS = 6,
+    KVMCU_JOIN = 24, /* FETCH does that, too */
+    KVMCU_LEAVE = 25,
+    KVMCU_FETCH = 26,
+    KVMCU_BEAT = 27,
+    KVMCU_POST = 28,
+};
+
+/* How an attempt at a task ended. */
+enum kvmcu_outcome {
+    KVMCU_OUTCOME_RESULT = 0,
+    KVMCU_OUTCOME_FAILED = 1,     /* the value says why, for people */
+    KVMCU_OUTCOME_OVERFLOW = 2,   /* the result does not fit its type */
+    KVMCU_OUTCOME_GIVEN_BACK = 3, /* nobody's fault: somebody else may do it */
 };
 
 #define KVMCU_ADDRESSES_MAX 16u
 #define KVMCU_BUFFER_MIN    128u
 #define KVMCU_KEY_MAX       1024u
-/* A buffer of this size holds every request with such a group, key and value. */
-#define KVMCU_BUFFER_FOR(group, key, value) (67u + (group) + (key) + (value))
+#define KVMCU_NAME_MAX      64u
+#define KVMCU_KINDS_MAX     15u
+/* A buffer of this size holds every request about such a key, whatever the value: what of it does
+ * not fit is sent from where it lies. */
+#define KVMCU_BUFFER_FOR(group, key) (69u + (group) + (key))
+/* And a worker's; `kinds`: their lengths in sum, and two bytes more for each. */
+#define KVMCU_BUFFER_FOR_WORKER(group, name, kinds) (99u + (group) + (name) + (kinds))
 
 /*
  * What carries the bytes: one connection at a time. No function may block; `arg` is passed through.
@@ -76,9 +106,34 @@ struct kvmcu_transport {
     void *arg;
 };
 
+/* What a worker is. Its name must be its own; it may be the same after a reset. */
+struct kvmcu_worker {
+    const char *name;
+    const char *const *kinds; /* of tasks that it can do */
+    uint8_t *room;            /* where payloads go: align it as the tasks want it */
+    uint8_t *checkpoint;      /* where checkpoints go; may be NULL */
+    uint32_t room_size;       /* no task comes that needs more, payload and result */
+    uint32_t checkpoint_max;  /* longer ones are left out */
+    uint8_t kind_count;       /* 1 to KVMCU_KINDS_MAX */
+    bool standby;             /* gets tasks when another worker is gone */
+};
+
+/* A task, of which the nodes know by these numbers. */
+struct kvmcu_task {
+    uint64_t job, attempt;
+    uint32_t number;
+    uint32_t beat_ms;         /* beat at least so often */
+    uint32_t deadline_ms;     /* it will be taken away then */
+    uint32_t crc;             /* of the payload */
+    uint32_t payload_size;    /* in the worker's room, which is the user's until the next FETCH */
+    uint32_t checkpoint_size; /* 0: none */
+    uint8_t kind;             /* its place in the worker's list of kinds */
+};
+
 /* Strings and what else is pointed to must stay as long as the client. */
 struct kvmcu_config {
     const struct kvmcu_transport *transport;
+    const struct kvmcu_worker *worker; /* NULL: none */
     const char *group;
     const char *const *urls; /* of the nodes, as they call themselves: "tcp://10.0.0.1:7000" */
     uint8_t *buffer;         /* for requests and answers, one after the other */
@@ -88,49 +143,54 @@ struct kvmcu_config {
     uint64_t client;         /* not 0; no two alike, also of one device before and after a reset */
 };
 
-/* Key and value must stay until the call is done. They must not be in the client's buffer. */
+/* It must stay until the call is done, and so must what it points to, none of which may be in the
+ * client's buffer. */
 struct kvmcu_request {
     const void *key;
-    const void *value;
-    uint64_t version;    /* DELETE (0: any), CAS (0: absent) */
+    const void *value;       /* BEAT: checkpoint, NULL: none; POST: result, or reason for people */
+    struct kvmcu_task *task; /* FETCH: set when the outcome is OK; BEAT, POST: as it was set */
+    uint64_t version;        /* DELETE (0: any), CAS (0: absent) */
+    uint32_t value_size;
     uint16_t key_size;
-    uint16_t value_size;
-    uint8_t op;          /* enum kvmcu_op */
-    bool stale;          /* GET: from any node, may be old */
+    uint16_t wait_ms;        /* FETCH: for a task to come; nodes wait up to 30 s */
+    uint16_t progress;       /* BEAT: thousandths */
+    uint8_t op;              /* enum kvmcu_op */
+    uint8_t outcome;         /* POST: enum kvmcu_outcome */
+    bool stale;              /* GET: from any node, may be old */
 };
 
 struct kvmcu_result {
     int status;
     const uint8_t *value; /* in the buffer, until the next call; or why not, for people */
     uint32_t size;
-    uint64_t revision; /* of the value or update; HELLO: birth */
+    uint64_t revision; /* of the value or update; HELLO: birth; BEAT, POST: is (was) the result
+                          wanted? 0: no, there is one already, or nobody needs it */
     uint64_t created;  /* GET */
     uint64_t behind;   /* stale GET */
     uint64_t group_id; /* HELLO */
     uint8_t node, role, primary; /* HELLO */
 };
 
-/* For the client itself only. */
+/* For the client itself only. The small ones come first: on small cores what is near is cheaper. */
 struct kvmcu {
-    uint64_t client, birth, epoch_seen, group_id;
-    uint64_t numbers[4];
-    struct kvmcu_request request;
-    const struct kvmcu_transport *transport;
-    const char *group;
-    const char *const *urls;
-    uint8_t *buffer;
-    uint32_t number;
-    uint32_t id;
-    uint32_t now_ms, deadline_ms, due_ms;
-    uint32_t high, low;
-    uint32_t frame_left, values_left, payload_left, kept;
+    uint8_t state, link, stage, kind, bytes, expect, flags;
+    uint8_t op, asked, target, hinted, strikes, rests, tries, sent_here, list_left, url_count;
+    uint8_t small[5];
     uint16_t buffer_size, out_at, out_size;
     uint16_t try_ms, slot, refused, silent;
     int16_t status;
-    uint8_t url_count, group_size;
-    uint8_t small[5];
-    uint8_t link, state, stage, kind, bytes, expect, list_left;
-    uint8_t target, hinted, strikes, rests, tries, sent_here, flags;
+    uint8_t *buffer, *sink;
+    const struct kvmcu_request *request;
+    const struct kvmcu_worker *worker;
+    const struct kvmcu_transport *transport;
+    uint32_t kept, payload_left, frame_left, values_left, tail_left;
+    uint32_t high, low;
+    uint32_t now_ms, deadline_ms, due_ms;
+    uint32_t id, number, fetches;
+    const char *group;
+    const char *const *urls;
+    uint64_t numbers[4];
+    uint64_t epoch_seen, client, birth, instance, group_id;
 };
 
 /* Mixes what a device has into a client number: its serial number, a count of its starts that
@@ -173,7 +233,7 @@ static inline int kvmcu_get(struct kvmcu *client, const void *key, uint16_t key_
 }
 
 static inline int kvmcu_put(struct kvmcu *client, const void *key, uint16_t key_size,
-                            const void *value, uint16_t value_size, uint32_t timeout_ms)
+                            const void *value, uint32_t value_size, uint32_t timeout_ms)
 {
     struct kvmcu_request request = {.op = KVMCU_PUT, .key = key, .key_size = key_size,
                                     .value = value, .value_size = value_size};
@@ -182,7 +242,7 @@ static inline int kvmcu_put(struct kvmcu *client, const void *key, uint16_t key_
 }
 
 static inline int kvmcu_create(struct kvmcu *client, const void *key, uint16_t key_size,
-                               const void *value, uint16_t value_size, uint32_t timeout_ms)
+                               const void *value, uint32_t value_size, uint32_t timeout_ms)
 {
     struct kvmcu_request request = {.op = KVMCU_CREATE, .key = key, .key_size = key_size,
                                     .value = value, .value_size = value_size};
@@ -200,13 +260,63 @@ static inline int kvmcu_delete(struct kvmcu *client, const void *key, uint16_t k
 }
 
 static inline int kvmcu_cas(struct kvmcu *client, const void *key, uint16_t key_size,
-                            uint64_t version, const void *value, uint16_t value_size,
+                            uint64_t version, const void *value, uint32_t value_size,
                             uint32_t timeout_ms)
 {
     struct kvmcu_request request = {.op = KVMCU_CAS, .key = key, .key_size = key_size,
                                     .version = version, .value = value, .value_size = value_size};
 
     return kvmcu_call(client, &request, timeout_ms);
+}
+
+static inline int kvmcu_join(struct kvmcu *client, uint32_t timeout_ms)
+{
+    struct kvmcu_request request = {.op = KVMCU_JOIN};
+
+    return kvmcu_call(client, &request, timeout_ms);
+}
+
+static inline int kvmcu_leave(struct kvmcu *client, uint32_t timeout_ms)
+{
+    struct kvmcu_request request = {.op = KVMCU_LEAVE};
+
+    return kvmcu_call(client, &request, timeout_ms);
+}
+
+/* The timeout is for everything but the wait. */
+static inline int kvmcu_fetch(struct kvmcu *client, struct kvmcu_task *task, uint16_t wait_ms,
+                              uint32_t timeout_ms)
+{
+    struct kvmcu_request request = {.op = KVMCU_FETCH, .task = task, .wait_ms = wait_ms};
+
+    return kvmcu_call(client, &request, wait_ms + timeout_ms);
+}
+
+static inline int kvmcu_beat(struct kvmcu *client, struct kvmcu_task *task, uint16_t progress,
+                             const void *checkpoint, uint32_t size, uint32_t timeout_ms)
+{
+    struct kvmcu_request request = {.op = KVMCU_BEAT, .task = task, .progress = progress,
+                                    .value = checkpoint, .value_size = size};
+
+    return kvmcu_call(client, &request, timeout_ms);
+}
+
+static inline int kvmcu_post(struct kvmcu *client, struct kvmcu_task *task, uint8_t outcome,
+                             const void *result, uint32_t size, uint32_t timeout_ms)
+{
+    struct kvmcu_request request = {.op = KVMCU_POST, .task = task, .outcome = outcome,
+                                    .value = result, .value_size = size};
+
+    return kvmcu_call(client, &request, timeout_ms);
+}
+
+/* After BEAT: go on? After POST: did it count? */
+static inline bool kvmcu_wanted(const struct kvmcu *client)
+{
+    struct kvmcu_result result;
+
+    kvmcu_result(client, &result);
+    return result.revision != 0;
 }
 
 #ifdef __cplusplus

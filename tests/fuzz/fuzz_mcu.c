@@ -2,8 +2,9 @@
 /*
  * Any bytes as what the microcontroller's client reads. The first byte says which operation,
  * whether the rest is the whole stream or the body of each answer, and how it is cut; the second
- * byte how large the client's buffer is. Bodies are also read by the library's decoder: what the
- * client takes for a value must be one there, and the other way round.
+ * byte how large the client's buffer is, or the room for payloads. Bodies are also read by the
+ * library's decoder: what the client takes for a value or a task must be one there, and the other way
+ * round.
  */
 #include "tests/fuzz/fuzz.h"
 #include "mcu-port/kvmcu.h"
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
+#define CHECKPOINT_MAX 8u
 #define TIMEOUT_MS 3000u
 #define PLACE_MAX  ((uint64_t)1 << 62) /* of versions: the client looks */
 
@@ -125,22 +128,66 @@ static void compare(kvp_slice body, const struct kvmcu_result *result, size_t bu
     }
 }
 
-static void run(struct line *line, unsigned op, size_t buffer_size)
+static bool same(kvp_slice a, const void *bytes, size_t size)
+{
+    return a.size == size && (size == 0 || memcmp(a.data, bytes, size) == 0);
+}
+
+/* A FETCH and the only body that any node gives it. */
+static void compare_task(kvp_slice body, const struct kvmcu_worker *worker,
+                         const struct kvmcu_task *task, int status)
+{
+    struct kvp_answer answer;
+    struct kvp_task_grant grant;
+    bool sound = kvp_wire_answer_decode(body, &answer) == KVP_OK && answer.status == KVP_OK &&
+                 kvp_wire_read_grant(answer.result, &grant) == KVP_OK && grant.job < PLACE_MAX;
+    bool whole = sound && grant.crc == (uint32_t)crc32_z(crc32_z(0, NULL, 0), grant.payload.data,
+                                                         grant.payload.size);
+
+    if (status == KVMCU_OK) {
+        bool known = task->kind < worker->kind_count;
+        bool kept = sound && grant.checkpoint.size <= CHECKPOINT_MAX;
+        must(whole, "a task out of nothing");
+        must(task->job == grant.job && task->attempt == grant.attempt &&
+                 task->number == grant.task && task->beat_ms == grant.beat_ms &&
+                 task->deadline_ms == grant.deadline_ms,
+             "another task");
+        must(same(grant.payload, worker->room, task->payload_size) &&
+                 same(kept ? grant.checkpoint : kvp_slice_of(NULL, 0), worker->checkpoint,
+                      task->checkpoint_size),
+             "another payload");
+        must(known == same(grant.kind, "matmul", 6), "another kind");
+    } else if (whole) {
+        must(status == KVMCU_DOES_NOT_FIT && grant.payload.size > worker->room_size,
+             "a task was not taken");
+    }
+}
+
+static void run(struct line *line, unsigned op, size_t room)
 {
     static const char *const urls[] = {"tcp://10.0.0.1:7000", "tcp://10.0.0.2:7000"};
+    static const char *const kinds[] = {"matmul"};
+    uint8_t checkpoint[CHECKPOINT_MAX];
     struct kvmcu_transport transport = {line_open, line_send, line_recv, line_close,
                                         line_now,  line_idle, line};
     struct kvmcu client;
+    struct kvmcu_task task = {.number = 1};
     struct kvmcu_request request = {.op = (uint8_t)op, .key = "k", .key_size = 1, .value = "v",
-                                    .value_size = 1, .version = 1};
+                                    .value_size = 1, .version = 1, .task = &task};
     struct kvmcu_result result;
+    size_t buffer_size = KVMCU_BUFFER_MIN + (op < KVMCU_JOIN ? room : 0);
     uint8_t *buffer = malloc(buffer_size); /* of exactly that size, for the sanitizers */
-    must(buffer != NULL, "no memory");
+    uint8_t *payload = malloc(room > 0 ? room : 1);
+    must(buffer != NULL && payload != NULL, "no memory");
+    struct kvmcu_worker worker = {.name = "w", .kinds = kinds, .kind_count = 1, .room = payload,
+                                  .room_size = (uint32_t)room, .checkpoint = checkpoint,
+                                  .checkpoint_max = CHECKPOINT_MAX};
     struct kvmcu_config config = {.transport = &transport, .group = "default", .urls = urls,
                                   .url_count = 2, .buffer = buffer, .client = 0x1122334455667788u,
-                                  .buffer_size = (uint16_t)buffer_size};
+                                  .buffer_size = (uint16_t)buffer_size, .worker = &worker};
 
     must(kvmcu_init(&client, &config) == KVMCU_OK, "init");
+    client.instance = line->framed ? 7 : 0; /* else it would join first, and get a task for that */
     int status = kvmcu_call(&client, &request, TIMEOUT_MS);
     must(status >= 0 && status <= KVMCU_DOES_NOT_FIT, "status");
     must(line->now_ms <= TIMEOUT_MS + 5, "it came to no end");
@@ -149,20 +196,26 @@ static void run(struct line *line, unsigned op, size_t buffer_size)
     must(result.size <= buffer_size || status == KVMCU_DOES_NOT_FIT, "size");
     if (line->framed && op == KVMCU_GET) {
         compare(line->bytes, &result, buffer_size);
+    } else if (line->framed && op == KVMCU_FETCH) {
+        compare_task(line->bytes, &worker, &task, status);
     }
     (void)kvmcu_get(&client, "k", 1, 100); /* and goes on */
     kvmcu_stop(&client);
     free(buffer);
+    free(payload);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const uint8_t ops[] = {KVMCU_HELLO,  KVMCU_GET, KVMCU_PUT,   KVMCU_CREATE,
+                                  KVMCU_DELETE, KVMCU_CAS, KVMCU_FETCH, KVMCU_BEAT};
+
     if (size < 2) {
         return 0;
     }
     struct line line = {.bytes = {data + 2, size - 2}, .framed = (data[0] & 8) != 0,
                         .chunk = (size_t)1 + (data[0] >> 4) * 3u};
 
-    run(&line, KVMCU_HELLO + (data[0] & 7) % 6u, KVMCU_BUFFER_MIN + data[1]);
+    run(&line, ops[data[0] & 7], data[1]);
     return 0;
 }

@@ -104,7 +104,8 @@ static int update_once(struct peer *peer, const struct kvp_request *request, kvp
         lane->slot = session->slot;
         lane->number = session->number;
         lane->answer.size = 0;
-        lane->status = update(peer, request, &lane->answer);
+        lane->status = KVP_OP_IS_JOB(request->op) ? work_execute(peer, request, &lane->answer)
+                                                  : update(peer, request, &lane->answer);
     }
     append(result, lane->answer.data, lane->answer.size);
     return lane->status;
@@ -137,6 +138,10 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
     if (request->epoch_seen > peer->epoch && !stale) {
         return KVP_UNAVAILABLE;
     }
+    if (request->op == KVP_OP_TASK_FETCH || request->op == KVP_OP_TASK_BEAT) {
+        assert_true(request->session.client == 0);
+        return work_execute(peer, request, result);
+    }
     if (request->op != KVP_OP_GET) {
         return update_once(peer, request, result);
     }
@@ -153,8 +158,14 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
 /* What a deposed primary might say: well-formed and wrong. */
 static void say_old(const struct kvp_request *request, kvp_buf *result)
 {
+    struct kvp_task_grant grant = {.job = 1, .attempt = 1, .kind = kvp_slice_of("bytes", 5)};
+
     if (request->op == KVP_OP_GET) {
         assert_int_equal(kvp_wire_result_get(result, 3, 3, kvp_slice_of("old", 3), 0), KVP_OK);
+    } else if (request->op == KVP_OP_TASK_FETCH) {
+        assert_int_equal(kvp_wire_result_grant(result, &grant), KVP_OK);
+    } else if (request->op == KVP_OP_TASK_BEAT || request->op == KVP_OP_TASK_POST) {
+        assert_int_equal(kvp_wire_bool(result, true), KVP_OK);
     } else {
         assert_int_equal(kvp_wire_result_uint(result, 3), KVP_OK);
     }
@@ -214,7 +225,8 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     peer->hellos += request.op == KVP_OP_HELLO ? 1 : 0;
     peer->last_node = peer->node;
     peer->epoch_seen = request.epoch_seen;
-    peer->last = request.op > KVP_OP_GET ? request.session : peer->last;
+    peer->last = kvp_wire_is_update(request.op) && request.op != KVP_OP_TASK_BEAT ? request.session
+                                                                                  : peer->last;
     if (peer->spared > 0) {
         peer->spared--;
     } else if (peer->twists > 0 && request.op != KVP_OP_HELLO) {
@@ -242,6 +254,9 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     made.hint = kvp_slice_of(hint, strlen(hint));
     made.result = kvp_buf_slice(&result);
     assert_int_equal(kvp_wire_answer_encode(&made, &body), KVP_OK);
+    if (made.status == KVP_NO_TASK) {
+        peer->out_when = peer->now_ms + request.job.wait_ms;
+    }
     send_twisted(peer, twist, id, &body);
     kvp_buf_free(&result);
     kvp_buf_free(&body);
@@ -257,10 +272,10 @@ static void take_frames(struct peer *peer)
     }
     while (peer->in.size >= at + 12) {
         const uint8_t *head = peer->in.data + at;
-        uint32_t size = (uint32_t)head[6] << 8 | head[7];
+        uint32_t size = (uint32_t)head[5] << 16 | (uint32_t)head[6] << 8 | head[7];
         uint32_t id = (uint32_t)head[8] << 24 | (uint32_t)head[9] << 16 |
                       (uint32_t)head[10] << 8 | head[11];
-        assert_true(size > 4 && id >> 31 == 1 && memcmp(head, "\0\0\0\0\0\0", 6) == 0);
+        assert_true(size > 4 && id >> 31 == 1 && memcmp(head, "\0\0\0\0\0", 5) == 0);
         if (peer->in.size < at + 8 + size) {
             break;
         }
@@ -388,16 +403,25 @@ void peer_close(struct peer *peer)
     for (unsigned i = 0; i < PEER_LANES; i++) {
         kvp_buf_free(&peer->lanes[i].answer);
     }
+    kvp_buf_free(&peer->work.checkpoint);
+    kvp_buf_free(&peer->work.kinds);
     kvp_buf_free(&peer->in);
     kvp_buf_free(&peer->out);
     kvp_buf_free(&peer->again);
 }
 
-void peer_client(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size)
+void peer_worker(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size,
+                 const struct kvmcu_worker *worker)
 {
     struct kvmcu_config config = {.transport = &peer->transport, .group = "default",
                                   .urls = peer_urls, .url_count = PEER_NODES, .buffer = buffer,
-                                  .buffer_size = size, .client = 0x1122334455667788u};
+                                  .buffer_size = size, .client = 0x1122334455667788u,
+                                  .worker = worker};
 
     assert_int_equal(kvmcu_init(client, &config), KVMCU_OK);
+}
+
+void peer_client(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size)
+{
+    peer_worker(peer, client, buffer, size, NULL);
 }

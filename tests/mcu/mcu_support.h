@@ -32,6 +32,37 @@ enum twist {
 };
 #define PEER_LATE_MS 1000u
 
+/* A job whose tasks are bytes, and whose results are the same bytes xor WORK_XOR, twice. */
+#define WORK_TASKS_MAX 24u
+#define WORK_JOB       ((uint64_t)1 << 40)
+#define WORK_XOR       0x5au
+
+struct work_task {
+    uint64_t attempt; /* 0: it is in nobody's hands */
+    unsigned counted, posted, given;
+};
+
+struct work {
+    unsigned tasks, kind;  /* how many there are; WORK_KINDS[kind] */
+    uint32_t payload_size; /* of task n: so many bytes and n more */
+    uint32_t bytes_max;    /* ... or so many, if that is less; 0: any number */
+    bool lie;              /* about the payload's CRC */
+    uint64_t instance;     /* 0: the worker is unknown */
+    uint64_t attempts, buffer;
+    uint64_t fetch;        /* number of the newest one that was given a task, */
+    unsigned fetched;      /* and the task */
+    unsigned joins, beats, leaves, posts, fetches;
+    uint32_t progress;
+    bool unwanted;
+    kvp_buf checkpoint, kinds;
+    struct work_task task[WORK_TASKS_MAX];
+};
+extern const char *const work_kinds[3];
+
+struct peer;
+int work_execute(struct peer *peer, const struct kvp_request *request, kvp_buf *result);
+bool work_is_done(const struct work *work);
+
 struct peer_key {
     kvp_buf key, value;
     uint64_t modify, create;
@@ -46,6 +77,7 @@ struct peer_lane {
 };
 
 struct peer {
+    struct work work;
     struct kvmcu_transport transport;
     uint32_t now_ms;
     /* the group */
@@ -81,5 +113,7 @@ extern const char *const peer_urls[PEER_NODES];
 void peer_open(struct peer *peer);
 void peer_close(struct peer *peer);
 void peer_client(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size);
+void peer_worker(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size,
+                 const struct kvmcu_worker *worker);
 
 #endif

@@ -249,25 +249,55 @@ static void test_a_slow_line(void **state)
 static void test_a_request_that_does_not_fit(void **state)
 {
     struct rig rig;
-    char value[BUFFER_SIZE];
-    uint16_t fits = (uint16_t)(BUFFER_SIZE - KVMCU_BUFFER_FOR(7, 1, 0));
+    static const char key[BUFFER_SIZE];
+    uint16_t fits = (uint16_t)(BUFFER_SIZE - KVMCU_BUFFER_FOR(7, 0));
 
     (void)state;
-    memset(value, 'x', sizeof(value));
     rig_open(&rig);
     rig.client.epoch_seen = rig.peer.epoch = ((uint64_t)1 << 62) - 2; /* long numbers */
     rig.peer.seq = (uint64_t)1 << 61;
     rig.client.number = UINT32_MAX - 2;
     rig.client.slot = UINT16_MAX;
-    assert_int_equal(kvmcu_put(&rig.client, "k", 1, value, fits, LONG_MS), KVMCU_OK);
-    assert_int_equal(kvmcu_cas(&rig.client, "k", 1, rig.peer.seq, value, fits, LONG_MS), KVMCU_OK);
+    assert_int_equal(kvmcu_put(&rig.client, key, fits, key, 9, LONG_MS), KVMCU_OK);
+    assert_int_equal(kvmcu_cas(&rig.client, key, fits, rig.peer.seq, key, 9, LONG_MS), KVMCU_OK);
     unsigned asked = rig.peer.asked;
-    assert_int_equal(kvmcu_put(&rig.client, "k", 1, value, fits + 1, LONG_MS), KVMCU_DOES_NOT_FIT);
+    assert_int_equal(kvmcu_put(&rig.client, key, fits + 1, key, 0, LONG_MS), KVMCU_DOES_NOT_FIT);
     assert_int_equal(rig.peer.asked, asked);
     assert_int_equal(kvmcu_put(&rig.client, "k", 1, "v", 1, LONG_MS), KVMCU_OK); /* a new lane */
     assert_int_equal(rig.peer.last.number, 1);
     check_value(&rig, "k", "v");
     rig_close(&rig);
+}
+
+/* What does not fit the buffer is sent from where it lies. */
+static void test_values_of_any_size_are_sent(void **state)
+{
+    static char value[70000];
+    static uint8_t large[sizeof(value)];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(value); i++) {
+        value[i] = (char)(i * 7 + i / 251);
+    }
+    for (uint32_t size = 0; size <= sizeof(value);
+         size += size < 300 ? 1 : size < 65500 ? 32600 : size < 65540 ? 1 : 1000) {
+        struct rig rig;
+        struct kvmcu other;
+        rig_open(&rig);
+        rig.peer.write_max = 1 + size % 97 * (size > 1000 ? 50u : 1u);
+        assert_int_equal(kvmcu_put(&rig.client, "k", 1, value, size, 3 * LONG_MS), KVMCU_OK);
+        assert_int_equal(rig.peer.executed, 1);
+        assert_int_equal(rig.peer.keys[0].value.size, size);
+        assert_true(size == 0 || memcmp(rig.peer.keys[0].value.data, value, size) == 0);
+        if (size < UINT16_MAX) {
+            kvmcu_stop(&rig.client);
+            peer_client(&rig.peer, &other, large, UINT16_MAX);
+            assert_int_equal(kvmcu_get(&other, "k", 1, 3 * LONG_MS), KVMCU_OK);
+            assert_true(size == 0 || memcmp(large, value, size) == 0);
+            kvmcu_stop(&other);
+        }
+        rig_close(&rig);
+    }
 }
 
 int main(void)
@@ -283,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_a_value_that_does_not_fit),
         cmocka_unit_test(test_a_slow_line),
         cmocka_unit_test(test_a_request_that_does_not_fit),
+        cmocka_unit_test(test_values_of_any_size_are_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
