@@ -30,6 +30,7 @@ kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, ui
     }
     jobs->salt = salt;
     jobs->random = seed;
+    jobs->reign = (uint32_t)((seed * 0x9e3779b97f4a7c15u) >> 54);
     jobs->phase = PHASE_WORKERS;
     jobs->started = true;
     jobs->check_us = now_us;

@@ -17,6 +17,7 @@
 
 #define SCAN_MAX         4096u     /* tasks looked at for one fetch */
 #define NONCE_BITS       30u
+#define REIGN_BITS       10u       /* of them: which primary gave it */
 #define FIRST_DEADLINE_US UINT64_C(60000000) /* while nothing is known about what tasks take */
 #define RATIO_MAX        10u
 #define DEADLINE_FACTOR  3u
@@ -95,13 +96,20 @@ bool attempt_token_fits(const struct kvp_jobs *jobs, const struct job *job, uint
     return attempt_token(jobs, job, task, worker, nonce) == token;
 }
 
+/* A number of its own for each primary, with luck. */
+static uint32_t reign_of(uint64_t token)
+{
+    return (uint32_t)(token >> (NONCE_BITS - REIGN_BITS)) & ((1u << REIGN_BITS) - 1);
+}
+
 /* splitmix64 */
 static uint32_t next_nonce(struct kvp_jobs *jobs)
 {
     uint64_t z = jobs->random += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (uint32_t)(z ^ z >> 31) & ((1u << NONCE_BITS) - 1);
+    uint32_t free_bits = (uint32_t)(z ^ z >> 31) & ((1u << (NONCE_BITS - REIGN_BITS)) - 1);
+    return jobs->reign << (NONCE_BITS - REIGN_BITS) | free_bits;
 }
 
 /* ---- attempts ---- */
@@ -507,6 +515,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *status = KVP_WORKER_BARRED;
         return KVP_OK;
     }
+    worker->stuck = false;
     struct attempt *again;
     if (!settle_slot(jobs, worker, &request->job, &again)) {
         *status = KVP_NO_TASK;
@@ -525,6 +534,15 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
 }
 
 /* ---- beats ---- */
+
+/* An attempt that an earlier primary gave goes on under this one. What this one gave and does not
+ * know any more has been taken away, and a worker that hangs does not get it back by beating. */
+static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
+                      const struct job *job, const struct task *task, uint64_t token)
+{
+    return reign_of(token) != jobs->reign && job->record.state == JOB_RUNNING &&
+           task_needs(task) && !has_seen(task, worker) && worker->attempt_count < ATTEMPTS_MAX;
+}
 
 static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_request *request)
 {
@@ -555,8 +573,7 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);
     bool wanted = job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
-    if (wanted && !attempt && task_needs(task) && !has_seen(task, worker) &&
-        worker->attempt_count < ATTEMPTS_MAX) {
+    if (!attempt && may_adopt(jobs, worker, job, task, args->attempt)) {
         attempt = attempt_add(jobs, worker, job, args->task, args->attempt, now_us);
         if (!attempt) {
             return KVP_NO_MEMORY;
@@ -605,6 +622,7 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }
+            worker->stuck = now_us >= attempt->deadline_us;
             kvp_status status = attempt_lost(jobs, worker, attempt, reason, now_us);
             if (status != KVP_OK) {
                 return status;

@@ -33,6 +33,7 @@ struct worker {
     struct worker_record record;
     uint64_t heard_us;
     uint32_t done;         /* results that counted, since this primary began */
+    bool stuck;            /* missed a deadline, and has not asked for a task since */
     struct attempt *attempts;
     unsigned attempt_count;
 };
@@ -94,6 +95,7 @@ struct kvp_jobs {
     struct kvp_state_view *view;
     unsigned phase;
     uint64_t salt, random;
+    uint32_t reign;        /* in the attempts that this primary gives */
     struct job *first;
     struct job *buckets[JOB_BUCKETS];
     uint32_t job_count;

@@ -147,7 +147,7 @@ static bool wants_workers(const struct kvp_jobs *jobs)
     return false;
 }
 
-/* A standby takes the place of every active worker that is gone; and with no active worker at all
+/* A standby takes the place of every active worker that is gone or hangs; and with no active worker at all
  * one begins as soon as there is work. */
 kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
 {
@@ -156,7 +156,7 @@ kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     struct worker *reserve = NULL;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         struct worker *worker = jobs->workers[i];
-        bool away = gone(worker, now_us);
+        bool away = gone(worker, now_us) || worker->stuck;
         places += !worker->record.standby && !worker->record.left;
         taken += !away && worker->record.active;
         if (!away && !worker->record.active && (!reserve || worker->index < reserve->index)) {

@@ -74,6 +74,9 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
         *status = job_refuse(answer, KVP_WORKER_REPLACED, NULL);
         return NULL;
     }
+    if (worker_silent(worker, now_us)) {
+        jobs->check_us = now_us; /* it was not counted on: a standby may be needed */
+    }
     worker->heard_us = now_us;
     *status = KVP_OK;
     return worker;

@@ -19,14 +19,15 @@ static kvp_buf granted; /* the answer of the last fetch */
 static void start(struct farm *farm)
 {
     kvp_engine_set_now(farm->bench.engine, farm->now_us);
-    assert_int_equal(kvp_engine_start_jobs(farm->bench.engine, 4711, farm->now_us), KVP_OK);
+    farm->starts++; /* each primary has its own randomness */
+    assert_int_equal(kvp_engine_start_jobs(farm->bench.engine, 4711, farm->starts), KVP_OK);
 }
 
 void farm_open(struct farm *farm)
 {
     bench_open(&farm->bench, 0);
     farm->now_us = 1000000;
-    farm->fetches = 0;
+    farm->fetches = farm->starts = 0;
     start(farm);
 }
 

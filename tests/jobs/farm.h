@@ -13,6 +13,7 @@ struct farm {
     struct bench bench;
     uint64_t now_us;
     uint64_t fetches; /* numbers of fetches */
+    uint64_t starts;  /* primaries that there were */
 };
 
 struct hand { /* a worker */
