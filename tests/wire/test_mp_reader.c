@@ -10,6 +10,7 @@
 #include "replication/mp_writer.h"
 #include "tests/wire/samples.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* A reader over a string literal, its final zero left out. */
@@ -188,6 +189,45 @@ static void test_errors_stick(void **state)
     assert_false(kvp_mp_done(&reader));
 }
 
+/* Written as 64 bits, and nothing else is one: not 32 bits, no integer. */
+static void test_doubles_are_read_in_one_format(void **state)
+{
+    static const double values[] = {0.0, -0.0, 1.0, -1.5, 1e-6, 1e300, -4.9e-324, INFINITY};
+    static const char *const others[] = {"\xca\x3f\x80", "\x01", "\xff", "\xc0", "\xc3", "\xa1x",
+                                         "\xcb\x3f\xf0"};
+    static const size_t sizes[] = {5, 1, 1, 1, 1, 2, 8};
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        kvp_buf out = {0};
+        struct kvp_mp_writer writer;
+        kvp_mp_write_begin(&writer, &out);
+        kvp_mp_write_double(&writer, values[i]);
+        assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
+        struct kvp_mp_reader reader = reader_of(kvp_buf_slice(&out));
+        double found = kvp_mp_double(&reader);
+        assert_memory_equal(&found, &values[i], sizeof(found)); /* -0.0, too */
+        assert_true(kvp_mp_done(&reader));
+        for (size_t size = 0; size < out.size; size++) {
+            struct kvp_mp_reader cut = reader_of(kvp_slice_of(out.data, size));
+            assert_true(kvp_mp_double(&cut) == 0);
+            assert_true(cut.failed);
+        }
+        kvp_buf_free(&out);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        uint8_t bytes[8] = {0}; /* zeros behind what is given */
+        memcpy(bytes, others[i], strlen(others[i]));
+        struct kvp_mp_reader reader = reader_of(kvp_slice_of(bytes, sizes[i]));
+        assert_true(kvp_mp_double(&reader) == 0);
+        assert_true(reader.failed);
+    }
+    struct kvp_mp_reader one = READER("\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00");
+    assert_true(kvp_mp_double(&one) == 1.0);
+    assert_true(kvp_mp_done(&one));
+    struct kvp_mp_reader nan = READER("\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00");
+    assert_true(isnan(kvp_mp_double(&nan)));
+}
+
 static void test_nil_and_bools_are_read_and_told_apart(void **state)
 {
     (void)state;
@@ -347,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_a_declared_size_beyond_the_message_is_no_value),
         cmocka_unit_test(test_counts_are_bounded_by_the_bytes_left),
         cmocka_unit_test(test_errors_stick),
+        cmocka_unit_test(test_doubles_are_read_in_one_format),
         cmocka_unit_test(test_nil_and_bools_are_read_and_told_apart),
         cmocka_unit_test(test_an_empty_message_holds_nothing),
         cmocka_unit_test(test_skip_passes_over_any_value),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "jobs/job_spec.h"
 #include "replication/mp_writer.h"
 #include "replication/wire.h"
 #include "tests/wire/samples.h"
@@ -329,6 +330,124 @@ static void test_scan_bounds_may_be_empty_but_not_longer_than_keys(void **state)
     kvp_buf_free(&out);
 }
 
+/* ---- jobs and workers ---- */
+
+static struct kvp_request job_request(unsigned op)
+{
+    return (struct kvp_request){
+        .op = op, .group = text("g"), .key = text("w"), .value = text("\x90")};
+}
+
+static void check_job_round_trip(unsigned op)
+{
+    struct kvp_request sent = job_request(op);
+    struct kvp_request got;
+    kvp_buf out = {0};
+    sent.job = (struct kvp_job_args){.job = 1,
+                                     .attempt = 2,
+                                     .instance = 3,
+                                     .number = 4,
+                                     .buffer = 5,
+                                     .task = 6,
+                                     .what = 7,
+                                     .slot = 8,
+                                     .wait_ms = 9,
+                                     .progress = 10,
+                                     .outcome = 11,
+                                     .crc = 12,
+                                     .standby = true,
+                                     .has_checkpoint = true};
+    assert_int_equal(kvp_wire_request_encode(&sent, &out), KVP_OK);
+    assert_int_equal(decode(kvp_buf_slice(&out), &got), KVP_OK);
+    bool worker = op >= KVP_OP_WORKER_JOIN;
+    bool member = op > KVP_OP_WORKER_JOIN;
+    bool attempt = op == KVP_OP_TASK_BEAT || op == KVP_OP_TASK_POST;
+    bool number = op == KVP_OP_JOB_DATA || op == KVP_OP_JOB_TASKS || op == KVP_OP_JOB_INFO ||
+                  op == KVP_OP_JOB_RESULT || op == KVP_OP_JOB_BLOCK || op == KVP_OP_TASK_FETCH;
+    assert_int_equal(got.job.job, (!worker && op != KVP_OP_JOB_NEW) || attempt ? 1 : 0);
+    assert_int_equal(got.job.attempt, attempt ? 2 : 0);
+    assert_int_equal(got.job.instance, member ? 3 : 0);
+    assert_int_equal(got.job.number, number ? 4 : 0);
+    assert_int_equal(got.job.buffer, op == KVP_OP_WORKER_JOIN ? 5 : 0);
+    assert_int_equal(got.job.task, attempt ? 6 : 0);
+    assert_int_equal(got.job.what, op == KVP_OP_JOB_INFO ? 7 : 0);
+    assert_int_equal(got.job.slot, op == KVP_OP_TASK_FETCH ? 8 : 0);
+    assert_int_equal(got.job.wait_ms, op == KVP_OP_TASK_FETCH ? 9 : 0);
+    assert_int_equal(got.job.progress, op == KVP_OP_TASK_BEAT ? 10 : 0);
+    assert_int_equal(got.job.outcome, op == KVP_OP_TASK_POST ? 11 : 0);
+    assert_int_equal(got.job.crc, op == KVP_OP_TASK_POST ? 12 : 0);
+    assert_int_equal(got.job.standby, op == KVP_OP_WORKER_JOIN);
+    assert_int_equal(got.job.has_checkpoint, op == KVP_OP_TASK_BEAT);
+    assert_int_equal(got.key.size, worker ? 1 : 0);
+    kvp_buf_free(&out);
+}
+
+static void test_every_operation_on_jobs_has_its_own_fields(void **state)
+{
+    unsigned known = 0;
+    (void)state;
+    for (unsigned op = 16; op < 32; op++) {
+        struct kvp_request request = job_request(op);
+        kvp_buf out = {0};
+        if (kvp_wire_request_encode(&request, &out) != KVP_BAD_OP) {
+            check_job_round_trip(op);
+            known++;
+        }
+        kvp_buf_free(&out);
+    }
+    assert_int_equal(known, 13);
+}
+
+static void test_names_blocks_and_lists_have_their_limits(void **state)
+{
+    static uint8_t list[KVP_JOB_TASKS_SIZE_MAX + 1] = {0xdd, 0x00, 0x3f, 0xff, 0xfb};
+    static const struct {
+        unsigned op;
+        size_t name, value;
+        kvp_status expected;
+    } cases[] = {
+        {KVP_OP_WORKER_LEAVE, 0, 0, KVP_BAD_REQUEST},
+        {KVP_OP_WORKER_LEAVE, 64, 0, KVP_OK},
+        {KVP_OP_WORKER_LEAVE, 65, 0, KVP_TOO_LARGE},
+        {KVP_OP_TASK_FETCH, 65, 0, KVP_TOO_LARGE},
+        {KVP_OP_TASK_POST, 1, KVP_VALUE_SIZE_MAX, KVP_OK},
+        {KVP_OP_TASK_POST, 1, KVP_VALUE_SIZE_MAX + 1, KVP_TOO_LARGE},
+        {KVP_OP_TASK_BEAT, 1, KVP_VALUE_SIZE_MAX + 1, KVP_TOO_LARGE},
+        {KVP_OP_JOB_DATA, 0, KVP_VALUE_SIZE_MAX, KVP_OK},
+        {KVP_OP_JOB_DATA, 0, KVP_VALUE_SIZE_MAX + 1, KVP_TOO_LARGE},
+        {KVP_OP_JOB_TASKS, 0, KVP_JOB_TASKS_SIZE_MAX, KVP_OK},
+        {KVP_OP_JOB_TASKS, 0, KVP_JOB_TASKS_SIZE_MAX + 1, KVP_TOO_LARGE},
+        {KVP_OP_JOB_NEW, 0, KVP_VALUE_SIZE_MAX + 1, KVP_TOO_LARGE},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct kvp_request request = job_request(cases[i].op);
+        kvp_buf out = {0};
+        request.job.has_checkpoint = true;
+        request.key = kvp_slice_of(zeros, cases[i].name);
+        request.value = kvp_slice_of(list, cases[i].value); /* an array of zeros, or just bytes */
+        assert_int_equal(kvp_wire_request_encode(&request, &out), cases[i].expected);
+        if (cases[i].expected == KVP_OK) {
+            assert_int_equal(decode_bytes(&out), KVP_OK);
+        }
+        kvp_buf_free(&out);
+    }
+}
+
+static void test_what_is_no_array_is_no_list(void **state)
+{
+    static const unsigned ops[] = {KVP_OP_JOB_NEW, KVP_OP_JOB_TASKS, KVP_OP_WORKER_JOIN};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        kvp_buf out = {0};
+        struct kvp_request request = job_request(ops[i]);
+        request.value = text("\x2a");
+        assert_int_equal(kvp_wire_request_encode(&request, &out), KVP_OK); /* not its business */
+        assert_int_equal(decode_bytes(&out), KVP_BAD_REQUEST);
+        kvp_buf_free(&out);
+    }
+}
+
 static void test_a_refused_message_leaves_the_outputs_alone(void **state)
 {
     struct kvp_request request = {.op = 4711};
@@ -468,6 +587,9 @@ int main(void)
         cmocka_unit_test(test_a_transaction_holds_at_most_4_mib),
         cmocka_unit_test(test_unknown_kinds_in_a_transaction_are_refused),
         cmocka_unit_test(test_scan_bounds_may_be_empty_but_not_longer_than_keys),
+        cmocka_unit_test(test_every_operation_on_jobs_has_its_own_fields),
+        cmocka_unit_test(test_names_blocks_and_lists_have_their_limits),
+        cmocka_unit_test(test_what_is_no_array_is_no_list),
         cmocka_unit_test(test_a_refused_message_leaves_the_outputs_alone),
         cmocka_unit_test(test_a_refused_request_appends_nothing),
         cmocka_unit_test(test_every_status_travels_in_an_answer),

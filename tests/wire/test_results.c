@@ -308,6 +308,78 @@ static void test_pieces_of_a_status_make_one_value(void **state)
     kvp_buf_free(&message);
 }
 
+static void test_a_task_handed_out_is_read_back(void **state)
+{
+    kvp_buf out = {0};
+    struct kvp_task_grant got = {0};
+    const struct kvp_task_grant sent = {.job = UINT64_MAX,
+                                        .attempt = UINT64_MAX >> 2,
+                                        .task = UINT32_MAX - 1,
+                                        .beat_ms = UINT32_MAX - 2,
+                                        .deadline_ms = UINT32_MAX - 3,
+                                        .kind = text("count"),
+                                        .checkpoint = text("half"),
+                                        .payload = text("words"),
+                                        .crc = UINT32_MAX - 4};
+    (void)state;
+    assert_int_equal(kvp_wire_result_grant(&out, &sent), KVP_OK);
+    assert_int_equal(kvp_wire_read_grant(kvp_buf_slice(&out), &got), KVP_OK);
+    assert_true(got.job == sent.job && got.attempt == sent.attempt);
+    assert_int_equal(got.task, sent.task);
+    assert_int_equal(got.beat_ms, sent.beat_ms);
+    assert_int_equal(got.deadline_ms, sent.deadline_ms);
+    assert_int_equal(got.crc, sent.crc);
+    assert_int_equal(kvp_slice_compare(got.kind, sent.kind), 0);
+    assert_int_equal(kvp_slice_compare(got.checkpoint, sent.checkpoint), 0);
+    assert_int_equal(kvp_slice_compare(got.payload, sent.payload), 0);
+    kvp_buf_free(&out);
+}
+
+/* Numbers of 32 bits: task, beat, deadline, CRC. The elements before and behind each are fixed. */
+static void test_numbers_of_a_task_handed_out_have_32_bits(void **state)
+{
+    (void)state;
+    for (unsigned wide = 0; wide < 5; wide++) {
+        kvp_buf out = {0};
+        struct kvp_mp_writer writer;
+        struct kvp_task_grant got = {.job = 4711};
+        const uint64_t large = (uint64_t)UINT32_MAX + 1;
+        kvp_mp_write_begin(&writer, &out);
+        kvp_mp_write_array(&writer, 9);
+        kvp_mp_write_uint(&writer, 1);
+        kvp_mp_write_uint(&writer, wide == 0 ? large : 2);
+        kvp_mp_write_uint(&writer, 3);
+        kvp_mp_write_text(&writer, "k");
+        kvp_mp_write_uint(&writer, wide == 1 ? large : 4);
+        kvp_mp_write_uint(&writer, wide == 2 ? large : 5);
+        kvp_mp_write_bin(&writer, text(""));
+        kvp_mp_write_bin(&writer, text("p"));
+        kvp_mp_write_uint(&writer, wide == 3 ? large : 6);
+        assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
+        assert_int_equal(kvp_wire_read_grant(kvp_buf_slice(&out), &got),
+                         wide == 4 ? KVP_OK : KVP_CORRUPT);
+        assert_int_equal(got.job, wide == 4 ? 1 : 4711);
+        kvp_buf_free(&out);
+    }
+}
+
+static void test_bytes_and_bools_are_not_each_other(void **state)
+{
+    kvp_slice bytes = text("as it was");
+    bool value = true;
+    (void)state;
+    assert_int_equal(kvp_wire_read_bin(text("\xc4\x02hi"), &bytes), KVP_OK);
+    assert_int_equal(kvp_slice_compare(bytes, text("hi")), 0);
+    assert_int_equal(kvp_wire_read_bin(text("\xa2hi"), &bytes), KVP_CORRUPT);
+    assert_int_equal(kvp_wire_read_bin(text("\xc3"), &bytes), KVP_CORRUPT);
+    assert_int_equal(kvp_slice_compare(bytes, text("hi")), 0);
+    assert_int_equal(kvp_wire_read_bool(text("\xc2"), &value), KVP_OK);
+    assert_false(value);
+    assert_int_equal(kvp_wire_read_bool(text("\x01"), &value), KVP_CORRUPT);
+    assert_int_equal(kvp_wire_read_bool(text("\xc3\xc3"), &value), KVP_CORRUPT);
+    assert_false(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +395,9 @@ int main(void)
         cmocka_unit_test(test_a_transaction_with_a_wrong_count_is_refused),
         cmocka_unit_test(test_single_values_are_read_back),
         cmocka_unit_test(test_pieces_of_a_status_make_one_value),
+        cmocka_unit_test(test_a_task_handed_out_is_read_back),
+        cmocka_unit_test(test_numbers_of_a_task_handed_out_have_32_bits),
+        cmocka_unit_test(test_bytes_and_bools_are_not_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,919 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Specifications of jobs and lists of tasks on the wire; keys and records of jobs in the store. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "jobs/job_records.h"
+#include "jobs/job_spec.h"
+#include "replication/mp_writer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LONG_AGO "0123456789012345678901234567890123456789012345678901234567890123" /* 64 bytes */
+
+static kvp_slice text(const char *string)
+{
+    return kvp_slice_of(string, strlen(string));
+}
+
+/* A copy in memory of exactly its size, so that the address sanitizer sees one byte too far. */
+static uint8_t *exact(const void *data, size_t size)
+{
+    uint8_t *copy = malloc(size > 0 ? size : 1);
+    assert_non_null(copy);
+    if (size > 0) {
+        memcpy(copy, data, size);
+    }
+    return copy;
+}
+
+/* ---- specifications ---- */
+
+enum field {
+    NAME, TYPE, COPIES, QUORUM, COPIES_MAX, COMPARE, VERIFY, ROUNDS, PRIORITY, ATTEMPTS, TOLERANCE,
+    SILENCE, DEADLINE, DELAY, KEEP, ELEMENT, ROWS, INNER, COLUMNS, TILE_ROWS, TILE_INNER, TILE_COLUMNS,
+    FIELDS
+};
+
+static const uint64_t good_spec[FIELDS] = {
+    [TYPE] = 1,       [COPIES] = 3,     [QUORUM] = 2,       [COPIES_MAX] = 5, [COMPARE] = 2,
+    [VERIFY] = 1,     [ROUNDS] = 10,    [PRIORITY] = 100,   [ATTEMPTS] = 5,   [SILENCE] = 2000,
+    [DEADLINE] = 600, [DELAY] = 10,     [KEEP] = 86400,     [ELEMENT] = 2,    [ROWS] = 100,
+    [INNER] = 50,     [COLUMNS] = 70,   [TILE_ROWS] = 10,   [TILE_INNER] = 50, [TILE_COLUMNS] = 7,
+};
+
+static void put_spec(kvp_buf *out, const uint64_t *fields, const char *name, double tolerance)
+{
+    struct kvp_mp_writer writer;
+    kvp_mp_write_begin(&writer, out);
+    kvp_mp_write_array(&writer, FIELDS);
+    kvp_mp_write_text(&writer, name);
+    for (unsigned i = NAME + 1; i < FIELDS; i++) {
+        if (i == TOLERANCE) {
+            kvp_mp_write_double(&writer, tolerance);
+        } else {
+            kvp_mp_write_uint(&writer, fields[i]);
+        }
+    }
+    assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
+}
+
+/* What is refused leaves the struct alone, and says why. */
+static kvp_status decode_spec(kvp_slice bytes, struct kvp_job_spec *spec)
+{
+    static const struct kvp_job_spec untouched = {.name = "untouched", .rows = 4711};
+    const char *reason = NULL;
+    *spec = untouched;
+    kvp_status status = kvp_job_spec_decode(bytes, spec, &reason);
+    if (status == KVP_OK) {
+        assert_null(reason);
+    } else {
+        assert_true(reason != NULL && reason[0] != '\0');
+        assert_string_equal(spec->name, untouched.name);
+        assert_int_equal(spec->rows, untouched.rows);
+    }
+    return status;
+}
+
+static kvp_status try_spec(const uint64_t *fields, const char *name, double tolerance)
+{
+    struct kvp_job_spec spec;
+    kvp_buf bytes = {0};
+    put_spec(&bytes, fields, name, tolerance);
+    kvp_status status = decode_spec(kvp_buf_slice(&bytes), &spec);
+    if (status == KVP_OK) {
+        kvp_buf again = {0};
+        assert_int_equal(kvp_job_spec_encode(&spec, &again), KVP_OK);
+        assert_int_equal(kvp_slice_compare(kvp_buf_slice(&again), kvp_buf_slice(&bytes)), 0);
+        kvp_buf_free(&again);
+    }
+    kvp_buf_free(&bytes);
+    return status;
+}
+
+static kvp_status try_field(enum field field, uint64_t value)
+{
+    uint64_t fields[FIELDS];
+    memcpy(fields, good_spec, sizeof(fields));
+    fields[field] = value;
+    return try_spec(fields, "", 0.5);
+}
+
+static void test_a_specification_comes_back_field_by_field(void **state)
+{
+    struct kvp_job_spec spec;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_spec(&bytes, good_spec, LONG_AGO, 0.25);
+    assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &spec), KVP_OK);
+    assert_string_equal(spec.name, LONG_AGO);
+    const uint64_t found[FIELDS] = {
+        [TYPE] = spec.type,           [COPIES] = spec.copies,
+        [QUORUM] = spec.quorum,       [COPIES_MAX] = spec.copies_max,
+        [COMPARE] = spec.compare,     [VERIFY] = spec.verify,
+        [ROUNDS] = spec.rounds,       [PRIORITY] = spec.priority,
+        [ATTEMPTS] = spec.attempts_max, [SILENCE] = spec.silence_ms,
+        [DEADLINE] = spec.deadline_ms, [DELAY] = spec.delay_ms,
+        [KEEP] = spec.keep_s,         [ELEMENT] = spec.element,
+        [ROWS] = spec.rows,           [INNER] = spec.inner,
+        [COLUMNS] = spec.columns,     [TILE_ROWS] = spec.tile_rows,
+        [TILE_INNER] = spec.tile_inner, [TILE_COLUMNS] = spec.tile_columns,
+    };
+    assert_memory_equal(found, good_spec, sizeof(found));
+    assert_true(spec.tolerance == 0.25);
+    kvp_buf_free(&bytes);
+}
+
+static void test_the_defaults_are_good_specifications(void **state)
+{
+    (void)state;
+    for (int type = KVP_JOB_TASKS; type <= KVP_JOB_MATMUL; type++) {
+        struct kvp_job_spec spec, read;
+        const char *reason = NULL;
+        kvp_buf bytes = {0};
+        kvp_job_spec_init(&spec, (enum kvp_job_type)type);
+        if (type == KVP_JOB_MATMUL) {
+            assert_int_equal(kvp_job_spec_check(&spec, &reason), KVP_BAD_REQUEST);
+            spec.rows = spec.inner = spec.columns = 1;
+            assert_int_equal(kvp_job_spec_tile(&spec, 28), KVP_OK);
+        }
+        assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+        assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &read), KVP_OK);
+        kvp_buf again = {0};
+        assert_int_equal(kvp_job_spec_encode(&read, &again), KVP_OK);
+        assert_int_equal(kvp_slice_compare(kvp_buf_slice(&again), kvp_buf_slice(&bytes)), 0);
+        kvp_buf_free(&again);
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_every_field_has_its_limits(void **state)
+{
+    const uint64_t below_2_32 = UINT32_MAX, from_2_32 = (uint64_t)UINT32_MAX + 1;
+    const struct {
+        enum field field;
+        uint64_t value;
+        kvp_status expected;
+    } cases[] = {
+        {TYPE, 2, KVP_BAD_REQUEST},
+        {TYPE, 257, KVP_BAD_REQUEST}, /* not cut to 1 */
+        {COPIES, 0, KVP_BAD_REQUEST},
+        {COPIES, 1, KVP_BAD_REQUEST}, /* below the quorum */
+        {COPIES, 2, KVP_OK},
+        {COPIES, 5, KVP_OK},
+        {COPIES, 6, KVP_BAD_REQUEST}, /* above the most copies */
+        {COPIES, 258, KVP_BAD_REQUEST},
+        {QUORUM, 0, KVP_BAD_REQUEST},
+        {QUORUM, 1, KVP_OK},
+        {QUORUM, 3, KVP_OK},
+        {QUORUM, 4, KVP_BAD_REQUEST},
+        {COPIES_MAX, 2, KVP_BAD_REQUEST},
+        {COPIES_MAX, 3, KVP_OK},
+        {COPIES_MAX, 8, KVP_OK},
+        {COPIES_MAX, 9, KVP_BAD_REQUEST},
+        {COMPARE, 3, KVP_OK},
+        {COMPARE, 4, KVP_BAD_REQUEST},
+        {VERIFY, 2, KVP_OK},
+        {VERIFY, 3, KVP_BAD_REQUEST},
+        {ROUNDS, 0, KVP_BAD_REQUEST},
+        {ROUNDS, 1, KVP_OK},
+        {ROUNDS, 64, KVP_OK},
+        {ROUNDS, 65, KVP_BAD_REQUEST},
+        {PRIORITY, 0, KVP_OK},
+        {PRIORITY, 255, KVP_OK},
+        {PRIORITY, 256, KVP_BAD_REQUEST},
+        {ATTEMPTS, 0, KVP_BAD_REQUEST},
+        {ATTEMPTS, 1, KVP_OK},
+        {ATTEMPTS, 255, KVP_OK},
+        {ATTEMPTS, 256, KVP_BAD_REQUEST},
+        {SILENCE, 99, KVP_BAD_REQUEST},
+        {SILENCE, 100, KVP_OK},
+        {SILENCE, 3600000, KVP_OK},
+        {SILENCE, 3600001, KVP_BAD_REQUEST},
+        {DEADLINE, 0, KVP_OK},
+        {DEADLINE, below_2_32, KVP_OK},
+        {DEADLINE, from_2_32, KVP_BAD_REQUEST},
+        {DELAY, below_2_32, KVP_OK},
+        {DELAY, from_2_32, KVP_BAD_REQUEST},
+        {KEEP, 0, KVP_OK},
+        {KEEP, below_2_32, KVP_OK},
+        {KEEP, from_2_32, KVP_BAD_REQUEST},
+        {ELEMENT, 3, KVP_OK},
+        {ELEMENT, 4, KVP_BAD_REQUEST},
+        {ROWS, 0, KVP_BAD_REQUEST},
+        {ROWS, 9, KVP_BAD_REQUEST}, /* less than a tile */
+        {ROWS, 10, KVP_OK},
+        {ROWS, 10 * (KVP_JOB_TASKS_MAX / 10), KVP_OK},
+        {ROWS, 10 * (KVP_JOB_TASKS_MAX / 10) + 10, KVP_TOO_LARGE}, /* tasks */
+        {ROWS, below_2_32, KVP_TOO_LARGE},
+        {ROWS, from_2_32, KVP_TOO_LARGE},
+        {ROWS, UINT64_MAX, KVP_TOO_LARGE},
+        {INNER, 0, KVP_BAD_REQUEST},
+        {INNER, 49, KVP_BAD_REQUEST},
+        {INNER, from_2_32, KVP_TOO_LARGE},
+        {COLUMNS, 0, KVP_BAD_REQUEST},
+        {COLUMNS, 6, KVP_BAD_REQUEST},
+        {COLUMNS, from_2_32, KVP_TOO_LARGE},
+        {TILE_ROWS, 0, KVP_BAD_REQUEST},
+        {TILE_ROWS, 100, KVP_OK},
+        {TILE_ROWS, 101, KVP_BAD_REQUEST},
+        {TILE_ROWS, from_2_32 + 10, KVP_BAD_REQUEST},
+        {TILE_INNER, 0, KVP_BAD_REQUEST},
+        {TILE_INNER, 51, KVP_BAD_REQUEST},
+        {TILE_COLUMNS, 0, KVP_BAD_REQUEST},
+        {TILE_COLUMNS, 71, KVP_BAD_REQUEST},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        kvp_status status = try_field(cases[i].field, cases[i].value);
+        if (status != cases[i].expected) {
+            fail_msg("case %zu: %s", i, kvp_strerror(status));
+        }
+    }
+}
+
+static void test_a_block_holds_at_most_1_mib(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t rows, inner, columns;
+        kvp_status expected;
+    } cases[] = {
+        {512, 512, 512, KVP_OK},
+        {513, 512, 1, KVP_TOO_LARGE}, /* of A */
+        {1, 512, 513, KVP_TOO_LARGE}, /* of B */
+        {513, 1, 512, KVP_TOO_LARGE}, /* of C */
+    };
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t fields[FIELDS];
+        memcpy(fields, good_spec, sizeof(fields));
+        fields[ROWS] = fields[TILE_ROWS] = cases[i].rows;
+        fields[INNER] = fields[TILE_INNER] = cases[i].inner;
+        fields[COLUMNS] = fields[TILE_COLUMNS] = cases[i].columns;
+        assert_int_equal(try_spec(fields, "", 0), cases[i].expected);
+        fields[ELEMENT] = 1; /* of 8 bytes */
+        assert_int_equal(try_spec(fields, "", 0), KVP_TOO_LARGE);
+    }
+}
+
+static void test_a_tolerance_is_finite_and_not_negative(void **state)
+{
+    (void)state;
+    assert_int_equal(try_spec(good_spec, "", 0), KVP_OK);
+    assert_int_equal(try_spec(good_spec, "", 1e300), KVP_OK);
+    assert_int_equal(try_spec(good_spec, "", -1e-300), KVP_BAD_REQUEST);
+    assert_int_equal(try_spec(good_spec, "", INFINITY), KVP_BAD_REQUEST);
+    assert_int_equal(try_spec(good_spec, "", -INFINITY), KVP_BAD_REQUEST);
+    assert_int_equal(try_spec(good_spec, "", NAN), KVP_BAD_REQUEST);
+}
+
+static void test_tasks_are_compared_as_bytes_and_not_verified(void **state)
+{
+    (void)state;
+    uint64_t fields[FIELDS] = {0};
+    memcpy(fields, good_spec, sizeof(*fields) * ELEMENT);
+    fields[TYPE] = 0;
+    fields[COMPARE] = fields[VERIFY] = 0;
+    assert_int_equal(try_spec(fields, "", 0), KVP_OK);
+    fields[ELEMENT] = 200; /* not looked at */
+    fields[ROWS] = UINT64_MAX;
+    assert_int_equal(try_spec(fields, "", 0), KVP_OK);
+    fields[COMPARE] = 1;
+    assert_int_equal(try_spec(fields, "", 0), KVP_BAD_REQUEST);
+    fields[COMPARE] = 0;
+    fields[VERIFY] = 1;
+    assert_int_equal(try_spec(fields, "", 0), KVP_BAD_REQUEST);
+}
+
+static void test_a_name_is_up_to_64_bytes_of_text(void **state)
+{
+    struct kvp_job_spec spec;
+    kvp_buf bytes = {0};
+    (void)state;
+    assert_int_equal(try_spec(good_spec, LONG_AGO, 0), KVP_OK);
+    assert_int_equal(try_spec(good_spec, LONG_AGO "x", 0), KVP_BAD_REQUEST);
+    put_spec(&bytes, good_spec, "a-b", 0);
+    *(uint8_t *)memchr(bytes.data, '-', bytes.size) = 0;
+    assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &spec), KVP_BAD_REQUEST);
+    kvp_buf_free(&bytes);
+}
+
+static void test_a_specification_cut_off_or_too_long_is_refused(void **state)
+{
+    struct kvp_job_spec spec;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_spec(&bytes, good_spec, "name", 0.5);
+    for (size_t size = 0; size < bytes.size; size++) {
+        uint8_t *cut = exact(bytes.data, size);
+        assert_int_equal(decode_spec(kvp_slice_of(cut, size), &spec), KVP_BAD_REQUEST);
+        free(cut);
+    }
+    assert_memory_equal(bytes.data, "\xdc\x00\x16", 3);
+    for (uint8_t count = 0x15; count <= 0x17; count++) {
+        bytes.data[2] = count;
+        assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &spec),
+                         count == FIELDS ? KVP_OK : KVP_BAD_REQUEST);
+    }
+    bytes.data[2] = FIELDS;
+    assert_int_equal(kvp_buf_append(&bytes, "\xc0", 1), KVP_OK);
+    assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &spec), KVP_BAD_REQUEST);
+    kvp_buf_free(&bytes);
+}
+
+/* ---- lists of tasks ---- */
+
+static kvp_status begin_tasks(kvp_slice bytes, struct kvp_job_tasks *tasks)
+{
+    const char *reason = NULL;
+    kvp_status status = kvp_job_tasks_begin(bytes, tasks, &reason);
+    assert_true((status == KVP_OK) == (reason == NULL));
+    return status;
+}
+
+static kvp_status try_tasks(const kvp_buf *bytes)
+{
+    struct kvp_job_tasks tasks;
+    return begin_tasks(kvp_buf_slice(bytes), &tasks);
+}
+
+static void put_two_tasks(kvp_buf *out)
+{
+    static const uint32_t after[] = {0, 127, 128, 65536, KVP_JOB_TASKS_MAX};
+    assert_int_equal(kvp_job_tasks_open(out, 2), KVP_OK);
+    assert_int_equal(kvp_job_tasks_put(out, text("count"), NULL, 0, false, text("words")), KVP_OK);
+    assert_int_equal(kvp_job_tasks_put(out, text("sum"), after, 5, true, text("")), KVP_OK);
+}
+
+static void test_tasks_come_back_as_they_were_put(void **state)
+{
+    struct kvp_job_tasks tasks;
+    struct kvp_job_task task;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_two_tasks(&bytes);
+    assert_int_equal(begin_tasks(kvp_buf_slice(&bytes), &tasks), KVP_OK);
+    assert_int_equal(tasks.count, 2);
+    assert_true(kvp_job_tasks_next(&tasks, &task));
+    assert_int_equal(kvp_slice_compare(task.kind, text("count")), 0);
+    assert_int_equal(kvp_slice_compare(task.payload, text("words")), 0);
+    assert_int_equal(task.after_count, 0);
+    assert_false(task.feed);
+    assert_true(kvp_job_tasks_next(&tasks, &task));
+    assert_int_equal(kvp_slice_compare(task.kind, text("sum")), 0);
+    assert_int_equal(task.payload.size, 0);
+    assert_true(task.feed);
+    assert_int_equal(task.after_count, 5);
+    assert_int_equal(kvp_job_after_next(&task), 0);
+    assert_int_equal(kvp_job_after_next(&task), 127);
+    assert_int_equal(kvp_job_after_next(&task), 128);
+    assert_int_equal(kvp_job_after_next(&task), 65536);
+    assert_int_equal(kvp_job_after_next(&task), KVP_JOB_TASKS_MAX);
+    assert_false(kvp_job_tasks_next(&tasks, &task));
+    assert_int_equal(begin_tasks(text("\x90"), &tasks), KVP_OK);
+    assert_false(kvp_job_tasks_next(&tasks, &task));
+    kvp_buf_free(&bytes);
+}
+
+static void test_a_list_of_tasks_cut_off_or_too_long_is_refused(void **state)
+{
+    struct kvp_job_tasks tasks;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_two_tasks(&bytes);
+    for (size_t size = 0; size < bytes.size; size++) {
+        uint8_t *cut = exact(bytes.data, size);
+        assert_int_equal(begin_tasks(kvp_slice_of(cut, size), &tasks), KVP_BAD_REQUEST);
+        free(cut);
+    }
+    for (uint8_t count = 0; count < 16; count++) {
+        bytes.data[0] = 0x90 | count;
+        assert_int_equal(try_tasks(&bytes), count == 2 ? KVP_OK : KVP_BAD_REQUEST);
+    }
+    bytes.data[0] = 0x92;
+    assert_int_equal(kvp_buf_append(&bytes, "\xc0", 1), KVP_OK);
+    assert_int_equal(try_tasks(&bytes), KVP_BAD_REQUEST);
+    kvp_buf_free(&bytes);
+}
+
+static kvp_status try_one(const char *kind, size_t kind_size, uint32_t after_count,
+                          uint32_t after_last, size_t payload_size)
+{
+    static uint8_t payload[KVP_VALUE_SIZE_MAX + 1];
+    static uint32_t after[KVP_JOB_DEPS_MAX + 1];
+    kvp_buf bytes = {0};
+    after[after_count > 0 ? after_count - 1 : 0] = after_last;
+    assert_int_equal(kvp_job_tasks_open(&bytes, 1), KVP_OK);
+    assert_int_equal(kvp_job_tasks_put(&bytes, kvp_slice_of(kind, kind_size), after, after_count,
+                                       false, kvp_slice_of(payload, payload_size)),
+                     KVP_OK);
+    kvp_status status = try_tasks(&bytes);
+    kvp_buf_free(&bytes);
+    return status;
+}
+
+static void test_a_task_has_its_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(try_one("k", 1, 0, 0, 0), KVP_OK);
+    assert_int_equal(try_one("", 0, 0, 0, 0), KVP_BAD_REQUEST);
+    assert_int_equal(try_one(LONG_AGO, 64, 0, 0, 0), KVP_OK);
+    assert_int_equal(try_one(LONG_AGO "x", 65, 0, 0, 0), KVP_BAD_REQUEST);
+    assert_int_equal(try_one("a\0b", 3, 0, 0, 0), KVP_BAD_REQUEST);
+    assert_int_equal(try_one("k", 1, KVP_JOB_DEPS_MAX, 0, 0), KVP_OK);
+    assert_int_equal(try_one("k", 1, KVP_JOB_DEPS_MAX + 1, 0, 0), KVP_TOO_LARGE);
+    assert_int_equal(try_one("k", 1, 1, KVP_JOB_TASKS_MAX, 0), KVP_OK);
+    assert_int_equal(try_one("k", 1, 1, KVP_JOB_TASKS_MAX + 1, 0), KVP_BAD_REQUEST);
+    assert_int_equal(try_one("k", 1, 0, 0, KVP_VALUE_SIZE_MAX), KVP_OK);
+    assert_int_equal(try_one("k", 1, 0, 0, KVP_VALUE_SIZE_MAX + 1), KVP_TOO_LARGE);
+}
+
+static void test_a_list_has_at_most_1024_tasks(void **state)
+{
+    (void)state;
+    for (uint32_t count = KVP_JOB_BATCH_MAX; count <= KVP_JOB_BATCH_MAX + 1; count++) {
+        kvp_buf bytes = {0};
+        assert_int_equal(kvp_job_tasks_open(&bytes, count), KVP_OK);
+        for (uint32_t i = 0; i < count; i++) {
+            assert_int_equal(kvp_job_tasks_put(&bytes, text("k"), NULL, 0, false, text("")), KVP_OK);
+        }
+        assert_int_equal(try_tasks(&bytes), count == KVP_JOB_BATCH_MAX ? KVP_OK : KVP_TOO_LARGE);
+        kvp_buf_free(&bytes);
+    }
+}
+
+/* ---- records ---- */
+
+static void full_job(struct job_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    kvp_job_spec_init(&record->spec, KVP_JOB_TASKS);
+    memcpy(record->spec.name, "words", sizeof("words"));
+    record->state = JOB_FAILED;
+    record->task_count = 300;
+    record->blocks = 70000;
+    memset(record->reason, 'r', JOB_REASON_MAX);
+    record->kind_count = KVP_JOB_KINDS_MAX;
+    for (unsigned i = 0; i < KVP_JOB_KINDS_MAX; i++) {
+        memcpy(record->kinds[i].text, LONG_AGO, sizeof(LONG_AGO));
+        record->kinds[i].text[0] = (char)('a' + i);
+    }
+}
+
+static void full_task(struct task_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->state = TASK_DONE;
+    record->kind = KVP_JOB_KINDS_MAX - 1;
+    record->feed = record->summed = true;
+    record->copies = KVP_JOB_COPIES_MAX;
+    record->lost = 255;
+    record->winner = KVP_JOB_COPIES_MAX - 1;
+    record->size = UINT32_MAX;
+    memset(record->reason, 'r', JOB_REASON_MAX);
+    record->after_count = 3;
+    record->after = kvp_slice_of("\x05\xcc\xc8\xce\x00\x10\x00\x00", 8);
+    record->vote_count = KVP_JOB_COPIES_MAX;
+    for (unsigned i = 0; i < KVP_JOB_COPIES_MAX; i++) {
+        struct job_vote *vote = &record->votes[i];
+        memcpy(vote->worker, LONG_AGO, sizeof(LONG_AGO));
+        vote->worker[0] = (char)('a' + i);
+        vote->attempt = UINT64_MAX - i;
+        vote->outcome = (uint8_t)(i % 3);
+        vote->agreed = i % 2 == 1;
+        vote->size = UINT32_MAX - i;
+        vote->digest = UINT64_MAX - 10 * i;
+    }
+}
+
+static void full_worker(struct worker_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->instance = UINT64_MAX;
+    record->buffer = UINT64_MAX - 1;
+    record->standby = record->barred = true;
+    record->lost_votes = UINT32_MAX;
+    record->kind_count = 2;
+    memcpy(record->kinds[0].text, "matmul", sizeof("matmul"));
+    memcpy(record->kinds[1].text, LONG_AGO, sizeof(LONG_AGO));
+}
+
+/* The three kinds of record under one form; what a record decodes to is encoded again. */
+static kvp_status again_job(kvp_slice bytes, kvp_buf *out)
+{
+    static struct job_record record;
+    memset(&record, 0xa5, sizeof(record)); /* the decoder must not rely on what was there */
+    kvp_status status = job_record_decode(bytes, &record);
+    return status == KVP_OK && out ? job_record_encode(&record, out) : status;
+}
+
+static kvp_status again_task(kvp_slice bytes, kvp_buf *out)
+{
+    static struct task_record record;
+    memset(&record, 0xa5, sizeof(record));
+    kvp_status status = task_record_decode(bytes, &record);
+    return status == KVP_OK && out ? task_record_encode(&record, out) : status;
+}
+
+static kvp_status again_worker(kvp_slice bytes, kvp_buf *out)
+{
+    static struct worker_record record;
+    memset(&record, 0xa5, sizeof(record));
+    kvp_status status = worker_record_decode(bytes, &record);
+    return status == KVP_OK && out ? worker_record_encode(&record, out) : status;
+}
+
+static void put_job(kvp_buf *out, bool full)
+{
+    static struct job_record record;
+    full_job(&record);
+    if (!full) {
+        memset(&record, 0, sizeof(record));
+        kvp_job_spec_init(&record.spec, KVP_JOB_TASKS);
+    }
+    assert_int_equal(job_record_encode(&record, out), KVP_OK);
+}
+
+static void put_task(kvp_buf *out, bool full)
+{
+    static struct task_record record;
+    full_task(&record);
+    if (!full) {
+        memset(&record, 0, sizeof(record));
+    }
+    assert_int_equal(task_record_encode(&record, out), KVP_OK);
+}
+
+static void put_worker(kvp_buf *out, bool full)
+{
+    static struct worker_record record;
+    full_worker(&record);
+    if (!full) {
+        memset(&record, 0, sizeof(record));
+    }
+    assert_int_equal(worker_record_encode(&record, out), KVP_OK);
+}
+
+static const struct {
+    void (*put)(kvp_buf *out, bool full);
+    kvp_status (*again)(kvp_slice bytes, kvp_buf *out);
+} records[] = {{put_job, again_job}, {put_task, again_task}, {put_worker, again_worker}};
+
+static void test_records_come_back_whole(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        kvp_buf bytes = {0}, again = {0};
+        records[i / 2].put(&bytes, i % 2 == 0);
+        assert_int_equal(records[i / 2].again(kvp_buf_slice(&bytes), &again), KVP_OK);
+        assert_int_equal(kvp_slice_compare(kvp_buf_slice(&bytes), kvp_buf_slice(&again)), 0);
+        kvp_buf_free(&bytes);
+        kvp_buf_free(&again);
+    }
+}
+
+static void test_fields_of_records_arrive_where_they_belong(void **state)
+{
+    static struct job_record job;
+    static struct task_record task, full;
+    static struct worker_record worker;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_job(&bytes, true);
+    assert_int_equal(job_record_decode(kvp_buf_slice(&bytes), &job), KVP_OK);
+    assert_string_equal(job.spec.name, "words");
+    assert_int_equal(job.state, JOB_FAILED);
+    assert_int_equal(job.task_count, 300);
+    assert_int_equal(job.blocks, 70000);
+    assert_int_equal(strlen(job.reason), JOB_REASON_MAX);
+    assert_int_equal(job.kind_count, KVP_JOB_KINDS_MAX);
+    assert_int_equal(job.kinds[15].text[0], 'p');
+    bytes.size = 0;
+    put_task(&bytes, true);
+    full_task(&full);
+    assert_int_equal(task_record_decode(kvp_buf_slice(&bytes), &task), KVP_OK);
+    assert_memory_equal(task.votes, full.votes, sizeof(task.votes));
+    assert_true(task.feed && task.summed);
+    assert_int_equal(task.winner, 7);
+    assert_int_equal(task.lost, 255);
+    assert_int_equal(task.copies, 8);
+    assert_int_equal(task_record_after(&task), 5);
+    assert_int_equal(task_record_after(&task), 200);
+    assert_int_equal(task_record_after(&task), 1048576);
+    assert_int_equal(task.after.size, 0);
+    bytes.size = 0;
+    put_worker(&bytes, true);
+    assert_int_equal(worker_record_decode(kvp_buf_slice(&bytes), &worker), KVP_OK);
+    assert_true(worker.instance == UINT64_MAX && worker.buffer == UINT64_MAX - 1);
+    assert_true(worker.standby && !worker.active && !worker.left && worker.barred);
+    assert_true(worker.lost_votes == UINT32_MAX);
+    assert_string_equal(worker.kinds[1].text, LONG_AGO);
+    kvp_buf_free(&bytes);
+}
+
+static void test_records_cut_off_changed_in_form_or_of_another_version_are_corrupt(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        kvp_buf bytes = {0};
+        kvp_status (*again)(kvp_slice, kvp_buf *) = records[i / 2].again;
+        records[i / 2].put(&bytes, i % 2 == 0);
+        for (size_t size = 0; size < bytes.size; size++) {
+            uint8_t *cut = exact(bytes.data, size);
+            assert_int_equal(again(kvp_slice_of(cut, size), NULL), KVP_CORRUPT);
+            free(cut);
+        }
+        uint8_t head = bytes.data[0];
+        for (uint8_t count = 0; count < 16; count++) {
+            bytes.data[0] = 0x90 | count;
+            assert_int_equal(again(kvp_buf_slice(&bytes), NULL),
+                             bytes.data[0] == head ? KVP_OK : KVP_CORRUPT);
+        }
+        bytes.data[0] = head;
+        for (uint8_t version = 0; version < 128; version++) {
+            bytes.data[1] = version;
+            assert_int_equal(again(kvp_buf_slice(&bytes), NULL), version == 1 ? KVP_OK : KVP_CORRUPT);
+        }
+        bytes.data[1] = 1;
+        assert_int_equal(kvp_buf_append(&bytes, "\xc0", 1), KVP_OK);
+        assert_int_equal(again(kvp_buf_slice(&bytes), NULL), KVP_CORRUPT);
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_a_job_record_out_of_range_is_corrupt(void **state)
+{
+    static struct job_record good, record;
+    (void)state;
+    full_job(&good);
+    for (unsigned change = 0; change < 4; change++) {
+        kvp_buf bytes = {0};
+        record = good;
+        switch (change) {
+        case 0:
+            record.state = JOB_REMOVING + 1;
+            break;
+        case 1:
+            record.task_count = KVP_JOB_TASKS_MAX + 1;
+            break;
+        case 2:
+            record.spec.quorum = 0;
+            break;
+        default:
+            break; /* nothing, for comparison */
+        }
+        assert_int_equal(job_record_encode(&record, &bytes), KVP_OK);
+        assert_int_equal(again_job(kvp_buf_slice(&bytes), NULL), change < 3 ? KVP_CORRUPT : KVP_OK);
+        kvp_buf_free(&bytes);
+    }
+}
+
+static void test_a_task_record_out_of_range_is_corrupt(void **state)
+{
+    static struct task_record good, record;
+    (void)state;
+    full_task(&good);
+    good.vote_count = 2;
+    good.winner = 1;
+    for (unsigned change = 0; change < 8; change++) {
+        kvp_buf bytes = {0};
+        record = good;
+        switch (change) {
+        case 0:
+            record.state = TASK_FAILED + 1;
+            break;
+        case 1:
+            record.kind = KVP_JOB_KINDS_MAX;
+            break;
+        case 2:
+            record.copies = KVP_JOB_COPIES_MAX + 1;
+            break;
+        case 3:
+            record.winner = 2; /* there are the votes 0 and 1 */
+            break;
+        case 4:
+            record.winner = KVP_JOB_COPIES_MAX;
+            record.state = TASK_OPEN;
+            break;
+        case 5:
+            record.after_count = 4;
+            break;
+        case 6:
+            record.after = kvp_slice_of("\x05\xcc\xc8\xce\x00\x10\x00\x01", 8);
+            break;
+        default:
+            break;
+        }
+        assert_int_equal(task_record_encode(&record, &bytes), KVP_OK);
+        assert_int_equal(again_task(kvp_buf_slice(&bytes), NULL), change < 7 ? KVP_CORRUPT : KVP_OK);
+        kvp_buf_free(&bytes);
+    }
+}
+
+/* Replaces the empty array at the end of a record by one of `count` values. */
+static void put_at_end(kvp_buf *bytes, uint16_t count, kvp_slice value)
+{
+    uint8_t head[3] = {0xdc, (uint8_t)(count >> 8), (uint8_t)count};
+    assert_int_equal(bytes->data[bytes->size - 1], 0x90);
+    bytes->size--;
+    assert_int_equal(kvp_buf_append(bytes, head, sizeof(head)), KVP_OK);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(kvp_buf_append(bytes, value.data, value.size), KVP_OK);
+    }
+}
+
+static void test_more_kinds_or_votes_than_there_may_be_are_corrupt(void **state)
+{
+    static const kvp_slice kind = {"\xa1k", 2};
+    static const kvp_slice vote = {"\x96\xa1w\x01\x00\xc3\x04\x05", 8};
+    const struct {
+        unsigned record;
+        kvp_slice value;
+        uint16_t most;
+    } cases[] = {{0, kind, KVP_JOB_KINDS_MAX}, {1, vote, KVP_JOB_COPIES_MAX},
+                 {2, kind, KVP_JOB_KINDS_MAX}};
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        kvp_buf bytes = {0};
+        uint16_t count = (uint16_t)(cases[i / 2].most + i % 2);
+        records[cases[i / 2].record].put(&bytes, false);
+        put_at_end(&bytes, count, cases[i / 2].value);
+        assert_int_equal(records[cases[i / 2].record].again(kvp_buf_slice(&bytes), NULL),
+                         i % 2 == 0 ? KVP_OK : KVP_CORRUPT);
+        kvp_buf_free(&bytes);
+    }
+}
+
+/* Texts in records are as long as their room at most, and end where C says. */
+static void test_texts_of_records_fit_their_room(void **state)
+{
+    static const kvp_slice texts[] = {
+        {"\xd9\x41" LONG_AGO "x", 67}, /* 65 bytes */
+        {"\xa3"
+         "a\0b",
+         4},
+        {"\xc4\x01k", 3}, /* no text */
+    };
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        kvp_buf bytes = {0};
+        put_worker(&bytes, false);
+        put_at_end(&bytes, 1, texts[i]);
+        assert_int_equal(again_worker(kvp_buf_slice(&bytes), NULL), KVP_CORRUPT);
+        kvp_buf_free(&bytes);
+    }
+}
+
+/* ---- keys ---- */
+
+static kvp_status split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
+                        kvp_slice *name)
+{
+    uint8_t *copy = exact(raw.data, raw.size);
+    kvp_status status = job_key_split(kvp_slice_of(copy, raw.size), kind, job, number, name);
+    if (status == KVP_OK) {
+        *name = kvp_slice_of((const uint8_t *)raw.data + 2, name->size);
+    }
+    free(copy);
+    return status;
+}
+
+static void test_keys_are_split_into_what_they_were_made_of(void **state)
+{
+    static const enum job_key kinds[] = {JOB_KEY_JOB,    JOB_KEY_TASK, JOB_KEY_PAYLOAD,
+                                         JOB_KEY_RESULT, JOB_KEY_SUM,  JOB_KEY_CHECKPOINT};
+    const uint64_t id = 0x0102030405060708u;
+    const uint32_t place = 0x090a0b0cu;
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        struct kvp_raw_key raw;
+        enum job_key kind;
+        uint64_t job = 0;
+        uint32_t number = place;
+        kvp_slice name;
+        if (kinds[i] == JOB_KEY_JOB) {
+            job_key_job(&raw, id);
+        } else if (kinds[i] == JOB_KEY_RESULT) {
+            job_key_result(&raw, id, place, 7);
+        } else {
+            job_key_part(&raw, kinds[i], id, place);
+        }
+        assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_OK);
+        assert_int_equal(kind, kinds[i]);
+        assert_true(job == id);
+        assert_int_equal(number, place);
+        for (size_t size = 0; size < raw.size + 2; size++) { /* no other length */
+            struct kvp_raw_key other = raw;
+            memset(other.data + raw.size, 'x', 2);
+            other.size = size;
+            assert_int_equal(split(kvp_raw_key_slice(&other), &kind, &job, &number, &name),
+                             size == raw.size ? KVP_OK : KVP_CORRUPT);
+        }
+    }
+}
+
+static void test_keys_of_workers_hold_their_names(void **state)
+{
+    struct kvp_raw_key raw;
+    enum job_key kind;
+    uint64_t job;
+    uint32_t number;
+    kvp_slice name;
+    (void)state;
+    job_key_worker(&raw, LONG_AGO);
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_OK);
+    assert_int_equal(kind, JOB_KEY_WORKER);
+    assert_int_equal(kvp_slice_compare(name, text(LONG_AGO)), 0);
+    raw.data[raw.size++] = 'x';
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
+    job_key_worker(&raw, "");
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
+    job_key_worker(&raw, "a-b");
+    raw.data[3] = 0;
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
+}
+
+static void test_keys_of_no_kind_are_corrupt(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        struct kvp_raw_key raw;
+        enum job_key kind;
+        uint64_t job;
+        uint32_t number;
+        kvp_slice name;
+        job_key_part(&raw, JOB_KEY_TASK, 'x' * 0x0101010101010101u, 'x' * 0x01010101u);
+        raw.data[1] = (uint8_t)byte;
+        bool good = byte != 0 && strchr("tpckw", (int)byte) != NULL;
+        assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name),
+                         good ? KVP_OK : KVP_CORRUPT);
+        job_key_part(&raw, JOB_KEY_TASK, 1, 1);
+        raw.data[0] = (uint8_t)byte;
+        assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name),
+                         byte == KVP_PREFIX_JOB ? KVP_OK : KVP_CORRUPT);
+    }
+}
+
+/* The index is built in the order of the keys: tasks of a job by number. */
+static void test_keys_are_in_the_order_of_their_numbers(void **state)
+{
+    static const uint64_t numbers[] = {0, 1, 255, 256, 65535, 65536, UINT32_MAX};
+    struct kvp_raw_key low, high;
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        job_key_part(&low, JOB_KEY_TASK, 5, (uint32_t)numbers[i]);
+        job_key_part(&high, JOB_KEY_TASK, 5, (uint32_t)numbers[i + 1]);
+        assert_true(kvp_slice_compare(kvp_raw_key_slice(&low), kvp_raw_key_slice(&high)) < 0);
+        job_key_part(&low, JOB_KEY_TASK, numbers[i], UINT32_MAX);
+        job_key_part(&high, JOB_KEY_TASK, numbers[i + 1], 0);
+        assert_true(kvp_slice_compare(kvp_raw_key_slice(&low), kvp_raw_key_slice(&high)) < 0);
+    }
+}
+
+static void test_text_of_strangers_is_cut_and_cleaned(void **state)
+{
+    char room[6];
+    (void)state;
+    job_text_copy(room, sizeof(room), text("abcdefgh"));
+    assert_string_equal(room, "abcde");
+    job_text_copy(room, sizeof(room), kvp_slice_of("a\n\0\x7f\xc3", 5));
+    assert_string_equal(room, "a   \xc3");
+    job_text_copy(room, sizeof(room), kvp_slice_of(NULL, 0));
+    assert_string_equal(room, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_specification_comes_back_field_by_field),
+        cmocka_unit_test(test_the_defaults_are_good_specifications),
+        cmocka_unit_test(test_every_field_has_its_limits),
+        cmocka_unit_test(test_a_block_holds_at_most_1_mib),
+        cmocka_unit_test(test_a_tolerance_is_finite_and_not_negative),
+        cmocka_unit_test(test_tasks_are_compared_as_bytes_and_not_verified),
+        cmocka_unit_test(test_a_name_is_up_to_64_bytes_of_text),
+        cmocka_unit_test(test_a_specification_cut_off_or_too_long_is_refused),
+        cmocka_unit_test(test_tasks_come_back_as_they_were_put),
+        cmocka_unit_test(test_a_list_of_tasks_cut_off_or_too_long_is_refused),
+        cmocka_unit_test(test_a_task_has_its_limits),
+        cmocka_unit_test(test_a_list_has_at_most_1024_tasks),
+        cmocka_unit_test(test_records_come_back_whole),
+        cmocka_unit_test(test_fields_of_records_arrive_where_they_belong),
+        cmocka_unit_test(test_records_cut_off_changed_in_form_or_of_another_version_are_corrupt),
+        cmocka_unit_test(test_a_job_record_out_of_range_is_corrupt),
+        cmocka_unit_test(test_a_task_record_out_of_range_is_corrupt),
+        cmocka_unit_test(test_more_kinds_or_votes_than_there_may_be_are_corrupt),
+        cmocka_unit_test(test_texts_of_records_fit_their_room),
+        cmocka_unit_test(test_keys_are_split_into_what_they_were_made_of),
+        cmocka_unit_test(test_keys_of_workers_hold_their_names),
+        cmocka_unit_test(test_keys_of_no_kind_are_corrupt),
+        cmocka_unit_test(test_keys_are_in_the_order_of_their_numbers),
+        cmocka_unit_test(test_text_of_strangers_is_cut_and_cleaned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
