@@ -28,8 +28,13 @@ struct call client_job_call(unsigned op)
 
 kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result)
 {
-    if (call->result.status == KVP_OK) {
+    bool done = call->result.status == KVP_OK;
+
+    if (done) {
         kvp_buf_free(&call->result.value);
+    }
+    if (done && status != KVP_OK && call->core.update) {
+        status = client_unread(&call->result, status);
     }
     call->result.status = status;
     client_gather(call, result);

@@ -211,6 +211,11 @@ static kvp_status serve(struct fake_server *server, const struct kvp_request *re
         server->cursor = 0;
         return KVP_OK;
     default:
+        if (KVP_OP_IS_JOB(request->op)) {
+            return server->serve_job == NULL
+                       ? KVP_REFUSED
+                       : server->serve_job(server->job_arg, request, result);
+        }
         return serve_update(server, request, result);
     }
 }
@@ -256,7 +261,7 @@ static void on_request(void *arg, struct kvp_net_request *request)
 
     pthread_mutex_lock(&server->lock);
     (void)kvp_wire_peek(kvp_net_request_body(request), &version, &op);
-    if (op <= KVP_OP_CLOSE_SCAN) {
+    if (op < SERVER_OPS) {
         server->requests[op]++;
     }
     if (server->holding && op != KVP_OP_HELLO && server->held_count < SERVER_HELD_MAX) {

@@ -14,6 +14,7 @@
 
 #define SERVER_PAIRS_MAX 256u
 #define SERVER_HELD_MAX  1024u
+#define SERVER_OPS       (KVP_OP_TASK_POST + 1u)
 #define SERVER_PAGE      3u /* pairs in a page of a scan */
 
 struct pair {
@@ -35,7 +36,10 @@ struct fake_server {
     uint64_t revision;
     uint64_t cursor;           /* the only one there is; 0: none */
     kvp_buf cursor_key;        /* the next page begins here */
-    unsigned requests[KVP_OP_CLOSE_SCAN + 1];
+    /* Serves what is about jobs; NULL: it is refused. Called with the lock held. */
+    kvp_status (*serve_job)(void *arg, const struct kvp_request *request, kvp_buf *result);
+    void *job_arg;
+    unsigned requests[SERVER_OPS];
 };
 
 /* url NULL: any port. */
