@@ -93,6 +93,7 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_FENCE_FAILED] = "fence_failed",
         [KVP_NOTE_WAITS_FOR_PEER] = "waits_for_peer",
         [KVP_NOTE_RESIGNED] = "peer_resigned",
+        [KVP_NOTE_TIMES_DIFFER] = "times_differ",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
 }
@@ -171,6 +172,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
         core->meta_durable == core->meta_wanted ? core->meta.member_epoch : 0;
     report->snapshot = core->incoming.id;
     report->wanted = core->incoming.next;
+    report->grace_us = core->config.grace_us;
 }
 
 void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code)

@@ -63,6 +63,7 @@ enum kvp_note {
     KVP_NOTE_FENCE_FAILED,
     KVP_NOTE_WAITS_FOR_PEER,   /* pair mode: alone after a start, waits for the peer or an operator */
     KVP_NOTE_RESIGNED,         /* number = peer that has declared to have stopped */
+    KVP_NOTE_TIMES_DIFFER,     /* number = peer: its grace is too short for this node's lease */
 };
 const char *kvp_note_name(enum kvp_note note);
 

@@ -324,6 +324,24 @@ static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_rep
            reply->echo_us >= peer->flights[peer->flight_first].sent_us;
 }
 
+/*
+ * How long an answer lets this node serve. Every node is told its times by itself: one that would act
+ * before this node's lease ends gives a shorter one, which leaves a sixth of its grace for clocks that
+ * drift.
+ */
+static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64_t grace_us)
+{
+    uint64_t most = grace_us == 0 ? UINT64_MAX : grace_us - grace_us / 6;
+    if (most >= core->config.lease_us) {
+        return core->config.lease_us;
+    }
+    if (!peer->times_noted) {
+        peer->times_noted = true;
+        core_note(core, KVP_NOTE_TIMES_DIFFER, peer->id);
+    }
+    return most;
+}
+
 void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply)
 {
@@ -340,7 +358,7 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         peer->heard_us = core->now_us;
         peer->resigned = peer->resigned && reply->echo_us <= peer->resigned_us;
         uint64_t asked_us = KVP_MUTANT(LEASE_FROM_RECEIPT) ? core->now_us : reply->echo_us;
-        uint64_t lease = asked_us + core->config.lease_us;
+        uint64_t lease = asked_us + lease_from(core, peer, report->grace_us);
         peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
     }
     peer->report = *report;

@@ -25,6 +25,7 @@ struct core_peer {
     enum peer_mode mode;
     uint64_t heard_us;  /* its last answer came; 0: never */
     uint64_t lease_us;  /* it does not promote itself before this */
+    bool times_noted;   /* said that its grace is too short */
     uint64_t last_contact_us; /* any message of it came; 0: never since the start */
     bool reported;      /* `report` is fresh enough to probe by */
     bool blank_seen;    /* it said that it is blank, since our start */

@@ -27,6 +27,7 @@ struct kvp_peer_report {
     uint64_t member_epoch;  /* epoch of its promise to count as in-sync; 0: none */
     uint64_t snapshot;      /* id of the snapshot being received; 0: none */
     uint64_t wanted;        /* index of the snapshot chunk that it waits for */
+    uint64_t grace_us;      /* its grace: a lease from it has to end before; 0: not known */
 };
 
 struct kvp_peer_request {

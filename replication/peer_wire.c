@@ -14,7 +14,7 @@
 
 #define HEAD_SIZE          9u /* elements of a request before the args */
 #define REPLY_SIZE         5u /* elements of the result of a reply */
-#define REPORT_SIZE        9u
+#define REPORT_SIZE        10u
 #define CODE_MAX           255
 #define FLAGS_MAX          3u
 #define REPORT_BLANK       1u
@@ -126,6 +126,7 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
     kvp_mp_write_uint(writer, report->member_epoch);
     kvp_mp_write_uint(writer, report->snapshot);
     kvp_mp_write_uint(writer, report->wanted);
+    kvp_mp_write_uint(writer, report->grace_us);
 }
 
 static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
@@ -143,6 +144,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     report.member_epoch = kvp_mp_uint(reader);
     report.snapshot = kvp_mp_uint(reader);
     report.wanted = kvp_mp_uint(reader);
+    report.grace_us = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     return report;
 }
 

@@ -298,6 +298,29 @@ static void test_lease_counts_from_the_question(void **state)
     world_close(&world);
 }
 
+/* Node 2 was told shorter times: node 1's lease from it ends before node 2 acts. The world looks that
+ * there are never two that serve. */
+static void test_a_lease_ends_before_the_grace_of_who_gave_it(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world_start(&world, 1);
+    world.config.heartbeat_us = 20 * MS;
+    world.config.lease_us = 100 * MS;
+    world.config.grace_us = 120 * MS;
+    world_start(&world, 2);
+    world_run_serving(&world, 1, 5 * SECONDS);
+    world_run(&world, SECONDS);
+    assert_serves(&world, 1, set2(1, 2));
+    world_isolate(&world, 1);
+    world_witness(&world, 1, false);
+    uint64_t cut_us = world.now_us;
+    world_run_serving(&world, 2, SECONDS);
+    assert_in_range(world.now_us - cut_us, 20 * MS, 300 * MS);
+    world_close(&world);
+}
+
 /* ---- a candidate ---- */
 
 /* Node 2 has looked, asked, and got no answer; the register is as it was. */
@@ -373,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_removal_unknown),
         cmocka_unit_test(test_addition_unknown),
         cmocka_unit_test(test_lease_counts_from_the_question),
+        cmocka_unit_test(test_a_lease_ends_before_the_grace_of_who_gave_it),
         cmocka_unit_test(test_candidate_gives_no_lease),
         cmocka_unit_test(test_candidate_is_too_late),
         cmocka_unit_test(test_look_is_given_up),

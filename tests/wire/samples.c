@@ -641,6 +641,7 @@ static struct kvp_peer_report report_of(void)
         .commit = {40, EPOCH, 0x2222222222222222u},
         .received = 43,
         .member_epoch = EPOCH,
+        .grace_us = 500000,
     };
 }
 
@@ -738,7 +739,7 @@ static void peer_blank_reply(kvp_buf *out)
                                    .op = KVP_OP_HEARTBEAT,
                                    .from = 3,
                                    .echo_us = 1000000,
-                                   .report = {.blank = true}};
+                                   .report = {.blank = true, .grace_us = 500000}};
     must(kvp_peer_reply_encode(&reply, out));
 }
 

@@ -106,7 +106,8 @@ static void test_a_state_carries_a_whole_report(void **state)
                                            .received = 10,
                                            .member_epoch = 11,
                                            .snapshot = 12,
-                                           .wanted = 13};
+                                           .wanted = 13,
+                                           .grace_us = 500000};
     pass();
     assert_int_equal(got.report.role, KVP_ROLE_STOPPED);
     assert_false(got.report.blank);
@@ -118,6 +119,7 @@ static void test_a_state_carries_a_whole_report(void **state)
     assert_int_equal(got.report.member_epoch, 11);
     assert_int_equal(got.report.snapshot, 12);
     assert_int_equal(got.report.wanted, 13);
+    assert_int_equal(got.report.grace_us, 500000);
 }
 
 static void test_flags_of_a_heartbeat_are_told_apart(void **state)
@@ -579,12 +581,12 @@ static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, ui
     kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x01\x00", 3));
     kvp_mp_write_uint(&writer, epoch);
     kvp_mp_write_text(&writer, hint);
-    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x45\x01\x03\x04\x99", 6)); /* of LEAVE, from 1 */
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x45\x01\x03\x04\x9a", 6)); /* of LEAVE, from 1 */
     kvp_mp_write_uint(&writer, role);
     kvp_mp_write_uint(&writer, flags);
     kvp_mp_write_raw(&writer, kvp_slice_of("\x94\x08\x05\x01\x06", 5)); /* view of epoch 5 */
     kvp_mp_write_raw(&writer, kvp_slice_of("\x93\x00\x00\x00\x93\x00\x00\x00", 8));
-    kvp_mp_write_raw(&writer, kvp_slice_of("\x00\x00\x00\x00", 4));
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x00\x00\x00\x00\x00", 5));
     assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
     kvp_status status = kvp_peer_reply_decode(kvp_buf_slice(&out), &reply);
     kvp_buf_free(&out);
