@@ -100,6 +100,7 @@ static void print_usage(FILE *out)
           "  --nodes URL,...     a running group; keys kvbench/... in it are overwritten\n"
           "  --group NAME        its name (default)\n"
           "  --spawn             a group of its own: two nodes and a witness on loopback\n"
+          "  --profile NAME      its times: default or lan, as of kvnode\n"
           "  --bin DIR           where kvnode and kvwitness are (beside kvbench)\n"
           "  --data DIR          keep the data there (a temporary directory)\n"
           "  --clients N         handles (1)\n"
@@ -162,6 +163,7 @@ static const struct option known[] = {
     {"nodes", required_argument, NULL, 'n'},
     {"group", required_argument, NULL, 'g'},
     {"spawn", no_argument, NULL, 's'},
+    {"profile", required_argument, NULL, 'p'},
     {"bin", required_argument, NULL, 'b'},
     {"data", required_argument, NULL, 'd'},
     {"distribution", required_argument, NULL, 'D'},
@@ -244,6 +246,11 @@ static int take_option(struct bench *bench, int which, const char *name)
     case 's':
         bench->spawn = true;
         return -1;
+    case 'p':
+        bench->profile = optarg;
+        return strcmp(optarg, "default") == 0 || strcmp(optarg, "lan") == 0
+                   ? -1
+                   : bench_complain("--profile: '%s' is neither default nor lan", optarg);
     case 'b':
         bench->bin = optarg;
         return strlen(optarg) < PATH_MAX ? -1 : bench_complain("--bin: the name is too long");
@@ -341,6 +348,7 @@ static void add_parameters(cJSON *line, const struct bench *bench)
     bench_add_number(object, "timeout_ms", bench->timeout_ms, 0);
     bench_add_number(object, "seed", (double)bench->seed, 0);
     (void)cJSON_AddBoolToObject(object, "spawn", bench->spawn);
+    (void)cJSON_AddStringToObject(object, "profile", bench->profile);
     if (strcmp(bench->mode, "mixed") == 0) {
         bench_add_number(object, "reads", bench->reads, 0);
     } else if (strcmp(bench->mode, "txn") == 0) {
@@ -437,7 +445,8 @@ int main(int argc, char **argv)
 {
     static struct group group;
     struct bench bench = {.clients = 1, .outstanding = 1, .reads = 50, .txn_keys = 10,
-                          .value_size = 100, .keys = 10000, .timeout_ms = 5000, .seed = 1};
+                          .profile = "default", .value_size = 100, .keys = 10000,
+                          .timeout_ms = 5000, .seed = 1};
 
     if (!kvp_process_fill_standard()) {
         return EXIT_NOTHING;

@@ -24,6 +24,7 @@ struct bench {
     const char *mode;
     const char *nodes, *group;
     bool spawn;
+    const char *profile; /* of the nodes that it spawns */
     const char *bin, *data; /* NULL: kvbench's own directory; a temporary one */
     unsigned clients, outstanding;
     unsigned reads;    /* mixed: per cent of the operations */
@@ -103,6 +104,7 @@ struct group {
     pid_t pids[GROUP_PROCESSES]; /* 0: does not run */
     char urls[GROUP_PROCESSES][40];
     char nodes[100];
+    char profile[16]; /* of the nodes */
 };
 
 /* Makes the directory only. Both complain; exit statuses. */

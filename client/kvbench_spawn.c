@@ -117,7 +117,7 @@ bool group_spawn(struct group *group, unsigned index)
     unsigned other = GROUP_NODES + 1 - index; /* of a node */
     char *witness[] = {program, "--data", data, "--listen", group->urls[index], NULL};
     char *node[] = {program, "--data", data, "--listen", group->urls[index], "--id", id, "--peer",
-                    peer, "--witness", group->urls[GROUP_WITNESS], NULL};
+                    peer, "--witness", group->urls[GROUP_WITNESS], "--profile", group->profile, NULL};
     bool is_node = index != GROUP_WITNESS;
 
     (void)snprintf(program, sizeof(program), "%s/%s", group->bin, is_node ? "kvnode" : "kvwitness");
@@ -228,6 +228,7 @@ int group_start(const struct bench *bench, struct group *group)
         (void)bench_complain("no free ports on 127.0.0.1: %s", strerror(errno));
         return EXIT_NOTHING;
     }
+    (void)snprintf(group->profile, sizeof(group->profile), "%s", bench->profile);
     (void)snprintf(group->nodes, sizeof(group->nodes), "%s,%s", group->urls[1], group->urls[2]);
     own.nodes = group->nodes;
     for (unsigned i = 0; i < GROUP_PROCESSES; i++) {

@@ -18,6 +18,7 @@ const struct option kvnode_options[] = {
     {"etcd", required_argument, NULL, SET_ETCD},
     {"pair", required_argument, NULL, SET_PAIR},
     {"fence-command", required_argument, NULL, SET_FENCE},
+    {"profile", required_argument, NULL, SET_PROFILE},
     {"heartbeat-ms", required_argument, NULL, SET_HEARTBEAT},
     {"lease-ms", required_argument, NULL, SET_LEASE},
     {"grace-ms", required_argument, NULL, SET_GRACE},
@@ -159,9 +160,34 @@ static const char *text_or_null(const struct kvnode_settings *settings, int whic
     return settings->text[which][0] ? settings->text[which] : NULL;
 }
 
+/* Times that go together. Zero stands for the library's own default. */
+static const struct profile {
+    const char *name;
+    uint32_t heartbeat_ms, lease_ms, grace_ms;
+} profiles[] = {
+    {"default", 0, 0, 0},
+    {"lan", 20, 100, 120},
+};
+
+static const struct profile *find_profile(const char *name)
+{
+    for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+        if (strcmp(profiles[i].name, name) == 0) {
+            return &profiles[i];
+        }
+    }
+    return name[0] == '\0' ? &profiles[0] : NULL;
+}
+
 static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_options *options,
                          char *message, size_t size)
 {
+    const struct profile *profile = find_profile(settings->text[SET_PROFILE]);
+    if (!profile) {
+        (void)snprintf(message, size, "--profile: \"%s\" is neither default nor lan",
+                       settings->text[SET_PROFILE]);
+        return false;
+    }
     struct {
         int which;
         uint64_t max;
@@ -169,9 +195,9 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
         uint64_t value;
     } numbers[] = {
         {SET_ID, KVP_NODE_ID_MAX, "--id", 0},
-        {SET_HEARTBEAT, 3600000, "--heartbeat-ms", 0},
-        {SET_LEASE, 3600000, "--lease-ms", 0},
-        {SET_GRACE, 3600000, "--grace-ms", 0},
+        {SET_HEARTBEAT, 3600000, "--heartbeat-ms", profile->heartbeat_ms},
+        {SET_LEASE, 3600000, "--lease-ms", profile->lease_ms},
+        {SET_GRACE, 3600000, "--grace-ms", profile->grace_ms},
         {SET_SYNC_TIMEOUT, 3600000, "--sync-timeout-ms", 0},
         {SET_SYNC_REPLICAS, KVP_NODES_MAX, "--sync-replicas", 0},
         {SET_LOG_SIZE, 1u << 20, "--log-size", 0},

@@ -22,6 +22,7 @@ enum kvnode_setting {
     SET_ETCD,
     SET_PAIR,
     SET_FENCE,
+    SET_PROFILE,
     SET_HEARTBEAT,
     SET_LEASE,
     SET_GRACE,

@@ -113,6 +113,23 @@ static void test_what_is_not_there_is_left_to_the_node(void **state)
     free(rig);
 }
 
+static void test_a_profile_is_several_times_at_once(void **state)
+{
+    struct rig *rig = rig_new();
+    (void)state;
+    assert_true(rig_read_text(rig, GOOD "profile = lan\ngrace-ms = 200\n"));
+    assert_true(rig_fill(rig));
+    assert_int_equal(rig->options.heartbeat_ms, 20);
+    assert_int_equal(rig->options.lease_ms, 100);
+    assert_int_equal(rig->options.grace_ms, 200);
+    free(rig);
+    rig = rig_new();
+    assert_true(rig_read_text(rig, GOOD "profile = wan\n"));
+    assert_false(rig_fill(rig));
+    assert_string_equal(rig->message, "--profile: \"wan\" is neither default nor lan");
+    free(rig);
+}
+
 /* Blanks around it apart; nothing in it has a meaning. */
 static void test_values_are_taken_as_they_are(void **state)
 {
@@ -372,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_whole_file),
         cmocka_unit_test(test_what_is_not_there_is_left_to_the_node),
+        cmocka_unit_test(test_a_profile_is_several_times_at_once),
         cmocka_unit_test(test_values_are_taken_as_they_are),
         cmocka_unit_test(test_a_malformed_line_is_named),
         cmocka_unit_test(test_a_zero_byte_is_no_end),
