@@ -2,8 +2,11 @@
 """Microcontrollers' workers on jobs of real nodes over loopback."""
 
 import os
+import random
 import signal
+import socket
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
 
@@ -13,6 +16,61 @@ from kvtest import Process, wait_for  # noqa: E402
 from test_jobs import Farm as Workers  # noqa: E402
 
 REPLACED = 35
+BRIDGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "mcu-port",
+                      "uart_bridge.py")
+
+
+class Line:
+    """A serial line between two ports: where it listens, and where a bridge does. Of the bytes that go
+    through it loses or changes some, one of `good` in the mean (0: none)."""
+
+    def __init__(self, bridge_port, good, seed):
+        self.bridge_port, self.good, self.random = bridge_port, good, random.Random(seed)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.damaged = 0
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        board, _ = self.server.accept()
+        bridge = socket.create_connection(("127.0.0.1", self.bridge_port))
+        for ends in (board, bridge), (bridge, board):
+            ends[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.carry, args=ends, daemon=True).start()
+
+    def carry(self, source, target):
+        try:
+            while True:
+                data = bytearray(source.recv(1000))
+                if not data:
+                    break
+                if self.good and self.random.random() < len(data) / self.good:
+                    self.damage(data)
+                target.sendall(data)
+        except OSError:
+            pass
+        for each in source, target:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def damage(self, data):
+        self.damaged += 1
+        at = self.random.randrange(len(data))
+        kind = self.random.randrange(3)
+        if kind == 0:
+            del data[at:at + self.random.randrange(1, 200)]
+        elif kind == 1:
+            data[at] ^= 1 << self.random.randrange(8)
+        else:
+            data[at:at] = self.random.randbytes(self.random.randrange(1, 100))
+
+
+def listens(port):
+    """Whether somebody listens there, without a connection to it."""
+    with open("/proc/net/tcp") as file:
+        return any(":%04X 00000000:0000 0A" % port in row for row in file)
 
 
 class Farm(Workers):
@@ -23,6 +81,22 @@ class Farm(Workers):
                         self.path("board-%s-%d.log" % (name, self.started)))
         self.workers[name] = board
         return board
+
+    def start_line(self, name, room, good, *options):
+        """A board that has a serial line and no network."""
+        port, = kvtest.free_ports(1)
+        urls = self.nodes_option()
+        bridge = Process([sys.executable, BRIDGE, "tcp:%d" % port, *urls.split(",")],
+                         self.path("bridge-%s.log" % name))
+        self.workers["bridge-" + name] = bridge  # ends with the others
+        wait_for(lambda: listens(port), "the bridge")
+        line = Line(port, good, name)
+        self.started += 1
+        path = os.path.join(kvtest.BUILD, "tests/mcu/mcu_worker")
+        self.workers[name] = Process(
+            [path, "line:%d,%s" % (line.port, urls), name, str(room), *map(str, options)],
+            self.path("board-%s-%d.log" % (name, self.started)))
+        return line
 
     def done_by(self, name):
         return self.worker_list().get(name, {"done": 0})["done"]
@@ -118,6 +192,23 @@ def test_a_long_task_is_kept_by_beats():
         farm.wait_job(job)
         assert farm.result(job)[1] == matrices.product(a, b)
         assert farm.job(job)["redone"] == 0
+
+
+def test_boards_on_serial_lines_good_and_bad():
+    with Farm().start() as farm:
+        good = farm.start_line("good", 4096, 0)
+        bad = farm.start_line("bad", 4096, 12000)
+        farm.wait_workers(2)
+        a, b, names = farm.write_matrices(60, 50, 60, "float32")
+        job = farm.submit("matmul", *names, "--mode", "dual-compare", "--buffer", "4096",
+                          "--max-attempts", "200", "--silence", "5000")
+        wait_for(lambda: farm.job(job)["done"] > 5, "a part of the job")
+        farm.kill(farm.wait_primary())
+        farm.wait_job(job, seconds=120)
+        assert farm.result(job) == ("float32", matrices.product(a, b))
+        about = farm.job(job)
+        print("%d tasks, %d damages, %d redone" % (about["tasks"], bad.damaged, about["redone"]))
+        assert about["disagreements"] == 0 and bad.damaged > 3 and good.damaged == 0
 
 
 def test_one_is_replaced_and_one_leaves():
