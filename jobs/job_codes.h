@@ -21,7 +21,7 @@ enum kvp_task_outcome {
 
 /* On the wire and in stores they are numbers, for ever. Elements x and y agree when: */
 enum kvp_agreement {
-    KVP_AGREE_EXACT = 0,    /* x == y; so 0.0 agrees with -0.0 */
+    KVP_AGREE_EXACT = 0,    /* x == y, so 0.0 agrees with -0.0; a job compares the bytes */
     KVP_AGREE_ABSOLUTE = 1, /* |x - y| <= tolerance */
     KVP_AGREE_RELATIVE = 2, /* |x - y| <= tolerance * max(|x|, |y|), or |x - y| <= floor */
     /* Not elements but the sums of all rows and of all columns agree: integers' modulo 2^64;

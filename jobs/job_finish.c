@@ -358,8 +358,9 @@ uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us)
     return next_us;
 }
 
-static kvp_status begin_removal(struct kvp_jobs *jobs, struct job *job)
+kvp_status job_remove(struct kvp_jobs *jobs, struct job *job)
 {
+    jobs->busy = true;
     job->record.state = JOB_REMOVING;
     job->remove_next = 0;
     return job_write(jobs, job);
@@ -421,7 +422,7 @@ kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bo
         if (complete(job)) {
             return step_complete(jobs, job, now_us);
         }
-        return expired(job, now_us) ? begin_removal(jobs, job) : sum_up(jobs, job, now_us);
+        return expired(job, now_us) ? job_remove(jobs, job) : sum_up(jobs, job, now_us);
     }
     jobs->busy = false;
     return KVP_OK;

@@ -551,24 +551,37 @@ static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_reques
     return job_put(jobs, &key, request->value);
 }
 
+struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
+                                uint64_t now_us, struct job_answer *answer, struct job **job,
+                                kvp_status *status)
+{
+    const struct kvp_job_args *args = &request->job;
+    struct worker *worker = worker_speaking(jobs, request, now_us, answer, status);
+    if (!worker) {
+        return NULL;
+    }
+    *job = job_find(jobs, args->job);
+    if (worker->record.barred) {
+        *status = job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has no task, and gets none */
+    } else if (!*job || args->task >= (*job)->record.task_count) {
+        *status = job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
+    } else if (!attempt_token_fits(jobs, *job, args->task, worker, args->attempt)) {
+        *status = job_refuse(answer, KVP_NOT_HELD, NULL);
+    } else {
+        return worker;
+    }
+    return NULL;
+}
+
 kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
                     struct job_answer *answer)
 {
     const struct kvp_job_args *args = &request->job;
     kvp_status status;
-    struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
+    struct job *job;
+    struct worker *worker = attempt_speaking(jobs, request, now_us, answer, &job, &status);
     if (!worker) {
         return status;
-    }
-    if (worker->record.barred) {
-        return job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has no task, and gets none */
-    }
-    struct job *job = job_find(jobs, args->job);
-    if (!job || args->task >= job->record.task_count) {
-        return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
-    }
-    if (!attempt_token_fits(jobs, job, args->task, worker, args->attempt)) {
-        return job_refuse(answer, KVP_NOT_HELD, NULL);
     }
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);

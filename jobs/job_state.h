@@ -177,6 +177,11 @@ uint64_t attempt_token(const struct kvp_jobs *jobs, const struct job *job, uint3
                        const struct worker *worker, uint32_t nonce);
 bool attempt_token_fits(const struct kvp_jobs *jobs, const struct job *job, uint32_t task,
                         const struct worker *worker, uint64_t token);
+/* The worker that speaks about an attempt, and the job, if it was given that attempt: else NULL and
+ * the answer is set. */
+struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
+                                uint64_t now_us, struct job_answer *answer, struct job **job,
+                                kvp_status *status);
 kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
                     struct job_answer *answer);
 /* Lost attempts, by time. *did: something was written; call again. */
@@ -202,6 +207,8 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 
 /* job_finish.c */
 kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bool *more);
+/* Begins to delete all that there is of a job. */
+kvp_status job_remove(struct kvp_jobs *jobs, struct job *job);
 /* When the next job may begin or is to be removed; those whose time has come are noted. */
 uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us);
 /* One block of recomputing a product. *did: the job has ended. */

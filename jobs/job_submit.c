@@ -8,6 +8,23 @@
 
 /* ---- new ---- */
 
+/* Where there are too many jobs, the one that ended first makes room before its time. */
+static kvp_status make_room(struct kvp_jobs *jobs, bool *room)
+{
+    struct job *oldest = NULL;
+    uint32_t count = 0;
+    for (struct job *job = jobs->first; job; job = job->next) {
+        bool ended = job->record.state > JOB_VERIFYING && job->record.state < JOB_REMOVING;
+        count += job->record.state != JOB_REMOVING;
+        if (ended && (!oldest || job->ended_us < oldest->ended_us ||
+                      (job->ended_us == oldest->ended_us && job->id < oldest->id))) {
+            oldest = job;
+        }
+    }
+    *room = count < jobs->config.jobs_max || oldest;
+    return count >= jobs->config.jobs_max && oldest ? job_remove(jobs, oldest) : KVP_OK;
+}
+
 static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *request,
                              uint64_t seq, uint64_t now_us, struct job_answer *answer)
 {
@@ -17,8 +34,15 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     if (status != KVP_OK) {
         return job_refuse(answer, status, reason);
     }
+    bool room = true;
     if (jobs->job_count >= jobs->config.jobs_max) {
-        return job_refuse(answer, KVP_BUSY, "too many jobs");
+        status = make_room(jobs, &room);
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (!room) {
+        return job_refuse(answer, KVP_BUSY, "too many jobs that have not ended");
     }
     struct job *job = job_insert(jobs, seq, &record);
     if (!job) {

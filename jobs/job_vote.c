@@ -366,6 +366,15 @@ static kvp_status take_failure(struct kvp_jobs *jobs, struct post *post, uint64_
     return status == KVP_OK ? kvp_wire_bool(answer->result, counted) : status;
 }
 
+static kvp_status give_back(struct kvp_jobs *jobs, struct post *post, struct job_answer *answer)
+{
+    bool held = post->attempt != NULL;
+    if (held) {
+        attempt_end(jobs, post->worker, post->attempt, true);
+    }
+    return kvp_wire_bool(answer->result, held);
+}
+
 static kvp_status check_and_take(struct kvp_jobs *jobs, struct post *post, uint32_t crc,
                                  uint64_t now_us, struct job_answer *answer)
 {
@@ -400,16 +409,10 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 {
     const struct kvp_job_args *args = &request->job;
     kvp_status status;
-    struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
+    struct job *job;
+    struct worker *worker = attempt_speaking(jobs, request, now_us, answer, &job, &status);
     if (!worker) {
         return status;
-    }
-    struct job *job = job_find(jobs, args->job);
-    if (!job || args->task >= job->record.task_count) {
-        return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
-    }
-    if (!attempt_token_fits(jobs, job, args->task, worker, args->attempt)) {
-        return job_refuse(answer, KVP_NOT_HELD, NULL);
     }
     if (job->record.state > JOB_DONE) {
         return job_refuse(answer, KVP_JOB_STATE, "the job has ended");
@@ -424,9 +427,6 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         .bytes = request->value,
     };
     memcpy(post.vote.worker, worker->name, sizeof(post.vote.worker));
-    if (worker->record.barred) {
-        return job_refuse(answer, KVP_WORKER_BARRED, NULL);
-    }
     switch (args->outcome) {
     case KVP_OUTCOME_RESULT:
     case KVP_OUTCOME_OVERFLOW:
@@ -434,10 +434,7 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     case KVP_OUTCOME_FAILED:
         return take_failure(jobs, &post, now_us, answer);
     case KVP_OUTCOME_GIVEN_BACK:
-        if (post.attempt) {
-            attempt_end(jobs, worker, post.attempt, true);
-        }
-        return kvp_wire_bool(answer->result, post.attempt != NULL);
+        return give_back(jobs, &post, answer);
     default:
         return job_refuse(answer, KVP_BAD_REQUEST, "unknown outcome");
     }
