@@ -71,7 +71,8 @@ KVP_API kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t num
 KVP_API kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number,
                                  kvp_result *result);
 /* The whole product of a matrix job that is done; `spec` as it was submitted (kvp_job_info has all of
- * it). *product is to be freed with kvp_matrix_free(). */
+ * it). *product is to be freed with kvp_matrix_free(); on failure it is empty. KVP_JOB_STATE: not done;
+ * KVP_CORRUPT: it has blocks of other sizes than `spec` says; KVP_NO_MEMORY. */
 KVP_API kvp_status kvp_job_product(kvp_client *client, uint64_t job,
                                    const struct kvp_job_spec *spec, struct kvp_matrix *product,
                                    kvp_result *result);
@@ -84,8 +85,8 @@ typedef struct kvp_worker {
 } kvp_worker;
 
 /* Joins; name is set by the caller. `kinds`: of tasks that it can do. `buffer`: bytes of a task and its
- * result that it can hold. Who joined under the name before is out, and its tasks are given to others.
- */
+ * result that it can hold. `standby`: it gets tasks only while too few others are active. Who joined under the
+ * name before is out, and its tasks are given to others. KVP_BAD_ARGUMENT; KVP_BUSY: too many workers. */
 KVP_API kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *const *kinds,
                                    unsigned kind_count, uint64_t buffer, bool standby,
                                    kvp_result *result);

@@ -158,6 +158,37 @@ def test_tab_completes_keys(group, home):
 
 
 @terminal_test
+def test_tab_completes_the_verbs_of_jobs(group, home):
+    group.cli("put", "list/of/keys", "1", check=0)
+    with Terminal(group, home) as terminal:
+        terminal.type("jo\tli\t\n")
+        terminal.read_until("job list ?\n")
+        assert terminal.read_until(re.escape(PROMPT)).startswith("      ID  STATE")
+        terminal.type("job sh\t1\n")
+        assert "no such job" in terminal.read_until(re.escape(PROMPT))
+        terminal.type("job w\t")  # wait or workers: both are shown, and the line again
+        terminal.read_until("wait workers")
+        terminal.type("a\t")
+        terminal.type("list/\t7\n")  # what follows is no key
+        terminal.read_until("list/7\n")
+        assert "'list/7' is not the id of a job" in terminal.read_until(re.escape(PROMPT))
+
+
+@terminal_test
+def test_waiting_for_a_job_shows_a_bar_and_can_be_given_up(group, home):
+    lines = b'{"kind": "of nobody"}\n' * 3
+    job = group.cli("job", "submit", "tasks", "-", stdin=lines, check=0).stdout.decode().strip()
+    with Terminal(group, home) as terminal:
+        terminal.type("job wait %s\n" % job)
+        terminal.read_until(r"job %s running \[\.+\] +0 %% 0/3 tasks" % job)
+        os.kill(terminal.pid, signal.SIGINT)
+        terminal.read_until("job %s has not ended yet" % job)
+        terminal.read_until(re.escape(PROMPT))
+        assert terminal.run("job cancel %s" % job) == "done\n"
+        assert "cancelled" in terminal.run("job wait %s" % job)
+
+
+@terminal_test
 def test_history_is_kept_between_runs(group, home):
     with Terminal(group, home) as terminal:
         terminal.run("put a 1")
