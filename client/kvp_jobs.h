@@ -85,8 +85,9 @@ typedef struct kvp_worker {
 } kvp_worker;
 
 /* Joins; name is set by the caller. `kinds`: of tasks that it can do. `buffer`: bytes of a task and its
- * result that it can hold. `standby`: it gets tasks only while too few others are active. Who joined under the
- * name before is out, and its tasks are given to others. KVP_BAD_ARGUMENT; KVP_BUSY: too many workers. */
+ * result that it can hold. `standby`: it gets tasks only while too few others are active. Who joined
+ * under the name before is out, and its tasks are given to others. KVP_BAD_ARGUMENT; KVP_BUSY: too many
+ * workers. */
 KVP_API kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *const *kinds,
                                    unsigned kind_count, uint64_t buffer, bool standby,
                                    kvp_result *result);
