@@ -13,10 +13,12 @@ cd "$(dirname "$0")"
 packages='gcc meson ninja-build pkg-config libnng-dev libmsgpack-dev libleveldb-dev libcmocka-dev
     libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables strace e2fsprogs
     procps util-linux mount spin'
+# For the microcontroller's client: without these its tests on boards are skipped.
+test_packages='gcc-arm-none-eabi qemu-system-arm'
 
-install_packages() {
+install_packages() { # PACKAGE...
     missing=''
-    for package in $packages; do
+    for package; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
             missing="$missing $package"
     done
@@ -56,19 +58,23 @@ run_tests() { # DIRECTORY NAME
 
 case "${1:-}" in
 packages)
-    install_packages
+    # shellcheck disable=SC2086
+    install_packages $packages $test_packages
     ;;
 build)
-    install_packages
+    # shellcheck disable=SC2086
+    install_packages $packages
     build_normal
     ;;
 demo)
-    install_packages
+    # shellcheck disable=SC2086
+    install_packages $packages
     build_normal
     examples/failover.sh build
     ;;
 test)
-    install_packages
+    # shellcheck disable=SC2086
+    install_packages $packages $test_packages
     passed=0 failed=0 result=0
     build_normal -Dwerror=true
     # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc

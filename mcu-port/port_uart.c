@@ -3,25 +3,24 @@
 
 #include <string.h>
 
-#define END       0xc0u
-#define ESCAPE    0xdbu
-#define HEAD_SIZE 3u
-#define CRC_SIZE  4u
-#define READ_MAX  512u /* bytes in one call: the line shall not keep it for ever */
+#define END          0xc0u
+#define ESCAPE       0xdbu
+#define HEAD_SIZE    3u
+#define CRC_SIZE     4u
+#define NO_CRC       0xffffffffu
+#define WITH_ITS_CRC 0xdebb20e3u /* of any bytes and their CRC behind them */
+#define READ_MAX     512u /* bytes in one call: the line shall not keep it for ever */
 
 enum state { CLOSED, OPENING, OPEN, BROKEN };
 
-static uint32_t crc_of(const uint8_t *data, size_t size)
+/* One byte more of a CRC-32, which begins and ends with all its bits turned over. */
+static uint32_t crc_add(uint32_t crc, uint8_t byte)
 {
-    uint32_t crc = 0xffffffff;
-
-    for (size_t i = 0; i < size; i++) {
-        crc ^= data[i];
-        for (unsigned bit = 0; bit < 8; bit++) {
-            crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
-        }
+    crc ^= byte;
+    for (unsigned bit = 0; bit < 8; bit++) {
+        crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
     }
-    return ~crc;
+    return crc;
 }
 
 /* ---- out ---- */
@@ -51,19 +50,19 @@ static void put(struct kvmcu_uart *uart, uint8_t byte)
 static void send_frame(struct kvmcu_uart *uart, unsigned type, unsigned count, const void *data,
                        size_t size)
 {
-    uint8_t frame[KVMCU_UART_FRAME_MAX] = {(uint8_t)type, uart->link, (uint8_t)count};
+    const uint8_t head[HEAD_SIZE] = {(uint8_t)type, uart->link, (uint8_t)count};
+    uint32_t crc = NO_CRC;
 
-    memcpy(frame + HEAD_SIZE, data, size);
-    size += HEAD_SIZE;
-    uint32_t crc = crc_of(frame, size);
-    for (unsigned i = 0; i < CRC_SIZE; i++) {
-        frame[size++] = (uint8_t)(crc >> 8 * i);
-    }
     uart->out_at = 0;
     uart->out_size = 1;
     uart->out[0] = END; /* ends what may be left of another frame */
-    for (size_t i = 0; i < size; i++) {
-        put(uart, frame[i]);
+    for (size_t i = 0; i < HEAD_SIZE + size; i++) {
+        uint8_t byte = i < HEAD_SIZE ? head[i] : ((const uint8_t *)data)[i - HEAD_SIZE];
+        crc = crc_add(crc, byte);
+        put(uart, byte);
+    }
+    for (unsigned i = 0; i < CRC_SIZE; i++) {
+        put(uart, (uint8_t)(~crc >> 8 * i));
     }
     uart->out[uart->out_size++] = END;
     (void)flush(uart);
@@ -100,9 +99,11 @@ static void end_frame(struct kvmcu_uart *uart)
     uint8_t size = uart->in_size;
 
     if (size >= HEAD_SIZE + CRC_SIZE && size <= KVMCU_UART_FRAME_MAX) {
-        const uint8_t *at = uart->in + size - CRC_SIZE;
-        uint32_t crc = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-        if (crc == crc_of(uart->in, size - CRC_SIZE)) {
+        uint32_t crc = NO_CRC;
+        for (unsigned i = 0; i < size; i++) {
+            crc = crc_add(crc, uart->in[i]);
+        }
+        if (crc == WITH_ITS_CRC) {
             take_frame(uart);
         }
     }

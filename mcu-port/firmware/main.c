@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker for matrix tasks on a bare board, with a serial line to a host where mcu-port/uart_bridge.py runs.
+ * BOARD_NAME, BOARD_URLS (as the bridge has them), BOARD_STANDBY and BOARD_SLOW_MS (more time for each row, to
+ * have a task under way when something happens) come from the build.
+ */
+#include "board.h"
+#include "kvmcu_matmul.h"
+#include "port_uart.h"
+
+#include <string.h>
+
+#define WAIT_MS    1000u
+#define TIMEOUT_MS 3000u
+
+#ifndef BOARD_ROOM
+#define BOARD_ROOM 4096u
+#endif
+
+static const char *const urls[] = {BOARD_URLS};
+static const char *const kinds[] = {KVMCU_MATMUL_KIND};
+static uint8_t buffer[256];
+static uint8_t room[BOARD_ROOM] __attribute__((aligned(8)));
+static struct kvmcu client;
+static struct kvmcu_uart uart;
+
+static const struct kvmcu_worker worker = {
+    .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .room = room, .room_size = sizeof(room),
+    .standby = BOARD_STANDBY,
+};
+
+/* ---- the line ---- */
+
+static size_t line_read(void *arg, void *data, size_t size)
+{
+    (void)arg;
+    return board_read(data, size);
+}
+
+static size_t line_write(void *arg, const void *data, size_t size)
+{
+    (void)arg;
+    return board_write(data, size);
+}
+
+static uint32_t line_now_ms(void *arg)
+{
+    (void)arg;
+    return board_now_ms();
+}
+
+static void line_idle(void *arg)
+{
+    (void)arg;
+    board_sleep();
+}
+
+static const struct kvmcu_uart_line line = {line_read, line_write, line_now_ms, line_idle, NULL};
+
+/* ---- work ---- */
+
+static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result)
+{
+    uint32_t begin = board_now_ms(), slow_ms = BOARD_SLOW_MS;
+
+    while (board_now_ms() - begin < slow_ms) {
+        board_sleep();
+    }
+    return kvmcu_tile_row(tile, row, result);
+}
+
+static void report(const char *what, uint32_t number)
+{
+    board_log(what);
+    board_log_number(number);
+    board_log(", stack ");
+    board_log_number(stack_used());
+    board_log("\n");
+}
+
+int main(void)
+{
+    struct {
+        uint32_t numbers[4];
+        char name[sizeof(BOARD_NAME)];
+    } seed = {{0}, BOARD_NAME};
+    uint32_t tasks = 0;
+    int status = KVMCU_OK;
+
+    board_seed(seed.numbers);
+    kvmcu_uart_init(&uart, &line);
+    const struct kvmcu_config config = {
+        .transport = &uart.transport, .worker = &worker, .group = "default", .urls = urls,
+        .url_count = sizeof(urls) / sizeof(urls[0]), .buffer = buffer,
+        .buffer_size = sizeof(buffer), .client = kvmcu_client_number(&seed, sizeof(seed)),
+    };
+    if (kvmcu_init(&client, &config) != KVMCU_OK) {
+        return 2;
+    }
+    while (status != KVMCU_WORKER_REPLACED && status != KVMCU_WORKER_BARRED) {
+        status = kvmcu_matmul(&client, slow_row, WAIT_MS, TIMEOUT_MS);
+        if (status == KVMCU_OK) {
+            tasks++;
+            report("task ", tasks);
+        } else if (status != KVMCU_NO_TASK) {
+            report("status ", (uint32_t)status);
+        }
+    }
+    return 1;
+}

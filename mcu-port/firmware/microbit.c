@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* BBC micro:bit: nRF51822, a Cortex-M0, as QEMU has it. The line is its UART; the tick is TIMER0. */
+#include "board.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+#define UART(offset)  REGISTER(0x40002000u + (offset))
+#define TIMER(offset) REGISTER(0x40008000u + (offset))
+#define ENABLE_IRQS   REGISTER(0xe000e100u)
+
+#define UART_START_IN   UART(0x000u)
+#define UART_START_OUT  UART(0x008u)
+#define UART_RECEIVED   UART(0x108u)
+#define UART_SENT       UART(0x11cu)
+#define UART_ENABLE_IRQ UART(0x304u)
+#define UART_ENABLE     UART(0x500u)
+#define UART_IN         UART(0x518u)
+#define UART_OUT        UART(0x51cu)
+#define UART_BAUD       UART(0x524u)
+#define RECEIVED_IRQ    (1u << 2)
+#define BAUD_115200     0x01d7e000u
+#define UART_NUMBER     2u
+
+#define TIMER_START      TIMER(0x000u)
+#define TIMER_REACHED    TIMER(0x140u)
+#define TIMER_SHORTS     TIMER(0x200u)
+#define TIMER_ENABLE_IRQ TIMER(0x304u)
+#define TIMER_BITS       TIMER(0x508u)
+#define TIMER_PRESCALER  TIMER(0x510u)
+#define TIMER_COMPARE    TIMER(0x540u)
+#define REACHED_IRQ      (1u << 16)
+#define REACHED_CLEARS   1u
+#define TIMER_NUMBER     8u
+
+#define RING 512u /* a power of 2 */
+
+static volatile uint32_t ticks;
+static volatile uint32_t ring_in, ring_out;
+static uint8_t ring[RING];
+static bool sending;
+
+void board_tick(void)
+{
+}
+
+/* What finds no room is lost: the frames above notice. */
+void board_interrupt(void)
+{
+    if (TIMER_REACHED != 0) {
+        TIMER_REACHED = 0;
+        ticks++;
+    }
+    while (UART_RECEIVED != 0) {
+        UART_RECEIVED = 0;
+        uint8_t byte = (uint8_t)UART_IN;
+        if (ring_in - ring_out < RING) {
+            ring[ring_in % RING] = byte;
+            ring_in++;
+        }
+    }
+}
+
+void board_init(void)
+{
+    UART_BAUD = BAUD_115200;
+    UART_ENABLE = 4;
+    UART_ENABLE_IRQ = RECEIVED_IRQ;
+    UART_START_IN = 1;
+    UART_START_OUT = 1;
+    TIMER_BITS = 3;      /* 32 */
+    TIMER_PRESCALER = 4; /* 16 MHz / 2^4 */
+    TIMER_COMPARE = 1000;
+    TIMER_SHORTS = REACHED_CLEARS;
+    TIMER_ENABLE_IRQ = REACHED_IRQ;
+    TIMER_START = 1;
+    ENABLE_IRQS = 1u << UART_NUMBER | 1u << TIMER_NUMBER;
+}
+
+uint32_t board_now_ms(void)
+{
+    return ticks;
+}
+
+void board_sleep(void)
+{
+    __asm__ volatile("wfi");
+}
+
+size_t board_read(void *data, size_t size)
+{
+    uint8_t *to = data;
+    size_t count = 0;
+
+    while (count < size && ring_out != ring_in) {
+        to[count++] = ring[ring_out % RING];
+        ring_out++;
+    }
+    return count;
+}
+
+/* A byte at a time, as fast as the line takes them. */
+size_t board_write(const void *data, size_t size)
+{
+    const uint8_t *from = data;
+    size_t count = 0;
+
+    while (count < size && (!sending || UART_SENT != 0)) {
+        UART_SENT = 0;
+        UART_OUT = from[count++];
+        sending = true;
+    }
+    return count;
+}

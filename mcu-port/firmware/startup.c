@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From reset to main() on a Cortex-M, without any library; the linker script brings the places. */
+#include "board.h"
+
+#include <string.h>
+
+#define PAINT        0xa5a5a5a5u
+#define FAULT_STATUS 3u
+
+extern uint32_t stack_begin[], stack_end[]; /* its lowest word, and behind its highest */
+extern uint32_t data_load[], data_begin[], data_end[], bss_begin[], bss_end[];
+
+int main(void);
+void reset(void);
+
+static void fault(void)
+{
+    board_log("fault\n");
+    board_exit(FAULT_STATUS);
+}
+
+/* Up to the frames that are there already. */
+static void paint_stack(const uint32_t *up_to)
+{
+    for (volatile uint32_t *at = stack_begin; at < up_to; at++) {
+        *at = PAINT;
+    }
+}
+
+uint32_t stack_used(void)
+{
+    const uint32_t *at = stack_begin;
+
+    while (at < stack_end && *at == PAINT) {
+        at++;
+    }
+    return (uint32_t)(stack_end - at) * 4;
+}
+
+void reset(void)
+{
+    paint_stack((const uint32_t *)__builtin_frame_address(0) - 16);
+    memcpy(data_begin, data_load, (size_t)(data_end - data_begin) * 4);
+    memset(bss_begin, 0, (size_t)(bss_end - bss_begin) * 4);
+    board_init();
+    board_exit((unsigned)main());
+}
+
+/* ---- what compilers take for granted ---- */
+
+void *memcpy(void *restrict to, const void *restrict from, size_t size)
+{
+    uint8_t *target = to;
+    const uint8_t *source = from;
+
+    while (size-- > 0) {
+        *target++ = *source++;
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t size)
+{
+    uint8_t *target = to;
+
+    while (size-- > 0) {
+        *target++ = (uint8_t)value;
+    }
+    return to;
+}
+
+/* ---- the debugger's channel ---- */
+
+#define SYS_WRITE0        0x04
+#define SYS_TIME          0x11
+#define SYS_EXIT_EXTENDED 0x20
+#define SYS_ELAPSED       0x30
+#define APPLICATION_EXIT  0x20026u
+
+static int debugger(int operation, const void *argument)
+{
+    register int r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+
+void board_log(const char *text)
+{
+    (void)debugger(SYS_WRITE0, text);
+}
+
+void board_log_number(uint32_t number)
+{
+    char text[11];
+    unsigned at = sizeof(text) - 1;
+
+    text[at] = '\0';
+    do {
+        uint32_t tenth = number / 10;
+        at--;
+        text[at] = (char)('0' + (number - tenth * 10));
+        number = tenth;
+    } while (number != 0);
+    board_log(text + at);
+}
+
+void board_exit(unsigned code)
+{
+    const uint32_t block[2] = {APPLICATION_EXIT, code};
+
+    (void)debugger(SYS_EXIT_EXTENDED, block);
+    for (;;) {
+    }
+}
+
+/* In an emulator the host's clock and the time since its start. */
+void board_seed(uint32_t seed[4])
+{
+    uint32_t elapsed[2] = {0, 0};
+
+    seed[0] = (uint32_t)debugger(SYS_TIME, NULL);
+    (void)debugger(SYS_ELAPSED, elapsed);
+    seed[1] = elapsed[0];
+    seed[2] = elapsed[1];
+    seed[3] = board_now_ms();
+}
+
+/* ---- where it begins ---- */
+
+static void nothing(void)
+{
+}
+
+#define FOUR(handler) handler, handler, handler, handler
+
+/* The core's, and 32 of the chip. */
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    void (*handlers[47])(void);
+} vectors = {
+    stack_end,
+    {reset, fault, fault, FOUR(fault), FOUR(nothing), nothing, nothing, nothing, board_tick,
+     FOUR(board_interrupt), FOUR(board_interrupt), FOUR(board_interrupt), FOUR(board_interrupt),
+     FOUR(board_interrupt), FOUR(board_interrupt), FOUR(board_interrupt), FOUR(board_interrupt)},
+};

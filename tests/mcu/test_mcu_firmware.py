@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Firmware on emulated boards: it boots, works on a job of real nodes over its serial line, boards die and others
+take over, the primary dies. Without a cross compiler or an emulator: exit code 77, which meson takes for
+"skipped"."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "process"))
+
+import kvtest  # noqa: E402
+import matrices  # noqa: E402
+from kvtest import Process, wait_for  # noqa: E402
+from test_mcu_jobs import BRIDGE, Farm as Boards, listens  # noqa: E402
+
+COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+PORT = os.path.join(HERE, "..", "..", "mcu-port")
+FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-nostdlib", "-ffunction-sections",
+         "-fdata-sections", "-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Wshadow",
+         "-Wconversion", "-Wstrict-prototypes", "-Werror", "-Wl,--gc-sections",
+         "-Wl,--fatal-warnings"]
+# Processor, QEMU's name of the machine, its serial ports before the line.
+BOARDS = {"mps2_an385": ("cortex-m3", "mps2-an385", ["-serial", "null"]),
+          "microbit": ("cortex-m0", "microbit", [])}
+STACK_MAX = 768
+CODE_MAX = 16 * 1024
+
+
+class Farm(Boards):
+    def build(self, board, name, slow_ms, standby):
+        urls = ",".join('"%s"' % url for url in self.nodes_option().split(","))
+        image = self.path(name + ".elf")
+        folder = os.path.join(PORT, "firmware")
+        sources = [os.path.join(folder, file) for file in ("startup.c", "main.c", board + ".c")]
+        sources += [os.path.join(PORT, file) for file in ("kvmcu.c", "kvmcu_matmul.c", "port_uart.c")]
+        subprocess.run(
+            [COMPILER, "-mcpu=" + BOARDS[board][0], *FLAGS, "-I", os.path.join(folder, "include"),
+             "-I", PORT, '-DBOARD_NAME="%s"' % name, "-DBOARD_URLS=" + urls,
+             "-DBOARD_STANDBY=" + ("true" if standby else "false"), "-DBOARD_SLOW_MS=%d" % slow_ms,
+             "-L", folder, "-T", board + ".ld", "-o", image, *sources, "-lgcc"],
+            check=True, timeout=60)
+        text = subprocess.run(["arm-none-eabi-size", image], check=True, stdout=subprocess.PIPE)
+        size = int(text.stdout.splitlines()[1].split()[0])
+        assert size <= CODE_MAX, size
+        return image
+
+    def boot(self, board, name, slow_ms=0, standby=False):
+        image = self.build(board, name, slow_ms, standby)
+        port, = kvtest.free_ports(1)
+        bridge = Process([sys.executable, BRIDGE, "tcp:%d" % port, *self.nodes_option().split(",")],
+                         self.path("bridge-%s.log" % name))
+        self.workers["bridge-" + name] = bridge  # ends with the others
+        wait_for(lambda: listens(port), "the bridge")
+        _, machine, serial = BOARDS[board]
+        self.workers[name] = Process(
+            [EMULATOR, "-M", machine, "-display", "none", "-monitor", "none", *serial,
+             "-chardev", "socket,id=line,host=127.0.0.1,port=%d,nodelay=on" % port,
+             "-serial", "chardev:line", "-semihosting-config", "enable=on,target=native",
+             "-kernel", image], self.path("board-%s.log" % name))
+        return self.workers[name]
+
+    def check(self, *names):
+        """No faults, no overflow."""
+        for name in names:
+            text = self.workers[name].text()
+            stacks = [int(number) for number in re.findall(r"stack (\d+)", text)]
+            print("%s: %d tasks, stack %d" % (name, text.count("task "), max(stacks, default=0)))
+            assert "fault" not in text and stacks and max(stacks) < STACK_MAX, text
+
+
+def test_every_board_multiplies_every_type():
+    with Farm(1).start() as farm:
+        for board in BOARDS:
+            farm.boot(board, board)
+        farm.wait_workers(len(BOARDS))
+        for element in "int32", "int64", "float32", "float64":
+            a, b, names = farm.write_matrices(12, 16, 12, element)
+            job = farm.submit("matmul", *names, "--mode", "dual-compare", "--buffer", "2048")
+            farm.wait_job(job)
+            assert farm.result(job) == (element, matrices.product(a, b))
+            assert farm.job(job)["disagreements"] == 0
+        farm.check(*BOARDS)
+
+
+def test_the_lab_on_boards():
+    """One board is killed in a task, a standby takes over, the primary is killed, the result is right."""
+    with Farm().start() as farm:
+        farm.boot("mps2_an385", "first", slow_ms=100)
+        farm.boot("microbit", "second", slow_ms=60)
+        farm.wait_workers(2)
+        farm.boot("mps2_an385", "reserve", standby=True)
+        farm.wait_workers(1, "standby")
+        a, b, names = farm.write_matrices(48, 40, 48, "int32")
+        job = farm.submit("matmul", *names, "--buffer", "4096", "--max-attempts", "50")
+        farm.wait_running(job, "first", "second")
+        farm.workers["first"].kill()
+        wait_for(lambda: farm.done_by("reserve") > 0, "the reserve to work")
+        farm.kill(farm.wait_primary())
+        farm.wait_job(job)
+        assert farm.result(job) == ("int32", matrices.product(a, b))
+        assert farm.job(job)["done"] == farm.job(job)["tasks"]
+        farm.check("second", "reserve")
+
+
+if __name__ == "__main__":
+    if shutil.which(COMPILER) is None or shutil.which(EMULATOR) is None:
+        print("no %s or no %s" % (COMPILER, EMULATOR))
+        sys.exit(77)
+    kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
