@@ -413,6 +413,11 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         wait_for_last(engine, execution);
         return KVP_OK;
     }
+    if (execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) {
+        assert(!engine->overlay.newest->first);
+        overlay_rollback(&engine->overlay); /* nothing was executed: a repeat may be */
+        return KVP_OK;
+    }
     execution->kind = KVP_EXECUTION_APPEND;
     status = engine_collect(engine, &execution->writeset);
     if (status == KVP_OK && session) {
