@@ -38,7 +38,7 @@ static const struct {
 };
 
 struct totals {
-    unsigned long long passed, failed, faults, failovers, virtual_us, deliveries;
+    unsigned long long passed, failed, faults, failovers, virtual_us, deliveries, with_jobs;
 };
 
 static int usage(void)
@@ -58,11 +58,13 @@ static int find_mode(const char *name)
     return -1;
 }
 
-static void run(int mode, unsigned long long seed, bool jobs, bool replay, struct totals *totals)
+static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool lazy,
+                struct totals *totals)
 {
     static struct sim sim;
     struct sim_plan plan;
     sim_plan_make(&plan, seed, mode);
+    plan.lazy_ticks = lazy;
     if (jobs) {
         sim_plan_jobs(&plan, seed);
     }
@@ -71,6 +73,7 @@ static void run(int mode, unsigned long long seed, bool jobs, bool replay, struc
     totals->failed += !ok;
     totals->faults += sim.faults;
     totals->failovers += sim.failovers;
+    totals->with_jobs += sim.failovers_with_jobs;
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
@@ -85,7 +88,8 @@ static void run_regressions(int mode, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
-            run(regressions[i].mode, regressions[i].seed, regressions[i].jobs, false, totals);
+            run(regressions[i].mode, regressions[i].seed, regressions[i].jobs, false, false,
+                totals);
         }
     }
 }
@@ -133,11 +137,14 @@ int main(int argc, char **argv)
         run_regressions(mode, &totals);
     }
     for (unsigned long long seed = from; !again && seed < from + seeds; seed++) {
-        run(mode, seed, jobs, replay, &totals);
+        run(mode, seed, jobs, replay, !jobs, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",
            totals.passed, totals.failed, (double)totals.virtual_us / 3.6e9, totals.faults,
            totals.failovers, totals.deliveries);
+    if (jobs) {
+        printf("%llu of the changes while jobs were running\n", totals.with_jobs);
+    }
     return totals.failed != 0;
 }

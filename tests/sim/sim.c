@@ -63,9 +63,10 @@ void sim_trace(struct sim *sim, const char *format, ...)
 
 /* ---- virtual time ---- */
 
-static bool before(const struct sim_event *a, const struct sim_event *b)
+/* What decides about the order is in the heap itself: looking into the events would be slow. */
+static bool before(struct sim_place a, struct sim_place b)
 {
-    return a->at != b->at ? a->at < b->at : a->order < b->order;
+    return a.at != b.at ? a.at < b.at : a.order < b.order;
 }
 
 static void heap_push(struct sim *sim, struct sim_event *event)
@@ -77,18 +78,19 @@ static void heap_push(struct sim *sim, struct sim_event *event)
             abort();
         }
     }
+    const struct sim_place place = {event->at, event->order, event};
     size_t at = sim->heap_count++;
-    while (at > 0 && before(event, sim->heap[(at - 1) / 2])) {
+    while (at > 0 && before(place, sim->heap[(at - 1) / 2])) {
         sim->heap[at] = sim->heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
-    sim->heap[at] = event;
+    sim->heap[at] = place;
 }
 
 static struct sim_event *heap_pop(struct sim *sim)
 {
-    struct sim_event *top = sim->heap[0];
-    struct sim_event *moved = sim->heap[--sim->heap_count];
+    struct sim_event *top = sim->heap[0].event;
+    const struct sim_place moved = sim->heap[--sim->heap_count];
     size_t at = 0;
     for (;;) {
         size_t child = 2 * at + 1;

@@ -36,6 +36,8 @@ struct sim_plan {
     uint64_t fault_gap_us;       /* mean time between faults; 0: none */
     unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
         slow_disk; /* weights of the kinds of fault */
+    bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
+                                    many, and seeds found so far keep their meaning */
     unsigned drift_ppm;          /* clock rates differ up to this */
     uint64_t disk_us;            /* mean time of a disk job */
     uint64_t log_size_max;
@@ -48,7 +50,9 @@ struct sim_plan {
         bool standbys;             /* all that live in the end joined as standbys */
         bool short_keep;           /* jobs are removed soon */
         bool deaths_show;          /* a node notices that a worker's process is gone */
+        uint64_t fate_us;          /* mean time until something happens to a worker */
         uint32_t load_at_once;     /* records of jobs read in one step by a new primary */
+        uint64_t tick_us;          /* nodes come to what is due so much later */
     } jobs;
 };
 
@@ -87,6 +91,7 @@ struct sim_node {
     int64_t clock_offset_us;
     int64_t clock_ppm;
     uint64_t tick_at;       /* virtual time of the tick that is scheduled; 0: none */
+    uint64_t tick_for;      /* the deadline, by the node's clock, that it is for */
     struct sim_token tokens; /* ring */
     struct sim_event *held;  /* events that came while it was paused */
     struct sim_event *held_last;
@@ -122,13 +127,19 @@ struct sim_event {
     struct sim_message message;
 };
 
+/* An event in the heap. */
+struct sim_place {
+    uint64_t at, order;
+    struct sim_event *event;
+};
+
 struct sim {
     uint64_t seed;
     struct sim_plan plan;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
     uint64_t order;
-    struct sim_event **heap;
+    struct sim_place *heap;
     size_t heap_count, heap_capacity;
     struct sim_node nodes[SIM_NODES_MAX + 1];
     struct kvp_env *witness_env;
@@ -139,6 +150,7 @@ struct sim {
     bool calm;            /* no faults any more */
     bool trace;
     unsigned faults, failovers, deliveries;
+    unsigned failovers_with_jobs; /* that happened while a job was running */
     bool failed;
     char failure[512];
     struct sim_history *history;

@@ -15,6 +15,11 @@ static struct kvp_jobs *engine_of(const struct sim_node *node)
     return kvp_engine_jobs(node->executor->engine);
 }
 
+bool sim_index_ready(const struct sim_node *node)
+{
+    return engine_of(node)->ready;
+}
+
 static void wrong(struct sim *sim, const struct job *job, uint32_t task, const char *what)
 {
     sim_fail(sim, "index: job %llu (%s) task %u: %s", (unsigned long long)job->id,

@@ -30,16 +30,29 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
         return;
     }
     plan->clients = 1 + plan->clients % 2;
+    plan->faults_us = 4000000 + plan->faults_us / 2;
+    plan->fault_gap_us = 150000 + plan->fault_gap_us / 3; /* most of them while jobs are under way */
     plan->jobs = (struct sim_job_plan){
         .on = true,
         .submitters = 1 + (unsigned)sim_below(&stream, 3),
-        .jobs = 1 + (unsigned)sim_below(&stream, 4),
+        .jobs = 3 + (unsigned)sim_below(&stream, 6),
         .workers = 4 + (unsigned)sim_below(&stream, 5),
         .short_keep = sim_below(&stream, 2) != 0,
         .deaths_show = sim_below(&stream, 2) != 0,
         .standbys = sim_below(&stream, 6) == 0,
-        .load_at_once = sim_below(&stream, 3) ? 0 : 1 + (uint32_t)sim_below(&stream, 8),
+        .fate_us = 1000000 + sim_below(&stream, 6) * 1000000,
     };
+    if (sim_below(&stream, 2)) {
+        plan->jobs.load_at_once = 1 + (uint32_t)sim_below(&stream, 3);
+        plan->jobs.tick_us = sim_below(&stream, 8000);
+    }
+    if (sim_below(&stream, 3) == 0) { /* much is executed that is never committed */
+        plan->fault_gap_us = 300000;
+        plan->crash = 10;
+        plan->cut = 20;
+        plan->wipe = 0;
+        plan->disk_us = 2000 + sim_below(&stream, 10000);
+    }
     plan->jobs.corrupt = plan->jobs.workers > 4 ? (unsigned)sim_below(&stream, 3) : 0;
     if (plan->jobs.corrupt > plan->jobs.workers - 4) {
         plan->jobs.corrupt = plan->jobs.workers - 4;
@@ -408,6 +421,10 @@ void sim_jobs_step(struct sim *sim)
         return;
     }
     sim->jobs->index_checked_us = sim->now_us;
+    if (sim->failovers != sim->jobs->failovers) {
+        sim->jobs->failovers = sim->failovers;
+        sim->failovers_with_jobs += sim_ledger_running(sim);
+    }
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         if (sim->nodes[i].serving) {
             sim_index_check(sim, &sim->nodes[i]);
@@ -422,6 +439,11 @@ bool sim_jobs_done(const struct sim *sim)
     }
     for (unsigned i = 0; i < sim->jobs->submitter_count; i++) {
         if (!sim->jobs->submitters[i].done) {
+            return false;
+        }
+    }
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        if (sim->nodes[i].serving && !sim_index_ready(&sim->nodes[i])) {
             return false;
         }
     }

@@ -166,6 +166,7 @@ struct sim_jobs {
     size_t ack_count, ack_capacity;
     struct ledger *ledger;
     uint64_t index_checked_us;
+    unsigned failovers;   /* looked at */
 };
 
 enum sim_job_timer { SIM_TIMER_CALL, SIM_TIMER_WORKER, SIM_TIMER_SLOT, SIM_TIMER_BEAT,
@@ -196,6 +197,7 @@ void sim_ledger_open(struct sim *sim);
 void sim_ledger_free(struct sim *sim);
 /* A node applies an entry; the first one to do so counts. */
 void sim_ledger_apply(struct sim *sim, const struct kvp_entry *entry);
+bool sim_ledger_running(const struct sim *sim); /* is a job? */
 bool sim_ledger_settled(const struct sim *sim); /* all jobs that were started have ended, and gone */
 void sim_ledger_end(struct sim *sim);
 /* The accepted result of a task; false: it is not done. */
@@ -211,6 +213,7 @@ void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot);
 const char *sim_ledger_state(const struct sim *sim, uint64_t job);
 
 /* sim_index.c */
+bool sim_index_ready(const struct sim_node *node);
 void sim_index_check(struct sim *sim, struct sim_node *node);
 void sim_index_compare(struct sim *sim, struct sim_node *node);
 

@@ -33,6 +33,7 @@ struct ledger_job {
     struct ledger_task *tasks;
     uint32_t task_count;     /* of `tasks` */
     bool lied;               /* a wrong result was accepted, where one vote is enough */
+    bool wrong;              /* and the product is wrong by it: lies may cancel each other out */
 };
 
 struct ledger_worker {
@@ -142,6 +143,12 @@ const char *sim_ledger_state(const struct sim *sim, uint64_t id)
     return !job ? "unknown" : job->exists ? names[job->record.state] : "gone";
 }
 
+static bool sums(const struct ledger_job *job)
+{
+    return job->record.spec.type == KVP_JOB_MATMUL &&
+           kvp_job_grid_of(&job->record.spec).inner_tiles > 1;
+}
+
 /* ---- results ---- */
 
 static void on_result(struct sim *sim, struct ledger_job *job, kvp_slice key,
@@ -185,7 +192,9 @@ static void on_sum(struct sim *sim, struct ledger_job *job, const struct kvp_bat
     }
     job->tasks[output * inner].summed = true;
     sim_job_output(job->job, output, &expected);
-    if (!job->lied && !job->job->overflow && kvp_slice_compare(kvp_buf_slice(&expected), op->value) != 0) {
+    bool right = kvp_slice_compare(kvp_buf_slice(&expected), op->value) == 0;
+    job->wrong = job->wrong || !right;
+    if (!right && !job->lied && !job->job->overflow) {
         wrong(sim, job, output * inner, "its block of the product is wrong");
     }
     kvp_buf_free(&expected);
@@ -247,7 +256,9 @@ static void check_bytes(struct sim *sim, struct ledger_job *job, uint32_t task,
     if (!right && !corrupt) {
         wrong(sim, job, task, "a wrong result of an honest worker");
     }
-    job->lied = job->lied || (!right && record->state == TASK_DONE && vote->agreed);
+    bool accepted = record->state == TASK_DONE && vote->agreed;
+    job->lied = job->lied || (!right && accepted);
+    job->wrong = job->wrong || (!right && accepted && !sums(job));
     kvp_buf_free(&honest);
 }
 
@@ -392,7 +403,7 @@ static void check_failed(struct sim *sim, const struct ledger_job *job)
     const char *reason = job->record.reason;
     bool attempts = strstr(reason, "times, the last time") && job->record.spec.attempts_max < 10;
     bool overflow = strstr(reason, "does not fit") && job->job->overflow;
-    bool found_out = strstr(reason, "verification failed") && job->lied;
+    bool found_out = strstr(reason, "verification failed") && job->wrong;
     if (!attempts && !overflow && !found_out) {
         sim_fail(sim, "job %llu (%s) failed: %s", (unsigned long long)job->id,
                  job->record.spec.name, reason);
@@ -401,17 +412,16 @@ static void check_failed(struct sim *sim, const struct ledger_job *job)
 
 static void check_end(struct sim *sim, const struct ledger_job *job)
 {
-    bool matmul = job->record.spec.type == KVP_JOB_MATMUL;
-    uint32_t inner = matmul ? kvp_job_grid_of(&job->record.spec).inner_tiles : 1;
+    uint32_t inner = sums(job) ? kvp_job_grid_of(&job->record.spec).inner_tiles : UINT32_MAX;
     for (uint32_t i = 0; i < job->task_count; i++) {
         if (job->tasks[i].record.state != TASK_DONE) {
             wrong(sim, job, i, "not done, but its job");
         }
-        if (inner > 1 && i % inner == 0 && !job->tasks[i].summed) {
+        if (sums(job) && i % inner == 0 && !job->tasks[i].summed) {
             wrong(sim, job, i, "not summed up, but the job is done");
         }
     }
-    if (job->lied || job->job->overflow) {
+    if (job->wrong || job->job->overflow) {
         sim_fail(sim, "job %llu (%s) is done with a wrong result", (unsigned long long)job->id,
                  job->record.spec.name);
     }
@@ -610,6 +620,15 @@ void sim_ledger_apply(struct sim *sim, const struct kvp_entry *entry)
 }
 
 /* ---- the end ---- */
+
+bool sim_ledger_running(const struct sim *sim)
+{
+    const struct ledger_job *job = sim->jobs->ledger->jobs;
+    while (job && job->record.state != JOB_RUNNING) {
+        job = job->next;
+    }
+    return job != NULL;
+}
 
 bool sim_ledger_settled(const struct sim *sim)
 {

@@ -295,14 +295,17 @@ static void schedule_tick(struct sim *sim, struct sim_node *node)
         return;
     }
     uint64_t wait = deadline > local ? deadline - local : 0;
-    wait += wait / 10 + 1; /* a slow clock needs longer; late is allowed */
-    if (node->tick_at > sim->now_us && node->tick_at <= sim->now_us + wait) {
+    wait += wait / 10 + 1 + sim->plan.jobs.tick_us; /* a slow clock needs longer; late is allowed */
+    bool scheduled = sim->plan.lazy_ticks ? node->tick_for <= deadline
+                                          : node->tick_at <= sim->now_us + wait;
+    if (node->tick_at > sim->now_us && scheduled) {
         return;
     }
     struct sim_event *event = sim_at(sim, wait, SIM_TICK);
     event->node = node->id;
     event->life = node->life;
     node->tick_at = event->at;
+    node->tick_for = deadline;
 }
 
 void sim_node_settle(struct sim *sim, struct sim_node *node)
@@ -374,6 +377,9 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
     if (event->kind == SIM_RESUME) {
         resume(sim, node);
         return;
+    }
+    if (event->kind == SIM_TICK && sim->plan.lazy_ticks && event->at != node->tick_at) {
+        return; /* another one came before it */
     }
     if (node->paused) {
         hold(node, event);

@@ -343,7 +343,7 @@ void sim_submitters_make(struct sim *sim)
         submitter->last = submitter->next + sim->plan.jobs.jobs;
         submitter->job = &jobs->jobs[submitter->next++];
         sim_call_open(sim, &submitter->call);
-        step_in(sim, submitter, MAKE, sim_jobs_below(sim, sim->plan.faults_us));
+        step_in(sim, submitter, MAKE, sim_jobs_below(sim, 2000000));
     }
 }
 

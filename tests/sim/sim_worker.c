@@ -14,7 +14,6 @@
 #include <zlib.h>
 
 #define STEADY      4u /* the first workers live in the end, and are honest */
-#define FATE_US     5000000u
 #define WAIT_MS_MAX 1500u
 #define REST_US     100000u
 
@@ -132,7 +131,7 @@ void sim_worker_timer(struct sim *sim, unsigned index, uint64_t number)
     }
     if (!worker->up) {
         start(sim, worker);
-        fate_in(sim, worker, FATE_US);
+        fate_in(sim, worker, sim->plan.jobs.fate_us);
     } else if (sim->calm) {
         return;
     } else if (worker->joined && sim_jobs_chance(sim, 150)) {
@@ -140,7 +139,7 @@ void sim_worker_timer(struct sim *sim, unsigned index, uint64_t number)
     } else if (sim_jobs_chance(sim, 200)) {
         worker->stopped_us = sim->now_us + sim_exponential(&sim->jobs->random, 1500000);
         sim_trace(sim, "%s stands still", worker->name);
-        fate_in(sim, worker, FATE_US);
+        fate_in(sim, worker, sim->plan.jobs.fate_us);
     } else {
         die(sim, worker);
         static const uint64_t means[] = {20000, 300000, 1500000, 5000000};
