@@ -51,8 +51,11 @@ static struct exec_cursor *cursor_new(struct kvp_executor *executor)
         }
     }
     if (best) {
+        uint64_t due_us = executor->now_us + EXEC_CURSOR_IDLE_US + 1;
         cursor_free(best);
         best->id = ++executor->last_cursor;
+        executor->cursors_due_us =
+            due_us < executor->cursors_due_us ? due_us : executor->cursors_due_us;
     }
     return best;
 }
@@ -262,16 +265,29 @@ static void unpark(struct kvp_executor *executor)
     executor->parked_count = kept;
 }
 
-void exec_scan_step(struct kvp_executor *executor)
+/* Looks at all cursors, so not at every step; notes when the next one may be idle. */
+static void free_idle(struct kvp_executor *executor)
 {
-    if (executor->parked_count > 0) {
-        unpark(executor);
-    }
+    executor->cursors_due_us = UINT64_MAX;
     for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
         struct exec_cursor *cursor = &executor->cursors[i];
         if (cursor->id != 0 && executor->now_us - cursor->used_us > EXEC_CURSOR_IDLE_US) {
             cursor_free(cursor);
         }
+        uint64_t due_us = cursor->used_us + EXEC_CURSOR_IDLE_US + 1;
+        if (cursor->id != 0 && due_us < executor->cursors_due_us) {
+            executor->cursors_due_us = due_us;
+        }
+    }
+}
+
+void exec_scan_step(struct kvp_executor *executor)
+{
+    if (executor->parked_count > 0) {
+        unpark(executor);
+    }
+    if (executor->now_us >= executor->cursors_due_us) {
+        free_idle(executor);
     }
 }
 

@@ -71,6 +71,7 @@ struct kvp_executor {
     size_t waiting_count, waiting_size;
 
     struct exec_cursor cursors[EXEC_CURSORS_MAX];
+    uint64_t cursors_due_us; /* when one of them may have been idle for too long */
     uint64_t last_cursor; /* begins somewhere: the last life's cursors are not to be taken for ours */
     struct exec_parked parked[EXEC_PARKED_MAX];
     unsigned parked_count;

@@ -295,7 +295,12 @@ static void schedule_tick(struct sim *sim, struct sim_node *node)
         return;
     }
     uint64_t wait = deadline > local ? deadline - local : 0;
-    wait += wait / 10 + 1 + sim->plan.jobs.tick_us; /* a slow clock needs longer; late is allowed */
+    if (sim->plan.lazy_ticks) {
+        wait = wait * 1000000 / (uint64_t)(1000000 + node->clock_ppm) + 1;
+    } else {
+        wait += wait / 10 + 1; /* a slow clock needs longer; late is allowed */
+    }
+    wait += sim->plan.jobs.tick_us;
     bool scheduled = sim->plan.lazy_ticks ? node->tick_for <= deadline
                                           : node->tick_at <= sim->now_us + wait;
     if (node->tick_at > sim->now_us && scheduled) {
