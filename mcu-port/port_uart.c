@@ -28,7 +28,7 @@ static uint32_t crc_add(uint32_t crc, uint8_t byte)
 /* True: there is room for a frame. */
 static bool flush(struct kvmcu_uart *uart)
 {
-    const struct kvmcu_uart_line *line = uart->line;
+    const struct kvmcu_line *line = uart->line;
     size_t left = (size_t)uart->out_size - uart->out_at;
 
     if (left > 0) {
@@ -208,7 +208,7 @@ static void uart_close(void *arg)
 
 static uint32_t uart_now_ms(void *arg)
 {
-    const struct kvmcu_uart_line *line = ((struct kvmcu_uart *)arg)->line;
+    const struct kvmcu_line *line = ((struct kvmcu_uart *)arg)->line;
 
     return line->now_ms(line->arg);
 }
@@ -223,7 +223,7 @@ static void uart_idle(void *arg)
     }
 }
 
-void kvmcu_uart_init(struct kvmcu_uart *uart, const struct kvmcu_uart_line *line)
+void kvmcu_uart_init(struct kvmcu_uart *uart, const struct kvmcu_line *line)
 {
     memset(uart, 0, sizeof(*uart));
     uart->line = line;

@@ -11,6 +11,7 @@
 #define KVMCU_PORT_UART_H
 
 #include "kvmcu.h"
+#include "kvmcu_line.h"
 
 #define KVMCU_UART_DATA_MAX  64u
 #define KVMCU_UART_FRAME_MAX (3u + KVMCU_UART_DATA_MAX + 4u)
@@ -22,18 +23,9 @@ enum kvmcu_uart_type {
     KVMCU_UART_CLOSE = 4,  /* both ways: it is no more, or was not made */
 };
 
-/* What the board brings. None of them waits. */
-struct kvmcu_uart_line {
-    size_t (*read)(void *arg, void *data, size_t size); /* how many bytes there were */
-    size_t (*write)(void *arg, const void *data, size_t size); /* how many were taken */
-    uint32_t (*now_ms)(void *arg);
-    void (*idle)(void *arg); /* NULL: nothing */
-    void *arg;
-};
-
 struct kvmcu_uart {
     struct kvmcu_transport transport; /* for kvmcu_config */
-    const struct kvmcu_uart_line *line;
+    const struct kvmcu_line *line;
     uint8_t state, link, out_count, in_count;
     uint8_t in_size, in_at, in_end, escaped; /* received; of its data given out, and all of it */
     uint8_t out_size, out_at;
@@ -41,6 +33,6 @@ struct kvmcu_uart {
     uint8_t out[2 * KVMCU_UART_FRAME_MAX + 2];
 };
 
-void kvmcu_uart_init(struct kvmcu_uart *uart, const struct kvmcu_uart_line *line);
+void kvmcu_uart_init(struct kvmcu_uart *uart, const struct kvmcu_line *line);
 
 #endif

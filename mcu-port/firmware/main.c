@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker for matrix tasks on a bare board, with a serial line to a host where mcu-port/uart_bridge.py runs.
+ * A worker for matrix tasks on a bare board, with a serial line to a host where mcu-port/uart_bridge.py runs;
+ * or, with BOARD_MODEM, to a modem with AT commands, which joins the network by the commands BOARD_MODEM.
  * BOARD_NAME, BOARD_URLS (as the bridge has them), BOARD_STANDBY and BOARD_SLOW_MS (more time for each row, to
  * have a task under way when something happens) come from the build.
  */
 #include "board.h"
 #include "kvmcu_matmul.h"
+#include "port_at.h"
 #include "port_uart.h"
 
 #include <string.h>
@@ -22,7 +24,12 @@ static const char *const kinds[] = {KVMCU_MATMUL_KIND};
 static uint8_t buffer[256];
 static uint8_t room[BOARD_ROOM] __attribute__((aligned(8)));
 static struct kvmcu client;
-static struct kvmcu_uart uart;
+#ifdef BOARD_MODEM
+static const char *const setup[] = {BOARD_MODEM, NULL};
+static struct kvmcu_at connection;
+#else
+static struct kvmcu_uart connection;
+#endif
 
 static const struct kvmcu_worker worker = {
     .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .room = room, .room_size = sizeof(room),
@@ -55,7 +62,7 @@ static void line_idle(void *arg)
     board_sleep();
 }
 
-static const struct kvmcu_uart_line line = {line_read, line_write, line_now_ms, line_idle, NULL};
+static const struct kvmcu_line line = {line_read, line_write, line_now_ms, line_idle, NULL};
 
 /* ---- work ---- */
 
@@ -88,9 +95,13 @@ int main(void)
     int status = KVMCU_OK;
 
     board_seed(seed.numbers);
-    kvmcu_uart_init(&uart, &line);
+#ifdef BOARD_MODEM
+    kvmcu_at_init(&connection, &line, urls, setup, NULL);
+#else
+    kvmcu_uart_init(&connection, &line);
+#endif
     const struct kvmcu_config config = {
-        .transport = &uart.transport, .worker = &worker, .group = "default", .urls = urls,
+        .transport = &connection.transport, .worker = &worker, .group = "default", .urls = urls,
         .url_count = sizeof(urls) / sizeof(urls[0]), .buffer = buffer,
         .buffer_size = sizeof(buffer), .client = kvmcu_client_number(&seed, sizeof(seed)),
     };

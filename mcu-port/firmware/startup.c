@@ -19,29 +19,38 @@ static void fault(void)
     board_exit(FAULT_STATUS);
 }
 
-/* Up to the frames that are there already. */
-static void paint_stack(const uint32_t *up_to)
+/* From one place of the linker's to another. */
+static size_t distance(const uint32_t *begin, const uint32_t *end)
 {
-    for (volatile uint32_t *at = stack_begin; at < up_to; at++) {
-        *at = PAINT;
+    return (uintptr_t)end - (uintptr_t)begin;
+}
+
+/* Up to the frames that are there already. */
+static void paint_stack(const void *up_to)
+{
+    size_t words = distance(stack_begin, up_to) / 4 - 16;
+    volatile uint32_t *at = stack_begin;
+
+    for (size_t i = 0; i < words; i++) {
+        at[i] = PAINT;
     }
 }
 
 uint32_t stack_used(void)
 {
-    const uint32_t *at = stack_begin;
+    size_t words = distance(stack_begin, stack_end) / 4, clean = 0;
 
-    while (at < stack_end && *at == PAINT) {
-        at++;
+    while (clean < words && stack_begin[clean] == PAINT) {
+        clean++;
     }
-    return (uint32_t)(stack_end - at) * 4;
+    return (uint32_t)(words - clean) * 4;
 }
 
 void reset(void)
 {
-    paint_stack((const uint32_t *)__builtin_frame_address(0) - 16);
-    memcpy(data_begin, data_load, (size_t)(data_end - data_begin) * 4);
-    memset(bss_begin, 0, (size_t)(bss_end - bss_begin) * 4);
+    paint_stack(__builtin_frame_address(0));
+    memcpy(data_begin, data_load, distance(data_begin, data_end));
+    memset(bss_begin, 0, distance(bss_begin, bss_end));
     board_init();
     board_exit((unsigned)main());
 }
@@ -67,6 +76,42 @@ void *memset(void *to, int value, size_t size)
         *target++ = (uint8_t)value;
     }
     return to;
+}
+
+void *memmove(void *to, const void *from, size_t size)
+{
+    uint8_t *target = to;
+    const uint8_t *source = from;
+
+    if ((uintptr_t)target <= (uintptr_t)source) {
+        return memcpy(to, from, size);
+    }
+    while (size-- > 0) {
+        target[size] = source[size];
+    }
+    return to;
+}
+
+int memcmp(const void *a, const void *b, size_t size)
+{
+    const uint8_t *left = a, *right = b;
+
+    for (size_t i = 0; i < size; i++) {
+        if (left[i] != right[i]) {
+            return left[i] < right[i] ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
+size_t strlen(const char *text)
+{
+    size_t size = 0;
+
+    while (text[size] != '\0') {
+        size++;
+    }
+    return size;
 }
 
 /* ---- the debugger's channel ---- */

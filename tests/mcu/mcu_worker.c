@@ -141,7 +141,7 @@ int main(int argc, char **argv)
     struct kvmcu client;
     unsigned count = 0;
     int fd = -1;
-    const struct kvmcu_uart_line line = {line_read, line_write, line_now_ms, line_idle, &fd};
+    const struct kvmcu_line line = {line_read, line_write, line_now_ms, line_idle, &fd};
 
     if (argc < 4) {
         fprintf(stderr, "usage: mcu_worker URL,URL... NAME ROOM [SLOW-MS [standby]]\n");

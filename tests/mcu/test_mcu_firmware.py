@@ -26,21 +26,25 @@ FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-nostdlib", "-ffunctio
 # Processor, QEMU's name of the machine, its serial ports before the line.
 BOARDS = {"mps2_an385": ("cortex-m3", "mps2-an385", ["-serial", "null"]),
           "microbit": ("cortex-m0", "microbit", [])}
+JOIN_COMMANDS = r'''-DBOARD_MODEM="AT+CWMODE=1","AT+CWJAP=\"net\",\"word\""'''
+MODEM = os.path.join(HERE, "at_modem.py")
 STACK_MAX = 768
 CODE_MAX = 16 * 1024
 
 
 class Farm(Boards):
-    def build(self, board, name, slow_ms, standby):
+    def build(self, board, name, slow_ms, standby, modem):
         urls = ",".join('"%s"' % url for url in self.nodes_option().split(","))
         image = self.path(name + ".elf")
         folder = os.path.join(PORT, "firmware")
         sources = [os.path.join(folder, file) for file in ("startup.c", "main.c", board + ".c")]
-        sources += [os.path.join(PORT, file) for file in ("kvmcu.c", "kvmcu_matmul.c", "port_uart.c")]
+        sources += [os.path.join(PORT, file) for file in ("kvmcu.c", "kvmcu_matmul.c", "port_uart.c",
+                                                         "port_at.c")]
         subprocess.run(
             [COMPILER, "-mcpu=" + BOARDS[board][0], *FLAGS, "-I", os.path.join(folder, "include"),
              "-I", PORT, '-DBOARD_NAME="%s"' % name, "-DBOARD_URLS=" + urls,
              "-DBOARD_STANDBY=" + ("true" if standby else "false"), "-DBOARD_SLOW_MS=%d" % slow_ms,
+             *([JOIN_COMMANDS] if modem else []),
              "-L", folder, "-T", board + ".ld", "-o", image, *sources, "-lgcc"],
             check=True, timeout=60)
         text = subprocess.run(["arm-none-eabi-size", image], check=True, stdout=subprocess.PIPE)
@@ -48,11 +52,15 @@ class Farm(Boards):
         assert size <= CODE_MAX, size
         return image
 
-    def boot(self, board, name, slow_ms=0, standby=False):
-        image = self.build(board, name, slow_ms, standby)
+    def boot(self, board, name, slow_ms=0, standby=False, modem=None):
+        """`modem`: how many bytes go well between two of its faults, 0: it has none."""
+        image = self.build(board, name, slow_ms, standby, modem is not None)
         port, = kvtest.free_ports(1)
-        bridge = Process([sys.executable, BRIDGE, "tcp:%d" % port, *self.nodes_option().split(",")],
-                         self.path("bridge-%s.log" % name))
+        if modem is None:
+            command = [BRIDGE, "tcp:%d" % port, *self.nodes_option().split(",")]
+        else:
+            command = [MODEM, str(port), str(modem)]
+        bridge = Process([sys.executable, *command], self.path("bridge-%s.log" % name))
         self.workers["bridge-" + name] = bridge  # ends with the others
         wait_for(lambda: listens(port), "the bridge")
         _, machine, serial = BOARDS[board]
@@ -104,6 +112,22 @@ def test_the_lab_on_boards():
         assert farm.result(job) == ("int32", matrices.product(a, b))
         assert farm.job(job)["done"] == farm.job(job)["tasks"]
         farm.check("second", "reserve")
+
+
+def test_boards_behind_modems():
+    with Farm().start() as farm:
+        farm.boot("mps2_an385", "good", slow_ms=10, modem=0)
+        farm.boot("microbit", "bad", slow_ms=10, modem=4000)
+        farm.wait_workers(2)
+        a, b, names = farm.write_matrices(40, 30, 40, "int32")
+        job = farm.submit("matmul", *names, "--buffer", "2048", "--max-attempts", "200",
+                          "--mode", "dual-compare", "--silence", "5000")
+        wait_for(lambda: farm.job(job)["done"] > 4, "a part of the job")
+        farm.kill(farm.wait_primary())
+        farm.wait_job(job)
+        assert farm.result(job) == ("int32", matrices.product(a, b))
+        print(farm.workers["bridge-bad"].text().count("fault"), "faults")
+        farm.check("good", "bad")
 
 
 if __name__ == "__main__":

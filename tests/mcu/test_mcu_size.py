@@ -14,10 +14,12 @@ FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-fstack-usage", "-Wall
          "-Wpedantic", "-Wshadow", "-Wconversion", "-Wstrict-prototypes", "-Wmissing-prototypes",
          "-Werror"]
 # The arithmetic of products is in the compiler's library.
-CODE_MAX = {"kvmcu": 5 * 1024, "kvmcu_matmul": 2 * 1024, "port_uart": 1024}
-STACK_MAX = {"kvmcu": 256, "kvmcu_matmul": 320, "port_uart": 128}
+CODE_MAX = {"kvmcu": 5 * 1024, "kvmcu_matmul": 2 * 1024, "port_uart": 1024,
+            "port_at": 2304}
+STACK_MAX = {"kvmcu": 256, "kvmcu_matmul": 320, "port_uart": 128,
+             "port_at": 192}
 MEMORY_MAX = 192
-CALLED = {"memcpy", "memset", "memcmp", "memmove"}
+CALLED = {"memcpy", "memset", "memcmp", "memmove", "strlen"}
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "mcu-port")
 
 
@@ -65,7 +67,7 @@ def measure(name, cpu, work):
     assert data == 0 and bss == 0, "globals"
     assert text <= CODE_MAX[name] and 0 < stack <= STACK_MAX[name]
     if name != "kvmcu":
-        called = {each for each in called if not each.startswith(("__aeabi_", "kvmcu_"))}
+        called = {each for each in called if not each.startswith(("__aeabi_", "__gnu_thumb1_", "kvmcu_"))}
     assert called <= CALLED, called - CALLED
 
 
