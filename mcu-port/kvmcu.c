@@ -1030,6 +1030,22 @@ static bool feed(struct kvmcu *client, uint8_t byte)
     return client->stage == AT_HEAD ? feed_head(client, byte) : feed_body(client, byte);
 }
 
+/* What is within str or bin needs no look at each byte. The last one is left to feed(). */
+static uint32_t feed_inside(struct kvmcu *client, const uint8_t *data, uint32_t size)
+{
+    if (client->stage != AT_BODY || client->payload_left <= 1) {
+        return 0;
+    }
+    size = size < client->payload_left ? size : client->payload_left - 1;
+    if (client->sink != NULL) {
+        memcpy(client->sink, data, size);
+        client->sink += size;
+    }
+    client->payload_left -= size;
+    client->frame_left -= size;
+    return size;
+}
+
 /* The state may be another one afterwards, and the connection gone. */
 static void receive(struct kvmcu *client)
 {
@@ -1045,8 +1061,10 @@ static void receive(struct kvmcu *client)
             return;
         }
         /* An answer that is taken may end the connection. */
-        for (int i = 0; i < count && client->link >= LINK_GREETING; i++) {
-            if (!feed(client, chunk[i])) {
+        uint32_t size = (uint32_t)count;
+        for (uint32_t i = 0; i < size && client->link >= LINK_GREETING; i++) {
+            i += feed_inside(client, chunk + i, size - i);
+            if (i < size && !feed(client, chunk[i])) {
                 lose(client);
                 return;
             }

@@ -39,7 +39,7 @@ fuzz() {
     [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
         -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-fuzz
-    for target in request answer peer witness record storage mcu matrix config job; do
+    for target in request answer peer witness record storage mcu line matrix config job; do
         echo "== $target"
         mkdir -p "build-fuzz/found/$target"
         "build-fuzz/tests/fuzz/fuzz_$target" -max_total_time="${1:-60}" -max_len=8192 \
