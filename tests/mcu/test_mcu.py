@@ -2,8 +2,10 @@
 """The microcontroller's client against real nodes over loopback."""
 
 import os
+import resource
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
 
@@ -75,6 +77,41 @@ def test_the_primary_is_killed():
             assert tool.line()[0] == OK
             assert tool.line()[::2] == (OK, "2")
         assert group.get("b") == b"2"
+
+
+def test_a_crowd():
+    """10000 of them, if a process may have so many descriptors."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    count, processes = (10000 if descriptors >= 12000 and kvtest.SLOW == 1 else 1000), 4
+    path = os.path.join(kvtest.BUILD, "tests/mcu/mcu_crowd")
+    with Group().start() as group:
+        group.wait_primary()
+
+        def resident_kib():
+            return sum(node.resident_kib() for node in group.nodes.values())
+
+        before = resident_kib()
+        crowd = [subprocess.Popen(
+            [path, group.nodes_option(), str(i * count // processes), str(count // processes),
+             str(60000 * kvtest.SLOW)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for i in range(processes)]
+        try:
+            begin = time.monotonic()
+            words = [each.stdout.readline() for each in crowd]
+            took = time.monotonic() - begin
+            more = resident_kib() - before
+            # Two nodes: there may be a change of primary under such a load.
+            held = sum(len(os.listdir("/proc/%d/fd" % node.pid)) for node in group.nodes.values())
+            print("%d clients in %.1f s, %.1f KiB each in both nodes, which have %d descriptors" %
+                  (count, took, more / count, held))
+            assert words == ["served %d\n" % (count // processes)] * processes, words
+            assert held > count
+            assert kvtest.SLOW > 1 or more / count < 8
+        finally:
+            for each in crowd:
+                each.kill()
+                each.communicate()
+        assert group.get("board-7") == b"board-7"
 
 
 def test_nobody_is_there():
