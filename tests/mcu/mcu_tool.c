@@ -2,10 +2,12 @@
 /*
  * kvmcu on a host: mcu_tool URL,URL... TIMEOUT-MS WORD..., where the words are calls one after the
  * other: hello, get KEY, put KEY VALUE, create KEY VALUE, delete KEY VERSION,
- * cas KEY VERSION VALUE; and wait, for a line of standard input. One line of output for each call:
+ * cas KEY VERSION VALUE; and wait, for a line of standard input. With sockets: before the URLs the
+ * smaller port is used. One line of output for each call:
  * status, revision, value.
  */
 #include "mcu-port/port_posix.h"
+#include "mcu-port/port_sockets.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,8 +79,18 @@ static uint64_t client_number(void)
     return kvmcu_client_number(&seed, sizeof(seed));
 }
 
+static uint32_t now_ms(void *arg)
+{
+    struct timespec now;
+
+    (void)arg;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
+}
+
 int main(int argc, char **argv)
 {
+    static struct kvmcu_sockets sockets;
     static uint8_t buffer[256];
     static const char *urls[KVMCU_ADDRESSES_MAX];
     struct kvmcu_posix port;
@@ -95,7 +107,10 @@ int main(int argc, char **argv)
         urls[count++] = url;
     }
     kvmcu_posix_init(&port, urls);
-    struct kvmcu_config config = {.transport = &port.transport, .group = "default", .urls = urls,
+    kvmcu_sockets_init(&sockets, urls, now_ms, NULL);
+    bool small = strncmp(urls[0], "sockets:", 8) == 0;
+    urls[0] += small ? 8 : 0;
+    struct kvmcu_config config = {.transport = small ? &sockets.transport : &port.transport, .group = "default", .urls = urls,
                                   .url_count = (uint8_t)count, .buffer = buffer,
                                   .buffer_size = sizeof(buffer), .client = client_number()};
     if (kvmcu_init(&tool.client, &config) != KVMCU_OK) {

@@ -16,9 +16,9 @@ from kvtest import Group  # noqa: E402
 class Tool:
     """tests/mcu/mcu_tool in the background; its words up to a `wait` are done at once."""
 
-    def __init__(self, group, *words, timeout_ms=10000):
+    def __init__(self, group, *words, timeout_ms=10000, port=""):
         path = os.path.join(kvtest.BUILD, "tests/mcu/mcu_tool")
-        self.child = subprocess.Popen([path, group.nodes_option(),
+        self.child = subprocess.Popen([path, port + group.nodes_option(),
                                        str(timeout_ms * kvtest.SLOW), *words],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                       bufsize=1)
@@ -65,10 +65,10 @@ def test_every_operation():
             assert tool.line()[0] == NOT_FOUND
 
 
-def test_the_primary_is_killed():
+def kill_the_primary(port):
     with Group().start() as group:
         with Tool(group, "put", "a", "1", "get", "a", "wait", "get", "a", "put", "b", "2", "get",
-                  "b") as tool:
+                  "b", port=port) as tool:
             assert tool.line()[0] == OK
             assert tool.line()[2] == "1"
             group.kill(group.wait_primary())
@@ -77,6 +77,14 @@ def test_the_primary_is_killed():
             assert tool.line()[0] == OK
             assert tool.line()[::2] == (OK, "2")
         assert group.get("b") == b"2"
+
+
+def test_the_primary_is_killed():
+    kill_the_primary("")
+
+
+def test_the_primary_is_killed_under_the_smaller_port():
+    kill_the_primary("sockets:")
 
 
 def test_a_crowd():
@@ -116,9 +124,10 @@ def test_a_crowd():
 
 def test_nobody_is_there():
     with Group() as group:
-        with Tool(group, "get", "a", "put", "a", "1", timeout_ms=300) as tool:
-            assert tool.line()[0] == TIMEOUT
-            assert tool.line()[0] == TIMEOUT  # nothing was sent, so nothing can have happened
+        for port in "", "sockets:":
+            with Tool(group, "get", "a", "put", "a", "1", timeout_ms=300, port=port) as tool:
+                assert tool.line()[0] == TIMEOUT
+                assert tool.line()[0] == TIMEOUT  # nothing was sent, so nothing can have happened
 
 
 if __name__ == "__main__":
