@@ -7,6 +7,7 @@
 #include "jobs/job_state.h"
 #include "jobs/matrix.h"
 #include "jobs/matrix_multiply.h"
+#include "replication/mutant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,9 @@ static void free_waiting(struct kvp_jobs *jobs, struct job *job, uint32_t number
     for (uint32_t i = done->edges; i != JOB_NONE; i = job->edges[i].next) {
         struct task *task = &job->tasks[job->edges[i].task];
         job_task_feed(task, done->result);
+        if (KVP_MUTANT(JOB_FREE_EARLY)) {
+            task->after_left = 1;
+        }
         if (--task->after_left == 0 && task->state == TASK_WAITING) {
             job_task_open(jobs, job, job->edges[i].task);
         }
@@ -276,7 +280,8 @@ static kvp_status remove_some(struct kvp_jobs *jobs, struct job *job)
     for (unsigned n = 0; n < REMOVE_AT_ONCE && job->remove_next < end && status == KVP_OK; n++) {
         uint32_t number = job->remove_next++;
         static const enum job_key kinds[] = {JOB_KEY_PAYLOAD, JOB_KEY_SUM, JOB_KEY_CHECKPOINT};
-        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && status == KVP_OK; i++) {
+        size_t count = sizeof(kinds) / sizeof(kinds[0]) - (KVP_MUTANT(JOB_LEFTOVERS) ? 1 : 0);
+        for (size_t i = 0; i < count && status == KVP_OK; i++) {
             job_key_part(&key, kinds[i], job->id, number);
             status = job_del(jobs, &key);
         }
@@ -377,7 +382,7 @@ static bool complete(const struct job *job)
 static kvp_status step_complete(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
 {
     attempts_drop(jobs, job);
-    if (job->record.spec.verify == KVP_VERIFY_NONE) {
+    if (job->record.spec.verify == KVP_VERIFY_NONE || KVP_MUTANT(JOB_NO_VERIFY)) {
         return job_end(jobs, job, JOB_DONE, "", now_us);
     }
     job->record.state = JOB_VERIFYING;

@@ -4,6 +4,7 @@
  * results are never read: only the records.
  */
 #include "jobs/job_state.h"
+#include "replication/mutant.h"
 
 #include <string.h>
 
@@ -111,12 +112,14 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
     if (record.copies > job->record.spec.copies) {
         job->disagreed += record.copies - job->record.spec.copies;
     }
-    see_votes(jobs, task, &record);
+    if (!KVP_MUTANT(JOB_FORGET_VOTES)) {
+        see_votes(jobs, task, &record);
+    }
     if (record.state == TASK_DONE) {
         task->state = TASK_OPEN;
         job_note_done(jobs, job, number,
                       record.vote_count > 0 ? record.votes[record.winner].size : 0);
-        if (record.summed) {
+        if (record.summed && !KVP_MUTANT(JOB_FORGET_SUMS)) {
             job->outputs[number / job->grid.inner_tiles].summed = true;
             job->summed++;
         }

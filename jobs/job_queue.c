@@ -5,6 +5,7 @@
  * that workers go on beating for.
  */
 #include "jobs/job_state.h"
+#include "replication/mutant.h"
 
 
 #include <stdio.h>
@@ -93,7 +94,7 @@ bool attempt_token_fits(const struct kvp_jobs *jobs, const struct job *job, uint
                         const struct worker *worker, uint64_t token)
 {
     uint32_t nonce = (uint32_t)(token & ((1u << NONCE_BITS) - 1));
-    return attempt_token(jobs, job, task, worker, nonce) == token;
+    return attempt_token(jobs, job, task, worker, nonce) == token || KVP_MUTANT(JOB_ANY_ATTEMPT);
 }
 
 /* A number of its own for each primary, with luck. */
@@ -211,7 +212,7 @@ void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *a
     if (forget) {
         unsee(task, worker);
     }
-    if (task_needs(task)) {
+    if (task_needs(task) && !KVP_MUTANT(JOB_FORGET_LOST)) {
         queue_front(jobs, attempt->job, attempt->task);
     }
     free(attempt);
@@ -385,7 +386,7 @@ static kvp_status task_payload(struct kvp_jobs *jobs, struct job *job, uint32_t 
  * make the others agree with it. */
 static bool shares_checkpoints(const struct job *job)
 {
-    return job->record.spec.quorum == 1;
+    return job->record.spec.quorum == 1 || KVP_MUTANT(JOB_CHECKPOINT);
 }
 
 static kvp_status checkpoint_of(struct kvp_jobs *jobs, struct job *job, uint32_t number,
@@ -480,7 +481,7 @@ static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
 
 static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
                             const struct kvp_job_args *args, uint64_t now_us, int *status,
-                            kvp_buf *answer)
+                            kvp_buf *answer, bool *rests)
 {
     for (struct job *job = jobs->first; job; job = job->next) {
         uint64_t from_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
@@ -490,6 +491,7 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
         uint32_t number = choose(job, worker);
         if (number != JOB_NONE) {
             *status = KVP_OK;
+            *rests = job->tasks[number].dependent;
             return hand_out(jobs, worker, job, number, args, now_us, answer);
         }
     }
@@ -498,10 +500,11 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
 }
 
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request,
-                          uint64_t now_us, int *status, kvp_buf *answer)
+                          uint64_t now_us, int *status, kvp_buf *answer, bool *rests)
 {
     struct job_answer made = {KVP_OK, answer};
     kvp_status result = KVP_OK;
+    *rests = true;
     if (!jobs->ready) {
         *status = KVP_NO_TASK; /* it waits */
         return KVP_OK;
@@ -524,13 +527,14 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
     *status = KVP_OK;
     if (again) {
         again->heard_us = now_us;
+        *rests = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
     }
     if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX) {
         *status = KVP_NO_TASK;
         return KVP_OK;
     }
-    return find_task(jobs, worker, &request->job, now_us, status, answer);
+    return find_task(jobs, worker, &request->job, now_us, status, answer, rests);
 }
 
 /* ---- beats ---- */
@@ -635,7 +639,7 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }
-            worker->stuck = now_us >= attempt->deadline_us;
+            worker->stuck = now_us >= attempt->deadline_us && !KVP_MUTANT(JOB_STUCK);
             kvp_status status = attempt_lost(jobs, worker, attempt, reason, now_us);
             if (status != KVP_OK) {
                 return status;

@@ -48,6 +48,7 @@ struct task {
     uint8_t seen_count;
     uint8_t state, kind, copies, votes, live, lost;
     bool queued, feed;
+    bool dependent;        /* waits for others, or did */
 };
 
 struct edge {

@@ -10,6 +10,7 @@
 #include "jobs/job_state.h"
 #include "jobs/matrix_compare.h"
 #include "jobs/matrix.h"
+#include "replication/mutant.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -261,7 +262,7 @@ static kvp_status vote(struct kvp_jobs *jobs, struct post *post, struct task_rec
     } else if (post->task->seen_count < KVP_JOB_COPIES_MAX) {
         post->task->seen[post->task->seen_count++] = post->worker->index;
     }
-    if (with < job->record.spec.quorum) {
+    if (with < job->record.spec.quorum && !KVP_MUTANT(JOB_NO_QUORUM)) {
         unsigned largest = largest_party(record, with);
         for (unsigned i = 0; i < record->vote_count; i++) {
             record->votes[i].agreed = false; /* nothing is decided */
@@ -288,7 +289,8 @@ static kvp_status judge_late(struct kvp_jobs *jobs, struct post *post, struct ta
     if (post->job->record.spec.quorum > 1 && record->vote_count > 0) {
         status = agrees(jobs, post, record, record->winner, &agree);
     }
-    if (status != KVP_OK || agree || record->vote_count == KVP_JOB_COPIES_MAX) {
+    if (status != KVP_OK || agree || record->vote_count == KVP_JOB_COPIES_MAX ||
+        KVP_MUTANT(JOB_LOST_VOTES)) {
         return status;
     }
     record->votes[record->vote_count++] = post->vote;
@@ -306,7 +308,7 @@ static kvp_status judge_late(struct kvp_jobs *jobs, struct post *post, struct ta
 static bool voted(const struct task_record *record, const struct worker *worker)
 {
     for (unsigned i = 0; i < record->vote_count; i++) {
-        if (strcmp(record->votes[i].worker, worker->name) == 0) {
+        if (strcmp(record->votes[i].worker, worker->name) == 0 && !KVP_MUTANT(JOB_VOTE_TWICE)) {
             return true;
         }
     }
@@ -322,8 +324,10 @@ static kvp_status take_result(struct kvp_jobs *jobs, struct post *post, uint64_t
         return status;
     }
     bool repeated = voted(&record, post->worker);
-    bool late = post->task->state == TASK_DONE;
-    bool open = post->task->state == TASK_OPEN && post->job->record.state == JOB_RUNNING;
+    bool late = post->task->state == TASK_DONE && !KVP_MUTANT(JOB_OVERWRITE);
+    bool open = (post->task->state == TASK_OPEN && post->job->record.state == JOB_RUNNING) ||
+                (post->task->state == TASK_DONE && KVP_MUTANT(JOB_OVERWRITE)) ||
+                KVP_MUTANT(JOB_AFTER_CANCEL);
     /* What record.after points to is gone as soon as another record is read. */
     kvp_buf after = {0};
     if (repeated || (!late && !open) || record.vote_count == KVP_JOB_COPIES_MAX) {
@@ -414,7 +418,7 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     if (!worker) {
         return status;
     }
-    if (job->record.state > JOB_DONE) {
+    if (job->record.state > JOB_DONE && !KVP_MUTANT(JOB_AFTER_CANCEL)) {
         return job_refuse(answer, KVP_JOB_STATE, "the job has ended");
     }
     struct post post = {

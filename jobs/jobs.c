@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine's frame: its index, records, and who does what. */
 #include "jobs/job_state.h"
+#include "replication/mutant.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -70,7 +71,7 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
         *status = job_refuse(answer, KVP_WORKER_UNKNOWN, NULL);
         return NULL;
     }
-    if (request->job.instance < worker->record.instance) {
+    if (request->job.instance < worker->record.instance && !KVP_MUTANT(JOB_FENCED_WORKER)) {
         *status = job_refuse(answer, KVP_WORKER_REPLACED, NULL);
         return NULL;
     }
@@ -291,6 +292,7 @@ void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
         .copies = record->copies,
         .lost = record->lost,
         .feed = record->feed,
+        .dependent = record->after_count > 0,
     };
     for (uint32_t i = 0; i < record->after_count; i++) {
         uint32_t first = task_record_after(record);

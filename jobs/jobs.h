@@ -59,9 +59,11 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
 kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                             uint64_t now_us, int *status, kvp_buf *answer);
 
-/* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. */
+/* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. *rests: the
+ * answer rests on what was executed so far (a task on those that it waited for), and must not be given
+ * before that is committed. */
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request,
-                          uint64_t now_us, int *status, kvp_buf *answer);
+                          uint64_t now_us, int *status, kvp_buf *answer, bool *rests);
 /* Has anything happened since the last call that may let a waiting worker have a task? */
 bool kvp_jobs_stirred(struct kvp_jobs *jobs);
 

@@ -413,7 +413,8 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         wait_for_last(engine, execution);
         return KVP_OK;
     }
-    if (execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) {
+    if ((execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) &&
+        !KVP_MUTANT(JOB_USED_UP)) {
         assert(!engine->overlay.newest->first);
         overlay_rollback(&engine->overlay); /* nothing was executed: a repeat may be */
         return KVP_OK;

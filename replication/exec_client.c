@@ -27,6 +27,22 @@ static void wait_for(struct kvp_executor *executor, struct exec_waiter *waiter)
     executor->waiting_size += waiter->size;
 }
 
+bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
+               kvp_slice answer)
+{
+    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
+    if (!waiter || kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
+        free(waiter);
+        return false;
+    }
+    waiter->token = token;
+    waiter->seq = seq;
+    waiter->size = answer.size;
+    waiter->status = status;
+    wait_for(executor, waiter);
+    return true;
+}
+
 static struct exec_waiter *take_first(struct kvp_executor *executor)
 {
     struct exec_waiter *waiter = executor->first;

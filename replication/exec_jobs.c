@@ -4,6 +4,7 @@
  * writes are entries like any other, only that no client waits for them.
  */
 #include "replication/exec_state.h"
+#include "replication/mutant.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -35,14 +36,27 @@ static bool alive(const struct kvp_executor *executor, void *token)
     return !executor->host.alive || executor->host.alive(executor->host.arg, token);
 }
 
+/* `rests`: on what may not be committed yet, so that another primary may say something else. */
+static void answer_fetch(struct kvp_executor *executor, void *token, int code, bool rests)
+{
+    uint64_t last = kvp_core_next_seq(executor->core) - 1;
+    kvp_slice answer = kvp_buf_slice(&executor->scratch);
+    if (!rests || last <= executor->committed || KVP_MUTANT(JOB_UNCOMMITTED)) {
+        exec_answer(executor, token, code, answer);
+    } else if (!exec_wait(executor, token, last, code, answer)) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));
+    }
+}
+
 /* Gives an answer, if there is one. */
 static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *request,
                       void *token)
 {
     int code = KVP_OK;
+    bool rests = false;
     executor->scratch.size = 0;
     kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request,
-                                       executor->now_us, &code, &executor->scratch);
+                                       executor->now_us, &code, &executor->scratch, &rests);
     if (status != KVP_OK) {
         exec_storage_failed(executor, status);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
@@ -51,7 +65,7 @@ static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *r
     if (code == KVP_NO_TASK) {
         return false;
     }
-    exec_answer(executor, token, code, kvp_buf_slice(&executor->scratch));
+    answer_fetch(executor, token, code, rests);
     return true;
 }
 

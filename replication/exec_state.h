@@ -98,6 +98,9 @@ const char *exec_hint(const struct kvp_executor *executor);
 
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+/* Answers when `seq` is committed. False: no memory. */
+bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
+               kvp_slice answer);
 void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
 void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
 /* Makes a write set the log's next entry. KVP_NO_MEMORY. */

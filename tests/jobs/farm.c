@@ -374,11 +374,12 @@ int farm_leave(struct farm *farm, const struct hand *hand)
 int farm_fetch_again(struct farm *farm, const struct hand *hand, struct kvp_task_grant *grant)
 {
     int status = KVP_OK;
+    bool rests;
     struct kvp_request request = ask_as(KVP_OP_TASK_FETCH, hand);
     request.job.number = farm->fetches;
     granted.size = 0;
     assert_int_equal(kvp_jobs_fetch(kvp_engine_jobs(farm->bench.engine), &request, farm->now_us,
-                                    &status, &granted),
+                                    &status, &granted, &rests),
                      KVP_OK);
     if (status == KVP_OK) {
         assert_int_equal(kvp_wire_read_grant(kvp_buf_slice(&granted), grant), KVP_OK);
