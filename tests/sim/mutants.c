@@ -33,8 +33,11 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     bool harsh; /* needs two misfortunes at once: see harsh_plan() */
+    bool jobs;
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", true},
+    {KVP_MUTANT_NONE, "none-jobs", WITNESS, "no bug, with jobs: nothing must be found",
+     .jobs = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -72,6 +75,40 @@ static const struct sim_mutant {
      "the witness answers before its disk has the change"},
     {KVP_MUTANT_BOOT_ALONE, "boot-alone", BACKUP_WINS,
      "pair: a restarted node decides without having heard the other"},
+    {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
+     .jobs = true},
+    {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,
+     "a worker's second result for a task is another vote", .jobs = true},
+    {KVP_MUTANT_JOB_FORGET_LOST, "job-forget-lost", WITNESS,
+     "a task whose worker is lost is not handed out again", .jobs = true},
+    {KVP_MUTANT_JOB_FREE_EARLY, "job-free-early", WITNESS,
+     "a task begins when one of those that it waits for is done", .jobs = true},
+    {KVP_MUTANT_JOB_UNCOMMITTED, "job-uncommitted", WITNESS,
+     "a task begins before the results are committed that it waits for", .jobs = true},
+    {KVP_MUTANT_JOB_OVERWRITE, "job-overwrite", WITNESS,
+     "a late result takes the place of the accepted one", .jobs = true},
+    {KVP_MUTANT_JOB_AFTER_CANCEL, "job-after-cancel", WITNESS,
+     "a result of a job that has ended is accepted", .jobs = true},
+    {KVP_MUTANT_JOB_FORGET_VOTES, "job-forget-votes", WITNESS,
+     "a new primary does not know the votes", .jobs = true},
+    {KVP_MUTANT_JOB_FORGET_SUMS, "job-forget-sums", WITNESS,
+     "a new primary does not know what was summed up", .jobs = true},
+    {KVP_MUTANT_JOB_FENCED_WORKER, "job-fenced-worker", WITNESS,
+     "a worker that was replaced goes on getting tasks", .jobs = true},
+    {KVP_MUTANT_JOB_ANY_ATTEMPT, "job-any-attempt", WITNESS,
+     "the number of an attempt is not checked", .jobs = true},
+    {KVP_MUTANT_JOB_CHECKPOINT, "job-checkpoint", WITNESS,
+     "workers whose results are compared share checkpoints", .jobs = true},
+    {KVP_MUTANT_JOB_LOST_VOTES, "job-lost-votes", WITNESS,
+     "who loses votes late is not found out", .jobs = true},
+    {KVP_MUTANT_JOB_NO_VERIFY, "job-no-verify", WITNESS, "a product is not verified",
+     .jobs = true},
+    {KVP_MUTANT_JOB_LEFTOVERS, "job-leftovers", WITNESS,
+     "checkpoints are left when a job is removed", .jobs = true},
+    {KVP_MUTANT_JOB_STUCK, "job-stuck", WITNESS, "a worker that hangs keeps its place",
+     .jobs = true},
+    {KVP_MUTANT_JOB_USED_UP, "job-used-up", WITNESS,
+     "a request that was not executed uses up its number", .jobs = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
@@ -106,6 +143,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     sim_plan_make(&plan, seed, mutant->mode);
     if (mutant->harsh) {
         harsh_plan(&plan);
+    }
+    if (mutant->jobs) {
+        sim_plan_jobs(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, false);
     (void)snprintf(how, size, "%s", ok ? "" : sim.failure);

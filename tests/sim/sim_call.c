@@ -94,6 +94,7 @@ void sim_call(struct sim *sim, struct sim_caller *caller, const struct kvp_reque
     copy(&caller->key, &caller->request.key);
     copy(&caller->value, &caller->request.value);
     caller->busy = true;
+    caller->began_us = sim->now_us;
     caller->call = ++sim->jobs->calls;
     caller->done = done;
     caller->arg = arg;

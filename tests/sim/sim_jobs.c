@@ -42,6 +42,10 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
         .standbys = sim_below(&stream, 6) == 0,
         .fate_us = 1000000 + sim_below(&stream, 6) * 1000000,
     };
+    if (plan->jobs.standbys) {
+        plan->jobs.workers = 4 + (unsigned)sim_below(&stream, 2);
+        plan->jobs.fate_us *= 4;
+    }
     if (sim_below(&stream, 2)) {
         plan->jobs.load_at_once = 1 + (uint32_t)sim_below(&stream, 3);
         plan->jobs.tick_us = sim_below(&stream, 8000);
@@ -401,6 +405,7 @@ void sim_jobs_free(struct sim *sim)
 void sim_jobs_calm(struct sim *sim)
 {
     if (sim->jobs) {
+        sim->jobs->calm_us = sim->now_us;
         sim_workers_calm(sim);
     }
 }
@@ -439,6 +444,12 @@ bool sim_jobs_done(const struct sim *sim)
     }
     for (unsigned i = 0; i < sim->jobs->submitter_count; i++) {
         if (!sim->jobs->submitters[i].done) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < sim->jobs->caller_count; i++) {
+        const struct sim_caller *caller = sim->jobs->callers[i];
+        if (caller->busy && caller->update && caller->began_us < sim->jobs->calm_us) {
             return false;
         }
     }

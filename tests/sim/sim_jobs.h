@@ -35,6 +35,7 @@ struct sim_caller {
     uint64_t timer;       /* the one that counts */
     uint32_t call;        /* number of the call under way */
     bool busy, update, needs_birth;
+    uint64_t began_us;
     uint64_t patience_us; /* that the node may take */
     struct kvp_request request;
     kvp_buf key, value;   /* of the request */
@@ -144,11 +145,13 @@ struct sim_grant {
     unsigned worker;      /* twins count as one */
 };
 
-/* A result that a worker was told to be counted, or that a submitter has read. */
+/* A result that a worker was told to be counted, or that a submitter has read; or a lie that came too
+ * late to be counted. */
 struct sim_ack {
     uint64_t job, digest; /* read */
     uint32_t task;
     const struct sim_worker *worker; /* NULL: read */
+    bool lie;
 };
 
 struct sim_jobs {
@@ -167,6 +170,7 @@ struct sim_jobs {
     struct ledger *ledger;
     uint64_t index_checked_us;
     unsigned failovers;   /* looked at */
+    uint64_t calm_us;     /* when the faults ended */
 };
 
 enum sim_job_timer { SIM_TIMER_CALL, SIM_TIMER_WORKER, SIM_TIMER_SLOT, SIM_TIMER_BEAT,
@@ -207,6 +211,8 @@ void sim_ledger_expect(struct sim *sim, uint64_t job, uint32_t task, kvp_slice b
 /* A worker was told that its result is counted. */
 void sim_ledger_counted(struct sim *sim, uint64_t job, uint32_t task,
                         const struct sim_worker *worker);
+/* A worker has told a lie, and was told that the task is done. */
+void sim_ledger_lied(struct sim *sim, uint64_t job, uint32_t task, const struct sim_worker *worker);
 /* A worker was given a task. */
 void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot);
 /* A name of the state of the job, "gone" when it was removed. */

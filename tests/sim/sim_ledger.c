@@ -124,6 +124,14 @@ void sim_ledger_expect(struct sim *sim, uint64_t job, uint32_t task, kvp_slice b
                      .job = job, .task = task, .digest = XXH3_64bits(bytes.data, bytes.size)});
 }
 
+void sim_ledger_lied(struct sim *sim, uint64_t job, uint32_t task, const struct sim_worker *worker)
+{
+    kvp_slice bytes;
+    if (sim_ledger_result(sim, job, task, &bytes)) {
+        promise(sim, (struct sim_ack){.job = job, .task = task, .worker = worker, .lie = true});
+    }
+}
+
 bool sim_ledger_result(const struct sim *sim, uint64_t id, uint32_t task, kvp_slice *bytes)
 {
     const struct ledger_job *job = find(sim, id);
@@ -653,10 +661,10 @@ static bool kept(const struct sim *sim, const struct sim_ack *ack)
     }
     for (unsigned i = 0; i < record->vote_count; i++) {
         if (strcmp(record->votes[i].worker, ack->worker->name) == 0) {
-            return true;
+            return !ack->lie || !record->votes[i].agreed;
         }
     }
-    return false;
+    return ack->lie && record->vote_count == KVP_JOB_COPIES_MAX;
 }
 
 /* Whoever was given a task got with it what was, or then became, the results of those before it. */
@@ -731,8 +739,10 @@ void sim_ledger_end(struct sim *sim)
     for (size_t i = 0; i < sim->jobs->ack_count && !sim->failed; i++) {
         const struct sim_ack *ack = &sim->jobs->acks[i];
         if (!kept(sim, ack)) {
-            sim_fail(sim, "job %llu task %u: a result that was %s is lost",
-                     (unsigned long long)ack->job, ack->task, ack->worker ? "counted" : "read");
+            sim_fail(sim, "job %llu task %u: %s", (unsigned long long)ack->job, ack->task,
+                     !ack->worker ? "the result that was read is lost"
+                     : ack->lie   ? "a lie is not held against the worker"
+                                  : "a result that was counted is lost");
         }
     }
     check_grants(sim);

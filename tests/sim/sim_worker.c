@@ -279,6 +279,9 @@ static void on_posted(struct sim *sim, void *arg, int status, kvp_slice result)
     }
     if (counted && has_result) {
         sim_ledger_counted(sim, slot->grant.job, slot->grant.task, slot->worker);
+    } else if (status == KVP_OK && has_result && slot->worker->corrupt &&
+               sim_job_of(sim, slot->grant.job)->spec.quorum > 1) {
+        sim_ledger_lied(sim, slot->grant.job, slot->grant.task, slot->worker);
     }
     sim_trace(sim, "%s posted %llu/%u: %s, counted %d", slot->worker->name,
               (unsigned long long)slot->grant.job, slot->grant.task, kvp_strerror(status), counted);
@@ -312,7 +315,7 @@ static bool prank(struct sim *sim, struct sim_slot *slot)
         return false;
     }
     const struct sim_grant *grant = &jobs->grants[sim_jobs_below(sim, jobs->grant_count)];
-    if (grant->worker == slot->worker->index) {
+    if (grant->worker == sim_worker_named(sim, slot->worker->name)->index) {
         return false;
     }
     slot->grant = (struct kvp_task_grant){
@@ -512,6 +515,7 @@ static void make_character(struct sim *sim, struct sim_worker *worker)
                         : 1 + (unsigned)sim_jobs_below(sim, (1u << SIM_KINDS) - 1);
     worker->buffer = steady ? 1u << 20 : 20 + sim_jobs_below(sim, 2000);
     worker->hang = sim_jobs_chance(sim, 250) ? 60 : 0;
+    worker->hang = sim->plan.jobs.standbys ? 150 : worker->hang;
     worker->fail = sim_jobs_chance(sim, 250) ? 100 : 0;
     worker->slow = sim_jobs_chance(sim, 200) ? 2 + (unsigned)sim_jobs_below(sim, 20) : 1;
     worker->prankster = sim_jobs_chance(sim, 250);
