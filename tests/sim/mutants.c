@@ -21,6 +21,7 @@
 
 #define LIMIT_DEFAULT 1500u
 #define LIMIT_NONE    300u /* more than the harsh plan needs to find what it is for */
+#define LIMIT_JOBS    100u /* the same with jobs: they take longer */
 #define BATCH         50u /* seeds in one process, before it is known which one finds something */
 
 enum kvp_mutant kvp_mutant;
@@ -194,7 +195,8 @@ static bool find(size_t index, unsigned limit, bool table)
     unsigned long long seed = 1;
 
     kvp_mutant = mutants[index].mutant;
-    limit = kvp_mutant == KVP_MUTANT_NONE && limit > LIMIT_NONE ? LIMIT_NONE : limit;
+    unsigned none = mutants[index].jobs ? LIMIT_JOBS : LIMIT_NONE;
+    limit = kvp_mutant == KVP_MUTANT_NONE && limit > none ? none : limit;
     bool good = true;
     for (; good && seed <= limit; seed += BATCH) {
         unsigned count = limit - seed + 1 < BATCH ? (unsigned)(limit - seed + 1) : BATCH;
