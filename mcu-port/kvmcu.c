@@ -1149,8 +1149,10 @@ static bool connect_step(struct kvmcu *client)
 
 static bool send_step(struct kvmcu *client)
 {
-    if (!flush(client) || !flush(client)) {
-        return false;
+    for (unsigned part = 0; part < 2; part++) { /* what is in the buffer, and the tail */
+        if (!flush(client)) {
+            return false;
+        }
     }
     if (client->out_at == client->out_size && client->tail_left == 0) {
         client->state = WAITING;
