@@ -77,7 +77,7 @@ static void test_the_same_bits_as_the_node(void **state)
     unsigned over = 0, fits = 0;
 
     (void)state;
-    for (unsigned round = 0; round < 40000; round++) {
+    for (unsigned round = 0; round < 16000; round++) {
         unsigned type = round % 4, style = round / 4 % 4;
         uint32_t sides[3] = {1 + next_random() % 12, 1 + next_random() % 12,
                              1 + next_random() % 12};
@@ -99,7 +99,7 @@ static void test_the_same_bits_as_the_node(void **state)
         over += good ? 0 : 1;
         fits += good ? 1 : 0;
     }
-    assert_true(over > 5000 && fits > 10000);
+    assert_true(over > 2000 && fits > 4000);
 }
 
 static void test_what_is_no_tile(void **state)
