@@ -27,6 +27,7 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
     made->config = *config;
     made->port = *port;
     made->random = config->random ? config->random : 1;
+    made->life = made->random;
     if (made->config.sync_replicas == 0) {
         made->config.sync_replicas = kvp_set_count(config->nodes);
     }
@@ -172,6 +173,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
         core->meta_durable == core->meta_wanted ? core->meta.member_epoch : 0;
     report->snapshot = core->incoming.id;
     report->wanted = core->incoming.next;
+    report->life = core->life;
     report->grace_us = core->config.grace_us;
 }
 

@@ -78,7 +78,9 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         core->meta.forced_epoch = request->forced; /* to be known here when this node leads */
         core_persist(core);
     }
-    if (request->prepare && !core->stopping) {
+    /* A message may have been under way since before this node was started, or emptied. */
+    if (request->prepare && request->life == core->life && !core->stopping &&
+        !core->replacing) {
         promise(core);
     }
     /* An empty log is in nobody's way: the word is about the one set aside just before. */
@@ -244,6 +246,7 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
     }
     struct kvp_point none = {0};
     core->replacing = false;
+    core->life++;
     core->cut_pending = false;
     kvp_core_log_reset(&core->log, none, 1, 0, 0);
     core->durable = core->commit_point = none;

@@ -86,6 +86,7 @@ static void finished(struct kvp_core *core)
 {
     struct kvp_point point = core->incoming.point;
     core->replacing = false;
+    core->life++;
     core->cut_pending = false;
     kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
     core->durable = core->commit_point = point;

@@ -18,6 +18,7 @@ void core_lead(struct kvp_core *core)
         core_snapshot_end(core, peer);
         peer->match = 0;
         peer->match_us = core->now_us;
+        peer->life = 0;
         peer->lease_us = 0;
         peer->heard_us = 0;
         peer->behind_us = 0;
@@ -51,6 +52,7 @@ void core_heartbeat(struct kvp_core *core)
         core_send_head(core, &request, KVP_OP_HEARTBEAT, peer->id);
         request.commit = core->commit_point;
         request.prepare = wants_promise(core, peer);
+        request.life = peer->life;
         request.diverged = peer->diverged;
         request.forced = core->meta.forced_epoch;
         peer->commit_told = core->commit;
@@ -342,6 +344,35 @@ static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64
     return most;
 }
 
+/*
+ * An answer of another life than those before: the peer was started anew, or its store is another
+ * one. What it had acknowledged says nothing about what it has. A late answer of the life before
+ * does the same, and the next one again: lives have no order.
+ */
+static void meet_life(struct kvp_core *core, struct core_peer *peer,
+                      const struct kvp_peer_reply *reply)
+{
+    const struct kvp_peer_report *report = &reply->report;
+    bool first = peer->life == 0;
+    if (peer->life == report->life) {
+        return;
+    }
+    peer->life = report->life;
+    if (first) {
+        return;
+    }
+    if (report->tail.seq < peer->match && reply->echo_us > peer->match_us) {
+        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+    }
+    peer->match = 0;
+    peer->match_us = core->now_us;
+    peer->caught_up = false;
+    if (peer->mode != PEER_PROBE) {
+        core_snapshot_end(core, peer);
+        core_probe_restart(core, peer);
+    }
+}
+
 void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply)
 {
@@ -361,6 +392,7 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         uint64_t lease = asked_us + lease_from(core, peer, report->grace_us);
         peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
     }
+    meet_life(core, peer, reply);
     peer->report = *report;
     switch (peer->mode) {
     case PEER_PROBE:

@@ -26,6 +26,7 @@ struct core_peer {
     uint64_t heard_us;  /* its last answer came; 0: never */
     uint64_t lease_us;  /* it does not promote itself before this */
     bool times_noted;   /* said that its grace is too short */
+    uint64_t life;      /* of it, as its last answer told; 0: not known */
     uint64_t last_contact_us; /* any message of it came; 0: never since the start */
     bool reported;      /* `report` is fresh enough to probe by */
     bool blank_seen;    /* it said that it is blank, since our start */
@@ -109,6 +110,7 @@ struct kvp_core {
     struct kvp_core_config config;
     struct kvp_core_port port;
     uint64_t now_us;
+    uint64_t life;      /* another one whenever the store is another one */
     uint64_t random;
 
     enum kvp_role role;

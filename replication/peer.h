@@ -27,6 +27,7 @@ struct kvp_peer_report {
     uint64_t member_epoch;  /* epoch of its promise to count as in-sync; 0: none */
     uint64_t snapshot;      /* id of the snapshot being received; 0: none */
     uint64_t wanted;        /* index of the snapshot chunk that it waits for */
+    uint64_t life;          /* of this store in this process: another after every start */
     uint64_t grace_us;      /* its grace: a lease from it has to end before; 0: not known */
 };
 
@@ -40,6 +41,7 @@ struct kvp_peer_request {
 
     struct kvp_point commit; /* HEARTBEAT, APPEND: the primary's commit point */
     bool prepare;            /* HEARTBEAT: promise to count as in-sync in this epoch */
+    uint64_t life;           /* HEARTBEAT: who is asked to promise: of the receiver's last report */
     bool diverged;           /* HEARTBEAT: your commit point is not in my log */
     uint64_t forced;         /* HEARTBEAT: epoch of the last view that an operator forced; 0: none */
 

@@ -14,7 +14,7 @@
 
 #define HEAD_SIZE          9u /* elements of a request before the args */
 #define REPLY_SIZE         5u /* elements of the result of a reply */
-#define REPORT_SIZE        10u
+#define REPORT_SIZE        11u
 #define CODE_MAX           255
 #define FLAGS_MAX          3u
 #define REPORT_BLANK       1u
@@ -34,7 +34,7 @@ static int arg_count(unsigned op)
     case KVP_OP_ASK_VIEW:
         return 2;
     case KVP_OP_HEARTBEAT:
-        return 3;
+        return 4;
     case KVP_OP_APPEND:
         return 5;
     case KVP_OP_SNAPSHOT:
@@ -126,6 +126,7 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
     kvp_mp_write_uint(writer, report->member_epoch);
     kvp_mp_write_uint(writer, report->snapshot);
     kvp_mp_write_uint(writer, report->wanted);
+    kvp_mp_write_uint(writer, report->life);
     kvp_mp_write_uint(writer, report->grace_us);
 }
 
@@ -144,6 +145,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     report.member_epoch = kvp_mp_uint(reader);
     report.snapshot = kvp_mp_uint(reader);
     report.wanted = kvp_mp_uint(reader);
+    report.life = kvp_mp_uint(reader);
     report.grace_us = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     return report;
 }
@@ -193,6 +195,7 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_reque
         write_point(writer, &request->commit);
         kvp_mp_write_uint(writer, (request->prepare ? HEARTBEAT_PREPARE : 0u) |
                                       (request->diverged ? HEARTBEAT_DIVERGED : 0u));
+        kvp_mp_write_uint(writer, request->life);
         kvp_mp_write_uint(writer, request->forced);
         break;
     case KVP_OP_APPEND:
@@ -316,6 +319,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
         flags = kvp_mp_uint_max(reader, FLAGS_MAX);
         request->prepare = (flags & HEARTBEAT_PREPARE) != 0;
         request->diverged = (flags & HEARTBEAT_DIVERGED) != 0;
+        request->life = kvp_mp_uint(reader);
         request->forced = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
         return KVP_OK;
     case KVP_OP_APPEND:

@@ -158,6 +158,7 @@ static void fill(const struct liar *liar, struct kvp_peer_request *request, unsi
     request->report = report(liar);
     request->commit = point(liar);
     request->prepare = chance(liar, 20);
+    request->life = any_number(liar, core->life);
     request->diverged = chance(liar, 5);
     request->forced = liar->newer_views ? number(liar, request->view.epoch) : 0;
     request->prev = point(liar);

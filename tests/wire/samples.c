@@ -641,6 +641,7 @@ static struct kvp_peer_report report_of(void)
         .commit = {40, EPOCH, 0x2222222222222222u},
         .received = 43,
         .member_epoch = EPOCH,
+        .life = 77,
         .grace_us = 500000,
     };
 }
@@ -654,7 +655,7 @@ static void peer_state(kvp_buf *out)
 static void peer_heartbeat(kvp_buf *out)
 {
     struct kvp_peer_request request = {
-        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true, .forced = 3};
+        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true, .life = 77, .forced = 3};
     put_peer(out, &request);
 }
 
@@ -739,7 +740,7 @@ static void peer_blank_reply(kvp_buf *out)
                                    .op = KVP_OP_HEARTBEAT,
                                    .from = 3,
                                    .echo_us = 1000000,
-                                   .report = {.blank = true, .grace_us = 500000}};
+                                   .report = {.blank = true, .life = 78, .grace_us = 500000}};
     must(kvp_peer_reply_encode(&reply, out));
 }
 

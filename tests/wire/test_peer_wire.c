@@ -142,9 +142,9 @@ static void test_unknown_flags_are_refused(void **state)
     (void)state;
     begin(KVP_OP_HEARTBEAT);
     assert_int_equal(encode(&out), KVP_OK);
-    out.data[out.size - 2] = 3; /* before the forced epoch */
+    out.data[out.size - 3] = 3; /* before the life and the forced epoch */
     assert_int_equal(decode(&out), KVP_OK);
-    out.data[out.size - 2] = 4;
+    out.data[out.size - 3] = 4;
     assert_int_equal(decode(&out), KVP_BAD_REQUEST);
     kvp_buf_free(&out);
 }
@@ -581,12 +581,12 @@ static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, ui
     kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x01\x00", 3));
     kvp_mp_write_uint(&writer, epoch);
     kvp_mp_write_text(&writer, hint);
-    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x45\x01\x03\x04\x9a", 6)); /* of LEAVE, from 1 */
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x95\x45\x01\x03\x04\x9b", 6)); /* of LEAVE, from 1 */
     kvp_mp_write_uint(&writer, role);
     kvp_mp_write_uint(&writer, flags);
     kvp_mp_write_raw(&writer, kvp_slice_of("\x94\x08\x05\x01\x06", 5)); /* view of epoch 5 */
     kvp_mp_write_raw(&writer, kvp_slice_of("\x93\x00\x00\x00\x93\x00\x00\x00", 8));
-    kvp_mp_write_raw(&writer, kvp_slice_of("\x00\x00\x00\x00\x00", 5));
+    kvp_mp_write_raw(&writer, kvp_slice_of("\x00\x00\x00\x00\x00\x00", 6));
     assert_int_equal(kvp_mp_write_end(&writer), KVP_OK);
     kvp_status status = kvp_peer_reply_decode(kvp_buf_slice(&out), &reply);
     kvp_buf_free(&out);
