@@ -106,7 +106,7 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
         job_task_init(jobs, job, number, &record);
     }
     struct task *task = &job->tasks[number];
-    task->lost = record.lost;
+    task->lost = task->overdue = record.lost;
     task->copies = record.copies;
     job->redone += record.lost;
     if (record.copies > job->record.spec.copies) {

@@ -148,11 +148,11 @@ static void unsee(struct task *task, const struct worker *worker)
 
 /* An attempt may take: what the job says; else three times the mean of what was seen, times the ratio of
  * slowest to fastest, but never less than the silence that loses a worker. Twice as long after each
- * attempt that was lost: what others took may say nothing about a task that is larger than they. */
+ * deadline that was missed: what others took may say nothing about a task that is larger than they. */
 static uint64_t allowed_us(const struct job *job, const struct task *task)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
-    unsigned doublings = task->lost < DOUBLINGS_MAX ? task->lost : DOUBLINGS_MAX;
+    unsigned doublings = task->overdue < DOUBLINGS_MAX ? task->overdue : DOUBLINGS_MAX;
     if (spec->deadline_ms != 0) {
         return (uint64_t)spec->deadline_ms * 1000;
     }
@@ -518,7 +518,6 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *status = KVP_WORKER_BARRED;
         return KVP_OK;
     }
-    worker->stuck = false;
     struct attempt *again;
     if (!settle_slot(jobs, worker, &request->job, &again)) {
         *status = KVP_NO_TASK;
@@ -639,7 +638,9 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }
-            worker->stuck = now_us >= attempt->deadline_us && !KVP_MUTANT(JOB_STUCK);
+            bool overdue = now_us >= attempt->deadline_us;
+            attempt->job->tasks[attempt->task].overdue += overdue;
+            worker->stuck = (worker->stuck || overdue) && !KVP_MUTANT(JOB_STUCK);
             kvp_status status = attempt_lost(jobs, worker, attempt, reason, now_us);
             if (status != KVP_OK) {
                 return status;

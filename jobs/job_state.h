@@ -33,7 +33,8 @@ struct worker {
     struct worker_record record;
     uint64_t heard_us;
     uint32_t done;         /* results that counted, since this primary began */
-    bool stuck;            /* missed a deadline, and has not asked for a task since */
+    bool stuck;            /* missed a deadline, and has posted nothing since; that it asks for tasks
+                              proves nothing: it may be a late copy of a request */
     struct attempt *attempts;
     unsigned attempt_count;
 };
@@ -49,6 +50,7 @@ struct task {
     uint8_t state, kind, copies, votes, live, lost;
     bool queued, feed;
     bool dependent;        /* waits for others, or did */
+    uint8_t overdue;       /* attempts lost at their deadline, or under an earlier primary */
 };
 
 struct edge {

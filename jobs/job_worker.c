@@ -101,6 +101,7 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
         record.lost_votes = worker->record.lost_votes;
         record.barred = worker->record.barred;
         worker->record = record;
+        worker->stuck = false;
     } else {
         status = add_worker(jobs, request->key, &record, now_us, answer, &worker);
         if (status != KVP_OK || !worker) {
