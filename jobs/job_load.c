@@ -186,6 +186,7 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
         kvp_state_view_close(jobs->view);
         jobs->view = NULL;
         jobs->ready = jobs->stirred = jobs->busy = true;
+        jobs->ready_us = now_us;
         status = KVP_OK;
     }
     *ready = jobs->ready;

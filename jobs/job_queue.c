@@ -538,13 +538,17 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
 
 /* ---- beats ---- */
 
-/* An attempt that an earlier primary gave goes on under this one. What this one gave and does not
- * know any more has been taken away, and a worker that hangs does not get it back by beating. */
+/* An attempt that an earlier primary gave goes on under this one, if its worker is heard of soon. What
+ * this one gave and does not know any more has been taken away, and a worker that hangs does not get
+ * it back by beating. */
 static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
-                      const struct job *job, const struct task *task, uint64_t token)
+                      const struct job *job, const struct task *task, uint64_t token,
+                      uint64_t now_us)
 {
-    return reign_of(token) != jobs->reign && job->record.state == JOB_RUNNING &&
-           task_needs(task) && !has_seen(task, worker) && worker->attempt_count < ATTEMPTS_MAX;
+    uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
+    return reign_of(token) != jobs->reign && now_us < soon_us &&
+           job->record.state == JOB_RUNNING && task_needs(task) && !has_seen(task, worker) &&
+           worker->attempt_count < ATTEMPTS_MAX;
 }
 
 static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_request *request)
@@ -589,13 +593,14 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);
     bool wanted = job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
-    if (!attempt && may_adopt(jobs, worker, job, task, args->attempt)) {
+    if (!attempt && may_adopt(jobs, worker, job, task, args->attempt, now_us)) {
         attempt = attempt_add(jobs, worker, job, args->task, args->attempt, now_us);
         if (!attempt) {
             return KVP_NO_MEMORY;
         }
     }
     if (attempt) {
+        worker_heard(jobs, worker, now_us);
         attempt->heard_us = now_us;
         attempt->progress = args->progress < 1000 ? args->progress : 1000;
     }
@@ -638,9 +643,7 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }
-            bool overdue = now_us >= attempt->deadline_us;
-            attempt->job->tasks[attempt->task].overdue += overdue;
-            worker->stuck = (worker->stuck || overdue) && !KVP_MUTANT(JOB_STUCK);
+            attempt->job->tasks[attempt->task].overdue += now_us >= attempt->deadline_us;
             kvp_status status = attempt_lost(jobs, worker, attempt, reason, now_us);
             if (status != KVP_OK) {
                 return status;

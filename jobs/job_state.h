@@ -31,10 +31,8 @@ struct worker {
     uint16_t index;        /* in jobs->workers */
     char name[KVP_NAME_SIZE_MAX + 1];
     struct worker_record record;
-    uint64_t heard_us;
+    uint64_t heard_us;     /* it joined, asked for a task, posted, or beat for one that it has */
     uint32_t done;         /* results that counted, since this primary began */
-    bool stuck;            /* missed a deadline, and has posted nothing since; that it asks for tasks
-                              proves nothing: it may be a late copy of a request */
     struct attempt *attempts;
     unsigned attempt_count;
 };
@@ -99,6 +97,7 @@ struct kvp_jobs {
     unsigned phase;
     uint64_t salt, random;
     uint32_t reign;        /* in the attempts that this primary gives */
+    uint64_t ready_us;     /* when the index was complete */
     struct job *first;
     struct job *buckets[JOB_BUCKETS];
     uint32_t job_count;
@@ -127,6 +126,7 @@ struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name);
 /* The worker that speaks, if it is who it says: else NULL and the answer is set. */
 struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
                                uint64_t now_us, struct job_answer *answer, kvp_status *status);
+void worker_heard(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us);
 struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record);
 void job_forget(struct kvp_jobs *jobs, struct job *job);
 struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,

@@ -418,7 +418,6 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     if (!worker) {
         return status;
     }
-    worker->stuck = false;
     if (job->record.state > JOB_DONE && !KVP_MUTANT(JOB_AFTER_CANCEL)) {
         return job_refuse(answer, KVP_JOB_STATE, "the job has ended");
     }

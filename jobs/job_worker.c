@@ -101,7 +101,6 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
         record.lost_votes = worker->record.lost_votes;
         record.barred = worker->record.barred;
         worker->record = record;
-        worker->stuck = false;
     } else {
         status = add_worker(jobs, request->key, &record, now_us, answer, &worker);
         if (status != KVP_OK || !worker) {
@@ -148,7 +147,7 @@ static bool wants_workers(const struct kvp_jobs *jobs)
     return false;
 }
 
-/* A standby takes the place of every active worker that is gone or hangs; and with no active worker at all
+/* A standby takes the place of every active worker that is gone; and with no active worker at all
  * one begins as soon as there is work. */
 kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
 {
@@ -157,7 +156,7 @@ kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     struct worker *reserve = NULL;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         struct worker *worker = jobs->workers[i];
-        bool away = gone(worker, now_us) || worker->stuck;
+        bool away = gone(worker, now_us);
         places += !worker->record.standby && !worker->record.left;
         taken += !away && worker->record.active;
         if (!away && !worker->record.active && (!reserve || worker->index < reserve->index)) {

@@ -63,6 +63,14 @@ struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
     return worker;
 }
 
+void worker_heard(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us)
+{
+    if (worker_silent(worker, now_us)) {
+        jobs->check_us = now_us; /* it was not counted on: a standby may be needed */
+    }
+    worker->heard_us = now_us;
+}
+
 struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
                                uint64_t now_us, struct job_answer *answer, kvp_status *status)
 {
@@ -75,10 +83,9 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
         *status = job_refuse(answer, KVP_WORKER_REPLACED, NULL);
         return NULL;
     }
-    if (worker_silent(worker, now_us)) {
-        jobs->check_us = now_us; /* it was not counted on: a standby may be needed */
+    if (request->op != KVP_OP_TASK_BEAT || KVP_MUTANT(JOB_STUCK)) {
+        worker_heard(jobs, worker, now_us); /* a beat is only worth what it is for */
     }
-    worker->heard_us = now_us;
     *status = KVP_OK;
     return worker;
 }

@@ -48,7 +48,7 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_LOST_VOTES,      /* who loses votes late is not found out */
     KVP_MUTANT_JOB_NO_VERIFY,       /* a product is not verified */
     KVP_MUTANT_JOB_LEFTOVERS,       /* checkpoints are left when a job is removed */
-    KVP_MUTANT_JOB_STUCK,           /* a worker that hangs keeps its place */
+    KVP_MUTANT_JOB_STUCK,           /* beats for a task that was taken away are a sign of life */
     KVP_MUTANT_JOB_USED_UP,         /* a request that was not executed uses up its number */
     KVP_MUTANTS_COUNT,
 };
