@@ -8,7 +8,9 @@
 
 #define STEPS_MAX      20000000u
 #define CALM_LIMIT_US  60000000u /* after the faults: so long until everything works again */
-#define JOBS_LIMIT_US  300000000u /* and with jobs */
+/* With jobs: a minute for a task that hangs while nothing is known about what tasks take, doubled
+ * up to eight times. */
+#define JOBS_LIMIT_US  (UINT64_C(60000000) << 9)
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 uint64_t sim_random(uint64_t *stream)

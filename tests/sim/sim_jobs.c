@@ -30,6 +30,7 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
         return;
     }
     plan->clients = 1 + plan->clients % 2;
+    plan->lazy_ticks = true;
     plan->faults_us = 4000000 + plan->faults_us / 2;
     plan->fault_gap_us = 150000 + plan->fault_gap_us / 3; /* most of them while jobs are under way */
     plan->jobs = (struct sim_job_plan){

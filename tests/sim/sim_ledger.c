@@ -462,7 +462,7 @@ static void check_state(struct sim *sim, struct ledger_job *job, uint8_t before,
         ok = before <= JOB_VERIFYING && job->job->cancel_asked;
         break;
     case JOB_REMOVING:
-        ok = before >= JOB_DONE;
+        ok = before >= JOB_DONE || (before == JOB_UPLOADING && sim->now_us > 3600000000);
         break;
     }
     if (!ok) {
