@@ -401,8 +401,8 @@ static void compute(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint
         abort();
     }
     if (may_lie) {
-        uint8_t name = (uint8_t)(slot->worker->index + 1);
-        if (slot->result.size == 0 && kvp_buf_append(&slot->result, &name, 1) != KVP_OK) {
+        uint8_t name = (uint8_t)(slot->worker->index + 1), zero = 0;
+        if (slot->result.size == 0 && kvp_buf_append(&slot->result, &zero, 1) != KVP_OK) {
             abort();
         }
         slot->result.data[0] ^= name; /* no two lie alike */
