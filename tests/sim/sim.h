@@ -48,9 +48,11 @@ struct sim_plan {
         unsigned workers;
         unsigned corrupt;          /* of them */
         bool standbys;             /* all that live in the end joined as standbys */
-        bool short_keep;           /* jobs are removed soon */
+        bool short_keep;           /* jobs are removed soon after their end */
         bool deaths_show;          /* a node notices that a worker's process is gone */
         uint64_t fate_us;          /* mean time until something happens to a worker */
+        uint32_t jobs_max;         /* 0: more than there are; else ended ones make room */
+        uint32_t workers_max;      /* 0: more than there are; else those that are gone do */
         uint32_t load_at_once;     /* records of jobs read in one step by a new primary */
         uint64_t tick_us;          /* nodes come to what is due so much later */
     } jobs;

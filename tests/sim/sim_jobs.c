@@ -43,6 +43,11 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
         .standbys = sim_below(&stream, 6) == 0,
         .fate_us = 1000000 + sim_below(&stream, 6) * 1000000,
     };
+    if (sim_below(&stream, 4) == 0) {
+        plan->jobs.jobs_max = plan->jobs.submitters + 1;
+        plan->jobs.short_keep = true;
+    }
+    plan->jobs.workers_max = sim_below(&stream, 3) ? 0 : plan->jobs.workers + 1;
     if (plan->jobs.standbys) {
         plan->jobs.workers = 4 + (unsigned)sim_below(&stream, 2);
         plan->jobs.fate_us *= 4;
@@ -311,7 +316,7 @@ static void make_job(struct sim *sim, unsigned index)
     }
     choose_times(sim, &job->spec);
     (void)snprintf(job->spec.name, sizeof(job->spec.name), "job%u", index);
-    job->abandon = sim_jobs_chance(sim, 40);
+    job->abandon = sim->plan.jobs.jobs_max == 0 && sim_jobs_chance(sim, 40);
     job->cancel_us = sim_jobs_chance(sim, 120) ? 1 + sim_jobs_below(sim, 3000000) : 0;
 }
 

@@ -113,6 +113,7 @@ struct sim_worker {
     bool standby, corrupt, prankster;
     bool mortal;          /* is dead in the end */
     bool twin;            /* has the name of the first worker */
+    bool nomad;           /* has another name in each life */
     unsigned hang, fail;  /* in 1/1000, per task */
     unsigned slow;        /* a factor */
     unsigned slots_used;
@@ -122,6 +123,7 @@ struct sim_worker {
     bool up, joined;
     bool over;            /* will not come back */
     uint64_t stopped_us;  /* stands still until then */
+    unsigned lives;
     uint64_t instance, timer;
     struct sim_caller control;
     struct sim_slot slots[SIM_SLOTS_MAX];

@@ -36,8 +36,12 @@ struct ledger_job {
     bool wrong;              /* and the product is wrong by it: lies may cancel each other out */
 };
 
+/* A worker's name. */
 struct ledger_worker {
+    struct ledger_worker *next;
+    char name[KVP_NAME_SIZE_MAX + 1];
     bool exists;
+    bool forgotten;          /* was, once: votes from before that are nobody's */
     struct worker_record record;
     uint32_t lost;           /* votes, as the tasks' records tell */
 };
@@ -47,7 +51,7 @@ struct ledger {
     uint64_t *hashes;        /* of the entries seen */
     size_t capacity;
     struct ledger_job *jobs;
-    struct ledger_worker *workers; /* like sim_jobs.workers */
+    struct ledger_worker *workers;
 };
 
 static struct ledger_job *find(const struct sim *sim, uint64_t id)
@@ -57,6 +61,24 @@ static struct ledger_job *find(const struct sim *sim, uint64_t id)
         job = job->next;
     }
     return job;
+}
+
+static struct ledger_worker *worker_of(struct sim *sim, const char *name)
+{
+    struct ledger_worker *worker = sim->jobs->ledger->workers;
+    while (worker && strcmp(worker->name, name) != 0) {
+        worker = worker->next;
+    }
+    if (worker) {
+        return worker;
+    }
+    worker = calloc(1, sizeof(*worker));
+    if (!worker) {
+        abort();
+    }
+    strcpy(worker->name, name);
+    worker->next = sim->jobs->ledger->workers;
+    return sim->jobs->ledger->workers = worker;
 }
 
 static void wrong(struct sim *sim, const struct ledger_job *job, uint32_t task, const char *what)
@@ -280,7 +302,7 @@ static void check_vote(struct sim *sim, struct ledger_job *job, uint32_t task,
         wrong(sim, job, task, "a vote of somebody who was not given the task");
         return;
     }
-    const struct ledger_worker *worker = &sim->jobs->ledger->workers[grant->worker];
+    const struct ledger_worker *worker = worker_of(sim, vote->worker);
     if (!worker->exists || worker->record.instance != grant->instance || worker->record.left ||
         worker->record.barred) {
         wrong(sim, job, task, "a vote of a worker that was replaced or barred, or has left");
@@ -336,9 +358,8 @@ static void count_lost_votes(struct sim *sim, const struct ledger_job *job,
                              const struct task_record *before, const struct task_record *now)
 {
     for (unsigned i = 0; i < now->vote_count; i++) {
-        const struct sim_worker *worker = sim_worker_named(sim, now->votes[i].worker);
-        sim->jobs->ledger->workers[worker->index].lost +=
-            lost_votes(job, now, worker->name) - lost_votes(job, before, worker->name);
+        struct ledger_worker *worker = worker_of(sim, now->votes[i].worker);
+        worker->lost += lost_votes(job, now, worker->name) - lost_votes(job, before, worker->name);
     }
 }
 
@@ -528,15 +549,21 @@ static void on_worker(struct sim *sim, kvp_slice name, const struct kvp_batch_op
     char text[KVP_NAME_SIZE_MAX + 1] = "";
     memcpy(text, name.data, name.size);
     const struct sim_worker *worker = sim_worker_named(sim, text);
+    struct ledger_worker *at = worker_of(sim, text);
     struct worker_record record;
-    if (!worker || op->is_delete ||
-        worker_record_decode(op->value, &record) != KVP_OK) {
-        sim_fail(sim, "worker %s: no such worker, or deleted, or a bad record", text);
+    if (op->is_delete) {
+        if (sim->plan.jobs.workers_max == 0 || at->record.lost_votes > 0) {
+            sim_fail(sim, "worker %s is forgotten", text);
+        }
+        at->exists = false;
+        at->forgotten = true;
         return;
     }
-    struct ledger_worker *at = &sim->jobs->ledger->workers[worker->index];
-    if (at->exists && (record.instance < at->record.instance ||
-                       record.lost_votes < at->record.lost_votes)) {
+    if (!worker || worker_record_decode(op->value, &record) != KVP_OK) {
+        sim_fail(sim, "worker %s: no such worker, or a bad record", text);
+        return;
+    }
+    if (record.instance < at->record.instance || record.lost_votes < at->record.lost_votes) {
         sim_fail(sim, "worker %s: its instance or its lost votes go back", text);
     }
     if (!worker->corrupt && (record.lost_votes > 0 || record.barred)) {
@@ -660,7 +687,7 @@ static bool kept(const struct sim *sim, const struct sim_ack *ack)
         return record->state == TASK_DONE && record->votes[record->winner].digest == ack->digest;
     }
     for (unsigned i = 0; i < record->vote_count; i++) {
-        if (strcmp(record->votes[i].worker, ack->worker->name) == 0) {
+        if (sim_worker_named(sim, record->votes[i].worker)->index == identity(sim, ack->worker)) {
             return !ack->lie || !record->votes[i].agreed;
         }
     }
@@ -697,15 +724,15 @@ static void check_jobs(struct sim *sim)
 
 static void check_workers(struct sim *sim)
 {
-    for (unsigned i = 0; i < sim->jobs->worker_count && !sim->failed; i++) {
-        const struct ledger_worker *at = &sim->jobs->ledger->workers[i];
-        const char *name = sim->jobs->workers[i].name;
-        if (at->record.lost_votes != at->lost) {
-            sim_fail(sim, "worker %s lost %u votes, its record says %u", name, at->lost,
+    const struct ledger_worker *at = sim->jobs->ledger->workers;
+    for (; at && !sim->failed; at = at->next) {
+        if (at->record.lost_votes != at->lost &&
+            !(at->forgotten && at->record.lost_votes < at->lost)) {
+            sim_fail(sim, "worker %s lost %u votes, its record says %u", at->name, at->lost,
                      at->record.lost_votes);
-        } else if (at->record.barred != (at->lost >= 3)) {
-            sim_fail(sim, "worker %s lost %u votes, barred: %d", name, at->lost,
-                     at->record.barred);
+        } else if (at->record.barred != (at->record.lost_votes >= 3)) {
+            sim_fail(sim, "worker %s lost %u votes, barred: %d", at->name,
+                     at->record.lost_votes, at->record.barred);
         }
     }
 }
@@ -758,10 +785,6 @@ void sim_ledger_open(struct sim *sim)
         abort();
     }
     ledger->next = 1;
-    ledger->workers = calloc(sim->plan.jobs.workers, sizeof(*ledger->workers));
-    if (!ledger->workers) {
-        abort();
-    }
 }
 
 void sim_ledger_free(struct sim *sim)
@@ -777,7 +800,10 @@ void sim_ledger_free(struct sim *sim)
         free(job->tasks);
         free(job);
     }
+    for (struct ledger_worker *worker = ledger->workers, *next; worker; worker = next) {
+        next = worker->next;
+        free(worker);
+    }
     free(ledger->hashes);
-    free(ledger->workers);
     free(ledger);
 }

@@ -157,7 +157,11 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->core.cache_size_max = sim->plan.log_size_max;
     config->core.random = random;
     config->sessions_max = 64;
-    config->jobs.load_at_once = sim->plan.jobs.load_at_once;
+    config->jobs = (struct kvp_jobs_config){
+        .load_at_once = sim->plan.jobs.load_at_once,
+        .jobs_max = sim->plan.jobs.jobs_max,
+        .workers_max = sim->plan.jobs.workers_max,
+    };
     strcpy(config->group, "sim");
     snprintf(config->url, sizeof(config->url), "sim://%u", node->id);
     for (unsigned id = 1; id <= sim->plan.nodes; id++) {

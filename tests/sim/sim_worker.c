@@ -58,12 +58,13 @@ static bool still(struct sim *sim, struct sim_slot *slot, enum sim_job_timer kin
 
 struct sim_worker *sim_worker_named(const struct sim *sim, const char *name)
 {
+    unsigned nomad;
     for (unsigned i = 0; i < sim->jobs->worker_count; i++) {
         if (strcmp(sim->jobs->workers[i].name, name) == 0) {
             return &sim->jobs->workers[i];
         }
     }
-    return NULL;
+    return sscanf(name, "nomad%u-", &nomad) == 1 ? &sim->jobs->workers[nomad] : NULL;
 }
 
 /* ---- life ---- */
@@ -91,6 +92,11 @@ static void die(struct sim *sim, struct sim_worker *worker)
 static void start(struct sim *sim, struct sim_worker *worker)
 {
     worker->up = true;
+    worker->lives++;
+    if (worker->nomad) {
+        (void)snprintf(worker->name, sizeof(worker->name), "nomad%u-%u", worker->index,
+                       worker->lives);
+    }
     join(sim, worker);
 }
 
@@ -521,7 +527,8 @@ static void make_character(struct sim *sim, struct sim_worker *worker)
     worker->prankster = sim_jobs_chance(sim, 250);
     worker->slots_used = 1 + (unsigned)sim_jobs_below(sim, SIM_SLOTS_MAX);
     (void)snprintf(worker->name, sizeof(worker->name), "w%u", worker->index);
-    if (!steady && !worker->corrupt && sim_jobs_chance(sim, 100)) {
+    worker->nomad = sim->plan.jobs.workers_max > 0 && !worker->corrupt && worker->index > 1;
+    if (!worker->nomad && !steady && !worker->corrupt && sim_jobs_chance(sim, 100)) {
         strcpy(worker->name, "w0");
         worker->twin = worker->mortal = true;
     }
