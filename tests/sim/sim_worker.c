@@ -572,7 +572,17 @@ void sim_workers_free(struct sim *sim)
     free(sim->jobs->workers);
 }
 
-/* No more misfortunes: the mortal are dead, the others there, and liars go on lying. */
+static bool hangs(const struct sim_worker *worker)
+{
+    bool hung = false;
+    for (unsigned s = 0; s < worker->slots_used; s++) {
+        hung = hung || worker->slots[s].hung;
+    }
+    return hung;
+}
+
+/* No more misfortunes: the mortal are dead, the others there, those that hang started anew, and liars go
+ * on lying. */
 void sim_workers_calm(struct sim *sim)
 {
     for (unsigned i = 0; i < sim->jobs->worker_count; i++) {
@@ -585,8 +595,13 @@ void sim_workers_calm(struct sim *sim)
         }
         if (worker->mortal) {
             worker->over = true;
-        } else if (!worker->up) {
-            start(sim, worker);
+        } else {
+            if (worker->up && hangs(worker)) {
+                die(sim, worker);
+            }
+            if (!worker->up) {
+                start(sim, worker);
+            }
         }
         worker->slow = worker->slow > 3 ? 3 : worker->slow;
     }
