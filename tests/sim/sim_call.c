@@ -100,7 +100,7 @@ void sim_call(struct sim *sim, struct sim_caller *caller, const struct kvp_reque
     caller->arg = arg;
     caller->patience_us = (uint64_t)request->job.wait_ms * 1000;
     caller->update = request->op != KVP_OP_JOB_INFO && request->op != KVP_OP_JOB_RESULT &&
-                     request->op != KVP_OP_TASK_FETCH && request->op != KVP_OP_TASK_BEAT;
+                     request->op != KVP_OP_JOB_BLOCK && request->op != KVP_OP_TASK_FETCH && request->op != KVP_OP_TASK_BEAT;
     caller->session.number += caller->update;
     transmit(sim, caller);
 }

@@ -103,6 +103,8 @@ struct sim_slot {
     uint64_t instance;    /* that the task was given to */
     struct kvp_task_grant grant; /* slices are not used */
     kvp_buf payload, result;
+    uint32_t blocks[2];   /* of a tile: to be read */
+    unsigned blocks_read;
     unsigned outcome;
 };
 
@@ -114,6 +116,7 @@ struct sim_worker {
     bool mortal;          /* is dead in the end */
     bool twin;            /* has the name of the first worker */
     bool nomad;           /* has another name in each life */
+    bool blocks;          /* reads the blocks of matrices itself */
     unsigned hang, fail;  /* in 1/1000, per task */
     unsigned slow;        /* a factor */
     unsigned slots_used;

@@ -181,7 +181,7 @@ static void join(struct sim *sim, struct sim_worker *worker)
                                   .key = kvp_slice_of(worker->name, strlen(worker->name))};
     struct kvp_mp_writer writer;
     kvp_buf kinds = {0};
-    unsigned count = 0;
+    unsigned count = worker->blocks;
     for (unsigned i = 0; i < SIM_KINDS; i++) {
         count += worker->kinds >> i & 1;
     }
@@ -191,6 +191,9 @@ static void join(struct sim *sim, struct sim_worker *worker)
         if (worker->kinds >> i & 1) {
             kvp_mp_write_text(&writer, kind_names[i]);
         }
+    }
+    if (worker->blocks) {
+        kvp_mp_write_text(&writer, KVP_JOB_BLOCKS_KIND);
     }
     if (kvp_mp_write_end(&writer) != KVP_OK) {
         abort();
@@ -437,6 +440,56 @@ static void begin(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint)
                   (uint64_t)slot->grant.beat_ms * 1000);
 }
 
+/* ---- blocks ---- */
+
+static void read_block(struct sim *sim, struct sim_slot *slot);
+
+static void on_block(struct sim *sim, void *arg, int status, kvp_slice result)
+{
+    struct sim_slot *slot = arg;
+    kvp_slice bytes = {0};
+    if (status == KVP_NO_SUCH_JOB) {
+        next_task(sim, slot); /* it took too long */
+        return;
+    }
+    if (status != KVP_OK || kvp_wire_read_bin(result, &bytes) != KVP_OK ||
+        kvp_buf_append(&slot->payload, bytes.data, bytes.size) != KVP_OK) {
+        sim_fail(sim, "%s cannot read a block: %s", slot->worker->name, kvp_strerror(status));
+        return;
+    }
+    if (++slot->blocks_read < 2) {
+        read_block(sim, slot);
+        return;
+    }
+    sim_ledger_granted(sim, slot);
+    if (!sim->failed) {
+        begin(sim, slot, (kvp_slice){0});
+    }
+}
+
+static void read_block(struct sim *sim, struct sim_slot *slot)
+{
+    struct kvp_request request = {.op = KVP_OP_JOB_BLOCK};
+    request.job.job = slot->grant.job;
+    request.job.number = slot->blocks[slot->blocks_read];
+    sim_call(sim, &slot->call, &request, on_block, slot);
+}
+
+/* The payload names the blocks; they are read, and stand in the place of their names. */
+static void begin_blocks(struct sim *sim, struct sim_slot *slot)
+{
+    const uint8_t *names = slot->payload.data + KVP_JOB_TILE_HEADER;
+    if (slot->payload.size != KVP_JOB_TILE_HEADER + 8) {
+        sim_fail(sim, "%s got names of blocks that are none", slot->worker->name);
+        return;
+    }
+    slot->blocks[0] = kvp_get_u32(names);
+    slot->blocks[1] = kvp_get_u32(names + 4);
+    slot->payload.size = KVP_JOB_TILE_HEADER;
+    slot->blocks_read = 0;
+    read_block(sim, slot);
+}
+
 /* ---- fetching ---- */
 
 static void on_fetched(struct sim *sim, void *arg, int status, kvp_slice result)
@@ -465,6 +518,10 @@ static void on_fetched(struct sim *sim, void *arg, int status, kvp_slice result)
     }
     sim_trace(sim, "%s has %llu/%u", slot->worker->name, (unsigned long long)slot->grant.job,
               slot->grant.task);
+    if (slot->grant.kind.size == strlen(KVP_JOB_BLOCKS_KIND)) {
+        begin_blocks(sim, slot);
+        return;
+    }
     sim_ledger_granted(sim, slot);
     if (!sim->failed) {
         begin(sim, slot, slot->grant.checkpoint);
@@ -525,6 +582,7 @@ static void make_character(struct sim *sim, struct sim_worker *worker)
     worker->fail = sim_jobs_chance(sim, 250) ? 100 : 0;
     worker->slow = sim_jobs_chance(sim, 200) ? 2 + (unsigned)sim_jobs_below(sim, 20) : 1;
     worker->prankster = sim_jobs_chance(sim, 250);
+    worker->blocks = sim_jobs_chance(sim, 300) && worker->kinds >> (SIM_KINDS - 1) != 0;
     worker->slots_used = 1 + (unsigned)sim_jobs_below(sim, SIM_SLOTS_MAX);
     (void)snprintf(worker->name, sizeof(worker->name), "w%u", worker->index);
     worker->nomad = sim->plan.jobs.workers_max > 0 && !worker->corrupt && worker->index > 1;
