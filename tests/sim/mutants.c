@@ -84,8 +84,6 @@ static const struct sim_mutant {
      "a task whose worker is lost is not handed out again", .jobs = true},
     {KVP_MUTANT_JOB_FREE_EARLY, "job-free-early", WITNESS,
      "a task begins when one of those that it waits for is done", .jobs = true},
-    {KVP_MUTANT_JOB_UNCOMMITTED, "job-uncommitted", WITNESS,
-     "a task begins before the results are committed that it waits for", .jobs = true},
     {KVP_MUTANT_JOB_OVERWRITE, "job-overwrite", WITNESS,
      "a late result takes the place of the accepted one", .jobs = true},
     {KVP_MUTANT_JOB_AFTER_CANCEL, "job-after-cancel", WITNESS,
@@ -106,9 +104,6 @@ static const struct sim_mutant {
      .jobs = true},
     {KVP_MUTANT_JOB_LEFTOVERS, "job-leftovers", WITNESS,
      "checkpoints are left when a job is removed", .jobs = true},
-    {KVP_MUTANT_JOB_STUCK, "job-stuck", WITNESS,
-     "beats for a task that was taken away are a sign of life",
-     .jobs = true},
     {KVP_MUTANT_JOB_USED_UP, "job-used-up", WITNESS,
      "a request that was not executed uses up its number", .jobs = true},
 };
