@@ -101,6 +101,8 @@ class Process:
 class Group:
     """A witness (unless `pair` names a policy) and nodes 1..count."""
 
+    complaint = r"(ERROR|WARNING): \w+Sanitizer|runtime error:"
+
     def __init__(self, count=2, pair=None, options=(), data=None):
         self.work = tempfile.mkdtemp(prefix="kvpair-test-")
         self.count = count
@@ -141,7 +143,7 @@ class Group:
             if name.endswith(".log"):
                 with open(os.path.join(self.work, name), "rb") as file:
                     text = file.read().decode("utf-8", "replace")
-                at = re.search(r"(ERROR|WARNING): \w+Sanitizer|runtime error:", text)
+                at = re.search(self.complaint, text)
                 found += [text[at.start():at.start() + 3000]] if at else []
         return found
 
