@@ -161,6 +161,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->role = (uint8_t)core->role;
     report->blank = core->meta.group_id == 0;
     report->doubt = core->meta.doubt;
+    report->unsettled = core_pair_unsettled(core);
     /* What an arbiter has decided is told, also before it is durable here. In pair mode this node's
      * disk is the register: it may come back from a crash without what is not on it yet. */
     bool decided =
@@ -434,7 +435,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     peer->last_contact_us = now_us;
     peer->blank_seen = reply->report.blank;
     if (reply->group_id != 0 && core->meta.group_id != 0) {
-        core->contact = true;
+        core->contact = core->contact || !reply->report.unsettled;
         bool newer = reply->report.view.epoch > core->view.epoch;
         if (newer && core_adopt(core, &reply->report.view) && reply->op != KVP_OP_LEAVE) {
             return;

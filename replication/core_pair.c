@@ -14,7 +14,9 @@
  *
  * Boot rule: a node that has just started may have a stale copy. It decides by itself only when its
  * last durable view was itself alone, or after the other one has answered a message that it sent
- * since its start (and so would have shown a newer view), or on an operator's word.
+ * since its start (and so would have shown a newer view), or on an operator's word. An answer does
+ * not count while a newer view may be on its way to the other one's disk, or got lost there: what it
+ * was granted by an earlier life of this node, which had failed, is known to nobody else.
  */
 #include "replication/core_state.h"
 
@@ -60,6 +62,12 @@ bool core_pair_may_promote(struct kvp_core *core)
     /* A restarted primary asks whoever holds the register, and so does a backup whose primary has
      * said that it failed; else a backup needs to hold it. */
     return core->meta.view.primary == core->config.self || holds(core) || core->primary_resigned;
+}
+
+bool core_pair_unsettled(const struct kvp_core *core)
+{
+    return core->config.policy != KVP_PAIR_NONE && !KVP_MUTANT(SETTLED) &&
+           (core->proposal.stage >= PROPOSAL_CAS || core->meta_durable != core->meta_wanted);
 }
 
 /* May this node decide on its present proposal without asking? */

@@ -161,7 +161,7 @@ struct kvp_core {
     uint32_t watch_call_id;    /* the regular look at the register; 0: none */
     uint64_t watch_us;         /* when to look next */
     bool noted_silent, noted_unknown, noted_foreign;
-    bool contact;              /* a peer that is in the group answered since the start */
+    bool contact;              /* a peer in the group answered since the start, and was settled */
     void *ask_token;           /* pair: the grant becomes durable, then this is answered */
     uint64_t ask_echo_us;
     uint64_t ask_meta_needed;
@@ -269,6 +269,7 @@ void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEA
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
+bool core_pair_unsettled(const struct kvp_core *core); /* what is decided may not be in force yet */
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);

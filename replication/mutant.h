@@ -32,6 +32,7 @@ enum kvp_mutant {
     KVP_MUTANT_BLIND_WITNESS,       /* the witness does not compare before it sets */
     KVP_MUTANT_FORGETFUL_WITNESS,   /* the witness answers before its disk has the change */
     KVP_MUTANT_BOOT_ALONE,          /* pair: a restarted node decides without having heard the other */
+    KVP_MUTANT_SETTLED,             /* pair: what is on its way to the disk, or was, is not told */
     /* jobs */
     KVP_MUTANT_JOB_NO_QUORUM,       /* the first result of a task decides */
     KVP_MUTANT_JOB_VOTE_TWICE,      /* a worker's second result for a task is another vote */

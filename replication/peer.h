@@ -20,6 +20,7 @@ struct kvp_peer_report {
     uint8_t role;           /* enum kvp_role */
     bool blank;             /* has never been in a group */
     bool doubt;             /* its log is shorter than it was */
+    bool unsettled;         /* pair mode: its disk may hold a newer view than the one that it shows */
     struct kvp_view view;   /* the newest view that it knows */
     struct kvp_point tail;  /* end of its log that is durable */
     struct kvp_point commit; /* what it knows to be committed */

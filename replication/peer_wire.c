@@ -12,15 +12,17 @@
 #include <assert.h>
 #include <zlib.h>
 
-#define HEAD_SIZE          9u /* elements of a request before the args */
-#define REPLY_SIZE         5u /* elements of the result of a reply */
-#define REPORT_SIZE        11u
-#define CODE_MAX           255
-#define FLAGS_MAX          3u
-#define REPORT_BLANK       1u
-#define REPORT_DOUBT       2u
-#define HEARTBEAT_PREPARE  1u
-#define HEARTBEAT_DIVERGED 2u
+#define HEAD_SIZE           9u /* elements of a request before the args */
+#define REPLY_SIZE          5u /* elements of the result of a reply */
+#define REPORT_SIZE         11u
+#define CODE_MAX            255
+#define REPORT_FLAGS_MAX    7u
+#define HEARTBEAT_FLAGS_MAX 3u
+#define REPORT_BLANK        1u
+#define REPORT_DOUBT        2u
+#define REPORT_UNSETTLED    4u
+#define HEARTBEAT_PREPARE   1u
+#define HEARTBEAT_DIVERGED  2u
 
 /* Number of args; negative: no such operation. */
 static int arg_count(unsigned op)
@@ -117,8 +119,9 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
 {
     kvp_mp_write_array(writer, REPORT_SIZE);
     kvp_mp_write_uint(writer, report->role);
-    kvp_mp_write_uint(writer,
-                      (report->blank ? REPORT_BLANK : 0u) | (report->doubt ? REPORT_DOUBT : 0u));
+    kvp_mp_write_uint(writer, (report->blank ? REPORT_BLANK : 0u) |
+                                  (report->doubt ? REPORT_DOUBT : 0u) |
+                                  (report->unsettled ? REPORT_UNSETTLED : 0u));
     kvp_wire_write_view(writer, &report->view);
     write_point(writer, &report->tail);
     write_point(writer, &report->commit);
@@ -135,9 +138,10 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     struct kvp_peer_report report;
     kvp_mp_array_of(reader, REPORT_SIZE);
     report.role = (uint8_t)kvp_mp_uint_max(reader, KVP_ROLE_STOPPED);
-    uint64_t flags = kvp_mp_uint_max(reader, FLAGS_MAX);
+    uint64_t flags = kvp_mp_uint_max(reader, REPORT_FLAGS_MAX);
     report.blank = (flags & REPORT_BLANK) != 0;
     report.doubt = (flags & REPORT_DOUBT) != 0;
+    report.unsettled = (flags & REPORT_UNSETTLED) != 0;
     report.view = kvp_wire_take_view(reader);
     report.tail = take_point(reader);
     report.commit = take_point(reader);
@@ -316,7 +320,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
         return KVP_OK;
     case KVP_OP_HEARTBEAT:
         request->commit = take_point(reader);
-        flags = kvp_mp_uint_max(reader, FLAGS_MAX);
+        flags = kvp_mp_uint_max(reader, HEARTBEAT_FLAGS_MAX);
         request->prepare = (flags & HEARTBEAT_PREPARE) != 0;
         request->diverged = (flags & HEARTBEAT_DIVERGED) != 0;
         request->life = kvp_mp_uint(reader);

@@ -11,8 +11,8 @@
  *     ASK_VIEW   expected version, view
  *     LEAVE, RESIGN  none
  *   reply    [version, code, epoch, "", [op, from, group id, echo us, report]]
- *   report   [role, flags (1: blank, 2: doubt), view, tail point, commit point, received,
- *             member epoch, snapshot id, wanted index, life, grace us]
+ *   report   [role, flags (1: blank, 2: doubt, 4: unsettled), view, tail point, commit point,
+ *             received, member epoch, snapshot id, wanted index, life, grace us]
  *
  * Decoding checks form, limits, and that entries are well-formed write sets whose seq and hash
  * continue the previous point (KVP_CORRUPT if not); who says what is the core's business. Pure.

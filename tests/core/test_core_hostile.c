@@ -116,6 +116,7 @@ static struct kvp_peer_report report(const struct liar *liar)
         .role = (uint8_t)below(liar, KVP_ROLE_STOPPED + 1),
         .blank = chance(liar, 10),
         .doubt = chance(liar, 10),
+        .unsettled = chance(liar, 10),
         .view = view(liar),
         .tail = point(liar),
         .commit = point(liar),

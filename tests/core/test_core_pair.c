@@ -378,6 +378,68 @@ static void test_grant_is_lost(void **state)
     world_close(&world);
 }
 
+static void run_until_failed(struct world *world, unsigned id)
+{
+    for (unsigned i = 0; world_status(world, id).role != KVP_ROLE_FAILED; i++) {
+        assert_true(i < 20000);
+        world_run(world, MS / 10);
+    }
+}
+
+/* The holder's disk fails, it grants what it is asked for, and is started anew: it does not know of
+ * the grant, which is still on its way to the other one's disk. */
+static void test_grant_of_a_failed_holder_is_slow(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_BACKUP_WINS);
+    world_put(&world, 1, 1);
+    world.nodes[2].disk_status = KVP_IO;
+    run_until_failed(&world, 2);
+    world.nodes[1].disk_us = 5 * SECONDS;
+    world_run(&world, 500 * MS);
+    assert_true(world_jobs(&world.nodes[1]) > 0);
+    world_kill(&world, 2);
+    world.nodes[2].disk_status = KVP_OK;
+    world_start(&world, 2);
+    world_run(&world, SECONDS);
+    world_isolate(&world, 1);
+    world_run(&world, 2 * SECONDS);
+    assert_false(world_serves(&world, 2));
+    world_run(&world, 3 * SECONDS);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world.nodes[1].disk_us = MS;
+    world_rejoin(&world, 1);
+    check_together(&world);
+    world_close(&world);
+}
+
+/* The same, and the other one's disk fails just then, though it has what was granted. */
+static void test_grant_of_a_failed_holder_is_hidden(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    world_put(&world, 1, 1);
+    world.nodes[1].disk_status = KVP_IO;
+    run_until_failed(&world, 1);
+    world.nodes[2].disk_us = 200 * MS;
+    world_run(&world, 100 * MS);
+    world.nodes[2].disk_status = KVP_DISK_FULL;
+    run_until_failed(&world, 2);
+    world_kill(&world, 1);
+    world.nodes[1].disk_status = KVP_OK;
+    world_start(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_false(world_serves(&world, 1));
+    world_kill(&world, 2);
+    world.nodes[2].disk_status = KVP_OK;
+    world.nodes[2].disk_us = MS;
+    world_start(&world, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
 /* The holder is about to take over: it does not give the same right away meanwhile. */
 static void test_asked_while_fencing(void **state)
 {
@@ -426,6 +488,8 @@ int main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_handover),
         cmocka_unit_test(test_grant_is_lost),
+        cmocka_unit_test(test_grant_of_a_failed_holder_is_slow),
+        cmocka_unit_test(test_grant_of_a_failed_holder_is_hidden),
         cmocka_unit_test(test_asked_while_fencing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

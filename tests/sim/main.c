@@ -38,6 +38,11 @@ static const struct {
     /* A member that had been replaced by an empty one got a message of before: it promised to count,
      * and led with an empty log. */
     {WITNESS, 20020753, .lazy = true},
+    /* What a holder had granted after its disk had failed was on its way to the other's disk, or on
+     * it unknown to anybody, when the holder came back and decided anew. */
+    {BACKUP_WINS, 10027022, .lazy = true},
+    {BACKUP_WINS, 30008024, .lazy = true},
+    {PRIMARY_WINS, 30006312, .lazy = true},
     /* A checkpoint of a worker that lied was given to those who should have found it out. */
     {WITNESS, 19, .jobs = true},
     /* A task was fed a result that was not committed, and never was. */

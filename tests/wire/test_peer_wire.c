@@ -100,6 +100,7 @@ static void test_a_state_carries_a_whole_report(void **state)
     begin(KVP_OP_STATE);
     sent.report = (struct kvp_peer_report){.role = KVP_ROLE_STOPPED,
                                            .doubt = true,
+                                           .unsettled = true,
                                            .view = {1, 2, 3, 8},
                                            .tail = {4, 5, 6},
                                            .commit = {7, 8, 9},
@@ -112,6 +113,7 @@ static void test_a_state_carries_a_whole_report(void **state)
     assert_int_equal(got.report.role, KVP_ROLE_STOPPED);
     assert_false(got.report.blank);
     assert_true(got.report.doubt);
+    assert_true(got.report.unsettled);
     assert_true(kvp_view_equal(&got.report.view, &sent.report.view));
     assert_true(kvp_point_equal(got.report.tail, sent.report.tail));
     assert_true(kvp_point_equal(got.report.commit, sent.report.commit));
@@ -596,12 +598,12 @@ static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, ui
 static void test_a_reply_that_contradicts_itself_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED, 3), KVP_OK);
+    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED, 7), KVP_OK);
     assert_int_equal(read_reply(6, "", 0, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "tcp://a:1", 0, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED + 1, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "", 256, 0), KVP_CORRUPT);
-    assert_int_equal(read_reply(5, "", 0, 4), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "", 0, 8), KVP_CORRUPT);
 }
 
 int main(void)
