@@ -83,7 +83,7 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
         *status = job_refuse(answer, KVP_WORKER_REPLACED, NULL);
         return NULL;
     }
-    if (request->op != KVP_OP_TASK_BEAT || KVP_MUTANT(JOB_STUCK)) {
+    if (request->op != KVP_OP_TASK_BEAT) {
         worker_heard(jobs, worker, now_us); /* a beat is only worth what it is for */
     }
     *status = KVP_OK;

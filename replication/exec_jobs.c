@@ -4,7 +4,6 @@
  * writes are entries like any other, only that no client waits for them.
  */
 #include "replication/exec_state.h"
-#include "replication/mutant.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -41,7 +40,7 @@ static void answer_fetch(struct kvp_executor *executor, void *token, int code, b
 {
     uint64_t last = kvp_core_next_seq(executor->core) - 1;
     kvp_slice answer = kvp_buf_slice(&executor->scratch);
-    if (!rests || last <= executor->committed || KVP_MUTANT(JOB_UNCOMMITTED)) {
+    if (!rests || last <= executor->committed) {
         exec_answer(executor, token, code, answer);
     } else if (!exec_wait(executor, token, last, code, answer)) {
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));

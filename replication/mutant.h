@@ -38,7 +38,6 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_VOTE_TWICE,      /* a worker's second result for a task is another vote */
     KVP_MUTANT_JOB_FORGET_LOST,     /* a task whose worker is lost is not handed out again */
     KVP_MUTANT_JOB_FREE_EARLY,      /* a task begins when one of those that it waits for is done */
-    KVP_MUTANT_JOB_UNCOMMITTED,     /* a task begins before the results are committed that it waits for */
     KVP_MUTANT_JOB_OVERWRITE,       /* a late result takes the place of the accepted one */
     KVP_MUTANT_JOB_AFTER_CANCEL,    /* a result of a job that has ended is accepted */
     KVP_MUTANT_JOB_FORGET_VOTES,    /* a new primary does not know the votes */
@@ -49,7 +48,6 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_LOST_VOTES,      /* who loses votes late is not found out */
     KVP_MUTANT_JOB_NO_VERIFY,       /* a product is not verified */
     KVP_MUTANT_JOB_LEFTOVERS,       /* checkpoints are left when a job is removed */
-    KVP_MUTANT_JOB_STUCK,           /* beats for a task that was taken away are a sign of life */
     KVP_MUTANT_JOB_USED_UP,         /* a request that was not executed uses up its number */
     KVP_MUTANTS_COUNT,
 };

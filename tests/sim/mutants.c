@@ -33,8 +33,9 @@ static const struct sim_mutant {
     const char *name;
     int mode;
     const char *what;
-    bool harsh; /* needs two misfortunes at once: see harsh_plan() */
+    bool harsh;   /* needs two misfortunes at once: see harsh_plan() */
     bool jobs;
+    bool failing; /* is about disks that fail: see failing_disks() */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", true},
     {KVP_MUTANT_NONE, "none-jobs", WITNESS, "no bug, with jobs: nothing must be found",
@@ -76,6 +77,8 @@ static const struct sim_mutant {
      "the witness answers before its disk has the change"},
     {KVP_MUTANT_BOOT_ALONE, "boot-alone", BACKUP_WINS,
      "pair: a restarted node decides without having heard the other"},
+    {KVP_MUTANT_SETTLED, "settled", BACKUP_WINS,
+     "pair: what is on its way to the disk, or was, is not told", .failing = true},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,
@@ -131,6 +134,15 @@ static void harsh_plan(struct sim_plan *plan)
     plan->disk_us = 5000;
 }
 
+/* Disks that fail and get stuck, of nodes that are started anew and cut off. */
+static void failing_disks(struct sim_plan *plan)
+{
+    plan->fault_gap_us = 300000;
+    plan->disk_fault = plan->slow_disk = 20;
+    plan->crash = plan->cut = 10;
+    plan->pause = plan->reset = plan->one_way = plan->handover = plan->wipe = 0;
+}
+
 static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long seed, char *how,
                          size_t size)
 {
@@ -140,6 +152,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     sim_plan_make(&plan, seed, mutant->mode);
     if (mutant->harsh) {
         harsh_plan(&plan);
+    }
+    if (mutant->failing) {
+        failing_disks(&plan);
     }
     if (mutant->jobs) {
         sim_plan_jobs(&plan, seed);
