@@ -14,8 +14,8 @@ packages='gcc meson ninja-build pkg-config libnng-dev libmsgpack-dev libleveldb-
     libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables strace e2fsprogs
     procps util-linux mount spin'
 # For the microcontroller's client: without these its tests on boards are skipped, and the port to lwIP is not
-# compiled.
-test_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev'
+# compiled. valgrind counts instructions.
+test_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev valgrind'
 
 install_packages() { # PACKAGE...
     missing=''

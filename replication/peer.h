@@ -50,8 +50,6 @@ struct kvp_peer_request {
     uint64_t lead_epoch;   /* APPEND: the sender leads since this epoch: what is older and differs
                               from its log may be cut */
     uint64_t end;          /* APPEND: end of the sender's log */
-    size_t entry_count;    /* APPEND: borrowed by the receiver of the event, owned by who decoded */
-    struct kvp_entry *entries[KVP_APPEND_COUNT_MAX];
 
     uint64_t snapshot;      /* SNAPSHOT: id, chosen by the sender */
     uint64_t index;         /* of the chunk, from 0 */
@@ -61,6 +59,9 @@ struct kvp_peer_request {
 
     uint64_t expected;      /* ASK_VIEW: version of the register that is compared */
     struct kvp_view wish;   /* ASK_VIEW: the view wanted */
+
+    size_t entry_count;     /* APPEND: borrowed by the receiver of the event, owned by who decoded */
+    struct kvp_entry *entries[KVP_APPEND_COUNT_MAX]; /* last: it is large, and not cleared */
 };
 
 struct kvp_peer_reply {

@@ -369,7 +369,7 @@ kvp_status kvp_peer_request_decode(kvp_slice message, struct kvp_peer_request *r
     uint32_t count = 0;
     const char *reason;
     kvp_slice group_read;
-    memset(request, 0, sizeof(*request));
+    memset(request, 0, offsetof(struct kvp_peer_request, entries));
     kvp_status status = kvp_wire_open(message, &reader, &op, &count, &reason);
     if (status != KVP_OK) {
         return status;
