@@ -109,9 +109,7 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
     task->lost = task->overdue = record.lost;
     task->copies = record.copies;
     job->redone += record.lost;
-    if (record.copies > job->record.spec.copies) {
-        job->disagreed += record.copies - job->record.spec.copies;
-    }
+    job->disagreed += task_disagreements(job, &record);
     if (!KVP_MUTANT(JOB_FORGET_VOTES)) {
         see_votes(jobs, task, &record);
     }

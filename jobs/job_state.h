@@ -205,6 +205,7 @@ bool worker_silent(const struct worker *worker, uint64_t now_us);
 bool worker_has_kind(const struct worker *worker, const char *kind);
 
 /* job_vote.c */
+uint32_t task_disagreements(const struct job *job, const struct task_record *record);
 kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
                     struct job_answer *answer);
 

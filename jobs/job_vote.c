@@ -139,6 +139,20 @@ static kvp_status settle_votes(struct kvp_jobs *jobs, const struct post *post,
 
 /* ---- counting ---- */
 
+/* How often results of this task have disagreed: one more worker was asked, or a result was outvoted,
+ * which mostly is the same event seen before and after. */
+uint32_t task_disagreements(const struct job *job, const struct task_record *record)
+{
+    uint32_t asked = record->copies > job->record.spec.copies
+                         ? record->copies - job->record.spec.copies
+                         : 0;
+    uint32_t outvoted = 0;
+    for (unsigned i = 0; i < record->vote_count && record->state == TASK_DONE; i++) {
+        outvoted += record->votes[i].agreed ? 0 : 1;
+    }
+    return outvoted > asked ? outvoted : asked;
+}
+
 static void note_time(struct job *job, const struct attempt *attempt, uint64_t now_us)
 {
     if (!attempt) {
@@ -165,8 +179,10 @@ static kvp_status finish(struct kvp_jobs *jobs, struct post *post, struct task_r
                          uint64_t now_us)
 {
     bool overflow = record->votes[record->winner].outcome == KVP_OUTCOME_OVERFLOW;
+    uint32_t disagreed = task_disagreements(post->job, record);
     kvp_status status = settle_votes(jobs, post, record);
     record->state = overflow ? TASK_FAILED : TASK_DONE;
+    post->job->disagreed += task_disagreements(post->job, record) - disagreed;
     if (status == KVP_OK) {
         status = task_write(jobs, post->job, post->number, record);
     }
@@ -293,8 +309,9 @@ static kvp_status judge_late(struct kvp_jobs *jobs, struct post *post, struct ta
         KVP_MUTANT(JOB_LOST_VOTES)) {
         return status;
     }
+    uint32_t disagreed = task_disagreements(post->job, record);
     record->votes[record->vote_count++] = post->vote;
-    post->job->disagreed++;
+    post->job->disagreed += task_disagreements(post->job, record) - disagreed;
     status = put_result(jobs, post, (uint8_t)(record->vote_count - 1));
     if (status == KVP_OK) {
         status = task_write(jobs, post->job, post->number, record);

@@ -79,6 +79,17 @@ static kvp_status add_worker(struct kvp_jobs *jobs, kvp_slice name,
     return *worker ? KVP_OK : KVP_NO_MEMORY;
 }
 
+/* What the worker of this name had in hand is lost with its process: that is counted, else a task
+ * that kills its workers would go round for ever where they are started anew at once. */
+static kvp_status lose_attempts(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us)
+{
+    kvp_status status = KVP_OK;
+    while (worker->attempts && status == KVP_OK) {
+        status = attempt_lost(jobs, worker, worker->attempts, "the worker was started anew", now_us);
+    }
+    return status;
+}
+
 static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                        uint64_t now_us, struct job_answer *answer)
 {
@@ -97,7 +108,10 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
     kvp_status status = KVP_OK;
     struct worker *worker = worker_find(jobs, request->key);
     if (worker) {
-        worker_give_back(jobs, worker);
+        status = lose_attempts(jobs, worker, now_us);
+        if (status != KVP_OK) {
+            return status;
+        }
         record.lost_votes = worker->record.lost_votes;
         record.barred = worker->record.barred;
         worker->record = record;

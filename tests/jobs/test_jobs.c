@@ -391,7 +391,26 @@ static void test_the_newer_of_two_workers_of_one_name_stays(void **state)
     assert_int_equal(farm_post(&farm, &new, &kept, "forged"), KVP_NOT_HELD);
     assert_int_equal(farm_post(&farm, &new, &held, "new"), KVP_OK);
     check_result(job, 0, "new");
-    assert_int_equal(farm_number(&farm, job, "redone"), 0);
+    assert_int_equal(farm_number(&farm, job, "redone"), 1);
+}
+
+/* Started anew at once each time, as by a service manager: nobody waits for a silence. */
+static void test_a_task_that_kills_its_workers_fails_the_job(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    uint64_t job = farm_job(&farm, &spec, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        struct kvp_task_grant grant;
+        struct hand ann = farm_join(&farm, "ann", "count", false);
+        check_state(job, "running");
+        assert_int_equal(farm_number(&farm, job, "redone"), i);
+        assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    }
+    (void)farm_join(&farm, "ann", "count", false);
+    check_state(job, "failed");
+    assert_string_equal(farm_text(&farm, job, "reason"),
+                        "task 0 failed 5 times, the last time: the worker was started anew");
 }
 
 static void test_a_worker_cannot_post_what_it_does_not_hold(void **state)
@@ -642,6 +661,7 @@ int main(void)
         TEST(test_what_is_given_back_is_nobodys_fault),
         TEST(test_a_checkpoint_goes_to_the_next_attempt),
         TEST(test_the_newer_of_two_workers_of_one_name_stays),
+        TEST(test_a_task_that_kills_its_workers_fails_the_job),
         TEST(test_a_worker_cannot_post_what_it_does_not_hold),
         TEST(test_a_standby_takes_the_place_of_a_lost_worker),
         TEST(test_a_standby_alone_works),

@@ -123,6 +123,9 @@ static void test_dual_compare_asks_a_third_when_two_disagree(void **state)
     assert_int_equal(farm_worker_number(&farm, "bob", "lost_votes"), 1);
     assert_int_equal(farm_worker_number(&farm, "ann", "lost_votes"), 0);
     assert_int_equal(farm_worker_number(&farm, "cleo", "lost_votes"), 0);
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 1);
+    farm_failover(&farm);
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 1);
 }
 
 static void test_no_quorum_fails_the_job_with_the_evidence(void **state)
@@ -171,6 +174,7 @@ static void test_a_liar_is_found_even_when_it_is_the_last(void **state)
     farm_failover(&farm);
     assert_int_equal(farm_fetch(&farm, &again, &grant), KVP_WORKER_BARRED);
     assert_int_equal(farm_number(&farm, job, "done"), 3);
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 3);
     kvp_buf bytes = {0};
     for (uint32_t i = 0; i < 3; i++) {
         bytes.size = 0;
@@ -189,9 +193,13 @@ static void test_quad_wants_three(void **state)
     assert_true(does(1, "y"));
     assert_true(does(2, "x"));
     check_state(job, "running");
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 0);
     assert_true(does(3, "x"));
     check_state(job, "done");
     assert_int_equal(farm_worker_number(&farm, "bob", "lost_votes"), 1);
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 1);
+    farm_failover(&farm);
+    assert_int_equal(farm_number(&farm, job, "disagreements"), 1);
 }
 
 static void test_modes_and_their_limits(void **state)
