@@ -13,9 +13,9 @@ cd "$(dirname "$0")"
 packages='gcc meson ninja-build pkg-config libnng-dev libmsgpack-dev libleveldb-dev libcmocka-dev
     libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables strace e2fsprogs
     procps util-linux mount spin'
-# For the microcontroller's client: without these its tests on boards are skipped, and the port to lwIP is not
-# compiled. valgrind counts instructions.
-test_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev valgrind'
+# For the microcontroller's client: without these its tests on boards, for RISC-V and of its rules are skipped, and
+# the port to lwIP is not compiled. valgrind counts instructions.
+test_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy cppcheck valgrind'
 
 install_packages() { # PACKAGE...
     missing=''
