@@ -71,11 +71,10 @@ def with_tmpfs(body):
 
 
 def fill(directory):
-    with open(os.path.join(directory, "filler"), "wb") as file:
+    with open(os.path.join(directory, "filler"), "wb", buffering=0) as file:
         try:
-            while True:
-                file.write(b"\0" * 65536)
-                file.flush()
+            while file.write(b"\0" * 65536) > 0:
+                pass
         except OSError:
             pass
 
