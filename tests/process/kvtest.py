@@ -33,7 +33,8 @@ if SLOW > 1:  # memory that waits in the sanitizer's quarantine is not memory th
 
 
 def program(name):
-    for folder in ("", "examples", "tests/jobs", "tests/process", "tests/torture"):
+    for folder in ("", "examples", "tests/jobs", "tests/perf", "tests/process",
+                   "tests/torture"):
         path = os.path.join(BUILD, folder, name)
         if os.path.exists(path):
             return path
