@@ -31,6 +31,12 @@ install_packages() { # PACKAGE...
     DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends $missing
 }
 
+# Firmware with Ethernet is tested with lwIP's sources, which are in no package that can be installed.
+fetch_lwip() {
+    mcu-port/firmware/lwip.sh build-lwip ||
+        echo 'lwIP could not be fetched: firmware with Ethernet is not tested' >&2
+}
+
 configure() { # DIRECTORY OPTION...
     directory=$1
     shift
@@ -61,6 +67,7 @@ case "${1:-}" in
 packages)
     # shellcheck disable=SC2086
     install_packages $packages $test_packages
+    fetch_lwip
     ;;
 build)
     # shellcheck disable=SC2086
@@ -76,6 +83,7 @@ demo)
 test)
     # shellcheck disable=SC2086
     install_packages $packages $test_packages
+    fetch_lwip
     passed=0 failed=0 result=0
     build_normal -Dwerror=true
     # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc

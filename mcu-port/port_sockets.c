@@ -15,48 +15,24 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #endif
+#include "kvmcu_ipv4.h"
 #include "port_sockets.h"
 
 #include <string.h>
 
-#define SCHEME_SIZE  6u /* tcp:// */
 #define IDLE_WAIT_MS 5
 
-/* A number up to `most`, and *text behind it. False: there is none. */
-static bool read_number(const char **text, uint32_t most, uint32_t *number)
-{
-    const char *begin = *text;
-
-    *number = 0;
-    while (**text >= '0' && **text <= '9' && *number <= most) {
-        *number = *number * 10 + (uint32_t)(**text - '0');
-        (*text)++;
-    }
-    return *text != begin && *number <= most;
-}
-
-/* tcp://A.B.C.D:PORT */
 static bool read_url(const char *url, struct sockaddr_in *address)
 {
-    uint32_t number, host = 0;
-    const char *at = url + SCHEME_SIZE;
+    uint32_t host;
+    uint16_t port;
 
-    if (strncmp(url, "tcp://", SCHEME_SIZE) != 0) {
-        return false;
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        if (!read_number(&at, 255, &number) || *at != (i < 3 ? '.' : ':')) {
-            return false;
-        }
-        host = host << 8 | number;
-        at++;
-    }
-    if (!read_number(&at, 65535, &number) || *at != '\0') {
+    if (!kvmcu_ipv4_read(url, &host, &port)) {
         return false;
     }
     memset(address, 0, sizeof(*address));
     address->sin_family = AF_INET;
-    address->sin_port = htons((uint16_t)number);
+    address->sin_port = htons(port);
     address->sin_addr.s_addr = htonl(host);
     return true;
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker for matrix tasks on a bare board, with a serial line to a host where mcu-port/uart_bridge.py runs;
- * or, with BOARD_MODEM, to a modem with AT commands, which joins the network by the commands BOARD_MODEM.
- * BOARD_NAME, BOARD_URLS (as the bridge has them), BOARD_STANDBY and BOARD_SLOW_MS (more time for each row, to
- * have a task under way when something happens) come from the build.
+ * A worker for matrix tasks on a bare board. Which way it is connected is linked with it: link_line.c or
+ * link_ethernet.c. BOARD_NAME, BOARD_URLS (the nodes, as they call themselves), BOARD_STANDBY and BOARD_SLOW_MS (more
+ * time for each row, to have a task under way when something happens) come from the build.
  */
 #include "board.h"
 #include "kvmcu_matmul.h"
-#include "port_at.h"
-#include "port_uart.h"
-
-#include <string.h>
+#include "link.h"
 
 #define WAIT_MS    1000u
 #define TIMEOUT_MS 3000u
@@ -24,47 +20,11 @@ static const char *const kinds[] = {KVMCU_MATMUL_KIND};
 static uint8_t buffer[256];
 static uint8_t room[BOARD_ROOM] __attribute__((aligned(8)));
 static struct kvmcu client;
-#ifdef BOARD_MODEM
-static const char *const setup[] = {BOARD_MODEM, NULL};
-static struct kvmcu_at connection;
-#else
-static struct kvmcu_uart connection;
-#endif
 
 static const struct kvmcu_worker worker = {
     .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .room = room, .room_size = sizeof(room),
     .standby = BOARD_STANDBY,
 };
-
-/* ---- the line ---- */
-
-static size_t line_read(void *arg, void *data, size_t size)
-{
-    (void)arg;
-    return board_read(data, size);
-}
-
-static size_t line_write(void *arg, const void *data, size_t size)
-{
-    (void)arg;
-    return board_write(data, size);
-}
-
-static uint32_t line_now_ms(void *arg)
-{
-    (void)arg;
-    return board_now_ms();
-}
-
-static void line_idle(void *arg)
-{
-    (void)arg;
-    board_sleep();
-}
-
-static const struct kvmcu_line line = {line_read, line_write, line_now_ms, line_idle, NULL};
-
-/* ---- work ---- */
 
 static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result)
 {
@@ -95,13 +55,12 @@ int main(void)
     int status = KVMCU_OK;
 
     board_seed(seed.numbers);
-#ifdef BOARD_MODEM
-    kvmcu_at_init(&connection, &line, urls, setup, NULL);
-#else
-    kvmcu_uart_init(&connection, &line);
-#endif
+    const struct kvmcu_transport *transport = link_init(urls);
+    if (transport == NULL) {
+        return 2;
+    }
     const struct kvmcu_config config = {
-        .transport = &connection.transport, .worker = &worker, .group = "default", .urls = urls,
+        .transport = transport, .worker = &worker, .group = "default", .urls = urls,
         .url_count = sizeof(urls) / sizeof(urls[0]), .buffer = buffer,
         .buffer_size = sizeof(buffer), .client = kvmcu_client_number(&seed, sizeof(seed)),
     };

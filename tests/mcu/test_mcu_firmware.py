@@ -33,24 +33,40 @@ CODE_MAX = 16 * 1024
 
 
 class Farm(Boards):
-    def build(self, board, name, slow_ms, standby, modem):
-        urls = ",".join('"%s"' % url for url in self.nodes_option().split(","))
-        image = self.path(name + ".elf")
+    stack_max = STACK_MAX
+
+    def compile(self, image, board, options, sources):
+        """`sources` are named from the folder of the client."""
         folder = os.path.join(PORT, "firmware")
-        sources = [os.path.join(folder, file) for file in ("startup.c", "main.c", board + ".c")]
-        sources += [os.path.join(PORT, file) for file in ("kvmcu.c", "kvmcu_matmul.c", "port_uart.c",
-                                                         "port_at.c")]
+        own = ["kvmcu.c", "kvmcu_matmul.c", "firmware/startup.c", "firmware/main.c",
+               "firmware/%s.c" % board]
         subprocess.run(
             [COMPILER, "-mcpu=" + BOARDS[board][0], *FLAGS, "-I", os.path.join(folder, "include"),
-             "-I", PORT, '-DBOARD_NAME="%s"' % name, "-DBOARD_URLS=" + urls,
-             "-DBOARD_STANDBY=" + ("true" if standby else "false"), "-DBOARD_SLOW_MS=%d" % slow_ms,
-             *([JOIN_COMMANDS] if modem else []),
-             "-L", folder, "-T", board + ".ld", "-o", image, *sources, "-lgcc"],
+             "-I", PORT, *options, "-L", folder, "-T", board + ".ld", "-o", image,
+             *(os.path.join(PORT, file) for file in own + sources), "-lgcc"],
             check=True, timeout=60)
         text = subprocess.run(["arm-none-eabi-size", image], check=True, stdout=subprocess.PIPE)
-        size = int(text.stdout.splitlines()[1].split()[0])
+        return int(text.stdout.splitlines()[1].split()[0])
+
+    def build_options(self, name, slow_ms, standby):
+        urls = ",".join('"%s"' % url for url in self.nodes_option().split(","))
+        return ['-DBOARD_NAME="%s"' % name, "-DBOARD_URLS=" + urls,
+                "-DBOARD_STANDBY=" + ("true" if standby else "false"), "-DBOARD_SLOW_MS=%d" % slow_ms]
+
+    def build(self, board, name, slow_ms, standby, modem):
+        image = self.path(name + ".elf")
+        options = self.build_options(name, slow_ms, standby) + ([JOIN_COMMANDS] if modem else [])
+        size = self.compile(image, board, options,
+                            ["firmware/link_line.c", "port_uart.c", "port_at.c"])
         assert size <= CODE_MAX, size
         return image
+
+    def run(self, board, name, image, devices):
+        self.workers[name] = Process(
+            [EMULATOR, "-M", BOARDS[board][1], "-display", "none", "-monitor", "none", *devices,
+             "-semihosting-config", "enable=on,target=native", "-kernel", image],
+            self.path("board-%s.log" % name))
+        return self.workers[name]
 
     def boot(self, board, name, slow_ms=0, standby=False, modem=None):
         """`modem`: how many bytes go well between two of its faults, 0: it has none."""
@@ -63,13 +79,9 @@ class Farm(Boards):
         bridge = Process([sys.executable, *command], self.path("bridge-%s.log" % name))
         self.workers["bridge-" + name] = bridge  # ends with the others
         wait_for(lambda: listens(port), "the bridge")
-        _, machine, serial = BOARDS[board]
-        self.workers[name] = Process(
-            [EMULATOR, "-M", machine, "-display", "none", "-monitor", "none", *serial,
-             "-chardev", "socket,id=line,host=127.0.0.1,port=%d,nodelay=on" % port,
-             "-serial", "chardev:line", "-semihosting-config", "enable=on,target=native",
-             "-kernel", image], self.path("board-%s.log" % name))
-        return self.workers[name]
+        return self.run(board, name, image, [
+            *BOARDS[board][2], "-chardev", "socket,id=line,host=127.0.0.1,port=%d,nodelay=on" % port,
+            "-serial", "chardev:line"])
 
     def check(self, *names):
         """No faults, no overflow."""
@@ -77,7 +89,7 @@ class Farm(Boards):
             text = self.workers[name].text()
             stacks = [int(number) for number in re.findall(r"stack (\d+)", text)]
             print("%s: %d tasks, stack %d" % (name, text.count("task "), max(stacks, default=0)))
-            assert "fault" not in text and stacks and max(stacks) < STACK_MAX, text
+            assert "fault" not in text and stacks and max(stacks) < self.stack_max, text
 
 
 def test_every_board_multiplies_every_type():

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whom the microcontroller's client asks, what it believes, and what it says came of a call. */
+#include "mcu-port/kvmcu_ipv4.h"
 #include "mcu_support.h"
 
 #include <setjmp.h>
@@ -488,6 +489,29 @@ static void test_whatever_happens_outcomes_are_true(void **state)
     assert_true(good > calls / 2);
 }
 
+/* For ports to stacks without names. */
+static void test_urls_with_numbers(void **state)
+{
+    static const char *const bad[] = {
+        "", "tcp:/", "tcp://", "tcq://1.2.3.4:5", "tcp://1.2.3:5", "tcp://1.2.3.4", "tcp://1.2.3.4:",
+        "tcp://1.2.3.256:5", "tcp://1.2.3.4:65536", "tcp://1.2.3.4:5 ", "tcp://1.2.3.4.5:6",
+        "tcp://.2.3.4:5", "tcp://1.2.3.99999999999:5", "tcp://1.2.3.4:4294967297", "tcp://a.b.c.d:5",
+    };
+    uint32_t host = 0;
+    uint16_t port = 0;
+
+    (void)state;
+    assert_true(kvmcu_ipv4_read("tcp://10.0.2.255:65535", &host, &port));
+    assert_int_equal(host, 0x0a0002ff);
+    assert_int_equal(port, 65535);
+    assert_true(kvmcu_ipv4_read("tcp://255.0.0.0:1", &host, &port));
+    assert_int_equal(host, 0xff000000);
+    assert_int_equal(port, 1);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(kvmcu_ipv4_read(bad[i], &host, &port));
+    }
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(test_##name, rig_open, rig_close)
 
 int main(void)
@@ -515,6 +539,7 @@ int main(void)
         test(deadlines_are_kept),
         test(stop),
         test(arguments),
+        cmocka_unit_test(test_urls_with_numbers),
         cmocka_unit_test(test_whatever_happens_outcomes_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

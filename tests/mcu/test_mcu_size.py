@@ -15,12 +15,18 @@ FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-fstack-usage", "-Wall
          "-Werror"]
 # The arithmetic of products is in the compiler's library.
 CODE_MAX = {"kvmcu": 5 * 1024, "kvmcu_matmul": 2 * 1024, "port_uart": 1024,
-            "port_at": 2304}
+            "port_at": 2304, "port_lwip": 768}
 STACK_MAX = {"kvmcu": 256, "kvmcu_matmul": 320, "port_uart": 128,
-             "port_at": 192}
+             "port_at": 192, "port_lwip": 64}
 MEMORY_MAX = 192
 CALLED = {"memcpy", "memset", "memcmp", "memmove", "strlen"}
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "mcu-port")
+# Whose headers port_lwip.c is compiled with: those that firmware is built with, or liblwip-dev's.
+LWIP_HEADERS = os.path.join(SOURCE, "..", "build-lwip", "src", "include"), "/usr/include/lwip"
+
+
+def lwip_headers():
+    return next((each for each in LWIP_HEADERS if os.path.exists(os.path.join(each, "lwip/tcp.h"))), None)
 
 
 def run(*command):
@@ -56,8 +62,10 @@ def instance_size(cpu, work):
 def measure(name, cpu, work):
     # The compiler may have come without a C library, so string.h is our own.
     made = os.path.join(work, name + ".o")
-    run(COMPILER, "-mcpu=" + cpu, *FLAGS, "-fcallgraph-info=su",
-        "-isystem", os.path.join(SOURCE, "firmware", "include"), "-c",
+    options = ["-isystem", os.path.join(SOURCE, "firmware", "include")]
+    if name == "port_lwip":
+        options += ["-I", os.path.join(SOURCE, "firmware", "lwip"), "-isystem", lwip_headers()]
+    run(COMPILER, "-mcpu=" + cpu, *FLAGS, "-fcallgraph-info=su", *options, "-c",
         os.path.join(SOURCE, name + ".c"), "-o", made)
     text, data, bss = map(int, run("arm-none-eabi-size", made).splitlines()[1].split()[:3])
     called = set(run("arm-none-eabi-nm", "-u", made).replace("U ", "").split())
@@ -68,6 +76,8 @@ def measure(name, cpu, work):
     assert text <= CODE_MAX[name] and 0 < stack <= STACK_MAX[name]
     if name != "kvmcu":
         called = {each for each in called if not each.startswith(("__aeabi_", "__gnu_thumb1_", "kvmcu_"))}
+    if name == "port_lwip":
+        called = {each for each in called if not each.startswith(("tcp_", "pbuf_", "lwip_", "sys_now"))}
     assert called <= CALLED, called - CALLED
 
 
@@ -75,6 +85,9 @@ if __name__ == "__main__":
     if shutil.which(COMPILER) is None:
         print("no " + COMPILER)
         sys.exit(77)
+    if lwip_headers() is None:
+        print("no headers of lwIP: without port_lwip")
+        del CODE_MAX["port_lwip"]
     with tempfile.TemporaryDirectory() as folder:
         for each in ("cortex-m0", "cortex-m3", "cortex-m4"):
             memory = instance_size(each, folder)
