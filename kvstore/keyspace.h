@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layout of a store, format version 1 (KVP_STORE_VERSION).
+ * The layout of a store, format version 2 (KVP_STORE_VERSION).
  *
  * Every raw key starts with one byte that says what it is. The part called *state* is what a log
  * prefix determines: equal on all nodes at the same applied point, sent in snapshots. The rest
@@ -14,7 +14,8 @@
  *   'J'     see jobs/job_records.h      jobs, tasks, workers                               state
  *   'S'     client u64, slot u16        session record: number u64, seq u64, code u8,
  *                                       answer bytes (one msgpack value)               state
- *   'L'     seq u64                     epoch u64, hash u64, write set                 node
+ *   'L'     seq u64 of the last entry   a piece of the log: count u32, then of each
+ *                                       entry size u32, epoch u64, hash u64, write set node
  *   'M'     name                        metadata, see storage.c                        node
  *
  * Numbers in keys are big-endian (they sort), numbers in values little-endian. The state's prefixes

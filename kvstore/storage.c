@@ -140,17 +140,14 @@ kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_
 struct step {
     struct kvp_point base, applied, tail;
     struct kvp_point cut; /* the tail between the truncation and the entries appended */
+    kvp_buf kept;         /* of the piece that the truncation goes through */
 };
 
-/* The place of the entry `seq` of the log; it is there or is the base. */
+/* The place of the entry `seq` of the log; it is there or is the base. What is left of its piece
+ * comes into `value`, if it had to be read. */
 static kvp_status find_point(struct kvp_storage *storage, const struct kvp_storage_write *write,
-                             uint64_t seq, struct kvp_point *point)
+                             uint64_t seq, kvp_buf *value, struct kvp_point *point)
 {
-    struct kvp_store *store = storage->held->store;
-    struct kvp_raw_key raw;
-    kvp_buf value = {0};
-    kvp_slice payload;
-
     if (seq == storage->base.seq) {
         *point = storage->base;
         return KVP_OK;
@@ -164,19 +161,25 @@ static kvp_status find_point(struct kvp_storage *storage, const struct kvp_stora
         *point = storage->tail;
         return KVP_OK;
     }
-    kvp_raw_key_log(&raw, seq);
-    kvp_status status = store->ops->get(store, kvp_raw_key_slice(&raw), &value);
-    if (status == KVP_OK) {
-        status = storage_entry_decode(kvp_buf_slice(&value), seq, point, &payload);
-    }
-    kvp_buf_free(&value);
-    if (status == KVP_NO_MEMORY) {
+    kvp_status status = storage_log_look(storage, seq, value, point);
+    if (status == KVP_OK || status == KVP_NO_MEMORY) {
         return status;
     }
-    return status == KVP_OK
-               ? KVP_OK
-               : storage_fail_store(storage, status == KVP_NOT_FOUND ? KVP_CORRUPT : status,
-                                    "reading an entry of the log", store);
+    return storage_fail_store(storage, status, "reading an entry of the log", storage->held->store);
+}
+
+/* Finds the point that the log is cut behind, and what stays of the piece that has it. */
+static kvp_status plan_cut(struct kvp_storage *storage, uint64_t after, struct step *step)
+{
+    struct kvp_storage_write none = {0};
+    kvp_status status = find_point(storage, &none, after, &step->kept, &step->tail);
+    size_t index = storage_pieces_find(&storage->pieces, after);
+
+    if (after == storage->base.seq ||
+        (index < storage->pieces.count && storage->pieces.last[index] == after)) {
+        step->kept.size = 0; /* no piece goes on behind it that has to stay */
+    }
+    return status;
 }
 
 static kvp_status refuse(struct kvp_storage *storage, const char *reason)
@@ -197,8 +200,7 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
         if (write->truncate_after < step->applied.seq || write->truncate_after > step->tail.seq) {
             return refuse(storage, "cut outside of what is not applied yet");
         }
-        struct kvp_storage_write none = {0};
-        status = find_point(storage, &none, write->truncate_after, &step->tail);
+        status = plan_cut(storage, write->truncate_after, step);
     }
     step->cut = step->tail;
     for (size_t i = 0; status == KVP_OK && i < write->append_count; i++) {
@@ -216,7 +218,9 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
     }
     uint64_t trim = write->trim_to < step->applied.seq ? write->trim_to : step->applied.seq;
     if (status == KVP_OK && trim > step->base.seq) {
-        status = find_point(storage, write, trim, &step->base);
+        kvp_buf value = {0};
+        status = find_point(storage, write, trim, &value, &step->base);
+        kvp_buf_free(&value);
     }
     return status;
 }
@@ -240,37 +244,6 @@ static kvp_status count_ops(const struct kvp_storage_write *write, size_t *count
     return KVP_OK;
 }
 
-static kvp_slice log_key(struct storage_batch *batch, uint64_t seq)
-{
-    uint8_t *bytes = storage_batch_bytes(batch, STORAGE_LOG_KEY_SIZE);
-
-    bytes[0] = KVP_PREFIX_LOG;
-    kvp_put_be64(bytes + 1, seq);
-    return kvp_slice_of(bytes, STORAGE_LOG_KEY_SIZE);
-}
-
-/* Deletes the log's entries first..last. */
-static void batch_cut(struct storage_batch *batch, uint64_t first, uint64_t last)
-{
-    for (uint64_t seq = first; seq <= last; seq++) {
-        struct kvp_batch_op op = {.key = log_key(batch, seq), .is_delete = true};
-        storage_batch_add(batch, op);
-    }
-}
-
-static void batch_append(struct storage_batch *batch, const struct kvp_entry *entry)
-{
-    size_t size = STORAGE_ENTRY_SIZE + (size_t)entry->size;
-    struct kvp_batch_op op = {.key = log_key(batch, entry->point.seq)};
-    uint8_t *bytes = storage_batch_bytes(batch, size);
-
-    kvp_put_u64(bytes, entry->point.epoch);
-    kvp_put_u64(bytes + 8, entry->point.hash);
-    memcpy(bytes + STORAGE_ENTRY_SIZE, entry->payload, entry->size);
-    op.value = kvp_slice_of(bytes, size);
-    storage_batch_add(batch, op);
-}
-
 static void batch_apply(struct storage_batch *batch, const struct kvp_entry *entry)
 {
     struct kvp_writeset_iter iter;
@@ -282,38 +255,58 @@ static void batch_apply(struct storage_batch *batch, const struct kvp_entry *ent
     }
 }
 
-static kvp_status build(const struct kvp_storage *storage, const struct kvp_storage_write *write,
+/* Pairs of the log that the step deletes or writes, and the bytes for them. */
+static void count_log(const struct kvp_storage *storage, const struct kvp_storage_write *write,
+                      const struct step *step, size_t *count, size_t *size)
+{
+    const struct storage_pieces *pieces = &storage->pieces;
+    size_t changed = 2 + 2 * write->append_count; /* one that is kept, new ones; trimmed at once */
+
+    if (write->truncate) {
+        changed += pieces->count - storage_pieces_find(pieces, write->truncate_after + 1);
+    }
+    changed += storage_pieces_find(pieces, step->base.seq + 1) - pieces->first;
+    *count += changed;
+    *size += STORAGE_LOG_KEY_SIZE * changed + step->kept.size;
+    for (size_t i = 0; i < write->append_count; i++) {
+        *size += STORAGE_PIECE_HEAD_SIZE + STORAGE_ENTRY_SIZE + (size_t)write->append[i]->size;
+    }
+}
+
+/* From here on the step goes on, or the storage fails: where pieces end is changed here. */
+static void build_log(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                      const struct step *step, struct storage_batch *batch)
+{
+    if (write->truncate) {
+        storage_log_cut(storage, batch, write->truncate_after, kvp_buf_slice(&step->kept));
+    }
+    storage_log_append(storage, batch, write->append, write->append_count);
+    if (step->base.seq > storage->base.seq) {
+        storage_log_trim(storage, batch, step->base.seq);
+        storage_batch_point(batch, STORAGE_KEY_BASE, step->base);
+    }
+}
+
+static kvp_status build(struct kvp_storage *storage, const struct kvp_storage_write *write,
                         const struct step *step, struct storage_batch *batch)
 {
-    uint64_t cut = write->truncate ? storage->tail.seq - write->truncate_after : 0;
-    uint64_t trimmed = step->base.seq - storage->base.seq;
-    size_t count = 3 + (size_t)cut + (size_t)trimmed + write->append_count;
-    size_t size = STORAGE_META_SIZE + 2 * STORAGE_POINT_SIZE +
-                  STORAGE_LOG_KEY_SIZE * ((size_t)cut + (size_t)trimmed + write->append_count);
+    size_t count = 3, size = STORAGE_META_SIZE + 2 * STORAGE_POINT_SIZE;
 
-    for (size_t i = 0; i < write->append_count; i++) {
-        size += STORAGE_ENTRY_SIZE + (size_t)write->append[i]->size;
-    }
+    count_log(storage, write, step, &count, &size);
     kvp_status status = count_ops(write, &count);
     status = status == KVP_OK ? storage_batch_init(batch, count, size) : status;
+    if (status == KVP_OK) {
+        status = storage_pieces_reserve(&storage->pieces, 1 + write->append_count);
+    }
     if (status != KVP_OK) {
         return status;
     }
-    if (cut > 0) {
-        batch_cut(batch, write->truncate_after + 1, storage->tail.seq);
-    }
-    for (size_t i = 0; i < write->append_count; i++) {
-        batch_append(batch, write->append[i]);
-    }
+    build_log(storage, write, step, batch);
     for (size_t i = 0; i < write->apply_count; i++) {
         batch_apply(batch, write->apply[i]);
     }
     if (write->apply_count > 0) {
         storage_batch_point(batch, STORAGE_KEY_APPLIED, step->applied);
-    }
-    if (trimmed > 0) {
-        batch_cut(batch, storage->base.seq + 1, step->base.seq);
-        storage_batch_point(batch, STORAGE_KEY_BASE, step->base);
     }
     if (write->meta != NULL) {
         storage_batch_meta(batch, write->meta);
@@ -352,27 +345,33 @@ static kvp_status write_batch(struct kvp_storage *storage, const struct storage_
                             : storage_fail_store(storage, status, "writing the store", store);
 }
 
-kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write)
+static kvp_status write_step(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                             const struct step *step)
 {
     struct storage_batch batch = {0};
-    struct step step;
-    kvp_status status = storage_check(storage);
+    kvp_status status = build(storage, write, step, &batch);
 
-    status = status == KVP_OK ? plan(storage, write, &step) : status;
-    if (status != KVP_OK) {
-        return status;
-    }
-    status = build(storage, write, &step, &batch);
     if (status == KVP_CORRUPT) {
-        return storage_fail(storage, status, "applying an entry", "its write set is malformed");
+        status = storage_fail(storage, status, "applying an entry", "its write set is malformed");
     }
     if (status == KVP_OK && write->truncate) {
-        status = lower_tail(storage, step.cut);
+        status = lower_tail(storage, step->cut);
     }
     if (status == KVP_OK) {
         status = write_batch(storage, &batch, write->sync);
     }
     storage_batch_free(&batch);
+    return status;
+}
+
+kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write)
+{
+    struct step step = {0};
+    kvp_status status = storage_check(storage);
+
+    status = status == KVP_OK ? plan(storage, write, &step) : status;
+    status = status == KVP_OK ? write_step(storage, write, &step) : status;
+    kvp_buf_free(&step.kept);
     if (status != KVP_OK) {
         return status;
     }
@@ -401,81 +400,13 @@ kvp_status kvp_storage_sync_tail(struct kvp_storage *storage)
     return status == KVP_OK ? raise_tail(storage, true) : status;
 }
 
-/* ---- reading the log ---- */
-
-static kvp_status read_entry(struct kvp_storage *storage, struct kvp_iter *iter, uint64_t seq,
-                             struct kvp_entry **entry)
-{
-    struct kvp_store *store = storage->held->store;
-    struct kvp_raw_key raw;
-    struct kvp_point point;
-    kvp_slice payload;
-
-    kvp_raw_key_log(&raw, seq);
-    if (!store->ops->iter_valid(iter) ||
-        kvp_slice_compare(store->ops->iter_key(iter), kvp_raw_key_slice(&raw)) != 0 ||
-        storage_entry_decode(store->ops->iter_value(iter), seq, &point, &payload) != KVP_OK) {
-        kvp_status status = store->ops->iter_status(iter);
-        return storage_fail_soon(storage, status == KVP_OK ? KVP_CORRUPT : status,
-                                 "reading the log", store->ops->error(store));
-    }
-    *entry = kvp_entry_new(payload.size);
-    if (*entry == NULL) {
-        return KVP_NO_MEMORY;
-    }
-    (*entry)->point = point;
-    memcpy((*entry)->payload, payload.data, payload.size);
-    return KVP_OK;
-}
-
-kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size_t size_max,
-                                struct kvp_entry **entries, size_t count_max, size_t *count)
-{
-    kvp_status status = storage_check(storage);
-    struct kvp_raw_key raw;
-    size_t size = 0;
-
-    *count = 0;
-    if (status != KVP_OK) {
-        return status;
-    }
-    if (from <= storage->base.seq || from > storage->tail.seq) {
-        return KVP_NOT_FOUND;
-    }
-    struct kvp_store *store = storage->held->store;
-    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
-    if (iter == NULL) {
-        return KVP_NO_MEMORY;
-    }
-    kvp_raw_key_log(&raw, from);
-    store->ops->iter_seek(iter, kvp_raw_key_slice(&raw));
-    for (uint64_t seq = from; seq <= storage->tail.seq && *count < count_max; seq++) {
-        status = read_entry(storage, iter, seq, &entries[*count]);
-        if (status != KVP_OK) {
-            break;
-        }
-        size += entries[*count]->size;
-        if (*count > 0 && size > size_max) {
-            kvp_entry_unref(entries[*count]);
-            break;
-        }
-        ++*count;
-        store->ops->iter_next(iter);
-    }
-    store->ops->iter_close(iter);
-    for (; status != KVP_OK && *count > 0; --*count) {
-        kvp_entry_unref(entries[*count - 1]);
-    }
-    (void)storage_check(storage); /* without the iterator a store that has failed can go */
-    return status;
-}
-
 /* ---- opening and closing ---- */
 
 static void storage_free(struct kvp_storage *storage)
 {
     let_go(storage);
     kvp_buf_free(&storage->incoming_key);
+    storage_pieces_clear(&storage->pieces);
     pthread_rwlock_destroy(&storage->lock);
     pthread_mutex_destroy(&storage->error_lock);
     free(storage);

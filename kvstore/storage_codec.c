@@ -179,21 +179,6 @@ kvp_status storage_slot_decode(const uint8_t bytes[STORAGE_SLOT_SIZE], struct st
     return KVP_OK;
 }
 
-kvp_status storage_entry_decode(kvp_slice raw, uint64_t seq, struct kvp_point *point,
-                                kvp_slice *payload)
-{
-    const uint8_t *bytes = raw.data;
-
-    if (raw.size < STORAGE_ENTRY_SIZE || raw.size - STORAGE_ENTRY_SIZE > UINT32_MAX) {
-        return KVP_CORRUPT;
-    }
-    point->seq = seq;
-    point->epoch = kvp_get_u64(bytes);
-    point->hash = kvp_get_u64(bytes + 8);
-    *payload = kvp_slice_of(bytes + STORAGE_ENTRY_SIZE, raw.size - STORAGE_ENTRY_SIZE);
-    return KVP_OK;
-}
-
 /* ---- batches ---- */
 
 kvp_status storage_batch_init(struct storage_batch *batch, size_t count, size_t size)

@@ -426,22 +426,28 @@ static void walk_meet(const struct kvp_storage *storage, struct walk *walk)
     walk->met_slot = walk->met_slot || kvp_point_equal(walk->at, storage->slot.tail);
 }
 
-/* An iterator is open: the store must not be let go before that is closed. */
-static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp_slice key,
-                             kvp_slice value)
+static kvp_status missing(struct kvp_storage *storage, const struct walk *walk)
+{
+    char what[96];
+
+    (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
+                   (unsigned long long)walk->at.seq + 1);
+    return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
+}
+
+static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk,
+                             struct storage_piece *piece)
 {
     struct kvp_point point;
     kvp_slice payload;
     char what[96];
+    uint64_t seq = piece->next;
+    kvp_status status = storage_piece_next(piece, &point, &payload);
 
-    uint64_t seq =
-        key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
-    if (seq != walk->at.seq + 1) {
-        (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
-                       (unsigned long long)walk->at.seq + 1);
-        return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
+    if (status == KVP_OK && seq <= storage->base.seq) {
+        return KVP_OK; /* trimmed; its piece is there for what is behind it */
     }
-    if (storage_entry_decode(value, seq, &point, &payload) != KVP_OK ||
+    if (status != KVP_OK ||
         point.hash != kvp_chain_hash(walk->at.hash, seq, point.epoch, payload)) {
         (void)snprintf(what, sizeof(what), "entry %llu of the log does not follow the one before",
                        (unsigned long long)seq);
@@ -451,6 +457,33 @@ static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk, kvp
     walk->size += payload.size;
     walk_meet(storage, walk);
     return KVP_OK;
+}
+
+/* An iterator is open: the store must not be let go before that is closed. */
+static kvp_status walk_piece(struct kvp_storage *storage, struct walk *walk, kvp_slice key,
+                             kvp_slice value)
+{
+    struct storage_piece piece = {0};
+    uint64_t last =
+        key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
+    kvp_status status = storage_piece_begin(&piece, value, last);
+    bool first = walk->at.seq == storage->base.seq;
+
+    if (last <= walk->at.seq || status != KVP_OK ||
+        (first ? piece.next > walk->at.seq + 1 : piece.next != walk->at.seq + 1)) {
+        return missing(storage, walk);
+    }
+    while (status == KVP_OK && piece.next <= last) {
+        status = walk_entry(storage, walk, &piece);
+    }
+    if (status == KVP_OK && piece.rest.size > 0) {
+        return missing(storage, walk);
+    }
+    status = status == KVP_OK ? storage_pieces_reserve(&storage->pieces, 1) : status;
+    if (status == KVP_OK) {
+        storage_pieces_add(&storage->pieces, last);
+    }
+    return status;
 }
 
 static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
@@ -471,7 +504,7 @@ static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
         if (*(const uint8_t *)key.data != KVP_PREFIX_LOG) {
             break;
         }
-        status = walk_entry(storage, walk, key, store->ops->iter_value(iter));
+        status = walk_piece(storage, walk, key, store->ops->iter_value(iter));
     }
     kvp_status end = store->ops->iter_status(iter);
     store->ops->iter_close(iter);

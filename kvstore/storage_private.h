@@ -24,7 +24,9 @@
 #define STORAGE_META_SIZE  67u
 #define STORAGE_POINT_SIZE 24u
 #define STORAGE_SLOT_SIZE  64u
-#define STORAGE_ENTRY_SIZE 16u /* before the payload: epoch, hash */
+#define STORAGE_ENTRY_SIZE 20u /* before the payload: its size, epoch, hash */
+#define STORAGE_PIECE_HEAD_SIZE 4u /* of a piece of the log: number of entries */
+#define STORAGE_PIECE_SIZE_MAX (16u * 1024u) /* of one with several entries */
 #define STORAGE_PAIR_HEADER_SIZE 8u /* of a snapshot's pairs */
 #define STORAGE_LOG_KEY_SIZE 9u
 
@@ -68,6 +70,18 @@ struct storage_batch {
     size_t size, byte_capacity;
 };
 
+/* Where the pieces of the log end: last[first..count), ascending; see storage_log.c. */
+struct storage_pieces {
+    uint64_t *last;
+    size_t first, count, capacity;
+};
+
+/* Goes through the entries of a piece. */
+struct storage_piece {
+    kvp_slice rest;
+    uint64_t next, last; /* seq */
+};
+
 struct kvp_storage {
     struct kvp_env *env;
     pthread_rwlock_t lock;     /* of held, replacing */
@@ -86,6 +100,7 @@ struct kvp_storage {
     struct kvp_point base;    /* before the oldest entry kept */
     struct kvp_point applied; /* base.seq <= applied.seq <= tail.seq */
     struct kvp_point tail;
+    struct storage_pieces pieces;
     struct storage_slot slot; /* the newest record of the active store */
     unsigned slot_index;      /* where it is; the next goes to the other place */
     uint64_t generation;      /* the greatest used */
@@ -147,10 +162,6 @@ kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf
 kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointer);
 void storage_slot_encode(const struct storage_slot *slot, uint8_t bytes[STORAGE_SLOT_SIZE]);
 kvp_status storage_slot_decode(const uint8_t bytes[STORAGE_SLOT_SIZE], struct storage_slot *slot);
-/* Reads {epoch, hash, payload} of the entry `seq`. KVP_CORRUPT. */
-kvp_status storage_entry_decode(kvp_slice raw, uint64_t seq, struct kvp_point *point,
-                                kvp_slice *payload);
-
 kvp_status storage_batch_init(struct storage_batch *batch, size_t count, size_t size);
 void storage_batch_free(struct storage_batch *batch);
 /* Room for `size` bytes that live as long as the batch. */
@@ -160,6 +171,33 @@ void storage_batch_put(struct storage_batch *batch, const char *key, const void 
                        size_t size);
 void storage_batch_point(struct storage_batch *batch, const char *key, struct kvp_point point);
 void storage_batch_meta(struct storage_batch *batch, const struct kvp_meta *meta);
+
+/* ---- storage_log.c ---- */
+
+/* Room for so many pieces more. KVP_NO_MEMORY. */
+kvp_status storage_pieces_reserve(struct storage_pieces *pieces, size_t more);
+void storage_pieces_add(struct storage_pieces *pieces, uint64_t last); /* there is room */
+void storage_pieces_clear(struct storage_pieces *pieces);
+/* Index of the piece that has the entry `seq`, or the first behind it; pieces->count: none. */
+size_t storage_pieces_find(const struct storage_pieces *pieces, uint64_t seq);
+
+/* The piece {count u32, {size u32, epoch u64, hash u64, payload}*} whose last entry is `last`, before
+ * its first entry. KVP_CORRUPT. */
+kvp_status storage_piece_begin(struct storage_piece *piece, kvp_slice raw, uint64_t last);
+/* KVP_NOT_FOUND behind the last entry, KVP_CORRUPT. */
+kvp_status storage_piece_next(struct storage_piece *piece, struct kvp_point *point,
+                              kvp_slice *payload);
+
+/* The point of an entry of the log. `value` becomes its piece, without the entries behind it. */
+kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, kvp_buf *value,
+                            struct kvp_point *point);
+/* Each adds to a batch what changes the log, with room in batch and pieces for it. `kept`: what is
+ * left of the piece that has the entry `after`; empty: one ends there. */
+void storage_log_cut(struct kvp_storage *storage, struct storage_batch *batch, uint64_t after,
+                     kvp_slice kept);
+void storage_log_append(struct kvp_storage *storage, struct storage_batch *batch,
+                        struct kvp_entry *const *entries, size_t count);
+void storage_log_trim(struct kvp_storage *storage, struct storage_batch *batch, uint64_t to);
 
 /* ---- storage_tail.c ---- */
 

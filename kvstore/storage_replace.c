@@ -50,6 +50,7 @@ static kvp_status install(struct kvp_storage *storage, struct kvp_store *store, 
     (void)snprintf(storage->name, sizeof(storage->name), "%s", name);
     storage->meta = *meta;
     storage->base = storage->applied = storage->tail = point;
+    storage_pieces_clear(&storage->pieces);
     return KVP_OK;
 }
 

@@ -65,13 +65,19 @@ bool exec_serving(const struct kvp_executor *executor)
     return executor->running && kvp_core_serving(executor->core, executor->now_us);
 }
 
+static void say_storage_failed(const struct kvp_executor *executor, kvp_status status)
+{
+    char reason[256];
+    const char *cause = kvp_storage_error(executor->storage);
+    kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
+    say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
+        reason);
+}
+
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
 {
     if (status != KVP_NO_MEMORY) {
-        char reason[256];
-        const char *cause = kvp_storage_error(executor->storage);
-        kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
-        say(executor, KVP_LOG_ERROR, "storage_read_failed", "reason=%s", reason);
+        say_storage_failed(executor, status);
         kvp_core_fail(executor->core, executor->now_us);
     }
 }
@@ -539,10 +545,7 @@ static void write_failed(struct kvp_executor *executor, const struct kvp_disk_jo
                     job->status == KVP_NO_MEMORY || job->status == KVP_BUSY;
     if (job->status != KVP_OK && !expected &&
         kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
-        char reason[256];
-        kvp_log_quote(reason, sizeof(reason), kvp_storage_error(executor->storage));
-        say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s",
-            kvp_strerror(job->status), reason);
+        say_storage_failed(executor, job->status);
     }
 }
 

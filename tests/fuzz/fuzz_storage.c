@@ -35,8 +35,6 @@ static void try_fixed(kvp_slice bytes)
 {
     struct storage_slot slot;
     struct kvp_meta meta;
-    struct kvp_point point;
-    kvp_slice payload;
     uint8_t again[STORAGE_META_SIZE];
 
     if (bytes.size == STORAGE_SLOT_SIZE) {
@@ -46,7 +44,23 @@ static void try_fixed(kvp_slice bytes)
         storage_meta_encode(&meta, again);
         must(memcmp(again, bytes.data, sizeof(again)) == 0, "meta: other bytes");
     }
-    (void)storage_entry_decode(bytes, 1, &point, &payload);
+}
+
+static void try_piece(kvp_slice bytes)
+{
+    struct storage_piece piece;
+    struct kvp_point point;
+    kvp_slice payload;
+    uint64_t last = 1000, seen = 0;
+
+    if (storage_piece_begin(&piece, bytes, last) != KVP_OK) {
+        return;
+    }
+    while (storage_piece_next(&piece, &point, &payload) == KVP_OK) {
+        must(seen == 0 || point.seq == seen + 1, "piece: a gap");
+        must(point.seq <= last, "piece: behind its end");
+        seen = point.seq;
+    }
 }
 
 /* A storage that has a snapshot's beginning: chunks come behind one that held the key "Dk". */
@@ -117,6 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 1:
         try_fixed(bytes);
+        try_piece(bytes);
         break;
     case 2:
         try_chunk(bytes);

@@ -266,6 +266,42 @@ static void test_everything_at_once_leads_to_the_new_end(void **state)
     }
 }
 
+/* Five entries to a piece: the log is trimmed and cut at, before and behind each end of one. */
+static void test_a_long_write_lies_in_several_pieces(void **state)
+{
+    struct depot *depot = *state;
+    struct kvp_meta meta = {0};
+    char name[64], value[3001];
+
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    for (uint64_t cut = 0; cut <= 12; cut++) {
+        for (uint64_t trimmed = 0; trimmed <= cut; trimmed += cut % 3 + 1) {
+            history_cut(&history, 0);
+            for (unsigned i = 0; i < 12; i++) {
+                history_put(&history, 1, "key", value);
+            }
+            depot_append(depot, &history, 1, 12);
+            if (cut > 0) {
+                depot_apply(depot, &history, 1, cut);
+            }
+            trim(depot, trimmed);
+            check_log(depot, &history, trimmed + 1, 12);
+            history_cut(&history, cut);
+            history_grow(&history, 2, 3);
+            struct kvp_storage_write write = write_of(&history, cut + 1, cut + 3);
+            write.truncate = true;
+            write.truncate_after = cut;
+            depot_write(depot, &write);
+            check_log(depot, &history, trimmed + 1, cut + 3);
+            depot_reopen(depot);
+            check_all(depot, &history, trimmed + 1, cut + 3, cut);
+            assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)),
+                             KVP_OK);
+        }
+    }
+}
+
 /* ---- what the log does not allow ---- */
 
 /* Refuses the write, stops, and has changed nothing. */
@@ -589,6 +625,7 @@ int main(void)
         CASE(test_a_large_entry_goes_through),
         CASE(test_trimming_takes_the_oldest_entries),
         CASE(test_trimming_stops_at_the_applied_point),
+        CASE(test_a_long_write_lies_in_several_pieces),
         CASE(test_an_empty_log_goes_on_where_it_was),
         CASE(test_truncating_takes_the_newest_entries),
         CASE(test_another_end_takes_the_place_of_the_old_one),

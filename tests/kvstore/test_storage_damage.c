@@ -24,7 +24,9 @@ static int setup(void **state)
 
     depot_make(&depot, on_disk);
     history_grow(&history, 1, 20);
-    depot_append(&depot, &history, 1, 20);
+    for (uint64_t seq = 1; seq <= 20; seq++) {
+        depot_append(&depot, &history, seq, seq); /* each a piece of its own */
+    }
     depot_apply(&depot, &history, 1, 12);
     depot_write(&depot, &trim);
     depot_close(&depot);
@@ -75,8 +77,10 @@ static void test_a_store_of_another_format_is_refused(void **state)
 {
     struct depot *depot = *state;
 
-    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\2\0\0\0"));
-    check_refused(depot, KVP_BAD_VERSION, "has format 2");
+    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\3\0\0\0"));
+    check_refused(depot, KVP_BAD_VERSION, "has format 3");
+    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\1\0\0\0"));
+    check_refused(depot, KVP_BAD_VERSION, "has format 1");
     store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\0\0\0\0"));
     check_refused(depot, KVP_BAD_VERSION, "has format 0");
 }
@@ -90,10 +94,10 @@ static void test_a_directory_that_is_refused_stays_as_it_is(void **state)
     store->ops->close(store);
     store = store_open(&depot->place, "store-9");
     store->ops->close(store);
-    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\2\0\0\0"));
+    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\3\0\0\0"));
     check_refused(depot, KVP_BAD_VERSION, "");
     place_check_stores(&depot->place, "incoming-7 store-1 store-9 ");
-    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\1\0\0\0"));
+    store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\2\0\0\0"));
     store_set_raw(depot, "store-1", TEXT("Mnode"), TEXT("\3"));
     check_refused(depot, KVP_REFUSED, "");
     place_check_stores(&depot->place, "incoming-7 store-1 store-9 ");
@@ -188,10 +192,12 @@ static void set_entry(struct depot *depot, uint64_t seq, struct kvp_point point,
 {
     struct kvp_raw_key key;
     kvp_buf value = {0};
-    uint8_t head[STORAGE_ENTRY_SIZE];
+    uint8_t head[STORAGE_PIECE_HEAD_SIZE + STORAGE_ENTRY_SIZE];
 
-    kvp_put_u64(head, point.epoch);
-    kvp_put_u64(head + 8, point.hash);
+    kvp_put_u32(head, 1);
+    kvp_put_u32(head + 4, (uint32_t)payload.size);
+    kvp_put_u64(head + 8, point.epoch);
+    kvp_put_u64(head + 16, point.hash);
     assert_int_equal(kvp_buf_append(&value, head, sizeof(head)), KVP_OK);
     assert_int_equal(kvp_buf_append(&value, payload.data, payload.size), KVP_OK);
     kvp_raw_key_log(&key, seq);
@@ -270,6 +276,62 @@ static void test_what_is_no_entry_is_damage(void **state)
     store_delete_raw(depot, "store-1", TEXT("L"));
     store_set_raw(depot, "store-1", TEXT("L\0\0\0\0\0\0\0\24x"), TEXT("after the tail"));
     check_refused(depot, KVP_CORRUPT, "entry 21");
+}
+
+/* Puts the entries 18 to 20 into one piece that says that it has `count`. */
+static void set_piece(struct depot *depot, uint32_t count, kvp_buf *value)
+{
+    struct kvp_raw_key key;
+    uint8_t head[STORAGE_ENTRY_SIZE];
+
+    value->size = 0;
+    kvp_put_u32(head, count);
+    assert_int_equal(kvp_buf_append(value, head, STORAGE_PIECE_HEAD_SIZE), KVP_OK);
+    for (uint64_t seq = 18; seq <= 20; seq++) {
+        const struct kvp_entry *entry = history.entries[seq - 1];
+        kvp_put_u32(head, (uint32_t)entry->size);
+        kvp_put_u64(head + 4, entry->point.epoch);
+        kvp_put_u64(head + 12, entry->point.hash);
+        assert_int_equal(kvp_buf_append(value, head, sizeof(head)), KVP_OK);
+        assert_int_equal(kvp_buf_append(value, entry->payload, entry->size), KVP_OK);
+    }
+    kvp_raw_key_log(&key, 20);
+    store_set_raw(depot, "store-1", kvp_raw_key_slice(&key), kvp_buf_slice(value));
+}
+
+static void check_piece_refused(struct depot *depot, kvp_slice value)
+{
+    struct kvp_raw_key key;
+
+    kvp_raw_key_log(&key, 20);
+    store_set_raw(depot, "store-1", kvp_raw_key_slice(&key), value);
+    check_refused(depot, KVP_CORRUPT, "of the log");
+}
+
+static void test_a_piece_that_is_not_whole_is_damage(void **state)
+{
+    struct depot *depot = *state;
+    static const uint32_t wrong[] = {0, 1, 2, 4, 20, 21, UINT32_MAX};
+    kvp_buf value = {0};
+
+    delete_entry(depot, 18);
+    delete_entry(depot, 19);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        set_piece(depot, wrong[i], &value);
+        check_refused(depot, KVP_CORRUPT, "of the log");
+    }
+    set_piece(depot, 3, &value);
+    for (size_t size = 0; size < value.size; size++) {
+        check_piece_refused(depot, kvp_slice_of(value.data, size));
+    }
+    assert_int_equal(kvp_buf_append(&value, "", 1), KVP_OK);
+    check_piece_refused(depot, kvp_buf_slice(&value));
+    kvp_put_u32(value.data + STORAGE_PIECE_HEAD_SIZE, UINT32_MAX);
+    check_piece_refused(depot, kvp_buf_slice(&value));
+    set_piece(depot, 3, &value);
+    depot_open(depot);
+    check_all(depot, &history, 6, 20, 12);
+    kvp_buf_free(&value);
 }
 
 static void test_another_base_is_damage(void **state)
@@ -574,6 +636,7 @@ int main(void)
         CASE(test_a_missing_entry_is_damage),
         CASE(test_a_changed_entry_is_damage),
         CASE(test_what_is_no_entry_is_damage),
+        CASE(test_a_piece_that_is_not_whole_is_damage),
         CASE(test_another_base_is_damage),
         CASE(test_a_log_shorter_than_it_was_is_in_doubt),
         CASE(test_a_log_with_another_end_is_in_doubt),
