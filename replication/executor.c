@@ -65,7 +65,7 @@ bool exec_serving(const struct kvp_executor *executor)
     return executor->running && kvp_core_serving(executor->core, executor->now_us);
 }
 
-static void say_storage_failed(const struct kvp_executor *executor, kvp_status status)
+static void say_storage_failed(struct kvp_executor *executor, kvp_status status)
 {
     char reason[256];
     const char *cause = kvp_storage_error(executor->storage);
