@@ -239,27 +239,55 @@ static kvp_status check_keys(const struct kvp_request *request)
     return get && request->key.size == 0 ? KVP_BAD_REQUEST : KVP_OK;
 }
 
-/* A request that only a primary may answer: is there a reason to refuse it? */
-static bool refused(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+/* Is there a reason to refuse a request that only a primary may answer? KVP_OK: no. */
+static kvp_status reason_to_refuse(const struct kvp_executor *executor,
+                                   const struct kvp_request *request, const char **reason)
 {
-    if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
-        exec_refuse(executor, token, KVP_NOT_PRIMARY, NULL);
-        return true;
-    }
     bool writes = request->op != KVP_OP_GET && request->op != KVP_OP_SCAN;
+    *reason = NULL;
+    if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
+        return KVP_NOT_PRIMARY;
+    }
     bool able = writes ? kvp_core_accepting(executor->core, executor->now_us)
                        : exec_serving(executor);
     /* Broken: engine and log have parted, and the end of this batch of events is the node's. */
     if (!able || executor->broken || request->epoch_seen > kvp_core_view(executor->core)->epoch) {
-        exec_refuse(executor, token, KVP_UNAVAILABLE, "no lease from the in-sync set");
-        return true;
+        *reason = "no lease from the in-sync set";
+        return KVP_UNAVAILABLE;
     }
     if (writes && (executor->waiting_count >= EXEC_WAITING_MAX ||
                    executor->waiting_size >= EXEC_WAITING_SIZE_MAX)) {
-        exec_refuse(executor, token, KVP_BUSY, "too many updates under way");
-        return true;
+        *reason = "too many updates under way";
+        return KVP_BUSY;
     }
-    return false;
+    return KVP_OK;
+}
+
+static bool refused(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    const char *reason;
+    kvp_status status = reason_to_refuse(executor, request, &reason);
+    if (status != KVP_OK) {
+        exec_refuse(executor, token, status, reason);
+    }
+    return status != KVP_OK;
+}
+
+kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_slice key,
+                            kvp_buf *value, uint64_t *version)
+{
+    const struct kvp_request request = {.op = KVP_OP_GET, .key = key};
+    struct kvp_record_versions versions = {0};
+    const char *reason;
+    executor->now_us = now_us;
+    kvp_status status = reason_to_refuse(executor, &request, &reason);
+    if (status == KVP_OK) {
+        status = kvp_engine_get(executor->engine, key, value, &versions);
+    }
+    if (status == KVP_OK && version) {
+        *version = versions.modify_revision;
+    }
+    return status;
 }
 
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token)

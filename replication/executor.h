@@ -76,6 +76,10 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
 /* A decoded request of the application that embeds the node. */
 void kvp_executor_request(struct kvp_executor *executor, uint64_t now_us,
                           const struct kvp_request *request, void *token);
+/* Reads a key without a token: KVP_OK (the value is appended to `value`) or KVP_NOT_FOUND. With any
+ * other status nothing was read, and nothing done about it: kvp_executor_request() tells. */
+kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_slice key,
+                            kvp_buf *value, uint64_t *version);
 void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
                               kvp_slice body);
 void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,

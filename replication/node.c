@@ -329,18 +329,19 @@ static bool same(const kvp_node_state *a, const kvp_node_state *b)
            a->epoch == b->epoch && a->in_sync == b->in_sync;
 }
 
-static void publish(struct kvp_node *node)
+/* True: the application is to be told `state`, when nobody uses the executor any more. */
+static bool publish(struct kvp_node *node, kvp_node_state *state)
 {
     bool failed = kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
     uint64_t now_us = kvp_clock_now_us();
-    kvp_node_state state = look(node);
+    *state = look(node);
     node->state_stale = false;
     if (failed && node->linger_us == 0) {
         node->linger_us = now_us + FAILED_LINGER_US;
     }
     pthread_mutex_lock(&node->mutex);
-    bool differs = !same(&state, &node->state);
-    node->state = state;
+    bool differs = !same(state, &node->state);
+    node->state = *state;
     if (node->stopped || (failed && now_us >= node->linger_us)) {
         node->ended = true;
         node->end_status = failed ? KVP_FAILED : KVP_OK;
@@ -348,9 +349,7 @@ static void publish(struct kvp_node *node)
     }
     pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->mutex);
-    if (differs && node->on_change) {
-        node->on_change(node->arg, &state);
-    }
+    return differs && node->on_change;
 }
 
 struct batch {
@@ -415,32 +414,48 @@ static uint64_t next_deadline(const struct kvp_node *node)
     return lingers ? node->linger_us : deadline_us;
 }
 
+/* What has come, and what follows from it. The executor is in use. */
+static void run_batch(struct kvp_node *node, const struct batch *batch)
+{
+    kvp_net_server_hold(node->server);
+    for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
+        next = job->next;
+        kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
+    }
+    for (struct node_event *event = batch->events, *next; event; event = next) {
+        next = event->next;
+        run_event(node, event);
+        event_free(node, event);
+    }
+    kvp_net_server_let_go(node->server);
+    run_clients(node, batch->quit);
+    uint64_t now_us = kvp_clock_now_us();
+    if (now_us >= kvp_executor_deadline(node->executor)) {
+        kvp_executor_tick(node->executor, now_us);
+    }
+    kvp_net_server_hold(node->server);
+    kvp_executor_flush(node->executor, now_us);
+    kvp_net_server_let_go(node->server);
+}
+
 static void *loop(void *arg)
 {
     struct kvp_node *node = arg;
+    uint64_t deadline_us = 0;
+    kvp_node_state state;
     for (;;) {
-        struct batch batch = take(node, next_deadline(node));
-        kvp_net_server_hold(node->server);
-        for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
-            next = job->next;
-            kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
-        }
-        for (struct node_event *event = batch.events, *next; event; event = next) {
-            next = event->next;
-            run_event(node, event);
-            event_free(node, event);
-        }
-        kvp_net_server_let_go(node->server);
-        run_clients(node, batch.quit);
-        uint64_t now_us = kvp_clock_now_us();
-        if (now_us >= kvp_executor_deadline(node->executor)) {
-            kvp_executor_tick(node->executor, now_us);
-        }
-        kvp_net_server_hold(node->server);
-        kvp_executor_flush(node->executor, now_us);
-        kvp_net_server_let_go(node->server);
-        if (node->state_stale || (node->linger_us != 0 && now_us >= node->linger_us)) {
-            publish(node);
+        struct batch batch = take(node, deadline_us);
+        atomic_store(&node->loop_waits, true);
+        pthread_mutex_lock(&node->work);
+        atomic_store(&node->loop_waits, false);
+        run_batch(node, &batch);
+        bool stale = node->state_stale ||
+                     (node->linger_us != 0 && kvp_clock_now_us() >= node->linger_us);
+        bool tell = stale && publish(node, &state);
+        deadline_us = next_deadline(node);
+        pthread_mutex_unlock(&node->work);
+        if (tell) {
+            node->on_change(node->arg, &state);
         }
         if (batch.quit) {
             return NULL;
@@ -548,6 +563,7 @@ static struct kvp_node *node_new(void)
     if (node) {
         pthread_mutex_init(&node->mutex, NULL);
         pthread_mutex_init(&node->disk_mutex, NULL);
+        pthread_mutex_init(&node->work, NULL);
         node_init_cond(&node->wake);
         node_init_cond(&node->changed);
         node_init_cond(&node->disk_wake);
@@ -591,7 +607,10 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
         status = open_executor(made, &loaded);
     }
     if (status == KVP_OK) {
-        publish(made);
+        kvp_node_state state;
+        if (publish(made, &state)) {
+            made->on_change(made->arg, &state);
+        }
         status = node_disk_start(made);
     }
     if (status == KVP_OK && pthread_create(&made->loop_thread, NULL, loop, made) != 0) {
@@ -646,6 +665,7 @@ void kvp_node_close(kvp_node *node)
         struct timespec linger = {0, STOPPED_LINGER_MS * 1000000L};
         nanosleep(&linger, NULL);
     }
+    node_call_stop_readers(node);
     if (node->loop_running) {
         pthread_mutex_lock(&node->mutex);
         node->quit = true;
@@ -671,6 +691,7 @@ void kvp_node_close(kvp_node *node)
     kvp_buf_free(&node->out);
     pthread_mutex_destroy(&node->mutex);
     pthread_mutex_destroy(&node->disk_mutex);
+    pthread_mutex_destroy(&node->work);
     pthread_cond_destroy(&node->wake);
     pthread_cond_destroy(&node->changed);
     pthread_cond_destroy(&node->disk_wake);

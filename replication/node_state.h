@@ -86,6 +86,12 @@ struct kvp_node {
     struct kvp_executor *executor;
     kvp_buf out; /* loop thread: answers being encoded */
 
+    /* The executor is the loop's, but the application reads by itself (node_call.c). */
+    pthread_mutex_t work;     /* who uses the executor has it */
+    atomic_bool loop_waits;   /* for it: the application lets it go first */
+    atomic_bool closing;      /* the application does not read by itself any more */
+    atomic_uint readers;      /* threads of the application that may be about to take it */
+
     pthread_mutex_t mutex;   /* the queue, and what is published */
     pthread_cond_t wake;     /* the loop has something to do */
     pthread_cond_t changed;  /* something published has changed */
@@ -125,6 +131,7 @@ void node_init_cond(pthread_cond_t *cond);
 /* node_call.c */
 void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);
 void node_call_answer(struct node_call *call, const struct kvp_answer *answer);
+void node_call_stop_readers(struct kvp_node *node);
 /* Tokens of calls are told from those of network requests by the lowest bit. */
 bool node_token_is_call(const void *token);
 struct node_call *node_token_call(void *token);

@@ -2,6 +2,7 @@
 /* The embedding API, with a node alone: operations from threads, its life, and wrong options. */
 #include "tests/engine/node_support.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,6 +216,61 @@ static void test_many_threads_use_one_handle(void **state)
 }
 
 /* ---- life ---- */
+
+struct reader {
+    kvp_node *node;
+    atomic_bool end;
+    atomic_ulong reads, wrong;
+};
+
+/* Reads without a pause: versions never go back. */
+static void *read_on(void *arg)
+{
+    struct reader *reader = arg;
+    uint64_t last = 0, version = 0;
+    kvp_buf value = {0};
+    while (!atomic_load(&reader->end)) {
+        value.size = 0;
+        kvp_status status = kvp_node_get(reader->node, TEXT("key"), &value, &version);
+        if (status != KVP_OK || version < last) {
+            atomic_fetch_add(&reader->wrong, 1);
+        }
+        last = version;
+        atomic_fetch_add(&reader->reads, 1);
+    }
+    kvp_buf_free(&value);
+    return NULL;
+}
+
+static void test_readers_do_not_hold_up_the_others(void **state)
+{
+    struct place place;
+    pthread_t threads[THREADS];
+    uint64_t version = 0;
+    (void)state;
+    place_open(&place);
+    kvp_node_options options = alone(&place);
+    struct reader reader = {.node = node_open_serving(&options)};
+    assert_int_equal(kvp_node_put(reader.node, TEXT("key"), TEXT("0"), NULL), KVP_OK);
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &reader), 0);
+    }
+    unsigned long before = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(kvp_node_put(reader.node, TEXT("key"), TEXT("1"), &version), KVP_OK);
+        while (atomic_load(&reader.reads) == before) {
+            sched_yield(); /* some go on meanwhile */
+        }
+        before = atomic_load(&reader.reads);
+    }
+    atomic_store(&reader.end, true);
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(atomic_load(&reader.wrong), 0);
+    kvp_node_close(reader.node);
+    place_close(&place);
+}
 
 static void test_a_node_finds_its_data_again(void **state)
 {
@@ -458,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_get_appends_to_what_is_there),
         cmocka_unit_test(test_sizes_over_the_limits_are_refused),
         cmocka_unit_test(test_many_threads_use_one_handle),
+        cmocka_unit_test(test_readers_do_not_hold_up_the_others),
         cmocka_unit_test(test_a_node_finds_its_data_again),
         cmocka_unit_test(test_a_stopped_node_refuses),
         cmocka_unit_test(test_a_node_may_be_closed_while_it_stops),
