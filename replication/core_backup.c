@@ -236,7 +236,7 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
         return;
     }
     if (status == KVP_BUSY) {
-        /* A snapshot was just being opened; its closing is ahead of this in the disk's queue. */
+        /* A snapshot was just being opened; its closing is under way. */
         core->port.set_aside(core->port.arg, &core->meta);
         return;
     }

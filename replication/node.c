@@ -562,11 +562,11 @@ static struct kvp_node *node_new(void)
     struct kvp_node *node = calloc(1, sizeof(*node));
     if (node) {
         pthread_mutex_init(&node->mutex, NULL);
-        pthread_mutex_init(&node->disk_mutex, NULL);
         pthread_mutex_init(&node->work, NULL);
         node_init_cond(&node->wake);
         node_init_cond(&node->changed);
-        node_init_cond(&node->disk_wake);
+        node_disk_init(&node->writer);
+        node_disk_init(&node->sender);
         node->state.role = "outside";
     }
     return node;
@@ -690,11 +690,11 @@ void kvp_node_close(kvp_node *node)
     }
     kvp_buf_free(&node->out);
     pthread_mutex_destroy(&node->mutex);
-    pthread_mutex_destroy(&node->disk_mutex);
     pthread_mutex_destroy(&node->work);
     pthread_cond_destroy(&node->wake);
     pthread_cond_destroy(&node->changed);
-    pthread_cond_destroy(&node->disk_wake);
+    node_disk_destroy(&node->writer);
+    node_disk_destroy(&node->sender);
     free(node);
 }
 

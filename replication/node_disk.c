@@ -1,72 +1,109 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The disk thread: runs the storage's jobs in their order, so that the loop never waits for an fsync. */
+/*
+ * The disk threads: they run the storage's jobs, so that the loop never waits for the disk. One has
+ * all that changes the store or looks at the log, in the order of the jobs. The other has the
+ * snapshots that are being sent: a chunk takes as long to read as several writes, and nothing in the
+ * store waits for it.
+ */
 #include "replication/node_state.h"
 
-static struct kvp_disk_job *next_job(struct kvp_node *node)
+static struct kvp_disk_job *next_job(struct node_disk *disk)
 {
-    pthread_mutex_lock(&node->disk_mutex);
-    while (!node->disk_first && !node->disk_quit) {
-        pthread_cond_wait(&node->disk_wake, &node->disk_mutex);
+    pthread_mutex_lock(&disk->mutex);
+    while (!disk->first && !disk->quit) {
+        pthread_cond_wait(&disk->wake, &disk->mutex);
     }
-    struct kvp_disk_job *job = node->disk_quit ? NULL : node->disk_first;
+    struct kvp_disk_job *job = disk->quit ? NULL : disk->first;
     if (job) {
-        node->disk_first = job->next;
-        if (!node->disk_first) {
-            node->disk_last = NULL;
+        disk->first = job->next;
+        if (!disk->first) {
+            disk->last = NULL;
         }
     }
-    pthread_mutex_unlock(&node->disk_mutex);
+    pthread_mutex_unlock(&disk->mutex);
     return job;
 }
 
 static void *run(void *arg)
 {
-    struct kvp_node *node = arg;
-    for (struct kvp_disk_job *job; (job = next_job(node)) != NULL;) {
-        kvp_disk_run(&node->disk, job);
-        node_post_done(node, job);
+    struct node_disk *disk = arg;
+    for (struct kvp_disk_job *job; (job = next_job(disk)) != NULL;) {
+        kvp_disk_run(&disk->node->disk, job);
+        node_post_done(disk->node, job);
     }
     return NULL;
+}
+
+static kvp_status start(struct kvp_node *node, struct node_disk *disk)
+{
+    disk->node = node;
+    if (pthread_create(&disk->thread, NULL, run, disk) != 0) {
+        return KVP_NO_MEMORY;
+    }
+    disk->running = true;
+    return KVP_OK;
 }
 
 kvp_status node_disk_start(struct kvp_node *node)
 {
     node->disk.storage = node->storage;
-    if (pthread_create(&node->disk_thread, NULL, run, node) != 0) {
-        return KVP_NO_MEMORY;
-    }
-    node->disk_running = true;
-    return KVP_OK;
+    kvp_status status = start(node, &node->writer);
+    return status == KVP_OK ? start(node, &node->sender) : status;
+}
+
+static bool is_sending(const struct kvp_disk_job *job)
+{
+    return job->op == KVP_DISK_SNAPSHOT_OPEN || job->op == KVP_DISK_SNAPSHOT_READ ||
+           job->op == KVP_DISK_SNAPSHOT_CLOSE;
 }
 
 void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
 {
+    struct node_disk *disk = is_sending(job) ? &node->sender : &node->writer;
     job->next = NULL;
-    pthread_mutex_lock(&node->disk_mutex);
-    if (node->disk_last) {
-        node->disk_last->next = job;
+    pthread_mutex_lock(&disk->mutex);
+    if (disk->last) {
+        disk->last->next = job;
     } else {
-        node->disk_first = job;
+        disk->first = job;
     }
-    node->disk_last = job;
-    pthread_mutex_unlock(&node->disk_mutex);
-    pthread_cond_signal(&node->disk_wake);
+    disk->last = job;
+    pthread_mutex_unlock(&disk->mutex);
+    pthread_cond_signal(&disk->wake);
+}
+
+static void stop(struct node_disk *disk)
+{
+    if (disk->running) {
+        pthread_mutex_lock(&disk->mutex);
+        disk->quit = true;
+        pthread_cond_signal(&disk->wake);
+        pthread_mutex_unlock(&disk->mutex);
+        pthread_join(disk->thread, NULL);
+        disk->running = false;
+    }
+    while (disk->first) {
+        struct kvp_disk_job *job = disk->first;
+        disk->first = job->next;
+        kvp_disk_job_free(job);
+    }
 }
 
 void node_disk_stop(struct kvp_node *node)
 {
-    if (node->disk_running) {
-        pthread_mutex_lock(&node->disk_mutex);
-        node->disk_quit = true;
-        pthread_cond_signal(&node->disk_wake);
-        pthread_mutex_unlock(&node->disk_mutex);
-        pthread_join(node->disk_thread, NULL);
-        node->disk_running = false;
-    }
-    while (node->disk_first) {
-        struct kvp_disk_job *job = node->disk_first;
-        node->disk_first = job->next;
-        kvp_disk_job_free(job);
-    }
+    stop(&node->writer);
+    stop(&node->sender);
     kvp_disk_close(&node->disk);
+}
+
+void node_disk_init(struct node_disk *disk)
+{
+    pthread_mutex_init(&disk->mutex, NULL);
+    node_init_cond(&disk->wake);
+}
+
+void node_disk_destroy(struct node_disk *disk)
+{
+    pthread_mutex_destroy(&disk->mutex);
+    pthread_cond_destroy(&disk->wake);
 }

@@ -68,6 +68,16 @@ struct node_queue {
     size_t count, size; /* requests and their bytes */
 };
 
+/* A thread that runs disk jobs, and those that it has still to run. */
+struct node_disk {
+    struct kvp_node *node;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct kvp_disk_job *first, *last;
+    bool running, quit;
+    pthread_t thread;
+};
+
 struct kvp_node {
     struct kvp_executor_config config;
     struct kvp_logger logger;
@@ -107,14 +117,11 @@ struct kvp_node {
                                 UINT64_MAX: declared */
     bool stopped;            /* loop thread */
 
-    pthread_mutex_t disk_mutex;
-    pthread_cond_t disk_wake;
-    struct kvp_disk_job *disk_first, *disk_last;
-    bool disk_quit;
-    struct kvp_disk disk;
+    struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
+    struct node_disk writer, sender;
 
-    bool loop_running, disk_running;
-    pthread_t loop_thread, disk_thread;
+    bool loop_running;
+    pthread_t loop_thread;
 
     struct node_event fence_event; /* one command at a time */
     bool fence_joinable;
@@ -140,6 +147,8 @@ struct node_call *node_token_call(void *token);
 kvp_status node_disk_start(struct kvp_node *node);
 void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job);
 void node_disk_stop(struct kvp_node *node);
+void node_disk_init(struct node_disk *disk);
+void node_disk_destroy(struct node_disk *disk);
 
 /* node_fence.c */
 void node_fence_start(struct kvp_node *node);
