@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -176,11 +177,15 @@ class Group:
                                    self.path("node%d.log" % node), prefix)
 
     def start(self):
-        if not self.pair:
-            self.start_witness()
-        for node in self.urls:
-            self.start_node(node)
-        self.wait_in_sync(*self.urls)
+        try:
+            if not self.pair:
+                self.start_witness()
+            for node in self.urls:
+                self.start_node(node)
+            self.wait_in_sync(*self.urls)
+        except BaseException:
+            self.__exit__(*sys.exc_info())  # there is no "with" yet that would end them
+            raise
         return self
 
     # ---- kvcli ----
