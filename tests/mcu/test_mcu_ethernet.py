@@ -17,8 +17,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "process"))
 
 import kvtest  # noqa: E402
 import matrices  # noqa: E402
-from kvtest import wait_for  # noqa: E402
-from test_mcu_firmware import BOARDS, COMPILER, EMULATOR, PORT, Farm as Boards  # noqa: E402
+from test_mcu_firmware import BOARDS, COMPILER, EMULATOR, PORT, run_lab, Farm as Boards  # noqa: E402
 
 LWIP = os.environ.get("KVPAIR_LWIP", os.path.join(HERE, "..", "..", "build-lwip"))
 LWIP_FLAGS = ["-std=c99", "-mthumb", "-Os", "-ffreestanding", "-ffunction-sections", "-fdata-sections",
@@ -120,27 +119,8 @@ class Farm(Boards):
 
 
 def test_the_lab_over_ethernet():
-    """One board is killed in a task, a standby takes over, the primary is killed, the result is right."""
     with Farm().start() as farm:
-        farm.boot("first", slow_ms=100)
-        farm.boot("second", slow_ms=60)
-        farm.wait_workers(2)
-        farm.boot("reserve", slow_ms=20, standby=True)
-        farm.wait_workers(1, "standby")
-        a, b, names = farm.write_matrices(48, 40, 48, "int32")
-        job = farm.submit("matmul", *names, "--buffer", "4096", "--max-attempts", "50")
-        farm.wait_running(job, "first", "second")
-        farm.workers["first"].kill()
-        wait_for(lambda: farm.done_by("reserve") > 0, "the reserve to work")
-        primary = farm.wait_primary()
-        about = farm.job(job)
-        assert 0 < about["done"] < about["tasks"] - 2, about  # there is work left for the time after it
-        farm.kill(primary)
-        farm.wait_job(job)
-        assert farm.result(job) == ("int32", matrices.product(a, b))
-        print("results match")
-        assert farm.job(job)["done"] == farm.job(job)["tasks"]
-        farm.check("second", "reserve")
+        run_lab(farm, farm.boot)
 
 
 def test_every_type_in_two_votes():
