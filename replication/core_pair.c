@@ -70,6 +70,16 @@ bool core_pair_unsettled(const struct kvp_core *core)
            (core->proposal.stage >= PROPOSAL_CAS || core->meta_durable != core->meta_wanted);
 }
 
+/* What the other one answered before was not settled; now it may be, and the next regular question
+ * would leave a backup for a while that cannot take over. */
+void core_pair_installed(struct kvp_core *core)
+{
+    if (core->config.policy != KVP_PAIR_NONE && !core->contact && core->peer_count > 0 &&
+        core->role == KVP_ROLE_BACKUP) {
+        core_send_state(core, &core->peers[0]);
+    }
+}
+
 /* May this node decide on its present proposal without asking? */
 static bool decides(const struct kvp_core *core)
 {

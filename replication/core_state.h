@@ -270,6 +270,7 @@ void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEA
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
 bool core_pair_unsettled(const struct kvp_core *core); /* what is decided may not be in force yet */
+void core_pair_installed(struct kvp_core *core); /* a view has come into force */
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);

@@ -96,6 +96,7 @@ void core_install(struct kvp_core *core, const struct kvp_view *view)
                                                                           : KVP_ROLE_OUTSIDE);
     }
     answer_leavers(core);
+    core_pair_installed(core);
     core->port.changed(core->port.arg);
     core_wishes_changed(core);
 }

@@ -63,6 +63,28 @@ static void test_cut(void **state)
     cut(KVP_PAIR_AVAILABLE, true, true);
 }
 
+/* A backup can take over as soon as it is one. */
+static void test_cut_when_just_formed(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world.config.policy = KVP_PAIR_BACKUP_WINS;
+    world_start(&world, 1);
+    world_start(&world, 2);
+    for (unsigned i = 0; world_status(&world, 2).role != KVP_ROLE_BACKUP; i++) {
+        assert_true(i < 100000);
+        world_run(&world, MS / 10);
+    }
+    world_run(&world, 5 * MS);
+    world_isolate(&world, 1);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 2, kvp_set_of(2));
+    world_rejoin(&world, 1);
+    check_together(&world);
+    world_close(&world);
+}
+
 /* Updates on their way in that moment: what the other has not, was not acknowledged. */
 static void cut_while_busy(enum kvp_pair_policy policy)
 {
@@ -477,6 +499,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut_when_just_formed),
         cmocka_unit_test(test_cut_while_busy),
         cmocka_unit_test(test_backup_killed),
         cmocka_unit_test(test_primary_killed),
