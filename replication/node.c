@@ -557,12 +557,22 @@ static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *
                              &node->executor);
 }
 
+/* Taken twice by one thread it says so. */
+static void init_checked_mutex(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 static struct kvp_node *node_new(void)
 {
     struct kvp_node *node = calloc(1, sizeof(*node));
     if (node) {
         pthread_mutex_init(&node->mutex, NULL);
-        pthread_mutex_init(&node->work, NULL);
+        init_checked_mutex(&node->work);
         node_init_cond(&node->wake);
         node_init_cond(&node->changed);
         node_disk_init(&node->writer);

@@ -133,7 +133,8 @@ static kvp_status update(struct kvp_node *node, struct kvp_request *request, uin
 /*
  * Reads in the caller's thread, while the loop does not use the executor: a hop to the loop and back
  * would take many times as long. A loop that waits goes first, however fast the caller asks. False:
- * the loop has to be asked.
+ * the loop has to be asked. (A callback that calls the node, which it must not, does not get the
+ * mutex that its thread has, and meets its deadline.)
  */
 static bool get_here(struct kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version,
                      kvp_status *status)
@@ -141,8 +142,7 @@ static bool get_here(struct kvp_node *node, kvp_slice key, kvp_buf *value, uint6
     bool done = false;
     atomic_fetch_add(&node->readers, 1);
     if (key.size > 0 && key.size <= KVP_KEY_SIZE_MAX && !atomic_load(&node->loop_waits) &&
-        !atomic_load(&node->closing)) {
-        pthread_mutex_lock(&node->work);
+        !atomic_load(&node->closing) && pthread_mutex_lock(&node->work) == 0) {
         *status = kvp_executor_get(node->executor, kvp_clock_now_us(), key, value, version);
         pthread_mutex_unlock(&node->work);
         done = *status == KVP_OK || *status == KVP_NOT_FOUND;

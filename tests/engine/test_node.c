@@ -324,6 +324,46 @@ static void test_a_stopped_node_refuses(void **state)
     place_close(&place);
 }
 
+struct caller {
+    _Atomic(kvp_node *) node;
+    unsigned calls;
+    kvp_status status;
+};
+
+static void call_back(void *arg, int level, const char *line)
+{
+    struct caller *caller = arg;
+    kvp_node *node = atomic_load(&caller->node);
+    kvp_buf value = {0};
+    (void)level;
+    if (node && strstr(line, "role=stopped")) {
+        caller->calls++;
+        caller->status = kvp_node_get(node, TEXT("a"), &value, NULL);
+        kvp_buf_free(&value);
+    }
+}
+
+/* It must not, but the node goes on. */
+static void test_a_callback_that_calls_the_node_is_not_stuck(void **state)
+{
+    struct place place;
+    struct caller caller = {0};
+    (void)state;
+    place_open(&place);
+    kvp_node_options options = alone(&place);
+    options.timeout_ms = 50;
+    options.on_log = call_back;
+    options.arg = &caller;
+    kvp_node *node = node_open_serving(&options);
+    atomic_store(&caller.node, node);
+    kvp_node_stop(node);
+    assert_int_equal(kvp_node_wait_end(node, WAIT_MS), KVP_OK);
+    kvp_node_close(node);
+    assert_true(caller.calls > 0);
+    assert_int_equal(caller.status, KVP_TIMEOUT);
+    place_close(&place);
+}
+
 /* Closing does not wait for the stop to be through, and does not race with it. */
 static void test_a_node_may_be_closed_while_it_stops(void **state)
 {
@@ -517,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_readers_do_not_hold_up_the_others),
         cmocka_unit_test(test_a_node_finds_its_data_again),
         cmocka_unit_test(test_a_stopped_node_refuses),
+        cmocka_unit_test(test_a_callback_that_calls_the_node_is_not_stuck),
         cmocka_unit_test(test_a_node_may_be_closed_while_it_stops),
         cmocka_unit_test(test_changes_are_told),
         cmocka_unit_test(test_wrong_options_are_explained),
