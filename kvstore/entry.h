@@ -31,6 +31,13 @@ struct kvp_entry {
     uint8_t payload[];      /* an encoded write set (writeset.h) */
 };
 
+/* Bytes that an entry takes in a log on disk, about: with small payloads most of it is what stands
+ * around them. */
+static inline uint64_t kvp_entry_cost(size_t payload_size)
+{
+    return 64u + payload_size;
+}
+
 /* A new entry with one reference and room for `size` payload bytes, not yet chained; NULL when
  * memory is short. */
 struct kvp_entry *kvp_entry_new(size_t size);

@@ -4,6 +4,7 @@
  * file, and LOCK (upper case, so no store or file can be called so) is held with flock(): the
  * kernel gives it up with the process, however that ends.
  */
+#include "kvstore/posix_file.h"
 #include "kvstore/store.h"
 #include "kvstore/store_leveldb.h"
 #include "kvstore/store_name.h"
@@ -39,24 +40,6 @@ static struct posix_env *of(struct kvp_env *env)
     return (struct posix_env *)env;
 }
 
-static kvp_status status_of_errno(int number)
-{
-    switch (number) {
-    case ENOSPC:
-    case EDQUOT:
-        return KVP_DISK_FULL;
-    case ENOENT:
-        return KVP_NOT_FOUND;
-    case EEXIST:
-    case ENOTEMPTY:
-        return KVP_EXISTS;
-    case ENOMEM:
-        return KVP_NO_MEMORY;
-    default:
-        return KVP_IO;
-    }
-}
-
 /* Keeps the reason of a failure for error(). */
 static kvp_status fail(struct posix_env *self, kvp_status status, const char *name,
                        const char *reason)
@@ -70,7 +53,7 @@ static kvp_status fail_errno(struct posix_env *self, const char *name)
 {
     int number = errno;
 
-    return fail(self, status_of_errno(number), name, strerror(number));
+    return fail(self, kvp_status_of_errno(number), name, strerror(number));
 }
 
 static kvp_status sync_directory(struct posix_env *self)
@@ -82,26 +65,6 @@ static kvp_status check_name(struct posix_env *self, const char *name)
 {
     return kvp_store_name_valid(name) ? KVP_OK
                                       : fail(self, KVP_BAD_ARGUMENT, "", "not a name for a store");
-}
-
-static bool write_all(int fd, const void *data, size_t size, off_t offset)
-{
-    const char *next = data;
-
-    while (size > 0) {
-        ssize_t written = pwrite(fd, next, size, offset);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            errno = written == 0 ? EIO : errno;
-            return false;
-        }
-        next += written;
-        offset += written;
-        size -= (size_t)written;
-    }
-    return true;
 }
 
 /* ---- stores ---- */
@@ -271,25 +234,18 @@ static void forget_file(struct posix_env *self)
     }
 }
 
-static kvp_status read_all(struct posix_env *self, const char *name, int fd, kvp_buf *content)
+static kvp_status read_content(struct posix_env *self, const char *name, int fd, kvp_buf *content)
 {
     uint8_t bytes[KVP_FILE_SIZE_MAX + 1];
-    size_t size = 0;
+    size_t size;
 
-    while (size < sizeof(bytes)) {
-        ssize_t got = read(fd, bytes + size, sizeof(bytes) - size);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return fail_errno(self, name);
-        }
-        if (got == 0) {
-            return kvp_buf_append(content, bytes, size);
-        }
-        size += (size_t)got;
+    if (!kvp_read_all(fd, bytes, sizeof(bytes), 0, &size)) {
+        return fail_errno(self, name);
     }
-    return fail(self, KVP_CORRUPT, name, "longer than any file of this kind");
+    if (size == sizeof(bytes)) {
+        return fail(self, KVP_CORRUPT, name, "longer than any file of this kind");
+    }
+    return kvp_buf_append(content, bytes, size);
 }
 
 static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *content)
@@ -304,7 +260,7 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
     if (fd < 0) {
         return fail_errno(self, name);
     }
-    status = read_all(self, name, fd, content);
+    status = read_content(self, name, fd, content);
     close(fd);
     return status;
 }
@@ -317,7 +273,7 @@ static kvp_status write_new_file(struct posix_env *self, const char *name, kvp_s
         return fail_errno(self, name);
     }
     kvp_status status = KVP_OK;
-    if (!write_all(fd, content.data, content.size, 0) || fsync(fd) != 0) {
+    if (!kvp_write_all(fd, content.data, content.size, 0) || fsync(fd) != 0) {
         status = fail_errno(self, name);
     }
     close(fd);
@@ -392,7 +348,7 @@ static kvp_status env_write_at(struct kvp_env *env, const char *name, uint64_t o
     if (status == KVP_OK) {
         status = use_file(self, name);
     }
-    if (status == KVP_OK && !write_all(self->file, content.data, content.size, (off_t)offset)) {
+    if (status == KVP_OK && !kvp_write_all(self->file, content.data, content.size, offset)) {
         status = fail_errno(self, name);
     }
     return status == KVP_OK && sync ? sync_used_file(self) : status;
@@ -492,7 +448,7 @@ static kvp_status take_lock(struct posix_env *self)
         return errno == EWOULDBLOCK ? say_locked(self) : fail_errno(self, "LOCK");
     }
     int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (ftruncate(self->lock, 0) != 0 || !write_all(self->lock, text, (size_t)size, 0)) {
+    if (ftruncate(self->lock, 0) != 0 || !kvp_write_all(self->lock, text, (size_t)size, 0)) {
         return fail_errno(self, "LOCK");
     }
     return KVP_OK;

@@ -8,7 +8,6 @@
 enum {
     SESSION_KEY_SIZE = 11,
     SESSION_HEADER_SIZE = 17,
-    LOG_KEY_SIZE = 9,
 };
 
 bool kvp_raw_key_is_state(kvp_slice raw)
@@ -43,13 +42,6 @@ void kvp_raw_key_floor(struct kvp_raw_key *raw)
 {
     raw->data[0] = KVP_PREFIX_FLOOR;
     raw->size = 1;
-}
-
-void kvp_raw_key_log(struct kvp_raw_key *raw, uint64_t seq)
-{
-    raw->data[0] = KVP_PREFIX_LOG;
-    kvp_put_be64(raw->data + 1, seq);
-    raw->size = LOG_KEY_SIZE;
 }
 
 kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layout of a store, format version 2 (KVP_STORE_VERSION).
+ * The layout of a store, format version 3 (KVP_STORE_VERSION).
  *
  * Every raw key starts with one byte that says what it is. The part called *state* is what a log
  * prefix determines: equal on all nodes at the same applied point, sent in snapshots. The rest
@@ -14,14 +14,13 @@
  *   'J'     see jobs/job_records.h      jobs, tasks, workers                               state
  *   'S'     client u64, slot u16        session record: number u64, seq u64, code u8,
  *                                       answer bytes (one msgpack value)               state
- *   'L'     seq u64 of the last entry   a piece of the log: count u32, then of each
- *                                       entry size u32, epoch u64, hash u64, write set node
  *   'M'     name                        metadata, see storage.c                        node
  *
- * Numbers in keys are big-endian (they sort), numbers in values little-endian. The state's prefixes
- * lie in 'D'..'K' and 'N'..'Z'; anything else in a write set or snapshot
- * is refused. A change of this table raises KVP_STORE_VERSION; a store of a higher version is
- * refused on opening, one of a lower version is upgraded there, in one batch, or refused.
+ * The log is not here but in the store's journal (storage_log.c). Numbers in keys are big-endian
+ * (they sort), numbers in values little-endian. The state's prefixes lie in 'D'..'K' and 'N'..'Z';
+ * anything else in a write set or snapshot is refused. A change of this table raises
+ * KVP_STORE_VERSION; a store of a higher version is refused on opening, one of a lower version is
+ * upgraded there, in one batch, or refused.
  */
 #ifndef KVP_KEYSPACE_H
 #define KVP_KEYSPACE_H
@@ -35,7 +34,6 @@ enum {
     KVP_PREFIX_FLOOR = 'E',
     KVP_PREFIX_JOB = 'J',
     KVP_PREFIX_SESSION = 'S',
-    KVP_PREFIX_LOG = 'L',
     KVP_PREFIX_META = 'M',
 };
 
@@ -51,7 +49,6 @@ struct kvp_raw_key {
 void kvp_raw_key_data(struct kvp_raw_key *raw, kvp_slice key); /* key at most KVP_KEY_SIZE_MAX */
 void kvp_raw_key_session(struct kvp_raw_key *raw, uint64_t client, uint16_t slot);
 void kvp_raw_key_floor(struct kvp_raw_key *raw);
-void kvp_raw_key_log(struct kvp_raw_key *raw, uint64_t seq);
 static inline kvp_slice kvp_raw_key_slice(const struct kvp_raw_key *raw)
 {
     return kvp_slice_of(raw->data, raw->size);

@@ -26,7 +26,7 @@ extern "C" {
  * message), and the storage format's version (kept in every store). */
 #define KVP_VERSION_STRING "0.1.0"
 #define KVP_WIRE_VERSION   1
-#define KVP_STORE_VERSION  2
+#define KVP_STORE_VERSION  3
 
 /*
  * Status of every function that can fail: 0 is success, negatives are failures. Values are never

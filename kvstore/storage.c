@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The storage's life, and the one step of the log: everything that happens to the log, the state
- * and the metadata at one moment is one batch of the store.
+ * The storage's life, and the one step of the log: what happens to the log and the metadata at one
+ * moment is one frame of the store's journal, and what then happens to the state is one batch of
+ * its map. The map is not synced: what it loses in a power cut is in the journal and is applied
+ * again. But it may never be ahead of what the journal has durably.
  *
  * A failed write may or may not be there after reopening, and LevelDB goes on accepting writes that
  * it loses after one has failed. So the first failure is the last: the store is closed and nothing
@@ -117,7 +119,7 @@ kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_
     struct storage_batch batch;
     uint8_t format[4], node[1] = {(uint8_t)storage->node_id};
     kvp_status status =
-        storage_batch_init(&batch, 6, STORAGE_META_SIZE + 2 * (size_t)STORAGE_POINT_SIZE);
+        storage_batch_init(&batch, 6, STORAGE_META_SIZE + STORAGE_POINT_SIZE + STORAGE_BASE_SIZE);
 
     if (status != KVP_OK) {
         return status;
@@ -128,63 +130,60 @@ kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_
     storage_batch_put(&batch, STORAGE_KEY_NODE, node, sizeof(node));
     storage_batch_meta(&batch, meta);
     storage_batch_point(&batch, STORAGE_KEY_APPLIED, point);
-    storage_batch_point(&batch, STORAGE_KEY_BASE, point);
+    storage_batch_base(&batch, point, 1);
     status = store->ops->write(store, batch.ops, batch.count, true);
     storage_batch_free(&batch);
     return status;
+}
+
+static kvp_status refuse_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
+{
+    (void)arg;
+    (void)frame;
+    (void)bytes;
+    return KVP_CORRUPT;
+}
+
+kvp_status storage_begin_journal(struct kvp_storage *storage, struct kvp_store *store)
+{
+    bool more = false;
+    kvp_status status = store->ops->journal_replay(store, 1, refuse_frame, NULL, &more);
+
+    status = status == KVP_OK ? store->ops->journal_begin(store) : status;
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_store(storage, status, "beginning a journal", store);
 }
 
 /* ---- one step of the log ---- */
 
 /* Where the log and the state will be after a write. */
 struct step {
-    struct kvp_point base, applied, tail;
+    struct kvp_point applied, tail;
     struct kvp_point cut; /* the tail between the truncation and the entries appended */
-    kvp_buf kept;         /* of the piece that the truncation goes through */
 };
-
-/* The place of the entry `seq` of the log; it is there or is the base. What is left of its piece
- * comes into `value`, if it had to be read. */
-static kvp_status find_point(struct kvp_storage *storage, const struct kvp_storage_write *write,
-                             uint64_t seq, kvp_buf *value, struct kvp_point *point)
-{
-    if (seq == storage->base.seq) {
-        *point = storage->base;
-        return KVP_OK;
-    }
-    /* Before the tail: the write may replace that by another entry of the same number. */
-    if (write->append_count > 0 && seq >= write->append[0]->point.seq) {
-        *point = write->append[seq - write->append[0]->point.seq]->point;
-        return KVP_OK;
-    }
-    if (seq == storage->tail.seq) {
-        *point = storage->tail;
-        return KVP_OK;
-    }
-    kvp_status status = storage_log_look(storage, seq, value, point);
-    if (status == KVP_OK || status == KVP_NO_MEMORY) {
-        return status;
-    }
-    return storage_fail_store(storage, status, "reading an entry of the log", storage->held->store);
-}
-
-/* Finds the point that the log is cut behind, and what stays of the piece that has it. */
-static kvp_status plan_cut(struct kvp_storage *storage, uint64_t after, struct step *step)
-{
-    struct kvp_storage_write none = {0};
-    kvp_status status = find_point(storage, &none, after, &step->kept, &step->tail);
-    size_t index = storage_pieces_find(&storage->pieces, after);
-
-    if (after == storage->base.seq ||
-        (index < storage->pieces.count && storage->pieces.last[index] == after)) {
-        step->kept.size = 0; /* no piece goes on behind it that has to stay */
-    }
-    return status;
-}
 
 static kvp_status refuse(struct kvp_storage *storage, const char *reason)
 {
     return storage_fail(storage, KVP_BAD_ARGUMENT, "writing the log", reason);
+}
+
+/* Finds the point that the log is cut behind. */
+static kvp_status plan_cut(struct kvp_storage *storage, uint64_t after, struct step *step)
+{
+    kvp_status status = KVP_OK;
+
+    if (after < step->applied.seq || after > step->tail.seq) {
+        return refuse(storage, "cut outside of what is not applied yet");
+    }
+    if (after == storage->base.seq) {
+        step->tail = storage->base;
+    } else if (after != storage->tail.seq) {
+        status = storage_log_look(storage, after, &step->tail);
+    }
+    if (status == KVP_OK || status == KVP_NO_MEMORY) {
+        return status;
+    }
+    return storage_fail_store(storage, status, "reading an entry of the log", storage->held->store);
 }
 
 /* Finds out where the write leads, and that it is one that the log allows. */
@@ -193,13 +192,9 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
 {
     kvp_status status = KVP_OK;
 
-    step->base = storage->base;
     step->applied = storage->applied;
     step->tail = storage->tail;
     if (write->truncate) {
-        if (write->truncate_after < step->applied.seq || write->truncate_after > step->tail.seq) {
-            return refuse(storage, "cut outside of what is not applied yet");
-        }
         status = plan_cut(storage, write->truncate_after, step);
     }
     step->cut = step->tail;
@@ -215,12 +210,6 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
             return refuse(storage, "an entry to apply that does not follow the applied ones");
         }
         step->applied = write->apply[i]->point;
-    }
-    uint64_t trim = write->trim_to < step->applied.seq ? write->trim_to : step->applied.seq;
-    if (status == KVP_OK && trim > step->base.seq) {
-        kvp_buf value = {0};
-        status = find_point(storage, write, trim, &value, &step->base);
-        kvp_buf_free(&value);
     }
     return status;
 }
@@ -255,62 +244,24 @@ static void batch_apply(struct storage_batch *batch, const struct kvp_entry *ent
     }
 }
 
-/* Pairs of the log that the step deletes or writes, and the bytes for them. */
-static void count_log(const struct kvp_storage *storage, const struct kvp_storage_write *write,
-                      const struct step *step, size_t *count, size_t *size)
+/* What the entries to apply do to the state. */
+static kvp_status build_state(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                              struct kvp_point applied, struct storage_batch *batch)
 {
-    const struct storage_pieces *pieces = &storage->pieces;
-    size_t changed = 2 + 2 * write->append_count; /* one that is kept, new ones; trimmed at once */
-
-    if (write->truncate) {
-        changed += pieces->count - storage_pieces_find(pieces, write->truncate_after + 1);
-    }
-    changed += storage_pieces_find(pieces, step->base.seq + 1) - pieces->first;
-    *count += changed;
-    *size += STORAGE_LOG_KEY_SIZE * changed + step->kept.size;
-    for (size_t i = 0; i < write->append_count; i++) {
-        *size += STORAGE_PIECE_HEAD_SIZE + STORAGE_ENTRY_SIZE + (size_t)write->append[i]->size;
-    }
-}
-
-/* From here on the step goes on, or the storage fails: where pieces end is changed here. */
-static void build_log(struct kvp_storage *storage, const struct kvp_storage_write *write,
-                      const struct step *step, struct storage_batch *batch)
-{
-    if (write->truncate) {
-        storage_log_cut(storage, batch, write->truncate_after, kvp_buf_slice(&step->kept));
-    }
-    storage_log_append(storage, batch, write->append, write->append_count);
-    if (step->base.seq > storage->base.seq) {
-        storage_log_trim(storage, batch, step->base.seq);
-        storage_batch_point(batch, STORAGE_KEY_BASE, step->base);
-    }
-}
-
-static kvp_status build(struct kvp_storage *storage, const struct kvp_storage_write *write,
-                        const struct step *step, struct storage_batch *batch)
-{
-    size_t count = 3, size = STORAGE_META_SIZE + 2 * STORAGE_POINT_SIZE;
-
-    count_log(storage, write, step, &count, &size);
+    size_t count = 1;
     kvp_status status = count_ops(write, &count);
-    status = status == KVP_OK ? storage_batch_init(batch, count, size) : status;
-    if (status == KVP_OK) {
-        status = storage_pieces_reserve(&storage->pieces, 1 + write->append_count);
+
+    if (status == KVP_CORRUPT) {
+        return storage_fail(storage, status, "applying an entry", "its write set is malformed");
     }
+    status = status == KVP_OK ? storage_batch_init(batch, count, STORAGE_POINT_SIZE) : status;
     if (status != KVP_OK) {
         return status;
     }
-    build_log(storage, write, step, batch);
     for (size_t i = 0; i < write->apply_count; i++) {
         batch_apply(batch, write->apply[i]);
     }
-    if (write->apply_count > 0) {
-        storage_batch_point(batch, STORAGE_KEY_APPLIED, step->applied);
-    }
-    if (write->meta != NULL) {
-        storage_batch_meta(batch, write->meta);
-    }
+    storage_batch_point(batch, STORAGE_KEY_APPLIED, applied);
     return KVP_OK;
 }
 
@@ -335,68 +286,89 @@ static kvp_status lower_tail(struct kvp_storage *storage, struct kvp_point tail)
                             : storage_fail_env(storage, status, "writing the record of the tail");
 }
 
-static kvp_status write_batch(struct kvp_storage *storage, const struct storage_batch *batch,
-                              bool sync)
+static kvp_status sync_journal(struct kvp_storage *storage)
 {
     struct kvp_store *store = storage->held->store;
-    kvp_status status = store->ops->write(store, batch->ops, batch->count, sync);
+    kvp_status status = store->ops->journal_sync(store);
 
     return status == KVP_OK ? KVP_OK
-                            : storage_fail_store(storage, status, "writing the store", store);
+                            : storage_fail_store(storage, status, "syncing the log", store);
+}
+
+static kvp_status write_log(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                            const struct step *step)
+{
+    kvp_status status = KVP_OK;
+
+    if (!write->truncate && write->append_count == 0 && write->meta == NULL) {
+        return write->sync ? sync_journal(storage) : KVP_OK;
+    }
+    if (write->truncate) {
+        status = lower_tail(storage, step->cut);
+    }
+    status = status == KVP_OK ? storage_log_write(storage, write) : status;
+    if (status == KVP_OK) {
+        storage->tail = step->tail;
+        storage->meta = write->meta != NULL ? *write->meta : storage->meta;
+    }
+    return status;
+}
+
+static kvp_status write_state(struct kvp_storage *storage, const struct storage_batch *batch,
+                              struct kvp_point applied)
+{
+    struct kvp_store *store = storage->held->store;
+    kvp_status status = sync_journal(storage); /* what is applied has to be in it */
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = store->ops->write(store, batch->ops, batch->count, false);
+    if (status != KVP_OK) {
+        return storage_fail_store(storage, status, "writing the store", store);
+    }
+    storage->applied = applied;
+    return KVP_OK;
 }
 
 static kvp_status write_step(struct kvp_storage *storage, const struct kvp_storage_write *write,
-                             const struct step *step)
+                             const struct step *step, const struct storage_batch *batch)
 {
-    struct storage_batch batch = {0};
-    kvp_status status = build(storage, write, step, &batch);
+    kvp_status status = write_log(storage, write, step);
 
-    if (status == KVP_CORRUPT) {
-        status = storage_fail(storage, status, "applying an entry", "its write set is malformed");
+    if (status == KVP_OK && write->sync) {
+        status = raise_tail(storage, false);
     }
-    if (status == KVP_OK && write->truncate) {
-        status = lower_tail(storage, step->cut);
+    if (status == KVP_OK && write->apply_count > 0) {
+        status = write_state(storage, batch, step->applied);
     }
-    if (status == KVP_OK) {
-        status = write_batch(storage, &batch, write->sync);
+    uint64_t trim = write->trim_to < storage->applied.seq ? write->trim_to : storage->applied.seq;
+    if (status == KVP_OK && trim > storage->base.seq) {
+        status = storage_log_trim(storage, trim);
     }
-    storage_batch_free(&batch);
     return status;
 }
 
 kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_storage_write *write)
 {
     struct step step = {0};
+    struct storage_batch batch = {0};
     kvp_status status = storage_check(storage);
 
     status = status == KVP_OK ? plan(storage, write, &step) : status;
-    status = status == KVP_OK ? write_step(storage, write, &step) : status;
-    kvp_buf_free(&step.kept);
-    if (status != KVP_OK) {
-        return status;
+    if (status == KVP_OK && write->apply_count > 0) {
+        status = build_state(storage, write, step.applied, &batch);
     }
-    storage->base = step.base;
-    storage->applied = step.applied;
-    storage->tail = step.tail;
-    if (write->meta != NULL) {
-        storage->meta = *write->meta;
-    }
-    return write->sync ? raise_tail(storage, false) : KVP_OK;
+    status = status == KVP_OK ? write_step(storage, write, &step, &batch) : status;
+    storage_batch_free(&batch);
+    return status;
 }
 
 kvp_status kvp_storage_sync_tail(struct kvp_storage *storage)
 {
-    struct storage_batch batch;
     kvp_status status = storage_check(storage);
 
-    status = status == KVP_OK ? storage_batch_init(&batch, 1, STORAGE_POINT_SIZE) : status;
-    if (status != KVP_OK) {
-        return status;
-    }
-    /* Something has to be written for the sync of what was written before. */
-    storage_batch_point(&batch, STORAGE_KEY_APPLIED, storage->applied);
-    status = write_batch(storage, &batch, true);
-    storage_batch_free(&batch);
+    status = status == KVP_OK ? sync_journal(storage) : status;
     return status == KVP_OK ? raise_tail(storage, true) : status;
 }
 
@@ -406,7 +378,8 @@ static void storage_free(struct kvp_storage *storage)
 {
     let_go(storage);
     kvp_buf_free(&storage->incoming_key);
-    storage_pieces_clear(&storage->pieces);
+    kvp_buf_free(&storage->scratch);
+    storage_index_clear(&storage->index);
     pthread_rwlock_destroy(&storage->lock);
     pthread_mutex_destroy(&storage->error_lock);
     free(storage);

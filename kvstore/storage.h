@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A node's storage: the log, the applied state and the node's own metadata in one store, and what
- * is around it: the second record of the log's tail, the store that a snapshot is being received
- * into, the stores set aside. It knows bytes, numbers and order, not the replication protocol.
+ * A node's storage: the log and the node's own metadata in a store's journal, the applied state in its
+ * map, and what is around it: the second record of the log's tail, the store that a snapshot is being
+ * received into, the stores set aside. It knows bytes, numbers and order, not the replication protocol.
  *
  * Threads: everything but kvp_storage_get(), kvp_storage_snapshot() and the reading of iterators
  * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT
@@ -32,7 +32,7 @@ struct kvp_loaded {
     struct kvp_point tail;    /* last entry of the log, == applied when the log is empty */
     struct kvp_point applied; /* the state is that of this point */
     uint64_t log_first;       /* seq of the oldest entry kept; tail.seq + 1 when none is */
-    uint64_t log_size;        /* payload bytes of the entries kept */
+    uint64_t log_size;        /* of the entries kept, kvp_entry_cost() of each */
     unsigned stores_set_aside;
 };
 
@@ -51,16 +51,20 @@ kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned nod
                             size_t message_size);
 void kvp_storage_close(struct kvp_storage *storage); /* NULL is fine */
 
-/* One step of the log, one atomic batch. Arrays and entries are borrowed for the call. */
+/*
+ * One step of the log: truncation, appending and metadata happen together or not at all, then what is
+ * to be applied is. Arrays and entries are borrowed for the call. What is applied is not durable by
+ * itself: after a power cut the state may be an earlier one, and the log has what is missing.
+ */
 struct kvp_storage_write {
-    bool sync;                        /* durable on return */
+    bool sync;                        /* log and metadata are durable on return */
     bool truncate;                    /* first cut all entries after `truncate_after` */
     uint64_t truncate_after;
     struct kvp_entry *const *append;  /* entries to append, consecutive */
     size_t append_count;
     struct kvp_entry *const *apply;   /* entries to apply to the state, consecutive, in the log */
     size_t apply_count;
-    uint64_t trim_to;                 /* drop entries up to and with this seq; 0: none */
+    uint64_t trim_to;                 /* entries up to and with this seq may be dropped; 0: none */
     const struct kvp_meta *meta;      /* NULL: unchanged */
 };
 

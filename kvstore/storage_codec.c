@@ -235,6 +235,15 @@ void storage_batch_point(struct storage_batch *batch, const char *key, struct kv
     storage_batch_put(batch, key, bytes, STORAGE_POINT_SIZE);
 }
 
+void storage_batch_base(struct storage_batch *batch, struct kvp_point base, uint64_t first_frame)
+{
+    uint8_t *bytes = storage_batch_bytes(batch, STORAGE_BASE_SIZE);
+
+    storage_point_encode(base, bytes);
+    kvp_put_u64(bytes + STORAGE_POINT_SIZE, first_frame);
+    storage_batch_put(batch, STORAGE_KEY_BASE, bytes, STORAGE_BASE_SIZE);
+}
+
 void storage_batch_meta(struct storage_batch *batch, const struct kvp_meta *meta)
 {
     uint8_t *bytes = storage_batch_bytes(batch, STORAGE_META_SIZE);

@@ -1,58 +1,142 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log in its store. Entries that are written together lie together, in pieces: one pair of the
- * store each, under the number of its last entry, so that the first key at or behind a number is that
- * of the piece with that entry. One pair for each entry would cost the store twice as much: it looks
- * for the place of every pair, once when it comes and once when it goes.
+ * The log in the journal of its store. What one step of the log says of truncation, entries and
+ * metadata is one frame, so all of it happens or none:
  *
- * Where pieces end is kept in memory. A piece goes when all of it is trimmed; until then it has entries
- * that the log does not have any more.
+ *   u8 flags (1: cut, 2: metadata), u32 number of entries, u64 seq of the first entry,
+ *   [u64 seq after which the log is cut], [metadata], {u32 size, u64 epoch, u64 hash, payload}*
+ *
+ * The frames in their order are the log's history, and what counts is what follows from it: a cut
+ * makes entries of earlier frames void, the last metadata are the ones in force. Where the entries
+ * in force are is kept in memory.
+ *
+ * Before the oldest frames are let go, the store's map takes over what they are still needed for:
+ * the applied state, made durable, the metadata, and the place where the log begins now.
  */
 #include "kvstore/storage_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- where pieces end ---- */
+enum {
+    FLAG_CUT = 1,
+    FLAG_META = 2,
+    HEAD_SIZE = 13,
+};
 
-kvp_status storage_pieces_reserve(struct storage_pieces *pieces, size_t more)
+/* ---- a record ---- */
+
+static bool take(kvp_slice *rest, size_t size, const uint8_t **bytes)
 {
-    if (pieces->first > 0 && pieces->first >= pieces->count / 2) {
-        pieces->count -= pieces->first;
-        memmove(pieces->last, pieces->last + pieces->first, pieces->count * sizeof(uint64_t));
-        pieces->first = 0;
+    if (rest->size < size) {
+        return false;
     }
-    if (pieces->capacity - pieces->count >= more) {
-        return KVP_OK;
+    *bytes = rest->data;
+    *rest = kvp_slice_of(*bytes + size, rest->size - size);
+    return true;
+}
+
+kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw)
+{
+    const uint8_t *bytes = NULL;
+    uint8_t flags = 0;
+    uint32_t count = 0;
+
+    memset(record, 0, sizeof(*record));
+    record->rest = raw;
+    if (!take(&record->rest, HEAD_SIZE, &bytes)) {
+        return KVP_CORRUPT;
     }
-    size_t capacity = 2 * pieces->capacity + more;
-    uint64_t *last = realloc(pieces->last, capacity * sizeof(uint64_t));
-    if (last == NULL) {
-        return KVP_NO_MEMORY;
+    flags = bytes[0];
+    count = kvp_get_u32(bytes + 1);
+    record->next = kvp_get_u64(bytes + 5);
+    record->last = record->next + count - 1;
+    record->cut = (flags & FLAG_CUT) != 0;
+    record->has_meta = (flags & FLAG_META) != 0;
+    if ((flags & ~(FLAG_CUT | FLAG_META)) != 0 || record->next == 0 ||
+        record->last < record->next - 1) {
+        return KVP_CORRUPT;
     }
-    pieces->last = last;
-    pieces->capacity = capacity;
+    if (record->cut) {
+        if (!take(&record->rest, 8, &bytes)) {
+            return KVP_CORRUPT;
+        }
+        record->cut_after = kvp_get_u64(bytes);
+    }
+    if (record->has_meta) {
+        return take(&record->rest, STORAGE_META_SIZE, &bytes)
+                   ? storage_meta_decode(kvp_slice_of(bytes, STORAGE_META_SIZE), &record->meta)
+                   : KVP_CORRUPT;
+    }
     return KVP_OK;
 }
 
-void storage_pieces_add(struct storage_pieces *pieces, uint64_t last)
+kvp_status storage_record_next(struct storage_record *record, struct kvp_point *point,
+                               kvp_slice *payload)
 {
-    pieces->last[pieces->count++] = last;
+    const uint8_t *bytes = NULL;
+
+    if (record->next > record->last) {
+        return record->rest.size == 0 ? KVP_NOT_FOUND : KVP_CORRUPT;
+    }
+    if (!take(&record->rest, STORAGE_ENTRY_SIZE, &bytes)) {
+        return KVP_CORRUPT;
+    }
+    size_t size = kvp_get_u32(bytes);
+    point->seq = record->next;
+    point->epoch = kvp_get_u64(bytes + 4);
+    point->hash = kvp_get_u64(bytes + 12);
+    if (!take(&record->rest, size, &bytes)) {
+        return KVP_CORRUPT;
+    }
+    *payload = kvp_slice_of(bytes, size);
+    record->next++;
+    return KVP_OK;
 }
 
-void storage_pieces_clear(struct storage_pieces *pieces)
+/* ---- where the entries are ---- */
+
+kvp_status storage_index_reserve(struct storage_index *index)
 {
-    free(pieces->last);
-    memset(pieces, 0, sizeof(*pieces));
+    if (index->count < index->capacity) {
+        return KVP_OK;
+    }
+    if (index->first > index->count / 2) {
+        index->count -= index->first;
+        memmove(index->items, index->items + index->first, index->count * sizeof(index->items[0]));
+        index->first = 0;
+        return KVP_OK;
+    }
+    size_t capacity = 2 * index->capacity + 64;
+    struct storage_stretch *items = realloc(index->items, capacity * sizeof(items[0]));
+    if (items == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    index->items = items;
+    index->capacity = capacity;
+    return KVP_OK;
 }
 
-size_t storage_pieces_find(const struct storage_pieces *pieces, uint64_t seq)
+void storage_index_add(struct storage_index *index, uint64_t last, struct kvp_frame frame)
 {
-    size_t low = pieces->first, high = pieces->count;
+    struct storage_stretch item = {last, frame};
+
+    index->items[index->count++] = item;
+}
+
+void storage_index_clear(struct storage_index *index)
+{
+    free(index->items);
+    memset(index, 0, sizeof(*index));
+}
+
+size_t storage_index_find(const struct storage_index *index, uint64_t seq)
+{
+    size_t low = index->first, high = index->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (pieces->last[middle] < seq) {
+        if (index->items[middle].last < seq) {
             low = middle + 1;
         } else {
             high = middle;
@@ -61,203 +145,66 @@ size_t storage_pieces_find(const struct storage_pieces *pieces, uint64_t seq)
     return low;
 }
 
-/* ---- reading a piece ---- */
-
-kvp_status storage_piece_begin(struct storage_piece *piece, kvp_slice raw, uint64_t last)
+void storage_index_cut(struct storage_index *index, uint64_t after, uint64_t base)
 {
-    uint32_t count = raw.size < STORAGE_PIECE_HEAD_SIZE ? 0 : kvp_get_u32(raw.data);
-
-    if (count == 0 || count > last) {
-        return KVP_CORRUPT;
+    for (; index->count > index->first; index->count--) {
+        struct storage_stretch *item = &index->items[index->count - 1];
+        uint64_t before = index->count - 1 > index->first ? item[-1].last : base;
+        if (before < after) {
+            item->last = item->last > after ? after : item->last;
+            return;
+        }
     }
-    piece->rest = kvp_slice_of((const uint8_t *)raw.data + STORAGE_PIECE_HEAD_SIZE,
-                               raw.size - STORAGE_PIECE_HEAD_SIZE);
-    piece->next = last - count + 1;
-    piece->last = last;
-    return KVP_OK;
 }
 
-kvp_status storage_piece_next(struct storage_piece *piece, struct kvp_point *point,
-                              kvp_slice *payload)
-{
-    const uint8_t *bytes = piece->rest.data;
+/* ---- reading ---- */
 
-    if (piece->next > piece->last) {
-        return piece->rest.size == 0 ? KVP_NOT_FOUND : KVP_CORRUPT;
-    }
-    if (piece->rest.size < STORAGE_ENTRY_SIZE ||
-        kvp_get_u32(bytes) > piece->rest.size - STORAGE_ENTRY_SIZE) {
-        return KVP_CORRUPT;
-    }
-    size_t size = kvp_get_u32(bytes);
-    point->seq = piece->next++;
-    point->epoch = kvp_get_u64(bytes + 4);
-    point->hash = kvp_get_u64(bytes + 12);
-    *payload = kvp_slice_of(bytes + STORAGE_ENTRY_SIZE, size);
-    bytes += STORAGE_ENTRY_SIZE + size;
-    piece->rest = kvp_slice_of(bytes, piece->rest.size - STORAGE_ENTRY_SIZE - size);
-    return KVP_OK;
-}
-
-/* Goes on until behind the entry `seq`. */
-static kvp_status piece_to(struct storage_piece *piece, uint64_t seq, struct kvp_point *point,
-                           kvp_slice *payload)
-{
-    kvp_status status = KVP_OK;
-
-    point->seq = 0;
-    while (status == KVP_OK && point->seq != seq) {
-        status = storage_piece_next(piece, point, payload);
-    }
-    return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
-}
-
-/* ---- looking at one entry ---- */
-
-kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, kvp_buf *value,
-                            struct kvp_point *point)
+/* The record that `item` is about; it points into storage->scratch. */
+static kvp_status read_record(struct kvp_storage *storage, const struct storage_stretch *item,
+                              struct storage_record *record)
 {
     struct kvp_store *store = storage->held->store;
-    size_t index = storage_pieces_find(&storage->pieces, seq);
-    struct storage_piece piece;
-    struct kvp_raw_key raw;
+
+    storage->scratch.size = 0;
+    kvp_status status = store->ops->journal_read(store, item->frame, &storage->scratch);
+    return status == KVP_OK ? storage_record_begin(record, kvp_buf_slice(&storage->scratch))
+                            : status;
+}
+
+kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, struct kvp_point *point)
+{
+    size_t at = storage_index_find(&storage->index, seq);
+    struct storage_record record;
     kvp_slice payload;
 
-    if (index == storage->pieces.count) {
+    if (at == storage->index.count) {
         return KVP_CORRUPT;
     }
-    uint64_t last = storage->pieces.last[index];
-    kvp_raw_key_log(&raw, last);
-    value->size = 0;
-    kvp_status status = store->ops->get(store, kvp_raw_key_slice(&raw), value);
-    if (status == KVP_OK) {
-        status = storage_piece_begin(&piece, kvp_buf_slice(value), last);
-    }
-    if (status == KVP_OK) {
-        status = piece_to(&piece, seq, point, &payload);
-    }
-    if (status == KVP_OK) {
-        value->size -= piece.rest.size;
-        kvp_put_u32(value->data, kvp_get_u32(value->data) - (uint32_t)(last - seq));
+    kvp_status status = read_record(storage, &storage->index.items[at], &record);
+    point->seq = 0;
+    while (status == KVP_OK && point->seq != seq) {
+        status = storage_record_next(&record, point, &payload);
     }
     return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
 }
 
-/* ---- changes ---- */
-
-static kvp_slice log_key(struct storage_batch *batch, uint64_t last)
+kvp_status storage_log_size(struct kvp_storage *storage, uint64_t first, uint64_t *size)
 {
-    uint8_t *bytes = storage_batch_bytes(batch, STORAGE_LOG_KEY_SIZE);
+    const struct storage_index *index = &storage->index;
+    kvp_status status = KVP_OK;
 
-    bytes[0] = KVP_PREFIX_LOG;
-    kvp_put_be64(bytes + 1, last);
-    return kvp_slice_of(bytes, STORAGE_LOG_KEY_SIZE);
-}
-
-static void delete_piece(struct storage_batch *batch, uint64_t last)
-{
-    struct kvp_batch_op op = {.key = log_key(batch, last), .is_delete = true};
-
-    storage_batch_add(batch, op);
-}
-
-void storage_log_cut(struct kvp_storage *storage, struct storage_batch *batch, uint64_t after,
-                     kvp_slice kept)
-{
-    struct storage_pieces *pieces = &storage->pieces;
-    size_t left = storage_pieces_find(pieces, after + 1);
-
-    for (size_t i = left; i < pieces->count; i++) {
-        delete_piece(batch, pieces->last[i]);
-    }
-    pieces->count = left;
-    if (kept.size > 0) {
-        struct kvp_batch_op op = {.key = log_key(batch, after)};
-        uint8_t *bytes = storage_batch_bytes(batch, kept.size);
-        memcpy(bytes, kept.data, kept.size);
-        op.value = kvp_slice_of(bytes, kept.size);
-        storage_batch_add(batch, op);
-        storage_pieces_add(pieces, after);
-    }
-}
-
-/* How many of the entries go into one piece. */
-static size_t piece_length(struct kvp_entry *const *entries, size_t count, size_t *size)
-{
-    size_t length = 0;
-
-    *size = STORAGE_PIECE_HEAD_SIZE;
-    while (length < count) {
-        size_t more = STORAGE_ENTRY_SIZE + (size_t)entries[length]->size;
-        if (length > 0 && *size + more > STORAGE_PIECE_SIZE_MAX) {
-            break;
+    *size = 0;
+    for (size_t i = storage_index_find(index, first); status == KVP_OK && i < index->count; i++) {
+        struct storage_record record;
+        struct kvp_point point = {0};
+        kvp_slice payload;
+        status = read_record(storage, &index->items[i], &record);
+        while (status == KVP_OK && point.seq < index->items[i].last) {
+            status = storage_record_next(&record, &point, &payload);
+            *size += status == KVP_OK && point.seq >= first ? kvp_entry_cost(payload.size) : 0;
         }
-        *size += more;
-        length++;
     }
-    return length;
-}
-
-static void append_piece(struct storage_batch *batch, struct kvp_entry *const *entries,
-                         size_t count, size_t size)
-{
-    struct kvp_batch_op op = {.key = log_key(batch, entries[count - 1]->point.seq)};
-    uint8_t *bytes = storage_batch_bytes(batch, size);
-
-    op.value = kvp_slice_of(bytes, size);
-    kvp_put_u32(bytes, (uint32_t)count);
-    bytes += STORAGE_PIECE_HEAD_SIZE;
-    for (size_t i = 0; i < count; i++) {
-        const struct kvp_entry *entry = entries[i];
-        kvp_put_u32(bytes, (uint32_t)entry->size);
-        kvp_put_u64(bytes + 4, entry->point.epoch);
-        kvp_put_u64(bytes + 12, entry->point.hash);
-        memcpy(bytes + STORAGE_ENTRY_SIZE, entry->payload, entry->size);
-        bytes += STORAGE_ENTRY_SIZE + entry->size;
-    }
-    storage_batch_add(batch, op);
-}
-
-void storage_log_append(struct kvp_storage *storage, struct storage_batch *batch,
-                        struct kvp_entry *const *entries, size_t count)
-{
-    while (count > 0) {
-        size_t size, length = piece_length(entries, count, &size);
-        append_piece(batch, entries, length, size);
-        storage_pieces_add(&storage->pieces, entries[length - 1]->point.seq);
-        entries += length;
-        count -= length;
-    }
-}
-
-void storage_log_trim(struct kvp_storage *storage, struct storage_batch *batch, uint64_t to)
-{
-    struct storage_pieces *pieces = &storage->pieces;
-
-    for (; pieces->first < pieces->count && pieces->last[pieces->first] <= to; pieces->first++) {
-        delete_piece(batch, pieces->last[pieces->first]);
-    }
-}
-
-/* ---- reading entries ---- */
-
-static kvp_status unreadable(struct kvp_storage *storage, kvp_status status)
-{
-    struct kvp_store *store = storage->held->store;
-
-    return storage_fail_soon(storage, status == KVP_OK ? KVP_CORRUPT : status, "reading the log",
-                             store->ops->error(store));
-}
-
-static kvp_status take_entry(struct kvp_point point, kvp_slice payload, struct kvp_entry **entry)
-{
-    *entry = kvp_entry_new(payload.size);
-    if (*entry == NULL) {
-        return KVP_NO_MEMORY;
-    }
-    (*entry)->point = point;
-    memcpy((*entry)->payload, payload.data, payload.size);
-    return KVP_OK;
+    return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
 }
 
 /* What is being read, and how much may be. */
@@ -268,42 +215,40 @@ struct reading {
     bool full;
 };
 
-static kvp_status read_piece(struct kvp_storage *storage, struct kvp_iter *iter,
-                             struct reading *reading)
+static kvp_status take_entry(struct reading *reading, struct kvp_point point, kvp_slice payload)
 {
-    struct kvp_store *store = storage->held->store;
-    uint64_t last = storage->pieces.last[storage_pieces_find(&storage->pieces, reading->next)];
-    struct storage_piece piece;
-    struct kvp_raw_key raw;
-    struct kvp_point point;
-    kvp_slice payload;
-
-    kvp_raw_key_log(&raw, last);
-    if (!store->ops->iter_valid(iter) ||
-        kvp_slice_compare(store->ops->iter_key(iter), kvp_raw_key_slice(&raw)) != 0 ||
-        storage_piece_begin(&piece, store->ops->iter_value(iter), last) != KVP_OK) {
-        return unreadable(storage, store->ops->iter_status(iter));
+    reading->full = reading->count == reading->count_max ||
+                    (reading->count > 0 && reading->size + payload.size > reading->size_max);
+    if (reading->full) {
+        return KVP_OK;
     }
-    while (piece.next <= last && !reading->full) {
-        if (storage_piece_next(&piece, &point, &payload) != KVP_OK) {
-            return unreadable(storage, KVP_CORRUPT);
-        }
-        if (point.seq < reading->next) {
-            continue;
-        }
-        reading->full = reading->count == reading->count_max ||
-                        (reading->count > 0 && reading->size + payload.size > reading->size_max);
-        if (!reading->full) {
-            kvp_status status = take_entry(point, payload, &reading->entries[reading->count]);
-            if (status != KVP_OK) {
-                return status;
-            }
-            reading->count++;
-            reading->size += payload.size;
-            reading->next++;
-        }
+    struct kvp_entry *entry = kvp_entry_new(payload.size);
+    if (entry == NULL) {
+        return KVP_NO_MEMORY;
     }
+    entry->point = point;
+    memcpy(entry->payload, payload.data, payload.size);
+    reading->entries[reading->count++] = entry;
+    reading->size += payload.size;
+    reading->next++;
     return KVP_OK;
+}
+
+static kvp_status read_stretch(struct kvp_storage *storage, const struct storage_stretch *item,
+                               struct reading *reading)
+{
+    struct storage_record record;
+    struct kvp_point point = {0};
+    kvp_slice payload;
+    kvp_status status = read_record(storage, item, &record);
+
+    while (status == KVP_OK && point.seq < item->last && !reading->full) {
+        status = storage_record_next(&record, &point, &payload);
+        if (status == KVP_OK && point.seq >= reading->next) {
+            status = take_entry(reading, point, payload);
+        }
+    }
+    return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
 }
 
 kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size_t size_max,
@@ -312,7 +257,6 @@ kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size
     kvp_status status = storage_check(storage);
     struct reading reading = {
         .entries = entries, .count_max = count_max, .size_max = size_max, .next = from};
-    struct kvp_raw_key raw;
 
     *count = 0;
     if (status != KVP_OK) {
@@ -321,23 +265,176 @@ kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size
     if (from <= storage->base.seq || from > storage->tail.seq) {
         return KVP_NOT_FOUND;
     }
-    struct kvp_store *store = storage->held->store;
-    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
-    if (iter == NULL) {
-        return KVP_NO_MEMORY;
+    const struct storage_index *index = &storage->index;
+    for (size_t i = storage_index_find(index, from);
+         status == KVP_OK && i < index->count && !reading.full; i++) {
+        status = read_stretch(storage, &index->items[i], &reading);
     }
-    kvp_raw_key_log(&raw, from);
-    store->ops->iter_seek(iter, kvp_raw_key_slice(&raw));
-    status = read_piece(storage, iter, &reading);
-    while (status == KVP_OK && !reading.full && reading.next <= storage->tail.seq) {
-        store->ops->iter_next(iter);
-        status = read_piece(storage, iter, &reading);
-    }
-    store->ops->iter_close(iter);
     for (; status != KVP_OK && reading.count > 0; reading.count--) {
         kvp_entry_unref(entries[reading.count - 1]);
     }
     *count = reading.count;
-    (void)storage_check(storage); /* without the iterator a store that has failed can go */
+    if (status == KVP_OK || status == KVP_NO_MEMORY) {
+        return status;
+    }
+    return storage_fail_store(storage, status, "reading the log", storage->held->store);
+}
+
+/* ---- writing ---- */
+
+/* A frame in parts: what stands before the entries, then a head and a payload of each. */
+struct frame_parts {
+    uint8_t head[STORAGE_RECORD_SIZE_MAX];
+    uint8_t *entry_heads;
+    kvp_slice *parts;
+    size_t count;
+};
+
+static size_t put_head(const struct kvp_storage_write *write, uint64_t first, uint8_t *head)
+{
+    size_t size = HEAD_SIZE;
+
+    head[0] = (uint8_t)((write->truncate ? FLAG_CUT : 0) | (write->meta != NULL ? FLAG_META : 0));
+    kvp_put_u32(head + 1, (uint32_t)write->append_count);
+    kvp_put_u64(head + 5, first);
+    if (write->truncate) {
+        kvp_put_u64(head + size, write->truncate_after);
+        size += 8;
+    }
+    if (write->meta != NULL) {
+        storage_meta_encode(write->meta, head + size);
+        size += STORAGE_META_SIZE;
+    }
+    return size;
+}
+
+static kvp_status parts_init(struct frame_parts *parts, const struct kvp_storage_write *write,
+                             uint64_t first)
+{
+    parts->entry_heads = malloc(write->append_count * STORAGE_ENTRY_SIZE + 1);
+    parts->parts = malloc((1 + 2 * write->append_count) * sizeof(kvp_slice));
+    if (parts->entry_heads == NULL || parts->parts == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    parts->count = 0;
+    parts->parts[parts->count++] = kvp_slice_of(parts->head, put_head(write, first, parts->head));
+    for (size_t i = 0; i < write->append_count; i++) {
+        const struct kvp_entry *entry = write->append[i];
+        uint8_t *head = parts->entry_heads + i * STORAGE_ENTRY_SIZE;
+        kvp_put_u32(head, entry->size);
+        kvp_put_u64(head + 4, entry->point.epoch);
+        kvp_put_u64(head + 12, entry->point.hash);
+        parts->parts[parts->count++] = kvp_slice_of(head, STORAGE_ENTRY_SIZE);
+        parts->parts[parts->count++] = kvp_slice_of(entry->payload, entry->size);
+    }
+    return KVP_OK;
+}
+
+static void parts_free(struct frame_parts *parts)
+{
+    free(parts->entry_heads);
+    free(parts->parts);
+}
+
+static void note_frame(struct kvp_storage *storage, const struct kvp_storage_write *write,
+                       struct kvp_frame frame)
+{
+    storage->next_frame = frame.number + 1;
+    if (write->truncate) {
+        storage_index_cut(&storage->index, write->truncate_after, storage->base.seq);
+    }
+    if (write->append_count > 0) {
+        storage_index_add(&storage->index, write->append[write->append_count - 1]->point.seq,
+                          frame);
+    }
+}
+
+kvp_status storage_log_write(struct kvp_storage *storage, const struct kvp_storage_write *write)
+{
+    struct kvp_store *store = storage->held->store;
+    struct frame_parts parts = {0};
+    struct kvp_frame frame;
+    uint64_t first = (write->truncate ? write->truncate_after : storage->tail.seq) + 1;
+    kvp_status status = storage_index_reserve(&storage->index);
+
+    status = status == KVP_OK ? parts_init(&parts, write, first) : status;
+    if (status == KVP_OK) {
+        status = store->ops->journal_append(store, parts.parts, parts.count, write->sync, &frame);
+        status = status == KVP_OK ? KVP_OK
+                                  : storage_fail_store(storage, status, "writing the log", store);
+    }
+    if (status == KVP_OK) {
+        note_frame(storage, write, frame);
+    }
+    parts_free(&parts);
     return status;
+}
+
+/* ---- letting go ---- */
+
+/* The frames from `first` on and the point before them are what the store's records begin with now.
+ */
+static kvp_status move_base(struct kvp_storage *storage, struct kvp_point base, uint64_t first)
+{
+    struct kvp_store *store = storage->held->store;
+    struct storage_batch batch;
+
+    if (storage_batch_init(&batch, 2, STORAGE_BASE_SIZE + STORAGE_META_SIZE) != KVP_OK) {
+        return KVP_NO_MEMORY;
+    }
+    storage_batch_base(&batch, base, first);
+    storage_batch_meta(&batch, &storage->meta);
+    /* The map must not be ahead of the journal, and metadata may be in a frame that is not synced.
+     */
+    kvp_status status = store->ops->journal_sync(store);
+    status = status == KVP_OK ? store->ops->write(store, batch.ops, batch.count, true) : status;
+    status = status == KVP_OK ? store->ops->journal_drop(store, first) : status;
+    storage_batch_free(&batch);
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_store(storage, status, "trimming the log", store);
+}
+
+/* The first frame that still counts if those of the journal before `oldest` are let go, and the
+ * last entry before it. */
+static size_t find_base(const struct kvp_storage *storage, uint64_t oldest, uint64_t *frame)
+{
+    const struct storage_index *index = &storage->index;
+    size_t at = index->first;
+
+    while (at < index->count && index->items[at].frame.number < oldest) {
+        at++;
+    }
+    *frame = at < index->count ? index->items[at].frame.number : storage->next_frame;
+    return at;
+}
+
+kvp_status storage_log_trim(struct kvp_storage *storage, uint64_t to)
+{
+    struct kvp_store *store = storage->held->store;
+    struct storage_index *index = &storage->index;
+    size_t at = storage_index_find(index, to + 1);
+    uint64_t keep = at < index->count ? index->items[at].frame.number : storage->next_frame;
+    uint64_t oldest = store->ops->journal_oldest(store, keep);
+    struct kvp_point base = storage->base;
+    kvp_status status = KVP_OK;
+    uint64_t first = 0;
+
+    if (oldest <= storage->first_frame) {
+        return KVP_OK;
+    }
+    at = find_base(storage, oldest, &first);
+    if (at > index->first) {
+        status = storage_log_look(storage, index->items[at - 1].last, &base);
+    }
+    if (status != KVP_OK && status != KVP_NO_MEMORY) {
+        return storage_fail_store(storage, status, "reading the log", store);
+    }
+    status = status == KVP_OK ? move_base(storage, base, first) : status;
+    if (status != KVP_OK) {
+        return status == KVP_NO_MEMORY ? KVP_OK : status; /* there will be another time */
+    }
+    index->first = at;
+    storage->base = base;
+    storage->first_frame = first;
+    return KVP_OK;
 }

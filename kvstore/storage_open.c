@@ -101,8 +101,9 @@ static bool is_of_first(kvp_slice key, kvp_slice value)
 {
     static const struct kvp_meta blank;
     static const uint8_t zero[STORAGE_POINT_SIZE];
+    static const uint8_t base[STORAGE_BASE_SIZE] = {[STORAGE_POINT_SIZE] = 1};
     uint8_t meta[STORAGE_META_SIZE];
-    kvp_slice expected = kvp_slice_of(zero, sizeof(zero));
+    kvp_slice expected;
 
     if (key.size == 0 || *(const uint8_t *)key.data != KVP_PREFIX_META) {
         return false;
@@ -110,11 +111,22 @@ static bool is_of_first(kvp_slice key, kvp_slice value)
     if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_META)) == 0) {
         storage_meta_encode(&blank, meta);
         expected = kvp_slice_of(meta, sizeof(meta));
-    } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) != 0 &&
-               kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_BASE)) != 0) {
+    } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) == 0) {
+        expected = kvp_slice_of(zero, sizeof(zero));
+    } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_BASE)) == 0) {
+        expected = kvp_slice_of(base, sizeof(base));
+    } else {
         return true;
     }
     return kvp_slice_compare(value, expected) == 0;
+}
+
+static kvp_status find_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
+{
+    (void)frame;
+    (void)bytes;
+    *(bool *)arg = true;
+    return KVP_OK;
 }
 
 static kvp_status find_data(struct kvp_store *store, bool *found)
@@ -131,6 +143,11 @@ static kvp_status find_data(struct kvp_store *store, bool *found)
     }
     kvp_status status = *found ? KVP_OK : store->ops->iter_status(iter);
     store->ops->iter_close(iter);
+    bool more = false;
+    if (status == KVP_OK && !*found) {
+        status = store->ops->journal_replay(store, 1, find_frame, found, &more);
+        *found = *found || more;
+    }
     return status;
 }
 
@@ -342,6 +359,21 @@ static kvp_status read_point(struct kvp_storage *storage, const char *key, kvp_b
     return status;
 }
 
+static kvp_status read_base(struct kvp_storage *storage, kvp_buf *value)
+{
+    kvp_status status = read_record(storage, STORAGE_KEY_BASE, value);
+
+    if (status == KVP_OK && value->size != STORAGE_BASE_SIZE) {
+        return damaged(storage, "record 'base' has a wrong size");
+    }
+    if (status == KVP_OK) {
+        storage->base = storage_point_decode(value->data);
+        storage->first_frame = kvp_get_u64(value->data + STORAGE_POINT_SIZE);
+        storage->next_frame = storage->first_frame;
+    }
+    return status;
+}
+
 static kvp_status check_format(struct kvp_storage *storage, kvp_buf *value)
 {
     kvp_status status = read_record(storage, STORAGE_KEY_FORMAT, value);
@@ -401,7 +433,7 @@ static kvp_status read_records(struct kvp_storage *storage)
         status = damaged(storage, "record 'meta' is malformed");
     }
     if (status == KVP_OK) {
-        status = read_point(storage, STORAGE_KEY_BASE, &value, &storage->base);
+        status = read_base(storage, &value);
     }
     if (status == KVP_OK) {
         status = read_point(storage, STORAGE_KEY_APPLIED, &value, &storage->applied);
@@ -414,104 +446,117 @@ static kvp_status read_records(struct kvp_storage *storage)
 
 /* What the walk along the log keeps an eye on. */
 struct walk {
+    struct kvp_storage *storage;
     struct kvp_point at;
+    uint64_t size;    /* cost of the entries so far */
     bool met_applied; /* the point that the state is at is one of the log's */
     bool met_slot;    /* so is the one of the second record */
-    uint64_t size;
+    bool more;        /* frames lie behind the end of the journal */
+    bool damaged;     /* the reason is told already */
 };
 
-static void walk_meet(const struct kvp_storage *storage, struct walk *walk)
+static void walk_meet(struct walk *walk)
 {
+    const struct kvp_storage *storage = walk->storage;
+
     walk->met_applied = walk->met_applied || kvp_point_equal(walk->at, storage->applied);
     walk->met_slot = walk->met_slot || kvp_point_equal(walk->at, storage->slot.tail);
 }
 
-static kvp_status missing(struct kvp_storage *storage, const struct walk *walk)
+/* A replay is under way: the store must not be let go before that has ended. */
+static kvp_status walk_damaged(struct walk *walk, const char *what, uint64_t seq)
 {
-    char what[96];
+    char text[96];
 
-    (void)snprintf(what, sizeof(what), "entry %llu of the log is missing",
-                   (unsigned long long)walk->at.seq + 1);
-    return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
+    (void)snprintf(text, sizeof(text), what, (unsigned long long)seq);
+    walk->damaged = true;
+    return storage_fail_soon(walk->storage, KVP_CORRUPT, DAMAGED, text);
 }
 
-static kvp_status walk_entry(struct kvp_storage *storage, struct walk *walk,
-                             struct storage_piece *piece)
+/* Goes back to the entry that the log was cut after. */
+static kvp_status walk_cut(struct walk *walk, uint64_t after)
 {
-    struct kvp_point point;
+    struct kvp_storage *storage = walk->storage;
+    uint64_t size = 0;
+    kvp_status status = KVP_OK;
+
+    if (after < storage->base.seq || after > walk->at.seq) {
+        return walk_damaged(walk, "the log was cut behind entry %llu, which it has not", after);
+    }
+    if (after < walk->at.seq) {
+        status = storage_log_size(storage, after + 1, &size);
+    }
+    if (after == storage->base.seq) {
+        walk->at = storage->base;
+    } else if (status == KVP_OK && after < walk->at.seq) {
+        status = storage_log_look(storage, after, &walk->at);
+    }
+    walk->size -= size;
+    storage_index_cut(&storage->index, after, storage->base.seq);
+    walk->met_applied = walk->met_applied && storage->applied.seq <= after;
+    walk->met_slot = walk->met_slot && storage->slot.tail.seq <= after;
+    return status;
+}
+
+static kvp_status walk_entries(struct walk *walk, struct storage_record *record)
+{
+    struct kvp_point point = {0};
     kvp_slice payload;
-    char what[96];
-    uint64_t seq = piece->next;
-    kvp_status status = storage_piece_next(piece, &point, &payload);
+    kvp_status status = KVP_OK;
 
-    if (status == KVP_OK && seq <= storage->base.seq) {
-        return KVP_OK; /* trimmed; its piece is there for what is behind it */
+    while ((status = storage_record_next(record, &point, &payload)) == KVP_OK) {
+        if (point.seq != walk->at.seq + 1 ||
+            point.hash != kvp_chain_hash(walk->at.hash, point.seq, point.epoch, payload)) {
+            return walk_damaged(walk, "entry %llu of the log does not follow the one before",
+                                point.seq);
+        }
+        walk->at = point;
+        walk->size += kvp_entry_cost(payload.size);
+        walk_meet(walk);
     }
-    if (status != KVP_OK ||
-        point.hash != kvp_chain_hash(walk->at.hash, seq, point.epoch, payload)) {
-        (void)snprintf(what, sizeof(what), "entry %llu of the log does not follow the one before",
-                       (unsigned long long)seq);
-        return storage_fail_soon(storage, KVP_CORRUPT, DAMAGED, what);
-    }
-    walk->at = point;
-    walk->size += payload.size;
-    walk_meet(storage, walk);
-    return KVP_OK;
+    return status == KVP_NOT_FOUND
+               ? KVP_OK
+               : walk_damaged(walk, "entry %llu of the log is malformed", walk->at.seq + 1);
 }
 
-/* An iterator is open: the store must not be let go before that is closed. */
-static kvp_status walk_piece(struct kvp_storage *storage, struct walk *walk, kvp_slice key,
-                             kvp_slice value)
+static kvp_status walk_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
 {
-    struct storage_piece piece = {0};
-    uint64_t last =
-        key.size == STORAGE_LOG_KEY_SIZE ? kvp_get_be64((const uint8_t *)key.data + 1) : 0;
-    kvp_status status = storage_piece_begin(&piece, value, last);
-    bool first = walk->at.seq == storage->base.seq;
+    struct walk *walk = arg;
+    struct kvp_storage *storage = walk->storage;
+    struct storage_record record;
 
-    if (last <= walk->at.seq || status != KVP_OK ||
-        (first ? piece.next > walk->at.seq + 1 : piece.next != walk->at.seq + 1)) {
-        return missing(storage, walk);
+    if (storage_record_begin(&record, bytes) != KVP_OK) {
+        return walk_damaged(walk, "what follows entry %llu in the log is malformed", walk->at.seq);
     }
-    while (status == KVP_OK && piece.next <= last) {
-        status = walk_entry(storage, walk, &piece);
+    kvp_status status = storage_index_reserve(&storage->index);
+    if (status == KVP_OK && record.cut) {
+        status = walk_cut(walk, record.cut_after);
     }
-    if (status == KVP_OK && piece.rest.size > 0) {
-        return missing(storage, walk);
+    uint64_t before = walk->at.seq;
+    status = status == KVP_OK ? walk_entries(walk, &record) : status;
+    if (status == KVP_OK && walk->at.seq > before) {
+        storage_index_add(&storage->index, walk->at.seq, frame);
     }
-    status = status == KVP_OK ? storage_pieces_reserve(&storage->pieces, 1) : status;
-    if (status == KVP_OK) {
-        storage_pieces_add(&storage->pieces, last);
+    if (record.has_meta) {
+        storage->meta = record.meta;
     }
+    storage->next_frame = frame.number + 1;
     return status;
 }
 
 static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
 {
     struct kvp_store *store = storage->held->store;
-    struct kvp_iter *iter = store->ops->iter(store, NULL, false);
-    const uint8_t first = KVP_PREFIX_LOG;
-    kvp_status status = KVP_OK;
 
-    if (iter == NULL) {
-        return KVP_NO_MEMORY;
-    }
+    walk->storage = storage;
     walk->at = storage->base;
-    walk_meet(storage, walk);
-    for (store->ops->iter_seek(iter, kvp_slice_of(&first, 1));
-         status == KVP_OK && store->ops->iter_valid(iter); store->ops->iter_next(iter)) {
-        kvp_slice key = store->ops->iter_key(iter);
-        if (*(const uint8_t *)key.data != KVP_PREFIX_LOG) {
-            break;
-        }
-        status = walk_piece(storage, walk, key, store->ops->iter_value(iter));
+    walk_meet(walk);
+    kvp_status status =
+        store->ops->journal_replay(store, storage->first_frame, walk_frame, walk, &walk->more);
+    if (status == KVP_OK || status == KVP_NO_MEMORY || walk->damaged) {
+        return status;
     }
-    kvp_status end = store->ops->iter_status(iter);
-    store->ops->iter_close(iter);
-    if (status == KVP_OK && end != KVP_OK) {
-        status = storage_fail_store(storage, end, "reading the log", store);
-    }
-    return status;
+    return storage_fail_store(storage, status, "reading the log", store);
 }
 
 /* A log that is shorter than the second record says, or another one, was cut: what it has
@@ -540,9 +585,17 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
     if (!walk.met_applied) {
         return damaged(storage, "the state is not that of any place in the log");
     }
+    bool doubtful = is_doubtful(storage, &walk, found);
+    if (doubtful && walk.more) {
+        return damaged(storage, "entries are unreadable, and behind them are others");
+    }
     storage->tail = walk.at;
     loaded->log_size = walk.size;
-    if (is_doubtful(storage, &walk, found) && !storage->meta.doubt) {
+    status = storage->held->store->ops->journal_begin(storage->held->store);
+    if (status != KVP_OK) {
+        return storage_fail_store(storage, status, "beginning the log", storage->held->store);
+    }
+    if (doubtful && !storage->meta.doubt) {
         struct kvp_meta meta = storage->meta;
         struct kvp_storage_write write = {.sync = true, .meta = &meta};
         meta.doubt = true;

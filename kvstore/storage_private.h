@@ -4,7 +4,8 @@
  *
  *   active            which store is in use, and whether one waits to be renamed (storage_codec.c)
  *   tail              the second record of the log's tail, two slots (storage_tail.c)
- *   store-N           a store; N grows and is never used again
+ *   store-N           a store: the state and the records about it in a map, the log in its journal;
+ *                     N grows and is never used again
  *   incoming-N        a store that a snapshot was or is being received into; once complete it is
  *                     the active one under that name
  *   diverged-E-S      a store set aside
@@ -23,12 +24,11 @@
 
 #define STORAGE_META_SIZE  67u
 #define STORAGE_POINT_SIZE 24u
+#define STORAGE_BASE_SIZE  (STORAGE_POINT_SIZE + 8u)
 #define STORAGE_SLOT_SIZE  64u
+#define STORAGE_RECORD_SIZE_MAX (21u + STORAGE_META_SIZE) /* before the entries */
 #define STORAGE_ENTRY_SIZE 20u /* before the payload: its size, epoch, hash */
-#define STORAGE_PIECE_HEAD_SIZE 4u /* of a piece of the log: number of entries */
-#define STORAGE_PIECE_SIZE_MAX (16u * 1024u) /* of one with several entries */
 #define STORAGE_PAIR_HEADER_SIZE 8u /* of a snapshot's pairs */
-#define STORAGE_LOG_KEY_SIZE 9u
 
 #define STORAGE_STORE_PREFIX "store-"
 #define STORAGE_INCOMING_PREFIX "incoming-"
@@ -70,16 +70,26 @@ struct storage_batch {
     size_t size, byte_capacity;
 };
 
-/* Where the pieces of the log end: last[first..count), ascending; see storage_log.c. */
-struct storage_pieces {
-    uint64_t *last;
-    size_t first, count, capacity;
+/* A change of the log as it lies in a frame of the journal; see storage_log.c. */
+struct storage_record {
+    bool cut;
+    uint64_t cut_after;
+    bool has_meta;
+    struct kvp_meta meta;
+    uint64_t next, last; /* seq of the entries in `rest`; next > last: none */
+    kvp_slice rest;
 };
 
-/* Goes through the entries of a piece. */
-struct storage_piece {
-    kvp_slice rest;
-    uint64_t next, last; /* seq */
+/* Entries of the log that lie in one frame, up to `last`. */
+struct storage_stretch {
+    uint64_t last;
+    struct kvp_frame frame;
+};
+
+/* Where the log is: items[first..count), ascending. */
+struct storage_index {
+    struct storage_stretch *items;
+    size_t first, count, capacity;
 };
 
 struct kvp_storage {
@@ -98,9 +108,12 @@ struct kvp_storage {
     unsigned node_id;
     struct kvp_meta meta;
     struct kvp_point base;    /* before the oldest entry kept */
+    uint64_t first_frame;     /* of the journal that counts: that of the oldest entry, or a later one */
+    uint64_t next_frame;
     struct kvp_point applied; /* base.seq <= applied.seq <= tail.seq */
     struct kvp_point tail;
-    struct storage_pieces pieces;
+    struct storage_index index;
+    kvp_buf scratch; /* for a frame that is read */
     struct storage_slot slot; /* the newest record of the active store */
     unsigned slot_index;      /* where it is; the next goes to the other place */
     uint64_t generation;      /* the greatest used */
@@ -130,6 +143,8 @@ struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memo
 void storage_held_unref(struct storage_held *held);             /* NULL is fine */
 /* A name with a number that was never used. */
 void storage_new_name(struct kvp_storage *storage, const char *prefix, char *name);
+/* Replays a journal in which nothing is expected, and begins it. */
+kvp_status storage_begin_journal(struct kvp_storage *storage, struct kvp_store *store);
 /* Adds format, group, node and what else a store holds besides its state; `sync`ed. */
 kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_store *store,
                                   const struct kvp_meta *meta, struct kvp_point point);
@@ -170,34 +185,35 @@ void storage_batch_add(struct storage_batch *batch, struct kvp_batch_op op);
 void storage_batch_put(struct storage_batch *batch, const char *key, const void *value,
                        size_t size);
 void storage_batch_point(struct storage_batch *batch, const char *key, struct kvp_point point);
+void storage_batch_base(struct storage_batch *batch, struct kvp_point base, uint64_t first_frame);
 void storage_batch_meta(struct storage_batch *batch, const struct kvp_meta *meta);
 
 /* ---- storage_log.c ---- */
 
-/* Room for so many pieces more. KVP_NO_MEMORY. */
-kvp_status storage_pieces_reserve(struct storage_pieces *pieces, size_t more);
-void storage_pieces_add(struct storage_pieces *pieces, uint64_t last); /* there is room */
-void storage_pieces_clear(struct storage_pieces *pieces);
-/* Index of the piece that has the entry `seq`, or the first behind it; pieces->count: none. */
-size_t storage_pieces_find(const struct storage_pieces *pieces, uint64_t seq);
-
-/* The piece {count u32, {size u32, epoch u64, hash u64, payload}*} whose last entry is `last`, before
- * its first entry. KVP_CORRUPT. */
-kvp_status storage_piece_begin(struct storage_piece *piece, kvp_slice raw, uint64_t last);
+/* The record before its first entry, or KVP_CORRUPT. It points into `raw`. */
+kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw);
 /* KVP_NOT_FOUND behind the last entry, KVP_CORRUPT. */
-kvp_status storage_piece_next(struct storage_piece *piece, struct kvp_point *point,
-                              kvp_slice *payload);
+kvp_status storage_record_next(struct storage_record *record, struct kvp_point *point,
+                               kvp_slice *payload);
 
-/* The point of an entry of the log. `value` becomes its piece, without the entries behind it. */
-kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, kvp_buf *value,
-                            struct kvp_point *point);
-/* Each adds to a batch what changes the log, with room in batch and pieces for it. `kept`: what is
- * left of the piece that has the entry `after`; empty: one ends there. */
-void storage_log_cut(struct kvp_storage *storage, struct storage_batch *batch, uint64_t after,
-                     kvp_slice kept);
-void storage_log_append(struct kvp_storage *storage, struct storage_batch *batch,
-                        struct kvp_entry *const *entries, size_t count);
-void storage_log_trim(struct kvp_storage *storage, struct storage_batch *batch, uint64_t to);
+/* Room for one stretch more. KVP_NO_MEMORY. */
+kvp_status storage_index_reserve(struct storage_index *index);
+void storage_index_add(struct storage_index *index, uint64_t last, struct kvp_frame frame);
+/* Nothing behind `after` stays. The oldest stretch begins behind `base`. */
+void storage_index_cut(struct storage_index *index, uint64_t after, uint64_t base);
+void storage_index_clear(struct storage_index *index);
+/* Position of the stretch that has the entry `seq`, or the first behind it; index->count: none. */
+size_t storage_index_find(const struct storage_index *index, uint64_t seq);
+
+/* The point of an entry of the log that the journal has; KVP_CORRUPT when it has it not. */
+kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, struct kvp_point *point);
+/* Cost of the entries first..tail. */
+kvp_status storage_log_size(struct kvp_storage *storage, uint64_t first, uint64_t *size);
+/* Writes what the step says of truncation, entries and metadata as one frame. KVP_NO_MEMORY: nothing
+ * has changed. Other failures stop the storage. */
+kvp_status storage_log_write(struct kvp_storage *storage, const struct kvp_storage_write *write);
+/* Lets go of as much of the journal as lies before the entry `to` + 1. */
+kvp_status storage_log_trim(struct kvp_storage *storage, uint64_t to);
 
 /* ---- storage_tail.c ---- */
 

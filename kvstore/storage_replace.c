@@ -50,8 +50,9 @@ static kvp_status install(struct kvp_storage *storage, struct kvp_store *store, 
     (void)snprintf(storage->name, sizeof(storage->name), "%s", name);
     storage->meta = *meta;
     storage->base = storage->applied = storage->tail = point;
-    storage_pieces_clear(&storage->pieces);
-    return KVP_OK;
+    storage->first_frame = storage->next_frame = 1;
+    storage_index_clear(&storage->index);
+    return storage_begin_journal(storage, store);
 }
 
 /* ---- a snapshot received ---- */

@@ -24,7 +24,7 @@ kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *
         return KVP_FAILED;
     }
     if (!kvp_raw_key_is_state(key)) {
-        return KVP_NOT_FOUND; /* log and metadata are not for everybody's eyes */
+        return KVP_NOT_FOUND; /* metadata are not for everybody's eyes */
     }
     pthread_rwlock_rdlock(&storage->lock);
     if (storage->held != NULL) {
@@ -97,7 +97,7 @@ struct kvp_point kvp_state_view_point(const struct kvp_state_view *view)
     return view->point;
 }
 
-/* Leaves out what is no state: log and metadata lie between its parts. */
+/* Leaves out what is no state: metadata lie between its parts. */
 static void skip_other(struct kvp_state_view *view)
 {
     static const uint8_t behind_meta = KVP_PREFIX_META + 1;
@@ -106,7 +106,7 @@ static void skip_other(struct kvp_state_view *view)
     if (ops->iter_valid(view->iter)) {
         kvp_slice key = ops->iter_key(view->iter);
         uint8_t prefix = key.size == 0 ? 0 : *(const uint8_t *)key.data;
-        if (prefix == KVP_PREFIX_LOG || prefix == KVP_PREFIX_META) {
+        if (prefix == KVP_PREFIX_META) {
             ops->iter_seek(view->iter, kvp_slice_of(&behind_meta, 1));
         }
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two interfaces between kvpair and a disk. A `kvp_store` is one ordered map of bytes to bytes
- * with atomic batches and snapshots (LevelDB, or memory in tests). A `kvp_env` is the data directory
+ * with atomic batches and snapshots, and a journal beside it (LevelDB and journal.h, or memory in
+ * tests). A `kvp_env` is the data directory
  * that holds such stores by name, a few small files beside them, and the lock that keeps a second
  * process out. Faults are injected here by tests: LevelDB's C binding cannot host an environment.
  *
@@ -29,6 +30,14 @@ struct kvp_batch_op {
     bool is_delete;
 };
 
+/* Where a frame of the journal is. */
+struct kvp_frame {
+    uint64_t number;
+    uint64_t place; /* only the journal knows what it means */
+};
+
+typedef kvp_status (*kvp_journal_each)(void *arg, struct kvp_frame frame, kvp_slice bytes);
+
 struct kvp_store_ops {
     /* Applies all of the ops or none. With `sync` it is durable on return (fsync). Slices are
      * borrowed for the call. A failed batch may or may not be there after reopening. */
@@ -51,6 +60,30 @@ struct kvp_store_ops {
     /* Why iter_valid is false: KVP_OK at the end of the data, else the read error. */
     kvp_status (*iter_status)(struct kvp_iter *iter);
     void (*iter_close)(struct kvp_iter *iter);
+
+    /* The journal, which belongs to the writing thread. Batches and frames are durable on their own:
+     * of each kind the last ones may be lost. */
+
+    /* Calls `each` for the frames from `first` on, in their order; its status, if not KVP_OK, ends
+     * that. Behind the last one lie others that were written later if *more: after a power cut or of
+     * damage. KVP_CORRUPT: there are frames missing before others that were durable. */
+    kvp_status (*journal_replay)(struct kvp_store *store, uint64_t first, kvp_journal_each each,
+                                 void *arg, bool *more);
+    /* To be called once, after a replay, before the first append: what is behind the end found goes. The
+     * number of the next frame is the last one's + 1, or `first` if there was none. */
+    kvp_status (*journal_begin)(struct kvp_store *store);
+    /* Appends the parts one behind the other as one frame. With `sync` it and all before it are
+     * durable on return. */
+    kvp_status (*journal_append)(struct kvp_store *store, const kvp_slice *parts, size_t count,
+                                 bool sync, struct kvp_frame *frame);
+    kvp_status (*journal_sync)(struct kvp_store *store); /* cheap if there is nothing to do */
+    /* A frame that is there, appended to `bytes`; KVP_CORRUPT if it is damaged. */
+    kvp_status (*journal_read)(struct kvp_store *store, struct kvp_frame frame, kvp_buf *bytes);
+    /* The oldest number that would be left by journal_drop() with the same argument: frames go in
+     * larger pieces, and never one that is not before `keep`. */
+    uint64_t (*journal_oldest)(struct kvp_store *store, uint64_t keep);
+    kvp_status (*journal_drop)(struct kvp_store *store, uint64_t keep);
+
     /* Human-readable reason of the last failure; "" if none. Valid until the next call. */
     const char *(*error)(struct kvp_store *store);
     void (*close)(struct kvp_store *store); /* NULL is fine */

@@ -10,10 +10,13 @@
  * the table made of the old memtable is complete, a power cut can then lose the end of the old log
  * while later batches survive in the new one: a hole in the middle of history. So whenever the
  * memtable may be full after a batch, that batch is synced although nobody asked; then the old log
- * has nothing to lose when the change comes. `usage` is an upper bound of the memtable's size; past
- * the limit, the directory tells when the change has happened.
+ * has nothing to lose when the change comes. Near the limit, the directory tells when the change
+ * has happened. So that this does not take long, a batch is synced now and then before.
  */
 #include "kvstore/store_leveldb.h"
+
+#include "kvstore/journal.h"
+#include "kvstore/memtable.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -33,9 +36,9 @@ enum {
     BLOOM_BITS_PER_KEY = 10,
     /* Tables are mapped into memory: with the default of 1000 all of the data becomes resident. */
     OPEN_FILES_MAX = 60,
+    JOURNAL_FILE_SIZE = 2 << 20,
     ERROR_SIZE = 256,
-    ARENA_BLOCK_SIZE = 4096,
-    ARENA_SMALL_MAX = 1024,
+    UNSYNCED_MAX = 1 << 20,
 };
 
 struct leveldb_store {
@@ -48,7 +51,9 @@ struct leveldb_store {
     leveldb_writeoptions_t *write;
     leveldb_writeoptions_t *write_sync;
     char *path;
-    size_t usage;        /* upper bound of the bytes in the memtable */
+    struct kvp_journal *journal;
+    struct memtable_usage usage;
+    size_t unsynced;     /* bytes added to the memtable since the last sync */
     uint64_t log_number; /* of the newest log file seen */
     atomic_bool failed;
     pthread_mutex_t lock; /* of error */
@@ -116,22 +121,6 @@ static kvp_status take_error(struct leveldb_store *self, char *text)
     return status;
 }
 
-/* What one allocation can add to LevelDB's arena: small ones share blocks, of which less than a
- * quarter is left unused; large ones get a block of their own. */
-static size_t arena_cost(size_t size)
-{
-    return size > ARENA_SMALL_MAX ? size + 16 : (size * 4 + 2) / 3 + 8;
-}
-
-/* Upper bound for a memtable entry: skip list node of 8 bytes and 1.33 pointers on average (counted
- * as 2), sizes as varints, and an 8-byte tag. */
-static size_t memtable_cost(const struct kvp_batch_op *op)
-{
-    size_t value_size = op->is_delete ? 0 : op->value.size;
-
-    return arena_cost(24) + arena_cost(op->key.size + value_size + 18);
-}
-
 /* The number of the newest log file, 0 if the directory cannot be read. */
 static uint64_t newest_log(const char *path)
 {
@@ -152,11 +141,10 @@ static uint64_t newest_log(const char *path)
     return newest;
 }
 
-static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t count, size_t *cost)
+static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t count)
 {
     leveldb_writebatch_t *batch = leveldb_writebatch_create();
 
-    *cost = 0;
     for (size_t i = 0; i < count; i++) {
         const struct kvp_batch_op *op = &ops[i];
         if (op->is_delete) {
@@ -165,7 +153,6 @@ static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t 
             const void *value = op->value.size == 0 ? "" : op->value.data;
             leveldb_writebatch_put(batch, op->key.data, op->key.size, value, op->value.size);
         }
-        *cost += memtable_cost(op);
     }
     return batch;
 }
@@ -183,8 +170,19 @@ static bool sync_directory(const char *path)
     return synced;
 }
 
-/* Notices whether the batch just written, of `cost`, was the first of a new log and memtable. */
-static kvp_status follow_log(struct leveldb_store *self, size_t cost)
+static void count_usage(struct leveldb_store *self, const struct kvp_batch_op *ops, size_t count)
+{
+    size_t before = self->usage.bytes;
+
+    for (size_t i = 0; i < count; i++) {
+        memtable_usage_add(&self->usage, &ops[i]);
+    }
+    self->unsynced += self->usage.bytes - before;
+}
+
+/* Notices whether the batch just written was the first of a new log and memtable. */
+static kvp_status follow_log(struct leveldb_store *self, const struct kvp_batch_op *ops,
+                             size_t count)
 {
     uint64_t newest = newest_log(self->path);
 
@@ -197,7 +195,8 @@ static kvp_status follow_log(struct leveldb_store *self, size_t cost)
         return KVP_IO;
     }
     self->log_number = newest;
-    self->usage = cost;
+    memtable_usage_reset(&self->usage);
+    count_usage(self, ops, count);
     return KVP_OK;
 }
 
@@ -206,22 +205,23 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
 {
     struct leveldb_store *self = of(store);
     char *text = NULL;
-    size_t cost = 0;
 
     if (atomic_load(&self->failed)) {
         return KVP_FAILED;
     }
-    leveldb_writebatch_t *batch = build_batch(ops, count, &cost);
-    self->usage += cost;
-    bool maybe_full = self->usage + 2 * ARENA_BLOCK_SIZE > WRITE_BUFFER_SIZE;
-    leveldb_write(self->db, sync || maybe_full ? self->write_sync : self->write, batch, &text);
+    leveldb_writebatch_t *batch = build_batch(ops, count);
+    count_usage(self, ops, count);
+    bool maybe_full = self->usage.bytes + MEMTABLE_SLACK > WRITE_BUFFER_SIZE;
+    sync = sync || maybe_full || self->unsynced > UNSYNCED_MAX;
+    leveldb_write(self->db, sync ? self->write_sync : self->write, batch, &text);
     leveldb_writebatch_destroy(batch);
     if (text != NULL) {
         atomic_store(&self->failed, true);
         kvp_status status = take_error(self, text);
         return status == KVP_NO_MEMORY ? KVP_IO : status; /* the outcome is unknown all the same */
     }
-    return maybe_full ? follow_log(self, cost) : KVP_OK;
+    self->unsynced = sync ? 0 : self->unsynced;
+    return maybe_full ? follow_log(self, ops, count) : KVP_OK;
 }
 
 static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *value)
@@ -346,6 +346,72 @@ static void iter_close(struct kvp_iter *iter)
     free(iter);
 }
 
+/* ---- the journal ---- */
+
+/* A journal that has failed ends the store, too. */
+static kvp_status journal_done(struct leveldb_store *self, kvp_status status)
+{
+    if (status != KVP_OK) {
+        atomic_store(&self->failed, true);
+        keep_error(self, kvp_journal_error(self->journal));
+    }
+    return status;
+}
+
+static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
+                                       kvp_journal_each each, void *arg, bool *more)
+{
+    struct leveldb_store *self = of(store);
+    kvp_status status = kvp_journal_replay(self->journal, first, each, arg, more);
+
+    keep_error(self, kvp_journal_error(self->journal));
+    return status;
+}
+
+static kvp_status store_journal_begin(struct kvp_store *store)
+{
+    return journal_done(of(store), kvp_journal_begin(of(store)->journal));
+}
+
+static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice *parts,
+                                       size_t count, bool sync, struct kvp_frame *frame)
+{
+    struct leveldb_store *self = of(store);
+
+    if (atomic_load(&self->failed)) {
+        return KVP_FAILED;
+    }
+    return journal_done(self, kvp_journal_append(self->journal, parts, count, sync, frame));
+}
+
+static kvp_status store_journal_sync(struct kvp_store *store)
+{
+    struct leveldb_store *self = of(store);
+
+    return atomic_load(&self->failed) ? KVP_FAILED
+                                      : journal_done(self, kvp_journal_sync(self->journal));
+}
+
+static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame frame,
+                                     kvp_buf *bytes)
+{
+    struct leveldb_store *self = of(store);
+    kvp_status status = kvp_journal_read(self->journal, frame, bytes);
+
+    keep_error(self, kvp_journal_error(self->journal));
+    return status;
+}
+
+static uint64_t store_journal_oldest(struct kvp_store *store, uint64_t keep)
+{
+    return kvp_journal_oldest(of(store)->journal, keep);
+}
+
+static kvp_status store_journal_drop(struct kvp_store *store, uint64_t keep)
+{
+    return journal_done(of(store), kvp_journal_drop(of(store)->journal, keep));
+}
+
 static const char *store_error(struct kvp_store *store)
 {
     struct leveldb_store *self = of(store);
@@ -367,6 +433,7 @@ static void store_close(struct kvp_store *store)
     if (self->db != NULL) {
         leveldb_close(self->db);
     }
+    kvp_journal_close(self->journal);
     leveldb_options_destroy(self->options);
     leveldb_cache_destroy(self->cache);
     leveldb_filterpolicy_destroy(self->filter);
@@ -391,6 +458,13 @@ static const struct kvp_store_ops leveldb_ops = {
     .iter_value = iter_value,
     .iter_status = iter_status,
     .iter_close = iter_close,
+    .journal_replay = store_journal_replay,
+    .journal_begin = store_journal_begin,
+    .journal_append = store_journal_append,
+    .journal_sync = store_journal_sync,
+    .journal_read = store_journal_read,
+    .journal_oldest = store_journal_oldest,
+    .journal_drop = store_journal_drop,
     .error = store_error,
     .close = store_close,
 };
@@ -469,6 +543,13 @@ kvp_status kvp_store_leveldb_open(const char *path, bool create, struct kvp_stor
         return status;
     }
     self->log_number = newest_log(path);
+    memtable_usage_reset(&self->usage);
+    kvp_status status = kvp_journal_open(path, JOURNAL_FILE_SIZE, &self->journal);
+    if (status != KVP_OK) {
+        (void)snprintf(message, message_size, "%s: the journal: %s", path, kvp_strerror(status));
+        store_close(&self->store);
+        return status;
+    }
     *store = &self->store;
     return KVP_OK;
 }

@@ -3,6 +3,7 @@
  * A data directory in memory that can lose power. Maps never change (memory_map.h), so what a store
  * held after each batch is one pointer: `roots[0]` is what is durable, the others are the states
  * after each unsynced batch, the last of them is what readers see. A power cut chooses one of them.
+ * Of the journal it keeps the frames that are durable and some of the others.
  */
 #include "kvstore/store_memory.h"
 #include "kvstore/memory_map.h"
@@ -14,6 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A frame is at frames[number - number of the first]. */
+struct disk_journal {
+    kvp_buf *frames;
+    size_t count, capacity;
+    size_t durable; /* so many of them */
+    uint64_t first; /* number of the first */
+    bool lost;      /* some that were written, in a power cut */
+};
+
 /* What lies on the "disk" under a store's name. */
 struct disk_store {
     struct disk_store *next;
@@ -22,6 +32,7 @@ struct disk_store {
     struct memory_map **roots; /* NULL entries are empty maps */
     size_t root_count;         /* at least 1 */
     size_t root_capacity;
+    struct disk_journal journal;
 };
 
 struct disk_file {
@@ -49,6 +60,7 @@ struct memory_store {
     struct kvp_store store;
     struct memory_env *env;
     struct disk_store *disk;
+    bool begun; /* the journal */
     bool failed;
 };
 
@@ -129,12 +141,27 @@ static struct disk_file *find_file(const struct memory_env *env, const char *nam
     return NULL;
 }
 
+/* Takes `count` frames out, from the one at `from` on. */
+static void journal_forget(struct disk_journal *journal, size_t from, size_t count)
+{
+    for (size_t i = from; i < from + count; i++) {
+        kvp_buf_free(&journal->frames[i]);
+    }
+    if (count > 0) {
+        memmove(journal->frames + from, journal->frames + from + count,
+                (journal->count - from - count) * sizeof(journal->frames[0]));
+        journal->count -= count;
+    }
+}
+
 static void disk_free(struct disk_store *disk)
 {
     for (size_t i = 0; i < disk->root_count; i++) {
         memory_map_unref(disk->roots[i]);
     }
     free(disk->roots);
+    journal_forget(&disk->journal, 0, disk->journal.count);
+    free(disk->journal.frames);
     free(disk);
 }
 
@@ -152,6 +179,7 @@ static struct disk_store *disk_new(struct memory_env *env, const char *name)
     disk->roots = roots;
     disk->root_count = 1;
     disk->root_capacity = 8;
+    disk->journal.first = 1;
     disk->next = env->stores;
     env->stores = disk;
     return disk;
@@ -376,6 +404,152 @@ static void iter_close(struct kvp_iter *iter)
     }
 }
 
+/* ---- its journal ---- */
+
+static kvp_status journal_usable(const struct memory_store *self)
+{
+    return self->failed ? KVP_FAILED : self->env->dead ? KVP_IO : KVP_OK;
+}
+
+static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
+                                       kvp_journal_each each, void *arg, bool *more)
+{
+    struct memory_store *self = of(store);
+    const struct disk_journal *journal = &self->disk->journal;
+    kvp_status status = journal_usable(self);
+
+    *more = journal->lost;
+    if (status == KVP_OK && first > journal->first + journal->count) {
+        return KVP_CORRUPT;
+    }
+    for (size_t i = 0; status == KVP_OK && i < journal->count; i++) {
+        struct kvp_frame frame = {.number = journal->first + i};
+        if (frame.number >= first) {
+            status = each(arg, frame, kvp_buf_slice(&journal->frames[i]));
+        }
+    }
+    return status;
+}
+
+static kvp_status store_journal_begin(struct kvp_store *store)
+{
+    of(store)->begun = true;
+    of(store)->disk->journal.lost = false;
+    return journal_usable(of(store));
+}
+
+static kvp_status add_frame(struct disk_journal *journal, const kvp_slice *parts, size_t count)
+{
+    if (journal->count == journal->capacity) {
+        size_t capacity = 2 * journal->capacity + 8;
+        kvp_buf *frames = realloc(journal->frames, capacity * sizeof(frames[0]));
+        if (frames == NULL) {
+            return KVP_NO_MEMORY;
+        }
+        journal->frames = frames;
+        journal->capacity = capacity;
+    }
+    kvp_buf bytes = {0};
+    kvp_status status = KVP_OK;
+    for (size_t i = 0; status == KVP_OK && i < count; i++) {
+        status = kvp_buf_append(&bytes, parts[i].data, parts[i].size);
+    }
+    if (status == KVP_OK) {
+        journal->frames[journal->count++] = bytes;
+    } else {
+        kvp_buf_free(&bytes);
+    }
+    return status;
+}
+
+static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice *parts,
+                                       size_t count, bool sync, struct kvp_frame *frame)
+{
+    struct memory_store *self = of(store);
+    struct disk_journal *journal = &self->disk->journal;
+    bool happens = false;
+
+    if (!self->begun) {
+        return KVP_BAD_ARGUMENT;
+    }
+    pthread_mutex_lock(&self->env->lock);
+    kvp_status status = KVP_FAILED;
+    if (!self->failed) {
+        status = count_change(self->env, &happens);
+        if (happens) {
+            kvp_status done = add_frame(journal, parts, count);
+            status = status == KVP_OK ? done : status;
+        }
+        if (status == KVP_OK && sync) {
+            journal->durable = journal->count;
+        }
+        self->failed = status != KVP_OK;
+    }
+    pthread_mutex_unlock(&self->env->lock);
+    frame->number = journal->first + journal->count - 1;
+    frame->place = 0;
+    return status;
+}
+
+static kvp_status store_journal_sync(struct kvp_store *store)
+{
+    struct memory_store *self = of(store);
+    struct disk_journal *journal = &self->disk->journal;
+    bool happens = false;
+
+    pthread_mutex_lock(&self->env->lock);
+    kvp_status status = self->failed ? KVP_FAILED : KVP_OK;
+    if (status == KVP_OK && journal->durable < journal->count) {
+        status = count_change(self->env, &happens);
+        journal->durable = happens ? journal->count : journal->durable;
+        self->failed = status != KVP_OK;
+    }
+    pthread_mutex_unlock(&self->env->lock);
+    return status;
+}
+
+static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame frame,
+                                     kvp_buf *bytes)
+{
+    struct memory_store *self = of(store);
+    const struct disk_journal *journal = &self->disk->journal;
+    kvp_status status = journal_usable(self);
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    assert(frame.number >= journal->first && frame.number < journal->first + journal->count);
+    kvp_slice found = kvp_buf_slice(&journal->frames[frame.number - journal->first]);
+    return kvp_buf_append(bytes, found.data, found.size);
+}
+
+/* Frames go one by one here. */
+static uint64_t store_journal_oldest(struct kvp_store *store, uint64_t keep)
+{
+    (void)store;
+    return keep;
+}
+
+static kvp_status store_journal_drop(struct kvp_store *store, uint64_t keep)
+{
+    struct memory_store *self = of(store);
+    struct disk_journal *journal = &self->disk->journal;
+    size_t count = keep > journal->first ? (size_t)(keep - journal->first) : 0;
+    bool happens = false;
+
+    pthread_mutex_lock(&self->env->lock);
+    kvp_status status = self->failed ? KVP_FAILED : count_change(self->env, &happens);
+    if (happens) {
+        assert(count <= journal->count);
+        journal_forget(journal, 0, count);
+        journal->first += count;
+        journal->durable -= count < journal->durable ? count : journal->durable;
+    }
+    self->failed = status != KVP_OK;
+    pthread_mutex_unlock(&self->env->lock);
+    return status;
+}
+
 static const char *store_error(struct kvp_store *store)
 {
     return of(store)->env->error;
@@ -404,6 +578,13 @@ static const struct kvp_store_ops memory_store_ops = {
     .iter_value = iter_value,
     .iter_status = iter_status,
     .iter_close = iter_close,
+    .journal_replay = store_journal_replay,
+    .journal_begin = store_journal_begin,
+    .journal_append = store_journal_append,
+    .journal_sync = store_journal_sync,
+    .journal_read = store_journal_read,
+    .journal_oldest = store_journal_oldest,
+    .journal_drop = store_journal_drop,
     .error = store_error,
     .close = store_close,
 };
@@ -700,7 +881,18 @@ static void crash_files(struct memory_env *env, bool keep)
     }
 }
 
-void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, bool keep_files)
+static void crash_journal(struct disk_journal *journal, size_t keep)
+{
+    size_t unsynced = journal->count - journal->durable;
+    size_t lost = keep < unsynced ? unsynced - keep : 0;
+
+    journal_forget(journal, journal->count - lost, lost);
+    journal->durable = journal->count;
+    journal->lost = journal->lost || lost > 0;
+}
+
+void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, size_t keep_frames,
+                          bool keep_files)
 {
     struct memory_env *self = env_of(env);
 
@@ -710,6 +902,7 @@ void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, bool keep_fi
         for (struct disk_store *disk = self->stores; disk != NULL; disk = disk->next) {
             size_t unsynced = disk->root_count - 1;
             disk_settle(disk, keep_batches < unsynced ? keep_batches : unsynced);
+            crash_journal(&disk->journal, keep_frames);
         }
         crash_files(self, keep_files);
     }

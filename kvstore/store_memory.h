@@ -13,7 +13,7 @@
 
 #include "kvstore/store.h"
 
-/* Makes one change (batch, file write, replacement, renaming, removal, making of a store) fail. */
+/* Makes one change (batch, frame, file write, replacement, renaming, removal, making of a store) fail. */
 struct kvp_memory_fault {
     uint64_t after;    /* so many changes still succeed, then one fails */
     kvp_status status; /* with this; KVP_OK: no fault */
@@ -28,9 +28,11 @@ uint64_t kvp_env_memory_changes(const struct kvp_env *env);
 
 /*
  * Cuts the power: each store keeps its synced batches and, in their order, the first `keep_batches`
- * of those after its last sync; the files keep their unsynced writes if `keep_files`.
+ * of those after its last sync; its journal likewise the first `keep_frames`; the files keep their
+ * unsynced writes if `keep_files`.
  */
-void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, bool keep_files);
+void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, size_t keep_frames,
+                          bool keep_files);
 
 /* Power is back, and the fault is lifted. All stores have been closed. */
 void kvp_env_memory_restart(struct kvp_env *env);

@@ -37,7 +37,7 @@ struct kvp_core_config {
     enum kvp_pair_policy policy;
     bool fence;               /* run the fence before every promotion */
     uint64_t heartbeat_us, lease_us, grace_us, sync_timeout_us;
-    uint64_t log_size_max;    /* payload bytes of log kept on disk, about */
+    uint64_t log_size_max;    /* bytes of log kept on disk, about */
     uint64_t cache_size_max;  /* payload bytes of applied entries kept in memory, about */
     uint64_t random;          /* makes group and snapshot ids; differs from start to start */
 };

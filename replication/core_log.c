@@ -80,8 +80,8 @@ static void count_on_disk(struct kvp_core_log *log, const struct kvp_entry *entr
         last->size = 0;
     }
     last->last = entry->point.seq;
-    last->size += entry->size;
-    log->disk_size += entry->size;
+    last->size += kvp_entry_cost(entry->size);
+    log->disk_size += kvp_entry_cost(entry->size);
 }
 
 kvp_status kvp_core_log_append(struct kvp_core_log *log, struct kvp_entry *entry, bool on_disk)
@@ -109,7 +109,8 @@ static void discount_on_disk(struct kvp_core_log *log, const struct kvp_entry *e
         unsigned before_count = log->segment_count - 1;
         uint64_t before = before_count ? segment_at(log, before_count - 1)->last : 0;
         if (entry->point.seq > before) {
-            uint64_t size = entry->size < last->size ? entry->size : last->size;
+            uint64_t cost = kvp_entry_cost(entry->size);
+            uint64_t size = cost < last->size ? cost : last->size;
             last->size -= size;
             last->last = entry->point.seq - 1;
             log->disk_size -= size;

@@ -11,7 +11,7 @@
 
 #define KVP_LOG_SEGMENTS 64u
 
-/* A stretch of the log on disk: entries up to `last`, `size` payload bytes. */
+/* A stretch of the log on disk: entries up to `last`, `size` bytes (kvp_entry_cost()). */
 struct kvp_log_segment {
     uint64_t last;
     uint64_t size;

@@ -403,7 +403,7 @@ struct kvp_loaded disk_load(const struct disk *disk)
         .log_first = disk->first,
     };
     for (uint64_t i = 0; i < log_count(disk); i++) {
-        loaded.log_size += disk->log[i]->size;
+        loaded.log_size += kvp_entry_cost(disk->log[i]->size);
     }
     return loaded;
 }

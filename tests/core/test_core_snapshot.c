@@ -7,6 +7,10 @@
 
 #include "replication/core_state.h"
 
+enum {
+    FEW = 576, /* bytes of log: those of eight entries */
+};
+
 /* Nodes 1 and 2 are in sync, with 300 entries and little memory for them; node 3 was away. */
 static void setup(struct world *world, uint64_t log_size)
 {
@@ -78,7 +82,7 @@ static void test_snapshot(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     assert_true(world.nodes[1].disk.first > 200);
     world_start(&world, 3);
     check_done(&world, 1);
@@ -88,7 +92,7 @@ static void test_snapshot_for_a_blank_one(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     disk_blank(&world.nodes[3]);
     world_start(&world, 3);
     check_done(&world, 1);
@@ -99,7 +103,7 @@ static void test_updates_go_on(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     for (unsigned i = 0; i < 80; i++) {
@@ -114,7 +118,7 @@ static void test_too_many_updates(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world.paths[1][3].delay_us = 10 * MS;
     world_start(&world, 3);
     half_way(&world);
@@ -133,7 +137,7 @@ static void test_receiver_restarts(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world_kill(&world, 3);
@@ -146,7 +150,7 @@ static void test_receiver_goes_away(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world_kill(&world, 3);
@@ -160,7 +164,7 @@ static void test_sender_dies(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world_kill(&world, 1);
@@ -177,7 +181,7 @@ static void test_sender_hands_over(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world_handover(&world, 1, 2);
@@ -192,7 +196,7 @@ static void test_sender_stops(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_kill(&world, 2);
     world_run(&world, 2 * SECONDS);
     world_start(&world, 3);
@@ -209,7 +213,7 @@ static void test_lost_chunks(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world_swallow(&world, 1, 3, KVP_OP_SNAPSHOT);
@@ -223,7 +227,7 @@ static void test_chunks_in_disorder(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world.random = 3;
     world.twice_percent = 40;
     world.jitter_us = 20 * MS;
@@ -239,7 +243,7 @@ static void test_link_flaps(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     for (unsigned i = 0; i < 6; i++) {
@@ -254,7 +258,7 @@ static void test_receiver_is_short_of_memory(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     half_way(&world);
     world.nodes[3].disk_status = KVP_NO_MEMORY;
@@ -269,7 +273,7 @@ static void test_sender_is_short_of_memory(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world.nodes[1].disk_status = KVP_NO_MEMORY; /* it cannot be opened */
     world_start(&world, 3);
     world_run(&world, SECONDS);
@@ -326,7 +330,7 @@ static void test_disk_still_reads(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     const struct core_peer *peer = core_peer(world.nodes[1].core, 3);
     world_start(&world, 3);
     half_way(&world);
@@ -352,7 +356,7 @@ static void test_disks_fail(void **state)
     (void)state;
     for (unsigned failing = 1; failing <= 3; failing += 2) {
         struct world world;
-        setup(&world, 64);
+        setup(&world, FEW);
         world_start(&world, 3);
         half_way(&world);
         world.nodes[failing].disk_status = KVP_IO;
@@ -382,7 +386,7 @@ static void test_snapshot_of_nothing(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 64);
+    setup(&world, FEW);
     world_start(&world, 3);
     world_run(&world, 5 * SECONDS);
     static struct kvp_peer_request request;

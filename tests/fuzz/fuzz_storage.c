@@ -46,19 +46,19 @@ static void try_fixed(kvp_slice bytes)
     }
 }
 
-static void try_piece(kvp_slice bytes)
+static void try_record(kvp_slice bytes)
 {
-    struct storage_piece piece;
+    struct storage_record record;
     struct kvp_point point;
     kvp_slice payload;
-    uint64_t last = 1000, seen = 0;
+    uint64_t seen = 0;
 
-    if (storage_piece_begin(&piece, bytes, last) != KVP_OK) {
+    if (storage_record_begin(&record, bytes) != KVP_OK) {
         return;
     }
-    while (storage_piece_next(&piece, &point, &payload) == KVP_OK) {
-        must(seen == 0 || point.seq == seen + 1, "piece: a gap");
-        must(point.seq <= last, "piece: behind its end");
+    while (storage_record_next(&record, &point, &payload) == KVP_OK) {
+        must(seen == 0 || point.seq == seen + 1, "record: a gap");
+        must(point.seq <= record.last, "record: behind its end");
         seen = point.seq;
     }
 }
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 1:
         try_fixed(bytes);
-        try_piece(bytes);
+        try_record(bytes);
         break;
     case 2:
         try_chunk(bytes);

@@ -2,6 +2,7 @@
 #include "tests/kvstore/storage_support.h"
 
 #include "kvstore/memory_map.h"
+#include "kvstore/storage_private.h"
 #include "kvstore/writeset.h"
 
 #include <stdio.h>
@@ -255,6 +256,23 @@ static void check_entries(struct depot *depot, const struct history *history, ui
     }
 }
 
+/* What was trimmed may be there for a while. */
+static void check_before(struct depot *depot, const struct history *history, uint64_t seq)
+{
+    struct kvp_entry *entry = NULL;
+    size_t count = 0;
+    kvp_status status = kvp_storage_read_log(depot->storage, seq, SIZE_MAX, &entry, 1, &count);
+
+    if (status == KVP_OK) {
+        assert_true(seq > 0);
+        check_entry(entry, history->entries[seq - 1]);
+        kvp_entry_unref(entry);
+    } else {
+        assert_int_equal(status, KVP_NOT_FOUND);
+        assert_int_equal(count, 0);
+    }
+}
+
 void check_log(struct depot *depot, const struct history *history, uint64_t first, uint64_t last)
 {
     struct kvp_entry *entry = NULL;
@@ -262,7 +280,8 @@ void check_log(struct depot *depot, const struct history *history, uint64_t firs
 
     check_entries(depot, history, first, last, HISTORY_MAX);
     check_entries(depot, history, first, last, 1);
-    assert_int_equal(kvp_storage_read_log(depot->storage, first - 1, SIZE_MAX, &entry, 1, &count),
+    check_before(depot, history, first - 1);
+    assert_int_equal(kvp_storage_read_log(depot->storage, 0, SIZE_MAX, &entry, 1, &count),
                      KVP_NOT_FOUND);
     assert_int_equal(kvp_storage_read_log(depot->storage, last + 1, SIZE_MAX, &entry, 1, &count),
                      KVP_NOT_FOUND);
@@ -288,12 +307,12 @@ void check_all(struct depot *depot, const struct history *history, uint64_t firs
 {
     uint64_t size = 0;
 
-    for (uint64_t seq = first; seq <= last; seq++) {
-        size += history->entries[seq - 1]->size;
+    assert_in_range(depot->loaded.log_first, 1, first);
+    for (uint64_t seq = depot->loaded.log_first; seq <= last; seq++) {
+        size += kvp_entry_cost(history->entries[seq - 1]->size);
     }
     check_point(depot->loaded.tail, history_point(history, last));
     check_point(depot->loaded.applied, history_point(history, applied));
-    assert_int_equal(depot->loaded.log_first, first);
     assert_int_equal(depot->loaded.log_size, size);
     check_log(depot, history, first, last);
     check_state(depot, history, applied);
@@ -373,4 +392,121 @@ void store_delete_raw(struct depot *depot, const char *name, kvp_slice key)
     struct kvp_batch_op op = {.key = key, .is_delete = true};
 
     tamper(depot, name, &op);
+}
+
+/* ---- the journal ---- */
+
+static void add_bytes(kvp_buf *buf, const void *data, size_t size)
+{
+    assert_int_equal(kvp_buf_append(buf, data, size), KVP_OK);
+}
+
+static kvp_status take_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
+{
+    struct frames *frames = arg;
+    struct storage_record record;
+    kvp_slice payload;
+
+    (void)frame;
+    assert_true(frames->count < FRAMES_MAX);
+    add_bytes(&frames->items[frames->count++], bytes.data, bytes.size);
+    assert_int_equal(storage_record_begin(&record, bytes), KVP_OK);
+    while (storage_record_next(&record, &frames->tail, &payload) == KVP_OK) {
+    }
+    return KVP_OK;
+}
+
+void frames_take(struct kvp_store *store, struct frames *frames)
+{
+    kvp_buf base = {0};
+    bool more = false;
+
+    memset(frames, 0, sizeof(*frames));
+    assert_int_equal(store->ops->get(store, TEXT(STORAGE_KEY_BASE), &base), KVP_OK);
+    assert_int_equal(base.size, STORAGE_BASE_SIZE);
+    uint64_t first = kvp_get_u64(base.data + STORAGE_POINT_SIZE);
+    kvp_buf_free(&base);
+    assert_int_equal(store->ops->journal_replay(store, first, take_frame, frames, &more), KVP_OK);
+}
+
+void frames_free(struct frames *frames)
+{
+    for (size_t i = 0; i < frames->count; i++) {
+        kvp_buf_free(&frames->items[i]);
+    }
+    memset(frames, 0, sizeof(*frames));
+}
+
+void store_copy_pairs(struct kvp_store *from, struct kvp_store *to)
+{
+    struct kvp_iter *iter = from->ops->iter(from, NULL, false);
+
+    for (from->ops->iter_seek(iter, TEXT("")); from->ops->iter_valid(iter);
+         from->ops->iter_next(iter)) {
+        struct kvp_batch_op op = {from->ops->iter_key(iter), from->ops->iter_value(iter), false};
+        assert_int_equal(to->ops->write(to, &op, 1, false), KVP_OK);
+    }
+    from->ops->iter_close(iter);
+}
+
+static void put_base(struct kvp_store *store, struct kvp_point base)
+{
+    uint8_t bytes[STORAGE_BASE_SIZE];
+    struct kvp_batch_op op = {.key = TEXT(STORAGE_KEY_BASE),
+                              .value = kvp_slice_of(bytes, sizeof(bytes))};
+
+    storage_point_encode(base, bytes);
+    kvp_put_u64(bytes + STORAGE_POINT_SIZE, 1);
+    assert_int_equal(store->ops->write(store, &op, 1, true), KVP_OK);
+}
+
+void frames_put(struct depot *depot, const char *name, const struct frames *frames,
+                struct kvp_point base)
+{
+    struct kvp_env *env = depot->place.env;
+    struct kvp_store *from = open_raw(depot, name);
+    struct kvp_store *to = store_open(&depot->place, "rewritten");
+    struct kvp_frame frame;
+    struct frames none;
+
+    store_copy_pairs(from, to);
+    put_base(to, base);
+    frames_take(to, &none);
+    assert_int_equal(to->ops->journal_begin(to), KVP_OK);
+    for (size_t i = 0; i < frames->count; i++) {
+        kvp_slice part = kvp_buf_slice(&frames->items[i]);
+        assert_int_equal(to->ops->journal_append(to, &part, 1, true, &frame), KVP_OK);
+    }
+    from->ops->close(from);
+    to->ops->close(to);
+    assert_int_equal(env->ops->destroy_store(env, name), KVP_OK);
+    assert_int_equal(env->ops->rename_store(env, "rewritten", name), KVP_OK);
+}
+
+void frame_of(const struct history *history, uint64_t first, size_t count, kvp_buf *frame)
+{
+    uint8_t head[STORAGE_ENTRY_SIZE] = {0};
+
+    frame->size = 0;
+    kvp_put_u32(head + 1, (uint32_t)count);
+    kvp_put_u64(head + 5, first);
+    add_bytes(frame, head, 13);
+    for (uint64_t seq = first; seq < first + count; seq++) {
+        const struct kvp_entry *entry = history->entries[seq - 1];
+        kvp_put_u32(head, entry->size);
+        kvp_put_u64(head + 4, entry->point.epoch);
+        kvp_put_u64(head + 12, entry->point.hash);
+        add_bytes(frame, head, sizeof(head));
+        add_bytes(frame, entry->payload, entry->size);
+    }
+}
+
+uint64_t store_log_tail(struct kvp_store *store)
+{
+    struct frames frames;
+
+    frames_take(store, &frames);
+    uint64_t tail = frames.tail.seq;
+    frames_free(&frames);
+    return tail;
 }

@@ -67,7 +67,8 @@ void depot_apply(struct depot *depot, const struct history *history, uint64_t fi
 /* ---- checks ---- */
 
 void check_point(struct kvp_point found, struct kvp_point expected);
-/* The log holds first..last, read in one go and one by one, and nothing more. */
+/* The log holds first..last, read in one go and one by one, and nothing behind; what is before was
+ * trimmed, and gone or still right. */
 void check_log(struct depot *depot, const struct history *history, uint64_t first, uint64_t last);
 /* All pairs from the cursor to its end, as "key=value " with raw keys. The caller frees it. */
 char *state_dump(struct kvp_state_view *view);
@@ -84,5 +85,30 @@ void check_stopped(struct depot *depot);
 void store_get_raw(struct depot *depot, const char *name, kvp_slice key, kvp_buf *value);
 void store_set_raw(struct depot *depot, const char *name, kvp_slice key, kvp_slice value);
 void store_delete_raw(struct depot *depot, const char *name, kvp_slice key);
+
+void store_copy_pairs(struct kvp_store *from, struct kvp_store *to);
+
+/* ---- the journal of such a store ---- */
+
+enum {
+    FRAMES_MAX = 64,
+};
+
+/* The frames that count, from the one on that the record of the base names. */
+struct frames {
+    kvp_buf items[FRAMES_MAX];
+    size_t count;
+    struct kvp_point tail; /* of the entries in them; zero: there are none */
+};
+
+void frames_take(struct kvp_store *store, struct frames *frames);
+void frames_free(struct frames *frames);
+/* Makes the store called `name` one with these frames, and `base` before them. */
+void frames_put(struct depot *depot, const char *name, const struct frames *frames,
+                struct kvp_point base);
+/* A frame with `count` entries of the history, from `first` on. */
+void frame_of(const struct history *history, uint64_t first, size_t count, kvp_buf *frame);
+/* Number of the last entry in the journal. */
+uint64_t store_log_tail(struct kvp_store *store);
 
 #endif

@@ -23,8 +23,6 @@ static void test_raw_keys_are_made_as_defined(void **state)
     check_slice(kvp_raw_key_slice(&raw), TEXT("E"));
     kvp_raw_key_session(&raw, 0x0102030405060708, 0x090a);
     check_slice(kvp_raw_key_slice(&raw), TEXT("S\1\2\3\4\5\6\7\x8\x9\xa"));
-    kvp_raw_key_log(&raw, 0x0102030405060708);
-    check_slice(kvp_raw_key_slice(&raw), TEXT("L\1\2\3\4\5\6\7\x8"));
 }
 
 static void test_the_longest_key_fits(void **state)
@@ -38,19 +36,6 @@ static void test_the_longest_key_fits(void **state)
     assert_int_equal(raw.size, KVP_KEY_SIZE_MAX + 1);
     assert_memory_equal(raw.data + 1, key, sizeof(key));
     assert_true(kvp_raw_key_is_state(kvp_raw_key_slice(&raw)));
-}
-
-static void test_log_keys_sort_by_number(void **state)
-{
-    (void)state;
-    static const uint64_t numbers[] = {0, 1, 255, 256, 65535, 1ull << 32, UINT64_MAX};
-    struct kvp_raw_key low, high;
-
-    for (size_t i = 1; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        kvp_raw_key_log(&low, numbers[i - 1]);
-        kvp_raw_key_log(&high, numbers[i]);
-        assert_true(kvp_slice_compare(kvp_raw_key_slice(&low), kvp_raw_key_slice(&high)) < 0);
-    }
 }
 
 static void test_only_some_prefixes_are_state(void **state)
@@ -331,7 +316,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_raw_keys_are_made_as_defined),
         cmocka_unit_test(test_the_longest_key_fits),
-        cmocka_unit_test(test_log_keys_sort_by_number),
         cmocka_unit_test(test_only_some_prefixes_are_state),
         cmocka_unit_test(test_a_data_record_goes_there_and_back),
         cmocka_unit_test(test_a_malformed_data_record_is_damage),

@@ -266,22 +266,20 @@ static void test_everything_at_once_leads_to_the_new_end(void **state)
     }
 }
 
-/* Five entries to a piece: the log is trimmed and cut at, before and behind each end of one. */
-static void test_a_long_write_lies_in_several_pieces(void **state)
+/* Five entries to a frame: the log is trimmed and cut at, before and behind each end of one. */
+static void test_frames_are_cut_and_trimmed_anywhere(void **state)
 {
     struct depot *depot = *state;
     struct kvp_meta meta = {0};
-    char name[64], value[3001];
+    char name[64];
 
-    memset(value, 'v', sizeof(value) - 1);
-    value[sizeof(value) - 1] = '\0';
     for (uint64_t cut = 0; cut <= 12; cut++) {
         for (uint64_t trimmed = 0; trimmed <= cut; trimmed += cut % 3 + 1) {
             history_cut(&history, 0);
-            for (unsigned i = 0; i < 12; i++) {
-                history_put(&history, 1, "key", value);
-            }
-            depot_append(depot, &history, 1, 12);
+            history_grow(&history, 1, 12);
+            depot_append(depot, &history, 1, 5);
+            depot_append(depot, &history, 6, 10);
+            depot_append(depot, &history, 11, 12);
             if (cut > 0) {
                 depot_apply(depot, &history, 1, cut);
             }
@@ -300,6 +298,56 @@ static void test_a_long_write_lies_in_several_pieces(void **state)
                              KVP_OK);
         }
     }
+}
+
+/* In memory each frame goes alone, on disk a file of them at a time. */
+static void check_trimmed(struct depot *depot, uint64_t seq)
+{
+    depot_reopen(depot);
+    assert_true(depot->place.on_disk || depot->loaded.log_first == seq + 1);
+}
+
+static void test_a_log_just_opened_is_trimmed_whole(void **state)
+{
+    struct depot *depot = *state;
+    char name[64];
+    const struct kvp_meta meta = {0};
+
+    history_grow(&history, 1, 10);
+    for (uint64_t seq = 1; seq <= 10; seq++) {
+        depot_append(depot, &history, seq, seq);
+    }
+    depot_apply(depot, &history, 1, 10);
+    depot_reopen(depot);
+    trim(depot, 10);
+    check_trimmed(depot, 10);
+    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)), KVP_OK);
+    history_cut(&history, 6);
+    for (uint64_t seq = 1; seq <= 6; seq++) { /* frames have smaller numbers again */
+        depot_append(depot, &history, seq, seq);
+    }
+    depot_apply(depot, &history, 1, 6);
+    trim(depot, 4);
+    check_trimmed(depot, 4);
+    check_all(depot, &history, 5, 6, 6);
+}
+
+static void test_what_is_trimmed_goes_in_the_end(void **state)
+{
+    struct depot *depot = *state;
+    static char value[400001];
+
+    memset(value, 'v', sizeof(value) - 1);
+    for (uint64_t seq = 1; seq <= 40; seq++) {
+        history_put(&history, 1, "key", value);
+        depot_append(depot, &history, seq, seq);
+        depot_apply(depot, &history, seq, seq);
+        trim(depot, seq > 3 ? seq - 3 : 0);
+    }
+    depot_reopen(depot);
+    assert_in_range(depot->loaded.log_first, 28, 38); /* a file has five of them */
+    check_log(depot, &history, 38, 40);
+    check_state(depot, &history, 40);
 }
 
 /* ---- what the log does not allow ---- */
@@ -518,7 +566,6 @@ static void check_get(struct depot *depot, kvp_slice key, const char *expected)
 static void test_single_keys_are_read_from_the_applied_state(void **state)
 {
     struct depot *depot = *state;
-    struct kvp_raw_key log;
 
     put_all_kinds(depot);
     history_put(&history, 1, "new", "x");
@@ -529,9 +576,7 @@ static void test_single_keys_are_read_from_the_applied_state(void **state)
     check_get(depot, TEXT("Dnew"), NULL); /* not applied yet */
     depot_apply(depot, &history, 2, 2);
     check_get(depot, TEXT("Dnew"), "x");
-    kvp_raw_key_log(&log, 1); /* log and metadata are no state */
-    check_get(depot, kvp_raw_key_slice(&log), NULL);
-    check_get(depot, TEXT("Mmeta"), NULL);
+    check_get(depot, TEXT("Mmeta"), NULL); /* metadata are no state */
     check_get(depot, TEXT(""), NULL);
 }
 
@@ -625,7 +670,9 @@ int main(void)
         CASE(test_a_large_entry_goes_through),
         CASE(test_trimming_takes_the_oldest_entries),
         CASE(test_trimming_stops_at_the_applied_point),
-        CASE(test_a_long_write_lies_in_several_pieces),
+        CASE(test_frames_are_cut_and_trimmed_anywhere),
+        CASE(test_a_log_just_opened_is_trimmed_whole),
+        CASE(test_what_is_trimmed_goes_in_the_end),
         CASE(test_an_empty_log_goes_on_where_it_was),
         CASE(test_truncating_takes_the_newest_entries),
         CASE(test_another_end_takes_the_place_of_the_old_one),

@@ -364,8 +364,8 @@ static void test_a_store_set_aside_keeps_all_it_had(void **state)
     struct pair *pair = *state;
     struct kvp_env *env = pair->to.place.env;
     struct kvp_store *store = NULL;
-    kvp_buf value = {0};
-    struct kvp_raw_key key;
+    struct frames frames;
+    kvp_buf expected = {0};
     char name[64];
 
     assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
@@ -373,20 +373,12 @@ static void test_a_store_set_aside_keeps_all_it_had(void **state)
     assert_string_equal(name, "diverged-2-12");
     place_check_stores(&pair->to.place, "diverged-2-12 store-2 ");
     assert_int_equal(env->ops->open_store(env, name, false, &store), KVP_OK);
-    struct storage_piece piece;
-    struct kvp_point point;
-    kvp_slice payload;
-    kvp_raw_key_log(&key, 12); /* they were written together */
-    assert_int_equal(store->ops->get(store, kvp_raw_key_slice(&key), &value), KVP_OK);
-    assert_int_equal(storage_piece_begin(&piece, kvp_buf_slice(&value), 12), KVP_OK);
-    for (uint64_t seq = 1; seq <= 12; seq++) {
-        const struct kvp_entry *entry = pair->own.entries[seq - 1];
-        assert_int_equal(storage_piece_next(&piece, &point, &payload), KVP_OK);
-        check_point(point, entry->point);
-        check_slice(payload, kvp_slice_of(entry->payload, entry->size));
-    }
-    assert_int_equal(storage_piece_next(&piece, &point, &payload), KVP_NOT_FOUND);
-    kvp_buf_free(&value);
+    frames_take(store, &frames);
+    frame_of(&pair->own, 1, 12, &expected); /* they were written together */
+    assert_int_equal(frames.count, 1);
+    check_slice(kvp_buf_slice(&frames.items[0]), kvp_buf_slice(&expected));
+    frames_free(&frames);
+    kvp_buf_free(&expected);
     store->ops->close(store);
 }
 

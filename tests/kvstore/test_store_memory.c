@@ -100,7 +100,7 @@ static void test_a_failed_batch_may_be_there_nevertheless(void **state)
     store = store_open(place, "one");
     store_check_all(store, "a=x ");
     store->ops->close(store);
-    kvp_env_memory_crash(place->env, 0, false);
+    kvp_env_memory_crash(place->env, 0, 0, false);
     check_after_restart(place, "");
 }
 
@@ -189,7 +189,7 @@ static void test_a_cut_keeps_what_was_synced_and_so_much_more(void **state)
         assert_int_equal(put(store, "c", false), KVP_OK);
         assert_int_equal(put(store, "d", false), KVP_OK);
         assert_int_equal(kvp_env_memory_unsynced(place->env, "one"), 2);
-        kvp_env_memory_crash(place->env, keep, false);
+        kvp_env_memory_crash(place->env, keep, 0, false);
         store->ops->close(store);
         check_after_restart(place, expected[keep]);
         assert_int_equal(kvp_env_memory_unsynced(place->env, "one"), 0);
@@ -207,7 +207,7 @@ static void test_closing_syncs_nothing(void **state)
     store->ops->close(store);
     store = store_open(place, "one");
     store->ops->close(store);
-    kvp_env_memory_crash(place->env, 0, false);
+    kvp_env_memory_crash(place->env, 0, 0, false);
     check_after_restart(place, "");
 }
 
@@ -237,7 +237,7 @@ static void test_a_cut_keeps_the_files_that_were_synced(void **state)
     struct place *place = *state;
 
     write_files(place);
-    kvp_env_memory_crash(place->env, 0, false);
+    kvp_env_memory_crash(place->env, 0, 0, false);
     kvp_env_memory_restart(place->env);
     check_file(place, "replaced", "r");
     check_file(place, "synced", "s");
@@ -250,11 +250,11 @@ static void test_a_cut_may_keep_all_files(void **state)
     struct place *place = *state;
 
     write_files(place);
-    kvp_env_memory_crash(place->env, 0, true);
+    kvp_env_memory_crash(place->env, 0, 0, true);
     kvp_env_memory_restart(place->env);
     check_file(place, "unsynced", "u");
     check_file(place, "changed", "c23");
-    kvp_env_memory_crash(place->env, 0, false); /* what was kept is durable */
+    kvp_env_memory_crash(place->env, 0, 0, false); /* what was kept is durable */
     kvp_env_memory_restart(place->env);
     check_file(place, "unsynced", "u");
     check_file(place, "changed", "c23");
@@ -268,7 +268,7 @@ static void test_without_power_nothing_works(void **state)
     kvp_buf content = {0};
 
     assert_int_equal(put(store, "a", true), KVP_OK);
-    kvp_env_memory_crash(env, 0, false);
+    kvp_env_memory_crash(env, 0, 0, false);
     assert_int_equal(store->ops->get(store, TEXT("a"), &content), KVP_IO);
     assert_int_equal(put(store, "b", true), KVP_IO);
     store->ops->close(store);
@@ -291,7 +291,7 @@ static void test_a_restart_lifts_the_fault(void **state)
 
     set_fault(place, 0, KVP_IO, false, true);
     assert_int_equal(put(store, "a", true), KVP_IO);
-    kvp_env_memory_crash(place->env, 0, false);
+    kvp_env_memory_crash(place->env, 0, 0, false);
     store->ops->close(store);
     kvp_env_memory_restart(place->env);
     store = store_open(place, "one");

@@ -459,7 +459,7 @@ static void test_an_answered_change_survives_a_power_cut(void **state)
     struct fixture *fixture = *state;
     create(fixture->witness);
     assert_int_equal(cas(fixture->witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
-    kvp_env_memory_crash(fixture->env, 0, false);
+    kvp_env_memory_crash(fixture->env, 0, 0, false);
     kvp_witness_close(fixture->witness);
     fixture->witness = NULL;
     kvp_env_memory_restart(fixture->env);
@@ -506,7 +506,7 @@ static void check_crash(uint64_t after, bool persist, size_t keep_batches, bool 
         made = run_until_fault(witness, &last, &tried);
     }
     *reached = status != KVP_OK || made < 4;
-    kvp_env_memory_crash(env, keep_batches, keep_files);
+    kvp_env_memory_crash(env, keep_batches, 0, keep_files);
     kvp_witness_close(witness);
     kvp_env_memory_restart(env);
     assert_int_equal(kvp_witness_open(env, &witness, NULL, 0), KVP_OK);

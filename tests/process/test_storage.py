@@ -131,20 +131,28 @@ def test_full_disk_of_the_backup_makes_it_leave_and_the_primary_goes_on():
 
 
 def damage(group, node, how):
-    logs = sorted(glob.glob(os.path.join(group.data_dir(node), "store-*", "*.log")),
-                  key=os.path.getsize)
-    assert logs and os.path.getsize(logs[-1]) > 1000
-    how(logs[-1])
+    """The end of a journal's file is zeros."""
+    [path] = glob.glob(os.path.join(group.data_dir(node), "store-*", "journal-*"))
+    with open(path, "rb") as file:
+        size = len(file.read().rstrip(b"\0"))
+    assert size > 10000
+    how(path, size)
 
 
-def truncate(path):
-    os.truncate(path, os.path.getsize(path) * 2 // 3)
+def truncate(path, size):
+    os.truncate(path, size * 2 // 3)
 
 
-def flip(path):
+def flip(path, size):
     with open(path, "r+b") as file:
-        file.seek(os.path.getsize(path) // 2)
+        file.seek(size // 2)
         file.write(b"\xff\x00\xff\x00" * 8)
+
+
+def wipe_end(path, size):
+    with open(path, "r+b") as file:
+        file.seek(size - 1000)
+        file.write(b"\0" * 1000)
 
 
 def never_serves_with_a_hole(how):
@@ -176,6 +184,10 @@ def test_a_truncated_log_never_leads_to_a_hole():
 
 def test_a_damaged_log_never_leads_to_a_hole():
     never_serves_with_a_hole(flip)
+
+
+def test_a_log_that_lost_its_end_never_leads_to_a_hole():
+    never_serves_with_a_hole(wipe_end)
 
 
 def test_a_second_process_on_the_same_data_is_told_so():

@@ -144,7 +144,8 @@ static void witness_crash(struct sim *sim)
 {
     if (sim->witness) {
         sim_trace(sim, "WITNESS CRASH");
-        kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), false);
+        kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), 0,
+                             false);
         kvp_witness_close(sim->witness);
         sim->witness = NULL;
         kvp_env_memory_restart(sim->witness_env);

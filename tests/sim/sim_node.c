@@ -274,8 +274,11 @@ void sim_node_crash(struct sim *sim, struct sim_node *node)
     size_t kept = sim_below(&sim->random_faults, 4) == 0
                       ? 0
                       : (size_t)sim_below(&sim->random_faults, 8);
-    sim_trace(sim, "%u CRASH keeps %zu unsynced batches", node->id, kept);
-    kvp_env_memory_crash(node->env, kept, sim_below(&sim->random_faults, 2) != 0);
+    bool files = sim_below(&sim->random_faults, 2) != 0;
+    /* A power cut, of which few batches of the state are left, or the end of a process. */
+    size_t batches = kept < 4 ? kept : SIZE_MAX;
+    sim_trace(sim, "%u CRASH keeps %zu unsynced batches and %zu frames", node->id, batches, kept);
+    kvp_env_memory_crash(node->env, batches, kept, files);
     end(node);
     kvp_env_memory_restart(node->env);
 }

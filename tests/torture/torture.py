@@ -172,7 +172,7 @@ class TorturedGroup(Group):
                  r"|WARNING: \w+Sanitizer|runtime error:")
 
     def __init__(self, count, isolated):
-        super().__init__(count)
+        super().__init__(count, options=["--log-size", "4"])  # fits the disks, and is used up often
         self.network = self.disks = None
         if isolated:
             self.network = Network(count)
