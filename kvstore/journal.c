@@ -651,9 +651,9 @@ static kvp_status sync_current(struct kvp_journal *journal)
     return KVP_OK;
 }
 
-static bool fill_with_zeros(int fd, uint64_t size)
+static bool fill_with_zeros(int fd, uint64_t from, uint64_t size)
 {
-    for (uint64_t offset = 0; offset < size; offset += CHUNK_SIZE) {
+    for (uint64_t offset = from; offset < size; offset += CHUNK_SIZE) {
         size_t part = size - offset < CHUNK_SIZE ? (size_t)(size - offset) : CHUNK_SIZE;
         if (!kvp_write_all(fd, zeros, part, offset)) {
             return false;
@@ -680,7 +680,11 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
         return fail_errno(journal, &file);
     }
     journal->next_id++;
-    if (!fill_with_zeros(file.fd, size) || fsync(file.fd) != 0 || fsync(journal->directory) != 0) {
+    /* A larger one is for a frame that fills it but for the last block: at once, so it would only be
+     * written twice. */
+    uint64_t from = size > journal->file_size ? size - BLOCK_SIZE : 0;
+    if (!fill_with_zeros(file.fd, from, size) || fsync(file.fd) != 0 ||
+        fsync(journal->directory) != 0) {
         kvp_status status = fail_errno(journal, &file);
         /* Others may need the room; if it stays, the next beginning removes it. */
         (void)unlinkat(journal->directory, name, 0);

@@ -22,6 +22,7 @@ enum {
     FLAG_CUT = 1,
     FLAG_META = 2,
     HEAD_SIZE = 13,
+    SCRATCH_KEPT_MAX = 1 << 20,
 };
 
 /* ---- a record ---- */
@@ -274,6 +275,9 @@ kvp_status kvp_storage_read_log(struct kvp_storage *storage, uint64_t from, size
         kvp_entry_unref(entries[reading.count - 1]);
     }
     *count = reading.count;
+    if (storage->scratch.capacity > SCRATCH_KEPT_MAX) {
+        kvp_buf_free(&storage->scratch);
+    }
     if (status == KVP_OK || status == KVP_NO_MEMORY) {
         return status;
     }

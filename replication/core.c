@@ -328,6 +328,9 @@ uint64_t kvp_core_deadline(const struct kvp_core *core)
     if (core->proposal.stage != PROPOSAL_NONE && core->proposal.retry_us < due) {
         due = core->proposal.retry_us;
     }
+    if (core->apply_due_us != 0 && core->apply_due_us < due && !core->replacing) {
+        due = core->apply_due_us;
+    }
     return due;
 }
 
@@ -518,16 +521,46 @@ static size_t gather(struct kvp_core *core, uint64_t from, uint64_t to, size_t a
     return count;
 }
 
+/* A write that only applies costs a serving primary two hops between threads for each update of a
+ * single client; the next update's write will take it along. What is committed is answered and read
+ * from memory; who waits for the state calls kvp_core_apply(). */
+static bool apply_can_wait(struct kvp_core *core, uint64_t apply_to)
+{
+    bool news = core->written < core->log.tail.seq || core->cut_pending ||
+                core->meta_durable != core->meta_wanted;
+    if (news || apply_to == core->applied || core->role != KVP_ROLE_PRIMARY || core->draining ||
+        apply_to - core->applied > KVP_CORE_APPLY_WAIT) {
+        core->apply_due_us = 0;
+        return false;
+    }
+    if (core->apply_due_us == 0) {
+        core->apply_due_us = core->now_us + KVP_CORE_APPLY_WAIT_US;
+    }
+    if (core->now_us < core->apply_due_us) {
+        return true;
+    }
+    core->apply_due_us = 0;
+    return false;
+}
+
+void kvp_core_apply(struct kvp_core *core)
+{
+    core->apply_due_us = 1;
+}
+
 static void start_write(struct kvp_core *core)
 {
     struct kvp_storage_write write = {0};
+    uint64_t apply_to = core->commit < core->durable.seq ? core->commit : core->durable.seq;
+    apply_to = KVP_MUTANT(APPLY_EARLY) ? core->durable.seq : apply_to;
+    if (apply_can_wait(core, apply_to)) {
+        return;
+    }
     write.truncate = core->cut_pending;
     write.truncate_after = core->cut_after;
     write.append = core->batch;
     write.append_count =
         gather(core, core->written + 1, core->log.tail.seq, 0, &core->write_last);
-    uint64_t apply_to = core->commit < core->durable.seq ? core->commit : core->durable.seq;
-    apply_to = KVP_MUTANT(APPLY_EARLY) ? core->durable.seq : apply_to;
     write.apply = core->batch + KVP_CORE_BATCH;
     write.apply_count =
         gather(core, core->applied + 1, apply_to, KVP_CORE_BATCH, &core->applying);

@@ -122,6 +122,9 @@ void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t peer, bool up
  * when kvp_core_accepting(). */
 void kvp_core_submit(struct kvp_core *core, uint64_t now_us, struct kvp_entry *entry);
 void kvp_core_flush(struct kvp_core *core, uint64_t now_us);
+/* Somebody waits for what is committed to be applied: the next flush does not let that wait for the
+ * next update. */
+void kvp_core_apply(struct kvp_core *core);
 
 void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
 /* Entries are borrowed. */

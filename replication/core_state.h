@@ -11,6 +11,8 @@
 #define KVP_CORE_WAITERS    64u   /* APPEND messages that wait for this node's disk */
 #define KVP_CORE_BATCH      4096u /* entries in one disk write */
 #define KVP_CORE_BATCH_SIZE (8u * 1024u * 1024u)
+#define KVP_CORE_APPLY_WAIT_US 1000u /* for company, of what is committed */
+#define KVP_CORE_APPLY_WAIT    64u   /* entries that wait so at most */
 
 enum peer_mode {
     PEER_PROBE,     /* its position is not known: waits for a fresh report */
@@ -125,6 +127,7 @@ struct kvp_core {
     uint64_t commit;
     struct kvp_point commit_point;
     uint64_t applied, applying;
+    uint64_t apply_due_us;     /* what is committed waits for the next write until then; 0: nothing */
     bool cut_pending;          /* the next write truncates after cut_after */
     uint64_t cut_after;
     bool writing;              /* a write is under way */

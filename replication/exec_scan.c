@@ -222,6 +222,7 @@ static void park(struct kvp_executor *executor, const struct kvp_request *reques
         .token = token, .needed = executor->committed, .request = *request, .keys = keys};
     parked->request.key.data = keys;
     parked->request.value.data = keys + request->key.size;
+    kvp_core_apply(executor->core);
 }
 
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token)

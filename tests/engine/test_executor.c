@@ -5,6 +5,7 @@
  */
 #include "tests/engine/engine_support.h"
 
+#include "replication/core_state.h"
 #include "replication/engine_state.h"
 #include "replication/exec_state.h"
 
@@ -132,12 +133,21 @@ static void stage_disk_step(struct stage *stage)
     kvp_executor_flush(stage->executor, stage->now_us);
 }
 
-/* Runs the disk's jobs, and those that follow from them. */
-static void stage_disk(struct stage *stage)
+static void stage_disk_all(struct stage *stage)
 {
     while (stage->first) {
         stage_disk_step(stage);
     }
+}
+
+/* Runs the disk's jobs, and those that follow from them: what is committed waits a little before it is
+ * applied. */
+static void stage_disk(struct stage *stage)
+{
+    stage_disk_all(stage);
+    stage->now_us += KVP_CORE_APPLY_WAIT_US;
+    kvp_executor_flush(stage->executor, stage->now_us);
+    stage_disk_all(stage);
 }
 
 static void stage_pass(struct stage *stage, uint64_t time_us)
@@ -303,6 +313,34 @@ static void test_updates_are_answered_when_they_are_durable(void **state)
     reply_free(&second);
     reply_free(&again);
     reply_free(&refused);
+    stage_close(&stage);
+}
+
+/* Nobody waits for it, so it does not cost a write of its own, but for a while only. */
+static void test_what_is_committed_is_applied_with_the_next_update(void **state)
+{
+    struct stage stage;
+    struct reply replies[3];
+    (void)state;
+    stage_open(&stage);
+    for (unsigned i = 0; i < 3; i++) {
+        struct kvp_request put = ask_put("a", "x");
+        send(&stage, &put, &replies[i]);
+        assert_int_equal(stage.first->write.append_count, 1);
+        assert_int_equal(stage.first->write.apply_count, i > 0);
+        stage_disk_all(&stage);
+        assert_true(replies[i].done);
+        reply_free(&replies[i]);
+    }
+    uint64_t due_us = kvp_executor_deadline(stage.executor);
+    assert_in_range(due_us, stage.now_us + 1, stage.now_us + KVP_CORE_APPLY_WAIT_US);
+    kvp_executor_flush(stage.executor, due_us - 1);
+    assert_null(stage.first);
+    kvp_executor_flush(stage.executor, due_us);
+    assert_int_equal(stage.first->write.append_count, 0);
+    assert_int_equal(stage.first->write.apply_count, 1);
+    stage_disk_all(&stage);
+    assert_true(kvp_executor_deadline(stage.executor) > due_us);
     stage_close(&stage);
 }
 
@@ -689,9 +727,10 @@ static void test_a_scan_waits_for_what_is_committed(void **state)
         kvp_executor_disk_done(stage.executor, stage.now_us, job);
         kvp_executor_flush(stage.executor, stage.now_us);
     }
+    assert_null(stage.first); /* without the scan it would wait for the next update */
     send(&stage, &all, &scan);
     assert_false(scan.done);
-    stage_disk(&stage);
+    stage_disk_all(&stage);
     assert_true(scan.done);
     assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&scan.result), &result), KVP_OK);
     assert_int_equal(result.count, 1);
@@ -735,6 +774,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_updates_are_answered_when_they_are_durable),
+        cmocka_unit_test(test_what_is_committed_is_applied_with_the_next_update),
         cmocka_unit_test(test_a_stale_read_says_how_many_updates_it_lacks),
         cmocka_unit_test(test_who_may_not_ask_is_told),
         cmocka_unit_test(test_whatever_is_sent_is_answered),
