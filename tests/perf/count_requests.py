@@ -19,10 +19,10 @@ REQUESTS = 2000
 
 # workload: (instructions, allocations) per request; a txn puts 100 keys
 LIMITS = {
-    "put": (35100, 23.5),
-    "put-64": (13500, 12.5),
-    "get": (4530, 0.1),
-    "txn": (607000, 330),
+    "put": (32800, 20.5),
+    "put-64": (13050, 12.5),
+    "get": (4430, 0.1),
+    "txn": (476500, 230),
 }
 
 
