@@ -26,6 +26,45 @@
 
 enum kvp_mutant kvp_mutant;
 
+/* Two misfortunes at once: two nodes that crash all the time, on slow disks, with messages that come late and twice. */
+static void harsh_plan(struct sim_plan *plan)
+{
+    plan->nodes = 2;
+    plan->sync_replicas = 0;
+    plan->clients = 4;
+    plan->operations = 200;
+    plan->faults_us = 20000000;
+    plan->fault_gap_us = 200000;
+    plan->crash = 20;
+    plan->wipe = 0;
+    plan->duplication = 200;
+    plan->delay_us = 3000;
+    plan->disk_us = 5000;
+}
+
+/* Disks that fail and get stuck, of nodes that are started anew and cut off. */
+static void failing_disks(struct sim_plan *plan)
+{
+    plan->fault_gap_us = 300000;
+    plan->disk_fault = plan->slow_disk = 20;
+    plan->crash = plan->cut = 10;
+    plan->pause = plan->reset = plan->one_way = plan->handover = plan->wipe = 0;
+}
+
+/* Two nodes whose messages come late and that are cut off from each other. */
+static void late_messages(struct sim_plan *plan)
+{
+    plan->nodes = 2;
+    plan->sync_replicas = 0;
+    plan->clients = 4;
+    plan->operations = 200;
+    plan->faults_us = 20000000;
+    plan->fault_gap_us = 1000000;
+    plan->cut = plan->one_way = 20;
+    plan->crash = plan->pause = plan->reset = plan->disk_fault = plan->wipe = plan->handover = 0;
+    plan->delay_us = 30000;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
 
 static const struct sim_mutant {
@@ -33,22 +72,23 @@ static const struct sim_mutant {
     const char *name;
     int mode;
     const char *what;
-    bool harsh;   /* needs two misfortunes at once: see harsh_plan() */
+    void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
     bool jobs;
-    bool failing; /* is about disks that fail: see failing_disks() */
 } mutants[] = {
-    {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", true},
+    {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
+    {KVP_MUTANT_NONE, "none-late", WITNESS, "no bug, messages come late: nothing must be found",
+     late_messages},
     {KVP_MUTANT_NONE, "none-jobs", WITNESS, "no bug, with jobs: nothing must be found",
      .jobs = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
     {KVP_MUTANT_BACKUP_ACKS_MEMORY, "backup-acks-memory", WITNESS,
-     "a backup reports what is not on its disk yet", true},
-    {KVP_MUTANT_UNSYNCED, "unsynced", WITNESS, "writes are not synced"},
+     "a backup reports what is not on its disk yet", harsh_plan},
+    {KVP_MUTANT_UNSYNCED, "unsynced", WITNESS, "writes are not synced", harsh_plan},
     {KVP_MUTANT_SKIP_LEASE, "skip-lease", WITNESS, "a primary serves without leases"},
     {KVP_MUTANT_LEASE_FROM_RECEIPT, "lease-from-receipt", WITNESS,
-     "a lease counts from the answer, not from the question", true},
+     "a lease counts from the answer, not from the question", late_messages},
     {KVP_MUTANT_SHORT_GRACE, "short-grace", WITNESS, "a backup waits less than the lease"},
     {KVP_MUTANT_CANDIDATE_FOLLOWS, "candidate-follows", WITNESS,
      "a candidate goes on giving leases"},
@@ -61,13 +101,13 @@ static const struct sim_mutant {
     {KVP_MUTANT_NO_ELECT, "no-elect", WITNESS,
      "a new primary serves before the others have its log"},
     {KVP_MUTANT_ADD_UNREADY, "add-unready", WITNESS,
-     "a member is added that lacks committed entries", true},
+     "a member is added that lacks committed entries", harsh_plan},
     {KVP_MUTANT_REMOVE_AT_ONCE, "remove-at-once", WITNESS,
      "a member does not count any more before the arbiter says so"},
     {KVP_MUTANT_ACCEPT_MISMATCH, "accept-mismatch", WITNESS,
-     "entries are appended behind another predecessor", true},
+     "entries are appended behind another predecessor", harsh_plan},
     {KVP_MUTANT_CUT_TOO_FAR, "cut-too-far", WITNESS,
-     "a late message cuts entries of the same leadership", true},
+     "a late message cuts entries of the same leadership", harsh_plan},
     {KVP_MUTANT_FORGET_SESSIONS, "forget-sessions", WITNESS,
      "a new primary does not know the old one's sessions"},
     {KVP_MUTANT_REPEAT_EXECUTES, "repeat-executes", WITNESS, "a repeat is executed again"},
@@ -78,7 +118,7 @@ static const struct sim_mutant {
     {KVP_MUTANT_BOOT_ALONE, "boot-alone", BACKUP_WINS,
      "pair: a restarted node decides without having heard the other"},
     {KVP_MUTANT_SETTLED, "settled", BACKUP_WINS,
-     "pair: what is on its way to the disk, or was, is not told", .failing = true},
+     "pair: what is on its way to the disk, or was, is not told", failing_disks},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,
@@ -118,31 +158,6 @@ struct finding {
     char how[512];
 };
 
-/* Two nodes that crash all the time, on slow disks, with messages that come late and twice. */
-static void harsh_plan(struct sim_plan *plan)
-{
-    plan->nodes = 2;
-    plan->sync_replicas = 0;
-    plan->clients = 4;
-    plan->operations = 200;
-    plan->faults_us = 20000000;
-    plan->fault_gap_us = 200000;
-    plan->crash = 20;
-    plan->wipe = 0;
-    plan->duplication = 200;
-    plan->delay_us = 3000;
-    plan->disk_us = 5000;
-}
-
-/* Disks that fail and get stuck, of nodes that are started anew and cut off. */
-static void failing_disks(struct sim_plan *plan)
-{
-    plan->fault_gap_us = 300000;
-    plan->disk_fault = plan->slow_disk = 20;
-    plan->crash = plan->cut = 10;
-    plan->pause = plan->reset = plan->one_way = plan->handover = plan->wipe = 0;
-}
-
 static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long seed, char *how,
                          size_t size)
 {
@@ -150,11 +165,8 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     struct sim_plan plan;
 
     sim_plan_make(&plan, seed, mutant->mode);
-    if (mutant->harsh) {
-        harsh_plan(&plan);
-    }
-    if (mutant->failing) {
-        failing_disks(&plan);
+    if (mutant->alter) {
+        mutant->alter(&plan);
     }
     if (mutant->jobs) {
         sim_plan_jobs(&plan, seed);

@@ -273,6 +273,7 @@ class Session:
         node = self.any_alive()
         if node:
             self.group.nodes[node].signal(signal.SIGTERM)
+            self.group.nodes[node].signal(signal.SIGCONT)  # one that was paused would never end
             self.group.nodes[node].wait(30)
 
     def pause(self):
