@@ -312,6 +312,11 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
     }
 }
 
+static bool may_write(const struct kvp_core *core)
+{
+    return !core->writing && !core->replacing && !core->loading;
+}
+
 uint64_t kvp_core_deadline(const struct kvp_core *core)
 {
     if (stopped(core)) {
@@ -328,7 +333,7 @@ uint64_t kvp_core_deadline(const struct kvp_core *core)
     if (core->proposal.stage != PROPOSAL_NONE && core->proposal.retry_us < due) {
         due = core->proposal.retry_us;
     }
-    if (core->apply_due_us != 0 && core->apply_due_us < due && !core->replacing) {
+    if (core->apply_due_us != 0 && core->apply_due_us < due && may_write(core)) {
         due = core->apply_due_us;
     }
     return due;
@@ -591,7 +596,7 @@ void kvp_core_flush(struct kvp_core *core, uint64_t now_us)
     if (core_leading(core)) {
         core_pump_all(core);
     }
-    if (!core->writing && !core->replacing) {
+    if (may_write(core)) {
         start_write(core);
     }
 }

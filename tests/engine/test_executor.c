@@ -739,6 +739,31 @@ static void test_a_scan_waits_for_what_is_committed(void **state)
     stage_close(&stage);
 }
 
+/* What it waits for is behind a write that may take long; meanwhile there is nothing to be done. */
+static void test_a_scan_that_waits_for_the_disk_lets_the_node_sleep(void **state)
+{
+    struct stage stage;
+    struct reply put, second, scan;
+    struct kvp_request request = ask_put("k00", "k00");
+    struct kvp_request all = ask_scan("", "", 0);
+    (void)state;
+    stage_open(&stage);
+    send(&stage, &request, &put);
+    stage_disk_all(&stage);
+    assert_true(put.done);
+    send(&stage, &request, &second); /* its write is under way, and applies the first */
+    assert_non_null(stage.first);
+    send(&stage, &all, &scan);
+    assert_false(scan.done);
+    assert_true(kvp_executor_deadline(stage.executor) > stage.now_us);
+    stage_disk_all(&stage);
+    assert_true(second.done && scan.done);
+    reply_free(&put);
+    reply_free(&second);
+    reply_free(&scan);
+    stage_close(&stage);
+}
+
 static void test_cursors_are_few_and_grow_old(void **state)
 {
     struct stage stage;
@@ -788,6 +813,7 @@ int main(void)
         cmocka_unit_test(test_a_scan_goes_on_from_its_point_in_time),
         cmocka_unit_test(test_pages_are_bounded_in_bytes),
         cmocka_unit_test(test_a_scan_waits_for_what_is_committed),
+        cmocka_unit_test(test_a_scan_that_waits_for_the_disk_lets_the_node_sleep),
         cmocka_unit_test(test_cursors_are_few_and_grow_old),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
