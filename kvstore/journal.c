@@ -592,17 +592,25 @@ kvp_status kvp_journal_replay(struct kvp_journal *journal, uint64_t first, kvp_j
 
 /* ---- beginning ---- */
 
-/* Makes what is behind the end zeros, where it is anything else. */
-static kvp_status clear_rest(struct kvp_journal *journal)
+/* Writes the current file once more as it was read, and zeros behind the end. All of it: where an earlier
+ * sync has failed, the kernel shows to readers what is not on the disk, takes it for written, and the next
+ * sync does nothing about it. */
+static kvp_status write_again(struct kvp_journal *journal)
 {
     const struct journal_file *file = &journal->files[journal->chain - 1];
     uint8_t chunk[CHUNK_SIZE];
     size_t size = 0;
 
-    for (uint64_t offset = journal->end; offset < file->size; offset += size) {
+    for (uint64_t offset = 0; offset < file->size; offset += size) {
         size = file->size - offset < CHUNK_SIZE ? (size_t)(file->size - offset) : CHUNK_SIZE;
-        if (!read_padded(file->fd, chunk, size, offset) ||
-            (memcmp(chunk, zeros, size) != 0 && !kvp_write_all(file->fd, zeros, size, offset))) {
+        if (!read_padded(file->fd, chunk, size, offset)) {
+            return fail_errno(journal, file);
+        }
+        if (offset + size > journal->end) {
+            size_t kept = offset < journal->end ? (size_t)(journal->end - offset) : 0;
+            memset(chunk + kept, 0, size - kept);
+        }
+        if (!kvp_write_all(file->fd, chunk, size, offset)) {
             return fail_errno(journal, file);
         }
     }
@@ -617,7 +625,7 @@ kvp_status kvp_journal_begin(struct kvp_journal *journal)
     if (!journal->replayed || journal->begun) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = journal->chain == 0 ? KVP_OK : clear_rest(journal);
+    kvp_status status = journal->chain == 0 ? KVP_OK : write_again(journal);
     status = status == KVP_OK ? remove_useless(journal) : status;
     /* What was read need not be on the disk yet: frames, zeros, and files that are gone may be the
      * unsynced work of an earlier life. Files before the current one were synced by whoever left

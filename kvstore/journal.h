@@ -53,7 +53,8 @@ void kvp_journal_close(struct kvp_journal *journal); /* NULL is fine; syncs noth
 kvp_status kvp_journal_replay(struct kvp_journal *journal, uint64_t first, kvp_journal_each each,
                               void *arg, bool *more);
 /* Makes the end that kvp_journal_replay() found the end for good: what lies behind it is removed
- * durably, and files with nothing but frames before `first` may be used again. Appends can begin. */
+ * durably, the file that ends there is written and synced once more (a sync of an earlier life may have
+ * failed), and files with nothing but frames before `first` may be used again. Appends can begin. */
 kvp_status kvp_journal_begin(struct kvp_journal *journal);
 
 /* See struct kvp_store_ops for these. */

@@ -61,6 +61,8 @@ static struct {
     bool interrupted; /* every second write is */
     int randoms;      /* calls of getrandom() */
     int no_random;    /* errno of those to come; 0: none */
+    bool forgetful;   /* what was written before an fsync that failed stays off the disk */
+    bool touched[SIZE / SECTOR]; /* sectors written since */
 } disk;
 
 int __real_fsync(int fd);
@@ -105,6 +107,10 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t size, off_t offset)
     }
     if (disk.write_max > 0 && size > disk.write_max) {
         size = disk.write_max;
+    }
+    for (size_t at = (size_t)offset / SECTOR; at < SIZE / SECTOR && at * SECTOR < (size_t)offset + size;
+         at++) {
+        disk.touched[at] = true;
     }
     return lseek(fd, offset, SEEK_SET) == offset ? write(fd, data, size) : -1;
 }
@@ -236,7 +242,16 @@ static void synced(int fd)
     assert_true(length > 0);
     path[length] = '\0';
     const char *name = strrchr(path, '/') + 1;
-    read_file(name, &disk_file(name)->content);
+    struct disk_file *file = disk_file(name);
+    kvp_buf before = file->content;
+    file->content = (kvp_buf){0};
+    read_file(name, &file->content);
+    for (size_t at = 0; disk.forgetful && at < before.size; at += SECTOR) {
+        if (!disk.touched[at / SECTOR]) {
+            memcpy(file->content.data + at, before.data + at, SECTOR);
+        }
+    }
+    kvp_buf_free(&before);
 }
 
 int __wrap_fsync(int fd)
@@ -245,6 +260,7 @@ int __wrap_fsync(int fd)
         return __real_fsync(fd);
     }
     if (faulty()) {
+        memset(disk.touched, 0, sizeof(disk.touched));
         return -1;
     }
     synced(fd);
@@ -1466,6 +1482,26 @@ static void test_after_a_failure_nothing_goes_on(void **state)
     check_fault(ENOMEM, KVP_NO_MEMORY);
 }
 
+/* A kernel that could not write a page takes it for written from then on, and shows it to readers: what
+ * is read when the journal is opened again has to be written again before anybody relies on it. */
+static void test_what_a_failed_sync_left_is_written_again(void **state)
+{
+    (void)state;
+    start(1);
+    append_many(4, 400);
+    assert_int_equal(kvp_journal_sync(desk.journal), KVP_OK);
+    disk.forgetful = true;
+    disk.before_fault = 1; /* the frame is written, its sync fails */
+    disk.fault = EIO;
+    assert_int_equal(try_append(400, true), KVP_IO);
+    disk.before_fault = -1;
+    start(1);
+    assert_int_equal(desk.next, 6);
+    stop();
+    write_file("journal-1", kvp_buf_slice(&disk_file("journal-1")->content)); /* a power cut */
+    assert_int_equal(replay(1), 6);
+}
+
 static void test_a_file_that_could_not_be_made_is_gone(void **state)
 {
     (void)state;
@@ -1651,6 +1687,7 @@ int main(void)
         TEST(test_no_content_does_harm),
         TEST(test_pieces_and_interruptions_of_writes_do_not_matter),
         TEST(test_after_a_failure_nothing_goes_on),
+        TEST(test_what_a_failed_sync_left_is_written_again),
         TEST(test_a_file_that_could_not_be_made_is_gone),
         TEST(test_many_lives_with_power_cuts),
     };
