@@ -26,14 +26,19 @@
 
 enum kvp_mutant kvp_mutant;
 
-/* Two misfortunes at once: two nodes that crash all the time, on slow disks, with messages that come late and twice. */
-static void harsh_plan(struct sim_plan *plan)
+static void two_nodes(struct sim_plan *plan)
 {
     plan->nodes = 2;
     plan->sync_replicas = 0;
     plan->clients = 4;
     plan->operations = 200;
     plan->faults_us = 20000000;
+}
+
+/* Two misfortunes at once: two nodes that crash all the time, on slow disks, with messages that come late and twice. */
+static void harsh_plan(struct sim_plan *plan)
+{
+    two_nodes(plan);
     plan->fault_gap_us = 200000;
     plan->crash = 20;
     plan->wipe = 0;
@@ -54,11 +59,7 @@ static void failing_disks(struct sim_plan *plan)
 /* Two nodes whose messages come late and that are cut off from each other. */
 static void late_messages(struct sim_plan *plan)
 {
-    plan->nodes = 2;
-    plan->sync_replicas = 0;
-    plan->clients = 4;
-    plan->operations = 200;
-    plan->faults_us = 20000000;
+    two_nodes(plan);
     plan->fault_gap_us = 1000000;
     plan->cut = plan->one_way = 20;
     plan->crash = plan->pause = plan->reset = plan->disk_fault = plan->wipe = plan->handover = 0;
