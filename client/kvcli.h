@@ -59,8 +59,13 @@ int kvcli_create(struct kvcli *cli, int argc, char **argv);
 int kvcli_delete(struct kvcli *cli, int argc, char **argv);
 int kvcli_cas(struct kvcli *cli, int argc, char **argv);
 int kvcli_scan(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_files.c */
 /* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
+/* Makes a file of the bytes, or writes them to a device; what was there stays if that fails.
+ * Complains; returns the exit status. */
+int kvcli_write_file(const char *name, kvp_slice bytes);
 
 /* kvcli_txn.c */
 int kvcli_txn(struct kvcli *cli, int argc, char **argv);

@@ -2,7 +2,6 @@
 /* get, put, create, delete, cas, scan. */
 #include "client/kvcli.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,48 +11,6 @@
 static kvp_slice slice_of(const char *text)
 {
     return kvp_slice_of(text, strlen(text));
-}
-
-static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *content)
-{
-    uint8_t bytes[65536];
-
-    for (;;) {
-        size_t got = fread(bytes, 1, sizeof(bytes), file);
-        if (content->size + got > size_max) {
-            (void)kvcli_complain("%s: longer than %zu bytes", name, size_max);
-            return false;
-        }
-        if (kvp_buf_append(content, bytes, got) != KVP_OK) {
-            (void)kvcli_complain("out of memory");
-            return false;
-        }
-        if (got < sizeof(bytes)) { /* not once more: a terminal would want a second Ctrl-D */
-            break;
-        }
-    }
-    if (ferror(file)) {
-        (void)kvcli_complain("%s: %s", name, strerror(errno));
-        return false;
-    }
-    return true;
-}
-
-bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content)
-{
-    if (strcmp(name, "-") == 0) {
-        bool done = read_stream(stdin, "standard input", size_max, content);
-        clearerr(stdin); /* at the prompt there is more to come */
-        return done;
-    }
-    FILE *file = fopen(name, "rb");
-    if (file == NULL) {
-        (void)kvcli_complain("%s: %s", name, strerror(errno));
-        return false;
-    }
-    bool done = read_stream(file, name, size_max, content);
-    fclose(file);
-    return done;
 }
 
 /* The bytes of an argument VALUE or "-". */

@@ -152,29 +152,10 @@ struct result_options {
     uint64_t task;
 };
 
-/* A file that could not be written whole is no result: it goes away. */
-static int write_file(const char *name, kvp_slice bytes)
-{
-    FILE *file = fopen(name, "wb");
-
-    if (file == NULL) {
-        return kvcli_complain("%s: %s", name, strerror(errno));
-    }
-    bool good = fwrite(bytes.size == 0 ? "" : bytes.data, 1, bytes.size, file) == bytes.size;
-    int saved = errno;
-    good = fclose(file) == 0 && good;
-    if (!good) {
-        (void)kvcli_complain("%s: %s", name, strerror(saved != 0 ? saved : errno));
-        (void)unlink(name);
-        return EXIT_NOTHING;
-    }
-    return EXIT_DONE;
-}
-
 static int write_out(const struct result_options *options, kvp_slice bytes)
 {
     if (options->file != NULL) {
-        return write_file(options->file, bytes);
+        return kvcli_write_file(options->file, bytes);
     }
     fwrite(bytes.size == 0 ? "" : bytes.data, 1, bytes.size, stdout);
     return EXIT_DONE;

@@ -244,10 +244,13 @@ static int open_data(struct app *app, const struct options *options)
 static int open_server(struct app *app, const struct options *options)
 {
     const struct kvp_answer busy = {.status = KVP_BUSY};
+    char reason[KVP_URL_SIZE_MAX + 128] = "out of memory";
     const struct kvp_net_server_config config = {.url = options->listen,
                                                  .message_size_max = MESSAGE_SIZE_MAX,
                                                  .on_request = on_request,
-                                                 .arg = app};
+                                                 .arg = app,
+                                                 .reason = reason,
+                                                 .reason_size = sizeof(reason)};
     kvp_status status = kvp_wire_answer_encode(&busy, &app->busy);
     if (status == KVP_OK) {
         status = kvp_net_listen(&config, &app->server);
@@ -255,15 +258,8 @@ static int open_server(struct app *app, const struct options *options)
     if (status == KVP_OK) {
         return EXIT_SUCCESS;
     }
-    if (status == KVP_BAD_ARGUMENT) {
-        fprintf(stderr,
-                "kvwitness: --listen %s: not an address of this machine in the form "
-                "tcp://HOST:PORT\n",
-                options->listen);
-        return EXIT_USAGE;
-    }
-    fprintf(stderr, "kvwitness: cannot listen on %s: %s\n", options->listen, kvp_strerror(status));
-    return EXIT_FAILURE;
+    fprintf(stderr, "kvwitness: cannot listen on %s: %s\n", options->listen, reason);
+    return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
 }
 
 static void close_all(struct app *app)

@@ -26,9 +26,12 @@ struct kvp_net_server_config {
     /* A request has arrived; the callee owns it. */
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
+    char *reason; /* why listening failed, for people; may be NULL */
+    size_t reason_size;
 };
 
-/* KVP_ADDRESS_IN_USE, KVP_BAD_ARGUMENT (the URL), KVP_IO, KVP_NO_MEMORY. */
+/* KVP_ADDRESS_IN_USE, KVP_BAD_ARGUMENT (the URL), KVP_UNAVAILABLE (the host's name or address is not
+ * there at the moment; it may come yet), KVP_IO, KVP_NO_MEMORY. */
 kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
                           struct kvp_net_server **server);
 /* The URL listened on, with the real port; lives as long as the server. */

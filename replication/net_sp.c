@@ -18,7 +18,7 @@
  */
 #include "replication/net.h"
 #include "replication/clock.h"
-#include "replication/sp_address.h"
+#include "replication/sp_listen.h"
 #include "replication/sp_stream.h"
 
 #include <assert.h>
@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -80,7 +81,7 @@ struct kvp_net_request {
 struct kvp_net_server {
     atomic_uint references; /* the owner's, and one per request held */
     struct sp_address address;
-    char url[KVP_URL_SIZE_MAX + 16];
+    struct sp_listener listener;
     size_t message_size_max;
     unsigned connections_max;
     size_t unsent_max;
@@ -88,7 +89,7 @@ struct kvp_net_server {
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
     pthread_t thread;
-    int epoll_fd, wake_fd, listen_fd;
+    int epoll_fd, wake_fd;
     struct connection *open;  /* changed by the thread, with the lock held */
     size_t ungreeted;         /* belongs to the thread, as does what follows */
     uint64_t cut_us;          /* when the ungreeted ones were last looked through */
@@ -438,10 +439,27 @@ static void connection_add(struct kvp_net_server *server, int fd)
     atomic_fetch_add(&server->connections, 1);
 }
 
-static bool watch_listener(const struct kvp_net_server *server, bool on)
+static bool watch_listener(struct kvp_net_server *server, bool on)
 {
-    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = (void *)&server->listen_fd};
-    return epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->listen_fd, &event) == 0;
+    bool done = true;
+    for (unsigned i = 0; i < server->listener.count; i++) {
+        int *fd = &server->listener.fds[i];
+        struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = fd};
+        done = epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, *fd, &event) == 0 && done;
+    }
+    return done;
+}
+
+/* The listening socket that an event is about; NULL: it is about something else. */
+static const int *listener_of(const struct kvp_net_server *server, const struct epoll_event *event)
+{
+    const int *listening = NULL;
+    for (unsigned i = 0; i < server->listener.count; i++) {
+        if (event->data.ptr == &server->listener.fds[i]) {
+            listening = &server->listener.fds[i];
+        }
+    }
+    return listening;
 }
 
 /* Epoll would go on telling of a connection that cannot be accepted. */
@@ -470,9 +488,9 @@ static int end_pause_if_due(struct kvp_net_server *server)
 }
 
 /* One connection per event: the others are still there at the next round. */
-static void server_accept(struct kvp_net_server *server)
+static void server_accept(struct kvp_net_server *server, int listening)
 {
-    int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
         if (atomic_load(&server->connections) < server->connections_max) {
             connection_add(server, fd);
@@ -578,8 +596,9 @@ static void cut_ungreeted(struct kvp_net_server *server)
 
 static void server_event(struct kvp_net_server *server, const struct epoll_event *event)
 {
-    if (event->data.ptr == &server->listen_fd) {
-        server_accept(server);
+    const int *listening = listener_of(server, event);
+    if (listening != NULL) {
+        server_accept(server, *listening);
     } else if (event->data.ptr == &server->wake_fd) {
         take_wake(server->wake_fd);
     } else {
@@ -628,8 +647,7 @@ static kvp_status watch(struct kvp_net_server *server, int *fd)
 
 static kvp_status server_start(struct kvp_net_server *server)
 {
-    kvp_status status =
-        sp_address_listen(&server->address, &server->listen_fd, server->url, sizeof(server->url));
+    kvp_status status = sp_listen_open(&server->address, &server->listener);
     if (status != KVP_OK) {
         return status;
     }
@@ -638,9 +656,9 @@ static kvp_status server_start(struct kvp_net_server *server)
     if (server->epoll_fd < 0 || server->wake_fd < 0) {
         return KVP_IO;
     }
-    status = watch(server, &server->listen_fd);
-    if (status == KVP_OK) {
-        status = watch(server, &server->wake_fd);
+    status = watch(server, &server->wake_fd);
+    for (unsigned i = 0; i < server->listener.count && status == KVP_OK; i++) {
+        status = watch(server, &server->listener.fds[i]);
     }
     if (status == KVP_OK && start_thread(&server->thread, server_run, server) != 0) {
         status = KVP_NO_MEMORY;
@@ -651,10 +669,7 @@ static kvp_status server_start(struct kvp_net_server *server)
 /* After its thread has ended, or was never started. */
 static void server_end(struct kvp_net_server *server)
 {
-    if (server->listen_fd >= 0) {
-        sp_address_forget(&server->address);
-    }
-    close_fd(server->listen_fd);
+    sp_listen_close(&server->listener);
     close_fd(server->epoll_fd);
     close_fd(server->wake_fd);
     server_release(server);
@@ -673,6 +688,13 @@ static unsigned cap_connections(size_t wanted)
     return (unsigned)wanted;
 }
 
+static void tell_reason(const struct kvp_net_server_config *config, const char *reason)
+{
+    if (config->reason != NULL) {
+        (void)snprintf(config->reason, config->reason_size, "%s", reason);
+    }
+}
+
 kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
                           struct kvp_net_server **server)
 {
@@ -680,6 +702,7 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     struct sp_address address;
     kvp_status status = sp_address_parse(config->url, &address);
     if (status != KVP_OK) {
+        tell_reason(config, "not of the form tcp://HOST:PORT or ipc://PATH");
         return status;
     }
     struct kvp_net_server *opened = calloc(1, sizeof(*opened));
@@ -690,7 +713,7 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     atomic_init(&opened->connections, 0);
     pthread_mutex_init(&opened->lock, NULL);
     opened->address = address;
-    opened->epoll_fd = opened->wake_fd = opened->listen_fd = -1;
+    opened->epoll_fd = opened->wake_fd = -1;
     opened->message_size_max = or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
     opened->connections_max =
         cap_connections(or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT));
@@ -699,6 +722,8 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     opened->arg = config->arg;
     status = server_start(opened);
     if (status != KVP_OK) {
+        tell_reason(config, opened->listener.reason[0] != '\0' ? opened->listener.reason
+                                                               : kvp_strerror(status));
         server_end(opened);
         return status;
     }
@@ -708,7 +733,7 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
 
 const char *kvp_net_server_url(const struct kvp_net_server *server)
 {
-    return server->url;
+    return server->listener.url;
 }
 
 unsigned kvp_net_server_connections(const struct kvp_net_server *server)

@@ -486,10 +486,18 @@ static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *op
 
 static kvp_status open_server(struct kvp_node *node, const char *url, char *message, size_t size)
 {
-    struct kvp_net_server_config config = {.url = url, .on_request = on_request, .arg = node};
+    char reason[KVP_URL_SIZE_MAX + 128] = "";
+    struct kvp_net_server_config config = {.url = url,
+                                           .on_request = on_request,
+                                           .arg = node,
+                                           .reason = reason,
+                                           .reason_size = sizeof(reason)};
     kvp_status status = kvp_net_listen(&config, &node->server);
     if (status != KVP_OK) {
-        return say(message, size, status, url);
+        if (message && size > 0) {
+            snprintf(message, size, "cannot listen on %s: %s", url, reason);
+        }
+        return status;
     }
     if (node->config.url[0] == '\0') {
         snprintf(node->config.url, sizeof(node->config.url), "%s",

@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG    512
 #define KEEPALIVE_IDLE_S  10 /* a silent peer is gone after 10 + 3 * 5 s */
 #define KEEPALIVE_EVERY_S 5
 #define KEEPALIVE_COUNT   3
@@ -58,8 +57,8 @@ static kvp_status parse_tcp(const char *text, struct sp_address *address)
     return KVP_OK;
 }
 
-static kvp_status fill_unix(const struct sp_address *address, struct sockaddr_un *name,
-                            socklen_t *size)
+kvp_status sp_address_unix(const struct sp_address *address, struct sockaddr_un *name,
+                           socklen_t *size)
 {
     memset(name, 0, sizeof(*name));
     name->sun_family = AF_UNIX;
@@ -88,7 +87,7 @@ static kvp_status parse_unix(const char *text, struct sp_address *address)
         return KVP_BAD_ARGUMENT;
     }
     (void)snprintf(address->name, sizeof(address->name), "%s", text);
-    return fill_unix(address, &name, &size);
+    return sp_address_unix(address, &name, &size);
 }
 
 kvp_status sp_address_parse(const char *url, struct sp_address *address)
@@ -114,145 +113,25 @@ kvp_status sp_address_parse(const char *url, struct sp_address *address)
     return status;
 }
 
-static kvp_status status_of_errno(int error)
-{
-    switch (error) {
-    case EADDRINUSE:
-        return KVP_ADDRESS_IN_USE;
-    case EADDRNOTAVAIL:
-    case EAFNOSUPPORT:
-        return KVP_BAD_ARGUMENT;
-    case ENOMEM:
-    case ENOBUFS:
-        return KVP_NO_MEMORY;
-    default:
-        return KVP_IO;
-    }
-}
-
-static struct addrinfo *resolve(const struct sp_address *address, bool listening)
+int sp_address_resolve(const struct sp_address *address, bool listening, struct addrinfo **found)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
-    struct addrinfo *found = NULL;
     bool any = address->name[0] == '\0';
     if (any) {
         hints.ai_family = AF_INET;
     }
     hints.ai_flags = AI_NUMERICSERV | (listening ? AI_PASSIVE : 0);
-    return getaddrinfo(any ? NULL : address->name, address->port, &hints, &found) == 0 ? found
-                                                                                       : NULL;
+    return getaddrinfo(any ? NULL : address->name, address->port, &hints, found);
 }
 
-static int open_socket(int family)
+int sp_address_socket(int family)
 {
     return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-static kvp_status bind_and_listen(int family, const struct sockaddr *name, socklen_t size, int *fd)
-{
-    const int on = 1;
-    int opened = open_socket(family);
-    if (opened < 0) {
-        return status_of_errno(errno);
-    }
-    if ((family != AF_UNIX && setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) ||
-        bind(opened, name, size) != 0 || listen(opened, LISTEN_BACKLOG) != 0) {
-        kvp_status status = status_of_errno(errno);
-        (void)close(opened);
-        return status;
-    }
-    *fd = opened;
-    return KVP_OK;
-}
-
-static kvp_status bound_port(int fd, unsigned *port)
-{
-    struct sockaddr_storage name;
-    socklen_t size = sizeof(name);
-    if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) {
-        return KVP_IO;
-    }
-    *port = name.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&name)->sin6_port)
-                                       : ntohs(((struct sockaddr_in *)&name)->sin_port);
-    return KVP_OK;
-}
-
-/* A host may have an address of a kind that is switched off here, ::1 of "localhost" without IPv6:
- * such are passed over. Any other failure counts, or a second process would listen beside the
- * first. */
-static kvp_status bind_first(const struct addrinfo *found, int *fd)
-{
-    kvp_status status = KVP_BAD_ARGUMENT;
-    for (; found != NULL && status == KVP_BAD_ARGUMENT; found = found->ai_next) {
-        status = bind_and_listen(found->ai_family, found->ai_addr, found->ai_addrlen, fd);
-    }
-    return status;
-}
-
-static kvp_status listen_tcp(const struct sp_address *address, int *fd, char *url, size_t url_size)
-{
-    struct addrinfo *found = resolve(address, true);
-    if (found == NULL) {
-        return KVP_BAD_ARGUMENT;
-    }
-    int opened;
-    unsigned port;
-    kvp_status status = bind_first(found, &opened);
-    freeaddrinfo(found);
-    if (status != KVP_OK) {
-        return status;
-    }
-    status = bound_port(opened, &port);
-    if (status != KVP_OK) {
-        (void)close(opened);
-        return status;
-    }
-    bool bracketed = strchr(address->name, ':') != NULL;
-    (void)snprintf(url, url_size, "tcp://%s%s%s:%u", bracketed ? "[" : "",
-                   address->name[0] != '\0' ? address->name : "0.0.0.0", bracketed ? "]" : "",
-                   port);
-    *fd = opened;
-    return KVP_OK;
-}
-
-/* A socket file that nobody listens on is what a crash left. */
-static void remove_stale(const struct sockaddr_un *name, socklen_t size)
-{
-    int fd = open_socket(AF_UNIX);
-    if (fd < 0) {
-        return;
-    }
-    if (connect(fd, (const struct sockaddr *)name, size) != 0 && errno == ECONNREFUSED) {
-        (void)unlink(name->sun_path);
-    }
-    (void)close(fd);
-}
-
-kvp_status sp_address_listen(const struct sp_address *address, int *fd, char *url, size_t url_size)
-{
-    if (address->kind == SP_ADDRESS_TCP) {
-        return listen_tcp(address, fd, url, url_size);
-    }
-    struct sockaddr_un name;
-    socklen_t size;
-    kvp_status status = fill_unix(address, &name, &size);
-    if (status != KVP_OK) {
-        return status;
-    }
-    if (address->kind == SP_ADDRESS_IPC) {
-        remove_stale(&name, size);
-    }
-    status = bind_and_listen(AF_UNIX, (const struct sockaddr *)&name, size, fd);
-    if (status == KVP_OK) {
-        (void)snprintf(url, url_size, "%s%s",
-                       address->kind == SP_ADDRESS_IPC ? "ipc://" : "inproc://", address->name);
-    }
-    return status;
-}
-
 static kvp_status begin_connect(int family, const struct sockaddr *name, socklen_t size, int *fd)
 {
-    int opened = open_socket(family);
+    int opened = sp_address_socket(family);
     if (opened < 0) {
         return KVP_UNAVAILABLE;
     }
@@ -266,8 +145,8 @@ static kvp_status begin_connect(int family, const struct sockaddr *name, socklen
 
 static kvp_status connect_tcp(const struct sp_address *address, unsigned attempt, int *fd)
 {
-    struct addrinfo *found = resolve(address, false);
-    if (found == NULL) {
+    struct addrinfo *found = NULL;
+    if (sp_address_resolve(address, false, &found) != 0) {
         return KVP_UNAVAILABLE;
     }
     unsigned count = 0;
@@ -290,7 +169,7 @@ kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt
     }
     struct sockaddr_un name;
     socklen_t size;
-    kvp_status status = fill_unix(address, &name, &size);
+    kvp_status status = sp_address_unix(address, &name, &size);
     if (status != KVP_OK) {
         return status;
     }
@@ -314,11 +193,4 @@ void sp_address_tune(const struct sp_address *address, int fd)
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_EVERY_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS);
-}
-
-void sp_address_forget(const struct sp_address *address)
-{
-    if (address->kind == SP_ADDRESS_IPC) {
-        (void)unlink(address->name);
-    }
 }

@@ -6,6 +6,9 @@
 
 #include "kvstore/kvp_base.h"
 
+#include <netdb.h>
+#include <sys/un.h>
+
 enum sp_address_kind { SP_ADDRESS_TCP, SP_ADDRESS_IPC, SP_ADDRESS_INPROC };
 
 struct sp_address {
@@ -17,10 +20,6 @@ struct sp_address {
 /* KVP_BAD_ARGUMENT. */
 kvp_status sp_address_parse(const char *url, struct sp_address *address);
 
-/* A listening, non-blocking socket; writes the URL with the real port. KVP_ADDRESS_IN_USE,
- * KVP_BAD_ARGUMENT (no such host, not ours), KVP_IO, KVP_NO_MEMORY. */
-kvp_status sp_address_listen(const struct sp_address *address, int *fd, char *url, size_t url_size);
-
 /* Begins to connect; `attempt` picks among the addresses of a host in turn. Blocks while a host
  * name is looked up. KVP_UNAVAILABLE when that already failed. */
 kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd);
@@ -28,7 +27,12 @@ kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt
 /* Makes a connected TCP socket fit for short messages and dead peers; others are left alone. */
 void sp_address_tune(const struct sp_address *address, int fd);
 
-/* Removes what listening left in the file system. */
-void sp_address_forget(const struct sp_address *address);
+/* What listening and connecting share: a non-blocking socket (-1: errno), the addresses of a tcp host
+ * (to be freed with freeaddrinfo(); returns what getaddrinfo() did), the name of a Unix socket
+ * (KVP_BAD_ARGUMENT: it is too long). */
+int sp_address_socket(int family);
+int sp_address_resolve(const struct sp_address *address, bool listening, struct addrinfo **found);
+kvp_status sp_address_unix(const struct sp_address *address, struct sockaddr_un *name,
+                           socklen_t *size);
 
 #endif

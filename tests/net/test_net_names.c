@@ -92,13 +92,39 @@ static void test_an_address_that_is_not_ours_is_passed_over(void **state)
     host_close(&host);
 }
 
-static void test_a_host_without_an_address_of_ours_is_a_bad_argument(void **state)
+/* At boot, programs start before names and addresses are there: that is not a mistake of the user's. */
+static void test_a_host_without_an_address_of_ours_may_have_one_later(void **state)
 {
     (void)state;
     resolve_to(NOT_OURS, NOT_OURS_TOO);
-    assert_int_equal(try_listen("tcp://some.host:0"), KVP_BAD_ARGUMENT);
+    assert_int_equal(try_listen("tcp://some.host:0"), KVP_UNAVAILABLE);
     resolve_to(NULL, NULL);
-    assert_int_equal(try_listen("tcp://some.host:0"), KVP_BAD_ARGUMENT);
+    assert_int_equal(try_listen("tcp://some.host:0"), KVP_UNAVAILABLE);
+}
+
+/* "localhost" is 127.0.0.1 to one program and ::1 to another. */
+static void test_all_addresses_of_a_host_are_listened_on(void **state)
+{
+    (void)state;
+    struct host host = {.echo = true};
+    struct caller caller;
+    resolve_to("127.0.0.1", "127.0.0.2");
+    host_open(&host, &(struct kvp_net_server_config){.url = "tcp://some.host:0"});
+    for (const char *const *address = (const char *const[]){"127.0.0.1", "127.0.0.2", NULL};
+         *address != NULL; address++) {
+        resolve_to(*address, NULL);
+        caller_open(&caller, kvp_net_server_url(host.server));
+        caller_check_echo(&caller, *address);
+        caller_close(&caller);
+    }
+    host_close(&host);
+}
+
+static void test_an_address_that_is_named_twice_is_listened_on_once(void **state)
+{
+    (void)state;
+    resolve_to("127.0.0.1", "127.0.0.1");
+    assert_int_equal(try_listen("tcp://some.host:0"), KVP_OK);
 }
 
 /* Two processes with one URL must not share its addresses out among themselves. */
@@ -130,7 +156,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_address_that_is_not_ours_is_passed_over),
-        cmocka_unit_test(test_a_host_without_an_address_of_ours_is_a_bad_argument),
+        cmocka_unit_test(test_a_host_without_an_address_of_ours_may_have_one_later),
+        cmocka_unit_test(test_all_addresses_of_a_host_are_listened_on),
+        cmocka_unit_test(test_an_address_that_is_named_twice_is_listened_on_once),
         cmocka_unit_test(test_an_address_in_use_is_not_passed_over),
         cmocka_unit_test(test_a_link_finds_the_address_that_somebody_listens_on),
     };
