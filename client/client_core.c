@@ -28,6 +28,8 @@ struct endpoint {
     unsigned unanswered; /* requests on its connection, also of calls that are done or elsewhere */
     uint64_t heard_us;   /* its last answer or part of one, or the connection */
     uint64_t moved;      /* bytes there and back, when last looked at */
+    unsigned silences;   /* tries without a word from it, since its last answer or connection */
+    uint64_t shunned_us; /* after them it is not asked before, if there is somebody else to ask */
 };
 
 struct lane {
@@ -182,16 +184,57 @@ static unsigned count_up(const struct client_core *core)
     return count;
 }
 
-/* The next endpoint behind `from` that is connected; `from` itself if there is no other. */
+/* Connected, and not one that has just left us without an answer. */
+static bool is_usable(const struct client_core *core, unsigned index)
+{
+    const struct endpoint *endpoint = &core->endpoints[index];
+
+    return endpoint->up && core->now_us >= endpoint->shunned_us;
+}
+
+static unsigned count_usable(const struct client_core *core)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < core->endpoint_count; i++) {
+        count += is_usable(core, i) ? 1 : 0;
+    }
+    return count;
+}
+
+/* The next endpoint behind `from` that is usable, or else connected; `from` itself if there is no
+ * other. */
 static unsigned next_up(const struct client_core *core, unsigned from)
 {
+    unsigned usable = count_usable(core);
+
     for (unsigned step = 1; step < core->endpoint_count; step++) {
         unsigned candidate = (from + step) % core->endpoint_count;
-        if (core->endpoints[candidate].up) {
+        if (usable > 0 ? is_usable(core, candidate) : core->endpoints[candidate].up) {
             return candidate;
         }
     }
     return from;
+}
+
+/* A node cut off from us is still the primary to the others for a while, and they send us back to
+ * it. Its late answer counts whatever is asked elsewhere meanwhile, so it need not be waited for. */
+static void shun(struct client_core *core, struct endpoint *endpoint)
+{
+    unsigned times = endpoint->silences < TRY_DOUBLINGS_MAX ? endpoint->silences
+                                                            : TRY_DOUBLINGS_MAX;
+
+    if (core->now_us >= endpoint->shunned_us) { /* else another call has just found it out */
+        endpoint->shunned_us = core->now_us + (core->config.try_us << (times + 1));
+        endpoint->silences++;
+    }
+}
+
+static void heard_of(struct client_core *core, struct endpoint *endpoint)
+{
+    endpoint->heard_us = core->now_us;
+    endpoint->silences = 0;
+    endpoint->shunned_us = 0;
 }
 
 static bool has_url(const struct endpoint *endpoint, kvp_slice url)
@@ -245,20 +288,22 @@ static unsigned learn_url(struct client_core *core, kvp_slice url)
 static void move_target(struct client_core *core, kvp_slice hint)
 {
     unsigned named = learn_url(core, hint);
+    unsigned usable = count_usable(core);
     bool paused = core->now_us < core->pause_us;
-    bool connected = core->endpoints[core->target].up; /* else it is none of those to be asked */
+    /* Else it is none of those to be asked. */
+    bool counts = usable > 0 ? is_usable(core, core->target) : core->endpoints[core->target].up;
 
-    core->strikes += !paused && connected ? 1 : 0;
+    core->strikes += !paused && counts ? 1 : 0;
     open_all(core);
     if (named < core->endpoint_count && named != core->target) {
         core->hinted = named;
     }
-    if (named < core->endpoint_count && named != core->target && core->endpoints[named].up) {
+    if (named < core->endpoint_count && named != core->target && is_usable(core, named)) {
         core->target = named;
     } else {
         core->target = next_up(core, core->target);
     }
-    if (!paused && core->strikes >= count_up(core)) {
+    if (!paused && core->strikes >= (usable > 0 ? usable : count_up(core))) {
         core->pause_us = core->now_us + rest_time(core, core->rests++);
         core->strikes = 0;
         due(core, core->pause_us);
@@ -355,8 +400,12 @@ static kvp_status encode(struct client_core *core, const struct client_call *cal
 
 static uint64_t try_time(const struct client_core *core, const struct client_call *call)
 {
-    unsigned times = call->tries < TRY_DOUBLINGS_MAX ? call->tries : TRY_DOUBLINGS_MAX;
+    /* Answers that send the call elsewhere say nothing about the time that an answer takes. */
+    unsigned times = call->silences < TRY_DOUBLINGS_MAX ? call->silences : TRY_DOUBLINGS_MAX;
     uint64_t left_us = call->deadline_us - core->now_us; /* try_send() has looked */
+    bool others = count_usable(core) > (is_usable(core, call->endpoint) ? 1 : 0);
+
+    times = call->route == CLIENT_TO_PRIMARY && others ? 0 : times;
 
     return call->once && !call->asks_hello
                ? left_us
@@ -519,6 +568,8 @@ static void no_answer(struct client_core *core, struct client_call *call)
         return;
     }
     core->trouble = "no answer from a node";
+    call->silences++;
+    shun(core, &core->endpoints[call->endpoint]);
     reset_if_silent(core, call->endpoint);
     attempt_failed(core, call, nothing);
 }
@@ -529,7 +580,7 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
 
     core->now_us = now_us;
     changed->up = up;
-    changed->heard_us = now_us;
+    heard_of(core, changed);
     changed->unanswered = 0; /* there is a new connection, or will be */
     if (up && endpoint == core->hinted && core->strikes + core->rests > 0) {
         core->target = endpoint;
@@ -800,7 +851,7 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
     if (kvp_wire_answer_decode(body, &answer) != KVP_OK || index >= core->config.lanes) {
         return; /* the same as none */
     }
-    from->heard_us = now_us;
+    heard_of(core, from);
     from->unanswered -= from->unanswered > 0 ? 1 : 0;
     const struct lane *lane = &core->lanes[index];
     uint32_t age = (lane->messages - (id >> LANE_BITS)) & MESSAGE_MASK;

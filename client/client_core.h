@@ -49,6 +49,7 @@ struct client_call {
     unsigned lane;
     uint64_t due_us;
     unsigned tries;
+    unsigned silences;    /* of them: ended without any answer */
     unsigned sent;        /* messages; the newest is bit 0 of `open` */
     uint64_t open;        /* which of them are copies not known to have come to nothing */
     bool forgotten;       /* one too old to be in `open` is such a copy */

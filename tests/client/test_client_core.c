@@ -130,6 +130,72 @@ static void test_a_silent_node_is_left_after_the_try_time(void **state)
     fake_close(&fake);
 }
 
+/* A primary that is cut off from us, and for a while from the others, too: they send us back to it
+ * until one of them has taken over. */
+static void test_hints_to_a_silent_primary_do_not_make_a_call_miss_the_new_one(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    warm_up(&fake, 0);
+    start(&fake, &call, KVP_OP_PUT, LONG_MS);
+    uint64_t cut_us = fake.now_us, serves_us = cut_us + 500000;
+    (void)take(&fake, 0, KVP_OP_PUT);
+    while (!call.done && fake.now_us < cut_us + 5000000) {
+        struct sent *sent = fake_pass_until_sent(&fake, 5000);
+        if (sent->endpoint == 1 && fake.now_us >= serves_us) {
+            answer_done(&fake, sent, 2);
+        } else if (sent->endpoint == 1) {
+            answer_hint(&fake, sent, node_url(0));
+        }
+    }
+    check_done(&call, KVP_OK);
+    assert_true(fake.now_us - serves_us <= 110000); /* the longest pause */
+    fake_close(&fake);
+}
+
+/* The silent node is the primary all the same, and back. */
+static void test_a_silent_primary_is_asked_again(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    warm_up(&fake, 0);
+    start(&fake, &call, KVP_OP_PUT, LONG_MS);
+    uint64_t cut_us = fake.now_us;
+    (void)take(&fake, 0, KVP_OP_PUT);
+    while (!call.done && fake.now_us < cut_us + 5000000) {
+        struct sent *sent = fake_pass_until_sent(&fake, 5000);
+        if (sent->endpoint == 1) {
+            answer_hint(&fake, sent, node_url(0));
+        } else if (fake.now_us >= cut_us + 500000) {
+            answer_done(&fake, sent, 2);
+        }
+    }
+    check_done(&call, KVP_OK);
+    assert_true(fake.now_us - cut_us <= 4 * TRY_MS * 1000u);
+    fake_close(&fake);
+}
+
+/* Another node has the call by then; whoever answers first settles it. */
+static void test_a_late_answer_of_a_silent_primary_counts(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 2);
+    warm_up(&fake, 0);
+    start(&fake, &call, KVP_OP_PUT, LONG_MS);
+    struct sent *slow = take(&fake, 0, KVP_OP_PUT);
+    answer_hint(&fake, fake_pass_until_sent(&fake, 2 * TRY_MS), node_url(0));
+    answer_done(&fake, slow, 7);
+    check_done(&call, KVP_OK);
+    assert_int_equal(call.revision, 7);
+    fake_close(&fake);
+}
+
 static void test_a_call_whose_connection_drops_goes_to_the_next_node_at_once(void **state)
 {
     (void)state;
@@ -766,6 +832,9 @@ int main(void)
         cmocka_unit_test(test_hints_without_end_are_not_all_remembered),
         cmocka_unit_test(test_nodes_of_a_hello_are_asked_when_the_given_ones_are_gone),
         cmocka_unit_test(test_a_silent_node_is_left_after_the_try_time),
+        cmocka_unit_test(test_hints_to_a_silent_primary_do_not_make_a_call_miss_the_new_one),
+        cmocka_unit_test(test_a_silent_primary_is_asked_again),
+        cmocka_unit_test(test_a_late_answer_of_a_silent_primary_counts),
         cmocka_unit_test(test_a_call_whose_connection_drops_goes_to_the_next_node_at_once),
         cmocka_unit_test(test_a_connection_silent_for_three_tries_is_dialled_anew),
         cmocka_unit_test(test_a_node_that_answers_somebody_is_not_dialled_anew),
