@@ -20,6 +20,7 @@
 #define REST_MS         10u
 #define REST_MAX_MS     500u
 #define PATIENCE        4u   /* so many tries at a node that is not ready; a power of 2 */
+#define PARDON          8u   /* after so many rests a mute node is asked again */
 #define PLACE_HIGH_MAX  0x40000000u /* of a place in the log or an epoch: 2^62 */
 #define ROLE_PRIMARY    4u
 #define NONE            0xffu
@@ -70,7 +71,7 @@ static bool passed(const struct kvmcu *client, uint32_t when_ms)
 
 static void wait_for_word(struct kvmcu *client)
 {
-    unsigned times = client->tries < TRY_DOUBLINGS ? client->tries : TRY_DOUBLINGS;
+    unsigned times = client->losses < TRY_DOUBLINGS ? client->losses : TRY_DOUBLINGS;
 
     client->due_ms = client->now_ms + ((uint32_t)client->try_ms << times);
     if (client->state == WAITING && client->asked == KVMCU_FETCH && client->stage == AT_HEAD) {
@@ -144,9 +145,17 @@ static void go_to(struct kvmcu *client, unsigned target)
     }
 }
 
+static unsigned behind(const struct kvmcu *client, unsigned target)
+{
+    return target + 1u < client->url_count ? target + 1u : 0;
+}
+
+/* A node that let a try pass without a word is left alone for a while: each visit takes that long. */
 static unsigned next_target(const struct kvmcu *client)
 {
-    return client->target + 1u < client->url_count ? client->target + 1u : 0;
+    unsigned next = behind(client, client->target);
+
+    return next == client->mute ? behind(client, next) : next;
 }
 
 /* A hint to a node that gave no answer would lead there again and again. */
@@ -166,6 +175,10 @@ static void move_on(struct kvmcu *client, unsigned hint)
         client->strikes = 0;
         rest(client, client->rests);
         count_up(&client->rests);
+        if (client->rests % PARDON == 0) {
+            client->silent = 0;
+            client->mute = NONE;
+        }
     } else {
         client->state = READY;
     }
@@ -174,11 +187,15 @@ static void move_on(struct kvmcu *client, unsigned hint)
 /* No answer will come to what is under way. */
 static void lose(struct kvmcu *client)
 {
+    bool in_vain = client->state >= READY && passed(client, client->due_ms);
+
     if (client->state == WAITING) {
         doubt(client);
     }
     drop_link(client);
     if (client->state >= READY) {
+        count_up(&client->losses);
+        client->mute = in_vain ? client->target : client->mute;
         client->silent |= (uint16_t)(1u << client->target);
         move_on(client, NONE);
     }
@@ -629,6 +646,7 @@ static void take_answer(struct kvmcu *client)
     }
     client->refused &= (uint16_t)~(1u << client->target);
     client->silent &= (uint16_t)~(1u << client->target);
+    client->mute = client->mute == client->target ? NONE : client->mute;
     if (is_outdated(client)) {
         client->flags |= GROUP_DOUBTFUL;
         client->hinted = NONE;
@@ -1234,8 +1252,9 @@ int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint3
     if (request->op >= KVMCU_PUT) {
         next_number(client);
     }
-    client->tries = client->strikes = client->rests = 0;
+    client->tries = client->losses = client->strikes = client->rests = 0;
     client->refused = client->silent = 0;
+    client->mute = NONE;
     client->now_ms = now_ms;
     client->deadline_ms = now_ms + timeout_ms;
     client->state = READY;

@@ -174,7 +174,8 @@ struct kvmcu_result {
 /* For the client itself only. The small ones come first: on small cores what is near is cheaper. */
 struct kvmcu {
     uint8_t state, link, stage, kind, bytes, expect, flags;
-    uint8_t op, asked, target, hinted, strikes, rests, tries, sent_here, list_left, url_count;
+    uint8_t op, asked, target, hinted, strikes, rests, tries, losses, mute, sent_here,
+        list_left, url_count;
     uint8_t small[5];
     uint16_t buffer_size, out_at, out_size;
     uint16_t try_ms, slot, refused, silent;

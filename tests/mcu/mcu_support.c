@@ -215,10 +215,17 @@ static void send_twisted(struct peer *peer, enum twist twist, uint32_t id, kvp_b
 static void answer(struct peer *peer, uint32_t id, kvp_slice message)
 {
     struct kvp_request request;
-    const char *reason = "", *hint = peer_urls[peer->primary];
+    const char *reason = "";
     kvp_buf result = {0}, body = {0};
     enum twist twist = TWIST_NONE;
 
+    if (peer->mute && (int32_t)(peer->now_ms - peer->mute_until) >= 0) {
+        peer->primary = 1;
+    }
+    if (peer->mute && peer->node == 0) {
+        peer->muted++;
+        return;
+    }
     assert_int_equal(kvp_wire_request_decode(message, &scratch, &request, &reason), KVP_OK);
     assert_int_equal(kvp_slice_compare(request.group, kvp_slice_of("default", 7)), 0);
     peer->asked++;
@@ -250,7 +257,7 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
         made.status = peer->code;
         result.size = 0;
     }
-    hint = peer->hint != NULL ? peer->hint : hint;
+    const char *hint = peer->hint != NULL ? peer->hint : peer_urls[peer->primary];
     made.hint = kvp_slice_of(hint, strlen(hint));
     made.result = kvp_buf_slice(&result);
     assert_int_equal(kvp_wire_answer_encode(&made, &body), KVP_OK);

@@ -86,6 +86,9 @@ struct peer {
     const char *hint; /* NULL: the URL of the primary */
     uint64_t hello_epoch; /* of answers to HELLO; 0: the group's */
     bool dead[PEER_NODES];
+    bool mute;            /* the first node gives no answer, */
+    uint32_t mute_until;  /* and the others know no other primary before; */
+    unsigned muted;       /* what it did not answer */
     struct peer_key keys[PEER_KEYS];
     struct peer_lane lanes[PEER_LANES];
     unsigned executed, asked, hellos; /* updates; messages; HELLOs among them */

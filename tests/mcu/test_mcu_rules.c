@@ -105,6 +105,20 @@ static void test_a_hint_to_a_dead_node(void **state)
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
 }
 
+/* A primary that is cut off: the others name it until one of them has taken over. */
+static void test_a_silent_primary_does_not_make_a_call_miss_the_new_one(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->peer.primary = 0;
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    rig->peer.mute = true;
+    rig->peer.mute_until = rig->peer.now_ms + 500;
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    assert_int_equal(rig->peer.muted, 1);
+    assert_in_range(rig->peer.now_ms - rig->peer.mute_until, 0, 250); /* a pause */
+}
+
 static void test_when_all_were_asked_there_are_pauses(void **state)
 {
     struct rig *rig = *state;
@@ -520,6 +534,7 @@ int main(void)
         test(a_hint_is_followed_at_once),
         test(without_a_hint_of_use_the_next_is_asked),
         test(a_hint_to_a_dead_node),
+        test(a_silent_primary_does_not_make_a_call_miss_the_new_one),
         test(when_all_were_asked_there_are_pauses),
         test(a_busy_node_is_asked_again),
         test(a_stale_read_takes_any_node),
