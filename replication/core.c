@@ -168,10 +168,10 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
         core->proposal.stage == PROPOSAL_GRANTED && core->config.policy == KVP_PAIR_NONE;
     report->view = decided ? core->meta.view : core->view;
     report->tail = KVP_MUTANT(BACKUP_ACKS_MEMORY) ? core->log.tail : core->durable;
-    report->commit = core->commit_point;
+    report->commit = core_parted(core) ? core->durable : core->commit_point;
     report->received = core->log.tail.seq;
-    report->member_epoch =
-        core->meta_durable == core->meta_wanted ? core->meta.member_epoch : 0;
+    bool promised = core->meta_durable == core->meta_wanted && !core->replacing;
+    report->member_epoch = promised ? core->meta.member_epoch : 0;
     report->snapshot = core->incoming.id;
     report->wanted = core->incoming.next;
     report->life = core->life;

@@ -112,6 +112,21 @@ static void cut(struct kvp_core *core, uint64_t after)
     core_answer_waiters(core, true);
 }
 
+/* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have. */
+static void compared(struct kvp_core *core, uint64_t seq)
+{
+    if (core->meta.solo_from != 0 && seq >= core->durable.seq) {
+        core->meta.solo_from = 0;
+        core_persist(core);
+    }
+}
+
+/* Is what is behind `seq` nothing that anybody was told of? */
+static bool may_cut(const struct kvp_core *core, uint64_t seq)
+{
+    return seq >= core->commit && !(core_parted(core) && seq < core->durable.seq);
+}
+
 /* Takes one entry: known already, new, or in the place of one that never was committed. */
 static kvp_status take_entry(struct kvp_core *core, const struct kvp_peer_request *request,
                              struct kvp_entry *entry)
@@ -123,9 +138,10 @@ static kvp_status take_entry(struct kvp_core *core, const struct kvp_peer_reques
             return KVP_OK; /* below what is kept in memory: applied, hence committed */
         }
         if (kvp_point_equal(ours, entry->point)) {
+            compared(core, seq);
             return KVP_OK;
         }
-        if (seq <= core->commit || ours.epoch >= request->lead_epoch) {
+        if (!may_cut(core, seq - 1) || ours.epoch >= request->lead_epoch) {
             return KVP_DIVERGED;
         }
         cut(core, seq - 1);
@@ -143,7 +159,8 @@ static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_requ
         if (!kvp_point_equal(ours, request->prev) && !KVP_MUTANT(ACCEPT_MISMATCH)) {
             return KVP_NOT_FOUND;
         }
-    } else if (request->prev.seq > core->commit) {
+        compared(core, request->prev.seq);
+    } else if (request->prev.seq > core->commit || core_parted(core)) {
         return KVP_NOT_FOUND;
     }
     for (size_t i = 0; i < request->entry_count; i++) {
@@ -156,7 +173,7 @@ static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_requ
      * epochs: an older suffix of ours is not in it. */
     bool older = core->log.tail.epoch < request->lead_epoch || KVP_MUTANT(CUT_TOO_FAR);
     if (core->log.tail.seq > request->end && older) {
-        if (request->end < core->commit) {
+        if (!may_cut(core, request->end)) {
             return KVP_DIVERGED;
         }
         cut(core, request->end);
@@ -213,20 +230,41 @@ void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *re
 
 void core_set_aside(struct kvp_core *core)
 {
-    uint64_t lost = 1;
-    if (core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from) {
-        lost = core->log.tail.seq - core->meta.solo_from + 1;
-    }
+    uint64_t lost = core_parted(core) ? core->log.tail.seq - core->meta.solo_from + 1 : 1;
     core_note(core, KVP_NOTE_DIVERGED, lost);
     core_incoming_abort(core);
     core_answer_waiters(core, true);
-    core->meta.diverged_count += lost;
+    core_replace_begin(core, lost);
+    core->port.set_aside(core->port.arg, &core->next_meta);
+}
+
+/* The store stays what it is, and so does what is known about it, until another one has taken its
+ * place: that one has promised nothing. */
+void core_replace_begin(struct kvp_core *core, uint64_t lost)
+{
+    core->replacing = true;
+    core->next_meta = core->meta;
+    core->next_meta.diverged_count += lost;
+    core->next_meta.solo_from = 0;
+    core->next_meta.member_epoch = 0;
+    core->next_meta.doubt = false;
+}
+
+void core_replace_end(struct kvp_core *core, struct kvp_point point)
+{
+    core->replacing = false;
+    core->meta.diverged_count = core->next_meta.diverged_count;
     core->meta.solo_from = 0;
     core->meta.member_epoch = 0;
     core->meta.doubt = false;
-    core->replacing = true;
-    core_persist(core);
-    core->port.set_aside(core->port.arg, &core->meta);
+    core_persist(core); /* with the views learned meanwhile */
+    core->life++;
+    core->cut_pending = false;
+    kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
+    core->durable = core->commit_point = point;
+    core->written = core->commit = core->applied = core->applying = point.seq;
+    core->write_last = 0;
+    core->port.changed(core->port.arg);
 }
 
 void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
@@ -237,21 +275,13 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
     }
     if (status == KVP_BUSY) {
         /* A snapshot was just being opened; its closing is under way. */
-        core->port.set_aside(core->port.arg, &core->meta);
+        core->port.set_aside(core->port.arg, &core->next_meta);
         return;
     }
     if (status != KVP_OK) {
         core_failed(core);
         return;
     }
-    struct kvp_point none = {0};
-    core->replacing = false;
-    core->life++;
-    core->cut_pending = false;
-    kvp_core_log_reset(&core->log, none, 1, 0, 0);
-    core->durable = core->commit_point = none;
-    core->written = core->commit = core->applied = core->applying = 0;
-    core->write_last = 0;
     core->known_commit = 0;
-    core->port.changed(core->port.arg);
+    core_replace_end(core, (struct kvp_point){0});
 }

@@ -55,6 +55,11 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
                     core->incoming.job_count > 0 ? KVP_BUSY : KVP_NOT_FOUND);
         return;
     }
+    if (core_parted(core)) { /* R6: nobody has compared it */
+        core_set_aside(core);
+        core_answer(core, token, request->op, request->sent_us, KVP_BUSY);
+        return;
+    }
     if (fresh) {
         core_note(core, KVP_NOTE_SNAPSHOT_RECEIVING, request->from);
         core->incoming.id = request->snapshot;
@@ -73,30 +78,18 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
 
 static void finish(struct kvp_core *core)
 {
-    core->replacing = true;
-    core->meta.member_epoch = 0;
-    core->meta.doubt = false;
-    core->meta.solo_from = 0;
-    core_persist(core);
+    core_replace_begin(core, 0);
     add_job(core, INCOMING_FINISH);
-    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->meta);
+    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->next_meta);
 }
 
 static void finished(struct kvp_core *core)
 {
-    struct kvp_point point = core->incoming.point;
-    core->replacing = false;
-    core->life++;
-    core->cut_pending = false;
-    kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
-    core->durable = core->commit_point = point;
-    core->written = core->commit = core->applied = core->applying = point.seq;
-    core->write_last = 0;
+    core_replace_end(core, core->incoming.point);
     core->incoming.id = 0;
     core->incoming.next = 0;
-    core_note(core, KVP_NOTE_SNAPSHOT_RECEIVED, point.seq);
+    core_note(core, KVP_NOTE_SNAPSHOT_RECEIVED, core->incoming.point.seq);
     answer_pending(core, KVP_OK);
-    core->port.changed(core->port.arg);
 }
 
 void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
@@ -111,7 +104,8 @@ void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status s
         return;
     }
     if (status == KVP_BAD_REQUEST || status == KVP_NO_MEMORY || status == KVP_BUSY) {
-        core->replacing = false;
+        /* Of a chunk: the store may be about to be set aside, and stays to be. */
+        core->replacing = core->replacing && job != INCOMING_FINISH;
         core_incoming_abort(core);
         return;
     }

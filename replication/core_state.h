@@ -134,6 +134,7 @@ struct kvp_core {
     uint64_t write_last;       /* it ends with this entry (of the log as it is now) */
     bool loading;              /* after the start: unapplied entries are being read */
     bool replacing;            /* the store is being replaced: no writes */
+    struct kvp_meta next_meta; /* of the store that takes its place */
     struct kvp_entry *batch[2 * KVP_CORE_BATCH];
 
     /* follower */
@@ -197,6 +198,14 @@ static inline bool core_leading(const struct kvp_core *core)
     return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
 }
 
+/* Does the log end with entries that this node may have acknowledged alone? Nothing of them is cut off
+ * or replaced unseen (R6): the primary compares the whole log, and either has all of it, or says that it
+ * has diverged. */
+static inline bool core_parted(const struct kvp_core *core)
+{
+    return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
+}
+
 /* How long a lease that this node gave may last at the most, by its own clock. */
 static inline uint64_t core_grace(const struct kvp_core *core)
 {
@@ -243,6 +252,9 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
 void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 void core_answer_waiters(struct kvp_core *core, bool all);
 void core_set_aside(struct kvp_core *core);
+/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that go. */
+void core_replace_begin(struct kvp_core *core, uint64_t lost);
+void core_replace_end(struct kvp_core *core, struct kvp_point point);
 
 /* core_incoming.c: receiving a snapshot */
 void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,

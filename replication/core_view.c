@@ -28,7 +28,8 @@
 
 bool core_eligible(const struct kvp_core *core)
 {
-    return (core->meta.member_epoch != 0 && !core->meta.doubt) || KVP_MUTANT(PROMOTE_OUTSIDE);
+    return (core->meta.member_epoch != 0 && !core->meta.doubt && !core->replacing) ||
+           KVP_MUTANT(PROMOTE_OUTSIDE);
 }
 
 static bool paired(const struct kvp_core *core)
@@ -135,12 +136,6 @@ static void granted(struct kvp_core *core)
     }
 }
 
-/* Rule R6: what this node acknowledged alone is in nobody else's view of history. */
-static bool parted(const struct kvp_core *core)
-{
-    return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
-}
-
 bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
 {
     struct core_proposal *proposal = &core->proposal;
@@ -157,12 +152,11 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
     core_proposal_abort(core);
     core->meta.view = *view;
     note_solo(core, view);
-    bool foreign = view->primary != core->config.self && parted(core);
+    if (view->primary != core->config.self && !core_parted(core)) {
+        core->meta.solo_from = 0; /* from now on it takes what another one makes */
+    }
     core_persist(core);
     core_install(core, view);
-    if (foreign && !core->replacing && core->role != KVP_ROLE_FAILED) {
-        core_set_aside(core);
-    }
     return true;
 }
 

@@ -435,6 +435,82 @@ static void test_blank_and_broken(void **state)
     }
 }
 
+/* ---- a forger who knows the group: views that the arbiter never made ---- */
+
+static struct kvp_peer_request *forged(const struct world *world, unsigned op)
+{
+    static struct kvp_peer_request request;
+    const struct node *victim = &world->nodes[2];
+    struct kvp_view view = *kvp_core_view(victim->core);
+    memset(&request, 0, offsetof(struct kvp_peer_request, entry_count));
+    request.entry_count = 0;
+    request.op = op;
+    request.from = 1;
+    request.to = 2;
+    request.group_id = kvp_core_group_id(victim->core);
+    request.sent_us = world->now_us;
+    if (view.primary != 1 || kvp_set_has(view.in_sync, 2)) {
+        view.version++;
+        view.epoch++;
+        view.primary = 1;
+        view.in_sync = set2(1, 3);
+    }
+    request.view = view;
+    request.commit = victim->disk.tail;
+    return &request;
+}
+
+static void forged_append(struct world *world, struct kvp_point *tail)
+{
+    struct kvp_peer_request *request = forged(world, KVP_OP_APPEND);
+    struct kvp_entry *entry = kvp_entry_new(sizeof(uint64_t));
+    assert_non_null(entry);
+    request->prev = *tail;
+    memcpy(entry->payload, &request->view.epoch, sizeof(uint64_t));
+    kvp_entry_chain(entry, *tail, request->view.epoch);
+    *tail = entry->point;
+    request->lead_epoch = request->view.epoch;
+    request->end = tail->seq;
+    request->entries[request->entry_count++] = entry;
+    world_request(world, 2, request);
+    kvp_entry_unref(entry);
+}
+
+static void forged_chunk(struct world *world, size_t size)
+{
+    static const uint64_t chunk[2];
+    struct kvp_peer_request *request = forged(world, KVP_OP_SNAPSHOT);
+    request->snapshot = 77;
+    request->last = true;
+    request->point = (struct kvp_point){1000, request->view.epoch, 5};
+    request->chunk = kvp_slice_of(chunk, size);
+    world_request(world, 2, request);
+}
+
+/* A chunk that the disk refuses while the store is about to be set aside: until it is, nothing more
+ * is written. */
+static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3, KVP_PAIR_NONE, 1);
+    world_isolate(&world, 2);
+    struct kvp_point tail = world.nodes[2].disk.tail;
+    world.nodes[2].disk_us = 5 * MS;
+    forged_append(&world, &tail);
+    world_run(&world, MS);
+    forged_append(&world, &tail);
+    forged_chunk(&world, 3);
+    struct kvp_peer_request *request = forged(&world, KVP_OP_HEARTBEAT);
+    request->diverged = true;
+    world_request(&world, 2, request);
+    world_run(&world, SECONDS);
+    assert_int_equal(world_count(&world, 2, DID_SET_ASIDE, ANY), 1);
+    assert_int_not_equal(kvp_core_role(world.nodes[2].core), KVP_ROLE_FAILED);
+    assert_int_equal(world.nodes[2].disk.tail.seq, 0);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_nonsense_passes),
         cmocka_unit_test(test_madness),
         cmocka_unit_test(test_blank_and_broken),
+        cmocka_unit_test(test_a_bad_chunk_does_not_end_a_set_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

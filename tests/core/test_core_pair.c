@@ -63,6 +63,91 @@ static void test_cut(void **state)
     cut(KVP_PAIR_AVAILABLE, true, true);
 }
 
+static unsigned set_asides(const struct world *world)
+{
+    return world_count(world, 1, DID_SET_ASIDE, ANY) + world_count(world, 2, DID_SET_ASIDE, ANY);
+}
+
+/* Both went on, but only one of them was written to. */
+static void one_sided(unsigned writer)
+{
+    struct world world;
+    open_pair(&world, KVP_PAIR_AVAILABLE);
+    world_isolate(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_true(world_serves(&world, 1) && world_serves(&world, 2));
+    world_put(&world, writer, 15);
+    world_run(&world, SECONDS);
+    world_rejoin(&world, 1);
+    check_together(&world);
+    uint64_t winner = kvp_core_view(world.nodes[1].core)->primary;
+    assert_int_equal(set_asides(&world), writer == winner ? 0 : 1);
+    assert_int_equal(world_status(&world, 3 - writer).meta.diverged_count, 0);
+    assert_int_equal(world_status(&world, writer).meta.diverged_count, writer == winner ? 0 : 15);
+    world_close(&world);
+}
+
+static void test_a_store_with_nothing_of_its_own_is_not_set_aside(void **state)
+{
+    (void)state;
+    one_sided(1);
+    one_sided(2);
+}
+
+/* What the primary had sent in the moment of the cut is in both logs: nobody made it alone. */
+static void test_what_both_have_is_nobodys_own(void **state)
+{
+    (void)state;
+    for (unsigned busy = 0; busy < 2; busy++) {
+        struct world world;
+        open_pair(&world, KVP_PAIR_AVAILABLE);
+        world.paths[2][1].reply_us = 50 * MS;
+        world_put(&world, 1, 4);
+        world_run(&world, 10 * MS);
+        assert_int_equal(world.nodes[2].disk.tail.seq, 14);
+        assert_int_equal(world_status(&world, 1).commit, 10);
+        world_isolate(&world, 1);
+        world_run(&world, 5 * SECONDS);
+        assert_true(world_serves(&world, 1) && world_serves(&world, 2));
+        assert_int_equal(world_status(&world, 1).commit, 14);
+        if (busy) {
+            world_put(&world, 2, 3);
+            world_run(&world, SECONDS);
+        }
+        world_rejoin(&world, 1);
+        check_together(&world);
+        assert_int_equal(set_asides(&world), 0);
+        world_close(&world);
+    }
+}
+
+/* A primary that forgot, by a crash, what it knew of its own commits still has them: they are compared,
+ * not cut off. */
+static void test_what_was_made_alone_is_never_cut_off(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_AVAILABLE);
+    world_isolate(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    world_put(&world, 1, 7);
+    world_put(&world, 2, 1);
+    for (unsigned i = 0; i < 2; i++) { /* each start alone is a view, and the higher one wins */
+        world_run(&world, SECONDS);
+        world_kill(&world, 2);
+        world_start(&world, 2);
+    }
+    world_run(&world, SECONDS);
+    world_kill(&world, 1);
+    assert_true(disk_point(&world.nodes[1].disk, 10, &world.nodes[1].disk.applied));
+    world_start(&world, 1);
+    world_rejoin(&world, 1);
+    check_together(&world);
+    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_status(&world, 1).meta.diverged_count, 7);
+    world_close(&world);
+}
+
 static void cut_when_just_formed(uint64_t later_us)
 {
     struct world world;
@@ -509,6 +594,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_cut_when_just_formed),
+        cmocka_unit_test(test_a_store_with_nothing_of_its_own_is_not_set_aside),
+        cmocka_unit_test(test_what_both_have_is_nobodys_own),
+        cmocka_unit_test(test_what_was_made_alone_is_never_cut_off),
         cmocka_unit_test(test_cut_while_busy),
         cmocka_unit_test(test_backup_killed),
         cmocka_unit_test(test_primary_killed),
