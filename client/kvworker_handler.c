@@ -7,6 +7,7 @@
  * not been waited for, its number, and with that the group's, belongs to nobody else.
  */
 #include "client/kvworker.h"
+#include "kvstore/utf8.h"
 #include "replication/clock.h"
 
 #include <errno.h>
@@ -350,32 +351,18 @@ static int describe(const struct handler *handler, char *text, size_t size)
 /* The verdict, and as much of the end of standard error as fits. */
 static void explain(const struct handler *handler, char *reason)
 {
-    const char *errors = handler->errors;
     size_t size = handler->error_size;
     size_t used = (size_t)describe(handler, reason, KVWORKER_REASON_MAX - 2);
-    size_t room = KVWORKER_REASON_MAX - used - 2;
 
-    while (size > 0 && (unsigned char)errors[size - 1] <= ' ') {
+    while (size > 0 && (unsigned char)handler->errors[size - 1] <= ' ') {
         size--;
     }
-    if (size > room) {
-        errors += size - room;
-        size = room;
+    if (size > 0) {
+        memcpy(reason + used, ": ", 2);
+        used += 2;
+        (void)kvp_utf8_copy_end(reason + used, KVWORKER_REASON_MAX + 1 - used,
+                                kvp_slice_of(handler->errors, size));
     }
-    while (size > 0 && ((unsigned char)*errors & 0xc0) == 0x80) { /* the rest of a character */
-        errors++;
-        size--;
-    }
-    if (size == 0) {
-        return;
-    }
-    memcpy(reason + used, ": ", 2);
-    used += 2;
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)errors[i];
-        reason[used++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
-    }
-    reason[used] = '\0';
 }
 
 enum kvworker_ending kvworker_handler_run(const struct kvworker_order *order, kvp_buf *output,

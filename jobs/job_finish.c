@@ -397,10 +397,18 @@ static kvp_status fail_too_large(struct kvp_jobs *jobs, struct job *job, uint64_
     return job_end(jobs, job, JOB_FAILED, text, now_us);
 }
 
+/* Who has such a kind takes the task for one of a product, and gives it back at once. */
+static kvp_status fail_reserved(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
+{
+    return job_end(jobs, job, JOB_FAILED,
+                   "a kind of its tasks is reserved for products of matrices", now_us);
+}
+
 static bool has_step(const struct job *job, uint64_t now_us)
 {
     bool running = job->record.state == JOB_RUNNING;
-    return (running && (job->sum_first != JOB_NONE || job->too_large != JOB_NONE)) ||
+    return (running &&
+            (job->sum_first != JOB_NONE || job->too_large != JOB_NONE || job->reserved)) ||
            complete(job) ||
            job->record.state == JOB_VERIFYING || job->record.state == JOB_REMOVING ||
            expired(job, now_us);
@@ -423,6 +431,9 @@ kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bo
         }
         if (job->record.state == JOB_RUNNING && job->too_large != JOB_NONE) {
             return fail_too_large(jobs, job, now_us);
+        }
+        if (job->record.state == JOB_RUNNING && job->reserved) {
+            return fail_reserved(jobs, job, now_us);
         }
         if (complete(job)) {
             return step_complete(jobs, job, now_us);

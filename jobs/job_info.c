@@ -2,6 +2,7 @@
 /* What jobs, tasks and workers look like from outside; results. */
 #include "jobs/job_state.h"
 #include "jobs/matrix.h"
+#include "kvstore/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,10 +24,18 @@ static void put_number(struct kvp_mp_writer *writer, const char *key, uint64_t v
     kvp_mp_write_uint(writer, value);
 }
 
+/* Versions before this one have stored text that is not UTF-8. */
+static void put_clean(struct kvp_mp_writer *writer, const char *text)
+{
+    char clean[JOB_REASON_MAX + 1];
+    (void)kvp_utf8_copy(clean, sizeof(clean), kvp_slice_of(text, strlen(text)));
+    kvp_mp_write_text(writer, clean);
+}
+
 static void put_text(struct kvp_mp_writer *writer, const char *key, const char *value)
 {
     kvp_mp_write_text(writer, key);
-    kvp_mp_write_text(writer, value);
+    put_clean(writer, value);
 }
 
 static void put_bool(struct kvp_mp_writer *writer, const char *key, bool value)
@@ -246,7 +255,7 @@ static void put_worker(struct kvp_mp_writer *writer, const struct worker *worker
     kvp_mp_write_text(writer, "kinds");
     kvp_mp_write_array(writer, worker->record.kind_count);
     for (unsigned i = 0; i < worker->record.kind_count; i++) {
-        kvp_mp_write_text(writer, worker->record.kinds[i].text);
+        put_clean(writer, worker->record.kinds[i].text);
     }
     put_number(writer, "buffer", worker->record.buffer);
     put_number(writer, "tasks", worker->attempt_count);

@@ -56,6 +56,10 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
         job->grid = kvp_job_grid_of(&record.spec);
         return tasks == 0 ? KVP_OK : job_make_tiles(jobs, job); /* 0: it was not started */
     }
+    for (unsigned i = 0; i < record.kind_count; i++) {
+        const char *kind = record.kinds[i].text;
+        job->reserved = job->reserved || kvp_job_kind_is_reserved(kvp_slice_of(kind, strlen(kind)));
+    }
     return job_reserve_tasks(job, tasks);
 }
 

@@ -5,8 +5,8 @@
  * that workers go on beating for.
  */
 #include "jobs/job_state.h"
+#include "kvstore/utf8.h"
 #include "replication/mutant.h"
-
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,7 +230,8 @@ kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct att
         return status;
     }
     record.lost += record.lost < UINT8_MAX;
-    job_text_copy(record.reason, sizeof(record.reason), kvp_slice_of(reason, strlen(reason)));
+    (void)kvp_utf8_copy_end(record.reason, sizeof(record.reason),
+                            kvp_slice_of(reason, strlen(reason)));
     bool failed = task->state == TASK_OPEN && record.lost >= job->record.spec.attempts_max;
     if (failed) {
         record.state = TASK_FAILED;
@@ -246,9 +247,11 @@ kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct att
     }
     attempt_end(jobs, worker, attempt, true);
     if (failed) {
-        char text[JOB_REASON_MAX + 64];
-        (void)snprintf(text, sizeof(text), "task %u failed %u times, the last time: %s", number,
-                       record.lost, record.reason);
+        char text[JOB_REASON_MAX + 1];
+        size_t used = (size_t)snprintf(text, sizeof(text), "task %u failed %u times, the last time: ",
+                                       number, record.lost);
+        (void)kvp_utf8_copy_end(text + used, sizeof(text) - used,
+                                kvp_slice_of(record.reason, strlen(record.reason)));
         return job_end(jobs, job, JOB_FAILED, text, now_us);
     }
     return KVP_OK;

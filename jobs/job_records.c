@@ -89,16 +89,6 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     }
 }
 
-void job_text_copy(char *to, size_t size, kvp_slice text)
-{
-    size_t length = text.size < size - 1 ? text.size : size - 1;
-    const char *from = text.data;
-    for (size_t i = 0; i < length; i++) {
-        to[i] = (unsigned char)from[i] < ' ' || from[i] == 127 ? ' ' : from[i];
-    }
-    to[length] = '\0';
-}
-
 /* ---- parts of records ---- */
 
 static void take_text(struct kvp_mp_reader *reader, char *to, size_t max)

@@ -118,7 +118,4 @@ uint32_t task_record_after(struct task_record *record);
 kvp_status worker_record_encode(const struct worker_record *record, kvp_buf *out);
 kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record); /* KVP_CORRUPT */
 
-/* Copies text that somebody sent: cut to what fits, without control characters. */
-void job_text_copy(char *to, size_t size, kvp_slice text);
-
 #endif

@@ -2,6 +2,7 @@
 #include "jobs/job_spec.h"
 #include "jobs/matrix.h"
 #include "kvstore/keyspace.h"
+#include "kvstore/utf8.h"
 #include "replication/mp_reader.h"
 #include "replication/mp_writer.h"
 
@@ -368,11 +369,22 @@ static void take_task(struct kvp_mp_reader *reader, struct kvp_job_task *task)
     task->payload = kvp_mp_bin(reader);
 }
 
+bool kvp_job_kind_is_reserved(kvp_slice kind)
+{
+    return kvp_slice_compare(kind, kvp_slice_of(KVP_JOB_MATMUL_KIND, strlen(KVP_JOB_MATMUL_KIND))) == 0 ||
+           kvp_slice_compare(kind, kvp_slice_of(KVP_JOB_BLOCKS_KIND, strlen(KVP_JOB_BLOCKS_KIND))) == 0;
+}
+
 static kvp_status check_task(const struct kvp_job_task *task, const char **reason)
 {
     if (task->kind.size == 0 || task->kind.size > KVP_NAME_SIZE_MAX ||
-        memchr(task->kind.data, 0, task->kind.size)) {
-        return refuse(KVP_BAD_REQUEST, "the kind of a task is 1 to 64 bytes of text", reason);
+        memchr(task->kind.data, 0, task->kind.size) || !kvp_utf8_is_valid(task->kind)) {
+        return refuse(KVP_BAD_REQUEST, "the kind of a task is 1 to 64 bytes of UTF-8", reason);
+    }
+    if (kvp_job_kind_is_reserved(task->kind)) {
+        return refuse(KVP_BAD_REQUEST,
+                      "the kinds matmul and matmul-blocks are reserved for products of matrices",
+                      reason);
     }
     if (task->after_count > KVP_JOB_DEPS_MAX) {
         return refuse(KVP_TOO_LARGE, "a task that waits for more than 4096 others", reason);

@@ -135,6 +135,8 @@ struct kvp_job_tasks {
 /* Checks the form of all of it; numbers of tasks are not looked at. KVP_BAD_REQUEST, KVP_TOO_LARGE. */
 KVP_API kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks,
                                        const char **reason);
+/* Kinds of the tasks that a product makes itself: no task that is added may have one. */
+bool kvp_job_kind_is_reserved(kvp_slice kind);
 /* False: no more. */
 KVP_API bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task);
 /* Takes the next number of `after`; call it after_count times. */

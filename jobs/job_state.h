@@ -84,6 +84,7 @@ struct job {
     struct kvp_verify *verify;   /* FREIVALDS */
     struct kvp_recheck *recheck; /* RECOMPUTE, of one block */
     bool released;         /* its delay is over */
+    bool reserved;         /* TASKS with a kind that is no more allowed: it fails */
     uint32_t verify_next, verify_total; /* blocks looked at */
     uint32_t remove_next;
 };

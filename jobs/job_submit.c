@@ -2,6 +2,7 @@
 /* Jobs are made, filled, started, cancelled. */
 #include "jobs/job_state.h"
 #include "jobs/matrix.h"
+#include "kvstore/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,9 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     kvp_status status = kvp_job_spec_decode(request->value, &record.spec, &reason);
     if (status != KVP_OK) {
         return job_refuse(answer, status, reason);
+    }
+    if (!kvp_utf8_is_valid(kvp_slice_of(record.spec.name, strlen(record.spec.name)))) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "the name of the job is not UTF-8");
     }
     bool room = true;
     if (jobs->job_count >= jobs->config.jobs_max) {
@@ -268,8 +272,8 @@ kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
 {
     attempts_drop(jobs, job);
     job->record.state = (uint8_t)state;
-    job_text_copy(job->record.reason, sizeof(job->record.reason),
-                  kvp_slice_of(reason, strlen(reason)));
+    (void)kvp_utf8_copy_end(job->record.reason, sizeof(job->record.reason),
+                            kvp_slice_of(reason, strlen(reason)));
     job->ended_us = now_us;
     job->sum_first = job->sum_last = JOB_NONE;
     kvp_verify_free(job->verify);

@@ -10,6 +10,7 @@
 #include "jobs/job_state.h"
 #include "jobs/matrix_compare.h"
 #include "jobs/matrix.h"
+#include "kvstore/utf8.h"
 #include "replication/mutant.h"
 
 #include <math.h>
@@ -379,7 +380,7 @@ static kvp_status take_failure(struct kvp_jobs *jobs, struct post *post, uint64_
     char reason[JOB_REASON_MAX + 1];
     bool counted = post->attempt != NULL;
     kvp_status status = KVP_OK;
-    job_text_copy(reason, sizeof(reason), post->bytes);
+    (void)kvp_utf8_copy_end(reason, sizeof(reason), post->bytes);
     if (counted) {
         status = attempt_lost(jobs, post->worker, post->attempt,
                               reason[0] ? reason : "the worker gave no reason", now_us);

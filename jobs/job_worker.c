@@ -4,6 +4,7 @@
  * new primary knows instances, activations and lost votes; when a worker was last heard is not.
  */
 #include "jobs/job_state.h"
+#include "kvstore/utf8.h"
 #include "replication/mp_reader.h"
 
 #include <string.h>
@@ -42,7 +43,7 @@ static bool read_kinds(kvp_slice array, struct worker_record *record)
     for (uint32_t i = 0; i < count; i++) {
         kvp_slice kind = kvp_mp_str(&reader);
         if (kind.size == 0 || kind.size > KVP_NAME_SIZE_MAX ||
-            memchr(kind.data, 0, kind.size) != NULL) {
+            memchr(kind.data, 0, kind.size) != NULL || !kvp_utf8_is_valid(kind)) {
             return false;
         }
         memcpy(record->kinds[i].text, kind.data, kind.size);
@@ -100,10 +101,11 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
         .active = !request->job.standby,
     };
     if (!read_kinds(request->value, &record)) {
-        return job_refuse(answer, KVP_BAD_REQUEST, "a worker names 1 to 16 kinds of tasks");
+        return job_refuse(answer, KVP_BAD_REQUEST, "a worker names 1 to 16 kinds of tasks, each 1 to 64 bytes of UTF-8");
     }
-    if (memchr(request->key.data, 0, request->key.size) != NULL) {
-        return job_refuse(answer, KVP_BAD_REQUEST, "a worker's name is text");
+    if (memchr(request->key.data, 0, request->key.size) != NULL ||
+        !kvp_utf8_is_valid(request->key)) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "a worker's name is UTF-8 without a zero byte");
     }
     kvp_status status = KVP_OK;
     struct worker *worker = worker_find(jobs, request->key);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of a node: defaults, checks, and what to say about wrong ones. */
+#include "kvstore/utf8.h"
 #include "replication/node_state.h"
 #include "replication/sp_address.h"
 
@@ -177,6 +178,9 @@ static kvp_status set_names(struct kvp_node *node, const kvp_node_options *optio
     }
     if (!*group || !copy(node->config.group, sizeof(node->config.group), group)) {
         return refuse(complaint, "a group's name is 1 to %u bytes long", KVP_GROUP_NAME_MAX);
+    }
+    if (!kvp_utf8_is_valid(kvp_slice_of(group, strlen(group)))) {
+        return refuse(complaint, "a group's name is UTF-8: clients could not send this one");
     }
     if (!options->advertise && is_wildcard(options->listen)) {
         return refuse(complaint, "'%s' stands for all addresses: give the one that clients use, too "

@@ -454,6 +454,7 @@ static void test_wrong_options_are_explained(void **state)
     CHECK("nonsense", options.listen = "nonsense");
     CHECK("1 to 64", options.group = "");
     CHECK("1 to 64", options.group = long_name);
+    CHECK("UTF-8", options.group = "gr\xfcn");
     CHECK("who decides", options.pair = NULL);
     CHECK("exclude each other", options.witness = "tcp://127.0.0.1:1");
     CHECK("maybe", options.pair = "maybe");

@@ -2,6 +2,7 @@
 #include "tests/jobs/farm.h"
 
 #include "jobs/matrix_multiply.h"
+#include "kvstore/writeset.h"
 #include "replication/mp_reader.h"
 #include "replication/mp_writer.h"
 
@@ -43,6 +44,21 @@ void farm_failover(struct farm *farm)
     bench_restart(&farm->bench);
     start(farm);
     farm_work(farm);
+}
+
+int farm_load_with(struct farm *farm, const struct kvp_raw_key *key, const kvp_buf *record)
+{
+    struct bench *bench = &farm->bench;
+    struct kvp_request put = ask_put("key", "value");
+    struct kvp_execution execution = bench_run(bench, &put);
+    execution_free(&execution);
+    kvp_buf *set = &bench->sets[bench->count - 1];
+    set->size = 0;
+    assert_int_equal(kvp_writeset_put(set, kvp_raw_key_slice(key), kvp_buf_slice(record)), KVP_OK);
+    bench_settle(bench);
+    bench_restart(bench);
+    kvp_engine_set_now(bench->engine, farm->now_us);
+    return kvp_engine_start_jobs(bench->engine, 4711, ++farm->starts);
 }
 
 static void keep(struct farm *farm, struct kvp_execution *execution)

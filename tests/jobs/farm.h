@@ -26,6 +26,9 @@ void farm_open(struct farm *farm);
 void farm_close(struct farm *farm);
 /* Everything is applied, and another primary takes over: it has only what is in the store. */
 void farm_failover(struct farm *farm);
+/* The same, with this record in the store, as another version or damage may have left it. What the new
+ * primary's engine says to it. */
+int farm_load_with(struct farm *farm, const struct kvp_raw_key *key, const kvp_buf *record);
 /* Does what is due now. */
 void farm_work(struct farm *farm);
 /* Lets time pass, doing what is due on the way. */

@@ -875,18 +875,6 @@ static void test_keys_are_in_the_order_of_their_numbers(void **state)
     }
 }
 
-static void test_text_of_strangers_is_cut_and_cleaned(void **state)
-{
-    char room[6];
-    (void)state;
-    job_text_copy(room, sizeof(room), text("abcdefgh"));
-    assert_string_equal(room, "abcde");
-    job_text_copy(room, sizeof(room), kvp_slice_of("a\n\0\x7f\xc3", 5));
-    assert_string_equal(room, "a   \xc3");
-    job_text_copy(room, sizeof(room), kvp_slice_of(NULL, 0));
-    assert_string_equal(room, "");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -913,7 +901,6 @@ int main(void)
         cmocka_unit_test(test_keys_of_workers_hold_their_names),
         cmocka_unit_test(test_keys_of_no_kind_are_corrupt),
         cmocka_unit_test(test_keys_are_in_the_order_of_their_numbers),
-        cmocka_unit_test(test_text_of_strangers_is_cut_and_cleaned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 #include "tests/jobs/farm.h"
 
 #include "jobs/job_records.h"
-#include "kvstore/writeset.h"
 #include "replication/mp_writer.h"
 
 #include <stdio.h>
@@ -254,29 +253,13 @@ static void test_a_product_that_never_started_has_no_tasks(void **state)
 
 /* ---- damaged ---- */
 
-/* Puts something else into the store in the place of what an entry put; what then becomes of the next
- * primary. */
-static int load_with(const struct kvp_raw_key *key, const kvp_buf *record)
-{
-    struct bench *bench = &farm.bench;
-    struct kvp_request put = ask_put("key", "value");
-    struct kvp_execution execution = bench_run(bench, &put);
-    execution_free(&execution);
-    kvp_buf *set = &bench->sets[bench->count - 1];
-    set->size = 0;
-    assert_int_equal(kvp_writeset_put(set, kvp_raw_key_slice(key), kvp_buf_slice(record)), KVP_OK);
-    bench_settle(bench);
-    bench_restart(bench);
-    return kvp_engine_start_jobs(bench->engine, 4711, 1);
-}
-
 static int load_with_task(uint64_t job, uint32_t number, const struct task_record *task)
 {
     struct kvp_raw_key key;
     kvp_buf record = {0};
     job_key_part(&key, JOB_KEY_TASK, job, number);
     assert_int_equal(task_record_encode(task, &record), KVP_OK);
-    int status = load_with(&key, &record);
+    int status = farm_load_with(&farm, &key, &record);
     kvp_buf_free(&record);
     return status;
 }
