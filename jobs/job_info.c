@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "replication/mp_writer.h"
@@ -45,15 +46,6 @@ static void put_bool(struct kvp_mp_writer *writer, const char *key, bool value)
 }
 
 /* ---- jobs ---- */
-
-static uint32_t waiting_tasks(const struct job *job)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < job->record.task_count; i++) {
-        count += job->tasks[i].state == TASK_WAITING;
-    }
-    return count;
-}
 
 static uint32_t verified_permille(const struct job *job)
 {
@@ -98,7 +90,7 @@ static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_
     put_number(writer, "tasks", job->record.task_count);
     put_number(writer, "done", job->done);
     put_number(writer, "running", job->live);
-    put_number(writer, "waiting", waiting_tasks(job));
+    put_number(writer, "waiting", job->waiting);
     put_number(writer, "redone", job->redone);
     put_number(writer, "disagreements", job->disagreed);
     put_number(writer, "late", job->late);
@@ -113,67 +105,85 @@ static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_
     }
 }
 
-/* Ids are not in order in the list of jobs: the smallest from `from` on, again and again. */
-static const struct job *next_job(const struct kvp_jobs *jobs, uint64_t from)
-{
-    const struct job *best = NULL;
-    for (const struct job *job = jobs->first; job; job = job->next) {
-        if (job->id >= from && (!best || job->id < best->id)) {
-            best = job;
-        }
-    }
-    return best;
-}
-
 static void list_jobs(struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
                       struct kvp_mp_writer *writer)
 {
-    const struct job *found[JOBS_AT_ONCE];
-    uint32_t count = 0;
-    const struct job *job = next_job(jobs, from);
-    while (job && count < JOBS_AT_ONCE) {
-        found[count++] = job;
-        job = next_job(jobs, job->id + 1);
-    }
+    uint32_t first = job_place(jobs, from), left = jobs->job_count - first;
+    uint32_t count = left < JOBS_AT_ONCE ? left : JOBS_AT_ONCE;
     kvp_mp_write_array(writer, 2);
-    kvp_mp_write_uint(writer, job ? job->id : 0);
+    kvp_mp_write_uint(writer, count < left ? jobs->by_id[first + count]->id : 0);
     kvp_mp_write_array(writer, count);
-    for (uint32_t i = 0; i < count; i++) {
-        put_job(writer, found[i], now_us);
+    for (uint32_t i = first; i < first + count; i++) {
+        put_job(writer, jobs->by_id[i], now_us);
     }
 }
 
 /* ---- tasks ---- */
 
-static uint32_t running_attempts(const struct kvp_jobs *jobs, const struct job *job,
-                                 uint32_t number, const struct attempt **found,
-                                 const struct worker **whose)
+/* An attempt under way at a task of the page, and the next at the same task. */
+struct shown {
+    const struct attempt *attempt;
+    const struct worker *worker;
+    uint32_t next;
+};
+
+/* The attempts under way at tasks `first` to `end`: found by one walk over what the workers have, and
+ * not by one for each task. */
+struct page {
+    uint32_t first, end;
+    uint32_t heads[TASKS_AT_ONCE];
+    uint32_t count;
+    struct shown *shown;
+};
+
+static uint32_t page_attempts(const struct job *job, const struct page *page)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < jobs->worker_count && count < job->tasks[number].live; i++) {
-        for (const struct attempt *a = jobs->workers[i]->attempts; a; a = a->next) {
-            if (a->job == job && a->task == number && count < UINT8_MAX) {
-                found[count] = a;
-                whose[count++] = jobs->workers[i];
-            }
-        }
+    for (uint32_t i = page->first; i < page->end; i++) {
+        count += job->tasks[i].live;
     }
     return count;
 }
 
-static void put_running(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
-                        const struct job *job, uint32_t number, uint64_t now_us)
+static kvp_status page_open(const struct kvp_jobs *jobs, const struct job *job, struct page *page)
 {
-    const struct attempt *found[UINT8_MAX];
-    const struct worker *whose[UINT8_MAX];
-    uint32_t count = running_attempts(jobs, job, number, found, whose);
+    uint32_t expected = page_attempts(job, page);
+    for (uint32_t i = 0; i < TASKS_AT_ONCE; i++) {
+        page->heads[i] = JOB_NONE;
+    }
+    page->shown = expected > 0 ? calloc(expected, sizeof(*page->shown)) : NULL;
+    if (!page->shown) {
+        return expected > 0 ? KVP_NO_MEMORY : KVP_OK;
+    }
+    for (uint32_t i = 0; i < jobs->worker_count && page->count < expected; i++) {
+        const struct worker *worker = jobs->workers[i];
+        for (const struct attempt *a = worker->attempts; a; a = a->next) {
+            if (a->job == job && a->task >= page->first && a->task < page->end &&
+                page->count < expected) {
+                uint32_t *head = &page->heads[a->task - page->first];
+                page->shown[page->count] = (struct shown){a, worker, *head};
+                *head = page->count++;
+            }
+        }
+    }
+    return KVP_OK;
+}
+
+static void put_running(struct kvp_mp_writer *writer, const struct page *page, uint32_t number,
+                        uint64_t now_us)
+{
+    uint32_t head = page->heads[number - page->first], count = 0;
+    for (uint32_t i = head; i != JOB_NONE; i = page->shown[i].next) {
+        count++;
+    }
     kvp_mp_write_text(writer, "running");
     kvp_mp_write_array(writer, count);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = head; i != JOB_NONE; i = page->shown[i].next) {
+        const struct shown *shown = &page->shown[i];
         kvp_mp_write_map(writer, 3);
-        put_text(writer, "worker", whose[i]->name);
-        put_number(writer, "progress", found[i]->progress);
-        put_number(writer, "ms", (now_us - found[i]->started_us) / 1000);
+        put_text(writer, "worker", shown->worker->name);
+        put_number(writer, "progress", shown->attempt->progress);
+        put_number(writer, "ms", (now_us - shown->attempt->started_us) / 1000);
     }
 }
 
@@ -194,8 +204,8 @@ static void put_votes(struct kvp_mp_writer *writer, const struct task_record *re
     }
 }
 
-static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, uint32_t number,
-                           uint64_t now_us, struct kvp_mp_writer *writer)
+static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, const struct page *page,
+                           uint32_t number, uint64_t now_us, struct kvp_mp_writer *writer)
 {
     struct task_record record;
     const struct task *task = &job->tasks[number];
@@ -211,7 +221,7 @@ static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, uint32_t numb
     put_number(writer, "lost", record.lost);
     put_text(writer, "reason", record.reason);
     put_votes(writer, &record);
-    put_running(writer, jobs, job, number, now_us);
+    put_running(writer, page, number, now_us);
     return KVP_OK;
 }
 
@@ -221,13 +231,15 @@ static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t fr
     uint32_t count = job->record.task_count;
     uint32_t first = from < count ? (uint32_t)from : count;
     uint32_t end = count - first > TASKS_AT_ONCE ? first + TASKS_AT_ONCE : count;
-    kvp_status status = KVP_OK;
+    struct page page = {.first = first, .end = end};
+    kvp_status status = page_open(jobs, job, &page);
     kvp_mp_write_array(writer, 2);
     kvp_mp_write_uint(writer, end < count ? end : 0);
     kvp_mp_write_array(writer, end - first);
     for (uint32_t i = first; i < end && status == KVP_OK; i++) {
-        status = put_task(jobs, job, i, now_us, writer);
+        status = put_task(jobs, job, &page, i, now_us, writer);
     }
+    free(page.shown);
     return status;
 }
 

@@ -76,7 +76,7 @@ struct job {
     uint32_t queue_first, queue_last, queued;
     uint32_t sum_first, sum_last, summed;
     uint32_t too_large;    /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
-    uint32_t done, live, redone, disagreed, late;
+    uint32_t done, live, waiting, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
     /* What attempts took, for deadlines. */
     uint64_t took_sum_us, took_min_us, took_max_us;
@@ -101,6 +101,8 @@ struct kvp_jobs {
     uint64_t ready_us;     /* when the index was complete */
     struct job *first;
     struct job *buckets[JOB_BUCKETS];
+    struct job **by_id;    /* all jobs, for lists */
+    uint32_t by_id_capacity;
     uint32_t job_count;
     uint64_t task_total;   /* of all jobs */
     struct worker **workers;
@@ -123,6 +125,8 @@ kvp_status job_refuse_format(struct job_answer *answer, int status, const char *
 
 /* jobs.c: the index */
 struct job *job_find(const struct kvp_jobs *jobs, uint64_t id);
+/* The place in jobs->by_id of the first job with this id or a higher one. */
+uint32_t job_place(const struct kvp_jobs *jobs, uint64_t id);
 struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name);
 /* The worker that speaks, if it is who it says: else NULL and the answer is set. */
 struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,

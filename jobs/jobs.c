@@ -30,6 +30,21 @@ kvp_status job_refuse_format(struct job_answer *answer, int status, const char *
 
 /* ---- the index ---- */
 
+static kvp_status grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
+{
+    if (needed <= *capacity) {
+        return KVP_OK;
+    }
+    uint32_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed;
+    void *grown = realloc(*array, (size_t)wanted * size);
+    if (!grown) {
+        return KVP_NO_MEMORY;
+    }
+    *array = grown;
+    *capacity = wanted;
+    return KVP_OK;
+}
+
 static unsigned bucket_of_id(uint64_t id)
 {
     return (unsigned)((id * 0x9e3779b97f4a7c15u) >> 32) % JOB_BUCKETS;
@@ -51,6 +66,38 @@ struct job *job_find(const struct kvp_jobs *jobs, uint64_t id)
         job = job->bucket;
     }
     return job;
+}
+
+uint32_t job_place(const struct kvp_jobs *jobs, uint64_t id)
+{
+    uint32_t first = 0, end = jobs->job_count;
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (jobs->by_id[middle]->id < id) {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return first;
+}
+
+/* Ids grow with the log, so that a new one mostly is the last. There is room. */
+static void job_enlist(struct kvp_jobs *jobs, struct job *job)
+{
+    uint32_t place = job_place(jobs, job->id);
+    struct job **at = &jobs->by_id[place];
+    memmove(at + 1, at, (jobs->job_count - place) * sizeof(struct job *));
+    *at = job;
+    jobs->job_count++;
+}
+
+static void job_delist(struct kvp_jobs *jobs, const struct job *job)
+{
+    struct job **at = &jobs->by_id[job_place(jobs, job->id)];
+    assert(*at == job);
+    jobs->job_count--;
+    memmove(at, at + 1, (size_t)(&jobs->by_id[jobs->job_count] - at) * sizeof(struct job *));
 }
 
 struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
@@ -98,7 +145,11 @@ static bool before(const struct job *a, const struct job *b)
 
 struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record)
 {
-    struct job *job = calloc(1, sizeof(*job));
+    void *by_id = jobs->by_id;
+    kvp_status status =
+        grow(&by_id, &jobs->by_id_capacity, jobs->job_count + 1, sizeof(struct job *));
+    jobs->by_id = by_id;
+    struct job *job = status == KVP_OK ? calloc(1, sizeof(*job)) : NULL;
     if (!job) {
         return NULL;
     }
@@ -115,7 +166,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
     struct job **bucket = &jobs->buckets[bucket_of_id(id)];
     job->bucket = *bucket;
     *bucket = job;
-    jobs->job_count++;
+    job_enlist(jobs, job);
     return job;
 }
 
@@ -141,7 +192,7 @@ void job_forget(struct kvp_jobs *jobs, struct job *job)
         link = &(*link)->bucket;
     }
     *link = job->bucket;
-    jobs->job_count--;
+    job_delist(jobs, job);
     jobs->task_total -= job->record.task_count;
     job_free(job);
 }
@@ -235,21 +286,6 @@ kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct work
     return status;
 }
 
-static kvp_status grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
-{
-    if (needed <= *capacity) {
-        return KVP_OK;
-    }
-    uint32_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed;
-    void *grown = realloc(*array, (size_t)wanted * size);
-    if (!grown) {
-        return KVP_NO_MEMORY;
-    }
-    *array = grown;
-    *capacity = wanted;
-    return KVP_OK;
-}
-
 kvp_status job_reserve_tasks(struct job *job, uint32_t count)
 {
     void *tasks = job->tasks;
@@ -270,6 +306,7 @@ kvp_status job_reserve_edges(struct job *job, uint32_t count)
 
 void job_task_open(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
+    job->waiting -= job->tasks[number].state == TASK_WAITING;
     job->tasks[number].state = TASK_OPEN;
     if (job->tasks[number].size > PAYLOAD_MAX) {
         job->too_large = number;
@@ -314,6 +351,7 @@ void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
     }
     if (task->after_left > 0 && task->state == TASK_OPEN) {
         task->state = TASK_WAITING;
+        job->waiting++;
     }
     if (task->state == TASK_OPEN) {
         job_task_open(jobs, job, number);
@@ -437,6 +475,7 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
     if (jobs) {
         kvp_jobs_reset(jobs);
         free(jobs->workers);
+        free(jobs->by_id);
         kvp_buf_free(&jobs->scratch);
         kvp_buf_free(&jobs->value);
         kvp_buf_free(&jobs->other);

@@ -77,14 +77,18 @@ static void check_task(struct sim *sim, const struct kvp_jobs *jobs, const struc
 
 static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct job *job)
 {
-    uint32_t done = 0, live = 0;
+    uint32_t done = 0, live = 0, waiting = 0;
     for (uint32_t i = 0; i < job->record.task_count && !sim->failed; i++) {
         check_task(sim, jobs, job, i);
         done += job->tasks[i].state == TASK_DONE;
         live += job->tasks[i].live;
+        waiting += job->tasks[i].state == TASK_WAITING;
     }
     if (done != job->done && job->record.state != JOB_REMOVING) {
         wrong(sim, job, 0, "the number of done tasks is wrong");
+    }
+    if (waiting != job->waiting && job->record.state != JOB_REMOVING) {
+        wrong(sim, job, 0, "the number of waiting tasks is wrong");
     }
     if (live != job->live || (live > 0 && job->record.state != JOB_RUNNING)) {
         wrong(sim, job, 0, "the number of attempts is wrong");
