@@ -223,11 +223,13 @@ static void free_all(struct sim *sim)
     sim_clients_free(sim);
     sim_jobs_free(sim);
     sim_check_free(sim);
+    sim_contract_free(sim);
 }
 
 static void prepare(struct sim *sim)
 {
-    bool ok = sim_check_start(sim) == KVP_OK && sim_clients_start(sim) == KVP_OK &&
+    bool ok = sim_check_start(sim) == KVP_OK &&
+              sim_contract_start(sim) == KVP_OK && sim_clients_start(sim) == KVP_OK &&
               kvp_env_memory_open(&sim->witness_env) == KVP_OK &&
               kvp_witness_open(sim->witness_env, &sim->witness, NULL, 0) == KVP_OK;
     for (unsigned i = 1; ok && i <= sim->plan.nodes; i++) {

@@ -77,6 +77,7 @@ struct sim_token {
     unsigned at;     /* who answers */
     unsigned kind;
     uint32_t call;
+    bool reads;      /* a linearizable read */
 };
 
 struct sim_node {
@@ -98,7 +99,6 @@ struct sim_node {
     struct sim_event *held;  /* events that came while it was paused */
     struct sim_event *held_last;
     bool serving;
-    uint64_t commit_seen;
 };
 
 struct sim_client;
@@ -156,6 +156,7 @@ struct sim {
     bool failed;
     char failure[512];
     struct sim_history *history;
+    struct sim_contract *contract;
     struct sim_jobs *jobs; /* NULL: none in this run */
 };
 
@@ -225,5 +226,16 @@ bool sim_check_converged(struct sim *sim);     /* all replicas equal, one serves
 void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned key,
                        uint64_t value);
 void sim_check_returned(struct sim *sim, unsigned client, bool known, bool effect, uint64_t value);
+
+/* sim_contract.c: what replication promises between any two events */
+kvp_status sim_contract_start(struct sim *sim);
+void sim_contract_free(struct sim *sim);
+void sim_contract_step(struct sim *sim);       /* after every event, behind sim_check_step() */
+/* A node's store is another one: opened, received, emptied. */
+void sim_contract_opened(struct sim *sim, struct sim_node *node);
+/* Runs the job, and looks at what it appends and applies. */
+void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job);
+/* A linearizable read is being answered. */
+void sim_contract_read(struct sim *sim, const struct sim_node *node);
 
 #endif

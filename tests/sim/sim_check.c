@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What must hold. At every step: at most one node serves (R3, not under `available`, nor with clocks
- * beyond the tolerated drift); committed prefixes agree. At the end: what the clients saw is
+ * beyond the tolerated drift), and the contracts of sim_contract.c. At the end: what the clients saw is
  * linearizable, so nothing acknowledged is lost and nothing runs twice (R1, R5); all replicas are
  * equal.
  */
@@ -103,6 +103,7 @@ void sim_check_step(struct sim *sim)
 {
     if (!sim->failed) {
         note_serving(sim);
+        sim_contract_step(sim);
     }
 }
 

@@ -55,11 +55,16 @@ static void answer_bytes(struct host *host, struct sim_token *token, kvp_slice b
 
 static void host_answer(void *arg, void *token, const struct kvp_answer *answer)
 {
+    struct host *host = arg;
+    const struct sim_token *asked = token;
     kvp_buf body = {0};
+    if (asked->reads && (answer->status == KVP_OK || answer->status == KVP_NOT_FOUND)) {
+        sim_contract_read(host->sim, host->node);
+    }
     if (kvp_wire_answer_encode(answer, &body) != KVP_OK) {
         abort();
     }
-    answer_bytes(arg, token, kvp_buf_slice(&body));
+    answer_bytes(host, token, kvp_buf_slice(&body));
     kvp_buf_free(&body);
 }
 
@@ -222,6 +227,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     host.arg = &hosts[node->id];
     host.alive = sim->plan.jobs.deaths_show ? host_alive : NULL;
     node->disk.storage = node->storage;
+    sim_contract_opened(sim, node);
     node->alive = true;
     status = kvp_executor_open(&config, &host, node->storage, &loaded, sim_node_clock(sim, node),
                                &node->executor);
@@ -334,7 +340,7 @@ static void run_disk(struct sim *sim, struct sim_node *node)
     node->jobs = job->next;
     node->disk_busy = false;
     sim_jobs_applied(sim, job);
-    kvp_disk_run(&node->disk, job);
+    sim_contract_run(sim, node, job);
     kvp_executor_disk_done(node->executor, sim_node_clock(sim, node), job);
     disk_next(sim, node);
 }
@@ -421,6 +427,18 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
     sim_node_settle(sim, node);
 }
 
+/* Is it a read that wants the newest state? */
+static bool reads(const struct sim_message *message)
+{
+    static struct kvp_txn_scratch scratch;
+    struct kvp_request request;
+    const char *reason;
+    return message->from >= SIM_CLIENT(0) &&
+           kvp_wire_request_decode(kvp_slice_of(message->bytes, message->size), &scratch, &request,
+                                   &reason) == KVP_OK &&
+           (request.op == KVP_OP_GET || request.op == KVP_OP_SCAN) && !request.stale;
+}
+
 static struct sim_token *token_new(struct sim_node *node, const struct sim_message *message)
 {
     struct sim_token *token = calloc(1, sizeof(*token));
@@ -432,6 +450,7 @@ static struct sim_token *token_new(struct sim_node *node, const struct sim_messa
     token->at = node->id;
     token->kind = message->kind;
     token->call = message->call;
+    token->reads = reads(message);
     token->next = node->tokens.next;
     token->previous = &node->tokens;
     token->next->previous = token;

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contracts of replication, looked at after every event, in every mode. A seed that breaks one
+ * fails there and then, long before a client could notice:
+ *
+ *   applied <= commit <= durable <= tail at every node; commit and applied never fall while the store
+ *   stays the same.
+ *   What a leading node calls committed is on the disk of every member that may be promoted.
+ *   Equal seq and epoch: equal hash. Applied entries of equal seq: equal epoch, too.
+ *   A node that begins to serve has everything in its log that was ever committed.
+ *   Equal applied point: equal digest of the state, with sessions and jobs; also after a crash, when
+ *   the digest is computed anew from what the disk has kept.
+ *   While a node serves, no backup of its view is past its grace.
+ *   A read is answered by a node that serves at that moment.
+ *
+ * Under `available` two nodes may serve, and commit what the other never sees: there the second half
+ * of the third contract, and the second, the fourth and the last two, are not promised.
+ */
+#include "sim.h"
+
+#include "kvstore/writeset.h"
+#include "replication/core_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* What has been seen of one seq. Rivals (entries that were never committed) have other epochs. */
+struct contract_place {
+    struct contract_place *next;
+    uint64_t seq, epoch, hash;
+    bool applied;
+    bool has_digest;
+    uint64_t digest; /* of the state with this entry applied */
+};
+
+struct contract_node {
+    uint64_t life, store_life; /* of the process, of its store */
+    uint64_t commit, applied;
+    bool known;              /* the digest is that of the node's state */
+    uint64_t digest;
+};
+
+struct sim_contract {
+    struct contract_place **places; /* by seq */
+    size_t capacity;
+    struct contract_node nodes[SIM_NODES_MAX + 1];
+    uint64_t committed; /* the highest that any leading node called so */
+};
+
+kvp_status sim_contract_start(struct sim *sim)
+{
+    sim->contract = calloc(1, sizeof(*sim->contract));
+    return sim->contract ? KVP_OK : KVP_NO_MEMORY;
+}
+
+void sim_contract_free(struct sim *sim)
+{
+    for (size_t i = 0; sim->contract && i < sim->contract->capacity; i++) {
+        while (sim->contract->places[i]) {
+            struct contract_place *place = sim->contract->places[i];
+            sim->contract->places[i] = place->next;
+            free(place);
+        }
+    }
+    if (sim->contract) {
+        free(sim->contract->places);
+        free(sim->contract);
+        sim->contract = NULL;
+    }
+}
+
+static bool contract_one_history(const struct sim *sim)
+{
+    return sim->plan.policy != KVP_PAIR_AVAILABLE;
+}
+
+/* ---- entries ---- */
+
+static struct contract_place *contract_place(struct sim *sim, struct kvp_point point)
+{
+    struct sim_contract *contract = sim->contract;
+    if (point.seq >= contract->capacity) {
+        size_t capacity = contract->capacity ? contract->capacity : 1024;
+        while (capacity <= point.seq) {
+            capacity *= 2;
+        }
+        contract->places = realloc(contract->places, capacity * sizeof(struct contract_place *));
+        if (!contract->places) {
+            abort();
+        }
+        memset(contract->places + contract->capacity, 0,
+               (capacity - contract->capacity) * sizeof(struct contract_place *));
+        contract->capacity = capacity;
+    }
+    struct contract_place *place = contract->places[point.seq];
+    while (place && (place->epoch != point.epoch || place->hash != point.hash)) {
+        if (place->epoch == point.epoch) {
+            sim_fail(sim, "two entries %llu of epoch %llu", (unsigned long long)point.seq,
+                     (unsigned long long)point.epoch);
+        }
+        place = place->next;
+    }
+    if (!place) {
+        place = calloc(1, sizeof(*place));
+        if (!place) {
+            abort();
+        }
+        *place = (struct contract_place){
+            contract->places[point.seq], point.seq, point.epoch, point.hash, .digest = 0};
+        contract->places[point.seq] = place;
+    }
+    return place;
+}
+
+static void contract_applied(struct sim *sim, const struct sim_node *node, struct kvp_point point)
+{
+    struct contract_place *place = contract_place(sim, point);
+    place->applied = true;
+    const struct contract_place *other = sim->contract->places[point.seq];
+    for (; contract_one_history(sim) && other; other = other->next) {
+        if (other != place && other->applied) {
+            sim_fail(sim, "%u applies entry %llu of epoch %llu, another node that of %llu",
+                     node->id, (unsigned long long)point.seq, (unsigned long long)point.epoch,
+                     (unsigned long long)other->epoch);
+        }
+    }
+}
+
+/* ---- the digest of the state: a sum over its pairs, so that their order does not matter ---- */
+
+static uint64_t contract_pair(kvp_slice key, kvp_slice value)
+{
+    uint64_t hash = XXH3_64bits(key.data, key.size);
+    return XXH3_64bits_withSeed(value.data, value.size, hash) | 1;
+}
+
+static uint64_t contract_stored(const struct sim_node *node, kvp_slice key)
+{
+    kvp_buf value = {0};
+    kvp_status status = kvp_storage_get(node->storage, key, &value);
+    uint64_t pair = status == KVP_OK ? contract_pair(key, kvp_buf_slice(&value)) : 0;
+    kvp_buf_free(&value);
+    return pair;
+}
+
+/* Adds the pairs of all keys that the entries write, each once. */
+static uint64_t contract_touched(const struct sim_node *node, const struct kvp_storage_write *write)
+{
+    uint64_t sum = 0, *seen = NULL;
+    size_t count = 0, capacity = 0;
+    for (size_t i = 0; i < write->apply_count; i++) {
+        struct kvp_writeset_iter iter;
+        struct kvp_batch_op op;
+        kvp_writeset_begin(&iter, kvp_slice_of(write->apply[i]->payload, write->apply[i]->size));
+        while (kvp_writeset_next(&iter, &op) == KVP_OK) {
+            uint64_t hash = XXH3_64bits(op.key.data, op.key.size);
+            size_t at = 0;
+            while (at < count && seen[at] != hash) {
+                at++;
+            }
+            if (at < count) {
+                continue;
+            }
+            if (count == capacity) {
+                capacity = capacity ? capacity * 2 : 64;
+                seen = realloc(seen, capacity * sizeof(*seen));
+                if (!seen) {
+                    abort();
+                }
+            }
+            seen[count++] = hash;
+            sum += contract_stored(node, op.key);
+        }
+    }
+    free(seen);
+    return sum;
+}
+
+static uint64_t contract_whole(struct sim_node *node, struct kvp_point *point)
+{
+    struct kvp_state_view *view = kvp_storage_snapshot(node->storage);
+    kvp_slice all = {0}, key, value;
+    uint64_t sum = 0;
+    *point = kvp_state_view_point(view);
+    kvp_state_view_seek(view, all, all);
+    while (kvp_state_view_read(view, &key, &value) == KVP_OK) {
+        sum += contract_pair(key, value);
+        kvp_state_view_next(view);
+    }
+    kvp_state_view_close(view);
+    return sum;
+}
+
+static void contract_digest(struct sim *sim, const struct sim_node *node, struct kvp_point point)
+{
+    const struct contract_node *known = &sim->contract->nodes[node->id];
+    struct contract_place *place = contract_place(sim, point);
+    if (place->has_digest && place->digest != known->digest) {
+        sim_fail(sim, "the state of %u at %llu differs from another node's", node->id,
+                 (unsigned long long)point.seq);
+    }
+    place->has_digest = true;
+    place->digest = known->digest;
+}
+
+/* The state is read anew: a store that was opened, received, or emptied. */
+void sim_contract_opened(struct sim *sim, struct sim_node *node)
+{
+    struct contract_node *known = &sim->contract->nodes[node->id];
+    struct kvp_point point;
+    known->digest = contract_whole(node, &point);
+    known->known = true;
+    contract_digest(sim, node, point);
+}
+
+void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
+{
+    struct contract_node *known = &sim->contract->nodes[node->id];
+    const struct kvp_storage_write *write = &job->write;
+    if (job->op != KVP_DISK_WRITE) {
+        kvp_disk_run(&node->disk, job);
+        bool other = job->op == KVP_DISK_INCOMING_FINISH || job->op == KVP_DISK_SET_ASIDE;
+        if (other && job->status == KVP_OK) {
+            sim_contract_opened(sim, node);
+        }
+        return;
+    }
+    for (size_t i = 0; i < write->append_count; i++) {
+        contract_place(sim, write->append[i]->point);
+    }
+    for (size_t i = 0; i < write->apply_count; i++) {
+        contract_applied(sim, node, write->apply[i]->point);
+    }
+    bool applies = write->apply_count > 0 && known->known;
+    uint64_t before = applies ? contract_touched(node, write) : 0;
+    kvp_disk_run(&node->disk, job);
+    known->known = known->known && job->status == KVP_OK;
+    if (applies && known->known) {
+        known->digest += contract_touched(node, write) - before;
+        contract_digest(sim, node, write->apply[write->apply_count - 1]->point);
+    }
+}
+
+/* ---- after every event ---- */
+
+static void contract_order(struct sim *sim, const struct sim_node *node,
+                           const struct kvp_core *core)
+{
+    struct contract_node *known = &sim->contract->nodes[node->id];
+    if (core->applied > core->commit || core->commit > core->durable.seq ||
+        (core->durable.seq > core->log.tail.seq && !core->loading)) {
+        sim_fail(sim, "%u: applied %llu, commit %llu, durable %llu, tail %llu", node->id,
+                 (unsigned long long)core->applied, (unsigned long long)core->commit,
+                 (unsigned long long)core->durable.seq, (unsigned long long)core->log.tail.seq);
+    }
+    bool same = known->life == node->life && known->store_life == core->life;
+    if (same && (core->commit < known->commit || core->applied < known->applied)) {
+        sim_fail(sim, "%u: commit fell from %llu to %llu, or applied from %llu to %llu", node->id,
+                 (unsigned long long)known->commit, (unsigned long long)core->commit,
+                 (unsigned long long)known->applied, (unsigned long long)core->applied);
+    }
+    known->life = node->life;
+    known->store_life = core->life;
+    known->commit = core->commit;
+    known->applied = core->applied;
+}
+
+static const struct kvp_core *contract_core(const struct sim_node *node)
+{
+    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+}
+
+/* A member that has not promised to count (it was emptied, or lost part of its log) is not meant. */
+static void contract_committed(struct sim *sim, const struct sim_node *node,
+                               const struct kvp_core *core)
+{
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct kvp_core *member = contract_core(&sim->nodes[i]);
+        if (member && kvp_set_has(core->view.in_sync, i) && member->meta.member_epoch != 0 &&
+            !member->meta.doubt && !member->replacing && member->durable.seq < core->commit) {
+            sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
+                     (unsigned long long)core->commit, i,
+                     (unsigned long long)member->durable.seq);
+        }
+    }
+    if (core->commit > sim->contract->committed) {
+        sim->contract->committed = core->commit;
+    }
+}
+
+static void contract_serves(struct sim *sim, const struct sim_node *node,
+                            const struct kvp_core *core)
+{
+    if (core->log.tail.seq < sim->contract->committed) {
+        sim_fail(sim, "%u serves with a log up to %llu, %llu was committed", node->id,
+                 (unsigned long long)core->log.tail.seq,
+                 (unsigned long long)sim->contract->committed);
+    }
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct kvp_core *member = contract_core(&sim->nodes[i]);
+        if (i == node->id || !member || sim->nodes[i].paused ||
+            member->role != KVP_ROLE_BACKUP || member->view.epoch != core->view.epoch ||
+            !kvp_set_has(core->view.in_sync, i)) {
+            continue;
+        }
+        uint64_t silence = sim_node_clock(sim, &sim->nodes[i]) - member->heard_primary_us;
+        if (silence > member->config.grace_us) {
+            sim_fail(sim, "%u serves while %u has not heard it for %llu us", node->id, i,
+                     (unsigned long long)silence);
+        }
+    }
+}
+
+void sim_contract_step(struct sim *sim)
+{
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        const struct kvp_core *core = contract_core(node);
+        if (!core || core->role == KVP_ROLE_FAILED) {
+            continue;
+        }
+        contract_order(sim, node, core);
+        if (core_leading(core) && contract_one_history(sim)) {
+            contract_committed(sim, node, core);
+        }
+        if (node->serving && contract_one_history(sim)) {
+            contract_serves(sim, node, core);
+        }
+    }
+}
+
+void sim_contract_read(struct sim *sim, const struct sim_node *node)
+{
+    const struct kvp_core *core = contract_core(node);
+    if (contract_one_history(sim) && core &&
+        !kvp_core_serving(core, sim_node_clock(sim, node))) {
+        sim_fail(sim, "%u answers a read without the leases to serve", node->id);
+    }
+}
