@@ -397,6 +397,27 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
     }
 }
 
+/* Entries are made in views: none is of a later epoch than its sender's view, and their epochs do not
+ * fall. Whoever sends something else is no node of ours. */
+static bool epochs_in_order(const struct kvp_peer_request *request)
+{
+    uint64_t epoch = request->view.epoch;
+    if (request->op == KVP_OP_SNAPSHOT) {
+        return request->point.epoch <= epoch;
+    }
+    if (request->op != KVP_OP_HEARTBEAT && request->op != KVP_OP_APPEND) {
+        return true;
+    }
+    for (size_t i = request->entry_count; i > 0; i--) {
+        if (request->entries[i - 1]->point.epoch > epoch) {
+            return false;
+        }
+        epoch = request->entries[i - 1]->point.epoch;
+    }
+    return request->commit.epoch <= request->view.epoch &&
+           (request->op != KVP_OP_APPEND || request->prev.epoch <= epoch);
+}
+
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
                       const struct kvp_peer_request *request, void *token)
 {
@@ -417,6 +438,10 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     }
     if (from_stranger(core, request->group_id, request->from)) {
         core_answer(core, token, request->op, request->sent_us, KVP_WRONG_GROUP);
+        return;
+    }
+    if (!epochs_in_order(request)) {
+        core_answer(core, token, request->op, request->sent_us, KVP_BAD_REQUEST);
         return;
     }
     peer->last_contact_us = now_us;
@@ -599,6 +624,7 @@ void kvp_core_flush(struct kvp_core *core, uint64_t now_us)
     if (may_write(core)) {
         start_write(core);
     }
+    core_check(core);
 }
 
 void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status)

@@ -206,6 +206,12 @@ static inline bool core_parted(const struct kvp_core *core)
     return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
 }
 
+/* What a node is that does not lead: an operator may force a node outside to be a candidate. */
+static inline enum kvp_role core_follower_role(const struct kvp_core *core)
+{
+    return kvp_set_has(core->view.in_sync, core->config.self) ? KVP_ROLE_BACKUP : KVP_ROLE_OUTSIDE;
+}
+
 /* How long a lease that this node gave may last at the most, by its own clock. */
 static inline uint64_t core_grace(const struct kvp_core *core)
 {
@@ -225,6 +231,9 @@ void core_failed(struct kvp_core *core);
 uint64_t core_random(struct kvp_core *core);
 /* The members whose acknowledgement counts: of the view, and of a view asked for. */
 kvp_node_set core_required(const struct kvp_core *core);
+
+/* core_check.c: asserts what holds between the fields when an event has been dealt with. */
+void core_check(const struct kvp_core *core);
 
 /* core_primary.c: the primary's side */
 void core_lead(struct kvp_core *core); /* begins to: role ELECT */

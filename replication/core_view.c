@@ -93,8 +93,7 @@ void core_install(struct kvp_core *core, const struct kvp_view *view)
         if (led) {
             step_down(core);
         }
-        core_set_role(core, kvp_set_has(view->in_sync, core->config.self) ? KVP_ROLE_BACKUP
-                                                                          : KVP_ROLE_OUTSIDE);
+        core_set_role(core, core_follower_role(core));
     }
     answer_leavers(core);
     core_pair_installed(core);
@@ -176,7 +175,7 @@ void core_proposal_abort(struct kvp_core *core)
     proposal->call_id = 0;
     if (core->role == KVP_ROLE_CANDIDATE) {
         core->heard_primary_us = core->now_us;
-        core_set_role(core, KVP_ROLE_BACKUP);
+        core_set_role(core, core_follower_role(core));
     }
 }
 

@@ -281,6 +281,30 @@ static void test_promote_is_too_late(void **state)
     world_close(&world);
 }
 
+static bool foreign_arbiter(struct node *node, const struct kvp_arbiter_request *request,
+                            struct kvp_arbiter_answer *answer)
+{
+    (void)node, (void)request;
+    answer->status = KVP_WRONG_GROUP;
+    return true;
+}
+
+/* By force a node outside the set may ask; if that comes to nothing it is outside, no backup. */
+static void test_a_forced_candidate_goes_back_to_where_it_was(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_isolate(&world, 2);
+    world_run(&world, 4 * SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_OUTSIDE);
+    world.arbiter = foreign_arbiter;
+    world_promote(&world, 2, true);
+    world_run(&world, SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_OUTSIDE);
+    world_close(&world);
+}
+
 static void test_promote_of_nothing(void **state)
 {
     (void)state;
@@ -452,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_promote_while_heard_one_way),
         cmocka_unit_test(test_promote_after_silence),
         cmocka_unit_test(test_promote_is_too_late),
+        cmocka_unit_test(test_a_forced_candidate_goes_back_to_where_it_was),
         cmocka_unit_test(test_promote_of_nothing),
         cmocka_unit_test(test_promote_of_a_broken_disk),
         cmocka_unit_test(test_stopping_backup_leaves),
