@@ -270,14 +270,35 @@ static void open_all(struct client_core *core)
     }
 }
 
-/* The endpoint of a URL that a node has told, made if need be; the number of them: none. */
-static unsigned learn_url(struct client_core *core, kvp_slice url)
+static bool has_prefix(kvp_slice text, const char *prefix, size_t size)
+{
+    return text.size > size && memcmp(text.data, prefix, size) == 0;
+}
+
+/*
+ * Nodes name others, and what a node says are bytes from the network: only those that the user has
+ * named are believed, and about addresses of their own scheme ("tcp://": nobody far away leads us to a
+ * socket of this machine). A node of this machine may name any.
+ */
+static bool may_name(const struct endpoint *from, kvp_slice url)
+{
+    const char *colon = strstr(from->url, "://");
+    size_t size = colon == NULL ? 0 : (size_t)(colon - from->url) + 3;
+    bool local = strncmp(from->url, "ipc://", 6) == 0 || strncmp(from->url, "inproc://", 9) == 0;
+
+    return from->given && (local || (size > 0 && has_prefix(url, from->url, size)));
+}
+
+/* The endpoint of a URL that the node at `from` has told, made if need be and if that is to be believed;
+ * the number of them: none. */
+static unsigned learn_url(struct client_core *core, unsigned from, kvp_slice url)
 {
     unsigned index = find_url(core, url);
     bool usable = url.size > 0 && url.size <= KVP_URL_SIZE_MAX &&
                   memchr(url.data, '\0', url.size) == NULL;
 
-    if (index == core->endpoint_count && usable && index < CLIENT_ENDPOINTS_MAX) {
+    if (index == core->endpoint_count && usable && index < CLIENT_ENDPOINTS_MAX &&
+        may_name(&core->endpoints[from], url)) {
         memcpy(core->endpoints[core->endpoint_count++].url, url.data, url.size);
     }
     return usable ? index : core->endpoint_count;
@@ -285,9 +306,9 @@ static unsigned learn_url(struct client_core *core, kvp_slice url)
 
 /* The target is of no use at the moment: on to the one that the hint names, or the next. Many calls
  * may find that out at once: what fails in a pause does not make the next one longer. */
-static void move_target(struct client_core *core, kvp_slice hint)
+static void move_target(struct client_core *core, unsigned from, kvp_slice hint)
 {
-    unsigned named = learn_url(core, hint);
+    unsigned named = learn_url(core, from, hint);
     unsigned usable = count_usable(core);
     bool paused = core->now_us < core->pause_us;
     /* Else it is none of those to be asked. */
@@ -517,7 +538,7 @@ static void attempt_failed(struct client_core *core, struct client_call *call, k
     switch (call->route) {
     case CLIENT_TO_PRIMARY:
         if (endpoint == core->target) {
-            move_target(core, hint);
+            move_target(core, endpoint, hint);
         }
         break;
     case CLIENT_TO_ANY:
@@ -599,10 +620,10 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
 
 /* ---- answers ---- */
 
-static void learn_nodes(struct client_core *core, const struct kvp_hello *hello)
+static void learn_nodes(struct client_core *core, unsigned from, const struct kvp_hello *hello)
 {
     for (unsigned i = 0; i < hello->node_count; i++) {
-        (void)learn_url(core, hello->nodes[i].url);
+        (void)learn_url(core, from, hello->nodes[i].url);
     }
 }
 
@@ -700,7 +721,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
         attempt_failed(core, call, answer->hint);
         return;
     }
-    learn_nodes(core, &hello);
+    learn_nodes(core, call->endpoint, &hello);
     if (hello.role != KVP_ROLE_PRIMARY) {
         core->trouble = "no node is primary";
         attempt_failed(core, call, answer->hint);
@@ -728,7 +749,7 @@ static void later(struct client_core *core, struct client_call *call)
 
     if (call->route == CLIENT_TO_PRIMARY && call->endpoint == core->target &&
         call->tries % PATIENCE == PATIENCE - 1) {
-        move_target(core, nothing);
+        move_target(core, call->endpoint, nothing);
     } else if (call->route == CLIENT_TO_ANY) {
         call->endpoint = next_up(core, call->endpoint);
     }

@@ -47,7 +47,8 @@ struct call client_job_call(unsigned op);
 /* Ends a synchronous call on jobs: with KVP_OK, too, its undecoded answer is dropped. Returns status. */
 kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result);
 
-/* A result of STATUS or JOB_INFO as JSON text. KVP_CORRUPT, KVP_NO_MEMORY. */
-kvp_status client_json(kvp_slice value, kvp_buf *text);
+/* A result of STATUS or JOB_INFO as JSON text: an object, or an array if a list is wanted. Whatever a
+ * node sends, it is valid JSON. KVP_CORRUPT (it is something else), KVP_NO_MEMORY. */
+kvp_status client_json(kvp_slice value, bool list, kvp_buf *text);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COMPLAINT_SIZE 4096
 #define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
 const struct kvcli_command kvcli_commands[] = {
@@ -46,16 +47,19 @@ const struct kvcli_command kvcli_job_verbs[] = {
     {NULL, NULL, NULL, 0, 0, false, NULL},
 };
 
+/* What nodes and files say may be part of it, and terminals take some characters for commands. */
 int kvcli_complain(const char *format, ...)
 {
+    char text[COMPLAINT_SIZE];
     va_list arguments;
 
     fflush(stdout);
-    fputs("kvcli: ", stderr);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    int printed = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    fputs("kvcli: ", stderr);
+    kvcli_complain_escaped(kvp_slice_of(text, strlen(text)));
+    fputs(printed >= (int)sizeof(text) ? "...\n" : "\n", stderr);
     return EXIT_USAGE;
 }
 

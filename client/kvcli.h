@@ -85,9 +85,6 @@ bool kvcli_job_id(const char *argument, uint64_t *job);
 /* What the group says about a job, as an object that the caller deletes; NULL: *status and *result (not
  * freed) say why. `text` (may be NULL) gets it as it was written: numbers in cJSON may be rounded. */
 cJSON *kvcli_job_fetch(struct kvcli *cli, uint64_t job, kvp_buf *text, kvp_result *result);
-/* Members of such objects: 0 and "" where there is none. */
-double kvcli_json_count(const cJSON *object, const char *name);
-const char *kvcli_json_text(const cJSON *object, const char *name);
 
 /* kvcli_wait.c */
 int kvcli_job_wait(struct kvcli *cli, int argc, char **argv);
@@ -108,8 +105,24 @@ struct kvp_matrix;
 bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
 
 /* kvcli_text.c */
+/* UTF-8, without control characters? */
+bool kvcli_is_printable(const char *text, size_t size);
 /* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
 void kvcli_print_escaped(kvp_slice bytes);
+/* The same on standard error. */
+void kvcli_complain_escaped(kvp_slice bytes);
+/* The same for a column of a table, filled up with blanks. */
+void kvcli_print_cell(const char *text, int width);
+/*
+ * Members of objects that a node has sent, which may say anything: a number from 0 to just below
+ * 2^64, the same as an integer of at most `max` (at most 2^53), text. 0 and "" where there is none.
+ */
+double kvcli_json_count(const cJSON *object, const char *name);
+uint64_t kvcli_json_integer(const cJSON *object, const char *name, uint64_t max);
+const char *kvcli_json_text(const cJSON *object, const char *name);
+/* Is it an object that has none but these members (the list ends with NULL), and none of them
+ * twice? Else *wrong names the member; NULL: it is no object. */
+bool kvcli_json_only(const cJSON *object, const char *const *members, const char **wrong);
 /* Adds the item to an object, or (name NULL) to an array. One that could not be made, or be added,
  * takes the whole with it: *object becomes NULL, and what is added then is freed. */
 void kvcli_json_add(cJSON **object, const char *name, cJSON *item);

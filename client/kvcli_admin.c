@@ -91,20 +91,6 @@ static bool print_all_json(const struct query *queries, int count)
     return true;
 }
 
-static double number(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
-static const char *text(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(item) ? item->valuestring : "";
-}
-
 static void print_remarks(const cJSON *object)
 {
     const char *separator = "";
@@ -117,9 +103,9 @@ static void print_remarks(const cJSON *object)
         printf("%slog shorter than it was", separator);
         separator = ", ";
     }
-    if (number(object, "stores_set_aside") > 0) {
+    if (kvcli_json_count(object, "stores_set_aside") > 0) {
         printf("%s%.0f store(s) set aside with %.0f diverged update(s)", separator,
-               number(object, "stores_set_aside"), number(object, "diverged"));
+               kvcli_json_count(object, "stores_set_aside"), kvcli_json_count(object, "diverged"));
     }
     putchar('\n');
 }
@@ -147,9 +133,9 @@ static bool print_row(const struct query *query)
             break;
         }
     }
-    printf("%-28s %4.0f  %-9s %6.0f  %7.0f  %-9s %11.0f  ", query->url, number(object, "node"),
-           text(object, "role"), number(object, "epoch"), number(object, "primary"), in_sync,
-           number(object, "applied"));
+    printf("%-28s %4.0f  %-9s %6.0f  %7.0f  %-9s %11.0f  ", query->url, kvcli_json_count(object, "node"),
+           kvcli_json_text(object, "role"), kvcli_json_count(object, "epoch"), kvcli_json_count(object, "primary"), in_sync,
+           kvcli_json_count(object, "applied"));
     print_remarks(object);
     cJSON_Delete(object);
     return true;

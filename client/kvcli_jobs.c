@@ -10,20 +10,6 @@
 
 #define SHOWN_TASKS_MAX 20000u /* looked at for what is remarkable, if not all are asked for */
 
-double kvcli_json_count(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
-const char *kvcli_json_text(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(item) ? item->valuestring : "";
-}
-
 static bool json_true(const cJSON *object, const char *name)
 {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, name));
@@ -108,12 +94,17 @@ static kvp_status print_items(struct listing *listing, const kvp_buf *text)
 /* Returns the exit status. */
 static int print_list(struct listing *listing)
 {
-    uint64_t from = 0;
+    uint64_t from = 0, next = 0;
 
     do {
         kvp_result result;
+        from = next;
         kvp_status status =
-            kvp_job_info(listing->cli->client, listing->what, listing->job, from, &from, &result);
+            kvp_job_info(listing->cli->client, listing->what, listing->job, from, &next, &result);
+        if (status == KVP_OK && next != 0 && next <= from) {
+            kvp_result_free(&result);
+            return kvcli_failed_because(KVP_CORRUPT, "the list goes backwards");
+        }
         if (status == KVP_OK && listing->print == NULL) {
             print_raw(listing, &result.value);
         } else if (status == KVP_OK) {
@@ -124,9 +115,9 @@ static int print_list(struct listing *listing)
         if (code != EXIT_DONE) {
             return code;
         }
-    } while (from != 0 && !ferror(stdout) &&
+    } while (next != 0 && !ferror(stdout) &&
              (listing->count_max == 0 || listing->count < listing->count_max));
-    listing->all = from == 0;
+    listing->all = next == 0;
     return EXIT_DONE;
 }
 
@@ -143,11 +134,12 @@ static int print_json_list(struct listing *listing)
 static void print_job_row(struct listing *listing, const cJSON *job)
 {
     (void)listing;
-    printf("%8.0f  %-9s  %-6s  %8.0f  %8.0f  %7.0f  %6.0f  %8.0f  ", kvcli_json_count(job, "id"),
-           kvcli_json_text(job, "state"), kvcli_json_text(job, "type"),
-           kvcli_json_count(job, "tasks"), kvcli_json_count(job, "done"),
-           kvcli_json_count(job, "running"), kvcli_json_count(job, "redone"),
-           kvcli_json_count(job, "disagreements"));
+    printf("%8.0f  ", kvcli_json_count(job, "id"));
+    kvcli_print_cell(kvcli_json_text(job, "state"), 11);
+    kvcli_print_cell(kvcli_json_text(job, "type"), 6);
+    printf("  %8.0f  %8.0f  %7.0f  %6.0f  %8.0f  ", kvcli_json_count(job, "tasks"),
+           kvcli_json_count(job, "done"), kvcli_json_count(job, "running"),
+           kvcli_json_count(job, "redone"), kvcli_json_count(job, "disagreements"));
     print_text(kvcli_json_text(job, "name"));
     putchar('\n');
 }
@@ -193,8 +185,9 @@ static void print_worker_row(struct listing *listing, const cJSON *worker)
     const cJSON *kind;
 
     (void)listing;
-    printf("%-24s  %-7s  %7.0f  %8.0f  %10.0f  %8.1f s  ", kvcli_json_text(worker, "name"),
-           kvcli_json_text(worker, "state"), kvcli_json_count(worker, "tasks"),
+    kvcli_print_cell(kvcli_json_text(worker, "name"), 26);
+    kvcli_print_cell(kvcli_json_text(worker, "state"), 7);
+    printf("  %7.0f  %8.0f  %10.0f  %8.1f s  ", kvcli_json_count(worker, "tasks"),
            kvcli_json_count(worker, "done"), kvcli_json_count(worker, "lost_votes"),
            kvcli_json_count(worker, "silent_ms") / 1000);
     cJSON_ArrayForEach(kind, cJSON_GetObjectItemCaseSensitive(worker, "kinds"))
@@ -232,18 +225,20 @@ static void print_product(const cJSON *job)
 {
     static const char *const verifications[] = {"not verified", "Freivalds' check",
                                                 "recomputation"};
-    double verify = kvcli_json_count(job, "verify");
+    uint64_t verify = kvcli_json_integer(job, "verify", 3);
 
-    printf("  product      %s, %.0f x %.0f times %.0f x %.0f, tiles of %.0f x %.0f x %.0f\n",
-           kvcli_json_text(job, "element"), kvcli_json_count(job, "rows"),
-           kvcli_json_count(job, "inner"), kvcli_json_count(job, "inner"),
+    fputs("  product      ", stdout);
+    print_text(kvcli_json_text(job, "element"));
+    printf(", %.0f x %.0f times %.0f x %.0f, tiles of %.0f x %.0f x %.0f\n",
+           kvcli_json_count(job, "rows"), kvcli_json_count(job, "inner"),
+           kvcli_json_count(job, "inner"),
            kvcli_json_count(job, "columns"), kvcli_json_count(job, "tile_rows"),
            kvcli_json_count(job, "tile_inner"), kvcli_json_count(job, "tile_columns"));
     printf("  uploaded     %.0f of %.0f blocks\n", kvcli_json_count(job, "uploaded"),
            kvcli_json_count(job, "inputs"));
     printf("  combined     %.0f of %.0f blocks\n", kvcli_json_count(job, "combined"),
            kvcli_json_count(job, "outputs"));
-    printf("  verification %s", verifications[verify < 3 ? (int)verify : 0]);
+    printf("  verification %s", verifications[verify < 3 ? verify : 0]);
     if (verify > 0) {
         printf(", %.1f %%", kvcli_json_count(job, "verified") / 10);
     }
@@ -256,8 +251,9 @@ static void print_job(const cJSON *job)
 
     printf("job %.0f ", kvcli_json_count(job, "id"));
     print_text(kvcli_json_text(job, "name"));
-    printf("\n  state        %s, %.1f s\n", kvcli_json_text(job, "state"),
-           kvcli_json_count(job, "elapsed_ms") / 1000);
+    fputs("\n  state        ", stdout);
+    print_text(kvcli_json_text(job, "state"));
+    printf(", %.1f s\n", kvcli_json_count(job, "elapsed_ms") / 1000);
     if (reason[0] != '\0') {
         printf("  reason       ");
         print_text(reason);
@@ -302,6 +298,12 @@ static bool is_remarkable(const cJSON *task)
            cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(task, "running")) > 0;
 }
 
+static void print_attempt(const cJSON *attempt)
+{
+    printf("%14s", "");
+    kvcli_print_cell(kvcli_json_text(attempt, "worker"), 26);
+}
+
 /* Who works on it, and what came in: the evidence, where results disagreed. */
 static void print_attempts(const cJSON *task)
 {
@@ -314,21 +316,23 @@ static void print_attempts(const cJSON *task)
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(task, "results"))
     {
-        printf("              %-24s  %-9s  ", kvcli_json_text(item, "worker"),
+        print_attempt(item);
+        printf("%-9s  ",
                json_true(item, "agreed") ? "agreed"
                : decided                 ? "disagreed"
                                          : "undecided");
         if (json_true(item, "overflow")) {
             puts("overflow");
         } else {
-            printf("%.0f bytes, digest %s\n", kvcli_json_count(item, "size"),
-                   kvcli_json_text(item, "digest"));
+            printf("%.0f bytes, digest ", kvcli_json_count(item, "size"));
+            print_text(kvcli_json_text(item, "digest"));
+            putchar('\n');
         }
     }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(task, "running"))
     {
-        printf("              %-24s  running    %.1f %% after %.1f s\n",
-               kvcli_json_text(item, "worker"), kvcli_json_count(item, "progress") / 10,
+        print_attempt(item);
+        printf("running    %.1f %% after %.1f s\n", kvcli_json_count(item, "progress") / 10,
                kvcli_json_count(item, "ms") / 1000);
     }
 }
@@ -342,8 +346,9 @@ static void print_task_row(struct listing *listing, const cJSON *task)
         printf("%12s  %-7s  %6s  %5s  %4s  %s\n", "TASK", "STATE", "COPIES", "VOTES", "LOST",
                "REASON");
     }
-    printf("%12.0f  %-7s  %6.0f  %5.0f  %4.0f  ", kvcli_json_count(task, "task"),
-           kvcli_json_text(task, "state"), kvcli_json_count(task, "copies"),
+    printf("%12.0f  ", kvcli_json_count(task, "task"));
+    kvcli_print_cell(kvcli_json_text(task, "state"), 7);
+    printf("  %6.0f  %5.0f  %4.0f  ", kvcli_json_count(task, "copies"),
            kvcli_json_count(task, "votes"), kvcli_json_count(task, "lost"));
     print_text(kvcli_json_text(task, "reason"));
     putchar('\n');

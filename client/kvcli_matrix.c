@@ -209,12 +209,12 @@ static bool read_spec(const cJSON *object, struct kvp_job_spec *spec)
     kvp_job_spec_init(spec, KVP_JOB_MATMUL);
     bool good = kvp_matrix_type_of(kvcli_json_text(object, "element"), &element) == KVP_OK;
     spec->element = (uint8_t)element;
-    spec->rows = (uint64_t)kvcli_json_count(object, "rows");
-    spec->inner = (uint64_t)kvcli_json_count(object, "inner");
-    spec->columns = (uint64_t)kvcli_json_count(object, "columns");
-    spec->tile_rows = (uint32_t)kvcli_json_count(object, "tile_rows");
-    spec->tile_inner = (uint32_t)kvcli_json_count(object, "tile_inner");
-    spec->tile_columns = (uint32_t)kvcli_json_count(object, "tile_columns");
+    spec->rows = kvcli_json_integer(object, "rows", UINT64_C(1) << 32);
+    spec->inner = kvcli_json_integer(object, "inner", UINT64_C(1) << 32);
+    spec->columns = kvcli_json_integer(object, "columns", UINT64_C(1) << 32);
+    spec->tile_rows = (uint32_t)kvcli_json_integer(object, "tile_rows", UINT32_MAX);
+    spec->tile_inner = (uint32_t)kvcli_json_integer(object, "tile_inner", UINT32_MAX);
+    spec->tile_columns = (uint32_t)kvcli_json_integer(object, "tile_columns", UINT32_MAX);
     return good && kvp_job_spec_check(spec, &reason) == KVP_OK;
 }
 
@@ -331,7 +331,7 @@ int kvcli_job_result(struct kvcli *cli, int argc, char **argv)
     if (strcmp(kvcli_json_text(object, "type"), "matmul") != 0) {
         code = options.file != NULL
                    ? kvcli_complain("job result: -o FILE needs --task N: each task has its own")
-                   : all_results(cli, &options, (uint32_t)kvcli_json_count(object, "tasks"));
+                   : all_results(cli, &options, (uint32_t)kvcli_json_integer(object, "tasks", KVP_JOB_TASKS_MAX));
     } else if (options.file != NULL && format_of_name(options.file) != NPY &&
                format_of_name(options.file) != CSV) {
         code = kvcli_complain("%s: the name has to end in .npy or .csv", options.file);

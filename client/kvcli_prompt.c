@@ -119,8 +119,8 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     }
     for (; count < HISTORY_SIZE && kvp_scan_next(scan, &key, &value, NULL) == KVP_OK; count++) {
         if (count == 0) {
-            agreed = key.size;
-            memcpy(common, key.data, key.size);
+            agreed = key.size < KVP_KEY_SIZE_MAX ? key.size : KVP_KEY_SIZE_MAX;
+            memcpy(common, key.data, agreed);
         }
         size_t same = 0;
         while (same < agreed && same < key.size && common[same] == ((const char *)key.data)[same]) {
@@ -130,7 +130,7 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     }
     kvp_scan_close(scan);
     common[agreed] = '\0';
-    bool plain = strpbrk(common, " \t\n\\'\"") == NULL && strlen(common) == agreed;
+    bool plain = strpbrk(common, " \t\n\\'\"") == NULL && kvcli_is_printable(common, agreed);
     if (!plain || agreed <= size || el_insertstr(line, common + size) != 0) {
         return CC_ERROR;
     }

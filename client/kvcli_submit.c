@@ -375,21 +375,30 @@ static int complain_line(const struct batch *batch, const char *what)
     return kvcli_complain("job submit: line %" PRIu64 ": %s", batch->line, what);
 }
 
-/* A number of a task, or "FIRST-LAST". */
-static bool take_range(const cJSON *item, uint32_t *first, uint32_t *last)
+/* "FIRST-LAST" */
+static bool take_pair(const char *text, uint64_t *first, uint64_t *last)
 {
-    char end;
+    char begin[24];
+    size_t size = strcspn(text, "-");
 
+    if (text[size] == '\0' || size >= sizeof(begin)) {
+        return false;
+    }
+    memcpy(begin, text, size);
+    begin[size] = '\0';
+    return kvcli_parse_number(begin, KVP_JOB_TASKS_MAX, first) &&
+           kvcli_parse_number(text + size + 1, KVP_JOB_TASKS_MAX, last) && *first <= *last;
+}
+
+/* A number of a task, or two. */
+static bool take_range(const cJSON *item, uint64_t *first, uint64_t *last)
+{
     if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < KVP_JOB_TASKS_MAX &&
         item->valuedouble == (double)(uint32_t)item->valuedouble) {
-        *first = *last = (uint32_t)item->valuedouble;
+        *first = *last = (uint64_t)item->valuedouble;
         return true;
     }
-    return cJSON_IsString(item) &&
-           strspn(item->valuestring, "0123456789-") == strlen(item->valuestring) &&
-           strlen(item->valuestring) < 20 &&
-           sscanf(item->valuestring, "%" SCNu32 "-%" SCNu32 "%c", first, last, &end) == 2 &&
-           *first <= *last;
+    return cJSON_IsString(item) && take_pair(item->valuestring, first, last);
 }
 
 /* *numbers is to be freed. False: not understood, or more than may be. */
@@ -404,29 +413,29 @@ static bool take_after(const cJSON *array, uint32_t **numbers, uint32_t *count)
     }
     cJSON_ArrayForEach(item, array)
     {
-        uint32_t first = 0, last = 0;
+        uint64_t first = 0, last = 0;
         if (!take_range(item, &first, &last) || last - first >= KVP_JOB_DEPS_MAX - *count) {
             return false;
         }
-        for (uint32_t number = first; number <= last; number++) {
-            (*numbers)[(*count)++] = number;
+        for (uint64_t number = first; number <= last; number++) {
+            (*numbers)[(*count)++] = (uint32_t)number;
         }
     }
     return true;
 }
 
-static const char *unknown_member(const cJSON *line)
+static int check_members(const struct batch *batch, const cJSON *line)
 {
     static const char *const known[] = {"kind", "payload", "file", "after", "feed", NULL};
-    const cJSON *item;
+    const char *wrong = NULL;
 
-    cJSON_ArrayForEach(item, line)
-    {
-        if (find_name(item->string, known) < 0) {
-            return item->string;
-        }
+    if (kvcli_json_only(line, known, &wrong)) {
+        return EXIT_DONE;
     }
-    return NULL;
+    return wrong == NULL
+               ? complain_line(batch, "an object is wanted")
+               : kvcli_complain("job submit: line %" PRIu64 ": unknown, or there twice: '%s'",
+                                batch->line, wrong);
 }
 
 /* The payload is in the line, in a file, or empty. */
@@ -495,11 +504,8 @@ static int take_line(struct batch *batch, kvp_slice text)
         return kvcli_complain("job submit: line %" PRIu64 ": %s near byte %zu", batch->line, reason,
                               at);
     }
-    const char *unknown = unknown_member(line);
-    int code = !cJSON_IsObject(line) ? complain_line(batch, "an object is wanted")
-               : unknown != NULL     ? kvcli_complain("job submit: line %" PRIu64 ": unknown: '%s'",
-                                                      batch->line, unknown)
-                                     : take_payload(batch, line, &payload);
+    int code = check_members(batch, line);
+    code = code == EXIT_DONE ? take_payload(batch, line, &payload) : code;
     if (code == EXIT_DONE) {
         code = add_task(batch, line, kvp_buf_slice(&payload));
     }

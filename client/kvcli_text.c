@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes for people and programs. */
 #include "client/kvcli.h"
+#include "kvstore/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,26 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COUNT_MAX 18446744073709549568.0 /* the last double below 2^64 */
+
 static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* Length of the UTF-8 sequence at the start of the bytes (RFC 3629); 0: none. */
 static size_t sequence_size(const uint8_t *bytes, size_t size)
 {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = bytes[0] < 0x80 ? 1 : bytes[0] >> 5 == 6 ? 2 : bytes[0] >> 4 == 14 ? 3 : 4;
-    uint32_t code = bytes[0] & (length == 1 ? 0x7f : 0xffu >> (length + 1));
-
-    if (length > size || (length == 4 && bytes[0] >> 3 != 30)) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if (bytes[i] >> 6 != 2) {
-            return 0;
-        }
-        code = code << 6 | (bytes[i] & 0x3f);
-    }
-    bool surrogate = code >= 0xd800 && code < 0xe000;
-    return code < least[length] || code > 0x10ffff || surrogate ? 0 : length;
+    return kvp_utf8_character(kvp_slice_of(bytes, size));
 }
 
 /* U+0000 to U+001F, U+007F to U+009F: terminals may take them for commands. */
@@ -38,24 +26,61 @@ static bool is_control(const uint8_t *bytes, size_t length)
                        : length == 1 && (bytes[0] < ' ' || bytes[0] == 0x7f);
 }
 
-void kvcli_print_escaped(kvp_slice slice)
+bool kvcli_is_printable(const char *text, size_t size)
+{
+    const uint8_t *bytes = (const uint8_t *)text;
+
+    for (size_t i = 0, length; i < size; i += length) {
+        length = sequence_size(bytes + i, size - i);
+        if (length == 0 || is_control(bytes + i, length)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Returns how many characters it has written. */
+static size_t write_escaped(FILE *out, kvp_slice slice)
 {
     static const char names[] = "\tt\nn\rr\\\\";
     const uint8_t *bytes = slice.data;
+    size_t written = 0;
 
     for (size_t i = 0; i < slice.size;) {
         size_t length = sequence_size(bytes + i, slice.size - i);
         const char *name = bytes[i] == 0 ? NULL : strchr(names, bytes[i]);
         if (name != NULL && (name - names) % 2 == 0) {
-            printf("\\%c", name[1]);
+            written += (size_t)fprintf(out, "\\%c", name[1]);
             i++;
         } else if (length == 0 || is_control(bytes + i, length)) {
-            printf("\\x%02x", bytes[i]); /* of a longer sequence the rest is none by itself */
+            /* Of a longer sequence the rest is none by itself. */
+            written += (size_t)fprintf(out, "\\x%02x", bytes[i]);
             i++;
         } else {
-            fwrite(bytes + i, 1, length, stdout);
+            fwrite(bytes + i, 1, length, out);
+            written++;
             i += length;
         }
+    }
+    return written;
+}
+
+void kvcli_print_escaped(kvp_slice bytes)
+{
+    (void)write_escaped(stdout, bytes);
+}
+
+void kvcli_complain_escaped(kvp_slice bytes)
+{
+    (void)write_escaped(stderr, bytes);
+}
+
+void kvcli_print_cell(const char *text, int width)
+{
+    size_t written = write_escaped(stdout, kvp_slice_of(text, strlen(text)));
+
+    for (; written < (size_t)width; written++) {
+        putchar(' ');
     }
 }
 
@@ -171,8 +196,55 @@ bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes)
     if (cJSON_IsString(item)) {
         return kvp_buf_append(bytes, item->valuestring, strlen(item->valuestring)) == KVP_OK;
     }
+    static const char *const members[] = {"base64", NULL};
+    const char *wrong = NULL;
     const cJSON *base64 = cJSON_GetObjectItemCaseSensitive(item, "base64");
-    return cJSON_IsString(base64) && decode64(base64->valuestring, bytes);
+    return kvcli_json_only(item, members, &wrong) && cJSON_IsString(base64) &&
+           decode64(base64->valuestring, bytes);
+}
+
+bool kvcli_json_only(const cJSON *object, const char *const *members, const char **wrong)
+{
+    const cJSON *item;
+
+    *wrong = NULL;
+    if (!cJSON_IsObject(object)) {
+        return false;
+    }
+    cJSON_ArrayForEach(item, object)
+    {
+        const char *const *known = members;
+        while (*known != NULL && strcmp(*known, item->string) != 0) {
+            known++;
+        }
+        if (*known == NULL || cJSON_GetObjectItemCaseSensitive(object, *known) != item) {
+            *wrong = item->string;
+            return false;
+        }
+    }
+    return true;
+}
+
+double kvcli_json_count(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    double number = cJSON_IsNumber(item) ? item->valuedouble : 0;
+
+    return !(number > 0) ? 0 : number < COUNT_MAX ? number : COUNT_MAX;
+}
+
+uint64_t kvcli_json_integer(const cJSON *object, const char *name, uint64_t max)
+{
+    double number = kvcli_json_count(object, name);
+
+    return number < (double)max ? (uint64_t)number : max;
+}
+
+const char *kvcli_json_text(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsString(item) ? item->valuestring : "";
 }
 
 cJSON *kvcli_json_number(uint64_t number)

@@ -20,20 +20,25 @@ void kvcli_draw_bar(const char *label, double done, double all, const char *text
 {
     char bar[BAR_WIDTH + 1], line[256];
     struct winsize window = {.ws_col = 80};
-    double part = all > 0 ? done / all : 0;
-    int filled = (int)((part < 1 ? part : 1) * BAR_WIDTH);
+    double part = all > 0 && done > 0 ? done / all : 0;
+    int filled;
 
     if (!isatty(STDERR_FILENO)) {
         return;
     }
     (void)ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
+    part = part < 1 ? part : 1;
+    filled = (int)(part * BAR_WIDTH);
     for (int i = 0; i < BAR_WIDTH; i++) {
         bar[i] = i < filled ? '#' : '.';
     }
     bar[BAR_WIDTH] = '\0';
     (void)snprintf(line, sizeof(line), "%s [%s] %3.0f %% %s", label, bar, part * 100, text);
     /* A line that is wrapped could not be drawn over. */
-    fprintf(stderr, "\r%.*s\033[K", window.ws_col > 1 ? window.ws_col - 1 : 79, line);
+    size_t width = window.ws_col > 1 ? window.ws_col - 1u : 79;
+    fputc('\r', stderr);
+    kvcli_complain_escaped(kvp_slice_of(line, strnlen(line, width)));
+    fputs("\033[K", stderr);
     fflush(stderr);
     bar_drawn = true;
 }
@@ -62,17 +67,18 @@ static void draw(uint64_t id, const cJSON *job)
 {
     char label[64], text[160];
     double done = kvcli_json_count(job, "done"), all = kvcli_json_count(job, "tasks");
-    int used = snprintf(text, sizeof(text), "%.0f/%.0f tasks, %.0f running", done, all,
-                        kvcli_json_count(job, "running"));
+    double redone = kvcli_json_count(job, "redone");
+    double disagreed = kvcli_json_count(job, "disagreements");
+    char again[40] = "", against[40] = "";
 
-    if (kvcli_json_count(job, "redone") > 0) {
-        used += snprintf(text + used, sizeof(text) - (size_t)used, ", %.0f redone",
-                         kvcli_json_count(job, "redone"));
+    if (redone > 0) {
+        (void)snprintf(again, sizeof(again), ", %.0f redone", redone);
     }
-    if (kvcli_json_count(job, "disagreements") > 0) {
-        (void)snprintf(text + used, sizeof(text) - (size_t)used, ", %.0f disagreed",
-                       kvcli_json_count(job, "disagreements"));
+    if (disagreed > 0) {
+        (void)snprintf(against, sizeof(against), ", %.0f disagreed", disagreed);
     }
+    (void)snprintf(text, sizeof(text), "%.0f/%.0f tasks, %.0f running%s%s", done, all,
+                   kvcli_json_count(job, "running"), again, against);
     (void)snprintf(label, sizeof(label), "job %" PRIu64 " %.20s", id,
                    kvcli_json_text(job, "state"));
     if (is_state(job, "verifying")) {
@@ -87,6 +93,11 @@ static int exit_status(const cJSON *job)
     return is_state(job, "done") ? EXIT_DONE : is_state(job, "failed") ? EXIT_NO : EXIT_CANCELLED;
 }
 
+static void complain_text(const char *text)
+{
+    kvcli_complain_escaped(kvp_slice_of(text, strlen(text)));
+}
+
 static int say_end(const struct kvcli *cli, uint64_t id, const cJSON *job, const kvp_buf *text)
 {
     const char *reason = kvcli_json_text(job, "reason");
@@ -94,10 +105,11 @@ static int say_end(const struct kvcli *cli, uint64_t id, const cJSON *job, const
     if (cli->json) {
         printf("%.*s\n", (int)text->size, (const char *)text->data);
     } else {
-        fprintf(stderr,
-                "job %" PRIu64 ": %s%s%s; %.0f of %.0f tasks, %.1f s, %.0f redone, "
-                "%.0f disagreed\n",
-                id, kvcli_json_text(job, "state"), reason[0] == '\0' ? "" : ": ", reason,
+        fprintf(stderr, "job %" PRIu64 ": ", id);
+        complain_text(kvcli_json_text(job, "state"));
+        fputs(reason[0] == '\0' ? "" : ": ", stderr);
+        complain_text(reason);
+        fprintf(stderr, "; %.0f of %.0f tasks, %.1f s, %.0f redone, %.0f disagreed\n",
                 kvcli_json_count(job, "done"), kvcli_json_count(job, "tasks"),
                 kvcli_json_count(job, "elapsed_ms") / 1000, kvcli_json_count(job, "redone"),
                 kvcli_json_count(job, "disagreements"));

@@ -191,6 +191,9 @@ static kvp_status serve(struct fake_server *server, const struct kvp_request *re
         (void)kvp_wire_result_string(result, "default");
         return KVP_WRONG_GROUP;
     }
+    if (server->serve_all != NULL && request->op != KVP_OP_HELLO) {
+        return server->serve_all(server->all_arg, request, result);
+    }
     switch (request->op) {
     case KVP_OP_HELLO:
         return serve_hello(server, result);

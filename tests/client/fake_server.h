@@ -39,6 +39,9 @@ struct fake_server {
     /* Serves what is about jobs; NULL: it is refused. Called with the lock held. */
     kvp_status (*serve_job)(void *arg, const struct kvp_request *request, kvp_buf *result);
     void *job_arg;
+    /* Answers instead of all of the above, but for HELLO; NULL: nobody. With the lock held. */
+    kvp_status (*serve_all)(void *arg, const struct kvp_request *request, kvp_buf *result);
+    void *all_arg;
     unsigned requests[SERVER_OPS];
 };
 

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,43 @@ static void test_a_hint_to_a_node_never_heard_of_makes_it_known(void **state)
     fake_close(&fake);
 }
 
+/* A connection to a socket of this machine, say, is not for somebody far away to bring about. */
+static void test_a_hint_to_another_scheme_is_not_followed(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"ipc:///run/somebody.sock", "inproc://x", "tls+tcp://a:1",
+                                       "tcp://", "tcp", "://", "x"};
+    struct fake fake;
+    struct call call;
+    unsigned endpoint = 0;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        answer_hint(&fake, fake_pass_until_sent(&fake, LONG_MS), urls[i]);
+        assert_int_equal(fake.connects[1], 0);
+    }
+    assert_int_equal(client_core_find(fake.core, "ipc:///mine", &endpoint), KVP_OK);
+    assert_int_equal(endpoint, 1); /* none of the others has been taken down */
+    fake_close(&fake);
+}
+
+static void test_what_a_node_says_that_only_another_has_named_is_not_followed(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call;
+    fake_open(&fake, 4, 1);
+    start(&fake, &call, KVP_OP_GET, LONG_MS);
+    answer_hint(&fake, take(&fake, 0, KVP_OP_GET), node_url(5));
+    fake_link(&fake, 1, true);
+    answer_hint(&fake, take(&fake, 1, KVP_OP_GET), node_url(6));
+    assert_int_equal(fake.connects[2], 0);
+    struct sent *again = fake_pass_until_sent(&fake, LONG_MS);
+    assert_true(again->endpoint < 2);
+    answer_hint(&fake, again, node_url(1 - again->endpoint)); /* those that are known, it may name */
+    fake_close(&fake);
+}
+
 /* What nodes tell cannot fill memory, nor do URLs that no node can have. */
 static void test_hints_without_end_are_not_all_remembered(void **state)
 {
@@ -79,10 +117,9 @@ static void test_hints_without_end_are_not_all_remembered(void **state)
     fake_open(&fake, 4, 1);
     start(&fake, &call, KVP_OP_GET, LONG_MS);
     for (unsigned i = 0; i < 100; i++) {
-        url[0] = 'a';
-        url[1] = (char)('!' + i % 90);
-        url[2] = (char)('!' + i / 90);
-        url[3] = '\0';
+        (void)snprintf(url, sizeof(url), "tcp://%c", (char)('!' + i % 90));
+        url[7] = (char)('!' + i / 90);
+        url[8] = '\0';
         answer_hint(&fake, fake_pass_until_sent(&fake, LONG_MS), url);
     }
     assert_int_equal(fake.connects[CLIENT_ENDPOINTS_MAX - 1], 1);
@@ -829,6 +866,8 @@ int main(void)
         cmocka_unit_test(test_a_hint_to_a_connected_node_is_followed_at_once),
         cmocka_unit_test(test_a_hint_to_a_node_that_is_down_is_followed_when_it_is_up),
         cmocka_unit_test(test_a_hint_to_a_node_never_heard_of_makes_it_known),
+        cmocka_unit_test(test_a_hint_to_another_scheme_is_not_followed),
+        cmocka_unit_test(test_what_a_node_says_that_only_another_has_named_is_not_followed),
         cmocka_unit_test(test_hints_without_end_are_not_all_remembered),
         cmocka_unit_test(test_nodes_of_a_hello_are_asked_when_the_given_ones_are_gone),
         cmocka_unit_test(test_a_silent_node_is_left_after_the_try_time),

@@ -105,6 +105,57 @@ static void test_an_update_whose_answer_cannot_be_read_is_unknown(void **state)
     end(&rig);
 }
 
+/* A list of tasks with this one line; the exit status. */
+static int submit_line(struct rig *rig, const char *line)
+{
+    char path[] = "/tmp/kvpair-test-XXXXXX", command[64];
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, line, strlen(line)), (ssize_t)strlen(line));
+    (void)close(fd);
+    (void)snprintf(command, sizeof(command), "job submit tasks %s", path);
+    int code = run(rig, command);
+    (void)unlink(path);
+    return code;
+}
+
+static kvp_status make_jobs(void *arg, const struct kvp_request *request, kvp_buf *result)
+{
+    (void)arg;
+    return request->op == KVP_OP_JOB_NEW ? kvp_wire_result_uint(result, 7) : KVP_OK;
+}
+
+static void test_a_line_that_is_no_task_is_refused(void **state)
+{
+    static struct rig rig;
+    static const char *const lines[] = {
+        "[{\"kind\":\"e\"}]", "[]", "1", "\"kind\"", "null", "true", "{}", "{\"kind\":1}",
+        "{\"kind\":[\"e\"]}", "{\"kind\":\"e\",\"kind\":\"f\"}",
+        "{\"kind\":\"e\",\"payload\":\"a\",\"payload\":\"b\"}", "{\"kind\":\"e\",\"\":1}",
+        "{\"kind\":\"e\",\"payload\":1}", "{\"kind\":\"e\",\"payload\":[\"base64\"]}",
+        "{\"kind\":\"e\",\"payload\":{}}", "{\"kind\":\"e\",\"payload\":{\"base64\":1}}",
+        "{\"kind\":\"e\",\"payload\":{\"base64\":\"YQ==\",\"x\":1}}",
+        "{\"kind\":\"e\",\"payload\":{\"base64\":\"YQ==\",\"base64\":\"Yg==\"}}",
+        "{\"kind\":\"e\",\"file\":1}", "{\"kind\":\"e\",\"feed\":1}", "{\"kind\":\"e\",\"after\":0}",
+        "{\"kind\":\"e\",\"after\":[0]}", "{\"kind\":\"e\",\"after\":[[0]]}",
+        "{\"kind\":\"e\",\"after\":[-1]}", "{\"kind\":\"e\",\"after\":[\"1-\"]}",
+        "{\"kind\":\"e\",\"after\":[\"4294967296-4294967296\"]}",
+    };
+
+    (void)state;
+    begin(&rig);
+    rig.server.serve_job = make_jobs;
+    assert_int_equal(submit_line(&rig, "{\"kind\":\"e\",\"payload\":{\"base64\":\"YQ==\"}}"),
+                     EXIT_DONE);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        if (submit_line(&rig, lines[i]) != EXIT_USAGE) {
+            fail_msg("taken: %s", lines[i]);
+        }
+    }
+    end(&rig);
+}
+
 /* ---- short of memory ---- */
 
 static atomic_long allowed; /* so many of cJSON's allocations are granted */
@@ -177,6 +228,7 @@ static void test_json_that_there_is_no_memory_for_is_a_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_line_that_is_no_task_is_refused),
         cmocka_unit_test(test_an_update_whose_answer_cannot_be_read_is_unknown),
         cmocka_unit_test(test_json_that_there_is_no_memory_for_is_a_failure),
     };
