@@ -285,6 +285,10 @@ static kvp_status remove_some(struct kvp_jobs *jobs, struct job *job)
             job_key_part(&key, kinds[i], job->id, number);
             status = job_del(jobs, &key);
         }
+        if (number < tasks && job->tasks[number].lost > 0 && status == KVP_OK) {
+            job_key_part(&key, JOB_KEY_FAULTS, job->id, number);
+            status = job_del(jobs, &key);
+        }
         unsigned votes = number < tasks ? job->tasks[number].votes : 0;
         for (unsigned i = 0; i < votes && status == KVP_OK; i++) {
             job_key_result(&key, job->id, number, (uint8_t)i);
@@ -302,7 +306,9 @@ static kvp_status remove_records(struct kvp_jobs *jobs, struct job *job, bool *g
     kvp_status status = KVP_OK;
     for (unsigned n = 0; n < REMOVE_AT_ONCE && job->record.task_count > 0 && status == KVP_OK;
          n++) {
-        job_key_part(&key, JOB_KEY_TASK, job->id, --job->record.task_count);
+        uint32_t number = --job->record.task_count;
+        task_faults_drop(&job->tasks[number]);
+        job_key_part(&key, JOB_KEY_TASK, job->id, number);
         jobs->task_total--;
         status = job_del(jobs, &key);
     }

@@ -204,22 +204,40 @@ static void put_votes(struct kvp_mp_writer *writer, const struct task_record *re
     }
 }
 
+static void put_faults(struct kvp_mp_writer *writer, const struct faults_record *faults)
+{
+    kvp_mp_write_text(writer, "faults");
+    kvp_mp_write_array(writer, faults->count);
+    for (unsigned i = 0; i < faults->count; i++) {
+        kvp_mp_write_map(writer, 3);
+        put_text(writer, "worker", faults->by[i].worker);
+        put_number(writer, "failed", faults->by[i].failed);
+        put_number(writer, "lost", faults->by[i].lost);
+    }
+}
+
 static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, const struct page *page,
                            uint32_t number, uint64_t now_us, struct kvp_mp_writer *writer)
 {
     struct task_record record;
+    struct faults_record faults = {0};
     const struct task *task = &job->tasks[number];
-    kvp_status status = task_read(jobs, job, number, &record);
+    kvp_status status = task->lost > 0 ? faults_read(jobs, job, number, &faults) : KVP_OK;
+    if (status == KVP_OK) {
+        status = task_read(jobs, job, number, &record);
+    }
     if (status != KVP_OK) {
         return status;
     }
-    kvp_mp_write_map(writer, 8);
+    kvp_mp_write_map(writer, 10);
     put_number(writer, "task", number);
     put_text(writer, "state", task_names[task->state]);
     put_number(writer, "copies", task->copies);
     put_number(writer, "votes", record.vote_count);
     put_number(writer, "lost", record.lost);
+    put_number(writer, "failed", faults.failed);
     put_text(writer, "reason", record.reason);
+    put_faults(writer, &faults);
     put_votes(writer, &record);
     put_running(writer, page, number, now_us);
     return KVP_OK;
@@ -256,12 +274,15 @@ static const char *worker_state(const struct worker *worker, uint64_t now_us)
     if (worker_silent(worker, now_us)) {
         return "lost";
     }
-    return worker->record.active ? "active" : "standby";
+    if (!worker->record.active) {
+        return "standby";
+    }
+    return worker_on_probation(worker) ? "probation" : "active";
 }
 
 static void put_worker(struct kvp_mp_writer *writer, const struct worker *worker, uint64_t now_us)
 {
-    kvp_mp_write_map(writer, 8);
+    kvp_mp_write_map(writer, 10);
     put_text(writer, "name", worker->name);
     put_text(writer, "state", worker_state(worker, now_us));
     kvp_mp_write_text(writer, "kinds");
@@ -273,6 +294,8 @@ static void put_worker(struct kvp_mp_writer *writer, const struct worker *worker
     put_number(writer, "tasks", worker->attempt_count);
     put_number(writer, "done", worker->done);
     put_number(writer, "lost_votes", worker->record.lost_votes);
+    put_number(writer, "faults", worker->standing.faults);
+    put_text(writer, "reason", worker->standing.faults > 0 ? worker->standing.reason : "");
     put_number(writer, "silent_ms", (now_us - worker->heard_us) / 1000);
 }
 

@@ -8,10 +8,11 @@
 
 #include <string.h>
 
-/* In this order: votes name workers, tasks lie in jobs. */
-enum phase { PHASE_WORKERS, PHASE_JOBS, PHASE_TASKS };
+/* In this order: standings are workers', votes name workers, tasks lie in jobs, faults are tasks'. */
+enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS, PHASE_FAULTS };
 
-static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_JOB, JOB_KEY_TASK};
+static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_STANDING, JOB_KEY_JOB,
+                                             JOB_KEY_TASK, JOB_KEY_FAULTS};
 
 static kvp_status seek(struct kvp_jobs *jobs)
 {
@@ -150,6 +151,30 @@ static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice v
     return KVP_OK;
 }
 
+/* Of a task that is over they are only evidence. */
+static kvp_status load_faults(struct kvp_jobs *jobs, uint64_t id, uint32_t number, kvp_slice value)
+{
+    struct faults_record record;
+    struct job *job = job_find(jobs, id);
+    kvp_status status = faults_record_decode(value, &record);
+    if (status != KVP_OK || !job || number >= job->record.task_count ||
+        job->tasks[number].state > TASK_OPEN || KVP_MUTANT(JOB_FORGET_FAULTS)) {
+        return status;
+    }
+    return task_faults_load(jobs, &job->tasks[number], &record);
+}
+
+static kvp_status load_standing(struct kvp_jobs *jobs, kvp_slice name, kvp_slice value)
+{
+    struct standing_record record;
+    struct worker *worker = worker_find(jobs, name);
+    kvp_status status = standing_record_decode(value, &record);
+    if (status == KVP_OK && worker) {
+        worker->standing = record;
+    }
+    return status;
+}
+
 static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
 {
     kvp_slice key, value, name;
@@ -165,6 +190,10 @@ static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
         status = load_job(jobs, job, value, now_us);
     } else if (status == KVP_OK && kind == JOB_KEY_TASK) {
         status = load_task(jobs, job, number, value);
+    } else if (status == KVP_OK && kind == JOB_KEY_FAULTS) {
+        status = load_faults(jobs, job, number, value);
+    } else if (status == KVP_OK && kind == JOB_KEY_STANDING) {
+        status = load_standing(jobs, name, value);
     } else if (status == KVP_OK) {
         status = load_worker(jobs, name, value, now_us);
     }
@@ -180,7 +209,7 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
         if (status != KVP_NOT_FOUND) {
             continue;
         }
-        if (jobs->phase < PHASE_TASKS) {
+        if (jobs->phase < PHASE_FAULTS) {
             jobs->phase++;
             status = seek(jobs);
             continue;

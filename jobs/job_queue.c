@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #define SCAN_MAX         4096u     /* tasks looked at for one fetch */
+#define OTHERS_MAX       16384u    /* workers looked at for one fetch, in the place of who failed */
 #define NONCE_BITS       30u
 #define REIGN_BITS       10u       /* of them: which primary gave it */
 #define FIRST_DEADLINE_US UINT64_C(60000000) /* while nothing is known about what tasks take */
@@ -36,7 +37,7 @@ void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
     jobs->stirred = true;
-    if (task->queued) {
+    if (task->queued || task->resting) {
         return;
     }
     task->queued = true;
@@ -53,7 +54,7 @@ void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
     jobs->stirred = true;
-    if (task->queued) {
+    if (task->queued || task->resting) {
         return;
     }
     task->queued = true;
@@ -218,45 +219,6 @@ void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *a
     free(attempt);
 }
 
-kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
-                        const char *reason, uint64_t now_us)
-{
-    struct task_record record;
-    struct job *job = attempt->job;
-    uint32_t number = attempt->task;
-    struct task *task = &job->tasks[number];
-    kvp_status status = task_read(jobs, job, number, &record);
-    if (status != KVP_OK) {
-        return status;
-    }
-    record.lost += record.lost < UINT8_MAX;
-    (void)kvp_utf8_copy_end(record.reason, sizeof(record.reason),
-                            kvp_slice_of(reason, strlen(reason)));
-    bool failed = task->state == TASK_OPEN && record.lost >= job->record.spec.attempts_max;
-    if (failed) {
-        record.state = TASK_FAILED;
-    }
-    status = task_write(jobs, job, number, &record);
-    if (status != KVP_OK) {
-        return status;
-    }
-    task->lost = record.lost;
-    job->redone++;
-    if (failed) {
-        task->state = TASK_FAILED;
-    }
-    attempt_end(jobs, worker, attempt, true);
-    if (failed) {
-        char text[JOB_REASON_MAX + 1];
-        size_t used = (size_t)snprintf(text, sizeof(text), "task %u failed %u times, the last time: ",
-                                       number, record.lost);
-        (void)kvp_utf8_copy_end(text + used, sizeof(text) - used,
-                                kvp_slice_of(record.reason, strlen(record.reason)));
-        return job_end(jobs, job, JOB_FAILED, text, now_us);
-    }
-    return KVP_OK;
-}
-
 void attempts_drop(struct kvp_jobs *jobs, const struct job *job)
 {
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
@@ -298,7 +260,7 @@ static const char *kind_for(const struct worker *worker, const struct job *job, 
                                                         : KVP_JOB_MATMUL_KIND;
 }
 
-static bool suits(const struct worker *worker, const struct job *job, uint32_t number)
+bool task_suits(const struct worker *worker, const struct job *job, uint32_t number)
 {
     return !has_seen(&job->tasks[number], worker) &&
            worker_has_kind(worker, kind_for(worker, job, number)) &&
@@ -306,17 +268,19 @@ static bool suits(const struct worker *worker, const struct job *job, uint32_t n
 }
 
 /* The first task of the job's queue that the worker may have; it stays in the queue. */
-static uint32_t choose(struct job *job, const struct worker *worker)
+static uint32_t choose(const struct kvp_jobs *jobs, struct job *job, const struct worker *worker,
+                       uint64_t now_us, uint32_t *budget)
 {
     uint32_t previous = JOB_NONE, number = job->queue_first;
     for (unsigned looked = 0; number != JOB_NONE && looked < SCAN_MAX;) {
         uint32_t next = job->tasks[number].next;
-        if (!task_needs(&job->tasks[number])) {
+        if (!task_needs(&job->tasks[number]) || job->tasks[number].resting) {
             unqueue(job, previous, number);
             number = next;
             continue;
         }
-        if (suits(worker, job, number)) {
+        if (task_suits(worker, job, number) &&
+            !task_kept_from(jobs, job, number, worker, now_us, budget)) {
             return number;
         }
         previous = number;
@@ -462,7 +426,7 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
 /* A slot has one task at a time: who asks for the next in it has not got, or given up, the last. False:
  * this is a late copy of an earlier request, and nobody waits for its answer. */
 static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
-                        const struct kvp_job_args *args, struct attempt **again)
+                        const struct kvp_job_args *args, uint64_t now_us, struct attempt **again)
 {
     *again = NULL;
     for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
@@ -477,21 +441,28 @@ static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
             *again = attempt;
         } else {
             attempt_end(jobs, worker, attempt, true);
+            worker_returned(jobs, worker, now_us);
         }
     }
     return true;
+}
+
+bool job_hands_out(const struct job *job, uint64_t now_us)
+{
+    return job->record.state == JOB_RUNNING &&
+           now_us >= job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
 }
 
 static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
                             const struct kvp_job_args *args, uint64_t now_us, int *status,
                             kvp_buf *answer, bool *rests)
 {
+    uint32_t budget = OTHERS_MAX;
     for (struct job *job = jobs->first; job; job = job->next) {
-        uint64_t from_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
-        if (job->record.state != JOB_RUNNING || now_us < from_us) {
+        if (!job_hands_out(job, now_us)) {
             continue;
         }
-        uint32_t number = choose(job, worker);
+        uint32_t number = choose(jobs, job, worker, now_us, &budget);
         if (number != JOB_NONE) {
             *status = KVP_OK;
             *rests = job->tasks[number].dependent;
@@ -522,7 +493,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         return KVP_OK;
     }
     struct attempt *again;
-    if (!settle_slot(jobs, worker, &request->job, &again)) {
+    if (!settle_slot(jobs, worker, &request->job, now_us, &again)) {
         *status = KVP_NO_TASK;
         return KVP_OK;
     }
@@ -532,7 +503,8 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *rests = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
     }
-    if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX) {
+    if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX ||
+        !worker_may_begin(worker, now_us)) {
         *status = KVP_NO_TASK;
         return KVP_OK;
     }
@@ -550,7 +522,8 @@ static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
 {
     uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
     return reign_of(token) != jobs->reign && now_us < soon_us &&
-           job->record.state == JOB_RUNNING && task_needs(task) && !has_seen(task, worker) &&
+           job->record.state == JOB_RUNNING && task->state == TASK_OPEN &&
+           task->live < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
            worker->attempt_count < ATTEMPTS_MAX;
 }
 
@@ -595,13 +568,14 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     }
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);
-    bool wanted = job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
     if (!attempt && may_adopt(jobs, worker, job, task, args->attempt, now_us)) {
         attempt = attempt_add(jobs, worker, job, args->task, args->attempt, now_us);
         if (!attempt) {
             return KVP_NO_MEMORY;
         }
     }
+    bool wanted = attempt || KVP_MUTANT(JOB_GONE_WANTED);
+    wanted = wanted && job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
     if (attempt) {
         worker_heard(jobs, worker, now_us);
         attempt->heard_us = now_us;
@@ -615,13 +589,16 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 
 /* ---- lost attempts ---- */
 
-static bool is_lost(const struct attempt *attempt, uint64_t now_us, const char **reason)
+static bool is_lost(const struct attempt *attempt, uint64_t now_us, enum fault *how,
+                    const char **reason)
 {
     uint64_t silence_us = (uint64_t)attempt->job->record.spec.silence_ms * 1000;
     if (now_us >= attempt->deadline_us) {
+        *how = FAULT_OVERDUE;
         *reason = "the worker did not end by the deadline";
         return true;
     }
+    *how = FAULT_LOST;
     *reason = "the worker fell silent";
     return now_us >= attempt->heard_us + silence_us;
 }
@@ -641,13 +618,14 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
         for (struct attempt *attempt = worker->attempts, *next;
              attempt && lost < LOST_AT_ONCE; attempt = next) {
             const char *reason;
+            enum fault how;
             next = attempt->next;
-            if (!is_lost(attempt, now_us, &reason)) {
+            if (!is_lost(attempt, now_us, &how, &reason)) {
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }
-            attempt->job->tasks[attempt->task].overdue += now_us >= attempt->deadline_us;
-            kvp_status status = attempt_lost(jobs, worker, attempt, reason, now_us);
+            attempt->job->tasks[attempt->task].overdue += how == FAULT_OVERDUE;
+            kvp_status status = attempt_lost(jobs, worker, attempt, how, reason, now_us);
             if (status != KVP_OK) {
                 return status;
             }

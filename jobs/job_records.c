@@ -10,6 +10,9 @@
 #define TASK_SIZE      12u
 #define VOTE_SIZE      6u
 #define WORKER_SIZE    9u
+#define FAULTS_SIZE    4u
+#define FAULT_SIZE     3u
+#define STANDING_SIZE  4u
 
 /* ---- keys ---- */
 
@@ -51,11 +54,11 @@ void job_key_result(struct kvp_raw_key *raw, uint64_t job, uint32_t task, uint8_
     raw->data[raw->size++] = vote;
 }
 
-void job_key_worker(struct kvp_raw_key *raw, const char *name)
+void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name)
 {
     size_t size = strlen(name);
     raw->data[0] = KVP_PREFIX_JOB;
-    raw->data[1] = JOB_KEY_WORKER;
+    raw->data[1] = (uint8_t)kind;
     memcpy(raw->data + 2, name, size);
     raw->size = size + 2;
 }
@@ -64,7 +67,7 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
                          kvp_slice *name)
 {
     static const char with_number[] = {JOB_KEY_TASK, JOB_KEY_PAYLOAD, JOB_KEY_RESULT, JOB_KEY_SUM,
-                                       JOB_KEY_CHECKPOINT};
+                                       JOB_KEY_CHECKPOINT, JOB_KEY_FAULTS};
     const uint8_t *bytes = raw.data;
     if (raw.size < 3 || bytes[0] != KVP_PREFIX_JOB) {
         return KVP_CORRUPT;
@@ -73,6 +76,7 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     *name = kvp_slice_of(bytes + 2, raw.size - 2);
     switch (*kind) {
     case JOB_KEY_WORKER:
+    case JOB_KEY_STANDING:
         return name->size <= KVP_NAME_SIZE_MAX && !memchr(name->data, 0, name->size) ? KVP_OK
                                                                                      : KVP_CORRUPT;
     case JOB_KEY_JOB:
@@ -302,5 +306,74 @@ kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record)
     record->barred = kvp_mp_bool(&reader);
     record->lost_votes = take_u32(&reader);
     record->kind_count = take_kinds(&reader, record->kinds);
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+}
+
+/* ---- faults ---- */
+
+static void put_fault(struct kvp_mp_writer *writer, const struct job_fault *fault)
+{
+    kvp_mp_write_array(writer, FAULT_SIZE);
+    kvp_mp_write_text(writer, fault->worker);
+    kvp_mp_write_uint(writer, fault->failed);
+    kvp_mp_write_uint(writer, fault->lost);
+}
+
+static void take_fault(struct kvp_mp_reader *reader, struct job_fault *fault)
+{
+    kvp_mp_array_of(reader, FAULT_SIZE);
+    take_text(reader, fault->worker, KVP_NAME_SIZE_MAX);
+    fault->failed = take_byte(reader, UINT8_MAX);
+    fault->lost = take_byte(reader, UINT8_MAX);
+}
+
+kvp_status faults_record_encode(const struct faults_record *record, kvp_buf *out)
+{
+    struct kvp_mp_writer writer;
+    begin(&writer, out, FAULTS_SIZE);
+    kvp_mp_write_uint(&writer, record->workers);
+    kvp_mp_write_uint(&writer, record->failed);
+    kvp_mp_write_array(&writer, record->count);
+    for (unsigned i = 0; i < record->count; i++) {
+        put_fault(&writer, &record->by[i]);
+    }
+    return kvp_mp_write_end(&writer);
+}
+
+kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record)
+{
+    struct kvp_mp_reader reader;
+    open_record(&reader, bytes, FAULTS_SIZE);
+    record->workers = take_u32(&reader);
+    record->failed = take_u32(&reader);
+    record->count = kvp_mp_array(&reader);
+    if (record->count > JOB_FAULTS_MAX || record->count > record->workers) {
+        return KVP_CORRUPT;
+    }
+    for (unsigned i = 0; i < record->count; i++) {
+        take_fault(&reader, &record->by[i]);
+    }
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+}
+
+/* ---- standings ---- */
+
+kvp_status standing_record_encode(const struct standing_record *record, kvp_buf *out)
+{
+    struct kvp_mp_writer writer;
+    begin(&writer, out, STANDING_SIZE);
+    kvp_mp_write_uint(&writer, record->faults);
+    kvp_mp_write_uint(&writer, record->ever);
+    kvp_mp_write_text(&writer, record->reason);
+    return kvp_mp_write_end(&writer);
+}
+
+kvp_status standing_record_decode(kvp_slice bytes, struct standing_record *record)
+{
+    struct kvp_mp_reader reader;
+    open_record(&reader, bytes, STANDING_SIZE);
+    record->faults = take_u32(&reader);
+    record->ever = take_u32(&reader);
+    take_text(&reader, record->reason, JOB_REASON_MAX);
     return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
 }

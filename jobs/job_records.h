@@ -10,9 +10,14 @@
  *   'r', job be64, task be32, vote u8   a result
  *   'c', job be64, number be32          block of a product, summed up (inner dimension cut)
  *   'k', job be64, task be32            checkpoint
+ *   'f', job be64, task be32            faults of a task: who failed it, or was lost with it
  *   'w', name                           worker record
+ *   's', name                           standing of a worker; only of those that have lost some
  *
  * Records are msgpack arrays. What is not here is not replicated: who has which task at the moment.
+ *
+ * Faults and standings have keys of their own, which a version that does not know them never looks at: so
+ * it reads the records that it knows.
  */
 #ifndef KVP_JOB_RECORDS_H
 #define KVP_JOB_RECORDS_H
@@ -21,6 +26,7 @@
 #include "kvstore/keyspace.h"
 
 #define JOB_REASON_MAX 200u
+#define JOB_FAULTS_MAX 16u /* workers that a task remembers to have failed it */
 
 enum job_state {
     JOB_UPLOADING,
@@ -91,6 +97,26 @@ struct worker_record {
     struct job_kind kinds[KVP_JOB_KINDS_MAX];
 };
 
+/* What a worker has done to a task. */
+struct job_fault {
+    char worker[KVP_NAME_SIZE_MAX + 1];
+    uint8_t failed; /* times that it said so */
+    uint8_t lost;   /* times that it fell silent, was started anew, or missed the deadline */
+};
+
+struct faults_record {
+    uint32_t workers; /* different ones, also those that are not remembered any more */
+    uint32_t failed;  /* attempts, by anybody */
+    unsigned count;
+    struct job_fault by[JOB_FAULTS_MAX]; /* the last one is the latest to be added */
+};
+
+struct standing_record {
+    uint32_t faults;  /* tasks that it failed and others did, less the results that counted since */
+    uint32_t ever;    /* such tasks, all of them */
+    char reason[JOB_REASON_MAX + 1]; /* why it failed the last of them */
+};
+
 enum job_key {
     JOB_KEY_JOB = 'j',
     JOB_KEY_TASK = 't',
@@ -98,13 +124,16 @@ enum job_key {
     JOB_KEY_RESULT = 'r',
     JOB_KEY_SUM = 'c',
     JOB_KEY_CHECKPOINT = 'k',
+    JOB_KEY_FAULTS = 'f',
     JOB_KEY_WORKER = 'w',
+    JOB_KEY_STANDING = 's',
 };
 
 void job_key_job(struct kvp_raw_key *raw, uint64_t job);
 void job_key_part(struct kvp_raw_key *raw, enum job_key kind, uint64_t job, uint32_t number);
 void job_key_result(struct kvp_raw_key *raw, uint64_t job, uint32_t task, uint8_t vote);
-void job_key_worker(struct kvp_raw_key *raw, const char *name);
+/* `kind`: JOB_KEY_WORKER or JOB_KEY_STANDING. */
+void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name);
 /* Splits a raw key of this file. KVP_CORRUPT. `number`, `name` as far as the kind has them. */
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
                          kvp_slice *name);
@@ -117,5 +146,9 @@ kvp_status task_record_decode(kvp_slice bytes, struct task_record *record); /* K
 uint32_t task_record_after(struct task_record *record);
 kvp_status worker_record_encode(const struct worker_record *record, kvp_buf *out);
 kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record); /* KVP_CORRUPT */
+kvp_status faults_record_encode(const struct faults_record *record, kvp_buf *out);
+kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record); /* KVP_CORRUPT */
+kvp_status standing_record_encode(const struct standing_record *record, kvp_buf *out);
+kvp_status standing_record_decode(kvp_slice bytes, struct standing_record *record); /* KVP_CORRUPT */
 
 #endif

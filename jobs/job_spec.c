@@ -12,9 +12,11 @@
 #include <string.h>
 
 #define SPEC_SIZE        22u
+#define SPEC_SIZE_RETRY  23u /* with the pause after a failure */
 #define KEEP_DEFAULT_S   86400u
 #define SILENCE_MIN_MS   100u
 #define SILENCE_MAX_MS   3600000u
+#define RETRY_MAX_MS     3600000u
 
 void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
 {
@@ -29,6 +31,7 @@ void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
         .attempts_max = 5,
         .silence_ms = 2000,
         .keep_s = KEEP_DEFAULT_S,
+        .retry_ms = KVP_JOB_RETRY_DEFAULT_MS,
     };
 }
 
@@ -262,6 +265,9 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
     if (spec->silence_ms < SILENCE_MIN_MS || spec->silence_ms > SILENCE_MAX_MS) {
         return refuse(KVP_BAD_REQUEST, "a worker is lost after 100 ms to 1 h of silence", reason);
     }
+    if (spec->retry_ms > RETRY_MAX_MS) {
+        return refuse(KVP_BAD_REQUEST, "a task that failed rests for 1 h at most", reason);
+    }
     if (!isfinite(spec->tolerance) || spec->tolerance < 0) {
         return refuse(KVP_BAD_REQUEST, "the tolerance is not a number >= 0", reason);
     }
@@ -287,7 +293,8 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
                                spec->element,    spec->rows,        spec->inner,    spec->columns,
                                spec->tile_rows,  spec->tile_inner,  spec->tile_columns};
     kvp_mp_write_begin(&writer, out);
-    kvp_mp_write_array(&writer, SPEC_SIZE);
+    bool retry = spec->retry_ms != KVP_JOB_RETRY_DEFAULT_MS;
+    kvp_mp_write_array(&writer, retry ? SPEC_SIZE_RETRY : SPEC_SIZE);
     kvp_mp_write_text(&writer, spec->name);
     for (size_t i = 0; i < 9; i++) {
         kvp_mp_write_uint(&writer, first[i]);
@@ -295,6 +302,9 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
     kvp_mp_write_double(&writer, spec->tolerance);
     for (size_t i = 0; i < 11; i++) {
         kvp_mp_write_uint(&writer, second[i]);
+    }
+    if (retry) {
+        kvp_mp_write_uint(&writer, spec->retry_ms);
     }
     return kvp_mp_write_end(&writer);
 }
@@ -338,12 +348,15 @@ static void read_numbers(struct kvp_mp_reader *reader, struct kvp_job_spec *spec
 kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const char **reason)
 {
     struct kvp_mp_reader reader;
-    struct kvp_job_spec read = {0};
+    struct kvp_job_spec read = {.retry_ms = KVP_JOB_RETRY_DEFAULT_MS};
     kvp_mp_begin(&reader, bytes);
-    kvp_mp_array_of(&reader, SPEC_SIZE);
+    uint32_t size = kvp_mp_array(&reader);
     read_name(&reader, read.name);
     read_numbers(&reader, &read);
-    if (!kvp_mp_done(&reader)) {
+    if (size == SPEC_SIZE_RETRY) {
+        read.retry_ms = (uint32_t)kvp_mp_uint_max(&reader, UINT32_MAX);
+    }
+    if ((size != SPEC_SIZE && size != SPEC_SIZE_RETRY) || !kvp_mp_done(&reader)) {
         return refuse(KVP_BAD_REQUEST, "not the specification of a job", reason);
     }
     kvp_status status = kvp_job_spec_check(&read, reason);

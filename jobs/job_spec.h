@@ -43,6 +43,7 @@ enum kvp_job_verify { /* what is done with the whole product before the job is c
  * the numbers of the blocks of A and B, u32 each. Who can do both kinds gets this one. */
 #define KVP_JOB_BLOCKS_KIND  "matmul-blocks"
 #define KVP_JOB_BUFFER_DEFAULT (2u * 1024u * 1024u)
+#define KVP_JOB_RETRY_DEFAULT_MS 200u
 
 struct kvp_job_spec {
     char name[KVP_NAME_SIZE_MAX + 1]; /* for people; may be empty */
@@ -60,13 +61,15 @@ struct kvp_job_spec {
     uint32_t deadline_ms; /* of an attempt; 0: adapts to what the tasks take */
     uint32_t delay_ms;    /* from the start (or a change of primary) to the first handing out */
     uint32_t keep_s;      /* how long a finished job stays */
+    uint32_t retry_ms;    /* a task that failed rests for so long, twice as long each further time */
     /* MATMUL */
     uint8_t element;      /* enum kvp_matrix_type */
     uint64_t rows, inner, columns;               /* A is rows x inner, B inner x columns */
     uint32_t tile_rows, tile_inner, tile_columns;
 };
 
-/* Defaults: one copy, exact, Freivalds with 10 rounds for matrices, 2 s, 5 attempts, one day. */
+/* Defaults: one copy, exact, Freivalds with 10 rounds for matrices, 2 s, 5 attempts, 200 ms between
+ * them, one day. */
 KVP_API void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type);
 
 /* Sets copies, quorum and copies_max: "single", "dual-first", "dual-compare", "tmr", "quad", or
@@ -83,7 +86,8 @@ KVP_API kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
 /* KVP_OK, or KVP_BAD_REQUEST or KVP_TOO_LARGE with a static string in *reason. */
 KVP_API kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason);
 
-/* One msgpack array, as in JOB_NEW. Reading checks, too. */
+/* One msgpack array, as in JOB_NEW. Reading checks, too. It ends before retry_ms where that is the
+ * default: versions that do not know it read the array all the same. */
 KVP_API kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out);
 KVP_API kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec,
                                        const char **reason);

@@ -35,6 +35,22 @@ struct worker {
     uint32_t done;         /* results that counted, since this primary began */
     struct attempt *attempts;
     unsigned attempt_count;
+    struct standing_record standing;
+    char fault_reason[JOB_REASON_MAX + 1]; /* why it failed the last task that it failed */
+    uint32_t suspicion;    /* failures that nobody has done better, or shared, so far */
+    uint32_t returned;     /* tasks in a row that it took and gave back, or dropped */
+    uint64_t rest_us;      /* it begins nothing before */
+};
+
+/* Who failed a task; in memory only while the task is open, and only workers that are known. */
+struct task_fault {
+    uint16_t worker;
+    uint8_t failed, lost;
+};
+struct task_faults {
+    uint32_t workers, failed; /* as in the record */
+    unsigned count;
+    struct task_fault by[JOB_FAULTS_MAX];
 };
 
 struct task {
@@ -49,6 +65,14 @@ struct task {
     bool queued, feed;
     bool dependent;        /* waits for others, or did */
     uint8_t overdue;       /* attempts lost at their deadline, or under an earlier primary */
+    bool resting;          /* it failed, and is not handed out for a while */
+    struct task_faults *faults; /* NULL: nobody has failed it */
+};
+
+/* A task (job 0: a worker, or several) has rested when its time comes. */
+struct rest {
+    uint64_t due_us, job;
+    uint32_t task;
 };
 
 struct edge {
@@ -111,6 +135,10 @@ struct kvp_jobs {
     bool stirred;          /* somebody who waits may get a task */
     bool busy;             /* finish_step may have something to do */
     uint64_t check_us;     /* look for lost attempts and workers then */
+    struct rest *rests;    /* a heap */
+    size_t rest_count, rest_capacity;
+    uint64_t look_job;     /* where to go on looking for work that no active worker can do */
+    uint32_t look_task;
     kvp_buf scratch, value, other;
 };
 
@@ -165,6 +193,9 @@ kvp_status task_write(struct kvp_jobs *jobs, struct job *job, uint32_t number,
 
 /* job_queue.c */
 bool task_needs(const struct task *task);
+bool job_hands_out(const struct job *job, uint64_t now_us); /* it runs, and its delay is over */
+/* Could the worker do the task, as far as kind, size and its other copies go? */
+bool task_suits(const struct worker *worker, const struct job *job, uint32_t number);
 void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number);
 void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number);
 struct attempt *attempt_find(const struct worker *worker, const struct job *job, uint32_t task,
@@ -174,9 +205,6 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
 /* Ends an attempt; `forget`: the worker may have the task again. */
 void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
                  bool forget);
-/* The attempt came to nothing and is counted: the task goes to the head of the queue, or fails. */
-kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
-                        const char *reason, uint64_t now_us);
 /* All attempts of a job end. */
 void attempts_drop(struct kvp_jobs *jobs, const struct job *job);
 /* Everything that a worker holds goes back. */
@@ -195,6 +223,46 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 /* Lost attempts, by time. *did: something was written; call again. */
 kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
 
+/* job_fault.c */
+enum fault {
+    FAULT_LOST,    /* the worker fell silent, or was started anew */
+    FAULT_OVERDUE, /* the deadline is over */
+    FAULT_FAILED,  /* the worker says so, or posted what cannot be a result */
+};
+/* The attempt came to nothing and is counted: the task goes to the head of the queue (a failed one
+ * after a rest), or fails. */
+kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
+                        enum fault how, const char *reason, uint64_t now_us);
+bool task_failed_by(const struct task *task, const struct worker *worker);
+/* The worker has failed the task, and another could do it. *budget bounds the work of several calls;
+ * when it is used up, the answer is true. */
+bool task_kept_from(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
+                    const struct worker *worker, uint64_t now_us, uint32_t *budget);
+kvp_status task_faults_load(struct kvp_jobs *jobs, struct task *task,
+                            const struct faults_record *record);
+kvp_status faults_read(struct kvp_jobs *jobs, const struct job *job, uint32_t number,
+                       struct faults_record *record);
+void task_faults_drop(struct task *task);
+/* Of all its tasks. */
+void job_faults_free(struct job *job);
+/* The task is done: who failed it, and who did it. */
+kvp_status faults_settle(struct kvp_jobs *jobs, struct task *task,
+                         const struct task_record *record);
+/* The worker is not suspected any more: it can do something. */
+void worker_cleared(struct worker *worker);
+/* A result of the worker was right. */
+kvp_status standing_earn(struct kvp_jobs *jobs, struct worker *worker);
+bool standing_barred(const struct worker *worker);
+/* It joins: whoever was barred for its failures gets another chance. */
+kvp_status standing_pardon(struct kvp_jobs *jobs, struct worker *worker);
+bool worker_on_probation(const struct worker *worker);
+bool worker_may_begin(const struct worker *worker, uint64_t now_us);
+/* It gave a task back, or dropped it. */
+void worker_returned(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us);
+/* Tasks and workers that have rested. */
+void job_check_rests(struct kvp_jobs *jobs, uint64_t now_us);
+uint64_t job_rests_due_us(const struct kvp_jobs *jobs);
+
 /* job_submit.c */
 kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                       uint64_t now_us, struct job_answer *answer);
@@ -205,9 +273,13 @@ kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
 /* job_worker.c */
 kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                          uint64_t now_us, struct job_answer *answer);
-kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
 bool worker_silent(const struct worker *worker, uint64_t now_us);
+bool worker_gone(const struct worker *worker, uint64_t now_us); /* silent, barred, or has left */
 bool worker_has_kind(const struct worker *worker, const char *kind);
+
+/* job_standby.c */
+/* A standby becomes active where one is needed and fit. *did: something was written; call again. */
+kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
 
 /* job_vote.c */
 uint32_t task_disagreements(const struct job *job, const struct task_record *record);

@@ -191,6 +191,10 @@ static kvp_status finish(struct kvp_jobs *jobs, struct post *post, struct task_r
         return status;
     }
     if (!overflow) {
+        status = faults_settle(jobs, post->task, record);
+        if (status != KVP_OK) {
+            return status;
+        }
         job_note_done(jobs, post->job, post->number, record->votes[record->winner].size);
         return KVP_OK;
     }
@@ -306,6 +310,9 @@ static kvp_status judge_late(struct kvp_jobs *jobs, struct post *post, struct ta
     if (post->job->record.spec.quorum > 1 && record->vote_count > 0) {
         status = agrees(jobs, post, record, record->winner, &agree);
     }
+    if (status == KVP_OK && agree) {
+        worker_cleared(post->worker); /* it is slow, and no worse */
+    }
     if (status != KVP_OK || agree || record->vote_count == KVP_JOB_COPIES_MAX ||
         KVP_MUTANT(JOB_LOST_VOTES)) {
         return status;
@@ -369,7 +376,7 @@ static kvp_status take_wrong(struct kvp_jobs *jobs, struct post *post, const cha
 {
     kvp_status status = KVP_OK;
     if (post->attempt) {
-        status = attempt_lost(jobs, post->worker, post->attempt, reason, now_us);
+        status = attempt_lost(jobs, post->worker, post->attempt, FAULT_FAILED, reason, now_us);
     }
     return status == KVP_OK ? job_refuse(answer, KVP_BAD_REQUEST, reason) : status;
 }
@@ -382,17 +389,19 @@ static kvp_status take_failure(struct kvp_jobs *jobs, struct post *post, uint64_
     kvp_status status = KVP_OK;
     (void)kvp_utf8_copy_end(reason, sizeof(reason), post->bytes);
     if (counted) {
-        status = attempt_lost(jobs, post->worker, post->attempt,
+        status = attempt_lost(jobs, post->worker, post->attempt, FAULT_FAILED,
                               reason[0] ? reason : "the worker gave no reason", now_us);
     }
     return status == KVP_OK ? kvp_wire_bool(answer->result, counted) : status;
 }
 
-static kvp_status give_back(struct kvp_jobs *jobs, struct post *post, struct job_answer *answer)
+static kvp_status give_back(struct kvp_jobs *jobs, struct post *post, uint64_t now_us,
+                            struct job_answer *answer)
 {
     bool held = post->attempt != NULL;
     if (held) {
         attempt_end(jobs, post->worker, post->attempt, true);
+        worker_returned(jobs, post->worker, now_us);
     }
     return kvp_wire_bool(answer->result, held);
 }
@@ -456,7 +465,7 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     case KVP_OUTCOME_FAILED:
         return take_failure(jobs, &post, now_us, answer);
     case KVP_OUTCOME_GIVEN_BACK:
-        return give_back(jobs, &post, answer);
+        return give_back(jobs, &post, now_us, answer);
     default:
         return job_refuse(answer, KVP_BAD_REQUEST, "unknown outcome");
     }

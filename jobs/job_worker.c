@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers: who there is, who is active, who stands by. Records of workers are replicated, so that a
+ * Workers: who there is, and how they come and go. Records of workers are replicated, so that a
  * new primary knows instances, activations and lost votes; when a worker was last heard is not.
  */
 #include "jobs/job_state.h"
@@ -25,7 +25,7 @@ bool worker_silent(const struct worker *worker, uint64_t now_us)
     return worker->attempt_count == 0 && now_us >= worker->heard_us + WORKER_SILENCE_US;
 }
 
-static bool gone(const struct worker *worker, uint64_t now_us)
+bool worker_gone(const struct worker *worker, uint64_t now_us)
 {
     return worker->record.left || worker->record.barred || worker_silent(worker, now_us);
 }
@@ -56,7 +56,7 @@ static bool read_kinds(kvp_slice array, struct worker_record *record)
 /* One that left or is silent may be forgotten, but not what it did wrong. */
 static bool may_go(const struct worker *worker, uint64_t now_us)
 {
-    return worker->record.lost_votes == 0 && gone(worker, now_us) && worker->attempt_count == 0;
+    return worker->record.lost_votes == 0 && worker_gone(worker, now_us) && worker->attempt_count == 0;
 }
 
 static kvp_status add_worker(struct kvp_jobs *jobs, kvp_slice name,
@@ -86,7 +86,8 @@ static kvp_status lose_attempts(struct kvp_jobs *jobs, struct worker *worker, ui
 {
     kvp_status status = KVP_OK;
     while (worker->attempts && status == KVP_OK) {
-        status = attempt_lost(jobs, worker, worker->attempts, "the worker was started anew", now_us);
+        status = attempt_lost(jobs, worker, worker->attempts, FAULT_LOST, "the worker was started anew",
+                              now_us);
     }
     return status;
 }
@@ -115,8 +116,12 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
             return status;
         }
         record.lost_votes = worker->record.lost_votes;
-        record.barred = worker->record.barred;
+        record.barred = record.lost_votes >= jobs->config.lost_votes_max;
         worker->record = record;
+        status = standing_pardon(jobs, worker);
+        if (status != KVP_OK) {
+            return status;
+        }
     } else {
         status = add_worker(jobs, request->key, &record, now_us, answer, &worker);
         if (status != KVP_OK || !worker) {
@@ -149,45 +154,4 @@ kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *reques
 {
     return request->op == KVP_OP_WORKER_JOIN ? join(jobs, request, seq, now_us, answer)
                                              : leave(jobs, request, now_us, answer);
-}
-
-/* ---- standbys ---- */
-
-static bool wants_workers(const struct kvp_jobs *jobs)
-{
-    for (const struct job *job = jobs->first; job; job = job->next) {
-        if (job->record.state == JOB_RUNNING && job->done < job->record.task_count) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A standby takes the place of every active worker that is gone; and with no active worker at all
- * one begins as soon as there is work. */
-kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
-{
-    unsigned places = 0, taken = 0;
-    uint64_t next_us = UINT64_MAX;
-    struct worker *reserve = NULL;
-    for (uint32_t i = 0; i < jobs->worker_count; i++) {
-        struct worker *worker = jobs->workers[i];
-        bool away = gone(worker, now_us);
-        places += !worker->record.standby && !worker->record.left;
-        taken += !away && worker->record.active;
-        if (!away && !worker->record.active && (!reserve || worker->index < reserve->index)) {
-            reserve = worker;
-        }
-        uint64_t due_us = (worker->attempt_count > 0 ? now_us : worker->heard_us) + WORKER_SILENCE_US;
-        next_us = !away && due_us < next_us ? due_us : next_us;
-    }
-    jobs->check_us = next_us < jobs->check_us ? next_us : jobs->check_us;
-    bool needed = taken < places || (taken == 0 && wants_workers(jobs));
-    if (!reserve || !needed) {
-        return KVP_OK;
-    }
-    *did = true;
-    reserve->record.active = true;
-    jobs->stirred = true;
-    return worker_write(jobs, reserve);
 }

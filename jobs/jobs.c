@@ -174,6 +174,7 @@ static void job_free(struct job *job)
 {
     kvp_verify_free(job->verify);
     kvp_recheck_free(job->recheck);
+    job_faults_free(job);
     free(job->tasks);
     free(job->edges);
     free(job->outputs);
@@ -234,6 +235,21 @@ static void unlink_worker(struct kvp_jobs *jobs, struct worker *worker)
     *link = worker->next;
 }
 
+static void renumber_faults(struct task_faults *faults, const uint16_t *places)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; faults && i < faults->count; i++) {
+        uint16_t place = places[faults->by[i].worker];
+        if (place != UINT16_MAX) {
+            faults->by[kept] = faults->by[i];
+            faults->by[kept++].worker = place;
+        }
+    }
+    if (faults) {
+        faults->count = kept;
+    }
+}
+
 /* Tasks know workers by their place in the table. */
 static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
 {
@@ -248,6 +264,7 @@ static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
                 }
             }
             task->seen_count = kept;
+            renumber_faults(task->faults, places);
         }
     }
 }
@@ -268,8 +285,12 @@ kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct work
         struct worker *worker = jobs->workers[i];
         if (may_go(worker, now_us)) {
             struct kvp_raw_key key;
-            job_key_worker(&key, worker->name);
+            job_key_worker(&key, JOB_KEY_WORKER, worker->name);
             status = job_del(jobs, &key);
+            if (status == KVP_OK && worker->standing.ever > 0) {
+                job_key_worker(&key, JOB_KEY_STANDING, worker->name);
+                status = job_del(jobs, &key);
+            }
             unlink_worker(jobs, worker);
             worker_free(worker);
             places[i] = UINT16_MAX;
@@ -411,7 +432,7 @@ kvp_status job_write(struct kvp_jobs *jobs, struct job *job)
 kvp_status worker_write(struct kvp_jobs *jobs, struct worker *worker)
 {
     struct kvp_raw_key key;
-    job_key_worker(&key, worker->name);
+    job_key_worker(&key, JOB_KEY_WORKER, worker->name);
     jobs->scratch.size = 0;
     kvp_status status = worker_record_encode(&worker->record, &jobs->scratch);
     return status == KVP_OK ? job_put(jobs, &key, kvp_buf_slice(&jobs->scratch)) : status;
@@ -476,6 +497,7 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
         kvp_jobs_reset(jobs);
         free(jobs->workers);
         free(jobs->by_id);
+        free(jobs->rests);
         kvp_buf_free(&jobs->scratch);
         kvp_buf_free(&jobs->value);
         kvp_buf_free(&jobs->other);
@@ -498,6 +520,7 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     memset(jobs->worker_buckets, 0, sizeof(jobs->worker_buckets));
     jobs->first = NULL;
     jobs->job_count = jobs->worker_count = 0;
+    jobs->rest_count = 0;
     jobs->task_total = 0;
     jobs->started = jobs->ready = jobs->stirred = jobs->busy = false;
 }
@@ -554,6 +577,7 @@ kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more)
         return KVP_OK;
     }
     kvp_status status = KVP_OK;
+    job_check_rests(jobs, now_us);
     if (now_us >= jobs->check_us) {
         status = job_check_attempts(jobs, now_us, &did);
         if (status == KVP_OK && !did) {
@@ -574,7 +598,8 @@ uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs)
     if (!jobs->ready) {
         return jobs->started ? 0 : UINT64_MAX;
     }
-    return jobs->busy ? 0 : jobs->check_us;
+    uint64_t rested_us = job_rests_due_us(jobs);
+    return jobs->busy ? 0 : rested_us < jobs->check_us ? rested_us : jobs->check_us;
 }
 
 struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs)

@@ -122,6 +122,29 @@ static kvp_status recode_worker(kvp_slice bytes, kvp_buf *out)
     return status;
 }
 
+static kvp_status recode_faults(kvp_slice bytes, kvp_buf *out)
+{
+    static struct faults_record record;
+    kvp_status status = faults_record_decode(bytes, &record);
+    must(status == KVP_OK || status == KVP_CORRUPT, "faults: status");
+    if (status == KVP_OK) {
+        must(record.count <= JOB_FAULTS_MAX && record.count <= record.workers, "faults: count");
+        must(faults_record_encode(&record, out) == KVP_OK, "faults");
+    }
+    return status;
+}
+
+static kvp_status recode_standing(kvp_slice bytes, kvp_buf *out)
+{
+    struct standing_record record;
+    kvp_status status = standing_record_decode(bytes, &record);
+    must(status == KVP_OK || status == KVP_CORRUPT, "standing: status");
+    if (status == KVP_OK) {
+        must(standing_record_encode(&record, out) == KVP_OK, "standing");
+    }
+    return status;
+}
+
 /* There is one key for one thing. */
 static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
 {
@@ -136,8 +159,9 @@ static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
     }
     switch (kind) {
     case JOB_KEY_WORKER:
+    case JOB_KEY_STANDING:
         memcpy(text, name.data, name.size);
-        job_key_worker(&key, text);
+        job_key_worker(&key, kind, text);
         break;
     case JOB_KEY_JOB:
         job_key_job(&key, job);
@@ -163,7 +187,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static kvp_status (*const recode[])(kvp_slice bytes, kvp_buf * out) = {
         recode_spec,   sample_recode_tasks, recode_job,   recode_task,
-        recode_worker, recode_key,          recode_grant,
+        recode_worker, recode_key,          recode_grant, recode_faults,
+        recode_standing,
     };
     kvp_buf once = {0};
     kvp_buf twice = {0};

@@ -503,7 +503,7 @@ static void full_worker(struct worker_record *record)
     memcpy(record->kinds[1].text, LONG_AGO, sizeof(LONG_AGO));
 }
 
-/* The three kinds of record under one form; what a record decodes to is encoded again. */
+/* All kinds of record under one form; what a record decodes to is encoded again. */
 static kvp_status again_job(kvp_slice bytes, kvp_buf *out)
 {
     static struct job_record record;
@@ -526,6 +526,22 @@ static kvp_status again_worker(kvp_slice bytes, kvp_buf *out)
     memset(&record, 0xa5, sizeof(record));
     kvp_status status = worker_record_decode(bytes, &record);
     return status == KVP_OK && out ? worker_record_encode(&record, out) : status;
+}
+
+static kvp_status again_faults(kvp_slice bytes, kvp_buf *out)
+{
+    static struct faults_record record;
+    memset(&record, 0xa5, sizeof(record));
+    kvp_status status = faults_record_decode(bytes, &record);
+    return status == KVP_OK && out ? faults_record_encode(&record, out) : status;
+}
+
+static kvp_status again_standing(kvp_slice bytes, kvp_buf *out)
+{
+    static struct standing_record record;
+    memset(&record, 0xa5, sizeof(record));
+    kvp_status status = standing_record_decode(bytes, &record);
+    return status == KVP_OK && out ? standing_record_encode(&record, out) : status;
 }
 
 static void put_job(kvp_buf *out, bool full)
@@ -559,15 +575,43 @@ static void put_worker(kvp_buf *out, bool full)
     assert_int_equal(worker_record_encode(&record, out), KVP_OK);
 }
 
+static void put_faults(kvp_buf *out, bool full)
+{
+    static struct faults_record record;
+    memset(&record, 0, sizeof(record));
+    for (unsigned i = 0; full && i < JOB_FAULTS_MAX; i++) {
+        struct job_fault *fault = &record.by[record.count++];
+        memcpy(fault->worker, LONG_AGO, sizeof(LONG_AGO));
+        fault->worker[0] = (char)('a' + i);
+        fault->failed = (uint8_t)(255 - i);
+        fault->lost = (uint8_t)i;
+    }
+    record.workers = full ? UINT32_MAX : 0;
+    record.failed = full ? UINT32_MAX - 1 : 0;
+    assert_int_equal(faults_record_encode(&record, out), KVP_OK);
+}
+
+static void put_standing(kvp_buf *out, bool full)
+{
+    struct standing_record record = {0};
+    record.faults = full ? UINT32_MAX - 1 : 0;
+    record.ever = full ? UINT32_MAX : 0;
+    memset(record.reason, full ? 'r' : 0, JOB_REASON_MAX);
+    assert_int_equal(standing_record_encode(&record, out), KVP_OK);
+}
+
 static const struct {
     void (*put)(kvp_buf *out, bool full);
     kvp_status (*again)(kvp_slice bytes, kvp_buf *out);
-} records[] = {{put_job, again_job}, {put_task, again_task}, {put_worker, again_worker}};
+} records[] = {{put_job, again_job}, {put_task, again_task}, {put_worker, again_worker},
+               {put_faults, again_faults}, {put_standing, again_standing}};
+
+#define RECORDS (sizeof(records) / sizeof(records[0]))
 
 static void test_records_come_back_whole(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 2 * RECORDS; i++) {
         kvp_buf bytes = {0}, again = {0};
         records[i / 2].put(&bytes, i % 2 == 0);
         assert_int_equal(records[i / 2].again(kvp_buf_slice(&bytes), &again), KVP_OK);
@@ -616,10 +660,61 @@ static void test_fields_of_records_arrive_where_they_belong(void **state)
     kvp_buf_free(&bytes);
 }
 
+static void test_who_failed_a_task_and_how_often_comes_back(void **state)
+{
+    static struct faults_record faults;
+    struct standing_record standing;
+    kvp_buf bytes = {0};
+    (void)state;
+    put_faults(&bytes, true);
+    assert_int_equal(faults_record_decode(kvp_buf_slice(&bytes), &faults), KVP_OK);
+    assert_true(faults.workers == UINT32_MAX && faults.failed == UINT32_MAX - 1);
+    assert_int_equal(faults.count, JOB_FAULTS_MAX);
+    assert_int_equal(faults.by[15].worker[0], 'p');
+    assert_int_equal(faults.by[15].failed, 240);
+    assert_int_equal(faults.by[15].lost, 15);
+    faults.workers = JOB_FAULTS_MAX - 1; /* fewer than it names */
+    bytes.size = 0;
+    assert_int_equal(faults_record_encode(&faults, &bytes), KVP_OK);
+    assert_int_equal(again_faults(kvp_buf_slice(&bytes), NULL), KVP_CORRUPT);
+    bytes.size = 0;
+    put_standing(&bytes, true);
+    assert_int_equal(standing_record_decode(kvp_buf_slice(&bytes), &standing), KVP_OK);
+    assert_true(standing.faults == UINT32_MAX - 1 && standing.ever == UINT32_MAX);
+    assert_int_equal(strlen(standing.reason), JOB_REASON_MAX);
+    kvp_buf_free(&bytes);
+}
+
+/* What a version that does not know it wrote, or can read. */
+static void test_a_specification_without_the_pause_has_the_default(void **state)
+{
+    struct kvp_job_spec spec, read;
+    kvp_buf bytes = {0};
+    (void)state;
+    kvp_job_spec_init(&spec, KVP_JOB_TASKS);
+    assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+    assert_int_equal(bytes.data[2], FIELDS);
+    assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &read), KVP_OK);
+    assert_int_equal(read.retry_ms, KVP_JOB_RETRY_DEFAULT_MS);
+    for (unsigned i = 0; i < 2; i++) {
+        spec.retry_ms = i == 0 ? 0 : 3600000;
+        bytes.size = 0;
+        assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+        assert_int_equal(bytes.data[2], FIELDS + 1);
+        assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &read), KVP_OK);
+        assert_int_equal(read.retry_ms, spec.retry_ms);
+    }
+    spec.retry_ms++;
+    bytes.size = 0;
+    assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+    assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &read), KVP_BAD_REQUEST);
+    kvp_buf_free(&bytes);
+}
+
 static void test_records_cut_off_changed_in_form_or_of_another_version_are_corrupt(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 2 * RECORDS; i++) {
         kvp_buf bytes = {0};
         kvp_status (*again)(kvp_slice, kvp_buf *) = records[i / 2].again;
         records[i / 2].put(&bytes, i % 2 == 0);
@@ -825,15 +920,18 @@ static void test_keys_of_workers_hold_their_names(void **state)
     uint32_t number;
     kvp_slice name;
     (void)state;
-    job_key_worker(&raw, LONG_AGO);
+    job_key_worker(&raw, JOB_KEY_WORKER, LONG_AGO);
     assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_OK);
     assert_int_equal(kind, JOB_KEY_WORKER);
     assert_int_equal(kvp_slice_compare(name, text(LONG_AGO)), 0);
     raw.data[raw.size++] = 'x';
     assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
-    job_key_worker(&raw, "");
+    job_key_worker(&raw, JOB_KEY_STANDING, LONG_AGO);
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_OK);
+    assert_int_equal(kind, JOB_KEY_STANDING);
+    job_key_worker(&raw, JOB_KEY_WORKER, "");
     assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
-    job_key_worker(&raw, "a-b");
+    job_key_worker(&raw, JOB_KEY_WORKER, "a-b");
     raw.data[3] = 0;
     assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
 }
@@ -849,7 +947,7 @@ static void test_keys_of_no_kind_are_corrupt(void **state)
         kvp_slice name;
         job_key_part(&raw, JOB_KEY_TASK, 'x' * 0x0101010101010101u, 'x' * 0x01010101u);
         raw.data[1] = (uint8_t)byte;
-        bool good = byte != 0 && strchr("tpckw", (int)byte) != NULL;
+        bool good = byte != 0 && strchr("tpckfws", (int)byte) != NULL;
         assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name),
                          good ? KVP_OK : KVP_CORRUPT);
         job_key_part(&raw, JOB_KEY_TASK, 1, 1);
@@ -892,6 +990,8 @@ int main(void)
         cmocka_unit_test(test_a_list_has_at_most_1024_tasks),
         cmocka_unit_test(test_records_come_back_whole),
         cmocka_unit_test(test_fields_of_records_arrive_where_they_belong),
+        cmocka_unit_test(test_who_failed_a_task_and_how_often_comes_back),
+        cmocka_unit_test(test_a_specification_without_the_pause_has_the_default),
         cmocka_unit_test(test_records_cut_off_changed_in_form_or_of_another_version_are_corrupt),
         cmocka_unit_test(test_a_job_record_out_of_range_is_corrupt),
         cmocka_unit_test(test_a_task_record_out_of_range_is_corrupt),

@@ -386,6 +386,7 @@ static void test_a_result_of_the_wrong_size_is_refused(void **state)
     assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_OK);
     assert_int_equal(farm_post(&farm, &worker, &grant, "seven b"), KVP_BAD_REQUEST);
     assert_int_equal(farm_number(&farm, job, "redone"), 1);
+    farm_wait(&farm, 500);
     work_off(&worker);
     check_state(job, "done");
     kvp_matrix_free(&a);

@@ -9,6 +9,7 @@
  *   sim_submit.c  submitters: make jobs, fill, start, cancel, watch and read them
  *   sim_worker.c  workers, good and bad ones
  *   sim_ledger.c  checks every committed entry: the truth about what was accepted
+ *   sim_standing.c  and about who failed what
  *   sim_index.c   checks the engine's index against itself and against a fresh one
  */
 #ifndef KVP_SIM_JOBS_H
@@ -101,6 +102,9 @@ struct sim_slot {
     uint64_t timer, beat_timer;
     bool working, hung, posted;
     uint64_t instance;    /* that the task was given to */
+    uint64_t due_us;      /* its attempt is over then, */
+    unsigned failovers;   /* unless there was another primary since */
+    bool late;            /* the beat under way was sent long after that */
     struct kvp_task_grant grant; /* slices are not used */
     kvp_buf payload, result;
     uint32_t blocks[2];   /* of a tile: to be read */
@@ -118,6 +122,9 @@ struct sim_worker {
     bool nomad;           /* has another name in each life */
     bool blocks;          /* reads the blocks of matrices itself */
     unsigned hang, fail;  /* in 1/1000, per task */
+    bool broken;          /* fails everything */
+    bool stranger;        /* a standby of a kind that nobody needs */
+    bool steady;          /* good, and there in the end */
     unsigned slow;        /* a factor */
     unsigned slots_used;
     unsigned kinds;       /* bits */
@@ -128,6 +135,7 @@ struct sim_worker {
     uint64_t stopped_us;  /* stands still until then */
     unsigned lives;
     uint64_t instance, timer;
+    uint64_t joined_us;
     struct sim_caller control;
     struct sim_slot slots[SIM_SLOTS_MAX];
 };

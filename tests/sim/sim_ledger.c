@@ -5,7 +5,7 @@
  * results, a vote not count twice, nobody vote on what he was not given, a dependent not begin too
  * early, and no job end wrongly; whatever any single primary believed.
  */
-#include "sim_jobs.h"
+#include "sim_ledger.h"
 
 #include "kvstore/writeset.h"
 
@@ -16,44 +16,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-struct ledger_task {
-    bool known;              /* has a record */
-    struct task_record record;
-    kvp_buf results[KVP_JOB_COPIES_MAX];
-    bool present[KVP_JOB_COPIES_MAX];
-    bool summed;             /* of a block's first task: its sum is there */
-};
-
-struct ledger_job {
-    struct ledger_job *next;
-    uint64_t id;
-    bool exists, started;
-    struct job_record record;
-    struct sim_job *job;
-    struct ledger_task *tasks;
-    uint32_t task_count;     /* of `tasks` */
-    bool lied;               /* a wrong result was accepted, where one vote is enough */
-    bool wrong;              /* and the product is wrong by it: lies may cancel each other out */
-};
-
-/* A worker's name. */
-struct ledger_worker {
-    struct ledger_worker *next;
-    char name[KVP_NAME_SIZE_MAX + 1];
-    bool exists;
-    bool forgotten;          /* was, once: votes from before that are nobody's */
-    struct worker_record record;
-    uint32_t lost;           /* votes, as the tasks' records tell */
-};
-
-struct ledger {
-    uint64_t next;           /* seq */
-    uint64_t *hashes;        /* of the entries seen */
-    size_t capacity;
-    struct ledger_job *jobs;
-    struct ledger_worker *workers;
-};
-
 static struct ledger_job *find(const struct sim *sim, uint64_t id)
 {
     struct ledger_job *job = sim->jobs->ledger->jobs;
@@ -63,7 +25,7 @@ static struct ledger_job *find(const struct sim *sim, uint64_t id)
     return job;
 }
 
-static struct ledger_worker *worker_of(struct sim *sim, const char *name)
+struct ledger_worker *ledger_worker_of(struct sim *sim, const char *name)
 {
     struct ledger_worker *worker = sim->jobs->ledger->workers;
     while (worker && strcmp(worker->name, name) != 0) {
@@ -302,7 +264,7 @@ static void check_vote(struct sim *sim, struct ledger_job *job, uint32_t task,
         wrong(sim, job, task, "a vote of somebody who was not given the task");
         return;
     }
-    const struct ledger_worker *worker = worker_of(sim, vote->worker);
+    const struct ledger_worker *worker = ledger_worker_of(sim, vote->worker);
     if (!worker->exists || worker->record.instance != grant->instance || worker->record.left ||
         worker->record.barred) {
         wrong(sim, job, task, "a vote of a worker that was replaced or barred, or has left");
@@ -358,7 +320,7 @@ static void count_lost_votes(struct sim *sim, const struct ledger_job *job,
                              const struct task_record *before, const struct task_record *now)
 {
     for (unsigned i = 0; i < now->vote_count; i++) {
-        struct ledger_worker *worker = worker_of(sim, now->votes[i].worker);
+        struct ledger_worker *worker = ledger_worker_of(sim, now->votes[i].worker);
         worker->lost += lost_votes(job, now, worker->name) - lost_votes(job, before, worker->name);
     }
 }
@@ -420,6 +382,9 @@ static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_ba
     if (!sim->failed) {
         count_lost_votes(sim, job, &at->record, &now);
     }
+    if (now.state == TASK_DONE && at->record.state != TASK_DONE) {
+        ledger_count_outdone(sim, at, &now);
+    }
     at->known = true;
     at->record = now;
     at->record.after = (kvp_slice){0};
@@ -430,7 +395,7 @@ static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_ba
 static void check_failed(struct sim *sim, const struct ledger_job *job)
 {
     const char *reason = job->record.reason;
-    bool attempts = strstr(reason, "times, the last time") && job->record.spec.attempts_max < 10;
+    bool attempts = ledger_attempts_failed(sim, job);
     bool overflow = strstr(reason, "does not fit") && job->job->overflow;
     bool found_out = strstr(reason, "verification failed") && job->wrong;
     if (!attempts && !overflow && !found_out) {
@@ -542,37 +507,6 @@ static void on_job(struct sim *sim, uint64_t id, const struct kvp_batch_op *op)
     }
 }
 
-/* ---- workers ---- */
-
-static void on_worker(struct sim *sim, kvp_slice name, const struct kvp_batch_op *op)
-{
-    char text[KVP_NAME_SIZE_MAX + 1] = "";
-    memcpy(text, name.data, name.size);
-    const struct sim_worker *worker = sim_worker_named(sim, text);
-    struct ledger_worker *at = worker_of(sim, text);
-    struct worker_record record;
-    if (op->is_delete) {
-        if (sim->plan.jobs.workers_max == 0 || at->record.lost_votes > 0) {
-            sim_fail(sim, "worker %s is forgotten", text);
-        }
-        at->exists = false;
-        at->forgotten = true;
-        return;
-    }
-    if (!worker || worker_record_decode(op->value, &record) != KVP_OK) {
-        sim_fail(sim, "worker %s: no such worker, or a bad record", text);
-        return;
-    }
-    if (record.instance < at->record.instance || record.lost_votes < at->record.lost_votes) {
-        sim_fail(sim, "worker %s: its instance or its lost votes go back", text);
-    }
-    if (!worker->corrupt && (record.lost_votes > 0 || record.barred)) {
-        sim_fail(sim, "worker %s has lost a vote, and never lied", text);
-    }
-    at->exists = true;
-    at->record = record;
-}
-
 /* ---- entries ---- */
 
 static void apply_op(struct sim *sim, const struct kvp_batch_op *op, unsigned pass)
@@ -592,8 +526,8 @@ static void apply_op(struct sim *sim, const struct kvp_batch_op *op, unsigned pa
     static const struct {
         enum job_key kind;
         unsigned pass;
-    } order[] = {{JOB_KEY_RESULT, 0}, {JOB_KEY_SUM, 0},    {JOB_KEY_TASK, 1},
-                 {JOB_KEY_WORKER, 2}, {JOB_KEY_JOB, 3}};
+    } order[] = {{JOB_KEY_RESULT, 0}, {JOB_KEY_SUM, 0},      {JOB_KEY_FAULTS, 0}, {JOB_KEY_TASK, 1},
+                 {JOB_KEY_WORKER, 2}, {JOB_KEY_STANDING, 2}, {JOB_KEY_JOB, 3}};
     unsigned own = UINT32_MAX;
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         own = order[i].kind == kind ? order[i].pass : own;
@@ -603,13 +537,17 @@ static void apply_op(struct sim *sim, const struct kvp_batch_op *op, unsigned pa
     }
     struct ledger_job *job = find(sim, id);
     if (kind == JOB_KEY_WORKER) {
-        on_worker(sim, name, op);
+        ledger_on_worker(sim, name, op);
+    } else if (kind == JOB_KEY_STANDING) {
+        ledger_on_standing(sim, name, op);
     } else if (kind == JOB_KEY_JOB) {
         on_job(sim, id, op);
     } else if (!job || !job->exists) {
         sim_fail(sim, "a part of job %llu, which is not there", (unsigned long long)id);
     } else if (kind == JOB_KEY_TASK) {
         on_task(sim, job, op, number);
+    } else if (kind == JOB_KEY_FAULTS) {
+        ledger_on_faults(sim, job, op, number);
     } else if (kind == JOB_KEY_RESULT) {
         on_result(sim, job, op->key, op, number);
     } else {
@@ -722,21 +660,6 @@ static void check_jobs(struct sim *sim)
     }
 }
 
-static void check_workers(struct sim *sim)
-{
-    const struct ledger_worker *at = sim->jobs->ledger->workers;
-    for (; at && !sim->failed; at = at->next) {
-        if (at->record.lost_votes != at->lost &&
-            !(at->forgotten && at->record.lost_votes < at->lost)) {
-            sim_fail(sim, "worker %s lost %u votes, its record says %u", at->name, at->lost,
-                     at->record.lost_votes);
-        } else if (at->record.barred != (at->record.lost_votes >= 3)) {
-            sim_fail(sim, "worker %s lost %u votes, barred: %d", at->name,
-                     at->record.lost_votes, at->record.barred);
-        }
-    }
-}
-
 /* Nothing is left of jobs that are gone. */
 static void check_leftovers(struct sim *sim)
 {
@@ -749,10 +672,12 @@ static void check_leftovers(struct sim *sim)
         uint64_t id = 0;
         uint32_t number;
         const struct ledger_job *job = NULL;
-        if (job_key_split(key, &kind, &id, &number, &name) == KVP_OK && kind != JOB_KEY_WORKER) {
+        bool part = job_key_split(key, &kind, &id, &number, &name) == KVP_OK &&
+                    kind != JOB_KEY_WORKER && kind != JOB_KEY_STANDING;
+        if (part) {
             job = find(sim, id);
         }
-        if (kind != JOB_KEY_WORKER && (!job || !job->exists)) {
+        if (part && (!job || !job->exists)) {
             sim_fail(sim, "a key of kind %c of job %llu is left over", (char)kind,
                      (unsigned long long)id);
         }
@@ -774,7 +699,7 @@ void sim_ledger_end(struct sim *sim)
     }
     check_grants(sim);
     check_jobs(sim);
-    check_workers(sim);
+    ledger_check_workers(sim);
     check_leftovers(sim);
 }
 

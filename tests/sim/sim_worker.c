@@ -16,6 +16,7 @@
 #define STEADY      4u /* the first workers live in the end, and are honest */
 #define WAIT_MS_MAX 1500u
 #define REST_US     100000u
+#define LATE_US     3000000u /* by then a primary has looked at its deadlines */
 
 static const char *const kind_names[SIM_KINDS] = {"k0", "k1", "k2", KVP_JOB_MATMUL_KIND};
 
@@ -166,6 +167,7 @@ static void on_joined(struct sim *sim, void *arg, int status, kvp_slice result)
         sim_fail(sim, "%s cannot join: %s", worker->name, kvp_strerror(status));
         return;
     }
+    worker->joined_us = sim->now_us;
     sim_trace(sim, "%s joined as %llu", worker->name, (unsigned long long)worker->instance);
     worker->joined = true;
     for (unsigned i = 0; i < worker->slots_used; i++) {
@@ -181,7 +183,7 @@ static void join(struct sim *sim, struct sim_worker *worker)
                                   .key = kvp_slice_of(worker->name, strlen(worker->name))};
     struct kvp_mp_writer writer;
     kvp_buf kinds = {0};
-    unsigned count = worker->blocks;
+    unsigned count = worker->blocks + worker->stranger;
     for (unsigned i = 0; i < SIM_KINDS; i++) {
         count += worker->kinds >> i & 1;
     }
@@ -194,6 +196,9 @@ static void join(struct sim *sim, struct sim_worker *worker)
     }
     if (worker->blocks) {
         kvp_mp_write_text(&writer, KVP_JOB_BLOCKS_KIND);
+    }
+    if (worker->stranger) {
+        kvp_mp_write_text(&writer, "strange");
     }
     if (kvp_mp_write_end(&writer) != KVP_OK) {
         abort();
@@ -230,10 +235,14 @@ static bool judged(struct sim *sim, struct sim_slot *slot, uint64_t instance, in
         }
         return true;
     case KVP_WORKER_BARRED:
-        if (!worker->corrupt) {
-            sim_fail(sim, "%s is barred, and never lied", worker->name);
+        if (worker->corrupt) {
+            end_for_good(sim, worker);
+        } else if (worker->fail > 0) { /* somebody starts it again */
+            die(sim, worker);
+            fate_in(sim, worker, 1000000);
+        } else {
+            sim_fail(sim, "%s is barred, and never lied or failed", worker->name);
         }
-        end_for_good(sim, worker);
         return true;
     default:
         return false;
@@ -357,6 +366,10 @@ static void on_beat(struct sim *sim, void *arg, int status, kvp_slice result)
     if (status == KVP_OK && kvp_wire_read_bool(result, &go_on) != KVP_OK) {
         sim_fail(sim, "%s got a malformed answer to a beat", slot->worker->name);
     }
+    if (go_on && slot->late && slot->failovers == sim->failovers) {
+        sim_fail(sim, "%s is to go on with %llu/%u, long after its deadline", slot->worker->name,
+                 (unsigned long long)slot->grant.job, slot->grant.task);
+    }
     if (!slot->working || slot->call.busy || judged(sim, slot, slot->instance, status) || go_on) {
         return;
     }
@@ -378,6 +391,7 @@ void sim_beat_timer(struct sim *sim, unsigned index, uint64_t number)
     }
     struct kvp_request request = about_task(slot, KVP_OP_TASK_BEAT);
     request.job.progress = (uint32_t)sim_jobs_below(sim, 1000);
+    slot->late = sim->now_us > slot->due_us + LATE_US;
     const struct sim_job *job = sim_job_of(sim, slot->grant.job);
     bool single_lie = slot->worker->corrupt && job->spec.quorum == 1;
     if (!job->fickle && !single_lie && sim_jobs_chance(sim, 300)) {
@@ -422,11 +436,14 @@ static void begin(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint)
 {
     struct sim_worker *worker = slot->worker;
     uint64_t time_us = 10000 + sim_exponential(&sim->jobs->random, 150000) * worker->slow;
+    time_us = worker->broken ? sim_jobs_below(sim, 10000) : time_us;
+    slot->due_us = sim->now_us + (uint64_t)slot->grant.deadline_ms * 1000;
+    slot->failovers = sim->failovers;
     compute(sim, slot, checkpoint);
     slot->working = true;
     slot->posted = false;
     slot->hung = !sim->calm && sim_jobs_chance(sim, worker->hang);
-    if (!slot->hung && !sim->calm && sim_jobs_chance(sim, worker->fail)) {
+    if (!slot->hung && (!sim->calm || worker->broken) && sim_jobs_chance(sim, worker->fail)) {
         slot->outcome = KVP_OUTCOME_FAILED;
     } else if (!slot->hung && !sim->calm && sim_jobs_chance(sim, 20)) {
         slot->outcome = KVP_OUTCOME_GIVEN_BACK;
@@ -562,9 +579,27 @@ void sim_slot_timer(struct sim *sim, unsigned index, uint64_t number)
 
 /* ---- who there is ---- */
 
+/* What it can do otherwise, nobody finds out. */
+static void make_broken(struct sim *sim, struct sim_worker *worker, bool steady)
+{
+    bool may = !steady && !worker->corrupt && !worker->twin;
+    worker->broken = sim_jobs_chance(sim, 300) && may;
+    worker->stranger = sim_jobs_chance(sim, 150) && may && !worker->broken;
+    if (worker->broken) {
+        worker->fail = 1000;
+        worker->hang = 0;
+        worker->buffer = 1u << 20;
+        worker->mortal = false;
+    }
+    if (worker->stranger) {
+        worker->standby = true;
+        worker->kinds = worker->blocks = 0;
+    }
+}
+
 static void make_character(struct sim *sim, struct sim_worker *worker)
 {
-    bool steady = worker->index < STEADY;
+    bool steady = worker->steady = worker->index < STEADY;
     unsigned corrupt_from = sim->plan.jobs.workers - sim->plan.jobs.corrupt;
     worker->corrupt = worker->index >= corrupt_from;
     worker->mortal = !steady && !worker->corrupt && sim_jobs_chance(sim, 400);
@@ -580,6 +615,7 @@ static void make_character(struct sim *sim, struct sim_worker *worker)
     worker->hang = sim_jobs_chance(sim, 250) ? 60 : 0;
     worker->hang = sim->plan.jobs.standbys ? 150 : worker->hang;
     worker->fail = sim_jobs_chance(sim, 250) ? 100 : 0;
+    worker->steady = steady && worker->fail == 0;
     worker->slow = sim_jobs_chance(sim, 200) ? 2 + (unsigned)sim_jobs_below(sim, 20) : 1;
     worker->prankster = sim_jobs_chance(sim, 250);
     worker->blocks = sim_jobs_chance(sim, 300) && worker->kinds >> (SIM_KINDS - 1) != 0;
@@ -589,7 +625,9 @@ static void make_character(struct sim *sim, struct sim_worker *worker)
     if (!worker->nomad && !steady && !worker->corrupt && sim_jobs_chance(sim, 100)) {
         strcpy(worker->name, "w0");
         worker->twin = worker->mortal = true;
+        worker->fail = 0;
     }
+    make_broken(sim, worker, steady);
 }
 
 void sim_workers_make(struct sim *sim)
