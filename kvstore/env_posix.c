@@ -121,15 +121,45 @@ static kvp_status env_open_store(struct kvp_env *env, const char *name, bool cre
     return KVP_OK;
 }
 
-/* Takes all files out of a store's directory. CURRENT goes first: without it there is no store, so
- * what a crash leaves in between is never taken for one. */
-static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
+static bool all_digits(const char *text, size_t size)
 {
-    if (unlinkat(fd, "CURRENT", 0) != 0 && errno != ENOENT) {
-        return fail_errno(self, name);
+    return size > 0 && strspn(text, "0123456789") >= size;
+}
+
+/* Does LevelDB, or the journal, call its files so? */
+static bool is_of_store(const char *name)
+{
+    static const char *const names[] = {"CURRENT", "LOCK", "LOG", "LOG.old"};
+    static const char *const prefixes[] = {"MANIFEST-", "journal-"};
+    static const char *const ends[] = {".log", ".ldb", ".sst", ".dbtmp"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
     }
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        size_t size = strlen(prefixes[i]);
+        if (strncmp(name, prefixes[i], size) == 0) {
+            return all_digits(name + size, strlen(name + size));
+        }
+    }
+    const char *end = strchr(name, '.');
+    for (size_t i = 0; end != NULL && i < sizeof(ends) / sizeof(ends[0]); i++) {
+        if (strcmp(end, ends[i]) == 0) {
+            return all_digits(name, (size_t)(end - name));
+        }
+    }
+    return false;
+}
+
+/* Calls `each` for the files of a store's directory; false, with errno, ends that. */
+static kvp_status walk_store(struct posix_env *self, const char *name, int fd,
+                             bool (*each)(int fd, const char *file, uint64_t *sum), uint64_t *sum)
+{
     int copy = dup(fd);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+
     if (dir == NULL) {
         kvp_status status = fail_errno(self, name);
         if (copy >= 0) {
@@ -140,8 +170,8 @@ static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
     kvp_status status = KVP_OK;
     errno = 0;
     for (struct dirent *item = readdir(dir); item != NULL; item = readdir(dir)) {
-        bool dots = strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0;
-        if (!dots && unlinkat(fd, item->d_name, 0) != 0 && errno != ENOENT) {
+        bool ours = is_of_store(item->d_name);
+        if (ours && !each(fd, item->d_name, sum) && errno != ENOENT) {
             break;
         }
         errno = 0;
@@ -150,6 +180,50 @@ static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
         status = fail_errno(self, name);
     }
     closedir(dir);
+    return status;
+}
+
+static bool remove_file(int fd, const char *file, uint64_t *sum)
+{
+    (void)sum;
+    return unlinkat(fd, file, 0) == 0;
+}
+
+static bool add_file(int fd, const char *file, uint64_t *sum)
+{
+    struct stat info;
+
+    if (fstatat(fd, file, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        return false;
+    }
+    *sum += (uint64_t)info.st_size;
+    return true;
+}
+
+/* Takes all files of the store out of its directory. CURRENT goes first: without it there is no
+ * store, so what a crash leaves in between is never taken for one. */
+static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
+{
+    if (unlinkat(fd, "CURRENT", 0) != 0 && errno != ENOENT) {
+        return fail_errno(self, name);
+    }
+    return walk_store(self, name, fd, remove_file, NULL);
+}
+
+static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t *size)
+{
+    struct posix_env *self = of(env);
+    kvp_status status = check_name(self, name);
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? KVP_OK : fail_errno(self, name);
+    }
+    status = walk_store(self, name, fd, add_file, size);
+    close(fd);
     return status;
 }
 
@@ -167,7 +241,8 @@ static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
     }
     status = empty_store(self, name, fd);
     close(fd);
-    if (status == KVP_OK && unlinkat(self->directory, name, AT_REMOVEDIR) != 0) {
+    if (status == KVP_OK && unlinkat(self->directory, name, AT_REMOVEDIR) != 0 &&
+        errno != ENOTEMPTY && errno != EEXIST) {
         status = fail_errno(self, name);
     }
     return status == KVP_OK ? sync_directory(self) : status;
@@ -388,6 +463,7 @@ static const struct kvp_env_ops posix_env_ops = {
     .destroy_store = env_destroy_store,
     .rename_store = env_rename_store,
     .list_stores = env_list_stores,
+    .store_size = env_store_size,
     .read_file = env_read_file,
     .replace_file = env_replace_file,
     .write_at = env_write_at,

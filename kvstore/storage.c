@@ -107,10 +107,39 @@ void storage_held_unref(struct storage_held *held)
     }
 }
 
-void storage_new_name(struct kvp_storage *storage, const char *prefix, char *name)
+struct search {
+    const char *name;
+    bool found;
+};
+
+static void find_name(void *arg, const char *name)
 {
-    (void)snprintf(name, KVP_STORE_NAME_SIZE, "%s%llu", prefix,
-                   (unsigned long long)storage->next_number++);
+    struct search *search = arg;
+
+    search->found = search->found || strcmp(name, search->name) == 0;
+}
+
+kvp_status storage_is_there(struct kvp_storage *storage, const char *name, bool *found)
+{
+    struct search search = {.name = name};
+    kvp_status status = storage->env->ops->list_stores(storage->env, find_name, &search);
+
+    *found = search.found;
+    return status == KVP_OK ? KVP_OK
+                            : storage_fail_env(storage, status, "listing the data directory");
+}
+
+kvp_status storage_new_name(struct kvp_storage *storage, const char *prefix, char *name)
+{
+    bool taken = true;
+    kvp_status status = KVP_OK;
+
+    while (status == KVP_OK && taken) { /* by somebody's copy, made since the opening */
+        (void)snprintf(name, KVP_STORE_NAME_SIZE, "%s%llu", prefix,
+                       (unsigned long long)storage->next_number++);
+        status = storage_is_there(storage, name, &taken);
+    }
+    return status;
 }
 
 kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_store *store,
@@ -404,6 +433,8 @@ static struct kvp_storage *storage_new(struct kvp_env *env, const char *group, u
     storage->env = env;
     storage->node_id = node_id;
     (void)snprintf(storage->group, sizeof(storage->group), "%s", group);
+    storage->quarantine =
+        (struct kvp_quarantine){.count = KVP_QUARANTINE_COUNT, .size = KVP_QUARANTINE_SIZE};
     atomic_init(&storage->failed, false);
     return storage;
 }

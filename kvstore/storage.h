@@ -33,7 +33,34 @@ struct kvp_loaded {
     struct kvp_point applied; /* the state is that of this point */
     uint64_t log_first;       /* seq of the oldest entry kept; tail.seq + 1 when none is */
     uint64_t log_size;        /* of the entries kept, kvp_entry_cost() of each */
-    unsigned stores_set_aside;
+    unsigned stores_set_aside; /* and kept by precaution */
+    unsigned
+        stranger_count; /* directories that look like stores of ours, but the books do not name */
+    char stranger[64];  /* one of them; "": there is none */
+};
+
+/* What becomes of a store when another one takes its place. */
+enum kvp_keep {
+    KVP_KEEP_NOT,   /* nothing in it that the other one's source has not: destroyed */
+    KVP_KEEP_SPARE, /* kept by precaution (`replaced-*`); goes when room is needed for others */
+    KVP_KEEP,       /* may have what nobody else has (`diverged-*`); never removed by a node */
+};
+
+/* How much is kept beside the data. A further store is kept while both are below: so they may be
+ * exceeded by that one. */
+struct kvp_quarantine {
+    unsigned count; /* 1..KVP_QUARANTINE_COUNT_MAX */
+    uint64_t size;  /* bytes */
+};
+#define KVP_QUARANTINE_COUNT_MAX 32u
+#define KVP_QUARANTINE_COUNT     8u
+#define KVP_QUARANTINE_SIZE      (16ull << 30)
+
+/* What was done with a store that had to make way. */
+struct kvp_aside {
+    char name[64];    /* its new one; "": it is gone */
+    unsigned count;   /* stores kept now */
+    unsigned dropped; /* spares that were removed to make room */
 };
 
 struct kvp_storage;
@@ -41,7 +68,8 @@ struct kvp_storage;
 /*
  * Opens the active store of the directory (made if there is none), checks its format version, walks
  * the log and verifies the chain of hashes, and compares its tail with the second record: shorter
- * means `meta.doubt`. Leftovers of unfinished snapshots are removed. `group` is the group's name:
+ * means `meta.doubt`. Leftovers of unfinished snapshots are removed if the directory's books name
+ * them: nothing else ever is. `group` is the group's name:
  * kept on first use, KVP_WRONG_GROUP if the store has another; `node_id` likewise (KVP_REFUSED).
  * A damaged store, log or hole in the log: KVP_CORRUPT. `message` gets the reason in plain words.
  * `env` is borrowed and must outlive the storage.
@@ -50,6 +78,8 @@ kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned nod
                             struct kvp_storage **storage, struct kvp_loaded *loaded, char *message,
                             size_t message_size);
 void kvp_storage_close(struct kvp_storage *storage); /* NULL is fine */
+/* Before the first exchange of stores. */
+void kvp_storage_set_quarantine(struct kvp_storage *storage, struct kvp_quarantine quarantine);
 
 /*
  * One step of the log: truncation, appending and metadata happen together or not at all, then what is
@@ -109,25 +139,28 @@ kvp_status kvp_state_view_chunk(struct kvp_state_view *view, size_t size_max, kv
 /*
  * Receiving a snapshot: into a store of its own beside the active one. begin throws away what an
  * earlier attempt left. finish makes it durable with `meta`, an empty log and `point` as applied
- * point, switches the active store over atomically, and destroys the old one: after a crash at any
- * moment the directory holds the old store or the complete new one. KVP_BAD_REQUEST for a malformed
- * chunk (keys must be raw state keys, in rising order over all chunks); KVP_BAD_ARGUMENT without a
- * begin; KVP_BUSY from finish while a view is open: it may be repeated when that is closed.
+ * point, switches the active store over atomically, and destroys the old one, or keeps it: after a
+ * crash at any moment the directory holds the old store or the complete new one. KVP_BAD_REQUEST
+ * for a malformed chunk (keys must be raw state keys, in rising order over all chunks);
+ * KVP_BAD_ARGUMENT without a begin; from finish KVP_BUSY while a view is open (it may be repeated
+ * when that is closed), and KVP_REFUSED when there is no room for what is to be kept: nothing has
+ * changed.
  */
 kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage);
 kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chunk);
 kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
-                                       const struct kvp_meta *meta);
+                                       const struct kvp_meta *meta, enum kvp_keep keep,
+                                       struct kvp_aside *aside);
 void kvp_storage_incoming_abort(struct kvp_storage *storage);
 
 /*
- * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (with a number
- * behind when taken) and goes on with a new, empty one that holds `meta`. `name` receives the new
- * name. All that the old one has is made durable before. KVP_BUSY while a view is open; a snapshot
- * under way is given up.
+ * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (`replaced-...` if
+ * it is but a spare; with a number behind when taken) and goes on with a new, empty one that holds
+ * `meta`. All that the old one has is made durable before. KVP_BUSY while a view is open,
+ * KVP_REFUSED when there is no room for it; a snapshot under way is given up.
  */
 kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
-                                 char *name, size_t name_size);
+                                 enum kvp_keep keep, struct kvp_aside *aside);
 
 /* Writes the second record of the tail with fsync (done by itself at close). */
 kvp_status kvp_storage_sync_tail(struct kvp_storage *storage);

@@ -11,6 +11,7 @@
 
 #define ACTIVE_FILE    "active"
 #define DAMAGED        "the store is damaged"
+#define NUMBER_DIGITS_MAX 18u
 #define KEY_SLICE(key) kvp_slice_of(key, sizeof(key) - 1)
 
 /* The stores in the directory. */
@@ -60,13 +61,16 @@ static bool starts_with(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* The number behind "store-" or "incoming-"; 0 for another name. */
+/* The number behind "store-" or "incoming-" as this node writes it; 0 for another name. */
 static uint64_t number_of(const char *name)
 {
     if (!starts_with(name, STORAGE_STORE_PREFIX) && !starts_with(name, STORAGE_INCOMING_PREFIX)) {
         return 0;
     }
-    return strtoull(strchr(name, '-') + 1, NULL, 10);
+    const char *digits = strchr(name, '-') + 1;
+    size_t size = strspn(digits, "0123456789");
+    bool ours = size > 0 && size <= NUMBER_DIGITS_MAX && digits[0] != '0' && digits[size] == '\0';
+    return ours ? strtoull(digits, NULL, 10) : 0;
 }
 
 static void learn_numbers(struct kvp_storage *storage, const struct listing *listing)
@@ -191,7 +195,13 @@ static kvp_status make_first(struct kvp_storage *storage, const struct listing *
         }
     }
     learn_numbers(storage, listing);
-    storage_new_name(storage, STORAGE_STORE_PREFIX, pointer.active);
+    kvp_status status = storage_books_temporary(storage, "", "");
+    status =
+        status == KVP_OK ? storage_new_name(storage, STORAGE_STORE_PREFIX, pointer.active) : status;
+    status = status == KVP_OK ? storage_books_temporary(storage, pointer.active, "") : status;
+    if (status != KVP_OK) {
+        return status;
+    }
     return storage_start_empty(storage, &pointer, &blank, zero, NULL);
 }
 
@@ -243,28 +253,13 @@ static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_p
     return storage_write_pointer(storage, pointer);
 }
 
-static kvp_status remove_leftovers(struct kvp_storage *storage, const struct listing *listing)
-{
-    for (size_t i = 0; i < listing->count; i++) {
-        const char *name = listing->names[i];
-        if (number_of(name) == 0 || strcmp(name, storage->name) == 0) {
-            continue;
-        }
-        kvp_status status = storage->env->ops->destroy_store(storage->env, name);
-        if (status != KVP_OK) {
-            return storage_fail_env(storage, status, "removing what is left of a snapshot");
-        }
-    }
-    return KVP_OK;
-}
-
 /* Only for a directory that was found to be ours and of our format. */
 static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *pointer,
                           const struct listing *listing)
 {
     kvp_status status = finish_set_aside(storage, pointer, listing);
 
-    return status == KVP_OK ? remove_leftovers(storage, listing) : status;
+    return status == KVP_OK ? storage_books_temporary(storage, "", "") : status;
 }
 
 /* ---- which store is in use ---- */
@@ -275,9 +270,26 @@ static unsigned count_set_aside(const struct listing *listing,
     unsigned count = listed(listing, pointer->aside_from) ? 1 : 0; /* about to be */
 
     for (size_t i = 0; i < listing->count; i++) {
-        count += starts_with(listing->names[i], STORAGE_DIVERGED_PREFIX) ? 1 : 0;
+        count += storage_is_aside(listing->names[i]) ? 1 : 0;
     }
     return count;
+}
+
+/* Directories that look like stores of this node, and are somebody's copies, or left by a release
+ * that kept no books. They stay. */
+static void count_strangers(const struct kvp_storage *storage, const struct listing *listing,
+                            const struct storage_pointer *pointer, struct kvp_loaded *loaded)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        const char *name = listing->names[i];
+        bool alike =
+            starts_with(name, STORAGE_STORE_PREFIX) || starts_with(name, STORAGE_INCOMING_PREFIX);
+        if (alike && strcmp(name, storage->name) != 0 && strcmp(name, pointer->aside_from) != 0 &&
+            !storage_books_name(storage, name)) {
+            loaded->stranger_count++;
+            (void)snprintf(loaded->stranger, sizeof(loaded->stranger), "%s", name);
+        }
+    }
 }
 
 /* Reads the file `active`, which is made with a first store if there is none. */
@@ -611,10 +623,12 @@ kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
     struct listing listing = {0};
     kvp_status status = list_stores(storage, &listing);
 
+    status = status == KVP_OK ? storage_books_load(storage) : status;
     status = status == KVP_OK ? find_active(storage, &listing, &pointer) : status;
     if (status == KVP_OK) {
         memcpy(storage->name, pointer.active, sizeof(storage->name));
         learn_numbers(storage, &listing);
+        count_strangers(storage, &listing, &pointer, loaded);
         loaded->stores_set_aside = count_set_aside(&listing, &pointer);
         status = open_active(storage);
     }

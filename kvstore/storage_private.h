@@ -3,15 +3,17 @@
  * What the files storage*.c share. In the data directory lie:
  *
  *   active            which store is in use, and whether one waits to be renamed (storage_codec.c)
+ *   books             which of the others this node may remove (storage_books.c)
  *   tail              the second record of the log's tail, two slots (storage_tail.c)
  *   store-N           a store: the state and the records about it in a map, the log in its journal;
  *                     N grows and is never used again
  *   incoming-N        a store that a snapshot was or is being received into; once complete it is
  *                     the active one under that name
- *   diverged-E-S      a store set aside
+ *   diverged-E-S      a store set aside: it may hold what nobody else has
+ *   replaced-E-S      a store kept by precaution: it never counted
  *
- * `active` is replaced atomically, and what it does not name is a leftover, removed at the next
- * opening: so every change of store is prepared under a new name and happens with that replacement.
+ * `active` is replaced atomically: every change of store is prepared under a new name and happens
+ * with that replacement. What a crash leaves is removed at the next opening if the books name it.
  */
 #ifndef KVP_STORAGE_PRIVATE_H
 #define KVP_STORAGE_PRIVATE_H
@@ -33,6 +35,10 @@
 #define STORAGE_STORE_PREFIX "store-"
 #define STORAGE_INCOMING_PREFIX "incoming-"
 #define STORAGE_DIVERGED_PREFIX "diverged-"
+#define STORAGE_REPLACED_PREFIX "replaced-"
+
+#define STORAGE_TEMPORARIES 2u
+#define STORAGE_SPARES_MAX  KVP_QUARANTINE_COUNT_MAX
 
 /* The names under KVP_PREFIX_META. */
 #define STORAGE_KEY_META    "Mmeta"
@@ -53,6 +59,13 @@ struct storage_pointer {
     char active[KVP_STORE_NAME_SIZE];
     char aside_from[KVP_STORE_NAME_SIZE]; /* "": nothing to rename */
     char aside_to[KVP_STORE_NAME_SIZE];
+};
+
+/* The content of `books`. */
+struct storage_books {
+    char temporary[STORAGE_TEMPORARIES][KVP_STORE_NAME_SIZE]; /* "": none */
+    unsigned spare_count;
+    char spares[STORAGE_SPARES_MAX][KVP_STORE_NAME_SIZE]; /* oldest first */
 };
 
 /* One slot of the second record. */
@@ -104,6 +117,8 @@ struct kvp_storage {
     /* The rest belongs to the disk thread. */
     char name[KVP_STORE_NAME_SIZE]; /* of the active store */
     uint64_t next_number;           /* of stores */
+    struct storage_books books;
+    struct kvp_quarantine quarantine;
     char group[KVP_GROUP_NAME_MAX + 1];
     unsigned node_id;
     struct kvp_meta meta;
@@ -141,8 +156,10 @@ kvp_status storage_fail_env(struct kvp_storage *storage, kvp_status status, cons
 kvp_status storage_check(struct kvp_storage *storage);
 struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memory */
 void storage_held_unref(struct storage_held *held);             /* NULL is fine */
+/* Is there a store, or anybody's directory, of that name? */
+kvp_status storage_is_there(struct kvp_storage *storage, const char *name, bool *found);
 /* A name with a number that was never used. */
-void storage_new_name(struct kvp_storage *storage, const char *prefix, char *name);
+kvp_status storage_new_name(struct kvp_storage *storage, const char *prefix, char *name);
 /* Replays a journal in which nothing is expected, and begins it. */
 kvp_status storage_begin_journal(struct kvp_storage *storage, struct kvp_store *store);
 /* Adds format, group, node and what else a store holds besides its state; `sync`ed. */
@@ -166,6 +183,29 @@ kvp_status storage_write_pointer(struct kvp_storage *storage,
 kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage_pointer *pointer,
                                const struct kvp_meta *meta, struct kvp_point point,
                                struct kvp_store *store);
+
+/* ---- storage_books.c ---- */
+
+kvp_status storage_books_load(struct kvp_storage *storage);
+/* These two, and no others, are temporary from now on ("": none). What was so before is removed,
+ * but for the active store. */
+kvp_status storage_books_temporary(struct kvp_storage *storage, const char *first,
+                                   const char *second);
+/* The store `name` is the newest spare, and none is temporary. */
+kvp_status storage_books_spare(struct kvp_storage *storage, const char *name);
+/* Removes the oldest spare; there must be one. */
+kvp_status storage_books_drop_spare(struct kvp_storage *storage);
+/* Is it one of the temporary ones? */
+bool storage_books_name(const struct kvp_storage *storage, const char *name);
+
+/* ---- storage_quarantine.c ---- */
+
+/* Is it a name that stores set aside, or kept, have? */
+bool storage_is_aside(const char *name);
+/* What lies in quarantine now. */
+kvp_status storage_quarantine_measure(struct kvp_storage *storage, unsigned *count, uint64_t *size);
+/* Room for one more, made by dropping spares; KVP_REFUSED: there is none. */
+kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_aside *aside);
 
 /* ---- storage_codec.c ---- */
 

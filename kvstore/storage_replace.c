@@ -66,7 +66,7 @@ void kvp_storage_incoming_abort(struct kvp_storage *storage)
     storage->incoming = NULL;
     storage->incoming_key.size = 0;
     if (storage_check(storage) == KVP_OK) {
-        /* What stays because of a failure is removed at the next opening. */
+        /* What stays because of a failure is removed when the books are written next. */
         (void)storage->env->ops->destroy_store(storage->env, storage->incoming_name);
     }
 }
@@ -79,7 +79,13 @@ kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage)
         return status;
     }
     kvp_storage_incoming_abort(storage);
-    storage_new_name(storage, STORAGE_INCOMING_PREFIX, storage->incoming_name);
+    status = storage_new_name(storage, STORAGE_INCOMING_PREFIX, storage->incoming_name);
+    if (status == KVP_OK) {
+        status = storage_books_temporary(storage, storage->incoming_name, storage->name);
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
     status = storage->env->ops->open_store(storage->env, storage->incoming_name, true,
                                            &storage->incoming);
     if (status != KVP_OK) {
@@ -163,83 +169,119 @@ kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chu
     return kvp_buf_append(&storage->incoming_key, last.data, last.size); /* room was made */
 }
 
-kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
-                                       const struct kvp_meta *meta)
-{
-    struct storage_pointer pointer = {0};
-    char old[KVP_STORE_NAME_SIZE];
-    kvp_status status = storage_check(storage);
+/* ---- keeping the store that goes ---- */
 
+/* A name for the store that nothing in the directory has. */
+static kvp_status choose_aside(struct kvp_storage *storage, enum kvp_keep keep,
+                               struct storage_pointer *pointer)
+{
+    const char *prefix = keep == KVP_KEEP ? STORAGE_DIVERGED_PREFIX : STORAGE_REPLACED_PREFIX;
+    bool taken = true;
+    kvp_status status = KVP_OK;
+
+    (void)snprintf(pointer->aside_from, sizeof(pointer->aside_from), "%s", storage->name);
+    for (unsigned attempt = 1; status == KVP_OK && taken; attempt++) {
+        int size = snprintf(pointer->aside_to, sizeof(pointer->aside_to), "%s%llu-%llu", prefix,
+                            (unsigned long long)storage->tail.epoch,
+                            (unsigned long long)storage->tail.seq);
+        if (attempt > 1) {
+            (void)snprintf(pointer->aside_to + size, sizeof(pointer->aside_to) - (size_t)size,
+                           "-%u", attempt);
+        }
+        status = storage_is_there(storage, pointer->aside_to, &taken);
+    }
+    return status;
+}
+
+/* What goes aside is the only copy of what it has; later nobody could make it durable. */
+static kvp_status prepare_keeping(struct kvp_storage *storage, enum kvp_keep keep,
+                                  struct storage_pointer *pointer, struct kvp_aside *aside)
+{
+    memset(aside, 0, sizeof(*aside));
+    if (keep == KVP_KEEP_NOT) {
+        return KVP_OK;
+    }
+    kvp_status status = kvp_storage_sync_tail(storage);
+    status = status == KVP_OK ? storage_quarantine_room(storage, aside) : status;
+    return status == KVP_OK ? choose_aside(storage, keep, pointer) : status;
+}
+
+/* The other store is the active one, and this one closed: it is renamed or destroyed. */
+static kvp_status put_away(struct kvp_storage *storage, const char *old, enum kvp_keep keep,
+                           struct storage_pointer *pointer, struct kvp_aside *aside)
+{
+    const struct kvp_env_ops *ops = storage->env->ops;
+
+    if (keep == KVP_KEEP_NOT) {
+        kvp_status status = ops->destroy_store(storage->env, old);
+        return status == KVP_OK ? storage_books_temporary(storage, "", "")
+                                : storage_fail_env(storage, status, "removing the store replaced");
+    }
+    kvp_status status = ops->rename_store(storage->env, old, pointer->aside_to);
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "setting the store aside");
+    }
+    (void)snprintf(aside->name, sizeof(aside->name), "%s", pointer->aside_to);
+    aside->count++;
+    pointer->aside_from[0] = '\0';
+    status = storage_write_pointer(storage, pointer);
     if (status != KVP_OK) {
         return status;
     }
-    if (storage->incoming == NULL) {
-        return KVP_BAD_ARGUMENT;
-    }
-    status = enter_replacing(storage);
+    return keep == KVP_KEEP_SPARE ? storage_books_spare(storage, aside->name)
+                                  : storage_books_temporary(storage, "", "");
+}
+
+/* ---- the exchange ---- */
+
+static kvp_status switch_to_incoming(struct kvp_storage *storage, struct kvp_point point,
+                                     const struct kvp_meta *meta, struct storage_pointer *pointer)
+{
+    (void)snprintf(pointer->active, sizeof(pointer->active), "%s", storage->incoming_name);
+    kvp_status status = storage_start_empty(storage, pointer, meta, point, storage->incoming);
     if (status != KVP_OK) {
-        return status;
-    }
-    (void)snprintf(old, sizeof(old), "%s", storage->name);
-    (void)snprintf(pointer.active, sizeof(pointer.active), "%s", storage->incoming_name);
-    status = storage_start_empty(storage, &pointer, meta, point, storage->incoming);
-    if (status != KVP_OK) {
-        leave_replacing(storage);
         return status;
     }
     struct kvp_store *store = storage->incoming;
     storage->incoming = NULL;
     storage->incoming_key.size = 0;
-    status = install(storage, store, pointer.active, meta, point);
+    return install(storage, store, pointer->active, meta, point);
+}
+
+kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
+                                       const struct kvp_meta *meta, enum kvp_keep keep,
+                                       struct kvp_aside *aside)
+{
+    struct storage_pointer pointer = {0};
+    char old[KVP_STORE_NAME_SIZE];
+    kvp_status status = storage_check(storage);
+
+    if (status == KVP_OK && storage->incoming == NULL) {
+        status = KVP_BAD_ARGUMENT;
+    }
+    status = status == KVP_OK ? enter_replacing(storage) : status;
     if (status != KVP_OK) {
         return status;
     }
-    status = storage->env->ops->destroy_store(storage->env, old);
-    return status == KVP_OK ? KVP_OK
-                            : storage_fail_env(storage, status, "removing the store replaced");
-}
-
-/* ---- setting aside ---- */
-
-static void find_name(void *arg, const char *name)
-{
-    struct storage_pointer *pointer = arg;
-
-    if (strcmp(name, pointer->aside_to) == 0) {
-        pointer->aside_to[0] = '\0';
+    (void)snprintf(old, sizeof(old), "%s", storage->name);
+    status = prepare_keeping(storage, keep, &pointer, aside);
+    status = status == KVP_OK ? switch_to_incoming(storage, point, meta, &pointer) : status;
+    if (status != KVP_OK) {
+        leave_replacing(storage);
+        return status;
     }
+    return put_away(storage, old, keep, &pointer, aside);
 }
 
-/* A name for the store that nothing in the directory has. */
-static kvp_status choose_aside(struct kvp_storage *storage, uint64_t epoch,
-                               struct storage_pointer *pointer)
-{
-    char wanted[KVP_STORE_NAME_SIZE];
-
-    for (unsigned attempt = 1;; attempt++) {
-        int size = snprintf(wanted, sizeof(wanted), STORAGE_DIVERGED_PREFIX "%llu-%llu",
-                            (unsigned long long)epoch, (unsigned long long)storage->tail.seq);
-        if (attempt > 1) {
-            (void)snprintf(wanted + size, sizeof(wanted) - (size_t)size, "-%u", attempt);
-        }
-        memcpy(pointer->aside_to, wanted, sizeof(wanted));
-        kvp_status status = storage->env->ops->list_stores(storage->env, find_name, pointer);
-        if (status != KVP_OK) {
-            return storage_fail_env(storage, status, "listing the data directory");
-        }
-        if (pointer->aside_to[0] != '\0') {
-            return KVP_OK;
-        }
-    }
-}
-
-static kvp_status exchange_for_empty(struct kvp_storage *storage, const struct kvp_meta *meta,
-                                     struct storage_pointer *pointer)
+static kvp_status switch_to_empty(struct kvp_storage *storage, const struct kvp_meta *meta,
+                                  struct storage_pointer *pointer)
 {
     struct kvp_store *store = NULL;
     struct kvp_point zero = {0};
-    kvp_status status = storage_start_empty(storage, pointer, meta, zero, NULL);
+    kvp_status status = storage_new_name(storage, STORAGE_STORE_PREFIX, pointer->active);
 
+    status = status == KVP_OK ? storage_books_temporary(storage, pointer->active, "") : status;
+    status = status == KVP_OK ? storage_start_empty(storage, pointer, meta, zero, NULL) : status;
     if (status != KVP_OK) {
         return status;
     }
@@ -247,42 +289,30 @@ static kvp_status exchange_for_empty(struct kvp_storage *storage, const struct k
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "opening the new store");
     }
-    status = install(storage, store, pointer->active, meta, zero);
-    if (status != KVP_OK) {
-        return status;
-    }
-    status = storage->env->ops->rename_store(storage->env, pointer->aside_from, pointer->aside_to);
-    if (status != KVP_OK) {
-        return storage_fail_env(storage, status, "setting the store aside");
-    }
-    pointer->aside_from[0] = '\0';
-    return storage_write_pointer(storage, pointer);
+    return install(storage, store, pointer->active, meta, zero);
 }
 
 kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
-                                 char *name, size_t name_size)
+                                 enum kvp_keep keep, struct kvp_aside *aside)
 {
     struct storage_pointer pointer = {0};
-    /* What goes aside is the only copy of what it has; later nobody could make it durable. */
-    kvp_status status = kvp_storage_sync_tail(storage);
+    char old[KVP_STORE_NAME_SIZE];
+    kvp_status status = storage_check(storage);
 
-    if (status != KVP_OK) {
-        return status;
+    if (status != KVP_OK || keep == KVP_KEEP_NOT) {
+        return status != KVP_OK ? status : KVP_BAD_ARGUMENT;
     }
     kvp_storage_incoming_abort(storage);
     status = enter_replacing(storage);
     if (status != KVP_OK) {
         return status;
     }
-    (void)snprintf(pointer.aside_from, sizeof(pointer.aside_from), "%s", storage->name);
-    storage_new_name(storage, STORAGE_STORE_PREFIX, pointer.active);
-    status = choose_aside(storage, storage->tail.epoch, &pointer);
-    if (status == KVP_OK) {
-        (void)snprintf(name, name_size, "%s", pointer.aside_to);
-        status = exchange_for_empty(storage, meta, &pointer);
-    }
+    (void)snprintf(old, sizeof(old), "%s", storage->name);
+    status = prepare_keeping(storage, keep, &pointer, aside);
+    status = status == KVP_OK ? switch_to_empty(storage, meta, &pointer) : status;
     if (status != KVP_OK) {
         leave_replacing(storage);
+        return status;
     }
-    return status;
+    return put_away(storage, old, keep, &pointer, aside);
 }

@@ -100,13 +100,16 @@ struct kvp_env_ops {
      * KVP_NOT_FOUND (absent and not `create`), KVP_CORRUPT, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY. */
     kvp_status (*open_store)(struct kvp_env *env, const char *name, bool create,
                              struct kvp_store **store);
-    /* Removes a closed store, or what a crash left of one. Absent is KVP_OK. */
+    /* Removes a closed store, or what a crash left of one. Absent is KVP_OK. What others have put
+     * into its directory stays, and so does the directory then. */
     kvp_status (*destroy_store)(struct kvp_env *env, const char *name);
     /* Renames a closed store; durable on return. */
     kvp_status (*rename_store)(struct kvp_env *env, const char *from, const char *to);
     /* Calls `each` for every store of the directory, in no order. */
     kvp_status (*list_stores)(struct kvp_env *env, void (*each)(void *arg, const char *name),
                               void *arg);
+    /* Adds the bytes that the store `name` takes, about, to *size; one that is gone takes none. */
+    kvp_status (*store_size)(struct kvp_env *env, const char *name, uint64_t *size);
     /* Small files (at most 4 KiB). KVP_NOT_FOUND if absent; content appended to `content`. */
     kvp_status (*read_file)(struct kvp_env *env, const char *name, kvp_buf *content);
     /* Replaces the file atomically; durable on return. */

@@ -696,6 +696,33 @@ static kvp_status env_list_stores(struct kvp_env *env, void (*each)(void *arg, c
     return KVP_OK;
 }
 
+static uint64_t disk_size(const struct disk_store *disk)
+{
+    const struct memory_map *map = disk->roots[disk->root_count - 1];
+    uint64_t size = 0;
+
+    for (const struct memory_map *node = memory_map_find(map, kvp_slice_of("", 0), false);
+         node != NULL; node = memory_map_find(map, memory_map_key(node), true)) {
+        size += memory_map_key(node).size + memory_map_value(node).size;
+    }
+    for (size_t i = 0; i < disk->journal.count; i++) {
+        size += disk->journal.frames[i].size;
+    }
+    return size;
+}
+
+static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t *size)
+{
+    struct memory_env *self = env_of(env);
+    const struct disk_store *disk = find_store(self, name);
+
+    if (self->dead) {
+        return refuse(self, KVP_IO, "the power is off");
+    }
+    *size += disk != NULL ? disk_size(disk) : 0;
+    return KVP_OK;
+}
+
 static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *content)
 {
     struct memory_env *self = env_of(env);
@@ -821,6 +848,7 @@ static const struct kvp_env_ops memory_env_ops = {
     .destroy_store = env_destroy_store,
     .rename_store = env_rename_store,
     .list_stores = env_list_stores,
+    .store_size = env_store_size,
     .read_file = env_read_file,
     .replace_file = env_replace_file,
     .write_at = env_write_at,

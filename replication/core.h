@@ -79,9 +79,10 @@ struct kvp_core_port {
     void (*snapshot_close)(void *arg, uint8_t peer);
     void (*incoming_begin)(void *arg);
     void (*incoming_write)(void *arg, kvp_slice chunk);
-    void (*incoming_finish)(void *arg, struct kvp_point point, const struct kvp_meta *meta);
+    void (*incoming_finish)(void *arg, struct kvp_point point, const struct kvp_meta *meta,
+                            enum kvp_keep keep);
     void (*incoming_abort)(void *arg);
-    void (*set_aside)(void *arg, const struct kvp_meta *meta);
+    void (*set_aside)(void *arg, const struct kvp_meta *meta, enum kvp_keep keep);
 
     void (*arbiter)(void *arg, const struct kvp_arbiter_request *request);
     void (*fence)(void *arg);

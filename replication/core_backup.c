@@ -235,7 +235,7 @@ void core_set_aside(struct kvp_core *core)
     core_incoming_abort(core);
     core_answer_waiters(core, true);
     core_replace_begin(core, lost);
-    core->port.set_aside(core->port.arg, &core->next_meta);
+    core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
 }
 
 /* The store stays what it is, and so does what is known about it, until another one has taken its
@@ -275,7 +275,7 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
     }
     if (status == KVP_BUSY) {
         /* A snapshot was just being opened; its closing is under way. */
-        core->port.set_aside(core->port.arg, &core->next_meta);
+        core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
         return;
     }
     if (status != KVP_OK) {

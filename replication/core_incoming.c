@@ -80,7 +80,8 @@ static void finish(struct kvp_core *core)
 {
     core_replace_begin(core, 0);
     add_job(core, INCOMING_FINISH);
-    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->next_meta);
+    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->next_meta,
+                               KVP_KEEP_NOT);
 }
 
 static void finished(struct kvp_core *core)

@@ -36,7 +36,8 @@ struct kvp_disk_job {
     struct kvp_point point;         /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
     kvp_buf chunk;                  /* INCOMING_WRITE; SNAPSHOT_READ: result */
     bool last;                      /* SNAPSHOT_READ: result */
-    char name[64];                  /* SET_ASIDE: result */
+    enum kvp_keep keep;             /* INCOMING_FINISH, SET_ASIDE: of the store that goes */
+    struct kvp_aside aside;         /* INCOMING_FINISH, SET_ASIDE: result */
 };
 
 /* A job with room for `entry_max` entries; NULL when memory is short. */

@@ -191,18 +191,26 @@ static void port_incoming_write(void *arg, kvp_slice chunk)
     submit(executor, job);
 }
 
-static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta)
+/* A job after which the store is another one: nothing may read this one meanwhile. */
+static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct kvp_point point,
+                    const struct kvp_meta *meta, enum kvp_keep keep)
 {
-    struct kvp_executor *executor = arg;
-    struct kvp_disk_job *job = new_job(executor, KVP_DISK_INCOMING_FINISH, 0, 0);
+    struct kvp_disk_job *job = new_job(executor, op, 0, 0);
     if (job) {
         exec_scan_end(executor, true);
         kvp_jobs_reset(kvp_engine_jobs(executor->engine));
         executor->replacing = true;
         job->point = point;
         job->meta = *meta;
+        job->keep = keep;
         submit(executor, job);
     }
+}
+
+static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta,
+                                 enum kvp_keep keep)
+{
+    replace(arg, KVP_DISK_INCOMING_FINISH, point, meta, keep);
 }
 
 static void port_incoming_abort(void *arg)
@@ -210,17 +218,9 @@ static void port_incoming_abort(void *arg)
     submit(arg, new_job(arg, KVP_DISK_INCOMING_ABORT, 0, 0));
 }
 
-static void port_set_aside(void *arg, const struct kvp_meta *meta)
+static void port_set_aside(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
 {
-    struct kvp_executor *executor = arg;
-    struct kvp_disk_job *job = new_job(executor, KVP_DISK_SET_ASIDE, 0, 0);
-    if (job) {
-        exec_scan_end(executor, true);
-        kvp_jobs_reset(kvp_engine_jobs(executor->engine));
-        executor->replacing = true;
-        job->meta = *meta;
-        submit(executor, job);
-    }
+    replace(arg, KVP_DISK_SET_ASIDE, (struct kvp_point){0}, meta, keep);
 }
 
 /* ---- the core's port: the rest ---- */
@@ -539,10 +539,27 @@ void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t p
     }
 }
 
+static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *job)
+{
+    const struct kvp_aside *aside = &job->aside;
+    executor->replacing = false;
+    if (aside->dropped > 0) {
+        say(executor, KVP_LOG_WARN, "quarantine_dropped",
+            "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
+    }
+    if (job->status == KVP_OK && aside->name[0]) {
+        bool spare = job->keep == KVP_KEEP_SPARE;
+        executor->config.stores_set_aside = aside->count;
+        say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
+            spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
+    }
+}
+
 static void write_failed(struct kvp_executor *executor, const struct kvp_disk_job *job)
 {
     bool expected = job->status == KVP_NOT_FOUND || job->status == KVP_BAD_REQUEST ||
-                    job->status == KVP_NO_MEMORY || job->status == KVP_BUSY;
+                    job->status == KVP_NO_MEMORY || job->status == KVP_BUSY ||
+                    job->status == KVP_REFUSED;
     if (job->status != KVP_OK && !expected &&
         kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
         say_storage_failed(executor, job->status);
@@ -571,7 +588,7 @@ void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
                                     kvp_buf_slice(&job->chunk), job->last);
         break;
     case KVP_DISK_INCOMING_FINISH:
-        executor->replacing = false;
+        replaced(executor, job);
         kvp_core_incoming_done(core, now_us, job->status);
         break;
     case KVP_DISK_INCOMING_BEGIN:
@@ -579,11 +596,7 @@ void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
         kvp_core_incoming_done(core, now_us, job->status);
         break;
     case KVP_DISK_SET_ASIDE:
-        executor->replacing = false;
-        if (job->status == KVP_OK) {
-            executor->config.stores_set_aside++;
-            say(executor, KVP_LOG_ERROR, "store_set_aside", "name=%s", job->name);
-        }
+        replaced(executor, job);
         kvp_core_set_aside_done(core, now_us, job->status);
         break;
     case KVP_DISK_SNAPSHOT_CLOSE:

@@ -590,6 +590,16 @@ static struct kvp_node *node_new(void)
     return node;
 }
 
+static void say_strangers(struct kvp_node *node, const struct kvp_loaded *loaded)
+{
+    if (loaded->stranger_count > 0) {
+        kvp_log(&node->logger, KVP_LOG_WARN, "directories_left_alone",
+                "count=%u one=%s reason=\"not made by this node, or by a release without books; "
+                "remove them if nobody needs them\"",
+                loaded->stranger_count, loaded->stranger);
+    }
+}
+
 kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
                          size_t message_size)
 {
@@ -619,6 +629,7 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
         status = open_arbiter(made, options, message, message_size);
     }
     if (status == KVP_OK) {
+        say_strangers(made, &loaded);
         kvp_log(&made->logger, KVP_LOG_INFO, "started", "url=%s group_id=%016llx tail=%llu%s",
                 made->config.url, (unsigned long long)loaded.meta.group_id,
                 (unsigned long long)loaded.tail.seq, loaded.meta.doubt ? " doubt=true" : "");

@@ -29,6 +29,7 @@ struct disk_job {
     size_t count, apply_count;
     struct kvp_point apply_last, point;
     struct kvp_meta meta;
+    enum kvp_keep keep;
     uint64_t chunk[2];
     bool chunk_sound;
 };
@@ -125,11 +126,13 @@ static void port_incoming_write(void *arg, kvp_slice chunk)
     }
 }
 
-static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta)
+static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta,
+                                 enum kvp_keep keep)
 {
     struct disk_job *job = job_new(arg, JOB_FINISH, 0);
     job->point = point;
     job->meta = *meta;
+    job->keep = keep;
 }
 
 static void port_incoming_abort(void *arg)
@@ -137,10 +140,11 @@ static void port_incoming_abort(void *arg)
     job_new(arg, JOB_ABORT, 0);
 }
 
-static void port_set_aside(void *arg, const struct kvp_meta *meta)
+static void port_set_aside(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
 {
-    job_new(arg, JOB_SET_ASIDE, 0)->meta = *meta;
-    world_log(arg, 0, DID_SET_ASIDE, 0, 0);
+    struct disk_job *job = job_new(arg, JOB_SET_ASIDE, 0);
+    job->meta = *meta;
+    job->keep = keep;
 }
 
 static uint64_t log_count(const struct disk *disk)
@@ -283,6 +287,14 @@ static bool any_open(const struct node *node)
     return false;
 }
 
+static kvp_status replaceable(const struct node *node, enum kvp_keep keep)
+{
+    if (any_open(node)) {
+        return KVP_BUSY;
+    }
+    return node->quarantine_full && keep != KVP_KEEP_NOT ? KVP_REFUSED : KVP_OK;
+}
+
 static kvp_status take_chunk(struct node *node, const struct disk_job *job)
 {
     if (!job->chunk_sound) {
@@ -310,13 +322,14 @@ static void run_receiving(struct node *node, const struct disk_job *job)
         status = take_chunk(node, job);
     }
     if (status == KVP_OK && job->kind == JOB_FINISH) {
-        status = any_open(node) ? KVP_BUSY : KVP_OK;
+        status = replaceable(node, job->keep);
     }
     if (status == KVP_OK && job->kind == JOB_FINISH) {
         if (!node->world->hostile) {
             assert_true(node->incoming_count == node->world->snapshot_chunks);
             assert_true(node->incoming_hash == job->point.hash);
         }
+        world_log(node, 0, DID_REPLACE, (int)job->keep, node->disk.tail.seq);
         disk_clear(&node->disk, job->point);
         node->disk.meta = job->meta;
     }
@@ -325,8 +338,12 @@ static void run_receiving(struct node *node, const struct disk_job *job)
 
 static void run_set_aside(struct node *node, const struct disk_job *job)
 {
-    kvp_status status = any_open(node) ? KVP_BUSY : node->disk_status;
+    kvp_status status = node->disk_status;
     if (status == KVP_OK) {
+        status = replaceable(node, job->keep);
+    }
+    if (status == KVP_OK) {
+        world_log(node, 0, DID_SET_ASIDE, (int)job->keep, node->disk.tail.seq);
         disk_clear(&node->disk, (struct kvp_point){0});
         node->disk.meta = job->meta;
         node->commit = 0;

@@ -34,9 +34,10 @@ enum happening {
     DID_NOTE,        /* what: enum kvp_note */
     DID_ASK_PROMISE, /* sent `peer` a heartbeat with `prepare`; number: tail of the peer's disk */
     DID_GRANT,       /* an answer of the arbiter to CAS or SEED; what: status, number: epoch */
-    DID_SET_ASIDE,
-    DID_SERVE, /* began to; number: end of its log */
-    DID_CUT,   /* its disk's log was cut; number: the last seq kept */
+    DID_SET_ASIDE,   /* what: enum kvp_keep, number: end of the log that it had; so DID_REPLACE */
+    DID_REPLACE,     /* a snapshot took the place of its store */
+    DID_SERVE,       /* began to; number: end of its log */
+    DID_CUT,         /* its disk's log was cut; number: the last seq kept */
     DID_FENCE,
     DID_HANDOVER, /* what: status */
     DID_PROMOTE,  /* what: status */
@@ -78,6 +79,7 @@ struct node {
 
     uint64_t disk_us;       /* time of one job */
     kvp_status disk_status; /* of all jobs to come */
+    bool quarantine_full;   /* there is no room for stores that are to be kept */
     struct disk_job *jobs, *jobs_last;
     bool disk_busy;
     struct kvp_point open[CORES + 1]; /* snapshots being sent, by peer */

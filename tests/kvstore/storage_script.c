@@ -200,7 +200,7 @@ static kvp_status do_step(struct run *run)
 {
     struct kvp_storage *storage = run->depot.storage;
     const struct kvp_meta *meta = &models[run->done + 1].meta;
-    char name[64];
+    struct kvp_aside aside;
 
     switch (script[run->done].kind) {
     case OPEN:
@@ -218,12 +218,12 @@ static kvp_status do_step(struct run *run)
     case CHUNK:
         return kvp_storage_incoming_write(storage, kvp_buf_slice(&chunks[run->chunk]));
     case FINISH:
-        return kvp_storage_incoming_finish(storage, sent_point, meta);
+        return kvp_storage_incoming_finish(storage, sent_point, meta, KVP_KEEP_NOT, &aside);
     case ABORT:
         kvp_storage_incoming_abort(storage); /* if that fails, it does so in silence */
         return KVP_OK;
     case ASIDE:
-        return kvp_storage_set_aside(storage, meta, name, sizeof(name));
+        return kvp_storage_set_aside(storage, meta, KVP_KEEP, &aside);
     }
     return KVP_BAD_ARGUMENT;
 }

@@ -5,6 +5,7 @@
 #include "kvstore/storage_private.h"
 #include "kvstore/writeset.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,9 +156,14 @@ void depot_make(struct depot *depot, bool on_disk)
 kvp_status depot_try(struct depot *depot)
 {
     assert_null(depot->storage);
+    const struct kvp_quarantine much = {.count = UINT_MAX, .size = UINT64_MAX};
     depot->message[0] = '\0';
-    return kvp_storage_open(depot->place.env, GROUP, NODE, &depot->storage, &depot->loaded,
-                            depot->message, sizeof(depot->message));
+    kvp_status status = kvp_storage_open(depot->place.env, GROUP, NODE, &depot->storage,
+                                         &depot->loaded, depot->message, sizeof(depot->message));
+    if (status == KVP_OK) {
+        kvp_storage_set_quarantine(depot->storage, much);
+    }
+    return status;
 }
 
 void depot_open(struct depot *depot)
@@ -337,7 +343,7 @@ void check_stopped(struct depot *depot)
     struct kvp_entry *entry = NULL;
     size_t count = 0;
     kvp_buf value = {0};
-    char name[64];
+    struct kvp_aside aside;
 
     assert_true(kvp_storage_error(depot->storage)[0] != '\0');
     assert_int_equal(kvp_storage_write(depot->storage, &write), KVP_FAILED);
@@ -346,9 +352,11 @@ void check_stopped(struct depot *depot)
     assert_null(kvp_storage_snapshot(depot->storage));
     assert_int_equal(kvp_storage_incoming_begin(depot->storage), KVP_FAILED);
     assert_int_equal(kvp_storage_incoming_write(depot->storage, TEXT("")), KVP_FAILED);
-    assert_int_equal(kvp_storage_incoming_finish(depot->storage, point, &meta), KVP_FAILED);
+    assert_int_equal(
+        kvp_storage_incoming_finish(depot->storage, point, &meta, KVP_KEEP_NOT, &aside),
+        KVP_FAILED);
     kvp_storage_incoming_abort(depot->storage);
-    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)), KVP_FAILED);
+    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_FAILED);
     assert_int_equal(kvp_storage_sync_tail(depot->storage), KVP_FAILED);
 }
 

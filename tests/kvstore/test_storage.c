@@ -260,9 +260,9 @@ static void test_everything_at_once_leads_to_the_new_end(void **state)
         depot_reopen(depot);
         check_all(depot, &history, trimmed + 1, 8, 8);
         assert_false(depot->loaded.meta.doubt);
-        char name[64];
+        struct kvp_aside aside;
         struct kvp_meta meta = {0};
-        assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)), KVP_OK);
+        assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_OK);
     }
 }
 
@@ -271,7 +271,7 @@ static void test_frames_are_cut_and_trimmed_anywhere(void **state)
 {
     struct depot *depot = *state;
     struct kvp_meta meta = {0};
-    char name[64];
+    struct kvp_aside aside;
 
     for (uint64_t cut = 0; cut <= 12; cut++) {
         for (uint64_t trimmed = 0; trimmed <= cut; trimmed += cut % 3 + 1) {
@@ -294,7 +294,7 @@ static void test_frames_are_cut_and_trimmed_anywhere(void **state)
             check_log(depot, &history, trimmed + 1, cut + 3);
             depot_reopen(depot);
             check_all(depot, &history, trimmed + 1, cut + 3, cut);
-            assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)),
+            assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside),
                              KVP_OK);
         }
     }
@@ -310,7 +310,7 @@ static void check_trimmed(struct depot *depot, uint64_t seq)
 static void test_a_log_just_opened_is_trimmed_whole(void **state)
 {
     struct depot *depot = *state;
-    char name[64];
+    struct kvp_aside aside;
     const struct kvp_meta meta = {0};
 
     history_grow(&history, 1, 10);
@@ -321,7 +321,7 @@ static void test_a_log_just_opened_is_trimmed_whole(void **state)
     depot_reopen(depot);
     trim(depot, 10);
     check_trimmed(depot, 10);
-    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, name, sizeof(name)), KVP_OK);
+    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_OK);
     history_cut(&history, 6);
     for (uint64_t seq = 1; seq <= 6; seq++) { /* frames have smaller numbers again */
         depot_append(depot, &history, seq, seq);

@@ -18,6 +18,7 @@ struct pair {
     struct history own;  /* the log of `to`, before */
 };
 
+static struct kvp_aside aside;
 static const struct kvp_meta new_meta = {.group_id = 7, .member_epoch = 5, .diverged_count = 2};
 
 static int setup(void **state)
@@ -97,7 +98,9 @@ static void test_a_snapshot_goes_over_in_chunks_of_any_size(void **state)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
         struct kvp_point point = send_chunks(pair, sizes[i], 64);
-        assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+        assert_int_equal(
+            kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+            KVP_OK);
         check_received(pair, 33);
     }
 }
@@ -111,7 +114,9 @@ static void test_the_old_store_is_destroyed(void **state)
     place_check_stores(&pair->to.place, "incoming-2 store-1 ");
     struct kvp_point point = send_chunks(pair, 100, 64);
     check_untouched(pair);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     place_check_stores(&pair->to.place, "incoming-2 ");
     depot_reopen(&pair->to);
     place_check_stores(&pair->to.place, "incoming-2 ");
@@ -123,7 +128,9 @@ static void test_the_log_continues_behind_the_snapshot(void **state)
 
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     depot_append(&pair->to, &pair->sent, 34, 40);
     depot_apply(&pair->to, &pair->sent, 34, 36);
     check_state(&pair->to, &pair->sent, 36);
@@ -135,14 +142,15 @@ static void test_the_log_continues_behind_the_snapshot(void **state)
 static void test_a_state_of_nothing_is_a_snapshot_too(void **state)
 {
     struct pair *pair = *state;
-    char name[64];
     struct kvp_point zero = {0};
 
-    assert_int_equal(kvp_storage_set_aside(pair->from.storage, &new_meta, name, sizeof(name)),
+    assert_int_equal(kvp_storage_set_aside(pair->from.storage, &new_meta, KVP_KEEP, &aside),
                      KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     check_point(send_chunks(pair, 100, 64), zero);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, zero, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, zero, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     check_received(pair, 0);
 }
 
@@ -199,7 +207,9 @@ static void test_a_large_state_goes_over(void **state)
     depot_apply(&pair->from, &pair->sent, 34, 50);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 3 << 20, size + 64);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     check_received(pair, 50);
 }
 
@@ -241,7 +251,9 @@ static void test_a_malformed_chunk_is_refused_as_a_whole(void **state)
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("n"))), KVP_OK);
     check_untouched(pair);
     struct kvp_point point = {.seq = 5, .epoch = 4, .hash = 3};
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     struct kvp_state_view *view = kvp_storage_snapshot(pair->to.storage);
     char *dump = state_dump(view);
     assert_string_equal(dump, "Dm=v Dn=v ");
@@ -277,8 +289,9 @@ static void test_nothing_comes_in_before_the_beginning(void **state)
 
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("x"))),
                      KVP_BAD_ARGUMENT);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta),
-                     KVP_BAD_ARGUMENT);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_BAD_ARGUMENT);
     kvp_storage_incoming_abort(pair->to.storage);
     check_untouched(pair);
 }
@@ -309,7 +322,9 @@ static void test_a_new_beginning_forgets_the_earlier_attempt(void **state)
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64); /* its keys are below "z" */
     place_check_stores(&pair->to.place, "incoming-3 store-1 ");
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     check_received(pair, 33);
 }
 
@@ -334,12 +349,13 @@ static void test_what_an_unfinished_attempt_left_is_removed_at_opening(void **st
 static void test_the_store_is_not_exchanged_under_a_view(void **state)
 {
     struct pair *pair = *state;
-    char name[64] = "";
     struct kvp_state_view *view = kvp_storage_snapshot(pair->to.storage);
 
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_BUSY);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_BUSY);
     check_untouched(pair); /* also: views are to be had again */
     char *expected = history_state(&pair->own, 9), *found = state_dump(view);
     assert_string_equal(found, expected);
@@ -347,10 +363,12 @@ static void test_the_store_is_not_exchanged_under_a_view(void **state)
     free(expected);
     kvp_state_view_close(view);
     /* Nothing was lost by waiting. */
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     check_received(pair, 33);
     view = kvp_storage_snapshot(pair->to.storage);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
                      KVP_BUSY);
     kvp_state_view_close(view);
     assert_string_equal(kvp_storage_error(pair->to.storage), "");
@@ -366,13 +384,11 @@ static void test_a_store_set_aside_keeps_all_it_had(void **state)
     struct kvp_store *store = NULL;
     struct frames frames;
     kvp_buf expected = {0};
-    char name[64];
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
-                     KVP_OK);
-    assert_string_equal(name, "diverged-2-12");
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_string_equal(aside.name, "diverged-2-12");
     place_check_stores(&pair->to.place, "diverged-2-12 store-2 ");
-    assert_int_equal(env->ops->open_store(env, name, false, &store), KVP_OK);
+    assert_int_equal(env->ops->open_store(env, aside.name, false, &store), KVP_OK);
     frames_take(store, &frames);
     frame_of(&pair->own, 1, 12, &expected); /* they were written together */
     assert_int_equal(frames.count, 1);
@@ -386,10 +402,8 @@ static void test_the_new_store_is_empty_but_for_the_metadata(void **state)
 {
     struct pair *pair = *state;
     struct history *own = &pair->own;
-    char name[64];
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
-                     KVP_OK);
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
     check_log(&pair->to, own, 1, 0);
     check_state(&pair->to, own, 0);
     depot_reopen(&pair->to);
@@ -408,21 +422,20 @@ static void test_names_of_stores_set_aside_never_collide(void **state)
 {
     struct pair *pair = *state;
     static const char *const names[] = {"diverged-2-12", "diverged-2-12-2", "diverged-2-12-3"};
-    char name[64];
 
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
+        assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
                          KVP_OK);
-        assert_string_equal(name, names[i]);
+        assert_string_equal(aside.name, names[i]);
         depot_append(&pair->to, &pair->own, 1, 12);
         depot_reopen(&pair->to);
         assert_int_equal(pair->to.loaded.stores_set_aside, i + 1);
     }
     place_check_stores(&pair->to.place, "diverged-2-12 diverged-2-12-2 diverged-2-12-3 store-4 ");
-    /* A blank one has a name, too; a buffer too short for it gets what fits. */
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, 64), KVP_OK);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, 9), KVP_OK);
-    assert_string_equal(name, "diverged");
+    /* A blank one has a name, too. */
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_string_equal(aside.name, "diverged-0-0");
     depot_reopen(&pair->to);
     assert_int_equal(pair->to.loaded.stores_set_aside, 5);
 }
@@ -430,12 +443,10 @@ static void test_names_of_stores_set_aside_never_collide(void **state)
 static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
 {
     struct pair *pair = *state;
-    char name[64];
 
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     (void)send_chunks(pair, 100, 64);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
-                     KVP_OK);
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
     place_check_stores(&pair->to.place, "diverged-2-12 store-3 ");
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("x"))),
                      KVP_BAD_ARGUMENT);
@@ -444,17 +455,152 @@ static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
 static void test_stores_set_aside_survive_everything_else(void **state)
 {
     struct pair *pair = *state;
-    char name[64];
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, name, sizeof(name)),
-                     KVP_OK);
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
-    assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta), KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        KVP_OK);
     depot_reopen(&pair->to);
     place_check_stores(&pair->to.place, "diverged-2-12 incoming-3 ");
     assert_int_equal(pair->to.loaded.stores_set_aside, 1);
     check_all(&pair->to, &pair->sent, 34, 33, 33);
+}
+
+/* ---- keeping what a snapshot replaces ---- */
+
+static struct kvp_point send_all(struct pair *pair)
+{
+    assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
+    return send_chunks(pair, 100, 64);
+}
+
+static kvp_status replace(struct pair *pair, enum kvp_keep keep)
+{
+    struct kvp_point point = send_all(pair);
+
+    memset(&aside, 0, sizeof(aside));
+    return kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, keep, &aside);
+}
+
+static void test_a_snapshot_can_leave_the_old_store_whole(void **state)
+{
+    struct pair *pair = *state;
+
+    assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
+    assert_string_equal(aside.name, "diverged-2-12");
+    assert_int_equal(aside.count, 1);
+    place_check_stores(&pair->to.place, "diverged-2-12 incoming-2 ");
+    check_state(&pair->to, &pair->sent, 33);
+    assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_OK);
+    assert_string_equal(aside.name, "replaced-3-33");
+    depot_reopen(&pair->to);
+    assert_int_equal(pair->to.loaded.stores_set_aside, 2);
+    place_check_stores(&pair->to.place, "diverged-2-12 incoming-3 replaced-3-33 ");
+    struct kvp_store *store = store_open(&pair->to.place, "diverged-2-12");
+    struct frames frames;
+    frames_take(store, &frames);
+    assert_int_equal(frames.tail.seq, 12);
+    frames_free(&frames);
+    store->ops->close(store);
+}
+
+static void test_spares_make_room_and_the_newest_stay(void **state)
+{
+    struct pair *pair = *state;
+    const struct kvp_quarantine quarantine = {.count = 3, .size = UINT64_MAX};
+
+    kvp_storage_set_quarantine(pair->to.storage, quarantine);
+    assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_OK);
+        assert_int_equal(aside.dropped, i < 2 ? 0 : 1);
+        assert_int_equal(aside.count, i < 2 ? i + 2 : 3);
+    }
+    place_check_stores(&pair->to.place, "diverged-2-12 incoming-12 replaced-3-33 replaced-3-33-2 ");
+    depot_reopen(&pair->to);
+    kvp_storage_set_quarantine(pair->to.storage, quarantine);
+    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(aside.dropped, 1);
+}
+
+/* What may have what nobody else has is never dropped: then nothing is replaced any more. */
+static void test_at_the_bound_nothing_is_replaced_and_nothing_deleted(void **state)
+{
+    struct pair *pair = *state;
+    const struct kvp_quarantine one = {.count = 1, .size = UINT64_MAX};
+    const struct kvp_quarantine small = {.count = 8, .size = 1};
+
+    assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        kvp_storage_set_quarantine(pair->to.storage, i == 0 ? one : small);
+        assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
+                         KVP_REFUSED);
+        assert_int_equal(replace(pair, KVP_KEEP), KVP_REFUSED);
+        assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_REFUSED);
+        kvp_storage_incoming_abort(pair->to.storage);
+        check_state(&pair->to, &pair->sent, 33); /* and it works on */
+        depot_reopen(&pair->to);
+        assert_int_equal(pair->to.loaded.stores_set_aside, 1);
+    }
+    kvp_storage_set_quarantine(pair->to.storage, one);
+    assert_int_equal(replace(pair, KVP_KEEP_NOT), KVP_OK);
+    assert_int_equal(pair->to.place.env->ops->destroy_store(pair->to.place.env, "diverged-2-12"),
+                     KVP_OK); /* as an operator would */
+    assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
+}
+
+/* ---- what others keep in the same place ---- */
+
+static void make_foreign(struct pair *pair, const char *name)
+{
+    struct kvp_store *store = store_open(&pair->to.place, name);
+
+    store->ops->close(store);
+}
+
+static void test_copies_beside_the_data_stay(void **state)
+{
+    struct pair *pair = *state;
+    static const char *const names[] = {"store-1.bak",
+                                        "store-20261129",
+                                        "store-",
+                                        "store-007",
+                                        "incoming-2",
+                                        "incoming-old",
+                                        "active-1",
+                                        "store-1-2",
+                                        "replaced-1-1",
+                                        "diverged-1-1",
+                                        "store-999999999999999999999"};
+    char all[512] = "";
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        make_foreign(pair, names[i]);
+    }
+    depot_reopen(&pair->to);
+    assert_int_equal(pair->to.loaded.stranger_count, 8);
+    assert_int_equal(replace(pair, KVP_KEEP_NOT), KVP_OK);
+    const struct kvp_quarantine two = {.count = 2, .size = UINT64_MAX};
+    kvp_storage_set_quarantine(pair->to.storage, two);
+    assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_REFUSED); /* not for these to go */
+    depot_reopen(&pair->to);
+    make_foreign(pair, "incoming-20261132"); /* while it runs, where the next number would be */
+    assert_int_equal(replace(pair, KVP_KEEP_NOT), KVP_OK);
+    depot_reopen(&pair->to);
+    char *found = place_stores(&pair->to.place);
+    (void)snprintf(all, sizeof(all), " %s", found);
+    free(found);
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char name[64];
+        (void)snprintf(name, sizeof(name), " %s ", names[i]);
+        if (strstr(all, name) == NULL) {
+            fail_msg("%s is gone: %s", names[i], all);
+        }
+    }
+    assert_non_null(strstr(all, " incoming-20261132 "));
+    check_state(&pair->to, &pair->sent, 33);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -480,6 +626,10 @@ int main(void)
         CASE(test_names_of_stores_set_aside_never_collide),
         CASE(test_setting_aside_gives_a_snapshot_under_way_up),
         CASE(test_stores_set_aside_survive_everything_else),
+        CASE(test_a_snapshot_can_leave_the_old_store_whole),
+        CASE(test_spares_make_room_and_the_newest_stay),
+        CASE(test_at_the_bound_nothing_is_replaced_and_nothing_deleted),
+        CASE(test_copies_beside_the_data_stay),
     };
 
     on_disk = false;

@@ -86,9 +86,11 @@ static void copy_state(struct depot *from, struct depot *to, size_t size, struct
         assert_int_equal(kvp_storage_incoming_write(to->storage, kvp_buf_slice(&chunk)), KVP_OK);
     }
     struct kvp_point point = kvp_state_view_point(view);
+    struct kvp_aside aside;
     kvp_state_view_close(view);
     kvp_buf_free(&chunk);
-    assert_int_equal(kvp_storage_incoming_finish(to->storage, point, meta), KVP_OK);
+    assert_int_equal(kvp_storage_incoming_finish(to->storage, point, meta, KVP_KEEP_NOT, &aside),
+                     KVP_OK);
 }
 
 /* Each takes the state of the other; so both are where they were, with an empty log. */
@@ -105,14 +107,15 @@ static void do_snapshot(struct run *run)
 
 static void do_set_aside(struct run *run)
 {
-    char names[2][64];
+    struct kvp_aside asides[2];
 
     roll_meta(run);
     for (unsigned i = 0; i < 2; i++) {
-        assert_int_equal(kvp_storage_set_aside(run->depots[i].storage, &run->meta, names[i], 64),
-                         KVP_OK);
+        assert_int_equal(
+            kvp_storage_set_aside(run->depots[i].storage, &run->meta, KVP_KEEP, &asides[i]),
+            KVP_OK);
     }
-    assert_string_equal(names[1], names[0]);
+    assert_string_equal(asides[1].name, asides[0].name);
     history_free(&run->history);
     run->base = run->applied = 0;
     run->aside++;
