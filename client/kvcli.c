@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,36 +17,101 @@
 #define COMPLAINT_SIZE 4096
 #define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
+static const struct kvcli_option get_options[] = {
+    {"--stale", NULL, "any node may answer; the value may be an older one"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option scan_options[] = {
+    {"--keys", NULL, "the keys alone"},
+    {"--limit", "N", "at most so many"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option promote_options[] = {
+    {"--node", "URL", "which node; needed where --nodes has several"},
+    {"--force", NULL, "also if its data may be incomplete: acknowledged updates may be lost"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option show_options[] = {
+    {"--tasks", NULL, "all tasks, not only those that are remarkable"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option wait_options[] = {
+    {"--timeout", "S", "give up waiting after so many seconds"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option result_options[] = {
+    {"-o", "FILE", "write it there: .npy or .csv for a product of matrices"},
+    {"--task", "N", "of one task, or one block of the product, byte for byte"},
+    {NULL, NULL, NULL},
+};
+
 const struct kvcli_command kvcli_commands[] = {
-    {"get", "[--stale] KEY", "print the value", 1, 2, false, kvcli_get},
-    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put},
-    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create},
-    {"delete", "KEY [VERSION]", "remove it", 1, 2, true, kvcli_delete},
+    {"get", "KEY", "print the value", 1, 1, false, kvcli_get, get_options, NULL, false},
+    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put, NULL, NULL,
+     false},
+    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create, NULL, NULL,
+     false},
+    {"delete", "KEY [VERSION]", "remove it", 1, 2, true, kvcli_delete, NULL, NULL, false},
     {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3, true,
-     kvcli_cas},
-    {"scan", "[--keys] [--limit N] [PREFIX]", "list keys and values in order", 0, 5, false,
-     kvcli_scan},
-    {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, true, kvcli_txn},
-    {"status", "", "what each node says about itself", 0, 0, false, kvcli_status},
-    {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover},
-    {"promote", "[--node URL] [--force]", "a node shall become primary", 0, 3, true,
-     kvcli_promote},
+     kvcli_cas, NULL, NULL, false},
+    {"scan", "[PREFIX]", "list keys and values in order", 0, 1, false, kvcli_scan, scan_options,
+     NULL, false},
+    {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, true, kvcli_txn, NULL, NULL,
+     false},
+    {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL, false},
+    {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover, NULL,
+     NULL, false},
+    {"promote", "", "a node shall become primary", 0, 0, true, kvcli_promote, promote_options, NULL,
+     false},
     {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
-     NULL, kvcli_job_verbs},
-    {NULL, NULL, NULL, 0, 0, false, NULL},
+     NULL, NULL, kvcli_job_verbs, false},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 
 const struct kvcli_command kvcli_job_verbs[] = {
-    {"submit", "matmul A B | tasks FILE|- [OPTION]...", "make and start one; prints its id", 2,
-     INT_MAX, true, kvcli_job_submit},
-    {"list", "", "all jobs", 0, 0, false, kvcli_job_list},
-    {"show", "ID [--tasks]", "what is known about one", 1, 2, false, kvcli_job_show},
-    {"wait", "ID [--timeout S]", "until it has ended", 1, 3, false, kvcli_job_wait},
-    {"result", "ID [-o FILE] [--task N]", "what came of it", 1, 5, false, kvcli_job_result},
-    {"cancel", "ID", "end it", 1, 1, true, kvcli_job_cancel},
-    {"workers", "", "who works", 0, 0, false, kvcli_job_workers},
-    {NULL, NULL, NULL, 0, 0, false, NULL},
+    {"submit", "matmul A B | tasks FILE|-", "make and start one; prints its id", 2, 3, true,
+     kvcli_job_submit, kvcli_submit_options, NULL, true},
+    {"list", "", "all jobs", 0, 0, false, kvcli_job_list, NULL, NULL, false},
+    {"show", "ID", "what is known about one", 1, 1, false, kvcli_job_show, show_options, NULL,
+     false},
+    {"wait", "ID", "until it has ended", 1, 1, false, kvcli_job_wait, wait_options, NULL, false},
+    {"result", "ID", "what came of it", 1, 1, false, kvcli_job_result, result_options, NULL, false},
+    {"cancel", "ID", "end it", 1, 1, true, kvcli_job_cancel, NULL, NULL, false},
+    {"workers", "", "who works", 0, 0, false, kvcli_job_workers, NULL, NULL, false},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
+
+/* ---- complaints ---- */
+
+static bool complaints_in_json;
+
+void kvcli_complain_in_json(void)
+{
+    complaints_in_json = true;
+}
+
+/* {"error": ..., "reason": ..., "status": ...} on a line of standard error; status < 0: there is none. */
+static void complain_json(const char *error, const char *reason, int status)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    kvcli_json_add(&object, "error", kvcli_json_readable(error));
+    if (reason[0] != '\0') {
+        kvcli_json_add(&object, "reason", kvcli_json_readable(reason));
+    }
+    if (status >= 0) {
+        kvcli_json_add(&object, "status", cJSON_CreateNumber(status));
+    }
+    char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
+    fprintf(stderr, "%s\n", text == NULL ? "{\"error\":\"out of memory\"}" : text);
+    cJSON_free(text);
+    cJSON_Delete(object);
+}
 
 /* What nodes and files say may be part of it, and terminals take some characters for commands. */
 int kvcli_complain(const char *format, ...)
@@ -57,6 +123,10 @@ int kvcli_complain(const char *format, ...)
     va_start(arguments, format);
     int printed = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    if (complaints_in_json) {
+        complain_json(text, "", -1);
+        return EXIT_USAGE;
+    }
     fputs("kvcli: ", stderr);
     kvcli_complain_escaped(kvp_slice_of(text, strlen(text)));
     fputs(printed >= (int)sizeof(text) ? "...\n" : "\n", stderr);
@@ -88,21 +158,31 @@ static int exit_status(kvp_status status)
     }
 }
 
-int kvcli_failed(kvp_status status, const kvp_result *detail)
+static int complain_status(kvp_status status, const char *reason)
 {
-    const char *text = kvp_strerror(status);
-
-    if (status == KVP_VERSION_DIFFERS && detail != NULL && detail->version == 0) {
-        (void)kvcli_complain("%s: the key is absent", text);
-    } else if (status == KVP_VERSION_DIFFERS && detail != NULL) {
-        (void)kvcli_complain("%s: it is %llu", text, (unsigned long long)detail->version);
-    } else if (detail != NULL && detail->value.size > 0) {
-        (void)kvcli_complain("%s: %.*s", text, (int)detail->value.size,
-                             (const char *)detail->value.data);
+    if (complaints_in_json) {
+        fflush(stdout);
+        complain_json(kvp_strerror(status), reason, (int)status);
     } else {
-        (void)kvcli_complain("%s", text);
+        (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ",
+                             reason);
     }
     return exit_status(status);
+}
+
+int kvcli_failed(kvp_status status, const kvp_result *detail)
+{
+    char reason[COMPLAINT_SIZE] = "";
+
+    if (status == KVP_VERSION_DIFFERS && detail != NULL && detail->version == 0) {
+        (void)snprintf(reason, sizeof(reason), "the key is absent");
+    } else if (status == KVP_VERSION_DIFFERS && detail != NULL) {
+        (void)snprintf(reason, sizeof(reason), "it is %llu", (unsigned long long)detail->version);
+    } else if (detail != NULL && detail->value.size > 0) {
+        (void)snprintf(reason, sizeof(reason), "%.*s", (int)detail->value.size,
+                       (const char *)detail->value.data);
+    }
+    return complain_status(status, reason);
 }
 
 int kvcli_failed_to_print(bool update)
@@ -114,12 +194,12 @@ int kvcli_failed_to_print(bool update)
 
 int kvcli_failed_because(kvp_status status, const char *reason)
 {
-    (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ", reason);
-    return exit_status(status);
+    return complain_status(status, reason);
 }
 
-static const struct kvcli_command *find_command(const struct kvcli_command *table,
-                                                const char *name)
+/* ---- running ---- */
+
+const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name)
 {
     for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         if (strcmp(command->name, name) == 0) {
@@ -129,7 +209,16 @@ static const struct kvcli_command *find_command(const struct kvcli_command *tabl
     return NULL;
 }
 
-/* Output that got lost must not look like success, nor an update as if it had not happened. */
+/* A pipe or connection whose other end is closed. */
+static bool reader_is_gone(void)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+
+    return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/* Output that got lost must not look like success, nor an update as if it had not happened. Who stops
+ * reading ("| head") has seen enough: that is no news to him. */
 static int check_output(int code, bool update)
 {
     bool failed = ferror(stdout) != 0;
@@ -138,50 +227,133 @@ static int check_output(int code, bool update)
     if (fflush(stdout) == 0 && !failed) {
         return code;
     }
-    (void)kvcli_complain("standard output: %s%s",
-                         errno != 0 ? strerror(errno) : "some of it could not be written",
-                         update && code == EXIT_DONE ? "; the command was executed" : "");
+    int error = errno;
+    if (reader_is_gone() && !update) {
+        code = code != EXIT_DONE ? code : EXIT_PIPE;
+    } else {
+        (void)kvcli_complain("standard output: %s%s",
+                             error != 0 ? strerror(error) : "some of it could not be written",
+                             update && code == EXIT_DONE ? "; the command was executed" : "");
+        code = code != EXIT_DONE ? code : update ? EXIT_UNKNOWN : EXIT_NOTHING;
+    }
     clearerr(stdout); /* the prompt goes on */
-    return code != EXIT_DONE ? code : update ? EXIT_UNKNOWN : EXIT_NOTHING;
+    return code;
+}
+
+/* ---- interrupts ---- */
+
+static volatile sig_atomic_t update_under_way;
+
+void kvcli_settled(void)
+{
+    update_under_way = 0;
+}
+
+/* Quiet, as a shell expects it; but nobody shall think that an update has not happened. */
+static void on_interrupt(int number)
+{
+    static const char text[] = "kvcli: interrupted; whether the command was executed is not known\n";
+
+    if (update_under_way) {
+        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    }
+    _exit(128 + number);
+}
+
+static void catch_interrupts(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = on_interrupt}, before;
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            (void)sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
+/* ---- commands ---- */
+
+static int refuse_command(const struct kvcli *cli, const char *group,
+                          const struct kvcli_command *table, const char *name)
+{
+    const char *nearest = kvcli_nearest(table, name);
+    const char *blank = group[0] == '\0' ? "" : " ";
+
+    if (nearest != NULL) {
+        return kvcli_complain("unknown command '%s%s%s'; did you mean %s%s%s?", group, blank, name,
+                              group, blank, nearest);
+    }
+    return kvcli_complain("unknown command '%s%s%s'; try %s", group, blank, name,
+                          cli->prompt ? "help" : "kvcli help");
+}
+
+static int run_command(struct kvcli *cli, const char *title, const struct kvcli_command *command,
+                       int argc, char **argv)
+{
+    struct kvcli_given given;
+    int code = kvcli_read_options(title, command, &argc, argv, &given);
+
+    if (code >= 0) {
+        return check_output(code, false);
+    }
+    if (argc < command->arguments_min || argc > command->arguments_max) {
+        return kvcli_complain("usage: %s%s %s", title,
+                              command->options == NULL ? "" : " [OPTION]...", command->arguments);
+    }
+    cli->given = &given;
+    update_under_way = command->update && !cli->prompt;
+    code = command->run(cli, argc, argv);
+    update_under_way = 0;
+    cli->given = NULL;
+    return check_output(code, command->update);
+}
+
+/* The arguments are moved about. */
+static int run_words(struct kvcli *cli, int argc, char **argv)
+{
+    const struct kvcli_command *command = kvcli_find(kvcli_commands, argv[0]);
+    char title[64];
+
+    if (command == NULL) {
+        return refuse_command(cli, "", kvcli_commands, argv[0]);
+    }
+    if (command->verbs == NULL) {
+        return run_command(cli, command->name, command, argc - 1, argv + 1);
+    }
+    if (argc == 1) {
+        kvcli_print_command(stderr, command->name, command);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return check_output(kvcli_help(1, argv), false);
+    }
+    const struct kvcli_command *verb = kvcli_find(command->verbs, argv[1]);
+    if (verb == NULL) {
+        return refuse_command(cli, command->name, command->verbs, argv[1]);
+    }
+    (void)snprintf(title, sizeof(title), "%s %s", command->name, verb->name);
+    return run_command(cli, title, verb, argc - 2, argv + 2);
 }
 
 int kvcli_run(struct kvcli *cli, int argc, char **argv)
 {
-    const struct kvcli_command *command = find_command(kvcli_commands, argv[0]);
-    const char *group = "", *blank = "";
+    char **words = calloc((size_t)argc + 1, sizeof(*words));
 
-    if (command != NULL && command->verbs != NULL && argc > 1) {
-        group = command->name;
-        blank = " ";
-        command = find_command(command->verbs, *++argv);
-        argc--;
+    if (words == NULL) {
+        return kvcli_failed(KVP_NO_MEMORY, NULL);
     }
-    if (command == NULL) {
-        return kvcli_complain("unknown command '%s%s%s'; try %s", group, blank, argv[0],
-                              cli->prompt ? "help" : "kvcli --help");
-    }
-    if (argc - 1 < command->arguments_min || argc - 1 > command->arguments_max) {
-        return kvcli_complain("usage: %s%s%s %s", group, blank, command->name, command->arguments);
-    }
-    return check_output(command->run(cli, argc - 1, argv + 1), command->update);
-}
-
-void kvcli_print_commands(FILE *out)
-{
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
-        fprintf(out, "  %-9s %-30s %s\n", command->name, command->arguments, command->summary);
-        for (const struct kvcli_command *verb = command->verbs; verb != NULL && verb->name != NULL;
-             verb++) {
-            int width = fprintf(out, "    %s %s %s", command->name, verb->name, verb->arguments);
-            fprintf(out, "%*s %s\n", width < 42 ? 42 - width : 0, "", verb->summary);
-        }
-    }
+    memcpy(words, argv, (size_t)argc * sizeof(*words));
+    int code = run_words(cli, argc, words);
+    free(words);
+    return code;
 }
 
 static void print_usage(FILE *out)
 {
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
-          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n\n",
+          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n"
+          "More about one: kvcli help COMMAND, or kvcli COMMAND --help.\n\n",
           out);
     kvcli_print_commands(out);
     fputs("\n"
@@ -189,12 +361,12 @@ static void print_usage(FILE *out)
           "                    " NODES_DEFAULT "\n"
           "  --group NAME      the group's name (default)\n"
           "  --timeout MS      how long to try (5000)\n"
-          "  --json            output for programs\n"
-          "  --help, --version\n\n"
+          "  --json            output for programs, errors too\n"
+          "  --help, -h, --version\n\n"
           "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job failed);\n"
           "2 usage; 3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown;\n"
           "5 refused; 6 job wait: it was cancelled.\n"
-          "If output gets lost: 4 after an update, else 3.\n"
+          "If output gets lost: 4 after an update, else 3; 141 where its reader has left.\n"
           "Values are written as they are, with a newline added only on a terminal.\n",
           out);
 }
@@ -227,6 +399,7 @@ static int parse_options(int argc, char **argv, struct kvcli *cli)
             break;
         case 'j':
             cli->json = true;
+            kvcli_complain_in_json();
             break;
         case 'h':
             print_usage(stdout);
@@ -234,11 +407,25 @@ static int parse_options(int argc, char **argv, struct kvcli *cli)
         case 'v':
             printf("kvcli %s\n", kvp_version());
             return check_output(EXIT_DONE, false);
-        default:
-            return EXIT_USAGE; /* getopt has said why */
+        default: /* getopt has said why */
+            fputs("Try 'kvcli --help'.\n", stderr);
+            return EXIT_USAGE;
         }
     }
     return -1;
+}
+
+/* What needs no group. -1: it is something else. */
+static int run_alone(int argc, char **argv)
+{
+    if (argc == 0 || strcmp(argv[0], "help") != 0) {
+        return -1;
+    }
+    if (argc == 1) {
+        print_usage(stdout);
+        return check_output(EXIT_DONE, false);
+    }
+    return check_output(kvcli_help(argc - 1, argv + 1), false);
 }
 
 int main(int argc, char **argv)
@@ -247,13 +434,14 @@ int main(int argc, char **argv)
     kvp_client_options options;
     char message[512];
 
-    if (!kvp_process_fill_standard()) {
+    if (!kvp_process_break_standard()) {
         return EXIT_NOTHING;
     }
     if (cli.nodes == NULL || cli.nodes[0] == '\0') {
         cli.nodes = NODES_DEFAULT;
     }
     int code = parse_options(argc, argv, &cli);
+    code = code < 0 ? run_alone(argc - optind, argv + optind) : code;
     if (code >= 0) {
         return code;
     }
@@ -270,6 +458,9 @@ int main(int argc, char **argv)
     if (status != KVP_OK) {
         (void)kvcli_complain("%s", message);
         return exit_status(status);
+    }
+    if (optind < argc) {
+        catch_interrupts(); /* the prompt has its own */
     }
     code = optind == argc ? kvcli_prompt(&cli) : kvcli_run(&cli, argc - optind, argv + optind);
     kvp_client_close(cli.client);

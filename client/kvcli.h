@@ -17,6 +17,22 @@ enum {
     EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
     EXIT_REFUSED = 5,
     EXIT_CANCELLED = 6, /* job wait: the job was; a failed one is EXIT_NO */
+    EXIT_PIPE = 141,    /* nobody reads the output any more; as if by SIGPIPE */
+};
+
+#define KVCLI_OPTIONS_MAX  32u
+#define KVCLI_DISTANCE_MAX 2u /* letters wrong in what is still taken for a slip */
+
+struct kvcli_option {
+    const char *name;     /* "--limit", "-o"; NULL: the end of a list */
+    const char *argument; /* what follows it, for people; NULL: nothing */
+    const char *summary;
+};
+
+/* Those that came with a command. */
+struct kvcli_given {
+    const struct kvcli_option *options;
+    const char *values[KVCLI_OPTIONS_MAX]; /* NULL: not given; "" where it has none */
 };
 
 struct kvcli {
@@ -25,6 +41,7 @@ struct kvcli {
     bool json;
     bool prompt; /* a person is typing */
     kvp_client *client;
+    const struct kvcli_given *given; /* while a command runs */
 };
 
 struct kvcli_command {
@@ -33,9 +50,11 @@ struct kvcli_command {
     const char *summary;
     int arguments_min, arguments_max;
     bool update; /* may change something */
-    /* argv[0] is the first argument; options have been taken out. */
+    /* argv[0] is the first argument; options have been taken out: kvcli_option(). */
     int (*run)(struct kvcli *cli, int argc, char **argv);
+    const struct kvcli_option *options;  /* NULL: none */
     const struct kvcli_command *verbs; /* not NULL: its first argument is one of these */
+    bool brief; /* lists of commands do not show its options */
 };
 
 /* kvcli.c */
@@ -43,7 +62,11 @@ extern const struct kvcli_command kvcli_commands[]; /* the last one has no name 
 extern const struct kvcli_command kvcli_job_verbs[];
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
 int kvcli_run(struct kvcli *cli, int argc, char **argv);
-void kvcli_print_commands(FILE *out); /* a line for each */
+const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name);
+/* The update under way has its outcome, or there is none: an interrupt is no reason to speak. */
+void kvcli_settled(void);
+/* From now on complaints are objects in JSON. */
+void kvcli_complain_in_json(void);
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
 int kvcli_failed(kvp_status status, const kvp_result *detail);
@@ -51,6 +74,22 @@ int kvcli_failed(kvp_status status, const kvp_result *detail);
 int kvcli_failed_because(kvp_status status, const char *reason);
 /* There is no memory for the output. `update`: the command changes something, and was executed. */
 int kvcli_failed_to_print(bool update);
+
+/* kvcli_options.c */
+/* Takes the options out of the arguments, which are moved up. -1: go on; else the exit status. */
+int kvcli_read_options(const char *title, const struct kvcli_command *command, int *argc,
+                       char **argv, struct kvcli_given *given);
+/* The value of an option of the command that runs, "" if it has none; NULL: it was not given. */
+const char *kvcli_option(const struct kvcli *cli, const char *name);
+
+/* kvcli_help.c */
+void kvcli_print_commands(FILE *out); /* a line for each */
+void kvcli_print_command(FILE *out, const char *title, const struct kvcli_command *command);
+int kvcli_help(int argc, char **argv); /* of the command that the arguments name */
+/* How many letters differ; a large number where it does not matter. */
+unsigned kvcli_distance(const char *text, size_t size, const char *word);
+/* The command that may have been meant; NULL: none. */
+const char *kvcli_nearest(const struct kvcli_command *table, const char *word);
 
 /* kvcli_keys.c */
 int kvcli_get(struct kvcli *cli, int argc, char **argv);
@@ -95,6 +134,7 @@ void kvcli_draw_bar(const char *label, double done, double all, const char *text
 void kvcli_clear_bar(void);
 
 /* kvcli_submit.c */
+extern const struct kvcli_option kvcli_submit_options[];
 int kvcli_job_submit(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_matrix.c */
@@ -132,6 +172,8 @@ bool kvcli_print_json(cJSON *object);
 cJSON *kvcli_json_bytes(kvp_slice bytes);
 /* The other way round. False: it is neither. */
 bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes);
+/* Text for people as a string, whatever bytes it has. */
+cJSON *kvcli_json_readable(const char *text);
 cJSON *kvcli_json_number(uint64_t number); /* exact */
 /* The text as one JSON value. NULL: it is none; *reason and *at say why and near which byte. */
 cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at);

@@ -202,19 +202,14 @@ int kvcli_handover(struct kvcli *cli, int argc, char **argv)
 
 int kvcli_promote(struct kvcli *cli, int argc, char **argv)
 {
-    const char *node = strchr(cli->nodes, ',') == NULL ? cli->nodes : NULL;
-    bool force = false;
+    const char *only = strchr(cli->nodes, ',') == NULL ? cli->nodes : NULL;
+    const char *named = kvcli_option(cli, "--node");
+    const char *node = named != NULL ? named : only;
+    bool force = kvcli_option(cli, "--force") != NULL;
     kvp_result result;
 
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--force") == 0) {
-            force = true;
-        } else if (strcmp(argv[i], "--node") == 0 && i + 1 < argc) {
-            node = argv[++i];
-        } else {
-            return kvcli_complain("promote: unknown argument '%s'", argv[i]);
-        }
-    }
+    (void)argc;
+    (void)argv;
     if (node == NULL) {
         return kvcli_complain("promote: which node? Name it with --node URL");
     }

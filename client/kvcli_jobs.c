@@ -404,11 +404,9 @@ int kvcli_job_show(struct kvcli *cli, int argc, char **argv)
     kvp_result result;
     kvp_buf text = {0};
 
+    (void)argc;
     if (!kvcli_job_id(argv[0], &job)) {
         return EXIT_USAGE;
-    }
-    if (argc == 2 && strcmp(argv[1], "--tasks") != 0) {
-        return kvcli_complain("job show: unknown argument '%s'", argv[1]);
     }
     cJSON *object = kvcli_job_fetch(cli, job, &text, &result);
     int code;
@@ -416,7 +414,7 @@ int kvcli_job_show(struct kvcli *cli, int argc, char **argv)
         code = kvcli_failed(result.status, &result);
         kvp_result_free(&result);
     } else {
-        code = cli->json ? show_json(cli, job, &text) : show_table(cli, job, object, argc == 2);
+        code = cli->json ? show_json(cli, job, &text) : show_table(cli, job, object, kvcli_option(cli, "--tasks") != NULL);
     }
     cJSON_Delete(object);
     kvp_buf_free(&text);

@@ -59,14 +59,11 @@ static int print_value_json(kvp_slice key, const kvp_result *result, bool stale)
 
 int kvcli_get(struct kvcli *cli, int argc, char **argv)
 {
-    bool first = argc == 2 && strcmp(argv[0], "--stale") == 0;
-    bool stale = first || (argc == 2 && strcmp(argv[1], "--stale") == 0);
+    bool stale = kvcli_option(cli, "--stale") != NULL;
+    kvp_slice key = slice_of(argv[0]);
     kvp_result result;
 
-    if (argc == 2 && !stale) {
-        return kvcli_complain("usage: get [--stale] KEY");
-    }
-    kvp_slice key = slice_of(argv[first ? 1 : 0]);
+    (void)argc;
     kvp_status status =
         stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
     int code = EXIT_DONE;
@@ -147,39 +144,6 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
 
 /* ---- scan ---- */
 
-struct scan_options {
-    bool keys_only;
-    uint64_t limit;
-    const char *prefix;
-};
-
-static int parse_scan(int argc, char **argv, struct scan_options *options)
-{
-    int next = 0;
-
-    *options = (struct scan_options){.limit = UINT64_MAX, .prefix = ""};
-    for (; next < argc && strncmp(argv[next], "--", 2) == 0; next++) {
-        if (strcmp(argv[next], "--keys") == 0) {
-            options->keys_only = true;
-        } else if (strcmp(argv[next], "--limit") == 0 && next + 1 < argc &&
-                   kvcli_parse_number(argv[next + 1], UINT64_MAX, &options->limit)) {
-            next++;
-        } else if (strcmp(argv[next], "--") == 0) {
-            next++;
-            break;
-        } else {
-            return kvcli_complain("scan: unknown or malformed option '%s'", argv[next]);
-        }
-    }
-    if (argc - next > 1) {
-        return kvcli_complain("scan: one prefix at most");
-    }
-    if (next < argc) {
-        options->prefix = argv[next];
-    }
-    return EXIT_DONE;
-}
-
 /* False: memory was short. */
 static bool print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, kvp_slice value,
                        uint64_t version)
@@ -204,17 +168,19 @@ static bool print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, k
 
 int kvcli_scan(struct kvcli *cli, int argc, char **argv)
 {
-    struct scan_options options;
+    const char *limit = kvcli_option(cli, "--limit");
+    bool keys_only = kvcli_option(cli, "--keys") != NULL;
+    uint64_t count_max = UINT64_MAX;
     kvp_scan *scan = NULL;
     kvp_slice key, value;
     uint64_t version = 0;
     kvp_result result;
 
-    if (parse_scan(argc, argv, &options) != EXIT_DONE) {
-        return EXIT_USAGE;
+    if (limit != NULL && !kvcli_parse_number(limit, UINT64_MAX, &count_max)) {
+        return kvcli_complain("scan: --limit: '%s' is not a number", limit);
     }
-    kvp_status status = kvp_scan_open_prefix(cli->client, slice_of(options.prefix),
-                                             options.keys_only, &scan, &result);
+    kvp_status status = kvp_scan_open_prefix(cli->client, slice_of(argc > 0 ? argv[0] : ""),
+                                             keys_only, &scan, &result);
     if (status != KVP_OK) {
         int code = kvcli_failed(status, &result);
         kvp_result_free(&result);
@@ -222,12 +188,12 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
     }
     bool printed = true;
     /* Who no longer reads must not keep the node holding a snapshot for the rest. */
-    for (uint64_t count = 0; count < options.limit && printed && !ferror(stdout); count++) {
+    for (uint64_t count = 0; count < count_max && printed && !ferror(stdout); count++) {
         status = kvp_scan_next(scan, &key, &value, &version);
         if (status != KVP_OK) {
             break;
         }
-        printed = print_pair(cli, options.keys_only, key, value, version);
+        printed = print_pair(cli, keys_only, key, value, version);
     }
     bool all = status == KVP_OK || status == KVP_NOT_FOUND;
     int code = !all       ? kvcli_failed_because(status, kvp_scan_error(scan))

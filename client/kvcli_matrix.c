@@ -291,23 +291,17 @@ static int all_results(struct kvcli *cli, const struct result_options *options, 
     return code;
 }
 
-static int parse_result(int argc, char **argv, struct result_options *options)
+static int parse_result(const struct kvcli *cli, const char *id, struct result_options *options)
 {
-    *options = (struct result_options){0};
-    if (!kvcli_job_id(argv[0], &options->job)) {
+    const char *task = kvcli_option(cli, "--task");
+
+    *options = (struct result_options){.file = kvcli_option(cli, "-o"), .one = task != NULL};
+    if (!kvcli_job_id(id, &options->job)) {
         return EXIT_USAGE;
     }
-    for (int i = 1; i < argc; i += 2) {
-        if (strcmp(argv[i], "-o") == 0 && i + 1 < argc) {
-            options->file = argv[i + 1];
-        } else if (strcmp(argv[i], "--task") == 0 && i + 1 < argc &&
-                   kvcli_parse_number(argv[i + 1], KVP_JOB_TASKS_MAX, &options->task)) {
-            options->one = true;
-        } else {
-            return kvcli_complain("job result: unknown or malformed option '%s'", argv[i]);
-        }
-    }
-    return EXIT_DONE;
+    return task == NULL || kvcli_parse_number(task, KVP_JOB_TASKS_MAX, &options->task)
+               ? EXIT_DONE
+               : kvcli_complain("job result: --task: '%s' is not the number of a task", task);
 }
 
 int kvcli_job_result(struct kvcli *cli, int argc, char **argv)
@@ -315,7 +309,8 @@ int kvcli_job_result(struct kvcli *cli, int argc, char **argv)
     struct result_options options;
     kvp_result result;
 
-    if (parse_result(argc, argv, &options) != EXIT_DONE) {
+    (void)argc;
+    if (parse_result(cli, argv[0], &options) != EXIT_DONE) {
         return EXIT_USAGE;
     }
     if (options.one) {

@@ -225,6 +225,8 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
         (void)kvcli_complain("a quote is not closed");
     } else if (argc > 0 && (strcmp(argv[0], "exit") == 0 || strcmp(argv[0], "quit") == 0)) {
         more = false;
+    } else if (argc > 1 && strcmp(argv[0], "help") == 0) {
+        (void)kvcli_help(argc - 1, (char **)argv + 1);
     } else if (argc > 0 && strcmp(argv[0], "help") == 0) {
         print_help();
     } else if (argc > 0) {

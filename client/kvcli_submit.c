@@ -21,7 +21,6 @@ struct submission {
     uint64_t buffer; /* 0: the default */
     bool wait;
     const char *files[2];
-    int file_count;
 };
 
 /* ---- options ---- */
@@ -148,53 +147,72 @@ static int take_matmul(struct submission *submission, const char *name, const ch
     return 0;
 }
 
-/* The mode first: what is said about copies holds, wherever it stands. */
-static int take_mode(int argc, char **argv, struct kvp_job_spec *spec)
+/* The mode stands first: what is said about copies holds, wherever it stands. */
+const struct kvcli_option kvcli_submit_options[] = {
+    {"--mode", "MODE", "single, dual-first, dual-compare, tmr, quad or COPIES/QUORUM"},
+    {"--max-copies", "N", "so many results at most, where they disagree"},
+    {"--priority", "N", "0 to 255: the higher ones first (100)"},
+    {"--max-attempts", "N", "a task that was lost so often has failed (5)"},
+    {"--delay", "MS", "until the first task is handed out"},
+    {"--deadline", "MS", "a worker that takes longer loses the task"},
+    {"--silence", "MS", "a worker that is silent for so long loses the task (2000)"},
+    {"--keep", "S", "the job stays so long after its end (86400)"},
+    {"--name", "TEXT", "for people"},
+    {"--wait", NULL, "and wait for its end"},
+    {"--type", "TYPE", "matmul: int32, int64, float32 or float64"},
+    {"--compare", "HOW", "matmul: exact, absolute, relative or checksum"},
+    {"--tolerance", "X", "matmul: how far results may be apart"},
+    {"--verify", "HOW", "matmul: freivalds, recompute or none"},
+    {"--rounds", "N", "matmul: of freivalds, 1 to 64 (10)"},
+    {"--buffer", "BYTES", "matmul: a task and its result take at most so much (2097152)"},
+    {NULL, NULL, NULL},
+};
+
+static const char *summary_of(const char *name)
 {
-    for (int i = 0; i + 1 < argc; i++) {
-        if (strcmp(argv[i], "--mode") == 0 && take_common(spec, argv[i], argv[i + 1]) < 0) {
-            return kvcli_complain(
-                "job submit: --mode is single, dual-first, dual-compare, tmr, quad "
-                "or COPIES/QUORUM, not '%s'",
-                argv[i + 1]);
+    const struct kvcli_option *option = kvcli_submit_options;
+
+    while (strcmp(option->name, name) != 0) {
+        option++;
+    }
+    return option->summary;
+}
+
+static int take_option(struct submission *submission, const char *name, const char *value)
+{
+    bool matmul = submission->spec.type == KVP_JOB_MATMUL;
+
+    if (strcmp(name, "--wait") == 0) {
+        submission->wait = true;
+        return EXIT_DONE;
+    }
+    int taken = take_common(&submission->spec, name, value);
+    taken = taken == 0 && matmul ? take_matmul(submission, name, value) : taken;
+    if (taken == 0) {
+        return kvcli_complain("job submit tasks: %s is for products of matrices", name);
+    }
+    return taken > 0 ? EXIT_DONE
+                     : kvcli_complain("job submit: %s cannot be '%s': %s", name, value,
+                                      summary_of(name));
+}
+
+static int parse(const struct kvcli *cli, int argc, char **argv, struct submission *submission)
+{
+    int files_max = submission->spec.type == KVP_JOB_MATMUL ? 2 : 1;
+
+    if (argc != files_max) {
+        return kvcli_complain("usage: job submit [OPTION]... matmul A B | tasks FILE|-");
+    }
+    for (int i = 0; i < argc; i++) {
+        submission->files[i] = argv[i];
+    }
+    for (const struct kvcli_option *option = kvcli_submit_options; option->name != NULL; option++) {
+        const char *value = kvcli_option(cli, option->name);
+        if (value != NULL && take_option(submission, option->name, value) != EXIT_DONE) {
+            return EXIT_USAGE;
         }
     }
     return EXIT_DONE;
-}
-
-static int parse(int argc, char **argv, struct submission *submission)
-{
-    bool matmul = submission->spec.type == KVP_JOB_MATMUL;
-    int files_max = matmul ? 2 : 1;
-
-    if (take_mode(argc, argv, &submission->spec) != EXIT_DONE) {
-        return EXIT_USAGE;
-    }
-    for (int i = 0; i < argc; i++) {
-        bool option = strncmp(argv[i], "--", 2) == 0;
-        if (strcmp(argv[i], "--wait") == 0) {
-            submission->wait = true;
-        } else if (!option && submission->file_count < files_max) {
-            submission->files[submission->file_count++] = argv[i];
-        } else if (!option || i + 1 == argc) {
-            return kvcli_complain("job submit: %s '%s'",
-                                  option ? "nothing follows" : "one argument too many:", argv[i]);
-        } else if (strcmp(argv[i], "--mode") == 0) {
-            i++;
-        } else {
-            int taken = take_common(&submission->spec, argv[i], argv[i + 1]);
-            taken = taken == 0 && matmul ? take_matmul(submission, argv[i], argv[i + 1]) : taken;
-            if (taken <= 0) {
-                return kvcli_complain(taken == 0 ? "job submit: unknown option %s"
-                                                 : "job submit: %s cannot be '%s'",
-                                      argv[i], argv[i + 1]);
-            }
-            i++;
-        }
-    }
-    return submission->file_count == files_max
-               ? EXIT_DONE
-               : kvcli_complain("usage: job submit matmul A B | tasks FILE|- [OPTION]...");
 }
 
 /* ---- after it has been made ---- */
@@ -324,7 +342,7 @@ static int submit_matmul(struct kvcli *cli, int argc, char **argv)
 
     kvp_job_spec_init(&submission.spec, KVP_JOB_MATMUL);
     submission.spec.tolerance = TOLERANCE_UNSET;
-    int code = parse(argc, argv, &submission);
+    int code = parse(cli, argc, argv, &submission);
     if (code == EXIT_DONE) {
         code = submit_product(cli, &submission, &a, &b);
     }
@@ -554,7 +572,7 @@ static int submit_lines(struct kvcli *cli, const struct submission *submission, 
         return code;
     }
     struct batch batch = {.cli = cli, .job = *job};
-    code = send_lines(&batch, file, submission->files[0]);
+    code = send_lines(&batch, file, file == stdin ? "standard input" : submission->files[0]);
     kvp_buf_free(&batch.tasks);
     if (code == EXIT_DONE && batch.first == 0) {
         code = kvcli_complain("%s: no tasks", submission->files[0]);
@@ -576,7 +594,7 @@ static int submit_tasks(struct kvcli *cli, int argc, char **argv)
     uint64_t job = 0;
 
     kvp_job_spec_init(&submission.spec, KVP_JOB_TASKS);
-    if (parse(argc, argv, &submission) != EXIT_DONE) {
+    if (parse(cli, argc, argv, &submission) != EXIT_DONE) {
         return EXIT_USAGE;
     }
     bool standard = strcmp(submission.files[0], "-") == 0;

@@ -247,6 +247,24 @@ const char *kvcli_json_text(const cJSON *object, const char *name)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
+cJSON *kvcli_json_readable(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = malloc(size);
+
+    if (copy == NULL) {
+        return NULL;
+    }
+    if (kvp_utf8_is_valid(kvp_slice_of(text, size - 1))) {
+        memcpy(copy, text, size);
+    } else {
+        (void)kvp_utf8_copy(copy, size, kvp_slice_of(text, size - 1));
+    }
+    cJSON *item = cJSON_CreateString(copy);
+    free(copy);
+    return item;
+}
+
 cJSON *kvcli_json_number(uint64_t number)
 {
     char digits[24];

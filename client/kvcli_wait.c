@@ -162,6 +162,7 @@ int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms)
     int code = EXIT_NOTHING;
     bool seen = false, said = false;
 
+    kvcli_settled();
     for (;;) {
         enum look found = look(cli, job, seen, &code);
         if (found == LOOK_ENDED || found == LOOK_FAILED) {
@@ -186,14 +187,15 @@ int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms)
 
 int kvcli_job_wait(struct kvcli *cli, int argc, char **argv)
 {
+    const char *timeout = kvcli_option(cli, "--timeout");
     uint64_t job = 0, seconds = 0;
 
+    (void)argc;
     if (!kvcli_job_id(argv[0], &job)) {
         return EXIT_USAGE;
     }
-    if (argc != 1 && (argc != 3 || strcmp(argv[1], "--timeout") != 0 ||
-                      !kvcli_parse_number(argv[2], 86400 * 365, &seconds) || seconds == 0)) {
-        return kvcli_complain("usage: job wait ID [--timeout SECONDS]");
+    if (timeout != NULL && (!kvcli_parse_number(timeout, 86400 * 365, &seconds) || seconds == 0)) {
+        return kvcli_complain("job wait: --timeout: '%s' is not a number of seconds", timeout);
     }
     return kvcli_wait_for(cli, job, seconds * 1000);
 }

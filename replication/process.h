@@ -22,6 +22,19 @@ static inline bool kvp_process_fill_standard(void)
     return fd >= 0;
 }
 
+/* The same for a tool in a pipeline: reading from or writing to what was closed fails, as if it still
+ * were. (An input that is /dev/null would be taken for an empty one.) */
+static inline bool kvp_process_break_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int flags = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* As many connections as the system lets us have. (Who uses select(2) keeps the soft limit low; we
  * do not.) */
 static inline void kvp_process_raise_descriptor_limit(void)

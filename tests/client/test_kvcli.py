@@ -284,7 +284,7 @@ def test_a_value_can_be_given_or_given_up_after_an_interrupt(group, home):
 def test_errors_leave_the_prompt_alive(group, home):
     with Terminal(group, home) as terminal:
         for line, word in (("cas a x y", "not a version"), ("cas a 7 y", "version differs|absent"),
-                           ("scan --no-such-flag", "malformed option"),
+                           ("scan --no-such-flag", "unknown option"),
                            ("promote --node nowhere", "address"), ("handover 99", "not the id"),
                            ("handover 2", "kvcli: "), ("txn /nonexistent", "No such file"),
                            ("get " + "k" * 100, "not found"), ("put '' x", "key is empty"),

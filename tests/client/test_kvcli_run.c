@@ -105,6 +105,78 @@ static void test_an_update_whose_answer_cannot_be_read_is_unknown(void **state)
     end(&rig);
 }
 
+static void test_every_command_knows_help_and_refuses_unknown_options(void **state)
+{
+    static struct rig rig;
+    char line[80];
+
+    (void)state;
+    begin(&rig);
+    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+        for (const struct kvcli_command *verb = command->verbs == NULL ? command : command->verbs;
+             verb->name != NULL; verb += command->verbs == NULL ? 0 : 1) {
+            const char *group = command->verbs == NULL ? "" : command->name;
+            const char *blank = command->verbs == NULL ? "" : " ";
+            (void)snprintf(line, sizeof(line), "%s%s%s --help", group, blank, verb->name);
+            assert_int_equal(run(&rig, line), EXIT_DONE);
+            assert_non_null(strstr(rig.output, verb->name));
+            assert_non_null(strstr(rig.output, verb->summary));
+            (void)snprintf(line, sizeof(line), "%s%s%s --bogus", group, blank, verb->name);
+            assert_int_equal(run(&rig, line), EXIT_USAGE);
+            assert_int_equal(rig.output_size, 0);
+            if (command->verbs == NULL) {
+                break;
+            }
+        }
+    }
+    for (unsigned op = 0; op < SERVER_OPS; op++) {
+        assert_int_equal(rig.server.requests[op], 0);
+    }
+    end(&rig);
+}
+
+static void test_what_stands_after_two_dashes_is_no_option(void **state)
+{
+    static struct rig rig;
+
+    (void)state;
+    begin(&rig);
+    rig.cli.json = false;
+    assert_int_equal(run(&rig, "put -- --help -x"), EXIT_DONE);
+    assert_int_equal(run(&rig, "get -- --help"), EXIT_DONE);
+    assert_string_equal(rig.output, "-x");
+    assert_int_equal(run(&rig, "get --stale -- --help"), EXIT_DONE);
+    assert_int_equal(run(&rig, "put k -5"), EXIT_DONE); /* a number is none, either */
+    assert_int_equal(run(&rig, "get k"), EXIT_DONE);
+    assert_string_equal(rig.output, "-5");
+    assert_int_equal(run(&rig, "scan --keys --limit=1 -- --"), EXIT_DONE);
+    assert_string_equal(rig.output, "--help\n");
+    assert_int_equal(run(&rig, "scan --limit"), EXIT_USAGE);
+    assert_int_equal(run(&rig, "scan --limit x"), EXIT_USAGE);
+    assert_int_equal(run(&rig, "scan --keys=1"), EXIT_USAGE);
+    end(&rig);
+}
+
+static void test_what_may_have_been_meant_is_named(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"GET", "get"}, {"gte", "get"}, {"del", "delete"}, {"rm", "delete"}, {"set", "put"},
+        {"ls", "scan"}, {"staus", "status"}, {"hand-over", "handover"}, {"xyzzy", NULL}, {"", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        const char *nearest = kvcli_nearest(kvcli_commands, pairs[i][0]);
+        if (pairs[i][1] == NULL) {
+            assert_null(nearest);
+        } else {
+            assert_non_null(nearest);
+            assert_string_equal(nearest, pairs[i][1]);
+        }
+    }
+    assert_string_equal(kvcli_nearest(kvcli_job_verbs, "shw"), "show");
+}
+
 /* A list of tasks with this one line; the exit status. */
 static int submit_line(struct rig *rig, const char *line)
 {
@@ -228,6 +300,9 @@ static void test_json_that_there_is_no_memory_for_is_a_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_command_knows_help_and_refuses_unknown_options),
+        cmocka_unit_test(test_what_stands_after_two_dashes_is_no_option),
+        cmocka_unit_test(test_what_may_have_been_meant_is_named),
         cmocka_unit_test(test_a_line_that_is_no_task_is_refused),
         cmocka_unit_test(test_an_update_whose_answer_cannot_be_read_is_unknown),
         cmocka_unit_test(test_json_that_there_is_no_memory_for_is_a_failure),
