@@ -480,6 +480,8 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
         core_pair_answered(core, reply);
     } else if (core_leading(core)) {
         core_lead_reply(core, peer, reply);
+    } else {
+        core_wishes_heard(core, reply);
     }
 }
 

@@ -89,6 +89,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         core_set_aside(core);
     }
     core_answer(core, token, request->op, request->sent_us, KVP_OK);
+    core_wishes_heartbeat(core);
 }
 
 /* ---- entries ---- */

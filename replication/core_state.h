@@ -99,6 +99,13 @@ struct core_proposal {
     uint64_t solo_from;     /* PREPARE: meta.solo_from as it was */
 };
 
+enum handover_stage {
+    HANDOVER_NONE,
+    HANDOVER_WAITS,  /* for a member that could take over */
+    HANDOVER_DRAINS, /* no new updates; the register is asked when all is committed */
+    HANDOVER_GIVEN,  /* the target leads, and is to serve */
+};
+
 struct append_waiter {
     void *token;
     uint8_t from;
@@ -173,9 +180,11 @@ struct kvp_core {
 
     /* operator's wishes */
     bool draining;             /* no new updates: handover */
-    bool handover_asked;
-    uint8_t handover_target;
+    enum handover_stage handover;
+    uint8_t handover_wanted;   /* 0: the member that is furthest */
+    uint8_t handover_target;   /* DRAINS, GIVEN */
     uint64_t handover_deadline_us;
+    uint64_t handover_look_us; /* GIVEN: when to ask the target again */
     bool handover_told;        /* handover_done is owed: not when we stop by ourselves */
     bool promote_asked;
     uint64_t promote_deadline_us;
@@ -290,6 +299,8 @@ void core_send_state(struct kvp_core *core, const struct core_peer *peer);
 void core_wishes_tick(struct kvp_core *core);
 void core_wishes_changed(struct kvp_core *core); /* the view is another one, or all is over */
 void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEAVE */
+void core_wishes_heartbeat(struct kvp_core *core); /* of the primary that this node follows */
+void core_wishes_heard(struct kvp_core *core, const struct kvp_peer_reply *reply);
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);

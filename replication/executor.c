@@ -258,8 +258,23 @@ static void port_handover_done(void *arg, kvp_status status)
         void *token = executor->handover_token;
         executor->handover_token = NULL;
         exec_refuse(executor, token, status,
-                    status == KVP_REFUSED ? "no in-sync member could take over" : NULL);
+                    status == KVP_REFUSED     ? "no in-sync member could take over"
+                    : status == KVP_UNCERTAIN ? "the role was handed over, but the new primary was "
+                                                "not seen to serve in time"
+                                              : NULL);
     }
+}
+
+/* Why an operator's wish to be primary is refused. */
+static const char *promote_reason(const struct kvp_executor *executor)
+{
+    enum kvp_role role = kvp_core_role(executor->core);
+    if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT) {
+        return "this node leads already, but may not serve: a member of its view does not answer, and "
+               "it may not go on without (in a pair under backup-wins that is the backup's right). "
+               "Start that member, promote it, or use --force here if it is lost for good";
+    }
+    return "the primary is alive, or this node may not lead (--force overrides)";
 }
 
 static void port_promote_done(void *arg, kvp_status status)
@@ -269,9 +284,7 @@ static void port_promote_done(void *arg, kvp_status status)
         void *token = executor->promote_token;
         executor->promote_token = NULL;
         exec_refuse(executor, token, status,
-                    status == KVP_REFUSED
-                        ? "the primary is alive, or this node may not lead (--force overrides)"
-                        : NULL);
+                    status == KVP_REFUSED ? promote_reason(executor) : NULL);
     }
 }
 

@@ -349,15 +349,27 @@ static int answer_to(struct world *world, const struct kvp_peer_request *request
     return -abs(world->last_reply.code);
 }
 
+/* All entries are two views old. */
+static void setup_long_ago(struct world *world)
+{
+    setup(world, 2);
+    world_kill(world, 2);
+    world_run(world, SECONDS);
+    world_start(world, 2);
+    world_run(world, 3 * SECONDS);
+    assert_serves(world, 1, set2(1, 2));
+}
+
 static void test_follower_refuses(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 2);
+    setup_long_ago(&world);
     struct kvp_peer_request request = append_to(&world, 1, 2);
     assert_int_equal(answer_to(&world, &request), KVP_OK);
 
     request.view.epoch--;
+    request.lead_epoch--;
     assert_int_equal(answer_to(&world, &request), KVP_STALE_VIEW);
     request = append_to(&world, 1, 2);
     request.prev.seq++; /* a gap */
@@ -367,7 +379,7 @@ static void test_follower_refuses(void **state)
     assert_int_equal(answer_to(&world, &request), KVP_NOT_FOUND);
     request = append_to(&world, 1, 2);
     request.end = 9; /* nothing committed is cut, whoever wants it */
-    request.lead_epoch = 1000;
+    request.lead_epoch = request.view.epoch;
     assert_int_equal(answer_to(&world, &request), KVP_DIVERGED);
     request = append_to(&world, 1, 2);
     request.from = 7;
@@ -406,16 +418,16 @@ static void test_follower_keeps(void **state)
 {
     (void)state;
     struct world world;
-    setup(&world, 2);
+    setup_long_ago(&world);
     struct kvp_peer_request request = append_to(&world, 1, 2);
     struct kvp_entry *other = kvp_entry_new(0);
     struct kvp_point before;
     assert_true(disk_point(&world.nodes[2].disk, 9, &before));
-    kvp_entry_chain(other, before, 1);
+    kvp_entry_chain(other, before, before.epoch);
     request.prev = before;
     request.entries[0] = other;
     request.entry_count = 1;
-    request.lead_epoch = 1000;
+    request.lead_epoch = request.view.epoch;
     request.end = 10;
     assert_int_equal(answer_to(&world, &request), KVP_DIVERGED);
     kvp_entry_unref(other);

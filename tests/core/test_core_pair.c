@@ -315,6 +315,28 @@ static void test_backup_fails(void **state)
     backup_fails(KVP_PAIR_AVAILABLE);
 }
 
+/* It leads already, and may not go on: an operator who wants it to lead is told that nothing has changed. */
+static void test_promote_of_a_leader_that_may_not_serve_is_refused(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_BACKUP_WINS);
+    world_kill(&world, 2);
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(world_status(&world, 1).role, KVP_ROLE_PRIMARY);
+    world_promote(&world, 1, false);
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(world_last(&world, 1, DID_PROMOTE, ANY).what, KVP_REFUSED);
+    assert_false(world_serves(&world, 1));
+    world_promote(&world, 1, true);
+    world_run(&world, SECONDS);
+    assert_int_equal(world_last(&world, 1, DID_PROMOTE, ANY).what, KVP_OK);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_promote(&world, 1, false);
+    assert_int_equal(world_last(&world, 1, DID_PROMOTE, ANY).what, KVP_OK);
+    world_close(&world);
+}
+
 /* ---- the boot rule ---- */
 
 /* Started alone, after both were in the view: the other may have gone on since. */
@@ -602,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_primary_killed),
         cmocka_unit_test(test_primary_fails),
         cmocka_unit_test(test_backup_fails),
+        cmocka_unit_test(test_promote_of_a_leader_that_may_not_serve_is_refused),
         cmocka_unit_test(test_boot),
         cmocka_unit_test(test_boots_single),
         cmocka_unit_test(test_founding),

@@ -78,6 +78,81 @@ static void test_handover_refused(void **state)
     world_close(&world);
 }
 
+/* Asked in the first moment of a group: the lease, the promise and the membership are still to come. */
+static void test_handover_waits_for_what_will_come(void **state)
+{
+    (void)state;
+    for (uint64_t early_us = 0; early_us < 300 * MS; early_us += MS) {
+        struct world world;
+        world_open(&world, 2);
+        world_start(&world, 1);
+        world_start(&world, 2);
+        while (!world_serves(&world, 1)) {
+            world_run(&world, MS / 10);
+        }
+        world_run(&world, early_us);
+        world_handover(&world, 1, early_us % (2 * MS) ? 2 : 0);
+        world_run(&world, 2 * SECONDS);
+        assert_int_equal(handover_said(&world, 1), KVP_OK);
+        assert_serves(&world, 2, set2(1, 2));
+        world_close(&world);
+    }
+}
+
+/* Back and forth, each time as soon as the one before is answered: whoever is named serves then. */
+static void test_handover_is_answered_when_the_target_serves(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    for (unsigned i = 0; i < 40; i++) {
+        unsigned from = 1 + i % 2, to = 3 - from;
+        unsigned before = world_count(&world, from, DID_HANDOVER, ANY);
+        world_handover(&world, from, to);
+        for (unsigned steps = 0; world_count(&world, from, DID_HANDOVER, ANY) == before; steps++) {
+            assert_true(steps < 20000);
+            world_run(&world, MS / 10);
+        }
+        assert_int_equal(handover_said(&world, from), KVP_OK);
+        assert_true(world_serves(&world, to));
+        world_put(&world, to, 1);
+    }
+    world_close(&world);
+}
+
+/* The target leads, and is not heard from: nobody can say whether it serves. */
+static void test_handover_to_one_that_falls_silent(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world.nodes[2].disk_us = 50 * MS;
+    world_handover(&world, 1, 2);
+    while (world_status(&world, 2).role != KVP_ROLE_ELECT) {
+        world_run(&world, MS / 10);
+    }
+    world_kill(&world, 2);
+    world_witness(&world, 1, false);
+    world_run(&world, 4 * SECONDS);
+    assert_int_equal(handover_said(&world, 1), KVP_UNCERTAIN);
+    world_close(&world);
+}
+
+/* Nobody is there who could come: it says so at once. */
+static void test_handover_without_anybody(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_kill(&world, 2);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_handover(&world, 1, 0);
+    assert_int_equal(handover_said(&world, 1), KVP_REFUSED);
+    assert_true(kvp_core_accepting(world.nodes[1].core, world.now_us));
+    world_close(&world);
+}
+
 /* Nothing can be decided: it goes on as before. */
 static void test_handover_without_arbiter(void **state)
 {
@@ -180,7 +255,7 @@ static void test_handover_before_an_addition(void **state)
     }
     assert_int_equal(proposal->stage, PROPOSAL_PREPARE);
     world_handover(&world, 1, 2);
-    world_run(&world, 500 * MS);
+    world_run(&world, SECONDS);
     assert_int_equal(handover_said(&world, 1), KVP_OK);
     world_heal(&world, 1, 3);
     world_run(&world, 3 * SECONDS);
@@ -466,6 +541,10 @@ int main(void)
         cmocka_unit_test(test_handover),
         cmocka_unit_test(test_handover_to_the_furthest),
         cmocka_unit_test(test_handover_refused),
+        cmocka_unit_test(test_handover_waits_for_what_will_come),
+        cmocka_unit_test(test_handover_is_answered_when_the_target_serves),
+        cmocka_unit_test(test_handover_to_one_that_falls_silent),
+        cmocka_unit_test(test_handover_without_anybody),
         cmocka_unit_test(test_handover_without_arbiter),
         cmocka_unit_test(test_successor_dies),
         cmocka_unit_test(test_handover_unknown),
