@@ -13,16 +13,30 @@
 struct kvp_net_server;
 struct kvp_net_request; /* one inbound request; whoever holds it answers or drops it exactly once */
 struct kvp_net_link;
+struct kvp_address_list;
+
+#define KVP_NET_ADDRESS_SIZE 64u
 
 struct kvp_net_server_config {
     const char *url;             /* tcp://HOST:PORT, port 0 picks one; ipc:// and inproc:// too */
-    size_t message_size_max;     /* larger ones are cut off by the transport; 0: KVP_MESSAGE_SIZE_MAX */
-    /* Further ones are closed at once; 0: 16384. Fewer where RLIMIT_NOFILE, as it is when listening
-     * begins, would leave too few descriptors for the rest of the process. */
+    /* Of a frame, its ids included; larger ones are cut off by the transport. 0: KVP_MESSAGE_SIZE_MAX */
+    size_t message_size_max;
+    /* When there are so many, the one that has been silent longest and has no request under way gives
+     * way to the next; 0: 16384. Fewer where RLIMIT_NOFILE, as it is when listening begins, would leave
+     * too few descriptors for the rest of the process. */
     unsigned connections_max;
+    /* Where peers are (borrowed; NULL: there are none): an eighth of the connections, at most 64, is
+     * kept for them. */
+    struct kvp_address_list *peers;
     /* Bytes of answers that wait for those who do not read them; above it, who has most of them is
      * cut off. 0: 512 MiB. */
     size_t unsent_max;
+    /* Memory of frames that have come in part only; above it, the one that grew least lately is cut off.
+     * 0: 128 MiB. */
+    size_t incoming_max;
+    /* So long may half a frame, or an unread answer, stand without a byte of progress; after that a frame
+     * has to grow by 1 KiB a second on the whole. 0: 30000 */
+    uint32_t stall_ms;
     /* A request has arrived; the callee owns it. */
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
@@ -46,6 +60,15 @@ kvp_slice kvp_net_request_body(const struct kvp_net_request *request); /* until 
  * `body` is copied. */
 void kvp_net_answer(struct kvp_net_request *request, kvp_slice body);
 void kvp_net_drop(struct kvp_net_request *request);
+/* To be asked before a client's request is executed: when its connection has many answers to read, the
+ * request is taken back (true), and handed to on_request again when they have been read. */
+bool kvp_net_request_postpone(struct kvp_net_request *request);
+/* Has it come from an address of the server's `peers`? Asked about peer operations only: from then on
+ * the connection counts as a peer's, which does not give way to clients. */
+bool kvp_net_request_from_peer(struct kvp_net_request *request);
+/* Whence it came, for people; "local" for a Unix socket. Returns `out`. */
+const char *kvp_net_request_address(const struct kvp_net_request *request,
+                                    char out[KVP_NET_ADDRESS_SIZE]);
 /* Is the connection that it came by still open? */
 bool kvp_net_request_alive(const struct kvp_net_request *request);
 /* From here until it is let go answers may wait, so that those to one connection go out with one
@@ -55,7 +78,7 @@ void kvp_net_server_let_go(struct kvp_net_server *server);
 
 struct kvp_net_link_config {
     const char *url;
-    size_t message_size_max; /* 0: KVP_MESSAGE_SIZE_MAX */
+    size_t message_size_max; /* of a frame; 0: KVP_MESSAGE_SIZE_MAX */
     unsigned reconnect_min_ms, reconnect_max_ms; /* 0: 10 and 250 */
     /* An answer to the request sent with `id`; body is valid during the call only. */
     void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
@@ -68,8 +91,8 @@ struct kvp_net_link_config {
  * first. KVP_BAD_ARGUMENT for the URL, KVP_NO_MEMORY. */
 kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kvp_net_link **link);
 /* Sends a request. `id` (31 bits) comes back with the answer. Never blocks; `body` is copied.
- * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full, KVP_TOO_LARGE over
- * message_size_max, KVP_BAD_ARGUMENT (the id), KVP_NO_MEMORY. Thread-safe. */
+ * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full, KVP_TOO_LARGE when the frame
+ * is over message_size_max, KVP_BAD_ARGUMENT (the id), KVP_NO_MEMORY. Thread-safe. */
 kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice body);
 /* How far the bytes of a link have come, since it was opened. */
 struct kvp_net_flow {

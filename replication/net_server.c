@@ -1,329 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The server's side of the transport: one thread that accepts, receives and closes, and answers that
- * go out from any thread.
- *
- * A client that does not read its answers, or asks without end, is not read from while he has
- * HELD_MAX requests or HELD_SIZE_MAX bytes with us. What he had asked for by then may make far more
- * than that: he is cut off when more than HELD_SIZE_MAX wait for him, or when he has most of what
- * is too much for all together. Who is cut off asks again, as after any loss.
- */
+/* The server's side of the transport: the thread that accepts, receives, calls back and closes. */
+#include "replication/address_list.h"
 #include "replication/clock.h"
+#include "replication/net_connection.h"
 #include "replication/net_parts.h"
-#include "replication/sp_listen.h"
-#include "replication/sp_stream.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX_DEFAULT 16384u
 #define DESCRIPTORS_KEPT        256u /* for all else in the process: files, links */
-#define GREETING_TIMEOUT_US     5000000u
-#define HOUSEKEEPING_MS         500 /* while there are ungreeted connections */
-#define ACCEPT_PAUSE_MS         100 /* when the process is out of descriptors or memory */
-#define READ_SIZE               65536u
+#define RESERVED_MAX            64u  /* connections for peers */
+#define ACCEPT_PAUSE_MS         100  /* when the process is out of descriptors or memory */
+#define ACCEPTS_MAX             64u  /* in a round */
+#define STALL_MS_DEFAULT        30000u
 #define EVENTS_MAX              64
-#define HELD_MAX                256u /* of a connection: requests not answered, answers not sent */
-#define HELD_SIZE_MAX           (64u * 1024u * 1024u)
 #define UNSENT_MAX_DEFAULT      (512u * 1024u * 1024u)
-#define DELAYED_MAX             64u /* answers to a connection that wait while the server holds */
-#define DELAYED_SIZE_MAX        65536u
+#define INCOMING_MAX_DEFAULT    (128u * 1024u * 1024u)
 
-struct connection {
-    struct kvp_net_server *server;
-    struct connection *previous, *next; /* in the server's list, while open */
-    uint64_t accepted_us;
-    bool greeted; /* as the thread has seen it */
-    struct sp_stream stream;
-    /* Guarded by the server's lock, as is the stream's sending half. */
-    size_t held; /* requests that the callee has */
-    size_t held_size;
-    size_t unsent;   /* bytes of answers in the queue, as the server's sum has them */
-    bool delayed;    /* has output that waits until the server lets go */
-    struct connection *next_delayed;
-    bool cut_off;    /* gets nothing more; to be closed by the thread */
-    bool paused;     /* not read from */
-    uint32_t events; /* as epoll knows them */
-};
+/* ---- its thread ---- */
 
-struct kvp_net_request {
-    struct connection *connection;
-    struct sp_message *message;
-};
-
-struct kvp_net_server {
-    atomic_uint references; /* the owner's, and one per request held */
-    struct sp_address address;
-    struct sp_listener listener;
-    size_t message_size_max;
-    unsigned connections_max;
-    size_t unsent_max;
-    atomic_uint connections;
-    void (*on_request)(void *arg, struct kvp_net_request *request);
-    void *arg;
-    pthread_t thread;
-    int epoll_fd, wake_fd;
-    struct connection *open;  /* changed by the thread, with the lock held */
-    size_t ungreeted;         /* belongs to the thread, as does what follows */
-    uint64_t cut_us;          /* when the ungreeted ones were last looked through */
-    uint64_t accept_again_us; /* 0: the listener is being watched */
-    uint8_t buffer[READ_SIZE];
-    pthread_mutex_t lock; /* guards what follows */
-    size_t unsent;        /* of all connections */
-    bool holds;
-    struct connection *delayed;
-    bool closed;
-};
-
-/* ---- server: connections, from any thread, with the lock held ---- */
-
-static bool has_output(const struct sp_stream *stream)
-{
-    return stream->first != NULL || stream->greeting_sent < SP_GREETING_SIZE;
-}
-
-/* Tells epoll what the connection waits for now. */
-static void connection_arm(struct connection *connection)
-{
-    size_t count = connection->held + connection->stream.queue_count;
-    size_t size = connection->held_size + connection->stream.queue_size;
-    if (connection->paused) {
-        connection->paused = count > HELD_MAX / 2 || size > HELD_SIZE_MAX / 2;
-    } else {
-        connection->paused = count >= HELD_MAX || size >= HELD_SIZE_MAX;
-    }
-    bool output = has_output(&connection->stream) && !connection->delayed;
-    uint32_t events =
-        (connection->paused ? 0u : (uint32_t)EPOLLIN) | (output ? (uint32_t)EPOLLOUT : 0u);
-    if (events != connection->events) {
-        struct epoll_event event = {.events = events, .data.ptr = connection};
-        connection->events = events;
-        if (epoll_ctl(connection->server->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event) !=
-            0) {
-            net_break_off(&connection->stream);
-        }
-    }
-}
-
-static void count_unsent(struct connection *connection)
-{
-    struct kvp_net_server *server = connection->server;
-    server->unsent += connection->stream.queue_size - connection->unsent;
-    connection->unsent = connection->stream.queue_size;
-}
-
-static void connection_flush(struct connection *connection)
-{
-    bool pending;
-    if (sp_stream_flush(&connection->stream, &pending) != KVP_OK) {
-        net_break_off(&connection->stream);
-    }
-    count_unsent(connection);
-    connection_arm(connection);
-}
-
-/* What has to be sent goes out when the server lets go. False: it goes out now. */
-static bool connection_delay(struct connection *connection)
-{
-    struct kvp_net_server *server = connection->server;
-    if (!server->holds || connection->stream.queue_count >= DELAYED_MAX ||
-        connection->stream.queue_size >= DELAYED_SIZE_MAX) {
-        return false;
-    }
-    if (!connection->delayed) {
-        connection->delayed = true;
-        connection->next_delayed = server->delayed;
-        server->delayed = connection;
-    }
-    count_unsent(connection);
-    connection_arm(connection);
-    return true;
-}
-
-static void connection_undelay(struct connection *connection)
-{
-    struct connection **link = &connection->server->delayed;
-    while (connection->delayed && *link != connection) {
-        link = &(*link)->next_delayed;
-    }
-    if (connection->delayed) {
-        *link = connection->next_delayed;
-        connection->delayed = false;
-    }
-}
-
-static void connection_cut_off(struct connection *connection)
-{
-    connection->cut_off = true;
-    net_break_off(&connection->stream);
-    sp_stream_drop_queue(&connection->stream);
-    count_unsent(connection);
-    connection_arm(connection);
-}
-
-static struct connection *find_slowest(const struct kvp_net_server *server)
-{
-    struct connection *slowest = server->open;
-    for (struct connection *each = server->open; each != NULL; each = each->next) {
-        slowest = each->unsent > slowest->unsent ? each : slowest;
-    }
-    return slowest;
-}
-
-/* Takes the message over. */
-static void connection_send(struct connection *connection, struct sp_message *message)
-{
-    struct kvp_net_server *server = connection->server;
-    if (connection->cut_off) {
-        free(message);
-        return;
-    }
-    bool waiting = has_output(&connection->stream) && !connection->delayed;
-    sp_stream_push(&connection->stream, message);
-    if (waiting) {
-        count_unsent(connection);
-        connection_arm(connection);
-    } else if (!connection_delay(connection)) {
-        connection_undelay(connection);
-        connection_flush(connection);
-    }
-    if (connection->unsent > HELD_SIZE_MAX) {
-        connection_cut_off(connection);
-    }
-    while (server->unsent > server->unsent_max) {
-        connection_cut_off(find_slowest(server));
-    }
-}
-
-static void connection_free_if_unused(struct connection *connection)
-{
-    if (connection->stream.fd < 0 && connection->held == 0) {
-        free(connection);
-    }
-}
-
-/* ---- server: requests ---- */
-
-static void server_release(struct kvp_net_server *server)
-{
-    if (atomic_fetch_sub(&server->references, 1) == 1) {
-        pthread_mutex_destroy(&server->lock);
-        free(server);
-    }
-}
-
-/* Gives up the request, with an answer or without (NULL). */
-static void request_finish(struct kvp_net_request *request, struct sp_message *answer)
-{
-    struct connection *connection = request->connection;
-    struct kvp_net_server *server = connection->server;
-    pthread_mutex_lock(&server->lock);
-    assert(connection->held > 0);
-    connection->held--;
-    connection->held_size -= request->message->size;
-    if (connection->stream.fd < 0) {
-        free(answer);
-        connection_free_if_unused(connection);
-    } else if (answer != NULL) {
-        connection_send(connection, answer);
-    } else {
-        connection_arm(connection);
-    }
-    pthread_mutex_unlock(&server->lock);
-    free(request->message);
-    free(request);
-    server_release(server);
-}
-
-kvp_slice kvp_net_request_body(const struct kvp_net_request *request)
-{
-    return sp_message_body(request->message);
-}
-
-void kvp_net_answer(struct kvp_net_request *request, kvp_slice body)
-{
-    /* Without memory the answer is lost, and the client asks again, as after any loss. */
-    bool local = request->connection->server->address.kind != SP_ADDRESS_TCP;
-    request_finish(request, sp_message_new(local, sp_message_header(request->message), body));
-}
-
-void kvp_net_drop(struct kvp_net_request *request)
-{
-    request_finish(request, NULL);
-}
-
-bool kvp_net_request_alive(const struct kvp_net_request *request)
-{
-    struct kvp_net_server *server = request->connection->server;
-    pthread_mutex_lock(&server->lock);
-    bool alive = request->connection->stream.fd >= 0;
-    pthread_mutex_unlock(&server->lock);
-    return alive;
-}
-
-void kvp_net_server_hold(struct kvp_net_server *server)
-{
-    pthread_mutex_lock(&server->lock);
-    server->holds = true;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void kvp_net_server_let_go(struct kvp_net_server *server)
-{
-    pthread_mutex_lock(&server->lock);
-    server->holds = false;
-    while (server->delayed != NULL) {
-        struct connection *connection = server->delayed;
-        connection_undelay(connection);
-        connection_flush(connection);
-    }
-    pthread_mutex_unlock(&server->lock);
-}
-
-/* ---- server: its thread ---- */
-
-/* With the lock held. */
-static void unlist(struct connection *connection)
-{
-    if (connection->previous != NULL) {
-        connection->previous->next = connection->next;
-    } else {
-        connection->server->open = connection->next;
-    }
-    if (connection->next != NULL) {
-        connection->next->previous = connection->previous;
-    }
-}
-
-static void connection_close(struct connection *connection)
+void net_connection_close(struct connection *connection)
 {
     struct kvp_net_server *server = connection->server;
     if (!connection->greeted) {
         server->ungreeted--;
     }
+    net_limits_forget(connection);
     /* Epoll forgets what is closed only when nobody has a copy, and a forked child may. */
     (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     pthread_mutex_lock(&server->lock);
-    unlist(connection);
-    connection_undelay(connection);
-    sp_stream_end(&connection->stream);
-    count_unsent(connection);
-    connection_free_if_unused(connection);
+    net_connection_empty(connection);
+    net_connection_free_if_unused(connection);
     pthread_mutex_unlock(&server->lock);
     atomic_fetch_sub(&server->connections, 1);
 }
 
-static void connection_add(struct kvp_net_server *server, int fd)
+static void connection_add(struct kvp_net_server *server, int fd,
+                           const struct sockaddr_storage *address)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
@@ -336,14 +56,11 @@ static void connection_add(struct kvp_net_server *server, int fd)
     sp_stream_begin(&connection->stream, fd, server->address.kind != SP_ADDRESS_TCP,
                     SP_PROTOCOL_REP, server->message_size_max);
     connection->server = server;
+    connection->address = *address;
     connection->accepted_us = kvp_clock_now_us();
     connection->events = event.events;
     pthread_mutex_lock(&server->lock);
-    connection->next = server->open;
-    if (server->open != NULL) {
-        server->open->previous = connection;
-    }
-    server->open = connection;
+    net_connection_list(connection);
     pthread_mutex_unlock(&server->lock);
     server->ungreeted++;
     atomic_fetch_add(&server->connections, 1);
@@ -360,16 +77,13 @@ static bool watch_listener(struct kvp_net_server *server, bool on)
     return done;
 }
 
-/* The listening socket that an event is about; NULL: it is about something else. */
-static const int *listener_of(const struct kvp_net_server *server, const struct epoll_event *event)
+static bool is_listener(const struct kvp_net_server *server, const void *fd)
 {
-    const int *listening = NULL;
+    bool found = false;
     for (unsigned i = 0; i < server->listener.count; i++) {
-        if (event->data.ptr == &server->listener.fds[i]) {
-            listening = &server->listener.fds[i];
-        }
+        found = found || fd == &server->listener.fds[i];
     }
-    return listening;
+    return found;
 }
 
 /* Epoll would go on telling of a connection that cannot be accepted. */
@@ -397,46 +111,45 @@ static int end_pause_if_due(struct kvp_net_server *server)
     return -1;
 }
 
-/* One connection per event: the others are still there at the next round. */
-static void server_accept(struct kvp_net_server *server, int listening)
+/* False when there is nobody to accept, or nobody can be accepted. */
+static bool accept_one(struct kvp_net_server *server, int listening)
 {
-    int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
-        if (atomic_load(&server->connections) < server->connections_max) {
-            connection_add(server, fd);
-        } else {
-            (void)close(fd);
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof(address);
+    int fd = accept4(listening, (struct sockaddr *)&address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            pause_accepting(server);
         }
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        pause_accepting(server);
+        return errno == ECONNABORTED || errno == EINTR;
     }
+    bool from_peer = server->peers != NULL &&
+                     kvp_address_list_has(server->peers, (const struct sockaddr *)&address);
+    if (net_limits_make_room(server, from_peer)) {
+        connection_add(server, fd, &address);
+    } else {
+        (void)close(fd);
+    }
+    return true;
 }
 
-/* Hands a message to the callee. */
-static void connection_deliver(struct connection *connection, struct sp_message *message)
+/* After the events of a round: to let somebody in may close another one. */
+static void server_accept(struct kvp_net_server *server)
 {
-    struct kvp_net_server *server = connection->server;
-    struct kvp_net_request *request = malloc(sizeof(*request));
-    if (request == NULL) {
-        free(message);
-        return;
+    server->accepting = false;
+    for (unsigned i = 0; i < server->listener.count; i++) {
+        unsigned count = 0;
+        while (count < ACCEPTS_MAX && accept_one(server, server->listener.fds[i])) {
+            count++;
+        }
     }
-    request->connection = connection;
-    request->message = message;
-    atomic_fetch_add(&server->references, 1);
-    pthread_mutex_lock(&server->lock);
-    connection->held++;
-    connection->held_size += message->size;
-    connection_arm(connection);
-    pthread_mutex_unlock(&server->lock);
-    server->on_request(server->arg, request);
 }
 
 /* False when the connection is to be closed. */
 static bool connection_receive(struct connection *connection)
 {
     struct kvp_net_server *server = connection->server;
-    ssize_t got = recv(connection->stream.fd, server->buffer, READ_SIZE, 0);
+    ssize_t got = recv(connection->stream.fd, server->buffer, NET_READ_SIZE, 0);
     if (got <= 0) {
         return got < 0 && (errno == EAGAIN || errno == EINTR);
     }
@@ -450,13 +163,14 @@ static bool connection_receive(struct connection *connection)
         }
         used += taken;
         if (message != NULL) {
-            connection_deliver(connection, message);
+            net_connection_deliver(connection, message);
         }
     }
     if (connection->stream.greeted && !connection->greeted) {
         connection->greeted = true;
         server->ungreeted--;
     }
+    net_limits_received(connection, (size_t)got, kvp_clock_now_us());
     return true;
 }
 
@@ -479,36 +193,18 @@ static void connection_event(struct connection *connection, uint32_t events)
         alive = false;
     }
     if (!alive) {
-        connection_close(connection);
+        net_connection_close(connection);
     } else if ((events & EPOLLOUT) != 0) {
         pthread_mutex_lock(&connection->server->lock);
-        connection_flush(connection);
+        net_connection_flush(connection);
         pthread_mutex_unlock(&connection->server->lock);
-    }
-}
-
-/* Closes who has connected and not greeted. */
-static void cut_ungreeted(struct kvp_net_server *server)
-{
-    uint64_t now_us = kvp_clock_now_us();
-    struct connection *next;
-    if (now_us - server->cut_us < HOUSEKEEPING_MS * 1000u) {
-        return;
-    }
-    server->cut_us = now_us;
-    for (struct connection *connection = server->open; connection != NULL; connection = next) {
-        next = connection->next;
-        if (!connection->greeted && now_us - connection->accepted_us > GREETING_TIMEOUT_US) {
-            connection_close(connection);
-        }
     }
 }
 
 static void server_event(struct kvp_net_server *server, const struct epoll_event *event)
 {
-    const int *listening = listener_of(server, event);
-    if (listening != NULL) {
-        server_accept(server, *listening);
+    if (is_listener(server, event->data.ptr)) {
+        server->accepting = true;
     } else if (event->data.ptr == &server->wake_fd) {
         net_take_wake(server->wake_fd);
     } else {
@@ -524,30 +220,33 @@ static bool server_is_closed(struct kvp_net_server *server)
     return closed;
 }
 
+static int sooner(int a_ms, int b_ms)
+{
+    return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 static void *server_run(void *arg)
 {
     struct kvp_net_server *server = arg;
     struct epoll_event events[EVENTS_MAX];
     while (!server_is_closed(server)) {
-        int timeout_ms = end_pause_if_due(server);
-        if (timeout_ms < 0 && server->ungreeted > 0) {
-            timeout_ms = HOUSEKEEPING_MS;
-        }
+        int timeout_ms = sooner(end_pause_if_due(server), net_limits_check(server));
         int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, timeout_ms);
         for (int i = 0; i < count; i++) {
             server_event(server, &events[i]);
         }
-        if (server->ungreeted > 0) {
-            cut_ungreeted(server);
+        if (server->accepting) {
+            server_accept(server);
         }
+        net_connection_resume_all(server);
     }
-    while (server->open != NULL) {
-        connection_close(server->open);
+    while (server->oldest != NULL) {
+        net_connection_close(server->oldest);
     }
     return NULL;
 }
 
-/* ---- server: opening and closing ---- */
+/* ---- opening and closing ---- */
 
 static kvp_status watch(struct kvp_net_server *server, int *fd)
 {
@@ -582,7 +281,7 @@ static void server_end(struct kvp_net_server *server)
     sp_listen_close(&server->listener);
     net_close_fd(server->epoll_fd);
     net_close_fd(server->wake_fd);
-    server_release(server);
+    net_server_release(server);
 }
 
 /* Connections must not take the descriptors that files and links need: a store that cannot open a
@@ -627,6 +326,13 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     opened->message_size_max = net_or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
     opened->connections_max =
         cap_connections(net_or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT));
+    opened->peers = config->peers;
+    if (opened->peers != NULL) {
+        unsigned share = opened->connections_max / 8;
+        opened->reserved = share < RESERVED_MAX ? share : RESERVED_MAX;
+    }
+    opened->stall_us = net_or_default(config->stall_ms, STALL_MS_DEFAULT) * 1000u;
+    opened->incoming_max = net_or_default(config->incoming_max, INCOMING_MAX_DEFAULT);
     opened->unsent_max = net_or_default(config->unsent_max, UNSENT_MAX_DEFAULT);
     opened->on_request = config->on_request;
     opened->arg = config->arg;

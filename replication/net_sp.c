@@ -348,7 +348,7 @@ kvp_status kvp_net_link_send(struct kvp_net_link *link, uint32_t id, kvp_slice b
     if ((id & SP_LAST_WORD) != 0) {
         return KVP_BAD_ARGUMENT;
     }
-    if (body.size > link->message_size_max) {
+    if (body.size + SP_WORD_SIZE > link->message_size_max) {
         return KVP_TOO_LARGE;
     }
     const uint8_t word[SP_WORD_SIZE] = {(uint8_t)(id >> 24 | 0x80), (uint8_t)(id >> 16),

@@ -90,7 +90,7 @@ static kvp_status take_frame_head(struct sp_stream *stream)
     const uint8_t *size_bytes = stream->head + frame_head_size(stream->local) - 8;
     uint64_t size = read_u64(size_bytes);
     if ((stream->local && stream->head[0] != 1) || size < SP_WORD_SIZE ||
-        size > stream->message_size_max + (uint64_t)SP_WORDS_MAX * SP_WORD_SIZE) {
+        size > stream->message_size_max) {
         return KVP_CORRUPT;
     }
     size_t capacity = size < INCOMING_SIZE_MIN ? (size_t)size : INCOMING_SIZE_MIN;
@@ -107,13 +107,13 @@ static kvp_status take_frame_head(struct sp_stream *stream)
 }
 
 /* Finds where the header ends. */
-static kvp_status parse_header(const struct sp_stream *stream, struct sp_message *message)
+static kvp_status parse_header(struct sp_message *message)
 {
     for (size_t end = SP_WORD_SIZE; end <= SP_WORDS_MAX * SP_WORD_SIZE && end <= message->size;
          end += SP_WORD_SIZE) {
         if ((read_u32(message->data + end - SP_WORD_SIZE) & SP_LAST_WORD) != 0) {
             message->header_size = end;
-            return message->size - end <= stream->message_size_max ? KVP_OK : KVP_CORRUPT;
+            return KVP_OK;
         }
     }
     return KVP_CORRUPT;
@@ -151,7 +151,7 @@ static kvp_status feed_message(struct sp_stream *stream, const uint8_t *bytes, s
     stream->incoming->size += taken;
     *used = taken;
     if (taken == missing) {
-        status = parse_header(stream, stream->incoming);
+        status = parse_header(stream->incoming);
         if (status == KVP_OK) {
             *message = stream->incoming;
             stream->incoming = NULL;

@@ -34,7 +34,7 @@ struct sp_stream {
     unsigned peer_protocol;
     bool local; /* Unix socket: frames have the extra byte */
     bool greeted;
-    size_t message_size_max; /* of a body */
+    size_t message_size_max; /* of a frame, header words included */
 
     uint8_t head[SP_FRAME_HEAD_MAX]; /* of the greeting or frame that is being received */
     size_t head_got;
