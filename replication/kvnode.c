@@ -19,6 +19,8 @@ static const char usage[] =
     "  --listen URL          address to listen on, e.g. tcp://127.0.0.1:7001\n"
     "  --advertise URL       address that clients are told, if another one\n"
     "  --peer N=URL          another node; repeat for each, or separate by commas\n"
+    "  --peer-from LIST      further addresses, networks or host names that peers speak from,\n"
+    "                        with commas between; any: from everywhere\n"
     "  --group NAME          name of the group (default: default)\n"
     "Who decides about the primary when the nodes lose each other (one of these):\n"
     "  --witness URL         a kvwitness process\n"

@@ -13,6 +13,7 @@ const struct option kvnode_options[] = {
     {"listen", required_argument, NULL, SET_LISTEN},
     {"advertise", required_argument, NULL, SET_ADVERTISE},
     {"peer", required_argument, NULL, SET_PEER},
+    {"peer-from", required_argument, NULL, SET_PEER_FROM},
     {"group", required_argument, NULL, SET_GROUP},
     {"witness", required_argument, NULL, SET_WITNESS},
     {"etcd", required_argument, NULL, SET_ETCD},
@@ -239,6 +240,7 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     options->advertise = text_or_null(settings, SET_ADVERTISE);
     options->group = text_or_null(settings, SET_GROUP);
     options->peers = settings->peers;
+    options->peer_from = text_or_null(settings, SET_PEER_FROM);
     options->witness = text_or_null(settings, SET_WITNESS);
     options->pair = text_or_null(settings, SET_PAIR);
     options->fence_command = text_or_null(settings, SET_FENCE);

@@ -17,6 +17,7 @@ enum kvnode_setting {
     SET_LISTEN,
     SET_ADVERTISE,
     SET_PEER,
+    SET_PEER_FROM,
     SET_GROUP,
     SET_WITNESS,
     SET_ETCD,

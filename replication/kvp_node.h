@@ -57,6 +57,9 @@ typedef struct kvp_node_options {
     /* Role, view or serving has changed. NULL: nobody wants to know. */
     void (*on_change)(void *arg, const kvp_node_state *state);
     void *arg;
+    /* Where peer operations come from, beside the hosts of `peers`: addresses, networks (10.1.0.0/16),
+     * host names, with commas between; "any": from everywhere. NULL: from nowhere else. */
+    const char *peer_from;
 } kvp_node_options;
 
 KVP_API void kvp_node_options_init(kvp_node_options *options);

@@ -4,10 +4,12 @@
  * queue; the main thread alone handles them, one after the other, and takes the signals. Nothing
  * here decides anything: that is witness.c.
  */
+#include "replication/clock.h"
 #include "replication/logger.h"
 #include "replication/net.h"
 #include "replication/process.h"
 #include "replication/witness.h"
+#include "replication/witness_access.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,25 +24,30 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define QUEUE_MAX        1024u
-#define MESSAGE_SIZE_MAX 4096u /* the largest request has under 200 bytes */
-#define EXIT_USAGE       2
+#define QUEUE_MAX          1024u
+#define MESSAGE_SIZE_MAX   4096u /* the largest request has under 200 bytes */
+#define EXIT_USAGE         2
+#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 
 struct options {
     const char *data;
     const char *listen;
     enum kvp_log_level log_level;
+    struct witness_access access; /* handed on to the app */
 };
 
 struct app {
     struct kvp_logger logger;
     struct kvp_env *env;
     struct kvp_witness *witness;
+    struct witness_access access;
+    uint64_t strangers;      /* refused since the log last told of it */
+    uint64_t stranger_us;    /* when it did */
     struct kvp_net_server *server;
     sigset_t signals;
     int signal_fd; /* readable: a signal to stop */
     int wake_fd;   /* a semaphore: counts the requests in the queue */
-    kvp_buf busy;  /* the encoded answer */
+    kvp_buf busy, stranger; /* encoded answers */
     pthread_mutex_t lock;
     struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
     size_t queue_first, queue_count;
@@ -161,9 +168,28 @@ static void log_outcome(const struct app *app, kvp_slice message, kvp_slice enco
 
 /* ---- serving ---- */
 
+static void refuse_stranger(struct app *app, struct kvp_net_request *request)
+{
+    char address[KVP_NET_ADDRESS_SIZE];
+    uint64_t now_us = kvp_clock_now_us();
+    app->strangers++;
+    if (app->stranger_us == 0 || now_us - app->stranger_us >= STRANGERS_EVERY_US) {
+        kvp_log(&app->logger, KVP_LOG_WARN, "stranger_refused",
+                "address=%s count=%llu hint=\"not an address of --allow\"",
+                kvp_net_request_address(request, address), (unsigned long long)app->strangers);
+        app->strangers = 0;
+        app->stranger_us = now_us;
+    }
+    kvp_net_answer(request, kvp_buf_slice(&app->stranger));
+}
+
 /* False when the witness can go on no more. */
 static bool handle(struct app *app, struct kvp_net_request *request)
 {
+    if (!witness_access_permits(&app->access, request)) {
+        refuse_stranger(app, request);
+        return true;
+    }
     kvp_buf answer = {0};
     uint64_t changes = kvp_witness_changes(app->witness);
     kvp_slice message = kvp_net_request_body(request);
@@ -241,17 +267,38 @@ static int open_data(struct app *app, const struct options *options)
     return EXIT_SUCCESS;
 }
 
+/* Those that are always the same. */
+static kvp_status encode_answers(struct app *app)
+{
+    struct kvp_answer answer = {.status = KVP_BUSY};
+    kvp_buf reason = {0};
+    kvp_status status = kvp_wire_answer_encode(&answer, &app->busy);
+    if (status == KVP_OK) {
+        status = kvp_wire_result_string(&reason, "changes of a register are taken from the addresses "
+                                                 "that --allow names, and yours is none of them");
+    }
+    if (status == KVP_OK) {
+        answer = (struct kvp_answer){.status = KVP_REFUSED, .result = kvp_buf_slice(&reason)};
+        status = kvp_wire_answer_encode(&answer, &app->stranger);
+    }
+    kvp_buf_free(&reason);
+    return status;
+}
+
 static int open_server(struct app *app, const struct options *options)
 {
-    const struct kvp_answer busy = {.status = KVP_BUSY};
     char reason[KVP_URL_SIZE_MAX + 128] = "out of memory";
     const struct kvp_net_server_config config = {.url = options->listen,
                                                  .message_size_max = MESSAGE_SIZE_MAX,
+                                                 .peers = app->access.all,
                                                  .on_request = on_request,
                                                  .arg = app,
                                                  .reason = reason,
                                                  .reason_size = sizeof(reason)};
-    kvp_status status = kvp_wire_answer_encode(&busy, &app->busy);
+    kvp_status status = encode_answers(app);
+    if (status == KVP_OK) {
+        status = witness_access_start(&app->access);
+    }
     if (status == KVP_OK) {
         status = kvp_net_listen(&config, &app->server);
     }
@@ -275,6 +322,8 @@ static void close_all(struct app *app)
         app->env->ops->close(app->env);
     }
     kvp_buf_free(&app->busy);
+    kvp_buf_free(&app->stranger);
+    witness_access_free(&app->access);
     if (app->signal_fd >= 0) {
         close(app->signal_fd);
     }
@@ -289,6 +338,7 @@ static int run(const struct options *options)
     char url[2 * KVP_URL_SIZE_MAX];
     int code = EXIT_FAILURE;
     app.logger.level = options->log_level;
+    app.access = options->access;
     if (!open_signals(&app)) {
         perror("kvwitness");
         goto out;
@@ -315,23 +365,27 @@ out:
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: kvwitness --data DIR --listen URL [--log-level LEVEL]\n"
+    fputs("usage: kvwitness --data DIR --listen URL [--allow [GROUP=]LIST]... "
+          "[--log-level LEVEL]\n"
           "\n"
           "The arbiter of kvpair groups: keeps, for each group, who is primary.\n"
           "\n"
           "  --data DIR         directory of the registers; made if absent\n"
           "  --listen URL       address to serve, such as tcp://0.0.0.0:7400\n"
+          "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these addresses,\n"
+          "                     networks or host names, with commas between; repeat for more\n"
           "  --log-level LEVEL  error, warn, info (default) or debug\n"
           "  --help             print this and exit\n"
           "  --version          print the version and exit\n",
           out);
 }
 
-enum { OPTION_DATA = 256, OPTION_LISTEN, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
+enum { OPTION_DATA = 256, OPTION_LISTEN, OPTION_ALLOW, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
 
 static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
     {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"allow", required_argument, NULL, OPTION_ALLOW},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -356,6 +410,12 @@ static int parse_option(int option, struct options *options)
         return -1;
     case OPTION_LISTEN:
         options->listen = optarg;
+        return -1;
+    case OPTION_ALLOW:
+        if (witness_access_add(&options->access, optarg) != KVP_OK) {
+            return usage_error("--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
+                               "or any, perhaps with GROUP= before it");
+        }
         return -1;
     case OPTION_LOG_LEVEL:
         if (kvp_log_level_parse(optarg, &options->log_level) != KVP_OK) {

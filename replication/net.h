@@ -63,6 +63,8 @@ void kvp_net_drop(struct kvp_net_request *request);
 /* To be asked before a client's request is executed: when its connection has many answers to read, the
  * request is taken back (true), and handed to on_request again when they have been read. */
 bool kvp_net_request_postpone(struct kvp_net_request *request);
+/* Has it come from an address of the list? */
+bool kvp_net_request_is_from(const struct kvp_net_request *request, struct kvp_address_list *list);
 /* Has it come from an address of the server's `peers`? Asked about peer operations only: from then on
  * the connection counts as a peer's, which does not give way to clients. */
 bool kvp_net_request_from_peer(struct kvp_net_request *request);

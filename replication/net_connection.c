@@ -385,6 +385,11 @@ void net_connection_resume_all(struct kvp_net_server *server)
 
 /* ---- who asks ---- */
 
+bool kvp_net_request_is_from(const struct kvp_net_request *request, struct kvp_address_list *list)
+{
+    return kvp_address_list_has(list, (const struct sockaddr *)&request->connection->address);
+}
+
 bool kvp_net_request_from_peer(struct kvp_net_request *request)
 {
     struct connection *connection = request->connection;
@@ -398,7 +403,7 @@ bool kvp_net_request_from_peer(struct kvp_net_request *request)
     if (known) {
         return true;
     }
-    if (!kvp_address_list_has(server->peers, (const struct sockaddr *)&connection->address)) {
+    if (!kvp_net_request_is_from(request, server->peers)) {
         return false;
     }
     pthread_mutex_lock(&server->lock);

@@ -13,6 +13,7 @@
 
 #define CLIENT_SLICE_US  5000u
 #define CLIENT_ANSWERS   16u /* may wait for each other to share a system call */
+#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
 
@@ -123,9 +124,9 @@ static bool overloaded(struct kvp_node *node, bool peer)
     return full;
 }
 
-static void answer_busy(struct kvp_net_request *request)
+static void answer_plainly(struct kvp_net_request *request, kvp_status code, kvp_slice result)
 {
-    struct kvp_answer answer = {.status = KVP_BUSY};
+    struct kvp_answer answer = {.status = code, .result = result};
     kvp_buf body = {0};
     if (kvp_wire_answer_encode(&answer, &body) == KVP_OK) {
         kvp_net_answer(request, kvp_buf_slice(&body));
@@ -135,15 +136,57 @@ static void answer_busy(struct kvp_net_request *request)
     kvp_buf_free(&body);
 }
 
+/* Has the loop tell of it, which is the one that writes the log. */
+static void report_stranger(struct kvp_node *node, const char *address)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    node->strangers++;
+    if (node->stranger_us != 0 && now_us - node->stranger_us < STRANGERS_EVERY_US) {
+        return;
+    }
+    struct node_event *event = calloc(1, sizeof(*event));
+    char fields[KVP_NET_ADDRESS_SIZE + 32];
+    int size = snprintf(fields, sizeof(fields), "address=%s count=%llu", address,
+                        (unsigned long long)node->strangers);
+    if (!event || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
+        free(event);
+        return;
+    }
+    node->strangers = 0;
+    node->stranger_us = now_us;
+    event->kind = NODE_STRANGER;
+    node_post(node, event);
+}
+
+static void refuse_stranger(struct kvp_node *node, struct kvp_net_request *request)
+{
+    char address[KVP_NET_ADDRESS_SIZE];
+    kvp_buf reason = {0};
+    report_stranger(node, kvp_net_request_address(request, address));
+    if (kvp_wire_result_string(&reason, "peer operations are taken from the addresses that --peer "
+                                        "and --peer-from name, and yours is none of them") ==
+        KVP_OK) {
+        answer_plainly(request, KVP_REFUSED, kvp_buf_slice(&reason));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&reason);
+}
+
 static void on_request(void *arg, struct kvp_net_request *request)
 {
     struct kvp_node *node = arg;
     unsigned version, op;
-    bool peer = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
-                KVP_OP_IS_PEER(op);
+    bool peer_op = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
+                   version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op);
+    bool peer = peer_op && kvp_net_request_from_peer(request);
+    if (peer_op && !peer) {
+        refuse_stranger(node, request);
+        return;
+    }
     struct node_event *event = overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
     if (!event) {
-        answer_busy(request);
+        answer_plainly(request, KVP_BUSY, kvp_slice_of(NULL, 0));
         return;
     }
     event->kind = NODE_REQUEST;
@@ -284,6 +327,9 @@ static void run_event(struct kvp_node *node, struct node_event *event)
     uint64_t now_us = kvp_clock_now_us();
     switch (event->kind) {
     case NODE_REQUEST:
+        if (!event->from_peer && kvp_net_request_postpone(event->request)) {
+            break;
+        }
         /* The executor answers it before or after it returns: the body lives until then. */
         kvp_executor_message(executor, now_us, kvp_net_request_body(event->request),
                              event->request);
@@ -302,6 +348,11 @@ static void run_event(struct kvp_node *node, struct node_event *event)
         break;
     case NODE_FENCE_DONE:
         kvp_executor_fence_done(executor, now_us, event->flag);
+        break;
+    case NODE_STRANGER:
+        kvp_log(&node->logger, KVP_LOG_WARN, "peer_refused",
+                "%s hint=\"not an address of --peer or --peer-from\"",
+                (const char *)event->body.data);
         break;
     case NODE_STOP:
         kvp_executor_stop(executor, now_us);
@@ -488,11 +539,16 @@ static kvp_status open_server(struct kvp_node *node, const char *url, char *mess
 {
     char reason[KVP_URL_SIZE_MAX + 128] = "";
     struct kvp_net_server_config config = {.url = url,
+                                           .peers = node->peer_addresses,
                                            .on_request = on_request,
                                            .arg = node,
                                            .reason = reason,
                                            .reason_size = sizeof(reason)};
-    kvp_status status = kvp_net_listen(&config, &node->server);
+    kvp_status status = kvp_address_list_start(node->peer_addresses);
+    if (status != KVP_OK) {
+        return say(message, size, status, "the list of the peers' addresses");
+    }
+    status = kvp_net_listen(&config, &node->server);
     if (status != KVP_OK) {
         if (message && size > 0) {
             snprintf(message, size, "cannot listen on %s: %s", url, reason);
@@ -703,6 +759,7 @@ void kvp_node_close(kvp_node *node)
         pthread_join(node->loop_thread, NULL);
     }
     kvp_net_server_close(node->server);
+    kvp_address_list_free(node->peer_addresses);
     for (unsigned i = 0; i < node->link_count; i++) {
         kvp_net_link_close(node->links[i].link);
     }

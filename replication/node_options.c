@@ -88,6 +88,28 @@ static kvp_status parse_peers(struct kvp_node *node, const char *peers,
     return KVP_OK;
 }
 
+/* Whoever may say what peers say: names are looked up later. */
+static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
+                             const struct complaint *complaint)
+{
+    node->peer_addresses = kvp_address_list_new();
+    if (!node->peer_addresses) {
+        return KVP_NO_MEMORY;
+    }
+    for (unsigned i = 0; i < node->config.peer_count; i++) {
+        const char *url = node->config.peers[i].url;
+        if (kvp_address_list_add(node->peer_addresses, kvp_slice_of(url, strlen(url))) != KVP_OK) {
+            return refuse(complaint, "peer %u: %s is not of the form tcp://HOST:PORT",
+                          node->config.peers[i].id, url);
+        }
+    }
+    if (peer_from && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
+        return refuse(complaint, "\"%s\" is no list of addresses, networks and host names, and not "
+                      "\"any\" (--peer-from)", peer_from);
+    }
+    return KVP_OK;
+}
+
 static const char choice[] =
     "  witness      a third process (kvwitness URL) decides who leads: safe, and the group stays up "
     "when one node dies. Recommended.\n"
@@ -217,6 +239,9 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     core->random = kvp_random_u64();
     node->config.sessions_max = 65536;
     status = parse_peers(node, options->peers, &complaint);
+    if (status == KVP_OK) {
+        status = list_peers(node, options->peer_from, &complaint);
+    }
     if (status == KVP_OK) {
         status = choose_arbiter(node, options, &complaint);
     }

@@ -6,6 +6,7 @@
 #ifndef KVP_NODE_STATE_H
 #define KVP_NODE_STATE_H
 
+#include "replication/address_list.h"
 #include "replication/clock.h"
 #include "replication/executor.h"
 #include "replication/kvp_node.h"
@@ -27,6 +28,7 @@ enum node_event_kind {
     NODE_LINK,
     NODE_ARBITER,
     NODE_FENCE_DONE,
+    NODE_STRANGER,     /* a peer operation from where no peer is */
     NODE_STOP,
 };
 
@@ -89,7 +91,10 @@ struct kvp_node {
 
     struct kvp_env *env;
     struct kvp_storage *storage;
+    struct kvp_address_list *peer_addresses; /* whence peer operations are taken */
     struct kvp_net_server *server;
+    uint64_t strangers;      /* the server's thread: refused since the log last told of it */
+    uint64_t stranger_us;    /* the same: when it did */
     struct kvp_arbiter *arbiter;
     unsigned link_count;
     struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];

@@ -90,6 +90,7 @@ static void judge(const struct kvnode_settings *settings)
         if (good) {
             check_configured(&node);
         }
+        kvp_address_list_free(node.peer_addresses);
     }
 }
 
