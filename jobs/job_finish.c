@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From the last task to the end of a job: sums over the inner dimension, verification of the whole
- * product, and, when its time is over, removal. Each step is bounded: one block, or some hundred
- * keys. What has been summed up is in the store; a verification begins anew with a new primary.
+ * From the last task to the end of a job: what is due next, and, when its time is over, removal. Each
+ * step is bounded, whatever numbers the submitter chose: config.step_work, or some hundred keys. What
+ * has been summed up is in the store; a verification begins anew with a new primary.
+ *
+ * Sums and verifications hold memory while they are under way, so only one job has one at a time.
  */
 #include "jobs/job_state.h"
-#include "jobs/matrix.h"
-#include "jobs/matrix_multiply.h"
 #include "replication/mutant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define REMOVE_AT_ONCE    256u
 #define UPLOAD_KEEP_US    3600000000u /* a job that nobody goes on uploading */
 
 /* ---- a task is done ---- */
@@ -77,196 +75,6 @@ kvp_status job_result_key(struct kvp_jobs *jobs, struct job *job, uint32_t numbe
     return status;
 }
 
-/* ---- sums ---- */
-
-/* Adds the result of a task to jobs->other (or makes it that), and deletes it. */
-static kvp_status add_part(struct kvp_jobs *jobs, struct job *job, uint32_t number, bool first)
-{
-    struct task_record record;
-    struct kvp_raw_key key;
-    kvp_buf *sum = &jobs->other;
-    kvp_status status = task_read(jobs, job, number, &record);
-    if (status != KVP_OK) {
-        return status;
-    }
-    job_key_result(&key, job->id, number, record.winner);
-    kvp_buf *to = first ? sum : &jobs->value;
-    to->size = 0;
-    status = job_get(jobs, &key, to);
-    if (status == KVP_NOT_FOUND || (status == KVP_OK && !first && to->size != sum->size)) {
-        status = KVP_CORRUPT;
-    }
-    if (status == KVP_OK && !first) {
-        uint8_t element = job->record.spec.element;
-        status = kvp_matrix_add(element, sum->size / kvp_matrix_element_size(element), sum->data,
-                                to->data);
-    }
-    return status;
-}
-
-static kvp_status delete_parts(struct kvp_jobs *jobs, struct job *job, uint32_t first)
-{
-    struct task_record record;
-    struct kvp_raw_key key;
-    kvp_status status = KVP_OK;
-    for (uint32_t k = 0; k < job->grid.inner_tiles && status == KVP_OK; k++) {
-        status = task_read(jobs, job, first + k, &record);
-        if (status == KVP_OK) {
-            job_key_result(&key, job->id, first + k, record.winner);
-            status = job_del(jobs, &key);
-        }
-        if (status == KVP_OK && k == 0) {
-            record.summed = true;
-            status = task_write(jobs, job, first, &record);
-        }
-    }
-    return status;
-}
-
-static kvp_status sum_up(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
-{
-    uint32_t place = job->sum_first, first = place * job->grid.inner_tiles;
-    struct kvp_raw_key key;
-    kvp_status status = KVP_OK;
-    for (uint32_t k = 0; k < job->grid.inner_tiles && status == KVP_OK; k++) {
-        status = add_part(jobs, job, first + k, k == 0);
-    }
-    if (status == KVP_OVERFLOW) {
-        char text[JOB_REASON_MAX];
-        (void)snprintf(text, sizeof(text), "block %u: a sum does not fit the type of the elements",
-                       place);
-        return job_end(jobs, job, JOB_FAILED, text, now_us);
-    }
-    if (status == KVP_OK) {
-        job_key_part(&key, JOB_KEY_SUM, job->id, place);
-        status = job_put(jobs, &key, kvp_buf_slice(&jobs->other));
-    }
-    if (status == KVP_OK) {
-        status = delete_parts(jobs, job, first);
-    }
-    if (status == KVP_OK) {
-        job->outputs[place].summed = true;
-        job->summed++;
-        job->sum_first = job->outputs[place].next;
-        job->sum_last = job->sum_first == JOB_NONE ? JOB_NONE : job->sum_last;
-    }
-    return status;
-}
-
-/* ---- verification ---- */
-
-static struct kvp_block block_of(struct kvp_job_block block)
-{
-    return (struct kvp_block){block.row, block.column, block.rows, block.columns};
-}
-
-static kvp_status read_input(struct kvp_jobs *jobs, struct job *job, uint32_t number, kvp_buf *to)
-{
-    struct kvp_raw_key key;
-    job_key_part(&key, JOB_KEY_PAYLOAD, job->id, number);
-    to->size = 0;
-    kvp_status status = job_get(jobs, &key, to);
-    return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
-}
-
-static kvp_status read_output(struct kvp_jobs *jobs, struct job *job, uint32_t number, kvp_buf *to)
-{
-    struct kvp_raw_key key;
-    kvp_status status = job_result_key(jobs, job, number, &key);
-    to->size = 0;
-    if (status == KVP_OK) {
-        status = job_get(jobs, &key, to);
-    }
-    return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
-}
-
-static kvp_status begin_freivalds(struct kvp_jobs *jobs, struct job *job)
-{
-    const struct kvp_job_spec *spec = &job->record.spec;
-    struct kvp_verify_config config = {
-        .type = spec->element,
-        .rows = spec->rows,
-        .inner = spec->inner,
-        .cols = spec->columns,
-        .rounds = spec->rounds,
-        .seed = jobs->random ^ job->id,
-    };
-    uint32_t of_a = job->grid.row_tiles * job->grid.inner_tiles;
-    job->verify_total = job->grid.inputs + job->grid.outputs;
-    job->verify_next = of_a; /* B, then C, then A */
-    return kvp_verify_new(&config, &job->verify);
-}
-
-/* The order is B, C, A: `verify_next` counts B's numbers from that of its first block on. */
-static kvp_status feed_freivalds(struct kvp_jobs *jobs, struct job *job)
-{
-    const struct kvp_job_spec *spec = &job->record.spec;
-    uint32_t of_a = job->grid.row_tiles * job->grid.inner_tiles, at = job->verify_next;
-    bool is_b;
-    kvp_status status;
-    if (at < job->grid.inputs) {
-        struct kvp_block block = block_of(kvp_job_input(spec, at, &is_b));
-        status = read_input(jobs, job, at, &jobs->other);
-        return status == KVP_OK
-                   ? kvp_verify_feed_b(job->verify, &block, kvp_buf_slice(&jobs->other))
-                   : status;
-    }
-    at -= job->grid.inputs;
-    if (at < job->grid.outputs) {
-        struct kvp_block block = block_of(kvp_job_output(spec, at));
-        status = read_output(jobs, job, at, &jobs->other);
-        return status == KVP_OK
-                   ? kvp_verify_feed_c(job->verify, &block, kvp_buf_slice(&jobs->other))
-                   : status;
-    }
-    at -= job->grid.outputs;
-    if (at >= of_a) {
-        return KVP_NOT_FOUND;
-    }
-    struct kvp_block block = block_of(kvp_job_input(spec, at, &is_b));
-    status = read_input(jobs, job, at, &jobs->other);
-    return status == KVP_OK ? kvp_verify_feed_a(job->verify, &block, kvp_buf_slice(&jobs->other))
-                            : status;
-}
-
-static kvp_status fail_verification(struct kvp_jobs *jobs, struct job *job, uint64_t row,
-                                    uint64_t now_us)
-{
-    char text[JOB_REASON_MAX];
-    (void)snprintf(text, sizeof(text), "verification failed: row %llu of the product is wrong",
-                   (unsigned long long)row);
-    return job_end(jobs, job, JOB_FAILED, text, now_us);
-}
-
-static kvp_status step_freivalds(struct kvp_jobs *jobs, struct job *job, uint64_t now_us,
-                                 bool *did)
-{
-    kvp_status status = job->verify ? KVP_OK : begin_freivalds(jobs, job);
-    if (status == KVP_OK) {
-        status = feed_freivalds(jobs, job);
-    }
-    if (status == KVP_OK) {
-        job->verify_next++;
-    }
-    if (status != KVP_NOT_FOUND) {
-        return status;
-    }
-    uint64_t row = 0;
-    *did = true;
-    status = kvp_verify_finish(job->verify, &row);
-    if (status == KVP_CORRUPT) {
-        return fail_verification(jobs, job, row, now_us);
-    }
-    return status == KVP_OK ? job_end(jobs, job, JOB_DONE, "", now_us) : status;
-}
-
-static kvp_status step_verify(struct kvp_jobs *jobs, struct job *job, uint64_t now_us, bool *did)
-{
-    return job->record.spec.verify == KVP_VERIFY_RECOMPUTE
-               ? job_step_recompute(jobs, job, now_us, did)
-               : step_freivalds(jobs, job, now_us, did);
-}
-
 /* ---- removal ---- */
 
 static kvp_status remove_some(struct kvp_jobs *jobs, struct job *job)
@@ -277,7 +85,7 @@ static kvp_status remove_some(struct kvp_jobs *jobs, struct job *job)
     if (job->record.spec.type == KVP_JOB_MATMUL) {
         end = tasks > job->grid.inputs ? tasks : job->grid.inputs;
     }
-    for (unsigned n = 0; n < REMOVE_AT_ONCE && job->remove_next < end && status == KVP_OK; n++) {
+    for (unsigned n = 0; n < JOB_KEYS_AT_ONCE && job->remove_next < end && status == KVP_OK; n++) {
         uint32_t number = job->remove_next++;
         static const enum job_key kinds[] = {JOB_KEY_PAYLOAD, JOB_KEY_SUM, JOB_KEY_CHECKPOINT};
         size_t count = sizeof(kinds) / sizeof(kinds[0]) - (KVP_MUTANT(JOB_LEFTOVERS) ? 1 : 0);
@@ -304,7 +112,7 @@ static kvp_status remove_records(struct kvp_jobs *jobs, struct job *job, bool *g
 {
     struct kvp_raw_key key;
     kvp_status status = KVP_OK;
-    for (unsigned n = 0; n < REMOVE_AT_ONCE && job->record.task_count > 0 && status == KVP_OK;
+    for (unsigned n = 0; n < JOB_KEYS_AT_ONCE && job->record.task_count > 0 && status == KVP_OK;
          n++) {
         uint32_t number = --job->record.task_count;
         task_faults_drop(&job->tasks[number]);
@@ -382,7 +190,7 @@ kvp_status job_remove(struct kvp_jobs *jobs, struct job *job)
 static bool complete(const struct job *job)
 {
     return job->record.state == JOB_RUNNING && job->done == job->record.task_count &&
-           (!job->outputs || job->summed == job->grid.outputs);
+           (!job->outputs || (job->summed == job->grid.outputs && job->sum_first == JOB_NONE));
 }
 
 static kvp_status step_complete(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
@@ -410,41 +218,71 @@ static kvp_status fail_reserved(struct kvp_jobs *jobs, struct job *job, uint64_t
                    "a kind of its tasks is reserved for products of matrices", now_us);
 }
 
-static bool has_step(const struct job *job, uint64_t now_us)
+enum step {
+    STEP_NONE,
+    STEP_VERIFY,
+    STEP_REMOVE,
+    STEP_TOO_LARGE,
+    STEP_RESERVED,
+    STEP_COMPLETE,
+    STEP_EXPIRED,
+    STEP_SUM,
+};
+
+static enum step next_step(const struct job *job, uint64_t now_us)
 {
-    bool running = job->record.state == JOB_RUNNING;
-    return (running &&
-            (job->sum_first != JOB_NONE || job->too_large != JOB_NONE || job->reserved)) ||
-           complete(job) ||
-           job->record.state == JOB_VERIFYING || job->record.state == JOB_REMOVING ||
-           expired(job, now_us);
+    switch (job->record.state) {
+    case JOB_VERIFYING:
+        return STEP_VERIFY;
+    case JOB_REMOVING:
+        return STEP_REMOVE;
+    case JOB_RUNNING:
+        if (job->too_large != JOB_NONE || job->reserved) {
+            return job->reserved ? STEP_RESERVED : STEP_TOO_LARGE;
+        }
+        return complete(job) ? STEP_COMPLETE : job->sum_first != JOB_NONE ? STEP_SUM : STEP_NONE;
+    default:
+        return expired(job, now_us) ? STEP_EXPIRED : STEP_NONE;
+    }
+}
+
+/* A job that would begin what another is in the middle of waits for it. */
+static bool step_waits(const struct kvp_jobs *jobs, const struct job *job, enum step step)
+{
+    return (step == STEP_SUM || step == STEP_VERIFY) && jobs->at_work && jobs->at_work != job;
+}
+
+static kvp_status run_step(struct kvp_jobs *jobs, struct job *job, enum step step, uint64_t now_us,
+                           bool *did)
+{
+    *did = step != STEP_VERIFY;
+    switch (step) {
+    case STEP_VERIFY:
+        return job_step_verify(jobs, job, now_us, did);
+    case STEP_REMOVE:
+        return step_remove(jobs, job);
+    case STEP_TOO_LARGE:
+        return fail_too_large(jobs, job, now_us);
+    case STEP_RESERVED:
+        return fail_reserved(jobs, job, now_us);
+    case STEP_COMPLETE:
+        return step_complete(jobs, job, now_us);
+    case STEP_EXPIRED:
+        return job_remove(jobs, job);
+    default:
+        return job_step_sum(jobs, job, now_us);
+    }
 }
 
 /* *did: something was written. A step of a verification writes nothing. */
 kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bool *more)
 {
     for (struct job *job = jobs->first; job; job = job->next) {
-        if (!has_step(job, now_us)) {
-            continue;
+        enum step step = next_step(job, now_us);
+        if (step != STEP_NONE && !step_waits(jobs, job, step)) {
+            *more = true;
+            return run_step(jobs, job, step, now_us, did);
         }
-        *more = true;
-        *did = job->record.state != JOB_VERIFYING;
-        if (job->record.state == JOB_VERIFYING) {
-            return step_verify(jobs, job, now_us, did);
-        }
-        if (job->record.state == JOB_REMOVING) {
-            return step_remove(jobs, job);
-        }
-        if (job->record.state == JOB_RUNNING && job->too_large != JOB_NONE) {
-            return fail_too_large(jobs, job, now_us);
-        }
-        if (job->record.state == JOB_RUNNING && job->reserved) {
-            return fail_reserved(jobs, job, now_us);
-        }
-        if (complete(job)) {
-            return step_complete(jobs, job, now_us);
-        }
-        return expired(job, now_us) ? job_remove(jobs, job) : sum_up(jobs, job, now_us);
     }
     jobs->busy = false;
     return KVP_OK;

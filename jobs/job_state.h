@@ -13,6 +13,12 @@
 #define WORKER_SILENCE_US 2000000u  /* a worker without a task that was not heard of for so long is gone */
 #define ATTEMPTS_MAX      256u      /* that one worker may have at a time */
 #define PAYLOAD_MAX       (8u * 1024u * 1024u) /* with what it is fed */
+/* What one step may do before others get their turn, in bytes read and elementary products: some
+ * milliseconds. */
+#define STEP_WORK_MAX     (UINT64_C(4) << 20)
+#define JOB_KEY_WORK      4096u     /* what reading or deleting one more key counts as */
+#define JOB_KEYS_AT_ONCE  256u      /* deleted in one entry */
+#define VERIFY_SIZE_MAX   (UINT64_C(64) << 20)
 #define EDGES_PER_TASK    4u        /* on average over all jobs, of the most tasks that there may be */
 
 struct attempt {
@@ -99,6 +105,8 @@ struct job {
     struct output *outputs; /* MATMUL with several inner tiles */
     uint32_t queue_first, queue_last, queued;
     uint32_t sum_first, sum_last, summed;
+    uint32_t sum_next;     /* part of the first of them that is added, or deleted, next */
+    kvp_buf sum;           /* of the parts before */
     uint32_t too_large;    /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
     uint32_t done, live, waiting, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
@@ -110,6 +118,7 @@ struct job {
     bool released;         /* its delay is over */
     bool reserved;         /* TASKS with a kind that is no more allowed: it fails */
     uint32_t verify_next, verify_total; /* blocks looked at */
+    uint64_t verify_part;  /* of the next one: elements (RECOMPUTE: inner) that have been looked at */
     uint32_t remove_next;
 };
 
@@ -134,6 +143,8 @@ struct kvp_jobs {
     uint32_t worker_count;
     bool stirred;          /* somebody who waits may get a task */
     bool busy;             /* finish_step may have something to do */
+    struct job *at_work;   /* a sum or verification of this one is under way */
+    uint64_t work;         /* that the present step has done, against config.step_work */
     uint64_t check_us;     /* look for lost attempts and workers then */
     struct rest *rests;    /* a heap */
     size_t rest_count, rest_capacity;
@@ -292,7 +303,14 @@ kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bo
 kvp_status job_remove(struct kvp_jobs *jobs, struct job *job);
 /* When the next job may begin or is to be removed; those whose time has come are noted. */
 uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us);
-/* One block of recomputing a product. *did: the job has ended. */
+/* job_sum.c: some parts of a block of the product are added, or deleted. */
+kvp_status job_step_sum(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
+/* job_verify.c: is the memory that the verification will take allowed? False: `reason` says what is. */
+bool job_verify_fits(const struct kvp_jobs *jobs, const struct kvp_job_spec *spec, char *reason,
+                     size_t size);
+/* Some of the verification. *did: the job has ended. */
+kvp_status job_step_verify(struct kvp_jobs *jobs, struct job *job, uint64_t now_us, bool *did);
+/* job_recheck.c: some of recomputing a product. *did: the job has ended. */
 kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t now_us, bool *did);
 /* A task is done: who waits for it, what can be summed up. */
 void job_note_done(struct kvp_jobs *jobs, struct job *job, uint32_t number, uint32_t size);

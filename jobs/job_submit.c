@@ -38,6 +38,10 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     if (!kvp_utf8_is_valid(kvp_slice_of(record.spec.name, strlen(record.spec.name)))) {
         return job_refuse(answer, KVP_BAD_REQUEST, "the name of the job is not UTF-8");
     }
+    char text[JOB_REASON_MAX];
+    if (!job_verify_fits(jobs, &record.spec, text, sizeof(text))) {
+        return job_refuse(answer, KVP_TOO_LARGE, text);
+    }
     bool room = true;
     if (jobs->job_count >= jobs->config.jobs_max) {
         status = make_room(jobs, &room);
@@ -278,8 +282,10 @@ kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
     job->sum_first = job->sum_last = JOB_NONE;
     kvp_verify_free(job->verify);
     kvp_recheck_free(job->recheck);
+    kvp_buf_free(&job->sum);
     job->verify = NULL;
     job->recheck = NULL;
+    jobs->at_work = jobs->at_work == job ? NULL : jobs->at_work;
     jobs->check_us = now_us; /* when to remove it */
     return job_write(jobs, job);
 }

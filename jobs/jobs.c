@@ -175,6 +175,7 @@ static void job_free(struct job *job)
     kvp_verify_free(job->verify);
     kvp_recheck_free(job->recheck);
     job_faults_free(job);
+    kvp_buf_free(&job->sum);
     free(job->tasks);
     free(job->edges);
     free(job->outputs);
@@ -481,6 +482,8 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
     made->config.tasks_max = config->tasks_max ? config->tasks_max : 1u << 21;
     made->config.workers_max = config->workers_max ? config->workers_max : 1024;
     made->config.lost_votes_max = config->lost_votes_max ? config->lost_votes_max : 3;
+    made->config.step_work = config->step_work ? config->step_work : STEP_WORK_MAX;
+    made->config.verify_size_max = config->verify_size_max ? config->verify_size_max : VERIFY_SIZE_MAX;
     made->store = *store;
     made->workers = calloc(made->config.workers_max, sizeof(struct worker *));
     if (!made->workers) {
@@ -518,7 +521,7 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     }
     memset(jobs->buckets, 0, sizeof(jobs->buckets));
     memset(jobs->worker_buckets, 0, sizeof(jobs->worker_buckets));
-    jobs->first = NULL;
+    jobs->first = jobs->at_work = NULL;
     jobs->job_count = jobs->worker_count = 0;
     jobs->rest_count = 0;
     jobs->task_total = 0;
@@ -586,10 +589,11 @@ kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more)
         uint64_t next_us = job_check_times(jobs, now_us);
         jobs->check_us = did ? now_us : next_us < jobs->check_us ? next_us : jobs->check_us;
     }
+    jobs->work = 0;
     if (status == KVP_OK && !did && jobs->busy) {
         status = job_finish_step(jobs, now_us, &did, more);
     }
-    *more = *more || did;
+    *more = (*more || did) && jobs->work < jobs->config.step_work / 2; /* else others first */
     return status;
 }
 

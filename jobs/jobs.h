@@ -30,6 +30,8 @@ struct kvp_jobs_config {
     uint32_t workers_max;    /* 0: 1024 */
     uint32_t lost_votes_max; /* a worker is barred when it has lost so many; 0: 3 */
     uint32_t load_at_once;   /* records that a new primary reads in one step; 0: 8192 */
+    uint64_t step_work;      /* bytes and products that one step may take; 0: 4 Mi */
+    uint64_t verify_size_max; /* bytes of memory for the verification of a product; 0: 64 MiB */
 };
 
 /* The state as it is with all that was executed. `get` appends to `value`; KVP_NOT_FOUND. `put` and

@@ -48,6 +48,8 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_LOST_VOTES,      /* who loses votes late is not found out */
     KVP_MUTANT_JOB_NO_VERIFY,       /* a product is not verified */
     KVP_MUTANT_JOB_LEFTOVERS,       /* checkpoints are left when a job is removed */
+    KVP_MUTANT_JOB_VERIFY_ANY,      /* nobody looks how much memory a verification takes */
+    KVP_MUTANT_JOB_SUM_SHORT,       /* a sum is written when a step is over, not when it is complete */
     KVP_MUTANT_JOB_USED_UP,         /* a request that was not executed uses up its number */
     KVP_MUTANT_JOB_BACK_TO_FAILER,  /* a failed task returns to whoever failed it */
     KVP_MUTANT_JOB_ONE_DECIDES,     /* one worker's failures fail a task that others could do */

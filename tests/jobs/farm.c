@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <zlib.h>
 
 #define STEP_US 50000u
@@ -29,6 +30,8 @@ void farm_open(struct farm *farm)
     bench_open(&farm->bench, 0);
     farm->now_us = 1000000;
     farm->fetches = farm->starts = 0;
+    farm->watch = NULL;
+    farm->steps_max = 0;
     start(farm);
 }
 
@@ -73,16 +76,35 @@ static void keep(struct farm *farm, struct kvp_execution *execution)
     execution->writeset = (kvp_buf){0};
 }
 
+void farm_watch(struct farm *farm, void (*watch)(void *arg, uint64_t took_us, size_t wrote),
+                void *arg)
+{
+    farm->watch = watch;
+    farm->watch_arg = arg;
+}
+
+static uint64_t thread_us(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
+}
+
 void farm_work(struct farm *farm)
 {
     struct kvp_engine *engine = farm->bench.engine;
     kvp_engine_set_now(engine, farm->now_us);
-    for (unsigned n = 0; kvp_engine_jobs_deadline(engine) <= farm->now_us; n++) {
+    for (unsigned n = 0; kvp_engine_jobs_deadline(engine) <= farm->now_us &&
+                         (farm->steps_max == 0 || n < farm->steps_max); n++) {
         struct kvp_execution execution;
         bool more;
         assert_true(n < 100000);
+        uint64_t before_us = thread_us();
         assert_int_equal(
             kvp_engine_step_jobs(engine, bench_next(&farm->bench), &execution, &more), KVP_OK);
+        if (farm->watch) {
+            farm->watch(farm->watch_arg, thread_us() - before_us, execution.writeset.size);
+        }
         if (execution.kind == KVP_EXECUTION_APPEND) {
             keep(farm, &execution);
         }

@@ -148,6 +148,10 @@ static const struct sim_mutant {
      .jobs = true},
     {KVP_MUTANT_JOB_LEFTOVERS, "job-leftovers", WITNESS,
      "checkpoints are left when a job is removed", .jobs = true},
+    {KVP_MUTANT_JOB_VERIFY_ANY, "job-verify-any", WITNESS,
+     "nobody looks how much memory a verification takes", .jobs = true},
+    {KVP_MUTANT_JOB_SUM_SHORT, "job-sum-short", WITNESS,
+     "a sum is written when a step is over, not when it is complete", .jobs = true},
     {KVP_MUTANT_JOB_USED_UP, "job-used-up", WITNESS,
      "a request that was not executed uses up its number", .jobs = true},
 };

@@ -25,6 +25,8 @@
 #define SIM_CALLER(n)    (1000u + (n)) /* submitters and workers: sim_jobs.h */
 
 /* What a seed switches on, and how much of it. Probabilities in 1/1000. */
+#define SIM_VERIFY_SIZE 800u /* bytes for a verification, where the plan is short of them */
+
 struct sim_plan {
     unsigned nodes;
     enum kvp_pair_policy policy; /* NONE: a witness */
@@ -53,7 +55,8 @@ struct sim_plan {
         uint64_t fate_us;          /* mean time until something happens to a worker */
         uint32_t jobs_max;         /* 0: more than there are; else ended ones make room */
         uint32_t workers_max;      /* 0: more than there are; else those that are gone do */
-        uint32_t load_at_once;     /* records of jobs read in one step by a new primary */
+        uint32_t load_at_once;     /* records of jobs read in one step by a new primary; other work
+                                      comes in as small pieces then, and with little memory */
         uint64_t tick_us;          /* nodes come to what is due so much later */
     } jobs;
 };

@@ -115,6 +115,29 @@ static void check_worker(struct sim *sim, const struct worker *worker)
     }
 }
 
+/* What holds memory beyond the index: of one job at a time, and no more than is allowed. */
+static void check_work(struct sim *sim, const struct kvp_jobs *jobs)
+{
+    const struct job *at_work = NULL;
+    for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
+        if (!job->verify && !job->recheck && !job->sum.data) {
+            continue;
+        }
+        if (at_work || job != jobs->at_work) {
+            wrong(sim, job, 0, "it is summed up or verified beside another one");
+        }
+        at_work = job;
+        uint64_t size = 0;
+        const struct kvp_job_spec *spec = &job->record.spec;
+        struct kvp_verify_config config = {spec->element, spec->rows, spec->inner, spec->columns,
+                                           spec->rounds};
+        if (job->verify && (kvp_verify_memory(&config, &size) != KVP_OK ||
+                            size > jobs->config.verify_size_max)) {
+            wrong(sim, job, 0, "its verification takes too much memory");
+        }
+    }
+}
+
 void sim_index_check(struct sim *sim, struct sim_node *node)
 {
     const struct kvp_jobs *jobs = engine_of(node);
@@ -124,6 +147,7 @@ void sim_index_check(struct sim *sim, struct sim_node *node)
     for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
         check_job(sim, jobs, job);
     }
+    check_work(sim, jobs);
     for (uint32_t i = 0; i < jobs->worker_count && !sim->failed; i++) {
         check_worker(sim, jobs->workers[i]);
     }

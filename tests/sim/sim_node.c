@@ -166,6 +166,8 @@ static void configure(const struct sim *sim, const struct sim_node *node,
         .load_at_once = sim->plan.jobs.load_at_once,
         .jobs_max = sim->plan.jobs.jobs_max,
         .workers_max = sim->plan.jobs.workers_max,
+        .step_work = sim->plan.jobs.load_at_once * 200u,
+        .verify_size_max = sim->plan.jobs.load_at_once > 0 ? SIM_VERIFY_SIZE : 0,
     };
     strcpy(config->group, "sim");
     snprintf(config->url, sizeof(config->url), "sim://%u", node->id);

@@ -80,8 +80,12 @@ static void ask(struct sim *sim, struct sim_submitter *submitter, unsigned op, k
 static void on_made(struct sim *sim, void *arg, int status, kvp_slice result)
 {
     struct sim_submitter *submitter = arg;
+    bool large = status == KVP_TOO_LARGE && submitter->job->spec.verify == KVP_VERIFY_FREIVALDS;
     if (status == KVP_SESSION_EXPIRED) {
         step_in(sim, submitter, MAKE, 0); /* there may be a job that nobody fills */
+    } else if (large && sim->plan.jobs.load_at_once > 0) {
+        submitter->job->spec.verify = KVP_VERIFY_RECOMPUTE; /* it takes less memory */
+        step_in(sim, submitter, MAKE, 0);
     } else if (status != KVP_OK || kvp_wire_read_uint(result, &submitter->job->id) != KVP_OK) {
         unexpected(sim, submitter, status);
     } else {
