@@ -397,7 +397,9 @@ static void check_failed(struct sim *sim, const struct ledger_job *job)
     const char *reason = job->record.reason;
     bool attempts = ledger_attempts_failed(sim, job);
     bool overflow = strstr(reason, "does not fit") && job->job->overflow;
-    bool found_out = strstr(reason, "verification failed") && job->wrong;
+    /* Where an element does not fit its type, a lie may be what the others expect, and still wrong. */
+    bool lied = job->wrong || (job->lied && job->job->overflow);
+    bool found_out = strstr(reason, "verification failed") && lied;
     if (!attempts && !overflow && !found_out) {
         sim_fail(sim, "job %llu (%s) failed: %s", (unsigned long long)job->id,
                  job->record.spec.name, reason);
