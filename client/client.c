@@ -258,6 +258,15 @@ static void on_state(void *arg, bool connected)
     leave(link->client);
 }
 
+static void on_failure(void *arg, const char *reason)
+{
+    struct link *link = arg;
+
+    pthread_mutex_lock(&link->client->lock);
+    client_core_failure(link->client->core, link->endpoint, reason);
+    leave(link->client);
+}
+
 static void port_connect(void *arg, unsigned endpoint, const char *url)
 {
     kvp_client *client = arg;
@@ -266,6 +275,7 @@ static void port_connect(void *arg, unsigned endpoint, const char *url)
         .url = url,
         .on_answer = on_answer,
         .on_state = on_state,
+        .on_failure = on_failure,
         .arg = link,
     };
 

@@ -7,6 +7,7 @@
 #include "client/client_core.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ struct endpoint {
     bool given;     /* by the user */
     bool opened;    /* connecting or connected */
     bool up;
+    const char *failure; /* of the last attempt to connect; NULL: none, or it is up */
     kvp_status refusal; /* it is not one of our group's nodes, it said */
     unsigned unanswered; /* requests on its connection, also of calls that are done or elsewhere */
     uint64_t heard_us;   /* its last answer or part of one, or the connection */
@@ -75,6 +77,7 @@ struct client_core {
     struct list ready;  /* READY */
     struct list others; /* FLYING, RESTING */
     kvp_buf message;
+    char text[1024]; /* a reason, while it is told */
 };
 
 /* ---- small things ---- */
@@ -601,6 +604,7 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
 
     core->now_us = now_us;
     changed->up = up;
+    changed->failure = up ? NULL : changed->failure;
     heard_of(core, changed);
     changed->unanswered = 0; /* there is a new connection, or will be */
     if (up && endpoint == core->hinted && core->strikes + core->rests > 0) {
@@ -616,6 +620,11 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
         }
     }
     pump(core);
+}
+
+void client_core_failure(struct client_core *core, unsigned endpoint, const char *reason)
+{
+    core->endpoints[endpoint].failure = reason;
 }
 
 /* ---- answers ---- */
@@ -677,7 +686,6 @@ static enum verdict judge(const struct client_call *call, int status)
     case KVP_STALE_REQUEST:
     case KVP_BAD_REQUEST:
     case KVP_TOO_LARGE:
-    case KVP_BAD_OP:
     case KVP_REFUSED:
     case KVP_CURSOR_EXPIRED:
     case KVP_NO_SUCH_JOB:
@@ -699,6 +707,7 @@ static enum verdict judge(const struct client_call *call, int status)
         return LATER;
     case KVP_WRONG_GROUP:
     case KVP_BAD_VERSION:
+    case KVP_BAD_OP: /* a witness, or a node of another release */
         return FOREIGN;
     default: /* a node asked for its own word has given it, unless it was to do something */
         return call->route == CLIENT_TO_ONE && !call->once ? FINAL : UNKNOWN;
@@ -781,7 +790,9 @@ static void take_answer(struct client_core *core, struct client_call *call,
         later(core, call);
         break;
     case FOREIGN:
-        core->trouble = kvp_strerror(answer->status);
+        core->trouble = answer->status == KVP_BAD_OP
+                            ? "one of the addresses is a witness's, or a node's of another release"
+                            : kvp_strerror(answer->status);
         call->open &= ~(uint64_t)1;
         refused_by_node(core, call, answer);
         break;
@@ -884,15 +895,34 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
 
 /* ---- time ---- */
 
+/* "no node can be reached: tcp://a:1: connection refused; tcp://b:1: ...", with the addresses if `named`. */
+static const char *explain(struct client_core *core, const char *what, unsigned first,
+                           unsigned count, bool named)
+{
+    size_t used = (size_t)snprintf(core->text, sizeof(core->text), "%s", what);
+    const char *separator = ": ";
+
+    for (unsigned i = first; i < first + count && used < sizeof(core->text); i++) {
+        const struct endpoint *endpoint = &core->endpoints[i];
+        if (endpoint->failure != NULL) {
+            used += (size_t)snprintf(core->text + used, sizeof(core->text) - used, "%s%s%s%s",
+                                     separator, named ? endpoint->url : "", named ? ": " : "",
+                                     endpoint->failure);
+            separator = "; ";
+        }
+    }
+    return core->text;
+}
+
 static void past_deadline(struct client_core *core, struct client_call *call)
 {
     const char *reason = core->trouble;
-    bool unreachable = call->route == CLIENT_TO_ONE ? !core->endpoints[call->endpoint].up
-                                                    : count_up(core) == 0;
+    bool one = call->route == CLIENT_TO_ONE;
+    bool unreachable = one ? !core->endpoints[call->endpoint].up : count_up(core) == 0;
 
     if (unreachable) {
-        reason = call->route == CLIENT_TO_ONE ? "the node cannot be reached"
-                                              : "no node can be reached";
+        reason = one ? explain(core, "the node cannot be reached", call->endpoint, 1, false)
+                     : explain(core, "no node can be reached", 0, core->endpoint_count, true);
     } else if (reason == NULL && call->state == CALL_FLYING) {
         reason = "no answer from a node";
     }

@@ -99,6 +99,8 @@ void client_core_start(struct client_core *core, struct client_call *call, uint6
 void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id, kvp_slice body,
                         uint64_t now_us);
 void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint64_t now_us);
+/* An attempt to connect came to nothing; `reason` (which lives on) tells people why. */
+void client_core_failure(struct client_core *core, unsigned endpoint, const char *reason);
 /* Does what is due; returns when to call again, at the latest (UINT64_MAX: nothing is due). */
 uint64_t client_core_tick(struct client_core *core, uint64_t now_us);
 /* When the next thing is due, or earlier. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define NODES_MAX       16
+#define REASON_SIZE     512
 #define STATUS_PATIENCE 1000u /* ms: a node that is well answers at once */
 
 struct query {
@@ -60,35 +61,71 @@ static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
 }
 
 /* Why there is no answer. */
-static const char *trouble(const struct query *query)
+static void explain(const struct query *query, char *text, size_t size)
 {
-    return query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT
-               ? "no answer"
-               : kvp_strerror(query->status);
+    bool silent = query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT;
+    kvp_slice reason = kvp_buf_slice(&query->result.value);
+
+    (void)snprintf(text, size, "%s%s%.*s", silent ? "no answer" : kvp_strerror(query->status),
+                   reason.size > 0 ? ": " : "", (int)reason.size,
+                   reason.size > 0 ? (const char *)reason.data : "");
 }
 
-/* As the nodes wrote it: cJSON would round their large numbers. False: memory was short. */
+static char *quote(const char *text)
+{
+    cJSON *item = kvcli_json_readable(text);
+    char *quoted = item == NULL ? NULL : cJSON_PrintUnformatted(item);
+
+    cJSON_Delete(item);
+    return quoted;
+}
+
+/* As the node wrote it: cJSON would round its large numbers. False: memory was short. */
+static bool print_one_json(const struct query *query)
+{
+    const kvp_buf *text = &query->result.value;
+    char reason[REASON_SIZE] = "";
+    bool answered = query->status == KVP_OK && text->size > 2;
+
+    if (!answered) {
+        explain(query, reason, sizeof(reason));
+    }
+    char *url = quote(query->url), *error = quote(reason);
+    bool printed = url != NULL && error != NULL;
+    if (printed && answered) {
+        printf("{\"url\":%s,%.*s", url, (int)text->size - 1, (const char *)text->data + 1);
+    } else if (printed) {
+        printf("{\"url\":%s,\"error\":%s}", url, error);
+    }
+    cJSON_free(url);
+    cJSON_free(error);
+    return printed;
+}
+
 static bool print_all_json(const struct query *queries, int count)
 {
-    for (int i = 0; i < count; i++) {
-        const kvp_buf *text = &queries[i].result.value;
-        cJSON *url = cJSON_CreateString(queries[i].url);
-        char *quoted = url == NULL ? NULL : cJSON_PrintUnformatted(url);
-        if (quoted == NULL) {
-            cJSON_Delete(url);
-            return false;
-        }
-        printf("%s{\"url\":%s,", i == 0 ? "[" : ",", quoted);
-        if (queries[i].status == KVP_OK && text->size > 2) {
-            printf("%.*s", (int)text->size - 1, (const char *)text->data + 1);
-        } else {
-            printf("\"error\":\"%s\"}", trouble(&queries[i]));
-        }
-        cJSON_free(quoted);
-        cJSON_Delete(url);
+    bool printed = true;
+
+    putchar('[');
+    for (int i = 0; i < count && printed; i++) {
+        fputs(i == 0 ? "" : ",", stdout);
+        printed = print_one_json(&queries[i]);
     }
     puts("]");
-    return true;
+    return printed;
+}
+
+/* Only what is not as it should be. */
+static void print_arbiter(const cJSON *object, const char **separator)
+{
+    const cJSON *arbiter = cJSON_GetObjectItemCaseSensitive(object, "arbiter");
+    const char *state = kvcli_json_text(arbiter, "state");
+
+    if (state[0] != '\0' && strcmp(state, "ok") != 0) {
+        printf("%switness: ", *separator);
+        kvcli_print_cell(state, 0);
+        *separator = ", ";
+    }
 }
 
 static void print_remarks(const cJSON *object)
@@ -106,48 +143,135 @@ static void print_remarks(const cJSON *object)
     if (kvcli_json_count(object, "stores_set_aside") > 0) {
         printf("%s%.0f store(s) set aside with %.0f diverged update(s)", separator,
                kvcli_json_count(object, "stores_set_aside"), kvcli_json_count(object, "diverged"));
+        separator = ", ";
+    }
+    print_arbiter(object, &separator);
+    if (kvcli_json_text(object, "why")[0] != '\0') {
+        fputs(separator, stdout);
+        kvcli_print_cell(kvcli_json_text(object, "why"), 0);
     }
     putchar('\n');
 }
 
-/* False: memory was short. */
-static bool print_row(const struct query *query)
+static void print_in_sync(const cJSON *object)
 {
     char in_sync[64] = "";
     size_t used = 0;
     const cJSON *member;
 
-    if (query->status != KVP_OK) {
-        printf("%-28s (%s)\n", query->url, trouble(query));
-        return true;
-    }
-    cJSON *object = cJSON_ParseWithLength((const char *)query->result.value.data,
-                                          query->result.value.size);
-    if (object == NULL) {
-        return false; /* it is JSON: the library has made it */
-    }
     cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(object, "in_sync")) {
-        used += (size_t)snprintf(in_sync + used, sizeof(in_sync) - used, "%s%d", used ? "," : "",
-                                 member->valueint);
-        if (used >= sizeof(in_sync)) {
-            break;
+        if (used < sizeof(in_sync)) {
+            used += (size_t)snprintf(in_sync + used, sizeof(in_sync) - used, "%s%d",
+                                     used ? "," : "", member->valueint);
         }
     }
-    printf("%-28s %4.0f  %-9s %6.0f  %7.0f  %-9s %11.0f  ", query->url, kvcli_json_count(object, "node"),
-           kvcli_json_text(object, "role"), kvcli_json_count(object, "epoch"), kvcli_json_count(object, "primary"), in_sync,
-           kvcli_json_count(object, "applied"));
+    printf("%-9s ", in_sync);
+}
+
+/* Without the object there is no answer. */
+static void print_row(const struct query *query, const cJSON *object)
+{
+    char reason[REASON_SIZE];
+
+    printf("%-28s ", query->url);
+    if (object == NULL) {
+        explain(query, reason, sizeof(reason));
+        putchar('(');
+        kvcli_print_cell(reason, 0);
+        puts(")");
+        return;
+    }
+    printf("%4.0f  ", kvcli_json_count(object, "node"));
+    kvcli_print_cell(kvcli_json_text(object, "role"), 9);
+    printf(" %6.0f  %7.0f  ", kvcli_json_count(object, "epoch"),
+           kvcli_json_count(object, "primary"));
+    print_in_sync(object);
+    printf("%11.0f  ", kvcli_json_count(object, "applied"));
     print_remarks(object);
+}
+
+/* What the nodes' answers come to. */
+struct verdict {
+    bool serving; /* somebody is */
+    bool printed; /* memory was not short */
+    unsigned answered;
+    char hint[KVP_URL_SIZE_MAX + 1]; /* who leads, as a node says that does not */
+    char why[REASON_SIZE];           /* nobody does */
+};
+
+/* As the library: to an address of the scheme that the user has given, nowhere else. */
+static void take_hint(const char *url, const char *hint, struct verdict *verdict)
+{
+    size_t size = strcspn(url, ":") + 3;
+
+    if (strncmp(url, hint, size) == 0) {
+        (void)snprintf(verdict->hint, sizeof(verdict->hint), "%s", hint);
+    }
+}
+
+static void take_answer(const struct kvcli *cli, const struct query *query, struct verdict *verdict)
+{
+    cJSON *object = query->status != KVP_OK
+                        ? NULL
+                        : cJSON_ParseWithLength((const char *)query->result.value.data,
+                                                query->result.value.size);
+
+    if (query->status == KVP_OK && object == NULL) {
+        verdict->printed = false; /* it is JSON: the library has made it */
+        return;
+    }
+    if (!cli->json) {
+        print_row(query, object);
+    }
+    if (object != NULL) {
+        const char *why = kvcli_json_text(object, "why");
+        verdict->answered++;
+        verdict->serving = verdict->serving ||
+                           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
+        take_hint(query->url, kvcli_json_text(object, "hint"), verdict);
+        if (why[0] != '\0') {
+            (void)snprintf(verdict->why, sizeof(verdict->why), "%s", why);
+        }
+    }
     cJSON_Delete(object);
-    return true;
+}
+
+/* The primary may be none of those that were asked. */
+static bool hinted_serves(const struct kvcli *cli, const char *url)
+{
+    struct query query = {.cli = cli, .url = url};
+
+    (void)ask(&query);
+    cJSON *object = query.status != KVP_OK
+                        ? NULL
+                        : cJSON_ParseWithLength((const char *)query.result.value.data,
+                                                query.result.value.size);
+    bool serves = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
+    cJSON_Delete(object);
+    kvp_result_free(&query.result);
+    return serves;
+}
+
+/* The exit status. */
+static int judge(const struct kvcli *cli, const struct verdict *verdict)
+{
+    if (!verdict->printed) {
+        return kvcli_failed_to_print(false);
+    }
+    if (verdict->serving || (verdict->hint[0] != '\0' && hinted_serves(cli, verdict->hint))) {
+        return EXIT_DONE;
+    }
+    return kvcli_failed_because(KVP_UNAVAILABLE,
+                                verdict->answered == 0    ? "no node answers"
+                                : verdict->why[0] != '\0' ? verdict->why
+                                                          : "no node serves at the moment");
 }
 
 int kvcli_status(struct kvcli *cli, int argc, char **argv)
 {
     struct query queries[NODES_MAX];
+    struct verdict verdict = {.printed = true};
     char *nodes = strdup(cli->nodes);
-    int answered = 0;
-    bool printed = true;
-    kvp_status last = KVP_UNAVAILABLE;
 
     (void)argc;
     (void)argv;
@@ -156,24 +280,19 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     }
     int count = ask_all(cli, nodes, queries);
     if (cli->json) {
-        printed = print_all_json(queries, count);
+        verdict.printed = print_all_json(queries, count);
     } else {
         printf("%-28s %4s  %-9s %6s  %7s  %-9s %11s  %s\n", "ADDRESS", "NODE", "ROLE", "EPOCH",
                "PRIMARY", "IN SYNC", "APPLIED", "REMARKS");
     }
     for (int i = 0; i < count; i++) {
-        if (!cli->json && printed) {
-            printed = print_row(&queries[i]);
+        if (verdict.printed) {
+            take_answer(cli, &queries[i], &verdict);
         }
-        answered += queries[i].status == KVP_OK ? 1 : 0;
-        last = queries[i].status != KVP_OK ? queries[i].status : last;
         kvp_result_free(&queries[i].result);
     }
     free(nodes);
-    if (!printed) {
-        return kvcli_failed_to_print(false);
-    }
-    return answered > 0 ? EXIT_DONE : kvcli_failed(last, NULL);
+    return judge(cli, &verdict);
 }
 
 static int finished(const struct kvcli *cli, kvp_status status, kvp_result *result)

@@ -120,6 +120,7 @@ static void block_signals(void)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
 }
 
 static int run(const kvp_node_options *options)

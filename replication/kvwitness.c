@@ -244,7 +244,8 @@ static bool open_signals(struct app *app)
     sigaddset(&app->signals, SIGTERM);
     sigaddset(&app->signals, SIGINT);
     if (pthread_sigmask(SIG_BLOCK, &app->signals, NULL) != 0 ||
-        signal(SIGPIPE, SIG_IGN) == SIG_ERR) { /* a log reader that goes away */
+        signal(SIGPIPE, SIG_IGN) == SIG_ERR || /* a log reader that goes away */
+        signal(SIGHUP, SIG_IGN) == SIG_ERR) {  /* a terminal that does */
         return false;
     }
     app->signal_fd = signalfd(-1, &app->signals, SFD_CLOEXEC);

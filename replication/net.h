@@ -86,6 +86,9 @@ struct kvp_net_link_config {
     void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
     /* The connection came up or went down; requests under way at that moment get no answer. */
     void (*on_state)(void *arg, bool connected);
+    /* An attempt to connect came to nothing, for people: "connection refused"; may be NULL. `reason`
+     * lives on. */
+    void (*on_failure)(void *arg, const char *reason);
     void *arg;
 };
 

@@ -33,6 +33,7 @@
 
 #define RECONNECT_MIN_MS_DEFAULT 10u
 #define RECONNECT_MAX_MS_DEFAULT 250u
+#define MUTE_US                  1000000u /* who has not greeted by then is spoken of */
 #define CONNECT_TIMEOUT_US       3000000u /* the kernel alone would try for two minutes */
 #define READ_SIZE                65536u
 #define DELAYED_MAX              64u /* answers to a connection that wait while the server holds */
@@ -46,11 +47,13 @@ struct kvp_net_link {
     unsigned reconnect_min_ms, reconnect_max_ms;
     void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
     void (*on_state)(void *arg, bool connected);
+    void (*on_failure)(void *arg, const char *reason);
     void *arg;
     pthread_t thread;
     int wake_fd;
     unsigned attempt; /* belongs to the thread, as does what follows */
     unsigned pause_ms;
+    const char *failure; /* why this attempt came to nothing, as far as is known */
     uint8_t buffer[READ_SIZE];
     atomic_uint_fast64_t received; /* bytes */
     atomic_bool incoming;          /* a part of a message has come */
@@ -120,7 +123,8 @@ static int link_connect(struct kvp_net_link *link)
     pthread_mutex_lock(&link->lock);
     link->reset = false;
     pthread_mutex_unlock(&link->lock);
-    if (sp_address_connect(&link->address, link->attempt++, &fd) != KVP_OK) {
+    link->failure = "it cannot be reached";
+    if (sp_address_connect(&link->address, link->attempt++, &fd, &link->failure) != KVP_OK) {
         return -1;
     }
     uint64_t until_us = kvp_clock_now_us() + CONNECT_TIMEOUT_US;
@@ -131,6 +135,7 @@ static int link_connect(struct kvp_net_link *link)
     int error = 0;
     socklen_t size = sizeof(error);
     if (events == 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0) {
+        link->failure = sp_address_reason(events == 0 ? ETIMEDOUT : error);
         (void)close(fd);
         return -1;
     }
@@ -184,12 +189,14 @@ static bool link_receive(struct kvp_net_link *link)
 {
     ssize_t got = recv(link->stream.fd, link->buffer, READ_SIZE, 0);
     if (got <= 0) {
+        link->failure = "it closes the connection at once";
         return got < 0 && (errno == EAGAIN || errno == EINTR);
     }
     link_delay(link, true);
     bool sound = link_feed(link, (size_t)got);
     link_delay(link, false);
     if (!sound) {
+        link->failure = "what listens there is not kvpair (it speaks another protocol)";
         return false;
     }
     atomic_fetch_add(&link->received, (uint64_t)got);
@@ -223,27 +230,44 @@ static void link_announce(struct kvp_net_link *link, bool connected)
     }
 }
 
-/* One connection from the greeting to its end. */
-static void link_serve(struct kvp_net_link *link)
+static void link_tell_failure(struct kvp_net_link *link)
 {
-    uint64_t until_us = kvp_clock_now_us() + CONNECT_TIMEOUT_US; /* 0: greeted */
+    if (link->on_failure != NULL && !link_is_closed(link)) {
+        link->on_failure(link->arg, link->failure);
+    }
+}
+
+/* One connection from the greeting to its end. Returns whether it was greeted. */
+static bool link_serve(struct kvp_net_link *link)
+{
+    static const char mute[] = "what listens there says nothing: is it kvpair?";
+    uint64_t begin_us = kvp_clock_now_us();
+    uint64_t until_us = begin_us + CONNECT_TIMEOUT_US; /* 0: greeted */
     while (!link_is_interrupted(link)) {
         bool pending;
         if (!link_flush(link, &pending)) {
-            return;
+            return until_us == 0;
         }
+        bool told = until_us == 0 || link->failure == mute;
+        uint64_t wake_us = told ? until_us : begin_us + MUTE_US;
         short events =
-            link_poll(link, link->stream.fd, (short)(POLLIN | (pending ? POLLOUT : 0)), until_us);
+            link_poll(link, link->stream.fd, (short)(POLLIN | (pending ? POLLOUT : 0)), wake_us);
         if ((events & (POLLIN | POLLHUP | POLLERR)) != 0 && !link_receive(link)) {
-            return;
+            return until_us == 0;
         }
         if (until_us != 0 && link->stream.greeted) {
             until_us = 0;
+            link->failure = NULL;
             link_announce(link, true);
         } else if (until_us != 0 && kvp_clock_now_us() >= until_us) {
-            return;
+            link->failure = mute;
+            return false;
+        } else if (!told && kvp_clock_now_us() >= wake_us) {
+            link->failure = mute; /* others wait for the reason, and it may yet speak */
+            link_tell_failure(link);
         }
     }
+    return until_us == 0;
 }
 
 static void *link_run(void *arg)
@@ -256,8 +280,13 @@ static void *link_run(void *arg)
             sp_stream_begin(&link->stream, fd, link->address.kind != SP_ADDRESS_TCP,
                             SP_PROTOCOL_REQ, link->message_size_max);
             pthread_mutex_unlock(&link->lock);
-            link_serve(link);
+            link->failure = "the connection breaks at once";
+            bool greeted = link_serve(link);
+            link->failure = greeted ? NULL : link->failure;
             link_announce(link, false);
+        }
+        if (link->failure != NULL) {
+            link_tell_failure(link);
         }
         link_pause(link);
     }
@@ -309,6 +338,7 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
     opened->pause_ms = opened->reconnect_min_ms;
     opened->on_answer = config->on_answer;
     opened->on_state = config->on_state;
+    opened->on_failure = config->on_failure;
     opened->arg = config->arg;
     status = link_start(opened);
     if (status != KVP_OK) {

@@ -129,24 +129,40 @@ int sp_address_socket(int family)
     return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-static kvp_status begin_connect(int family, const struct sockaddr *name, socklen_t size, int *fd)
+const char *sp_address_reason(int error)
 {
-    int opened = sp_address_socket(family);
-    if (opened < 0) {
-        return KVP_UNAVAILABLE;
-    }
-    if (connect(opened, name, size) != 0 && errno != EINPROGRESS && errno != EINTR) {
-        (void)close(opened);
-        return KVP_UNAVAILABLE;
-    }
-    *fd = opened;
-    return KVP_OK;
+    const char *text = error == ECONNREFUSED ? "connection refused: nobody listens there"
+                       : error == ENOENT     ? "nothing is at that path"
+                       : error == ETIMEDOUT  ? "no answer in time"
+                                             : strerrordesc_np(error);
+    return text == NULL ? "it cannot be reached" : text;
 }
 
-static kvp_status connect_tcp(const struct sp_address *address, unsigned attempt, int *fd)
+static kvp_status begin_connect(int family, const struct sockaddr *name, socklen_t size, int *fd,
+                                const char **reason)
+{
+    int opened = sp_address_socket(family);
+    if (opened >= 0 && (connect(opened, name, size) == 0 || errno == EINPROGRESS ||
+                        errno == EINTR)) {
+        *fd = opened;
+        return KVP_OK;
+    }
+    *reason = sp_address_reason(errno);
+    if (opened >= 0) {
+        (void)close(opened);
+    }
+    return KVP_UNAVAILABLE;
+}
+
+static kvp_status connect_tcp(const struct sp_address *address, unsigned attempt, int *fd,
+                              const char **reason)
 {
     struct addrinfo *found = NULL;
-    if (sp_address_resolve(address, false, &found) != 0) {
+    int failure = sp_address_resolve(address, false, &found);
+    if (failure != 0) {
+        *reason = failure == EAI_NONAME || failure == EAI_NODATA
+                      ? "the host name is not known"
+                      : "the host name cannot be resolved at the moment";
         return KVP_UNAVAILABLE;
     }
     unsigned count = 0;
@@ -157,15 +173,17 @@ static kvp_status connect_tcp(const struct sp_address *address, unsigned attempt
     for (unsigned skip = attempt % count; skip > 0; skip--) {
         picked = picked->ai_next;
     }
-    kvp_status status = begin_connect(picked->ai_family, picked->ai_addr, picked->ai_addrlen, fd);
+    kvp_status status =
+        begin_connect(picked->ai_family, picked->ai_addr, picked->ai_addrlen, fd, reason);
     freeaddrinfo(found);
     return status;
 }
 
-kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd)
+kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd,
+                              const char **reason)
 {
     if (address->kind == SP_ADDRESS_TCP) {
-        return connect_tcp(address, attempt, fd);
+        return connect_tcp(address, attempt, fd, reason);
     }
     struct sockaddr_un name;
     socklen_t size;
@@ -173,7 +191,7 @@ kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt
     if (status != KVP_OK) {
         return status;
     }
-    return begin_connect(AF_UNIX, (const struct sockaddr *)&name, size, fd);
+    return begin_connect(AF_UNIX, (const struct sockaddr *)&name, size, fd, reason);
 }
 
 static void set_option(int fd, int level, int option, int value)

@@ -21,8 +21,11 @@ struct sp_address {
 kvp_status sp_address_parse(const char *url, struct sp_address *address);
 
 /* Begins to connect; `attempt` picks among the addresses of a host in turn. Blocks while a host
- * name is looked up. KVP_UNAVAILABLE when that already failed. */
-kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd);
+ * name is looked up. KVP_UNAVAILABLE when that already failed; *reason (which lives on) says why. */
+kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd,
+                              const char **reason);
+/* What an errno of connecting means, for people. */
+const char *sp_address_reason(int error);
 
 /* Makes a connected TCP socket fit for short messages and dead peers; others are left alone. */
 void sp_address_tune(const struct sp_address *address, int fd);

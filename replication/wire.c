@@ -596,7 +596,10 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
     }
     int args = arg_count(decoded.op);
     if (args < 0) {
-        return kvp_wire_refuse(KVP_BAD_OP, "unknown operation", reason);
+        return kvp_wire_refuse(KVP_BAD_OP,
+                               KVP_OP_IS_WITNESS(decoded.op) ? "this is a node, no witness"
+                                                             : "unknown operation",
+                               reason);
     }
     if (count != KVP_WIRE_REQUEST_HEAD + (unsigned)args) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "wrong number of elements for the operation",

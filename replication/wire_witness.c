@@ -133,7 +133,8 @@ kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request
     }
     int args = arg_count(decoded.op);
     if (args < 0) {
-        return kvp_wire_refuse(KVP_BAD_OP, "unknown operation", reason);
+        return kvp_wire_refuse(KVP_BAD_OP, "this is a witness, which serves nodes only; ask a node",
+                               reason);
     }
     if (count != HEAD_SIZE + (unsigned)args) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "wrong number of elements for the operation",

@@ -718,7 +718,7 @@ static void test_scans_and_transactions_say_why_they_failed(void **state)
     kvp_txn_get(txn, KVP_THEN, text("a"));
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(kvp_txn_commit(txn, NULL, NULL), KVP_UNAVAILABLE);
-        assert_string_equal(kvp_txn_error(txn), "no node can be reached");
+        assert_memory_equal(kvp_txn_error(txn), "no node can be reached: tcp://", 30);
     }
     kvp_txn_put(txn, KVP_THEN, text(""), text("1"));
     kvp_txn_get(txn, (kvp_branch)2, text("a"));
@@ -746,7 +746,7 @@ static void check_expires(kvp_scan *scan, const char *reason)
     }
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_CURSOR_EXPIRED);
-        assert_string_equal(kvp_scan_error(scan), reason);
+        assert_memory_equal(kvp_scan_error(scan), reason, strlen(reason) + (*reason ? 0 : 1));
     }
     kvp_scan_close(scan);
 }

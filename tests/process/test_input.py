@@ -91,10 +91,10 @@ def test_operations_do_what_they_say():
                                 b"delete\t(not found)\n"), plain
         dead = "tcp://127.0.0.1:%d" % kvtest.free_ports(1)[0]
         table = group.cli("status", nodes=group.urls[1] + "," + dead, check=0)
-        assert b"ROLE" in table.stdout and b"(no answer)" in table.stdout, table
+        assert b"ROLE" in table.stdout and b"connection refused" in table.stdout, table
         assert table.stderr == b"", table
         table = group.cli("status", nodes=dead, check=3)
-        assert b"(no answer)" in table.stdout and table.stderr, table
+        assert b"connection refused" in table.stdout and table.stderr, table
 
 
 def test_a_transaction_with_a_list_twice_is_refused():
@@ -157,6 +157,40 @@ def test_output_that_got_lost_shows_in_the_exit_status():
             assert (b"No space left" in done.stderr) == (status in (3, 4)), (arguments, done)
             assert (b"was executed" in done.stderr) == (status == 4), (arguments, done)
         assert group.get("a") == b"2" and group.get("b") == b"3"
+
+
+def test_what_is_wrong_with_an_address_is_told():
+    with Group(1).start() as group, socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = "tcp://127.0.0.1:%d" % mute.getsockname()[1]
+        refusing = "tcp://127.0.0.1:%d" % kvtest.free_ports(1)[0]
+        for nodes, word in ((group.witness_url, b"witness"), (refusing, b"connection refused"),
+                            ("tcp://no.such.host.invalid:1", b"host name"),
+                            (silent, b"is it kvpair"),
+                            (group.witness_url + "," + refusing, b"witness")):
+            done = group.cli("get", "k", nodes=nodes, timeout_ms=2000, check=3)
+            assert word in done.stderr, (nodes, done)
+            done = group.cli("status", nodes=nodes, check=3)
+            assert word in done.stdout, (nodes, done)
+        begin = time.monotonic()
+        group.cli("get", "k", nodes=group.witness_url, timeout_ms=20000, check=3)
+        assert time.monotonic() - begin < 5 * SLOW  # that is known at once
+        group.cli("status", check=0)
+        done = group.cli("--json", "get", "k", nodes=refusing, timeout_ms=300, check=3)
+        assert b"connection refused" in json.loads(done.stderr)["reason"].encode(), done
+
+
+def test_status_fails_while_nobody_serves():
+    with Group(2) as group:
+        group.start_witness()
+        group.start_node(1)
+        wait_for(lambda: group.cli("status", nodes=group.urls[1]).stdout.count(b"outside") == 1,
+                 "the node to answer")
+        done = group.cli("status", nodes=group.urls[1], check=3)
+        assert b"kvcli: " in done.stderr, done
+        group.start_node(2)
+        group.wait_in_sync(1, 2)
+        backup = group.urls[3 - group.primary()]
+        group.cli("status", nodes=backup, check=0)  # it names the primary, which does
 
 
 def test_a_closed_standard_input_or_output_is_an_error():
