@@ -617,6 +617,7 @@ int kvworker_run(struct kvworker *worker)
     sigaddset(&set, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
     kvp_status status = open_client(worker);
     if (status != KVP_OK) {
         return status == KVP_BAD_ARGUMENT ? KVWORKER_USAGE : KVWORKER_FAILED;

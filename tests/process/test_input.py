@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -177,6 +178,22 @@ def test_what_is_wrong_with_an_address_is_told():
         group.cli("status", check=0)
         done = group.cli("--json", "get", "k", nodes=refusing, timeout_ms=300, check=3)
         assert b"connection refused" in json.loads(done.stderr)["reason"].encode(), done
+
+
+def test_a_hangup_stops_no_program():
+    with Group(1).start() as group:
+        worker = kvtest.Process([kvtest.program("kvworker"), "--nodes", group.urls[1], "--id", "w"],
+                                group.path("worker.log"))
+        try:
+            wait_for(lambda: b"w " in group.cli("job", "workers").stdout, "the worker")
+            programs = [group.nodes[1], group.witness, worker]
+            for each in programs:
+                os.kill(each.pid, signal.SIGHUP)
+            time.sleep(0.5)
+            assert all(each.alive() for each in programs)
+            group.cli("put", "a", "1", check=0)
+        finally:
+            worker.kill()
 
 
 def test_status_fails_while_nobody_serves():
