@@ -95,6 +95,10 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_WAITS_FOR_PEER] = "waits_for_peer",
         [KVP_NOTE_RESIGNED] = "peer_resigned",
         [KVP_NOTE_TIMES_DIFFER] = "times_differ",
+        [KVP_NOTE_DISK_SILENT] = "disk_silent",
+        [KVP_NOTE_DISK_ANSWERS] = "disk_answers",
+        [KVP_NOTE_DISK_GIVEN_UP] = "disk_given_up",
+        [KVP_NOTE_DISK_NO_HEIR] = "disk_no_heir",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
 }
@@ -222,6 +226,7 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core->role = KVP_ROLE_OUTSIDE;
     if (loaded->tail.seq > loaded->applied.seq) {
         core->loading = true;
+        core_disk_asked(core, CORE_DISK_STORE);
         core->port.read_log(core->port.arg, core->config.self, loaded->applied.seq + 1,
                             KVP_CORE_BATCH_SIZE, KVP_CORE_BATCH);
     }
@@ -243,6 +248,7 @@ static void loaded_entries(struct kvp_core *core, kvp_status status,
         return;
     }
     if (core->log.tail.seq < core->durable.seq) {
+        core_disk_asked(core, CORE_DISK_STORE);
         core->port.read_log(core->port.arg, core->config.self, core->log.tail.seq + 1,
                             KVP_CORE_BATCH_SIZE, KVP_CORE_BATCH);
         return;
@@ -285,7 +291,11 @@ static bool stopped(const struct kvp_core *core)
 void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
 {
     core->now_us = now_us;
-    if (stopped(core) || core->loading) {
+    if (stopped(core)) {
+        return;
+    }
+    core_disk_note(core);
+    if (core->loading) {
         return;
     }
     bool due = now_us >= core->heartbeat_due_us;
@@ -299,6 +309,9 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
             core_heartbeat(core);
         }
         core_lead_tick(core);
+        if (core_leading(core)) {
+            core_disk_lead_tick(core);
+        }
     } else if (core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE ||
                (KVP_MUTANT(PROMOTE_OUTSIDE) && core->meta.view.version != 0)) {
         core_backup_tick(core);
@@ -611,6 +624,7 @@ static void start_write(struct kvp_core *core)
     core->written = core->write_last;
     core->cut_pending = false;
     core->writing = true;
+    core_disk_asked(core, CORE_DISK_STORE);
     core->port.write(core->port.arg, &write);
 }
 
@@ -632,6 +646,7 @@ void kvp_core_flush(struct kvp_core *core, uint64_t now_us)
 void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
     core->now_us = now_us;
+    core_disk_answered(core, CORE_DISK_STORE);
     core->writing = false;
     if (stopped(core)) {
         return;
@@ -659,6 +674,7 @@ void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
                             kvp_status status, struct kvp_entry *const *entries, size_t count)
 {
     core->now_us = now_us;
+    core_disk_answered(core, CORE_DISK_STORE);
     if (stopped(core)) {
         return;
     }
@@ -696,7 +712,12 @@ bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us)
 
 bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us)
 {
-    return !core->draining && kvp_core_serving(core, now_us);
+    return !core->draining && !core_disk_hangs(core, now_us) && kvp_core_serving(core, now_us);
+}
+
+bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us)
+{
+    return core_disk_hangs(core, now_us);
 }
 
 uint64_t kvp_core_next_seq(const struct kvp_core *core)
@@ -735,6 +756,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->commit = core->commit;
     status->applied = core->applied;
     status->known_commit = kvp_core_known_commit(core);
+    status->disk_silent_us = core_disk_silence(core, now_us);
     status->peer_count = core->peer_count;
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];

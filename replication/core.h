@@ -64,6 +64,10 @@ enum kvp_note {
     KVP_NOTE_WAITS_FOR_PEER,   /* pair mode: alone after a start, waits for the peer or an operator */
     KVP_NOTE_RESIGNED,         /* number = peer that has declared to have stopped */
     KVP_NOTE_TIMES_DIFFER,     /* number = peer: its grace is too short for this node's lease */
+    KVP_NOTE_DISK_SILENT,      /* number = ms that this node's own disk has not answered for */
+    KVP_NOTE_DISK_ANSWERS,     /* it does again */
+    KVP_NOTE_DISK_GIVEN_UP,    /* number = peer that is to lead in this node's place */
+    KVP_NOTE_DISK_NO_HEIR,     /* there is none that could */
 };
 const char *kvp_note_name(enum kvp_note note);
 
@@ -156,6 +160,8 @@ enum kvp_role kvp_core_role(const struct kvp_core *core);
 bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);
 /* May new updates be executed and submitted? (Serving, and not draining for a handover.) */
 bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us);
+/* Has the node's own disk not answered for longer than --sync-timeout? Then nothing is accepted. */
+bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_next_seq(const struct kvp_core *core);
 
 uint64_t kvp_core_applied(const struct kvp_core *core); /* the state on disk is of this seq */
@@ -178,6 +184,7 @@ struct kvp_core_status {
     struct kvp_point tail;
     uint64_t durable, commit, applied;
     uint64_t known_commit; /* the primary's commit seq as last heard */
+    uint64_t disk_silent_us; /* so long the node's own disk has owed an answer; 0: it owes none */
     unsigned peer_count;
     struct kvp_core_peer_status peers[KVP_NODES_MAX];
 };

@@ -236,6 +236,7 @@ void core_set_aside(struct kvp_core *core)
     core_incoming_abort(core);
     core_answer_waiters(core, true);
     core_replace_begin(core, lost);
+    core_disk_asked(core, CORE_DISK_STORE);
     core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
 }
 
@@ -271,11 +272,13 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point)
 void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
     core->now_us = now_us;
+    core_disk_answered(core, CORE_DISK_STORE);
     if (core->role == KVP_ROLE_FAILED) {
         return;
     }
     if (status == KVP_BUSY) {
         /* A snapshot was just being opened; its closing is under way. */
+        core_disk_asked(core, CORE_DISK_STORE);
         core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
         return;
     }

@@ -87,7 +87,8 @@ static bool wanted(struct kvp_core *core)
 void core_backup_tick(struct kvp_core *core)
 {
     if (core->proposal.stage != PROPOSAL_NONE || core->replacing || core->stopping ||
-        core->ask_token || core->now_us < core->propose_after_us || !wanted(core)) {
+        core->ask_token || core->now_us < core->propose_after_us || core_disk_doubtful(core) ||
+        !wanted(core)) {
         return;
     }
     if (!core_eligible(core)) {

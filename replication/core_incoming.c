@@ -27,6 +27,7 @@ void core_incoming_abort(struct kvp_core *core)
 static void add_job(struct kvp_core *core, enum incoming_job job)
 {
     core->incoming.jobs[core->incoming.job_count++] = job;
+    core_disk_asked(core, CORE_DISK_STORE);
 }
 
 /* A member that may lead has everything: whoever offers it a snapshot is mistaken. */
@@ -96,6 +97,7 @@ static void finished(struct kvp_core *core)
 void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
     core->now_us = now_us;
+    core_disk_answered(core, CORE_DISK_STORE);
     enum incoming_job job = core->incoming.jobs[0];
     core->incoming.job_count--;
     for (unsigned i = 0; i < core->incoming.job_count; i++) {

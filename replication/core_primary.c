@@ -68,7 +68,8 @@ static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_
         core_proposal_abort(core);
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->handover == HANDOVER_DRAINS ||
-        core->now_us < core->propose_after_us || !kvp_set_has(core->view.in_sync, peer->id)) {
+        core->now_us < core->propose_after_us || core_disk_doubtful(core) ||
+        !kvp_set_has(core->view.in_sync, peer->id)) {
         return;
     }
     core_note(core, why, peer->id);
@@ -149,7 +150,7 @@ static void watch_joiner(struct kvp_core *core, struct core_peer *peer)
 static void add_ready_joiner(struct kvp_core *core)
 {
     if (core->role != KVP_ROLE_PRIMARY || core->proposal.stage != PROPOSAL_NONE ||
-        core->handover == HANDOVER_DRAINS || core->stopping ||
+        core->handover == HANDOVER_DRAINS || core->stopping || core_disk_doubtful(core) ||
         kvp_set_count(core->view.in_sync) >= core->config.sync_replicas) {
         return;
     }

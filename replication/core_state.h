@@ -85,6 +85,7 @@ enum proposal_reason {
     REASON_ADD,
     REASON_HANDOVER,
     REASON_FORCE,
+    REASON_BEQUEATH,
 };
 
 struct core_proposal {
@@ -111,6 +112,13 @@ struct append_waiter {
     uint8_t from;
     uint64_t last;
     uint64_t echo_us;
+};
+
+/* Jobs of one queue are carried out one after the other. */
+enum core_disk_queue {
+    CORE_DISK_STORE,
+    CORE_DISK_SENDER, /* snapshots being sent */
+    CORE_DISK_QUEUES,
 };
 
 enum incoming_job { INCOMING_BEGIN, INCOMING_WRITE, INCOMING_FINISH };
@@ -143,6 +151,12 @@ struct kvp_core {
     bool replacing;            /* the store is being replaced: no writes */
     struct kvp_meta next_meta; /* of the store that takes its place */
     struct kvp_entry *batch[2 * KVP_CORE_BATCH];
+    struct {
+        unsigned jobs;         /* asked for and not answered */
+        uint64_t since_us;     /* the oldest of them is under way */
+    } disk[CORE_DISK_QUEUES];
+    uint64_t disk_noted_us;    /* it was said that it had been silent for so long; 0: it was not */
+    bool disk_no_heir;         /* it was said that nobody could take the lead */
 
     /* follower */
     uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
@@ -295,7 +309,17 @@ void core_outside_tick(struct kvp_core *core);
 void core_backup_tick(struct kvp_core *core);
 void core_send_state(struct kvp_core *core, const struct core_peer *peer);
 
+/* core_disk.c: is this node's own disk silent? */
+void core_disk_asked(struct kvp_core *core, enum core_disk_queue queue);
+void core_disk_answered(struct kvp_core *core, enum core_disk_queue queue);
+uint64_t core_disk_silence(const struct kvp_core *core, uint64_t now_us);
+bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
+bool core_disk_doubtful(const struct kvp_core *core);
+void core_disk_note(struct kvp_core *core);
+void core_disk_lead_tick(struct kvp_core *core);
+
 /* core_wishes.c: what an operator wants */
+bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
 void core_wishes_tick(struct kvp_core *core);
 void core_wishes_changed(struct kvp_core *core); /* the view is another one, or all is over */
 void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEAVE */

@@ -62,6 +62,7 @@ static void start_snapshot(struct kvp_core *core, struct core_peer *peer)
     peer->snapshot.opening = true;
     peer->snapshot.have_chunk = false;
     peer->snapshot.progress_us = core->now_us;
+    core_disk_asked(core, CORE_DISK_SENDER);
     core->port.snapshot_open(core->port.arg, peer->id);
 }
 
@@ -80,6 +81,7 @@ static void resolve(struct kvp_core *core, struct core_peer *peer, enum comparis
         peer->mode = PEER_CHECK;
         if (!peer->reading) {
             peer->reading = true;
+            core_disk_asked(core, CORE_DISK_STORE);
             core->port.read_log(core->port.arg, peer->id, peer->check.seq, 1, 1);
         }
         return;
@@ -203,6 +205,7 @@ void core_pump(struct kvp_core *core, struct core_peer *peer)
         append_begin(core, peer, &request);
         if (!gather_entries(core, peer->sent.seq + 1, &request)) {
             peer->reading = true;
+            core_disk_asked(core, CORE_DISK_STORE);
             core->port.read_log(core->port.arg, peer->id, peer->sent.seq + 1, KVP_APPEND_SIZE_MAX,
                                 KVP_APPEND_COUNT_MAX);
             return;
@@ -233,6 +236,7 @@ static void read_chunk(struct kvp_core *core, struct core_peer *peer)
 {
     peer->snapshot.have_chunk = false;
     peer->snapshot.reading = true;
+    core_disk_asked(core, CORE_DISK_SENDER);
     core->port.snapshot_read(core->port.arg, peer->id);
 }
 
@@ -254,6 +258,7 @@ void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id
 {
     core->now_us = now_us;
     struct core_peer *peer = core_peer(core, id);
+    core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.opening = false;
     if (status != KVP_OK) {
         if (peer->mode == PEER_SNAPSHOT) {
@@ -276,6 +281,7 @@ void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t
 {
     core->now_us = now_us;
     struct core_peer *peer = core_peer(core, id);
+    core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.reading = false;
     if (core->role == KVP_ROLE_FAILED || peer->mode != PEER_SNAPSHOT || peer->snapshot.id == 0) {
         return;

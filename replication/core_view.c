@@ -9,6 +9,7 @@
  *   REMOVE            CAS -> GRANTED                 the primary goes on without a member
  *   ADD    LOOK -> PREPARE -> CAS -> GRANTED         the primary takes a member in
  *   FORCE          (FENCE) -> CAS -> GRANTED         an operator's word, against the register
+ *   BEQUEATH  LOOK -> CAS                            the primary's disk hangs (core_disk.c)
  *
  * Up to CAS a proposal may be dropped. From then on the register may hold it, known to us or not: it
  * is asked for again until the answer is definite, and until then both views bind this node: every
@@ -132,6 +133,9 @@ static void granted(struct kvp_core *core)
     if (proposal->view.primary != core->config.self && !paired(core)) {
         struct kvp_view view = proposal->view;
         core_install(core, &view); /* nothing that we may do now needs to be durable */
+        if (proposal->reason == REASON_BEQUEATH) {
+            core_send_state(core, core_peer(core, view.primary)); /* it leads from now on */
+        }
     }
 }
 

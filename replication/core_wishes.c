@@ -29,7 +29,7 @@ static bool is_wanted(const struct core_peer *peer, uint8_t target)
     return target == 0 || target == peer->id;
 }
 
-static bool can_take_over(const struct kvp_core *core, const struct core_peer *peer)
+bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer)
 {
     return kvp_set_has(core->view.in_sync, peer->id) && peer->lease_us > core->now_us &&
            !peer->resigned && !peer->report.doubt && peer->report.member_epoch != 0;
@@ -57,7 +57,7 @@ static struct core_peer *successor(struct kvp_core *core, uint8_t target)
     struct core_peer *best = NULL;
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
-        if (can_take_over(core, peer) && is_wanted(peer, target) &&
+        if (core_can_take_over(core, peer) && is_wanted(peer, target) &&
             (!best || peer->match > best->match)) {
             best = peer;
         }
@@ -147,7 +147,7 @@ static void handover_tick(struct kvp_core *core)
         return; /* no way back, and no deadline: the register decides */
     }
     const struct core_peer *peer = core_peer(core, core->handover_target);
-    if (core->now_us > core->handover_deadline_us || !can_take_over(core, peer)) {
+    if (core->now_us > core->handover_deadline_us || !core_can_take_over(core, peer)) {
         handover_again(core);
     } else if (stage == PROPOSAL_NONE && core->commit == core->log.tail.seq &&
                core->now_us >= core->propose_after_us) {

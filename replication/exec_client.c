@@ -252,7 +252,8 @@ static kvp_status reason_to_refuse(const struct kvp_executor *executor,
                        : exec_serving(executor);
     /* Broken: engine and log have parted, and the end of this batch of events is the node's. */
     if (!able || executor->broken || request->epoch_seen > kvp_core_view(executor->core)->epoch) {
-        *reason = "no lease from the in-sync set";
+        bool hangs = writes && kvp_core_disk_hangs(executor->core, executor->now_us);
+        *reason = hangs ? "the node's own disk does not answer" : "no lease from the in-sync set";
         return KVP_UNAVAILABLE;
     }
     if (writes && (executor->waiting_count >= EXEC_WAITING_MAX ||

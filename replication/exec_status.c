@@ -76,7 +76,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     struct map map = {out, KVP_OK};
     executor->now_us = now_us;
     kvp_core_status(executor->core, now_us, &status);
-    step(&map, kvp_wire_map(out, 19));
+    step(&map, kvp_wire_map(out, 20));
     put_uint(&map, "node", executor->config.core.self);
     put_string(&map, "role", kvp_role_name(status.role));
     put_uint(&map, "epoch", status.view.epoch);
@@ -94,6 +94,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_uint(&map, "diverged", status.meta.diverged_count);
     put_uint(&map, "stores_set_aside", executor->config.stores_set_aside);
     put_bool(&map, "doubt", status.meta.doubt);
+    put_uint(&map, "disk_silent_ms", status.disk_silent_us / 1000);
     put_uint(&map, "uptime_ms", (now_us - executor->started_us) / 1000);
     put_string(&map, "release", kvp_version());
     return map.status;

@@ -302,6 +302,8 @@ static enum kvp_log_level note_level(enum kvp_note note)
     case KVP_NOTE_BLANK_BUT_KNOWN:
     case KVP_NOTE_ARBITER_FOREIGN:
     case KVP_NOTE_FENCE_FAILED:
+    case KVP_NOTE_DISK_SILENT:
+    case KVP_NOTE_DISK_NO_HEIR:
         return KVP_LOG_ERROR;
     case KVP_NOTE_GROUP_CREATED:
     case KVP_NOTE_PEER_CAUGHT_UP:
@@ -309,6 +311,7 @@ static enum kvp_log_level note_level(enum kvp_note note)
     case KVP_NOTE_SNAPSHOT_RECEIVING:
     case KVP_NOTE_SNAPSHOT_RECEIVED:
     case KVP_NOTE_LOG_CUT:
+    case KVP_NOTE_DISK_ANSWERS:
         return KVP_LOG_INFO;
     default:
         return KVP_LOG_WARN;
@@ -318,10 +321,22 @@ static enum kvp_log_level note_level(enum kvp_note note)
 static void port_note(void *arg, enum kvp_note note, uint64_t number)
 {
     struct kvp_executor *executor = arg;
-    if (note == KVP_NOTE_GROUP_CREATED) {
-        say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%016" PRIx64, number);
-    } else {
-        say(executor, note_level(note), kvp_note_name(note), "about=%" PRIu64, number);
+    const char *name = kvp_note_name(note);
+    switch (note) {
+    case KVP_NOTE_GROUP_CREATED:
+        say(executor, KVP_LOG_INFO, name, "group_id=%016" PRIx64, number);
+        break;
+    case KVP_NOTE_DISK_SILENT:
+        say(executor, KVP_LOG_ERROR, name,
+            "for_ms=%" PRIu64 " reason=\"own disk has not answered\"", number);
+        break;
+    case KVP_NOTE_DISK_NO_HEIR:
+        say(executor, KVP_LOG_ERROR, name,
+            "reason=\"no in-sync member with a working disk could take the lead\"");
+        break;
+    default:
+        say(executor, note_level(note), name, "about=%" PRIu64, number);
+        break;
     }
 }
 

@@ -76,7 +76,7 @@ static int find_mode(const char *name)
     return -1;
 }
 
-static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool lazy,
+static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool lazy, bool hangs,
                 struct totals *totals)
 {
     static struct sim sim;
@@ -85,6 +85,9 @@ static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool 
     plan.lazy_ticks = lazy;
     if (jobs) {
         sim_plan_jobs(&plan, seed);
+    }
+    if (hangs) {
+        sim_plan_hangs(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, replay);
     totals->passed += ok;
@@ -107,7 +110,7 @@ static void run_regressions(int mode, struct totals *totals)
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
             run(regressions[i].mode, regressions[i].seed, regressions[i].jobs, false,
-                regressions[i].lazy, totals);
+                regressions[i].lazy, false, totals);
         }
     }
 }
@@ -159,7 +162,7 @@ int main(int argc, char **argv)
         run_regressions(mode, &totals);
     }
     for (unsigned long long seed = from; !again && seed < from + seeds; seed++) {
-        run(mode, seed, jobs, replay, !jobs && !eager, &totals);
+        run(mode, seed, jobs, replay, !jobs && !eager, true, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",

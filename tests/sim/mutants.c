@@ -66,6 +66,14 @@ static void late_messages(struct sim_plan *plan)
     plan->delay_us = 30000;
 }
 
+/* Of two nodes one has a disk that hangs, and nothing else happens. */
+static void hung_disks(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->hang_gap_us = 4000000;
+    plan->fault_gap_us = 0;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
 
 static const struct sim_mutant {
@@ -120,6 +128,10 @@ static const struct sim_mutant {
      "pair: a restarted node decides without having heard the other"},
     {KVP_MUTANT_SETTLED, "settled", BACKUP_WINS,
      "pair: what is on its way to the disk, or was, is not told", failing_disks},
+    {KVP_MUTANT_UNWATCHED_DISK, "unwatched-disk", WITNESS,
+     "a primary does not look at its own disk", hung_disks},
+    {KVP_MUTANT_KEEP_HUNG_MEMBER, "keep-hung-member", WITNESS,
+     "who hands over because its disk hangs stays a member", hung_disks},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,

@@ -168,6 +168,14 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode)
     plan->sync_replicas = plan->nodes > 2 ? (unsigned)sim_below(&stream, plan->nodes + 1) : 0;
 }
 
+/* A stream of its own: the seed's other faults stay as they are. */
+void sim_plan_hangs(struct sim_plan *plan, uint64_t seed)
+{
+    uint64_t stream = seed ^ 0x5eed0006;
+    plan->hang_gap_us =
+        sim_below(&stream, 3) == 0 ? 2000000 + sim_below(&stream, 10000000) : 0;
+}
+
 /* ---- a run ---- */
 
 static void dispatch(struct sim *sim, struct sim_event *event)
@@ -190,6 +198,14 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         break;
     case SIM_FAULT:
         sim_fault(sim);
+        break;
+    case SIM_HANG:
+        sim_hang(sim);
+        break;
+    case SIM_HANG_END:
+        if (event->life == sim->nodes[event->node].life) {
+            sim_node_disk_answers(sim, &sim->nodes[event->node]);
+        }
         break;
     case SIM_HEAL:
         sim_heal(sim, event);
@@ -259,6 +275,7 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim->trace = trace;
     sim->random = seed ^ 0x5eed0002;
     sim->random_faults = seed ^ 0x5eed0003;
+    sim->random_hangs = seed ^ 0x5eed0007;
     prepare(sim);
     sim_faults_start(sim);
     uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;

@@ -40,6 +40,7 @@ struct sim_plan {
         slow_disk; /* weights of the kinds of fault */
     bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
                                     many, and seeds found so far keep their meaning */
+    uint64_t hang_gap_us;        /* mean time between disks that hang; 0: none does */
     unsigned drift_ppm;          /* clock rates differ up to this */
     uint64_t disk_us;            /* mean time of a disk job */
     uint64_t log_size_max;
@@ -94,6 +95,11 @@ struct sim_node {
     struct kvp_disk_job *jobs, *jobs_last;
     bool disk_busy;
     uint64_t disk_factor;
+    bool disk_faulty;       /* it fails, or will */
+    bool disk_hangs;        /* what it is asked is not answered, */
+    bool disk_waits;        /* and the job that is first would be by now; */
+    bool disk_ran;          /* it has been done all the same */
+    uint64_t stuck_us;      /* since when nobody has served because of that; 0: not so */
     int64_t clock_offset_us;
     int64_t clock_ppm;
     uint64_t tick_at;       /* virtual time of the tick that is scheduled; 0: none */
@@ -115,6 +121,8 @@ enum sim_event_kind {
     SIM_FENCE,
     SIM_CLIENT_TIMER,
     SIM_FAULT,
+    SIM_HANG,
+    SIM_HANG_END,
     SIM_HEAL,
     SIM_RESTART,
     SIM_RESUME,
@@ -141,6 +149,7 @@ struct sim_place {
 struct sim {
     uint64_t seed;
     struct sim_plan plan;
+    uint64_t random_hangs;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
     uint64_t order;
@@ -167,6 +176,8 @@ struct sim {
 void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode);
 /* Adds jobs to the plan; not to one of KVP_PAIR_AVAILABLE, which may set results aside. */
 void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
+/* Lets disks hang, in some seeds. */
+void sim_plan_hangs(struct sim_plan *plan, uint64_t seed);
 /* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
 bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace);
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -187,6 +198,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node);
 void sim_node_crash(struct sim *sim, struct sim_node *node);
 void sim_node_free(struct sim_node *node);
 void sim_node_event(struct sim *sim, struct sim_event *event);
+void sim_node_disk_answers(struct sim *sim, struct sim_node *node); /* after it has hung */
 uint64_t sim_node_clock(const struct sim *sim, const struct sim_node *node);
 void sim_node_message(struct sim *sim, struct sim_node *node, struct sim_message *message);
 void sim_node_settle(struct sim *sim, struct sim_node *node);
@@ -195,6 +207,7 @@ void sim_node_settle(struct sim *sim, struct sim_node *node);
 void sim_faults_start(struct sim *sim);
 void sim_fault(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
+void sim_hang(struct sim *sim);
 void sim_calm_down(struct sim *sim);
 void sim_witness_message(struct sim *sim, struct sim_message *message);
 void sim_witness_restart(struct sim *sim);

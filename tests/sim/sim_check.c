@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HUNG_US 3500000u /* sync_timeout_us, clocks that drift, some lost messages */
+
 struct sim_history {
     struct linear_op *ops;
     size_t count, capacity;
@@ -99,11 +101,77 @@ static void note_serving(struct sim *sim)
     }
 }
 
+/* Could these two do with each other and the arbiter what a change of view needs? */
+static bool is_well(const struct sim *sim, const struct sim_node *node)
+{
+    bool reached = true;
+    for (unsigned i = sim->plan.policy == KVP_PAIR_NONE ? 0 : 1; i <= sim->plan.nodes; i++) {
+        reached = reached && !sim->cut[i][node->id] && !sim->cut[node->id][i];
+    }
+    return reached && node->alive && !node->paused && !node->disk_faulty &&
+           node->disk_factor == 1 &&
+           kvp_core_role(kvp_executor_core(node->executor)) != KVP_ROLE_FAILED;
+}
+
+/* All nodes but `hung` are well, and one of them may lead: it has not been removed meanwhile. */
+static bool has_heir(const struct sim *sim, const struct sim_node *hung)
+{
+    bool heir = false;
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct sim_node *other = &sim->nodes[i];
+        if (other != hung && (other->disk_hangs || !is_well(sim, other))) {
+            return false;
+        }
+        const struct kvp_view *view = kvp_core_view(kvp_executor_core(other->executor));
+        bool agrees = sim->plan.policy == KVP_PAIR_NONE ||
+                      kvp_view_equal(view, kvp_core_view(kvp_executor_core(hung->executor)));
+        heir = heir || (other != hung && agrees && kvp_set_has(view->in_sync, i));
+    }
+    return heir;
+}
+
+static bool serves_with_a_disk(const struct sim *sim)
+{
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        if (sim->nodes[i].serving && !sim->nodes[i].disk_hangs) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In a pair the other one may have to ask this one, which cannot answer if it is the backup. */
+static bool arbiter_is_well(const struct sim *sim, const struct sim_node *hung)
+{
+    return sim->plan.policy == KVP_PAIR_NONE
+               ? sim->witness != NULL
+               : kvp_core_role(kvp_executor_core(hung->executor)) == KVP_ROLE_PRIMARY;
+}
+
+/* One node whose disk has hung for longer than --sync-timeout does not hold up the group, where
+ * another member could serve. */
+static void watch_hung(struct sim *sim, struct sim_node *node)
+{
+    bool stuck = node->alive && node->disk_waits && is_well(sim, node) &&
+                 arbiter_is_well(sim, node) && has_heir(sim, node) && !serves_with_a_disk(sim);
+    if (!stuck) {
+        node->stuck_us = 0;
+    } else if (node->stuck_us == 0) {
+        node->stuck_us = sim->now_us;
+    } else if (sim->now_us - node->stuck_us > HUNG_US) {
+        sim_fail(sim, "nobody serves though only the disk of node %u hangs, for %u ms", node->id,
+                 (unsigned)(sim->now_us - node->stuck_us) / 1000);
+    }
+}
+
 void sim_check_step(struct sim *sim)
 {
     if (!sim->failed) {
         note_serving(sim);
         sim_contract_step(sim);
+    }
+    for (unsigned i = 1; !sim->failed && sim->plan.hang_gap_us && i <= sim->plan.nodes; i++) {
+        watch_hung(sim, &sim->nodes[i]);
     }
 }
 

@@ -22,6 +22,9 @@ void sim_faults_start(struct sim *sim)
         sim_at(sim, 1500000 + sim_exponential(&sim->random_faults, sim->plan.fault_gap_us),
                SIM_FAULT);
     }
+    if (sim->plan.hang_gap_us != 0) {
+        sim_at(sim, 1500000 + sim_exponential(&sim->random_hangs, sim->plan.hang_gap_us), SIM_HANG);
+    }
 }
 
 /* ---- the kinds ---- */
@@ -123,6 +126,7 @@ static void disk_fault(struct sim *sim)
     };
     sim_trace(sim, "%u DISK FAULT after %llu", node->id, (unsigned long long)fault.after);
     kvp_env_memory_set_fault(node->env, fault);
+    node->disk_faulty = true;
     uint64_t time_us = duration(sim);
     struct sim_event *event = sim_at(sim, time_us, SIM_HEAL);
     event->node = node->id;
@@ -238,12 +242,35 @@ void sim_fault(struct sim *sim)
     sim_at(sim, sim_exponential(&sim->random_faults, plan->fault_gap_us), SIM_FAULT);
 }
 
+/* A disk that neither answers nor fails, for a while or until all is repaired. */
+void sim_hang(struct sim *sim)
+{
+    struct sim_node *node = &sim->nodes[1 + sim_below(&sim->random_hangs, sim->plan.nodes)];
+    uint64_t time_us = 500000 + sim_exponential(&sim->random_hangs, 4000000);
+    bool for_ever = sim_below(&sim->random_hangs, 2) != 0;
+    if (sim->calm) {
+        return;
+    }
+    if (node->alive && !node->disk_hangs) {
+        sim_trace(sim, "%u DISK HANGS%s", node->id, for_ever ? " for ever" : "");
+        sim->faults++;
+        node->disk_hangs = true;
+    }
+    if (!for_ever) {
+        struct sim_event *event = sim_at(sim, time_us, SIM_HANG_END);
+        event->node = node->id;
+        event->life = node->life;
+    }
+    sim_at(sim, sim_exponential(&sim->random_hangs, sim->plan.hang_gap_us), SIM_HANG);
+}
+
 /* ---- ends ---- */
 
 static void repair_disk(struct sim *sim, struct sim_node *node)
 {
     struct kvp_memory_fault none = {.status = KVP_OK};
     kvp_env_memory_set_fault(node->env, none);
+    node->disk_faulty = false;
     bool failed = node->alive &&
                   kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
     if (failed) {
@@ -274,6 +301,7 @@ void sim_calm_down(struct sim *sim)
         struct sim_node *node = &sim->nodes[i];
         node->disk_factor = 1;
         repair_disk(sim, node);
+        sim_node_disk_answers(sim, node);
         if (node->alive && node->paused) {
             struct sim_event *event = sim_at(sim, 0, SIM_RESUME);
             event->node = node->id;

@@ -212,6 +212,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     char message[256] = "";
     node->life = ++sim->order;
     node->disk_factor = 1;
+    node->disk_hangs = node->disk_waits = node->disk_ran = false;
     kvp_status status = kvp_storage_open(node->env, "sim", node->id, &node->storage, &loaded,
                                          message, sizeof(message));
     if (status != KVP_OK) {
@@ -328,23 +329,58 @@ static void schedule_tick(struct sim *sim, struct sim_node *node)
     node->tick_for = deadline;
 }
 
+/* While there are faults, a node that has failed stays as it is until its disk is repaired. */
+static void end_failed(struct sim *sim, struct sim_node *node)
+{
+    if (sim->calm && kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED) {
+        sim_node_crash(sim, node);
+        sim_at(sim, 1000000, SIM_RESTART)->node = node->id;
+    }
+}
+
 void sim_node_settle(struct sim *sim, struct sim_node *node)
 {
     if (node->alive && node->executor) {
         kvp_executor_flush(node->executor, sim_node_clock(sim, node));
         schedule_tick(sim, node);
+        end_failed(sim, node);
     }
+}
+
+/* False: there is no answer yet. What was asked of a disk that hangs may have been done, or not. */
+static bool do_job(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
+{
+    bool hangs = node->disk_hangs;
+    if (!node->disk_ran && (!hangs || sim_below(&sim->random_hangs, 2) != 0)) {
+        sim_jobs_applied(sim, job);
+        sim_contract_run(sim, node, job);
+        node->disk_ran = true;
+    }
+    node->disk_waits = hangs;
+    return !hangs;
 }
 
 static void run_disk(struct sim *sim, struct sim_node *node)
 {
     struct kvp_disk_job *job = node->jobs;
+    if (!do_job(sim, node, job)) {
+        return;
+    }
     node->jobs = job->next;
-    node->disk_busy = false;
-    sim_jobs_applied(sim, job);
-    sim_contract_run(sim, node, job);
+    node->disk_busy = node->disk_ran = false;
     kvp_executor_disk_done(node->executor, sim_node_clock(sim, node), job);
     disk_next(sim, node);
+}
+
+void sim_node_disk_answers(struct sim *sim, struct sim_node *node)
+{
+    node->disk_hangs = false;
+    if (node->alive && node->disk_waits) {
+        node->disk_waits = false;
+        struct sim_event *event = sim_at(sim, 0, SIM_DISK);
+        event->node = node->id;
+        event->life = node->life;
+    }
 }
 
 static void hold(struct sim_node *node, const struct sim_event *event)
