@@ -145,13 +145,22 @@ static void read_result(struct kvp_executor *executor, void *token, kvp_status s
     }
 }
 
+bool exec_store_is_away(struct kvp_executor *executor, void *token)
+{
+    bool failed = kvp_core_role(executor->core) == KVP_ROLE_FAILED;
+    if (failed || executor->replacing) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE,
+                    failed ? "the storage has failed" : "the store is being replaced");
+    }
+    return failed || executor->replacing;
+}
+
 static void read_stale(struct kvp_executor *executor, const struct kvp_request *request,
                        void *token)
 {
     struct kvp_raw_key raw;
     struct kvp_record record = {0};
-    if (executor->replacing || kvp_core_role(executor->core) == KVP_ROLE_FAILED) {
-        exec_refuse(executor, token, KVP_UNAVAILABLE, "the store is being replaced");
+    if (exec_store_is_away(executor, token)) {
         return;
     }
     kvp_raw_key_data(&raw, request->key);
@@ -250,8 +259,16 @@ static kvp_status reason_to_refuse(const struct kvp_executor *executor,
     }
     bool able = writes ? kvp_core_accepting(executor->core, executor->now_us)
                        : exec_serving(executor);
+    if (request->epoch_seen > kvp_core_view(executor->core)->epoch) {
+        *reason = "this node has not heard of the view that the request has seen";
+        return KVP_UNAVAILABLE;
+    }
     /* Broken: engine and log have parted, and the end of this batch of events is the node's. */
-    if (!able || executor->broken || request->epoch_seen > kvp_core_view(executor->core)->epoch) {
+    if (executor->broken) {
+        *reason = "this node is about to stop";
+        return KVP_UNAVAILABLE;
+    }
+    if (!able) {
         bool hangs = writes && kvp_core_disk_hangs(executor->core, executor->now_us);
         *reason = hangs ? "the node's own disk does not answer" : "no lease from the in-sync set";
         return KVP_UNAVAILABLE;

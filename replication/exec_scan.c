@@ -141,7 +141,9 @@ static void send_page(struct kvp_executor *executor, struct exec_cursor *cursor,
         if (status != KVP_TOO_LARGE) {
             exec_storage_failed(executor, status);
         }
-        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
+        exec_refuse(executor, token, status == KVP_TOO_LARGE ? status : KVP_UNAVAILABLE,
+                    status == KVP_TOO_LARGE ? "a scan has at most 1048575 pages"
+                                            : kvp_strerror(status));
     }
     /* The last page is kept, too, until the cursor is idle: its answer may get lost. A scan of one
      * page can be started anew instead. */
@@ -152,7 +154,7 @@ static void send_page(struct kvp_executor *executor, struct exec_cursor *cursor,
 
 static void start(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
-    struct exec_cursor *cursor = executor->replacing ? NULL : cursor_new(executor);
+    struct exec_cursor *cursor = cursor_new(executor);
     if (!cursor) {
         exec_refuse(executor, token, KVP_BUSY, "too many scans under way");
         return;
@@ -227,9 +229,10 @@ static void park(struct kvp_executor *executor, const struct kvp_request *reques
 
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
-    if (kvp_core_role(executor->core) == KVP_ROLE_FAILED) {
-        exec_refuse(executor, token, KVP_UNAVAILABLE, "the storage has failed");
-    } else if (request->cursor != 0) {
+    if (exec_store_is_away(executor, token)) {
+        return;
+    }
+    if (request->cursor != 0) {
         go_on(executor, request, token);
     } else if (request->stale || kvp_core_applied(executor->core) >= executor->committed) {
         start(executor, request, token);
@@ -254,7 +257,7 @@ static void unpark(struct kvp_executor *executor)
     for (unsigned i = 0; i < executor->parked_count; i++) {
         struct exec_parked parked = executor->parked[i];
         if (!exec_serving(executor)) {
-            exec_refuse(executor, parked.token, KVP_UNAVAILABLE, NULL);
+            exec_refuse(executor, parked.token, KVP_UNAVAILABLE, "no lease from the in-sync set");
         } else if (kvp_core_applied(executor->core) >= parked.needed) {
             start(executor, &parked.request, parked.token);
         } else {

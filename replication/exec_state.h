@@ -92,6 +92,8 @@ struct kvp_executor {
 void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result);
 void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason);
 bool exec_serving(const struct kvp_executor *executor);
+/* Refuses the request when the state cannot be read at all. */
+bool exec_store_is_away(struct kvp_executor *executor, void *token);
 /* The storage's reading failed: the node is no member any more. */
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
 const char *exec_hint(const struct kvp_executor *executor);

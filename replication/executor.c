@@ -517,15 +517,13 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
     executor->now_us = now_us;
     unsigned version, op;
     struct kvp_request request;
-    const char *reason = "not a message of this protocol";
-    kvp_status status = kvp_wire_peek(body, &version, &op);
-    if (status == KVP_OK && version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op)) {
+    const char *reason;
+    if (kvp_wire_peek(body, &version, &op) == KVP_OK && version == KVP_WIRE_VERSION &&
+        KVP_OP_IS_PEER(op)) {
         peer_message(executor, body, token);
         return;
     }
-    if (status == KVP_OK) {
-        status = kvp_wire_request_decode(body, &executor->txn, &request, &reason);
-    }
+    kvp_status status = kvp_wire_request_decode(body, &executor->txn, &request, &reason);
     if (status == KVP_OK) {
         exec_request(executor, &request, token);
     } else {

@@ -102,7 +102,7 @@ static bool settle_body(struct head *head, size_t left)
     return needed <= left;
 }
 
-static bool read_head(const struct kvp_mp_reader *reader, struct head *head)
+static bool read_bare_head(const struct kvp_mp_reader *reader, struct head *head)
 {
     size_t size = (size_t)(reader->end - reader->next);
     if (reader->failed || size == 0) {
@@ -110,13 +110,16 @@ static bool read_head(const struct kvp_mp_reader *reader, struct head *head)
     }
     uint8_t first = reader->next[0];
     if (first >= 0xc0 && first < 0xe0) {
-        if (!head_of_format(reader->next, size, head)) {
-            return false;
-        }
-    } else {
-        *head = head_of_one_byte(first);
+        return head_of_format(reader->next, size, head);
     }
-    return settle_body(head, size - head->size);
+    *head = head_of_one_byte(first);
+    return true;
+}
+
+static bool read_head(const struct kvp_mp_reader *reader, struct head *head)
+{
+    return read_bare_head(reader, head) &&
+           settle_body(head, (size_t)(reader->end - reader->next) - head->size);
 }
 
 /* Moves behind a value of the type (only its head, for arrays and maps). */
@@ -223,6 +226,17 @@ uint32_t kvp_mp_array(struct kvp_mp_reader *reader)
 {
     struct head head;
     return take(reader, KVP_MP_ARRAY, &head) ? (uint32_t)head.number : 0;
+}
+
+uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
+{
+    struct head head;
+    if (!read_bare_head(reader, &head) || head.type != KVP_MP_ARRAY) {
+        kvp_mp_fail(reader);
+        return 0;
+    }
+    reader->next += head.size;
+    return (uint32_t)head.number;
 }
 
 uint32_t kvp_mp_map(struct kvp_mp_reader *reader)

@@ -53,6 +53,9 @@ kvp_slice kvp_mp_bin(struct kvp_mp_reader *reader);
 uint32_t kvp_mp_array(struct kvp_mp_reader *reader);
 uint32_t kvp_mp_map(struct kvp_mp_reader *reader);
 
+/* The same, but the elements may not all be there: for who looks at the first ones only. */
+uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader);
+
 /* An array of exactly `count` elements. */
 void kvp_mp_array_of(struct kvp_mp_reader *reader, uint32_t count);
 

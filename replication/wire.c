@@ -27,7 +27,7 @@ kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op)
 {
     struct kvp_mp_reader reader;
     kvp_mp_begin(&reader, message);
-    (void)kvp_mp_array(&reader);
+    (void)kvp_mp_array_begun(&reader);
     uint64_t version_read = kvp_mp_uint(&reader);
     if (reader.failed) {
         return KVP_BAD_REQUEST;
@@ -48,7 +48,7 @@ kvp_status kvp_wire_open(kvp_slice message, struct kvp_mp_reader *reader, unsign
         return kvp_wire_refuse(KVP_TOO_LARGE, "the message is longer than 16 MiB", reason);
     }
     kvp_mp_begin(reader, message);
-    *count = kvp_mp_array(reader);
+    *count = kvp_mp_array_begun(reader); /* of another version nothing more is known */
     if (reader->failed) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "the message is not a msgpack array", reason);
     }
@@ -508,7 +508,7 @@ static void read_worker_args(struct kvp_mp_reader *reader, struct kvp_request *r
     job->instance = kvp_mp_uint(reader);
     switch (request->op) {
     case KVP_OP_TASK_FETCH:
-        job->slot = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+        job->slot = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX - 1);
         job->number = kvp_mp_uint(reader);
         job->wait_ms = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
         break;

@@ -6,6 +6,9 @@
  *     ```example NAME
  *     98 01     # hex bytes, with comments
  *     ```
+ *
+ * Requests that the page calls wrong are refused with the code that it names, for the reason that it
+ * names: ```refused CODE REASON.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +16,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "replication/wire.h"
 #include "tests/wire/samples.h"
 
 #include <ctype.h>
@@ -21,15 +25,19 @@
 #include <string.h>
 
 #define EXAMPLES_MAX 128
+#define REFUSED_MAX  64
 
 struct example {
-    char name[64];
+    char name[64]; /* of one that is refused: the code */
+    char reason[80];
     kvp_buf bytes;
 };
 
 static const char *doc_path;
 static struct example examples[EXAMPLES_MAX];
 static size_t example_count;
+static struct example refused[REFUSED_MAX];
+static size_t refused_count;
 
 static int digit_of(char character)
 {
@@ -67,10 +75,18 @@ static struct example *begin_example(const char *name)
     return example;
 }
 
+static struct example *begin_refused(const char *heading)
+{
+    assert_true(refused_count < REFUSED_MAX);
+    struct example *example = &refused[refused_count++];
+    assert_int_equal(sscanf(heading, "%63s %79[^\n]", example->name, example->reason), 2);
+    return example;
+}
+
 static int read_examples(void **state)
 {
     char line[1024];
-    static const char fence[] = "```example ";
+    static const char fence[] = "```example ", wrong[] = "```refused ";
     struct example *open = NULL;
     FILE *file = fopen(doc_path, "r");
     (void)state;
@@ -81,6 +97,8 @@ static int read_examples(void **state)
     while (fgets(line, sizeof(line), file) != NULL) {
         if (strncmp(line, fence, sizeof(fence) - 1) == 0) {
             open = begin_example(line + sizeof(fence) - 1);
+        } else if (strncmp(line, wrong, sizeof(wrong) - 1) == 0) {
+            open = begin_refused(line + sizeof(wrong) - 1);
         } else if (strncmp(line, "```", 3) == 0) {
             open = NULL;
         } else if (open != NULL) {
@@ -96,6 +114,9 @@ static int free_examples(void **state)
     (void)state;
     for (size_t i = 0; i < example_count; i++) {
         kvp_buf_free(&examples[i].bytes);
+    }
+    for (size_t i = 0; i < refused_count; i++) {
+        kvp_buf_free(&refused[i].bytes);
     }
     return 0;
 }
@@ -164,6 +185,18 @@ static void test_every_example_is_understood_by_the_decoders(void **state)
     }
 }
 
+/* The row of the table of codes: "| 10 | `BAD_REQUEST` |". */
+static int code_named(const char *document, const char *name)
+{
+    char cell[80];
+    (void)snprintf(cell, sizeof(cell), " | `%.63s` |", name);
+    const char *found = strstr(document, cell);
+    while (found != NULL && found > document && found[-1] != '|') {
+        found--;
+    }
+    return found != NULL ? (int)strtol(found, NULL, 10) : -1;
+}
+
 /* A table row that begins with the number and names it: "| 4 | NOT_PRIMARY |". */
 static bool document_names_code(const char *document, int code)
 {
@@ -173,19 +206,45 @@ static bool document_names_code(const char *document, int code)
     return found != NULL && isupper((unsigned char)found[strlen(row)]);
 }
 
-static void test_every_code_is_in_the_table(void **state)
+static void read_document(kvp_buf *document)
 {
-    kvp_buf document = {0};
     char part[4096];
     size_t size;
-    (void)state;
     FILE *file = fopen(doc_path, "r");
     assert_non_null(file);
     while ((size = fread(part, 1, sizeof(part), file)) > 0) {
-        assert_int_equal(kvp_buf_append(&document, part, size), KVP_OK);
+        assert_int_equal(kvp_buf_append(document, part, size), KVP_OK);
     }
     (void)fclose(file);
-    assert_int_equal(kvp_buf_append(&document, "", 1), KVP_OK);
+    assert_int_equal(kvp_buf_append(document, "", 1), KVP_OK);
+}
+
+static void test_every_wrong_example_is_refused_for_the_reason_that_is_named(void **state)
+{
+    static struct kvp_txn_scratch scratch;
+    kvp_buf document = {0};
+    (void)state;
+    read_document(&document);
+    assert_true(refused_count >= 10);
+    for (size_t i = 0; i < refused_count; i++) {
+        const struct example *wrong = &refused[i];
+        struct kvp_request request;
+        const char *reason = "";
+        kvp_status status = kvp_wire_request_decode(kvp_buf_slice(&wrong->bytes), &scratch,
+                                                    &request, &reason);
+        if (-status != code_named((const char *)document.data, wrong->name) ||
+            strcmp(reason, wrong->reason) != 0) {
+            fail_msg("not %s (%s): code %d, %s", wrong->name, wrong->reason, -status, reason);
+        }
+    }
+    kvp_buf_free(&document);
+}
+
+static void test_every_code_is_in_the_table(void **state)
+{
+    kvp_buf document = {0};
+    (void)state;
+    read_document(&document);
     int code = 0;
     for (; strcmp(kvp_strerror(-code), "unknown status") != 0; code++) {
         if (!document_names_code((const char *)document.data, code)) {
@@ -202,6 +261,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_every_message_has_one_example_and_every_example_is_known),
         cmocka_unit_test(test_every_example_is_what_the_encoders_make),
         cmocka_unit_test(test_every_example_is_understood_by_the_decoders),
+        cmocka_unit_test(test_every_wrong_example_is_refused_for_the_reason_that_is_named),
         cmocka_unit_test(test_every_code_is_in_the_table),
     };
     if (argc != 2) {
