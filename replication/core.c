@@ -453,10 +453,6 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         core_answer(core, token, request->op, request->sent_us, KVP_WRONG_GROUP);
         return;
     }
-    if (!epochs_in_order(request)) {
-        core_answer(core, token, request->op, request->sent_us, KVP_BAD_REQUEST);
-        return;
-    }
     peer->last_contact_us = now_us;
     peer->blank_seen = request->group_id == 0;
     if (request->op == KVP_OP_STATE) {
@@ -466,6 +462,10 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         (core->meta.group_id != 0 || kvp_set_has(request->view.in_sync, request->from))) {
         core->meta.group_id = request->group_id;
         core_adopt(core, &request->view);
+    }
+    if (request->view.epoch == core->view.epoch && !epochs_in_order(request)) {
+        core_answer(core, token, request->op, request->sent_us, KVP_BAD_REQUEST);
+        return;
     }
     dispatch(core, peer, request, token);
 }
