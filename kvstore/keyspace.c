@@ -44,6 +44,13 @@ void kvp_raw_key_floor(struct kvp_raw_key *raw)
     raw->size = 1;
 }
 
+void kvp_raw_key_age(struct kvp_raw_key *raw)
+{
+    raw->data[0] = KVP_PREFIX_FLOOR;
+    raw->data[1] = 'a';
+    raw->size = 2;
+}
+
 kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out)
 {
     uint8_t header[KVP_RECORD_HEADER_SIZE] = {0};

@@ -49,6 +49,7 @@ struct kvp_raw_key {
 void kvp_raw_key_data(struct kvp_raw_key *raw, kvp_slice key); /* key at most KVP_KEY_SIZE_MAX */
 void kvp_raw_key_session(struct kvp_raw_key *raw, uint64_t client, uint16_t slot);
 void kvp_raw_key_floor(struct kvp_raw_key *raw);
+void kvp_raw_key_age(struct kvp_raw_key *raw);
 static inline kvp_slice kvp_raw_key_slice(const struct kvp_raw_key *raw)
 {
     return kvp_slice_of(raw->data, raw->size);

@@ -18,12 +18,9 @@ kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_en
         return KVP_NO_MEMORY;
     }
     made->config = *config;
-    if (made->config.sessions_max == 0) {
-        made->config.sessions_max = ENGINE_SESSIONS_DEFAULT;
-    }
     kvp_status status = overlay_init(&made->overlay);
     if (status == KVP_OK) {
-        status = session_table_init(&made->sessions, made->config.sessions_max);
+        status = engine_open_sessions(made);
     }
     if (status == KVP_OK) {
         status = engine_open_jobs(made);
@@ -51,7 +48,7 @@ void kvp_engine_close(struct kvp_engine *engine)
 kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *storage, uint64_t seq)
 {
     kvp_engine_reset(engine);
-    kvp_status status = session_table_load(&engine->sessions, storage);
+    kvp_status status = session_table_start(&engine->sessions, storage, seq, engine->now_us);
     if (status != KVP_OK) {
         session_table_clear(&engine->sessions);
         return status;
@@ -68,6 +65,12 @@ void kvp_engine_reset(struct kvp_engine *engine)
     kvp_jobs_reset(engine->jobs);
     engine->large_count = 0;
     engine->storage = NULL;
+}
+
+void kvp_engine_let_go(struct kvp_engine *engine)
+{
+    session_table_let_go(&engine->sessions);
+    kvp_jobs_reset(engine->jobs);
 }
 
 /* ---- keys ---- */
@@ -218,136 +221,6 @@ static kvp_status run(struct kvp_engine *engine, const struct kvp_request *reque
     }
 }
 
-/* ---- sessions ---- */
-
-static kvp_status first_answer(struct kvp_engine *engine, const struct session *session,
-                               struct kvp_execution *execution)
-{
-    struct kvp_session_record record;
-    execution->status = -(int)session->code;
-    if (!session->stored) {
-        return kvp_buf_append(&execution->answer, session->answer.data, session->answer.size);
-    }
-    struct kvp_raw_key key;
-    kvp_raw_key_session(&key, session->client, session->slot);
-    engine->scratch.size = 0;
-    kvp_status status =
-        kvp_storage_get(engine->storage, kvp_raw_key_slice(&key), &engine->scratch);
-    if (status == KVP_OK) {
-        status = kvp_session_decode(kvp_buf_slice(&engine->scratch), &record);
-    }
-    if (status != KVP_OK) {
-        return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
-    }
-    return kvp_buf_append(&execution->answer, record.answer.data, record.answer.size);
-}
-
-/* Sets *handled when the request must not be executed (again). */
-static kvp_status look_up_session(struct kvp_engine *engine, const struct kvp_session_id *id,
-                                  struct kvp_execution *execution, bool *handled)
-{
-    const struct session *session = session_find(&engine->sessions, id->client, id->slot);
-    *handled = true;
-    execution->kind = KVP_EXECUTION_ANSWER;
-    if (session && id->number == session->number && !KVP_MUTANT(REPEAT_EXECUTES)) {
-        if (session->seq > engine->committed) {
-            execution->kind = KVP_EXECUTION_WAIT;
-            execution->wait_seq = session->seq;
-        }
-        return first_answer(engine, session, execution);
-    }
-    if (session && id->number < session->number) {
-        execution->status = KVP_STALE_REQUEST;
-    } else if (!session && id->birth < engine->sessions.floor) {
-        execution->status = KVP_SESSION_EXPIRED;
-    } else {
-        *handled = false;
-    }
-    return KVP_OK;
-}
-
-static kvp_status write_session(const struct kvp_session_id *id,
-                                const struct kvp_session_record *record, kvp_buf *set)
-{
-    struct kvp_raw_key key;
-    kvp_buf raw = {0};
-    kvp_raw_key_session(&key, id->client, id->slot);
-    kvp_status status = kvp_session_encode(record, &raw);
-    if (status == KVP_OK) {
-        status = kvp_writeset_put(set, kvp_raw_key_slice(&key), kvp_buf_slice(&raw));
-    }
-    kvp_buf_free(&raw);
-    return status;
-}
-
-static kvp_status write_drop(const struct session *victim, uint64_t floor, kvp_buf *set)
-{
-    struct kvp_raw_key key;
-    uint8_t value[sizeof(uint64_t)];
-    kvp_raw_key_session(&key, victim->client, victim->slot);
-    kvp_status status = kvp_writeset_delete(set, kvp_raw_key_slice(&key));
-    kvp_put_u64(value, victim->seq > floor ? victim->seq : floor);
-    kvp_raw_key_floor(&key);
-    return status == KVP_OK ? kvp_writeset_put(set, kvp_raw_key_slice(&key),
-                                               kvp_slice_of(value, sizeof(value)))
-                            : status;
-}
-
-static kvp_status reserve_large(struct kvp_engine *engine)
-{
-    if (engine->large_count < engine->large_capacity) {
-        return KVP_OK;
-    }
-    size_t capacity = engine->large_capacity ? engine->large_capacity * 2 : 16;
-    struct engine_large *large = realloc(engine->large, capacity * sizeof(*large));
-    if (!large) {
-        return KVP_NO_MEMORY;
-    }
-    engine->large = large;
-    engine->large_capacity = capacity;
-    return KVP_OK;
-}
-
-/* Writes the session's record and keeps its answer. The last step of an execution: nothing can fail
- * behind it. */
-static kvp_status close_session(struct kvp_engine *engine, const struct kvp_session_id *id,
-                                uint64_t seq, struct kvp_execution *execution)
-{
-    struct kvp_session_record record = {
-        .number = id->number,
-        .seq = seq,
-        .code = (uint8_t)-execution->status,
-        .answer = kvp_buf_slice(&execution->answer),
-    };
-    const struct session *victim = session_victim(&engine->sessions, id->client, id->slot);
-    struct session *spare = session_new();
-    kvp_buf kept = {0};
-    bool large = record.answer.size > SESSION_ANSWER_KEPT;
-    kvp_status status = spare ? reserve_large(engine) : KVP_NO_MEMORY;
-    if (status == KVP_OK) {
-        status = kvp_buf_append(&kept, record.answer.data, record.answer.size);
-    }
-    if (status == KVP_OK) {
-        status = write_session(id, &record, &execution->writeset);
-    }
-    if (status == KVP_OK && victim) {
-        status = write_drop(victim, engine->sessions.floor, &execution->writeset);
-    }
-    if (status != KVP_OK) {
-        free(spare);
-        kvp_buf_free(&kept);
-        return status;
-    }
-    if (victim) {
-        session_drop(&engine->sessions, victim);
-    }
-    session_note(&engine->sessions, spare, id->client, id->slot, &record, &kept);
-    if (large) {
-        engine->large[engine->large_count++] = (struct engine_large){id->client, seq, id->slot};
-    }
-    return KVP_OK;
-}
-
 /* ---- execution ---- */
 
 kvp_status engine_check_key(kvp_slice key, const char **reason)
@@ -400,32 +273,72 @@ static void wait_for_last(const struct kvp_engine *engine, struct kvp_execution 
     execution->wait_seq = engine->executed;
 }
 
-static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *request,
-                          uint64_t seq, struct kvp_execution *execution)
+/* Nothing was executed: a repeat may be. */
+static bool not_executed(struct kvp_engine *engine, const struct kvp_execution *execution)
 {
-    bool session = request->session.client != 0;
+    if ((execution->status != KVP_UNAVAILABLE && execution->status != KVP_BUSY) ||
+        KVP_MUTANT(JOB_USED_UP)) {
+        return false;
+    }
+    overlay_rollback(&engine->overlay);
+    return true;
+}
+
+/* `found`: NULL without a session. */
+static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *request,
+                          uint64_t seq, const struct session_found *found,
+                          struct kvp_execution *execution)
+{
     kvp_status status = run(engine, request, seq, execution);
+    if (status == KVP_OK && found) {
+        status = engine_fit_answer(engine, &request->session, found, execution);
+    }
     if (status != KVP_OK) {
         return status;
     }
-    if (!engine->overlay.newest->first && !session) {
+    if (!engine->overlay.newest->first && !found) {
         overlay_rollback(&engine->overlay);
         wait_for_last(engine, execution);
         return KVP_OK;
     }
-    if ((execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) &&
-        !KVP_MUTANT(JOB_USED_UP)) {
-        assert(!engine->overlay.newest->first);
-        overlay_rollback(&engine->overlay); /* nothing was executed: a repeat may be */
+    if (not_executed(engine, execution)) {
         return KVP_OK;
     }
     execution->kind = KVP_EXECUTION_APPEND;
     status = engine_collect(engine, &execution->writeset);
-    if (status == KVP_OK && session) {
-        status = close_session(engine, &request->session, seq, execution);
+    if (status == KVP_OK && found) {
+        status = engine_close_session(engine, &request->session, found, seq, execution);
     }
     if (status == KVP_OK) {
         engine->executed = seq;
+    }
+    return status;
+}
+
+static kvp_status execute(struct kvp_engine *engine, const struct kvp_request *request,
+                          uint64_t seq, struct kvp_execution *made)
+{
+    struct session_found found;
+    bool session = request->session.client != 0 && kvp_wire_is_update(request->op);
+    bool handled = false;
+    const char *reason = "";
+    kvp_status status = check(request, &reason);
+    if (status != KVP_OK) {
+        made->status = status;
+        return kvp_wire_result_string(&made->answer, reason);
+    }
+    if (session) {
+        status = engine_open_session(engine, &request->session, &found, made, &handled);
+    }
+    if (status != KVP_OK || handled) {
+        return status;
+    }
+    status = overlay_begin(&engine->overlay, seq);
+    if (status == KVP_OK) {
+        status = perform(engine, request, seq, session ? &found : NULL, made);
+        if (status != KVP_OK) {
+            overlay_rollback(&engine->overlay);
+        }
     }
     return status;
 }
@@ -434,26 +347,8 @@ kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_reques
                               uint64_t seq, struct kvp_execution *execution)
 {
     struct kvp_execution made = {.kind = KVP_EXECUTION_ANSWER};
-    const char *reason = "";
-    bool handled = false;
     assert(engine->storage && seq == engine->executed + 1);
-    kvp_status status = check(request, &reason);
-    if (status != KVP_OK) {
-        made.status = status;
-        status = kvp_wire_result_string(&made.answer, reason);
-        handled = true;
-    } else if (request->session.client != 0) {
-        status = look_up_session(engine, &request->session, &made, &handled);
-    }
-    if (status == KVP_OK && !handled) {
-        status = overlay_begin(&engine->overlay, seq);
-        if (status == KVP_OK) {
-            status = perform(engine, request, seq, &made);
-            if (status != KVP_OK) {
-                overlay_rollback(&engine->overlay);
-            }
-        }
-    }
+    kvp_status status = execute(engine, request, seq, &made);
     if (status != KVP_OK) {
         kvp_buf_free(&made.answer);
         kvp_buf_free(&made.writeset);

@@ -25,18 +25,22 @@ struct kvp_record_versions {
 };
 
 struct kvp_engine_config {
-    uint32_t sessions_max; /* session slots remembered; the longest unused one is dropped first */
+    uint32_t sessions_max;         /* session slots remembered; 0: 65536 */
+    uint32_t session_answers_max;  /* bytes of their large answers; 0: 32 MiB */
+    uint32_t session_idle_ms;      /* a slot makes room when it was not used for so long; 0: 10 s */
     struct kvp_jobs_config jobs;
 };
 
 kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_engine **engine);
 void kvp_engine_close(struct kvp_engine *engine);
 
-/* Becomes able to execute: the store is applied up to `seq`, and nothing is pending. Reads the session
- * table from `storage` (borrowed until reset). */
+/* Becomes able to execute: the store is applied up to `seq`, and nothing is pending. `storage` is
+ * borrowed until reset. What this does, does not grow with what is stored. */
 kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *storage, uint64_t seq);
 /* Forgets sessions and overlay; execute and read must not be called before the next start. */
 void kvp_engine_reset(struct kvp_engine *engine);
+/* The store is about to be replaced: no view of it stays open. To be followed by a reset. */
+void kvp_engine_let_go(struct kvp_engine *engine);
 
 enum kvp_execution_kind {
     KVP_EXECUTION_ANSWER,  /* `answer` may be sent now */
@@ -77,12 +81,12 @@ void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us);
 /* Behind kvp_engine_start(): the index of jobs is built anew, step by step. `salt`, `seed`: see
  * kvp_jobs_start(). */
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed);
-/* A piece of what is due by itself. KVP_EXECUTION_APPEND: append `writeset` as seq; else nothing was
+/* A piece of what is due by itself: also what is still to be read. KVP_EXECUTION_APPEND: append `writeset` as seq; else nothing was
  * written. *more: call again at once. */
-kvp_status kvp_engine_step_jobs(struct kvp_engine *engine, uint64_t seq,
-                                struct kvp_execution *execution, bool *more);
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
+                           struct kvp_execution *execution, bool *more);
 /* When to call that; UINT64_MAX: no need. */
-uint64_t kvp_engine_jobs_deadline(const struct kvp_engine *engine);
+uint64_t kvp_engine_deadline(const struct kvp_engine *engine);
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine);
 
 void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq);

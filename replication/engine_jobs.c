@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#define LOAD_AT_ONCE 8192u /* some milliseconds */
+#define LOAD_AT_ONCE 256u /* records: some hundred microseconds */
 
 static kvp_status store_get(void *arg, kvp_slice key, kvp_buf *value)
 {
@@ -89,8 +89,8 @@ static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execu
     return status;
 }
 
-kvp_status kvp_engine_step_jobs(struct kvp_engine *engine, uint64_t seq,
-                                struct kvp_execution *execution, bool *more)
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
+                           struct kvp_execution *execution, bool *more)
 {
     bool ready = false;
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
@@ -100,15 +100,19 @@ kvp_status kvp_engine_step_jobs(struct kvp_engine *engine, uint64_t seq,
     if (status == KVP_OK && ready) {
         status = step(engine, seq, execution, more);
     }
+    if (status == KVP_OK && execution->kind == KVP_EXECUTION_ANSWER && engine->sessions.view) {
+        status = session_table_load(&engine->sessions, load_at_once(engine));
+        *more = true;
+    }
     if (status != KVP_OK) {
         kvp_buf_free(&execution->writeset);
     }
     return status;
 }
 
-uint64_t kvp_engine_jobs_deadline(const struct kvp_engine *engine)
+uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
 {
-    return kvp_jobs_deadline(engine->jobs);
+    return engine->sessions.view ? 0 : kvp_jobs_deadline(engine->jobs);
 }
 
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine)

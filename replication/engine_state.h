@@ -8,7 +8,6 @@
 #include "replication/overlay.h"
 #include "replication/session.h"
 
-#define ENGINE_SESSIONS_DEFAULT 65536u
 /* With a session the answer is kept with it: room for one value of the largest size and what is
  * around 1024 results. */
 #define ENGINE_TXN_ANSWER_MAX   (KVP_VALUE_SIZE_MAX + 64u * 1024u)
@@ -46,6 +45,23 @@ kvp_status engine_look(struct kvp_engine *engine, kvp_slice key, struct engine_v
 kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
                       const struct engine_value *present);
 kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key);
+
+/* engine_session.c */
+kvp_status engine_open_sessions(struct kvp_engine *engine);
+/* What is known of the session that a request belongs to. Sets *handled when the request must not be
+ * executed (again). */
+kvp_status engine_open_session(struct kvp_engine *engine, const struct kvp_session_id *id,
+                               struct session_found *found, struct kvp_execution *execution,
+                               bool *handled);
+/* An answer that there is no room to keep becomes BUSY. To be followed by engine_close_session(),
+ * or the engine has failed. */
+kvp_status engine_fit_answer(struct kvp_engine *engine, const struct kvp_session_id *id,
+                             const struct session_found *found, struct kvp_execution *execution);
+/* Writes the session's record and keeps its answer. The last step of an execution: nothing can fail
+ * behind it. */
+kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_session_id *id,
+                                const struct session_found *found, uint64_t seq,
+                                struct kvp_execution *execution);
 
 /* engine_jobs.c */
 kvp_status engine_open_jobs(struct kvp_engine *engine);

@@ -162,7 +162,7 @@ static bool step(struct kvp_executor *executor)
     struct kvp_execution execution;
     bool more = false;
     uint64_t seq = kvp_core_next_seq(executor->core);
-    kvp_status status = kvp_engine_step_jobs(executor->engine, seq, &execution, &more);
+    kvp_status status = kvp_engine_step(executor->engine, seq, &execution, &more);
     if (status != KVP_OK) {
         executor->broken = true;
         exec_storage_failed(executor, status);
@@ -183,7 +183,7 @@ void exec_jobs_step(struct kvp_executor *executor)
     }
     kvp_engine_set_now(executor->engine, executor->now_us);
     for (unsigned n = 0; n < STEPS_AT_ONCE; n++) {
-        if (kvp_engine_jobs_deadline(executor->engine) > executor->now_us || !step(executor)) {
+        if (kvp_engine_deadline(executor->engine) > executor->now_us || !step(executor)) {
             break;
         }
     }
@@ -199,7 +199,7 @@ uint64_t exec_jobs_deadline(const struct kvp_executor *executor)
     if (!able(executor)) {
         return UINT64_MAX; /* leases come with messages, and then it is looked at again */
     }
-    uint64_t engine_us = kvp_engine_jobs_deadline(executor->engine);
+    uint64_t engine_us = kvp_engine_deadline(executor->engine);
     uint64_t waiting_us = waiting_deadline(executor);
     return engine_us < waiting_us ? engine_us : waiting_us;
 }

@@ -198,7 +198,7 @@ static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct k
     struct kvp_disk_job *job = new_job(executor, op, 0, 0);
     if (job) {
         exec_scan_end(executor, true);
-        kvp_jobs_reset(kvp_engine_jobs(executor->engine));
+        kvp_engine_let_go(executor->engine);
         executor->replacing = true;
         job->point = point;
         job->meta = *meta;
@@ -389,8 +389,8 @@ static void log_changes(struct kvp_executor *executor)
 static void become_primary(struct kvp_executor *executor)
 {
     uint64_t seq = kvp_core_applied(executor->core);
-    kvp_status status = kvp_engine_start(executor->engine, executor->storage, seq);
     kvp_engine_set_now(executor->engine, executor->now_us);
+    kvp_status status = kvp_engine_start(executor->engine, executor->storage, seq);
     if (status == KVP_OK) {
         status = kvp_engine_start_jobs(executor->engine, kvp_core_group_id(executor->core),
                                        executor->config.core.random ^ executor->now_us);
@@ -459,6 +459,8 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     made->started_us = made->now_us = now_us;
     made->last_cursor = config->core.random >> 21; /* its page numbers need 20 bits */
     struct kvp_engine_config engine = {.sessions_max = config->sessions_max,
+                                       .session_answers_max = config->session_answers_max,
+                                       .session_idle_ms = config->session_idle_ms,
                                        .jobs = config->jobs};
     struct kvp_core_port port = port_functions;
     port.arg = made;

@@ -28,7 +28,7 @@ struct kvp_executor_config {
     char url[KVP_URL_SIZE_MAX + 1]; /* where clients and peers reach this node */
     unsigned peer_count;
     struct kvp_executor_peer peers[KVP_NODES_MAX];
-    uint32_t sessions_max;
+    uint32_t sessions_max, session_answers_max, session_idle_ms; /* engine.h; 0: as there */
     struct kvp_jobs_config jobs;
     unsigned stores_set_aside; /* as found when opening */
 };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The slots in memory: found by (client, slot), in the order of their use. */
 #include "replication/session.h"
 #include "replication/mutant.h"
 
@@ -7,14 +8,14 @@
 
 #define CAPACITY_MIN 256u
 
-kvp_status session_table_init(struct session_table *table, size_t count_max)
+kvp_status session_table_init(struct session_table *table, const struct session_config *config)
 {
     memset(table, 0, sizeof(*table));
+    table->config = *config;
     table->capacity = CAPACITY_MIN;
-    while (table->capacity < count_max) {
+    while (table->capacity < config->count_max) {
         table->capacity *= 2;
     }
-    table->count_max = count_max;
     table->slots = calloc(table->capacity, sizeof(*table->slots));
     return table->slots ? KVP_OK : KVP_NO_MEMORY;
 }
@@ -27,16 +28,27 @@ static void session_free(struct session *session)
     }
 }
 
-void session_table_clear(struct session_table *table)
+static void session_free_all(struct session_table *table)
 {
     for (struct session *session = table->oldest, *next; session; session = next) {
         next = session->newer;
         session_free(session);
     }
-    memset(table->slots, 0, table->capacity * sizeof(*table->slots));
-    table->oldest = table->newest = NULL;
-    table->count = 0;
-    table->floor = 0;
+    session_ages_free(&table->cold);
+    session_ages_free(&table->large);
+    session_ages_free(&table->taken);
+}
+
+void session_table_clear(struct session_table *table)
+{
+    const struct session_table kept = {
+        .config = table->config, .slots = table->slots, .capacity = table->capacity};
+    session_table_let_go(table);
+    if (table->count > 0) {
+        memset(table->slots, 0, table->capacity * sizeof(*table->slots));
+    }
+    session_free_all(table);
+    *table = kept;
 }
 
 void session_table_free(struct session_table *table)
@@ -48,12 +60,8 @@ void session_table_free(struct session_table *table)
     }
 }
 
-struct session *session_new(void)
-{
-    return calloc(1, sizeof(struct session));
-}
-
-static struct session **slot_of(const struct session_table *table, uint64_t client, uint16_t slot)
+static struct session **session_chain(const struct session_table *table, uint64_t client,
+                                      uint16_t slot)
 {
     uint64_t hash = (client ^ (uint64_t)slot << 48 ^ slot) * 0x9e3779b97f4a7c15u;
     return &table->slots[(hash >> 32) & (table->capacity - 1)];
@@ -61,20 +69,20 @@ static struct session **slot_of(const struct session_table *table, uint64_t clie
 
 struct session *session_find(const struct session_table *table, uint64_t client, uint16_t slot)
 {
-    struct session *at = *slot_of(table, client, slot);
+    struct session *at = *session_chain(table, client, slot);
     while (at && (at->client != client || at->slot != slot)) {
         at = at->next;
     }
     return at;
 }
 
-static void unlink_age(struct session_table *table, struct session *session)
+static void session_unlink_age(struct session_table *table, struct session *session)
 {
     *(session->older ? &session->older->newer : &table->oldest) = session->newer;
     *(session->newer ? &session->newer->older : &table->newest) = session->older;
 }
 
-static void link_newest(struct session_table *table, struct session *session)
+static void session_link_newest(struct session_table *table, struct session *session)
 {
     session->newer = NULL;
     session->older = table->newest;
@@ -82,28 +90,65 @@ static void link_newest(struct session_table *table, struct session *session)
     table->newest = session;
 }
 
-static void insert(struct session_table *table, struct session *session)
+static void session_insert(struct session_table *table, struct session *session)
 {
-    struct session **slot = slot_of(table, session->client, session->slot);
-    session->next = *slot;
-    *slot = session;
-    link_newest(table, session);
+    struct session **chain = session_chain(table, session->client, session->slot);
+    session->next = *chain;
+    *chain = session;
+    session_link_newest(table, session);
     table->count++;
 }
 
-void session_note(struct session_table *table, struct session *spare, uint64_t client,
-                  uint16_t slot, const struct kvp_session_record *record, kvp_buf *answer)
+/* The age of a slot in the store has been read, if it was there when the reading began. */
+static bool session_is_counted(const struct session_table *table, uint64_t client, uint16_t slot)
 {
-    struct session *session = session_find(table, client, slot);
-    if (session) {
-        session_free(spare);
-        unlink_age(table, session);
-        link_newest(table, session);
+    return !table->loading || client < table->loaded_client ||
+           (client == table->loaded_client && slot < table->loaded_slot);
+}
+
+/* How much of large_size an answer is. */
+static uint32_t session_share(const struct session_table *table, uint64_t seq, uint32_t size)
+{
+    return size > SESSION_ANSWER_KEPT && seq > table->large_gone ? size : 0;
+}
+
+kvp_status session_reserve(struct session_table *table, const struct session_found *found,
+                           size_t answer_size, struct session **spare)
+{
+    bool fresh = !found->known || found->cold;
+    kvp_status status =
+        answer_size > SESSION_ANSWER_KEPT ? session_ages_reserve(&table->large) : KVP_OK;
+    *spare = status == KVP_OK && fresh ? calloc(1, sizeof(**spare)) : NULL;
+    return status == KVP_OK && fresh && !*spare ? KVP_NO_MEMORY : status;
+}
+
+static struct session *session_begin(struct session_table *table, struct session *spare,
+                                     const struct session_found *found, uint64_t client,
+                                     uint16_t slot)
+{
+    if (found->known && session_is_counted(table, client, slot)) {
+        table->cold_count--;
+        table->large_size -= session_share(table, found->seq, found->size);
+    }
+    table->fresh += !found->known;
+    spare->client = client;
+    spare->slot = slot;
+    session_insert(table, spare);
+    return spare;
+}
+
+void session_note(struct session_table *table, struct session *spare,
+                  const struct session_found *found, uint64_t client, uint16_t slot,
+                  const struct kvp_session_record *record, kvp_buf *answer)
+{
+    struct session *session = spare;
+    if (spare) {
+        session_begin(table, spare, found, client, slot);
     } else {
-        session = spare;
-        session->client = client;
-        session->slot = slot;
-        insert(table, session);
+        session = session_find(table, client, slot);
+        table->large_size -= session_share(table, session->seq, session->size);
+        session_unlink_age(table, session);
+        session_link_newest(table, session);
     }
     kvp_buf_free(&session->answer);
     session->answer = *answer;
@@ -111,28 +156,13 @@ void session_note(struct session_table *table, struct session *spare, uint64_t c
     session->number = record->number;
     session->seq = record->seq;
     session->code = record->code;
+    session->size = (uint32_t)session->answer.size;
     session->stored = false;
-}
-
-const struct session *session_victim(const struct session_table *table, uint64_t client,
-                                     uint16_t slot)
-{
-    bool full = table->count >= table->count_max;
-    return full && !session_find(table, client, slot) ? table->oldest : NULL;
-}
-
-void session_drop(struct session_table *table, const struct session *victim)
-{
-    struct session *session = session_find(table, victim->client, victim->slot);
-    struct session **link = slot_of(table, session->client, session->slot);
-    while (*link != session) {
-        link = &(*link)->next;
+    if (session->size > SESSION_ANSWER_KEPT) {
+        table->large_size += session->size;
+        session_ages_push(&table->large,
+                          (struct session_age){session->seq, client, session->size, slot});
     }
-    *link = session->next;
-    unlink_age(table, session);
-    table->count--;
-    table->floor = session->seq > table->floor ? session->seq : table->floor;
-    session_free(session);
 }
 
 void session_applied(struct session_table *table, uint64_t client, uint16_t slot, uint64_t seq)
@@ -140,103 +170,151 @@ void session_applied(struct session_table *table, uint64_t client, uint16_t slot
     struct session *session = session_find(table, client, slot);
     if (session && session->seq == seq) {
         kvp_buf_free(&session->answer);
-        session->stored = true;
+        session->stored = session->size > 0;
     }
 }
 
-/* ---- from the state ---- */
+/* ---- bounds ---- */
 
-static kvp_status load_one(struct session_table *table, kvp_slice key, kvp_slice value)
+void session_age(struct session_table *table, uint64_t now_us, uint64_t seq)
 {
-    struct kvp_session_record record;
-    uint64_t client;
-    uint16_t slot;
-    kvp_status status = kvp_session_key_decode(key, &client, &slot);
-    if (status == KVP_OK) {
-        status = kvp_session_decode(value, &record);
+    if (now_us >= table->last_us + table->config.idle_us) {
+        table->aged = seq;
+    } else if (now_us >= table->mark_us + table->config.idle_us) {
+        table->aged = table->mark > table->aged ? table->mark : table->aged;
+    } else {
+        return;
     }
-    if (status != KVP_OK) {
-        return status;
+    table->mark = seq;
+    table->mark_us = now_us;
+}
+
+bool session_is_full(const struct session_table *table)
+{
+    return table->count + table->cold_count >= table->config.count_max;
+}
+
+/* Those that were not used since this node leads are older than all others. */
+static bool session_oldest(struct session_table *table, struct session_age *age)
+{
+    while (table->cold.count > 0 &&
+           session_find(table, table->cold.items[0].client, table->cold.items[0].slot)) {
+        (void)session_ages_pop(&table->cold);
     }
-    struct session *session = session_new();
-    kvp_buf answer = {0};
-    bool keep = record.answer.size <= SESSION_ANSWER_KEPT;
-    if (!session ||
-        (keep && kvp_buf_append(&answer, record.answer.data, record.answer.size) != KVP_OK)) {
+    const struct session *oldest = table->oldest;
+    if (table->cold.count > 0) {
+        *age = table->cold.items[0];
+    } else if (oldest) {
+        *age = (struct session_age){oldest->seq, oldest->client, oldest->size, oldest->slot};
+    }
+    return table->cold.count > 0 || oldest;
+}
+
+bool session_victim(struct session_table *table, struct session_age *victim)
+{
+    return session_is_full(table) && !table->loading && session_oldest(table, victim) &&
+           (victim->seq <= table->aged || KVP_MUTANT(SESSION_DROP_USED));
+}
+
+bool session_may_begin(struct session_table *table, uint16_t slot, const char **reason)
+{
+    struct session_age victim;
+    if (slot >= SESSION_LANES_MAX) {
+        *reason = "a client has at most 4096 session slots: 0 to 4095";
+        return false;
+    }
+    *reason = "all session slots were used a moment ago: try again, or use fewer of them";
+    if (table->loading) {
+        return table->fresh < table->config.count_max / 8 + 1;
+    }
+    return !session_is_full(table) || session_victim(table, &victim);
+}
+
+static void session_unlink(struct session_table *table, struct session *session)
+{
+    struct session **link = session_chain(table, session->client, session->slot);
+    while (*link != session) {
+        link = &(*link)->next;
+    }
+    *link = session->next;
+    session_unlink_age(table, session);
+    table->count--;
+}
+
+void session_drop(struct session_table *table, struct session_age victim)
+{
+    struct session *session = session_find(table, victim.client, victim.slot);
+    table->large_size -= session_share(table, victim.seq, victim.size);
+    if (session) {
+        session_unlink(table, session);
         session_free(session);
-        return KVP_NO_MEMORY;
+    } else {
+        (void)session_ages_pop(&table->cold);
+        table->cold_count--;
     }
-    session_note(table, session, client, slot, &record, &answer);
-    table->newest->stored = !keep;
-    return KVP_OK;
+    table->floor = victim.seq > table->floor ? victim.seq : table->floor;
 }
 
-static int by_seq(const void *a, const void *b)
+/* Is that still the slot's answer? */
+static bool session_holds(const struct session_table *table, struct session_age age)
 {
-    const struct session *x = *(struct session *const *)a, *y = *(struct session *const *)b;
-    return x->seq < y->seq ? -1 : x->seq > y->seq;
+    const struct session *session = session_find(table, age.client, age.slot);
+    return session ? session->seq == age.seq && session->size > SESSION_ANSWER_KEPT
+                   : age.seq > table->floor;
 }
 
-/* The state has them by key; what counts is who was used last. */
-static kvp_status sort_by_age(struct session_table *table)
+/* Where there is more than there may be, each large answer takes twice its size away. */
+static bool session_has_room(const struct session_table *table, size_t size, size_t freed)
 {
-    struct session **order = calloc(table->count + 1, sizeof(*order));
-    if (!order) {
-        return KVP_NO_MEMORY;
-    }
-    size_t count = 0;
-    for (struct session *session = table->oldest; session; session = session->newer) {
-        order[count++] = session;
-    }
-    qsort(order, count, sizeof(*order), by_seq);
-    table->oldest = table->newest = NULL;
-    for (size_t i = 0; i < count; i++) {
-        link_newest(table, order[i]);
-    }
-    free(order);
-    return KVP_OK;
+    return table->large_size + size <= table->config.large_max + freed ||
+           (freed > 0 && freed >= 2 * size);
 }
 
-static kvp_status load_floor(struct session_table *table, struct kvp_storage *storage)
+/* What the slot's new answer takes the place of. */
+static uint32_t session_replaced(const struct session_table *table,
+                                 const struct session_found *found, uint64_t client, uint16_t slot)
 {
-    struct kvp_raw_key key;
-    kvp_buf value = {0};
-    kvp_raw_key_floor(&key);
-    kvp_status status = kvp_storage_get(storage, kvp_raw_key_slice(&key), &value);
-    if (status == KVP_OK && value.size == sizeof(uint64_t)) {
-        table->floor = kvp_get_u64(value.data);
-    } else if (status == KVP_OK) {
-        status = KVP_CORRUPT;
-    } else if (status == KVP_NOT_FOUND) {
-        status = KVP_OK;
-    }
-    kvp_buf_free(&value);
-    return status;
+    bool counted = found->known && (!found->cold || session_is_counted(table, client, slot));
+    return counted ? session_share(table, found->seq, found->size) : 0;
 }
 
-kvp_status session_table_load(struct session_table *table, struct kvp_storage *storage)
+bool session_make_room(struct session_table *table, const struct session_found *found,
+                       uint64_t client, uint16_t slot, size_t size)
 {
-    static const uint8_t from[] = {KVP_PREFIX_SESSION}, to[] = {KVP_PREFIX_SESSION + 1};
-    session_table_clear(table);
-    if (KVP_MUTANT(FORGET_SESSIONS)) {
-        return KVP_OK;
-    }
-    struct kvp_state_view *view = kvp_storage_snapshot(storage);
-    if (!view) {
-        return KVP_NO_MEMORY;
-    }
-    kvp_status status = kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1));
-    while (status == KVP_OK) {
-        kvp_slice key, value;
-        status = kvp_state_view_read(view, &key, &value);
-        if (status == KVP_OK) {
-            status = load_one(table, key, value);
-            kvp_state_view_next(view);
+    size_t freed = session_replaced(table, found, client, slot);
+    session_take_back(table); /* of an execution that failed */
+    while (!session_has_room(table, size, freed)) {
+        while (table->large.count > 0 && !session_holds(table, table->large.items[0])) {
+            (void)session_ages_pop(&table->large);
         }
+        const struct session_age *oldest = table->large.items;
+        bool idle = table->large.count > 0 && !table->loading && oldest->seq <= table->aged;
+        if (!idle || session_ages_reserve(&table->taken) != KVP_OK) {
+            session_take_back(table);
+            return false;
+        }
+        freed += oldest->client == client && oldest->slot == slot ? 0 : oldest->size;
+        session_ages_push(&table->taken, session_ages_pop(&table->large));
     }
-    kvp_state_view_close(view);
-    if (status == KVP_NOT_FOUND) {
-        status = sort_by_age(table);
+    return true;
+}
+
+void session_take_back(struct session_table *table)
+{
+    while (table->taken.count > 0) {
+        session_ages_push(&table->large, session_ages_pop(&table->taken));
     }
-    return status == KVP_OK ? load_floor(table, storage) : status;
+}
+
+void session_forget(struct session_table *table, struct session_age age)
+{
+    struct session *session = session_find(table, age.client, age.slot);
+    table->large_size -= age.size;
+    table->large_gone = age.seq > table->large_gone ? age.seq : table->large_gone;
+    if (session) {
+        kvp_buf_free(&session->answer);
+        session->stored = false;
+        session->size = 0;
+        session->code = (uint8_t)-KVP_SESSION_EXPIRED;
+    }
 }

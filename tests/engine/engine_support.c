@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/engine/engine_support.h"
 
+#include "replication/engine_state.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,11 +94,25 @@ kvp_buf shelf_dump(struct shelf *shelf)
 
 void bench_open(struct bench *bench, uint32_t sessions_max)
 {
-    struct kvp_engine_config config = {.sessions_max = sessions_max};
+    struct kvp_engine_config config = {.sessions_max = sessions_max, .session_idle_ms = 1};
+    bench_open_with(bench, &config);
+}
+
+void bench_open_with(struct bench *bench, const struct kvp_engine_config *config)
+{
     memset(bench, 0, sizeof(*bench));
     shelf_open(&bench->shelf);
-    assert_int_equal(kvp_engine_open(&config, &bench->engine), KVP_OK);
+    bench->step_us = 1000;
+    assert_int_equal(kvp_engine_open(config, &bench->engine), KVP_OK);
     assert_int_equal(kvp_engine_start(bench->engine, bench->shelf.storage, 0), KVP_OK);
+    bench_load(bench);
+}
+
+void bench_load(struct bench *bench)
+{
+    while (bench->engine->sessions.loading) {
+        assert_int_equal(session_table_load(&bench->engine->sessions, 7), KVP_OK);
+    }
 }
 
 void bench_close(struct bench *bench)
@@ -129,6 +145,8 @@ static void keep_set(struct bench *bench, const kvp_buf *set)
 struct kvp_execution bench_run(struct bench *bench, const struct kvp_request *request)
 {
     struct kvp_execution execution = {0};
+    bench->now_us += bench->step_us;
+    kvp_engine_set_now(bench->engine, bench->now_us);
     assert_int_equal(
         kvp_engine_execute(bench->engine, request, bench_next(bench), &execution), KVP_OK);
     if (execution.kind == KVP_EXECUTION_APPEND) {
@@ -170,6 +188,12 @@ void bench_settle(struct bench *bench)
 }
 
 void bench_restart(struct bench *bench)
+{
+    bench_promote(bench);
+    bench_load(bench);
+}
+
+void bench_promote(struct bench *bench)
 {
     assert_int_equal(bench->applied, bench->count);
     kvp_engine_reset(bench->engine);

@@ -51,9 +51,11 @@ struct bench {
     kvp_buf *sets; /* sets[i] is the write set of seq i + 1 */
     size_t count, capacity;
     uint64_t committed, applied;
+    uint64_t now_us, step_us; /* so much passes with each request: a slot is idle at once */
 };
 
 void bench_open(struct bench *bench, uint32_t sessions_max);
+void bench_open_with(struct bench *bench, const struct kvp_engine_config *config);
 void bench_close(struct bench *bench);
 uint64_t bench_next(const struct bench *bench);
 /* Executes a request, which the engine must be able to, and appends its write set to the log. */
@@ -66,6 +68,9 @@ void bench_apply(struct bench *bench, uint64_t seq); /* stored, and told */
 void bench_settle(struct bench *bench);              /* applies everything */
 /* Starts the engine anew over what the store has; everything must have been applied. */
 void bench_restart(struct bench *bench);
+/* The same, but the ages of the sessions are still to be read: bench_load(). */
+void bench_promote(struct bench *bench);
+void bench_load(struct bench *bench);
 void execution_free(struct kvp_execution *execution);
 
 /* ---- requests ---- */

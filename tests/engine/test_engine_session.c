@@ -173,7 +173,7 @@ static void test_slots_and_clients_know_nothing_of_each_other(void **state)
     bench_open(&bench, 0);
     check_done(&bench, with_session(ask_put("a", "1"), CLIENT, 0, 5, 0));
     check_done(&bench, with_session(ask_put("a", "2"), CLIENT, 1, 5, 0));
-    check_done(&bench, with_session(ask_put("a", "3"), CLIENT, UINT16_MAX, 1, 0));
+    check_done(&bench, with_session(ask_put("a", "3"), CLIENT, SESSION_LANES_MAX - 1, 1, 0));
     check_done(&bench, with_session(ask_put("a", "4"), CLIENT + 1, 0, 5, 0));
     check_done(&bench, with_session(ask_put("a", "5"), UINT64_MAX, 0, 1, 0));
     check_done(&bench, with_session(ask_put("a", "6"), CLIENT, 1, 6, 0));
@@ -275,6 +275,279 @@ static void count_state(struct bench *bench, size_t *sessions, uint64_t *floor)
     kvp_buf_free(&raw);
 }
 
+/* ---- a new primary ---- */
+
+/* It knows them all before it has read of any. */
+static void test_a_new_primary_knows_every_session_at_once(void **state)
+{
+    enum {
+        CLIENTS = 500,
+    };
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    for (uint64_t i = 1; i <= CLIENTS; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 5, 0));
+    }
+    bench_settle(&bench);
+    bench_promote(&bench);
+    assert_int_equal(bench.engine->sessions.count + bench.engine->sessions.cold_count, 0);
+    struct kvp_request third = with_session(ask_put("a", "x"), 3, 0, 5, 0);
+    struct kvp_execution again = bench_run(&bench, &third);
+    assert_int_equal(again.kind, KVP_EXECUTION_ANSWER);
+    assert_int_equal(again.status, KVP_OK);
+    execution_free(&again);
+    check_refused(&bench, with_session(ask_put("a", "y"), 4, 0, 4, 0), KVP_STALE_REQUEST, 0);
+    for (uint64_t i = 1; i <= CLIENTS; i += 7) {
+        check_done(&bench, with_session(ask_put("a", "y"), i, 0, 6, 0));
+    }
+    bench_load(&bench); /* those that were used meanwhile count once */
+    assert_int_equal(bench.engine->sessions.count, (CLIENTS + 6) / 7);
+    assert_int_equal(bench.engine->sessions.count + bench.engine->sessions.cold_count, CLIENTS);
+    bench_close(&bench);
+}
+
+/* A slot that is used while the ages are being read counts once, whichever came first. */
+static void test_a_session_used_while_ages_are_read_counts_once(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    for (uint64_t i = 1; i <= 20; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 0));
+    }
+    bench_settle(&bench);
+    bench_promote(&bench);
+    assert_int_equal(session_table_load(&bench.engine->sessions, 10), KVP_OK);
+    check_done(&bench, with_session(ask_put("a", "x"), 3, 0, 2, 0));
+    check_done(&bench, with_session(ask_put("a", "x"), 10, 0, 2, 0));
+    check_done(&bench, with_session(ask_put("a", "x"), 11, 0, 2, 0));
+    check_done(&bench, with_session(ask_put("a", "x"), 30, 0, 1, 20));
+    bench_load(&bench);
+    assert_int_equal(bench.engine->sessions.count, 4);
+    assert_int_equal(bench.engine->sessions.cold_count, 17);
+    bench_close(&bench);
+}
+
+/* Slots begin while the ages are read; afterwards there are as few again as there may be. */
+static void test_a_table_that_grew_while_ages_were_read_shrinks(void **state)
+{
+    struct bench bench;
+    size_t sessions;
+    uint64_t floor;
+    (void)state;
+    bench_open(&bench, 32);
+    for (uint64_t i = 1; i <= 32; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 0));
+    }
+    bench_settle(&bench);
+    bench_promote(&bench);
+    for (uint64_t i = 101; i <= 105; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 32));
+    }
+    check_refused(&bench, with_session(ask_put("a", "x"), 106, 0, 1, 32), KVP_BUSY, 0);
+    bench_load(&bench);
+    for (uint64_t i = 201; i <= 206; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 32));
+    }
+    bench_settle(&bench);
+    count_state(&bench, &sessions, &floor);
+    assert_int_equal(sessions, 32);
+    assert_int_equal(floor, 11);
+    bench_close(&bench);
+}
+
+/* Its drop, and what it did before that, may not have reached the store yet. */
+static void test_the_old_record_of_a_dropped_session_is_not_believed(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 2);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 1, 0));
+    bench_settle(&bench);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 2, 0));
+    check_done(&bench, with_session(ask_put("a", "x"), 2, 0, 1, 0));
+    check_done(&bench, with_session(ask_put("a", "x"), 3, 0, 1, 0)); /* drops client 1 */
+    check_refused(&bench, with_session(ask_put("a", "x"), 1, 0, 2, 0), KVP_SESSION_EXPIRED, 0);
+    bench_settle(&bench);
+    check_refused(&bench, with_session(ask_put("a", "x"), 1, 0, 2, 0), KVP_SESSION_EXPIRED, 0);
+    bench_close(&bench);
+}
+
+/* ---- who is not driven out ---- */
+
+static void check_busy(struct bench *bench, uint64_t client)
+{
+    check_refused(bench, with_session(ask_put("a", "x"), client, 0, 1, 100), KVP_BUSY, 0);
+}
+
+static void test_new_clients_do_not_drive_out_sessions_in_use(void **state)
+{
+    const struct kvp_engine_config config = {.sessions_max = 10, .session_idle_ms = 1000};
+    struct bench bench;
+    (void)state;
+    bench_open_with(&bench, &config);
+    for (uint64_t i = 1; i <= 10; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 0));
+    }
+    for (uint64_t i = 1000; i < 1100; i++) {
+        check_busy(&bench, i);
+    }
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 2, 0)); /* known: goes on */
+    bench_settle(&bench);
+    bench_restart(&bench);
+    check_busy(&bench, 1000); /* nor by a new primary */
+    bench.now_us += 1000000;
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 3, 0)); /* all others are idle */
+    for (uint64_t i = 2000; i < 2009; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 100));
+    }
+    check_busy(&bench, 2009);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 4, 0));
+    check_refused(&bench, with_session(ask_put("a", "x"), 2, 0, 1, 0), KVP_SESSION_EXPIRED, 0);
+    bench_close(&bench);
+}
+
+/* What is idle is replicated: a new primary need not wait for it. */
+static void test_a_new_primary_knows_who_is_idle(void **state)
+{
+    const struct kvp_engine_config config = {.sessions_max = 10, .session_idle_ms = 1000};
+    struct bench bench;
+    (void)state;
+    bench_open_with(&bench, &config);
+    for (uint64_t i = 1; i <= 9; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 0));
+    }
+    bench.now_us += 1000000;
+    check_done(&bench, with_session(ask_put("a", "x"), 10, 0, 1, 0));
+    bench_settle(&bench);
+    bench_restart(&bench);
+    for (uint64_t i = 11; i < 20; i++) {
+        check_done(&bench, with_session(ask_put("a", "x"), i, 0, 1, 100));
+    }
+    check_busy(&bench, 20);
+    check_done(&bench, with_session(ask_put("a", "x"), 10, 0, 2, 0));
+    bench_close(&bench);
+}
+
+static void test_a_client_has_a_bounded_number_of_slots(void **state)
+{
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, with_session(ask_put("a", "x"), 1, SESSION_LANES_MAX - 1, 1, 0));
+    check_refused(&bench, with_session(ask_put("a", "x"), 1, SESSION_LANES_MAX, 1, 0),
+                  KVP_TOO_LARGE, 0);
+    check_refused(&bench, with_session(ask_put("a", "x"), 1, UINT16_MAX, 1, 0), KVP_TOO_LARGE, 0);
+    bench_close(&bench);
+}
+
+/* ---- large answers ---- */
+
+static struct kvp_request ask_large(uint64_t client, uint64_t number)
+{
+    static struct kvp_txn_op ops[1];
+    ops[0] = (struct kvp_txn_op){.kind = KVP_TXN_GET, .key = TEXT("large")};
+    return with_session((struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 1},
+                        client, 0, number, 0);
+}
+
+static size_t stored_answers(struct bench *bench)
+{
+    static const uint8_t from[] = {KVP_PREFIX_SESSION}, to[] = {KVP_PREFIX_SESSION + 1};
+    struct kvp_state_view *view = kvp_storage_snapshot(bench->shelf.storage);
+    kvp_slice key, value;
+    size_t size = 0;
+    assert_non_null(view);
+    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)),
+                     KVP_OK);
+    for (; kvp_state_view_read(view, &key, &value) == KVP_OK; kvp_state_view_next(view)) {
+        size += value.size;
+    }
+    kvp_state_view_close(view);
+    return size;
+}
+
+static void check_large(struct bench *bench, uint64_t client, uint64_t number, int expected)
+{
+    struct kvp_request request = ask_large(client, number);
+    struct kvp_execution execution = bench_run(bench, &request);
+    assert_int_equal(execution.status, expected);
+    assert_int_equal(execution.kind == KVP_EXECUTION_APPEND, expected == KVP_OK);
+    execution_free(&execution);
+}
+
+/* Small requests with large answers: what is kept of them has a bound in bytes. */
+static void test_stored_answers_are_bounded_in_bytes(void **state)
+{
+    const struct kvp_engine_config config = {.session_answers_max = 100000,
+                                             .session_idle_ms = 1000};
+    struct bench bench;
+    (void)state;
+    bench_open_with(&bench, &config);
+    struct kvp_request put = ask_put("large", "");
+    put.value = bytes('l', 10000);
+    check_done(&bench, put);
+    for (uint64_t i = 1; i <= 9; i++) {
+        check_large(&bench, i, 1, KVP_OK);
+    }
+    for (uint64_t i = 10; i <= 100; i++) {
+        check_large(&bench, i, 1, KVP_BUSY); /* the others may still be repeated */
+    }
+    check_done(&bench, with_session(ask_put("a", "x"), 200, 0, 1, 0)); /* small ones have room */
+    check_large(&bench, 1, 2, KVP_OK); /* in the place of its own */
+    bench.now_us += 1000000;
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 101; i <= 109; i++) {
+            check_large(&bench, i, 1 + (uint64_t)round, KVP_OK);
+        }
+        bench_settle(&bench);
+        assert_true(stored_answers(&bench) < 100000);
+        bench_restart(&bench);
+        check_large(&bench, 300, 1, KVP_BUSY); /* the next primary counts the same */
+    }
+    check_refused(&bench, ask_large(1, 2), KVP_SESSION_EXPIRED, 0); /* forgotten, */
+    check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 3, 0)); /* but not its number */
+    bench_close(&bench);
+}
+
+/* A slot takes the place of its own answer. */
+static void test_the_account_of_large_answers_is_right(void **state)
+{
+    const struct kvp_engine_config config = {
+        .sessions_max = 8, .session_answers_max = 50000, .session_idle_ms = 1};
+    struct bench bench;
+    uint64_t random = 42;
+    (void)state;
+    bench_open_with(&bench, &config);
+    struct kvp_request put = ask_put("large", "");
+    put.value = bytes('l', 9000);
+    check_done(&bench, put);
+    for (uint64_t number = 1; number < 2000; number++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint64_t client = 1 + (random >> 33) % 12, birth = bench.count;
+        struct kvp_request request = (random >> 50) % 2 ? ask_large(client, number)
+                                                        : with_session(ask_put("a", "x"), client,
+                                                                       0, number, 0);
+        request.session.birth = birth;
+        struct kvp_execution execution = bench_run(&bench, &request);
+        assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);
+        execution_free(&execution);
+        if (number % 10 == 0) {
+            bench_settle(&bench);
+            const struct session_table *table = &bench.engine->sessions;
+            size_t stored = stored_answers(&bench);
+            size_t around = (table->count + table->cold_count) * 40;
+            assert_true(table->large_size <= stored && stored <= table->large_size + around);
+            assert_true(table->large_size <= 50000);
+        }
+        if (number % 70 == 0) {
+            bench_restart(&bench);
+        }
+    }
+    bench_close(&bench);
+}
+
 static void test_the_table_is_bounded(void **state)
 {
     enum {
@@ -319,6 +592,15 @@ int main(void)
         cmocka_unit_test(test_without_a_session_every_copy_runs),
         cmocka_unit_test(test_a_dropped_session_has_expired),
         cmocka_unit_test(test_the_longest_unused_goes_first),
+        cmocka_unit_test(test_a_new_primary_knows_every_session_at_once),
+        cmocka_unit_test(test_a_session_used_while_ages_are_read_counts_once),
+        cmocka_unit_test(test_a_table_that_grew_while_ages_were_read_shrinks),
+        cmocka_unit_test(test_the_old_record_of_a_dropped_session_is_not_believed),
+        cmocka_unit_test(test_new_clients_do_not_drive_out_sessions_in_use),
+        cmocka_unit_test(test_a_new_primary_knows_who_is_idle),
+        cmocka_unit_test(test_a_client_has_a_bounded_number_of_slots),
+        cmocka_unit_test(test_stored_answers_are_bounded_in_bytes),
+        cmocka_unit_test(test_the_account_of_large_answers_is_right),
         cmocka_unit_test(test_the_table_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

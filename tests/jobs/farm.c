@@ -94,14 +94,14 @@ void farm_work(struct farm *farm)
 {
     struct kvp_engine *engine = farm->bench.engine;
     kvp_engine_set_now(engine, farm->now_us);
-    for (unsigned n = 0; kvp_engine_jobs_deadline(engine) <= farm->now_us &&
+    for (unsigned n = 0; kvp_engine_deadline(engine) <= farm->now_us &&
                          (farm->steps_max == 0 || n < farm->steps_max); n++) {
         struct kvp_execution execution;
         bool more;
         assert_true(n < 100000);
         uint64_t before_us = thread_us();
         assert_int_equal(
-            kvp_engine_step_jobs(engine, bench_next(&farm->bench), &execution, &more), KVP_OK);
+            kvp_engine_step(engine, bench_next(&farm->bench), &execution, &more), KVP_OK);
         if (farm->watch) {
             farm->watch(farm->watch_arg, thread_us() - before_us, execution.writeset.size);
         }

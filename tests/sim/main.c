@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--eager] [--replay SEED] [--regressions]. Nodes tick at their deadlines only; with --eager,
- * and with jobs, far more often: seeds that found something before it was so keep their meaning. */
+ * [--jobs] [--sessions] [--eager] [--replay SEED] [--regressions]. Nodes tick at their deadlines only;
+ * with --eager, and with jobs, far more often: seeds that found something before it was so keep their
+ * meaning. */
 #include "sim.h"
 
 #include <getopt.h>
@@ -61,7 +62,7 @@ struct totals {
 static int usage(void)
 {
     fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--jobs] [--eager] [--seeds N] [--from SEED] [--replay SEED] "
+                    "[--jobs] [--sessions] [--eager] [--seeds N] [--from SEED] [--replay SEED] "
                     "[--regressions]\n");
     return 2;
 }
@@ -76,18 +77,26 @@ static int find_mode(const char *name)
     return -1;
 }
 
-static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool lazy, bool hangs,
+/* A kind of world: what is in it besides nodes and clients. */
+struct world {
+    bool jobs, sessions, lazy, hangs;
+};
+
+static void run(int mode, unsigned long long seed, struct world world, bool replay,
                 struct totals *totals)
 {
     static struct sim sim;
     struct sim_plan plan;
     sim_plan_make(&plan, seed, mode);
-    plan.lazy_ticks = lazy;
-    if (jobs) {
+    plan.lazy_ticks = world.lazy;
+    if (world.jobs) {
         sim_plan_jobs(&plan, seed);
     }
-    if (hangs) {
+    if (world.hangs) {
         sim_plan_hangs(&plan, seed);
+    }
+    if (world.sessions) {
+        sim_plan_sessions(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, replay);
     totals->passed += ok;
@@ -98,9 +107,10 @@ static void run(int mode, unsigned long long seed, bool jobs, bool replay, bool 
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s--replay %llu\n", seed,
+        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s--replay %llu\n", seed,
                modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
-               jobs ? "--jobs " : "", lazy || jobs ? "" : "--eager ", seed);
+               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
+               world.lazy || world.jobs ? "" : "--eager ", seed);
     }
 }
 
@@ -109,8 +119,8 @@ static void run_regressions(int mode, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
-            run(regressions[i].mode, regressions[i].seed, regressions[i].jobs, false,
-                regressions[i].lazy, false, totals);
+            const struct world world = {.jobs = regressions[i].jobs, .lazy = regressions[i].lazy};
+            run(regressions[i].mode, regressions[i].seed, world, false, totals);
         }
     }
 }
@@ -123,12 +133,14 @@ int main(int argc, char **argv)
                                             {"replay", required_argument, NULL, 'r'},
                                             {"regressions", no_argument, NULL, 'g'},
                                             {"jobs", no_argument, NULL, 'j'},
+                                            {"sessions", no_argument, NULL, 's'},
                                             {"eager", no_argument, NULL, 'e'},
                                             {NULL, 0, NULL, 0}};
     struct totals totals = {0};
     int mode = -1, which;
     unsigned long long seeds = 100, from = 1;
-    bool replay = false, again = false, jobs = false, eager = false;
+    bool replay = false, again = false, eager = false;
+    struct world world = {.hangs = true};
     while ((which = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (which) {
         case 'm':
@@ -149,7 +161,10 @@ int main(int argc, char **argv)
             again = true;
             break;
         case 'j':
-            jobs = true;
+            world.jobs = true;
+            break;
+        case 's':
+            world.sessions = true;
             break;
         case 'e':
             eager = true;
@@ -158,17 +173,18 @@ int main(int argc, char **argv)
             return usage();
         }
     }
+    world.lazy = !world.jobs && !eager;
     if (again) {
         run_regressions(mode, &totals);
     }
     for (unsigned long long seed = from; !again && seed < from + seeds; seed++) {
-        run(mode, seed, jobs, replay, !jobs && !eager, true, &totals);
+        run(mode, seed, world, replay, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",
            totals.passed, totals.failed, (double)totals.virtual_us / 3.6e9, totals.faults,
            totals.failovers, totals.deliveries);
-    if (jobs) {
+    if (world.jobs) {
         printf("%llu of the changes while jobs were running\n", totals.with_jobs);
     }
     return totals.failed != 0;

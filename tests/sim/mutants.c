@@ -74,6 +74,28 @@ static void hung_disks(struct sim_plan *plan)
     plan->fault_gap_us = 0;
 }
 
+/* Copies of requests come when their session has been dropped. */
+static void late_copies(struct sim_plan *plan)
+{
+    harsh_plan(plan);
+    plan->operations = 40;
+    plan->delay_us = 30000;
+    plan->sessions.sessions_max = plan->clients + 1;
+    plan->sessions.idle_ms = 1;
+    plan->sessions.renew = 400;
+}
+
+/* Sessions are dropped that were used a moment ago, on disks so slow that the store does not know it yet. */
+static void crowded_sessions(struct sim_plan *plan)
+{
+    late_copies(plan);
+    plan->clients = 6;
+    plan->duplication = 500;
+    plan->disk_us = 30000;
+    plan->sessions.sessions_max = 2;
+    plan->sessions.renew = 200;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
 
 static const struct sim_mutant {
@@ -82,13 +104,15 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs;
+    bool jobs, sessions;
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
     {KVP_MUTANT_NONE, "none-late", WITNESS, "no bug, messages come late: nothing must be found",
      late_messages},
     {KVP_MUTANT_NONE, "none-jobs", WITNESS, "no bug, with jobs: nothing must be found",
      .jobs = true},
+    {KVP_MUTANT_NONE, "none-sessions", WITNESS, "no bug, sessions are dropped: nothing must be found",
+     late_copies, .sessions = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -119,6 +143,12 @@ static const struct sim_mutant {
      "a late message cuts entries of the same leadership", harsh_plan},
     {KVP_MUTANT_FORGET_SESSIONS, "forget-sessions", WITNESS,
      "a new primary does not know the old one's sessions"},
+    {KVP_MUTANT_SESSION_DROP_USED, "session-drop-used", WITNESS,
+     "a session makes room though it was used a moment ago", .sessions = true},
+    {KVP_MUTANT_SESSION_DROPPED_LIVES, "session-dropped-lives", WITNESS,
+     "the old record of a dropped session is believed", crowded_sessions, .sessions = true},
+    {KVP_MUTANT_SESSION_FLOOR, "session-floor", WITNESS,
+     "that a session was dropped is not told to the other nodes", late_copies, .sessions = true},
     {KVP_MUTANT_REPEAT_EXECUTES, "repeat-executes", WITNESS, "a repeat is executed again"},
     {KVP_MUTANT_BLIND_WITNESS, "blind-witness", WITNESS,
      "the witness does not compare before it sets"},
@@ -182,11 +212,14 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     struct sim_plan plan;
 
     sim_plan_make(&plan, seed, mutant->mode);
-    if (mutant->alter) {
-        mutant->alter(&plan);
-    }
     if (mutant->jobs) {
         sim_plan_jobs(&plan, seed);
+    }
+    if (mutant->sessions) {
+        sim_plan_sessions(&plan, seed);
+    }
+    if (mutant->alter) {
+        mutant->alter(&plan);
     }
     bool ok = sim_run(&sim, seed, &plan, false);
     (void)snprintf(how, size, "%s", ok ? "" : sim.failure);

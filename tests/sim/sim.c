@@ -176,6 +176,23 @@ void sim_plan_hangs(struct sim_plan *plan, uint64_t seed)
         sim_below(&stream, 3) == 0 ? 2000000 + sim_below(&stream, 10000000) : 0;
 }
 
+void sim_plan_sessions(struct sim_plan *plan, uint64_t seed)
+{
+    static const uint32_t idle_ms[] = {1, 200, 500, 1000};
+    uint64_t stream = seed ^ 0x5eed0007;
+    plan->sessions = (struct sim_session_plan){
+        .renew = 100 + 300 * (unsigned)sim_below(&stream, 3),
+        .sessions_max = plan->clients + 1 + (uint32_t)sim_below(&stream, 2 * plan->clients),
+        .idle_ms = idle_ms[sim_below(&stream, 4)],
+        .load_at_once = 1 + (uint32_t)sim_below(&stream, 5),
+    };
+    plan->operations = 10 + plan->operations / 2; /* the more of them wait for a slot */
+    if (sim_below(&stream, 2)) { /* copies come late, and twice */
+        plan->duplication = 200;
+        plan->delay_us = 3000 + sim_below(&stream, 60000);
+    }
+}
+
 /* ---- a run ---- */
 
 static void dispatch(struct sim *sim, struct sim_event *event)

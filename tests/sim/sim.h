@@ -45,6 +45,12 @@ struct sim_plan {
     uint64_t disk_us;            /* mean time of a disk job */
     uint64_t log_size_max;
     unsigned sync_replicas;
+    struct sim_session_plan {
+        unsigned renew;            /* a client begins a new session behind so many operations of 1000 */
+        uint32_t sessions_max;     /* 0: more than there are */
+        uint32_t idle_ms;
+        uint32_t load_at_once;     /* ages read in one step by a new primary */
+    } sessions;
     struct sim_job_plan {
         bool on;
         unsigned submitters, jobs; /* jobs of each */
@@ -178,6 +184,8 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode);
 void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
 /* Lets disks hang, in some seeds. */
 void sim_plan_hangs(struct sim_plan *plan, uint64_t seed);
+/* Adds a table of sessions that is always full. */
+void sim_plan_sessions(struct sim_plan *plan, uint64_t seed);
 /* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
 bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace);
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));

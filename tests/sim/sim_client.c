@@ -25,6 +25,7 @@ struct sim_client {
     unsigned op, key;
     uint64_t value;
     bool unsure;         /* a transmission may have been executed */
+    uint64_t used_us;    /* the last one that is known to have been executed began then; 0: none */
     bool expired_once;
 };
 
@@ -115,12 +116,27 @@ static void begin(struct sim *sim, unsigned index)
     transmit(sim, index);
 }
 
+static void fresh_session(struct sim_client *client)
+{
+    client->client_id += 1000000007;
+    client->number = 0;
+    client->used_us = 0;
+    if (client->state == IDLE) {
+        client->state = NEEDS_HELLO;
+    }
+}
+
 static void finish(struct sim *sim, unsigned index, bool known, bool effect, uint64_t value)
 {
     struct sim_client *client = &sim->clients[index];
     sim_check_returned(sim, index, known, effect, value);
+    client->used_us = known && client->op != KVP_OP_GET ? client->started_us : client->used_us;
     client->done_count++;
     client->state = client->done_count >= sim->plan.operations ? DONE : IDLE;
+    if (sim->plan.sessions.renew > 0 &&
+        sim_below(&sim->random, 1000) < sim->plan.sessions.renew) {
+        fresh_session(client);
+    }
     timer(sim, index, sim_exponential(&sim->random, REST_US));
 }
 
@@ -167,12 +183,15 @@ static void hello(struct sim *sim, unsigned index, const struct kvp_answer *answ
 static void expired(struct sim *sim, unsigned index)
 {
     struct sim_client *client = &sim->clients[index];
-    client->client_id += 1000000007;
-    client->number = 0;
-    finish(sim, index, false, false, 0);
-    if (client->state == IDLE) {
-        client->state = NEEDS_HELLO;
+    uint64_t idle_us = (uint64_t)sim->plan.sessions.idle_ms * 1000;
+    if (client->used_us != 0 && sim->plan.policy != KVP_PAIR_AVAILABLE &&
+        sim->now_us - client->used_us < idle_us - idle_us / 20) {
+        sim_fail(sim, "client %u: its session was dropped %llu us after its last use", index,
+                 (unsigned long long)(sim->now_us - client->used_us));
+        return;
     }
+    finish(sim, index, false, false, 0);
+    fresh_session(client);
 }
 
 static void value_of(struct sim *sim, unsigned index, const struct kvp_answer *answer)

@@ -161,9 +161,11 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->core.log_size_max = sim->plan.log_size_max;
     config->core.cache_size_max = sim->plan.log_size_max;
     config->core.random = random;
-    config->sessions_max = 64;
+    config->sessions_max = sim->plan.sessions.sessions_max ? sim->plan.sessions.sessions_max : 64;
+    config->session_idle_ms = sim->plan.sessions.idle_ms;
     config->jobs = (struct kvp_jobs_config){
-        .load_at_once = sim->plan.jobs.load_at_once,
+        .load_at_once = sim->plan.jobs.on ? sim->plan.jobs.load_at_once
+                                          : sim->plan.sessions.load_at_once,
         .jobs_max = sim->plan.jobs.jobs_max,
         .workers_max = sim->plan.jobs.workers_max,
         .step_work = sim->plan.jobs.load_at_once * 200u,
