@@ -145,8 +145,10 @@ static void keep_set(struct bench *bench, const kvp_buf *set)
 struct kvp_execution bench_run(struct bench *bench, const struct kvp_request *request)
 {
     struct kvp_execution execution = {0};
-    bench->now_us += bench->step_us;
-    kvp_engine_set_now(bench->engine, bench->now_us);
+    if (bench->step_us != 0) {
+        bench->now_us += bench->step_us;
+        kvp_engine_set_now(bench->engine, bench->now_us);
+    }
     assert_int_equal(
         kvp_engine_execute(bench->engine, request, bench_next(bench), &execution), KVP_OK);
     if (execution.kind == KVP_EXECUTION_APPEND) {

@@ -51,7 +51,8 @@ struct bench {
     kvp_buf *sets; /* sets[i] is the write set of seq i + 1 */
     size_t count, capacity;
     uint64_t committed, applied;
-    uint64_t now_us, step_us; /* so much passes with each request: a slot is idle at once */
+    uint64_t now_us, step_us; /* so much passes with each request: a slot is idle at once. 0: the
+                                 caller has a clock of his own */
 };
 
 void bench_open(struct bench *bench, uint32_t sessions_max);

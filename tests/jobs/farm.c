@@ -28,6 +28,7 @@ static void start(struct farm *farm)
 void farm_open(struct farm *farm)
 {
     bench_open(&farm->bench, 0);
+    farm->bench.step_us = 0;
     farm->now_us = 1000000;
     farm->fetches = farm->starts = 0;
     farm->watch = NULL;

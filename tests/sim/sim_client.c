@@ -133,7 +133,7 @@ static void finish(struct sim *sim, unsigned index, bool known, bool effect, uin
     client->used_us = known && client->op != KVP_OP_GET ? client->started_us : client->used_us;
     client->done_count++;
     client->state = client->done_count >= sim->plan.operations ? DONE : IDLE;
-    if (sim->plan.sessions.renew > 0 &&
+    if (sim->plan.sessions.renew > 0 && !sim->calm &&
         sim_below(&sim->random, 1000) < sim->plan.sessions.renew) {
         fresh_session(client);
     }
