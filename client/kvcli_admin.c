@@ -140,6 +140,10 @@ static void print_remarks(const cJSON *object)
         printf("%slog shorter than it was", separator);
         separator = ", ";
     }
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "quarantine_full"))) {
+        printf("%sstays outside: no room to set its store aside, see kvnode(8)", separator);
+        separator = ", ";
+    }
     if (kvcli_json_count(object, "stores_set_aside") > 0) {
         printf("%s%.0f store(s) set aside with %.0f diverged update(s)", separator,
                kvcli_json_count(object, "stores_set_aside"), kvcli_json_count(object, "diverged"));

@@ -317,6 +317,7 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
         core_backup_tick(core);
     }
     core_outside_tick(core);
+    core_incoming_tick(core);
     core_wishes_tick(core);
     bool serving = kvp_core_serving(core, now_us);
     if (serving != core->serving_told) {
@@ -486,6 +487,11 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
         if (newer && core_adopt(core, &reply->report.view) && reply->op != KVP_OP_LEAVE) {
             return;
         }
+    }
+    if (core->config.policy != KVP_PAIR_NONE && reply->from == core->view.primary &&
+        kvp_view_equal(&reply->report.view, &core->view)) {
+        core->shown = core->view; /* it says so itself, and was asked */
+        core_incoming_tick(core);
     }
     if (reply->op == KVP_OP_LEAVE && reply->code == KVP_OK) {
         core_wishes_left(core); /* the news came with the view that leaves us out */
@@ -757,6 +763,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->applied = core->applied;
     status->known_commit = kvp_core_known_commit(core);
     status->disk_silent_us = core_disk_silence(core, now_us);
+    status->quarantine_full = core->quarantine_full;
     status->peer_count = core->peer_count;
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];

@@ -232,12 +232,19 @@ void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *re
 void core_set_aside(struct kvp_core *core)
 {
     uint64_t lost = core_parted(core) ? core->log.tail.seq - core->meta.solo_from + 1 : 1;
-    core_note(core, KVP_NOTE_DIVERGED, lost);
+    bool counted = core_parted(core) || core->meta.member_epoch != 0;
+    if (core_keep_refused(core)) {
+        return;
+    }
+    if (!core->quarantine_full) {
+        core_note(core, KVP_NOTE_DIVERGED, lost);
+    }
     core_incoming_abort(core);
     core_answer_waiters(core, true);
     core_replace_begin(core, lost);
+    core->next_keep = counted ? KVP_KEEP : KVP_KEEP_SPARE;
     core_disk_asked(core, CORE_DISK_STORE);
-    core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
+    core->port.set_aside(core->port.arg, &core->next_meta, core->next_keep);
 }
 
 /* The store stays what it is, and so does what is known about it, until another one has taken its
@@ -254,7 +261,7 @@ void core_replace_begin(struct kvp_core *core, uint64_t lost)
 
 void core_replace_end(struct kvp_core *core, struct kvp_point point)
 {
-    core->replacing = false;
+    core->replacing = core->quarantine_full = false;
     core->meta.diverged_count = core->next_meta.diverged_count;
     core->meta.solo_from = 0;
     core->meta.member_epoch = 0;
@@ -279,7 +286,11 @@ void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status 
     if (status == KVP_BUSY) {
         /* A snapshot was just being opened; its closing is under way. */
         core_disk_asked(core, CORE_DISK_STORE);
-        core->port.set_aside(core->port.arg, &core->next_meta, KVP_KEEP);
+        core->port.set_aside(core->port.arg, &core->next_meta, core->next_keep);
+        return;
+    }
+    if (status == KVP_REFUSED) {
+        core_keep_failed(core);
         return;
     }
     if (status != KVP_OK) {

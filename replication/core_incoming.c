@@ -20,6 +20,7 @@ void core_incoming_abort(struct kvp_core *core)
     }
     core->incoming.id = 0;
     core->incoming.next = 0;
+    core->incoming.confirm_us = 0;
     answer_pending(core, KVP_NOT_FOUND);
     core->port.incoming_abort(core->port.arg);
 }
@@ -31,12 +32,17 @@ static void add_job(struct kvp_core *core, enum incoming_job job)
 }
 
 /* A member that may lead has everything: whoever offers it a snapshot is mistaken. */
+static bool takes_from(const struct kvp_core *core, uint8_t from)
+{
+    return from == core->view.primary && from != core->config.self && core->meta.group_id != 0 &&
+           core->role != KVP_ROLE_CANDIDATE &&
+           !(kvp_set_has(core->view.in_sync, core->config.self) && core_eligible(core));
+}
+
 static bool acceptable(const struct kvp_core *core, const struct kvp_peer_request *request)
 {
-    return request->view.epoch == core->view.epoch && request->from == core->view.primary &&
-           core->view.primary != core->config.self && core->meta.group_id != 0 &&
-           core->role != KVP_ROLE_CANDIDATE && request->snapshot != 0 && request->point.seq != 0 &&
-           !(kvp_set_has(core->view.in_sync, core->config.self) && core_eligible(core));
+    return takes_from(core, request->from) && request->view.epoch == core->view.epoch &&
+           request->snapshot != 0 && request->point.seq != 0;
 }
 
 void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
@@ -50,15 +56,14 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
     core->lent |= kvp_set_of(core->view.primary);
     core->lent_us = core->now_us;
     bool fresh = request->snapshot != core->incoming.id;
-    if (core->replacing || core->incoming.job_count > 0 ||
+    bool busy = core->incoming.job_count > 0 || core->incoming.confirm_us != 0;
+    if (core->replacing || busy ||
         (fresh ? request->index != 0 : request->index != core->incoming.next)) {
-        core_answer(core, token, request->op, request->sent_us,
-                    core->incoming.job_count > 0 ? KVP_BUSY : KVP_NOT_FOUND);
+        core_answer(core, token, request->op, request->sent_us, busy ? KVP_BUSY : KVP_NOT_FOUND);
         return;
     }
-    if (core_parted(core)) { /* R6: nobody has compared it */
-        core_set_aside(core);
-        core_answer(core, token, request->op, request->sent_us, KVP_BUSY);
+    if (fresh && core_keep_refused(core) && core_keep(core, request->point.seq) != KVP_KEEP_NOT) {
+        core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
         return;
     }
     if (fresh) {
@@ -77,12 +82,37 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
     core->port.incoming_write(core->port.arg, request->chunk);
 }
 
-static void finish(struct kvp_core *core)
+static void finish(struct kvp_core *core, enum kvp_keep keep)
 {
+    core->incoming.confirm_us = 0;
     core_replace_begin(core, 0);
+    core->next_keep = keep;
     add_job(core, INCOMING_FINISH);
-    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->next_meta,
-                               KVP_KEEP_NOT);
+    core->port.incoming_finish(core->port.arg, core->incoming.point, &core->next_meta, keep);
+}
+
+/* All of it is in. What it replaces may be destroyed if the register shows who has sent it: that is
+ * waited for, while the register answers. */
+static void complete(struct kvp_core *core)
+{
+    enum kvp_keep keep = core_keep(core, core->incoming.point.seq);
+    if (core_confirmed(core) || keep == KVP_KEEP_NOT) {
+        finish(core, keep);
+    } else {
+        core->incoming.confirm_us = core_confirm(core);
+    }
+}
+
+void core_incoming_tick(struct kvp_core *core)
+{
+    if (core->incoming.confirm_us == 0) {
+        return;
+    }
+    if (!takes_from(core, core->incoming.from)) {
+        core_incoming_abort(core); /* its sender was no primary, or is none any more */
+    } else if (core_confirmed(core) || core->now_us >= core->incoming.confirm_us) {
+        finish(core, core_keep(core, core->incoming.point.seq));
+    }
 }
 
 static void finished(struct kvp_core *core)
@@ -106,6 +136,12 @@ void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status s
     if (core->role == KVP_ROLE_FAILED) {
         return;
     }
+    if (status == KVP_REFUSED && job == INCOMING_FINISH) {
+        core_keep_failed(core);
+        answer_pending(core, KVP_REFUSED);
+        core_incoming_abort(core);
+        return;
+    }
     if (status == KVP_BAD_REQUEST || status == KVP_NO_MEMORY || status == KVP_BUSY) {
         /* Of a chunk: the store may be about to be set aside, and stays to be. */
         core->replacing = core->replacing && job != INCOMING_FINISH;
@@ -121,7 +157,7 @@ void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status s
     } else if (job == INCOMING_WRITE && core->incoming.id != 0) {
         core->incoming.next++;
         if (core->incoming.last) {
-            finish(core);
+            complete(core);
         } else {
             answer_pending(core, KVP_OK);
         }

@@ -150,6 +150,9 @@ struct kvp_core {
     bool loading;              /* after the start: unapplied entries are being read */
     bool replacing;            /* the store is being replaced: no writes */
     struct kvp_meta next_meta; /* of the store that takes its place */
+    enum kvp_keep next_keep;   /* what becomes of this one */
+    bool quarantine_full;      /* there was no room for what was to be kept */
+    uint64_t quarantine_us;    /* when to try again */
     struct kvp_entry *batch[2 * KVP_CORE_BATCH];
     struct {
         unsigned jobs;         /* asked for and not answered */
@@ -174,6 +177,8 @@ struct kvp_core {
         void *token;           /* answered when the jobs under way are done */
         uint64_t echo_us;
         uint8_t from;
+        uint64_t
+            confirm_us; /* all is in, and the register is asked who sends it, up to then; 0: no */
         unsigned job_count;
         enum incoming_job jobs[4];
     } incoming;
@@ -185,6 +190,7 @@ struct kvp_core {
     uint32_t last_call_id;
     uint32_t watch_call_id;    /* the regular look at the register; 0: none */
     uint64_t watch_us;         /* when to look next */
+    struct kvp_view shown;     /* by the register, in this life */
     bool noted_silent, noted_unknown, noted_foreign;
     bool contact;              /* a peer in the group answered since the start, and was settled */
     void *ask_token;           /* pair: the grant becomes durable, then this is answered */
@@ -292,6 +298,14 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point);
 void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
                           void *token);
 void core_incoming_abort(struct kvp_core *core);
+void core_incoming_tick(struct kvp_core *core);
+
+/* core_keep.c: what becomes of a store that another one takes the place of */
+bool core_confirmed(const struct kvp_core *core); /* the register has shown the view in force */
+enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
+uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
+bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
+void core_keep_failed(struct kvp_core *core);        /* there was no room */
 
 /* core_view.c: views and their changes */
 bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
@@ -303,6 +317,7 @@ void core_proposal_abort(struct kvp_core *core);
 void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
 bool core_eligible(const struct kvp_core *core);
 void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
+void core_look_soon(struct kvp_core *core);
 
 /* core_boot.c: creation of a group, waiting for the primary's silence */
 void core_outside_tick(struct kvp_core *core);

@@ -9,6 +9,7 @@
 
 #define SNAPSHOT_RESEND_US  2000000u
 #define SNAPSHOT_GIVE_UP_US 10000000u
+#define SNAPSHOT_REFUSED_US 10000000u
 
 void core_probe_restart(struct kvp_core *core, struct core_peer *peer)
 {
@@ -308,6 +309,11 @@ void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
 {
     const struct kvp_peer_report *report = &reply->report;
     if (peer->snapshot.id == 0 || !peer->snapshot.have_chunk) {
+        return;
+    }
+    if (reply->op == KVP_OP_SNAPSHOT && reply->code == KVP_REFUSED) {
+        snapshot_restart(core, peer);
+        peer->probe_us = core->now_us + SNAPSHOT_REFUSED_US; /* it has no room for what it has */
         return;
     }
     if (kvp_point_equal(report->tail, peer->snapshot.point) && peer->snapshot.last) {

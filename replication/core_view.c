@@ -468,6 +468,14 @@ void core_watch_tick(struct kvp_core *core)
     core->port.arbiter(core->port.arg, &request);
 }
 
+void core_look_soon(struct kvp_core *core)
+{
+    if (core->watch_call_id == 0) {
+        core->watch_us = core->now_us;
+        core_watch_tick(core);
+    }
+}
+
 /* A register that has lost its state comes back when all members name the same view. While a change
  * of ours may have been granted we name none. */
 static void seed(struct kvp_core *core)
@@ -512,6 +520,17 @@ static void watched(struct kvp_core *core, const struct kvp_arbiter_answer *answ
     }
 }
 
+static void note_shown(struct kvp_core *core, const struct kvp_arbiter_answer *answer)
+{
+    bool asked = answer->id == core->watch_call_id ||
+                 (core->proposal.stage != PROPOSAL_NONE && answer->id == core->proposal.call_id);
+    bool shows = answer->status == KVP_OK || answer->status == KVP_STALE_VIEW ||
+                 answer->status == KVP_REFUSED;
+    if (asked && shows && answer->group_id == core->meta.group_id) {
+        core->shown = answer->view;
+    }
+}
+
 void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
                              const struct kvp_arbiter_answer *answer)
 {
@@ -522,6 +541,7 @@ void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
     if (answer->status != KVP_TIMEOUT && answer->status != KVP_UNAVAILABLE) {
         core->noted_silent = false;
     }
+    note_shown(core, answer);
     if (answer->id == core->watch_call_id) {
         watched(core, answer);
     } else if (core->proposal.stage == PROPOSAL_LOOK && answer->id == core->proposal.call_id) {
@@ -529,4 +549,5 @@ void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
     } else if (core->proposal.stage == PROPOSAL_CAS && answer->id == core->proposal.call_id) {
         core_proposal_answer(core, answer->status, &answer->view);
     }
+    core_incoming_tick(core);
 }

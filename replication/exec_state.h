@@ -81,6 +81,7 @@ struct kvp_executor {
     uint64_t look_again_us;
 
     void *handover_token, *promote_token;
+    bool noted_quarantine; /* that it is full */
 
     kvp_buf scratch;  /* results and messages being built */
     kvp_buf value;

@@ -571,6 +571,16 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
 {
     const struct kvp_aside *aside = &job->aside;
     executor->replacing = false;
+    if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
+        executor->noted_quarantine = true;
+        say(executor, KVP_LOG_ERROR, "quarantine_full",
+            "stores=%u reason=\"this store has to make way and may have what nobody else has; as "
+            "many "
+            "are kept as allowed. Move or remove diverged-* in the data directory (kvnode(8)), or "
+            "allow more; until then this node stays outside\"",
+            aside->count);
+    }
+    executor->noted_quarantine = executor->noted_quarantine && job->status != KVP_OK;
     if (aside->dropped > 0) {
         say(executor, KVP_LOG_WARN, "quarantine_dropped",
             "count=%u reason=\"room was needed; they never counted\"", aside->dropped);

@@ -32,6 +32,8 @@ static const char usage[] =
     "  --sync-timeout-ms N   a backup whose disk is slower is removed (2000)\n"
     "  --sync-replicas N     members wanted in sync (all nodes)\n"
     "  --log-size MIB        log kept for nodes that lag (64)\n"
+    "  --quarantine-stores N, --quarantine-size MIB\n"
+    "                        stores kept that had to make way for the group's (8, 16384)\n"
     "Others:\n"
     "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "replication/kvnode_settings.h"
+
+#include "kvstore/storage.h"
 #include "replication/logger.h"
 
 #include <ctype.h>
@@ -27,6 +29,8 @@ const struct option kvnode_options[] = {
     {"sync-timeout", required_argument, NULL, SET_SYNC_TIMEOUT},
     {"sync-replicas", required_argument, NULL, SET_SYNC_REPLICAS},
     {"log-size", required_argument, NULL, SET_LOG_SIZE},
+    {"quarantine-stores", required_argument, NULL, SET_QUARANTINE_STORES},
+    {"quarantine-size", required_argument, NULL, SET_QUARANTINE_SIZE},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
     {"config", required_argument, NULL, SET_CONFIG},
     {"help", no_argument, NULL, SET_HELP},
@@ -202,6 +206,8 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
         {SET_SYNC_TIMEOUT, 3600000, "--sync-timeout-ms", 0},
         {SET_SYNC_REPLICAS, KVP_NODES_MAX, "--sync-replicas", 0},
         {SET_LOG_SIZE, 1u << 20, "--log-size", 0},
+        {SET_QUARANTINE_STORES, KVP_QUARANTINE_COUNT_MAX, "--quarantine-stores", 0},
+        {SET_QUARANTINE_SIZE, 1u << 30, "--quarantine-size", 0},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (!number(settings, numbers[i].which, numbers[i].max, &numbers[i].value)) {
@@ -216,6 +222,8 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
     options->sync_timeout_ms = (uint32_t)numbers[4].value;
     options->sync_replicas = (uint32_t)numbers[5].value;
     options->log_size_max = numbers[6].value << 20;
+    options->quarantine_stores = (uint32_t)numbers[7].value;
+    options->quarantine_size_max = numbers[8].value << 20;
     return true;
 }
 

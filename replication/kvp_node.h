@@ -60,6 +60,11 @@ typedef struct kvp_node_options {
     /* Where peer operations come from, beside the hosts of `peers`: addresses, networks (10.1.0.0/16),
      * host names, with commas between; "any": from everywhere. NULL: from nowhere else. */
     const char *peer_from;
+    /* What is kept beside the data: stores that had to make way, and may have what nobody else has.
+     * When there are as many, or they are as large, a further one is not replaced: the node stays
+     * outside. */
+    uint32_t quarantine_stores;   /* at most 32; 0: 8 */
+    uint64_t quarantine_size_max; /* bytes; 0: 16 GiB */
 } kvp_node_options;
 
 KVP_API void kvp_node_options_init(kvp_node_options *options);

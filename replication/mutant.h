@@ -38,6 +38,7 @@ enum kvp_mutant {
     KVP_MUTANT_SETTLED,             /* pair: what is on its way to the disk, or was, is not told */
     KVP_MUTANT_UNWATCHED_DISK,      /* a primary does not look at its own disk */
     KVP_MUTANT_KEEP_HUNG_MEMBER,    /* who hands over because its disk hangs stays a member */
+    KVP_MUTANT_REPLACE_UNSEEN,      /* a snapshot replaces a store, whoever sends it */
     /* jobs */
     KVP_MUTANT_JOB_NO_QUORUM,       /* the first result of a task decides */
     KVP_MUTANT_JOB_VOTE_TWICE,      /* a worker's second result for a task is another vote */

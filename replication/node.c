@@ -531,8 +531,12 @@ static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *op
     if (status != KVP_OK) {
         return status;
     }
-    return kvp_storage_open(node->env, node->config.group, options->id, &node->storage, loaded,
-                            message, size);
+    status = kvp_storage_open(node->env, node->config.group, options->id, &node->storage, loaded,
+                              message, size);
+    if (status == KVP_OK) {
+        kvp_storage_set_quarantine(node->storage, node->quarantine);
+    }
+    return status;
 }
 
 static kvp_status open_server(struct kvp_node *node, const char *url, char *message, size_t size)

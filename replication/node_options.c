@@ -234,6 +234,14 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     core->self = (uint8_t)options->id;
     core->nodes = kvp_set_of(options->id);
     core->fence = options->fence_command != NULL;
+    node->quarantine.count =
+        options->quarantine_stores ? options->quarantine_stores : KVP_QUARANTINE_COUNT;
+    node->quarantine.size =
+        options->quarantine_size_max ? options->quarantine_size_max : KVP_QUARANTINE_SIZE;
+    if (node->quarantine.count > KVP_QUARANTINE_COUNT_MAX) {
+        return refuse(&complaint, "at most %u stores are kept beside the data",
+                      KVP_QUARANTINE_COUNT_MAX);
+    }
     core->log_size_max = options->log_size_max ? options->log_size_max : 64u << 20;
     core->cache_size_max = core->log_size_max < (32u << 20) ? core->log_size_max : 32u << 20;
     core->random = kvp_random_u64();

@@ -123,6 +123,7 @@ struct kvp_node {
     bool stopped;            /* loop thread */
 
     struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
+    struct kvp_quarantine quarantine;
     struct node_disk writer, sender;
 
     bool loop_running;

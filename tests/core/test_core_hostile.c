@@ -450,8 +450,8 @@ static struct kvp_peer_request *forged(const struct world *world, unsigned op)
     request.group_id = kvp_core_group_id(victim->core);
     request.sent_us = world->now_us;
     if (view.primary != 1 || kvp_set_has(view.in_sync, 2)) {
-        view.version++;
-        view.epoch++;
+        view.version += 3; /* not what the arbiter makes meanwhile */
+        view.epoch += 3;
         view.primary = 1;
         view.in_sync = set2(1, 3);
     }
@@ -511,6 +511,48 @@ static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
     world_close(&world);
 }
 
+/* HEARTBEAT with a view that excludes the victim, and an empty SNAPSHOT marked last: the store is
+ * still there, in its place or beside it. */
+static void forged_snapshot(enum kvp_pair_policy policy, bool arbiter_answers, bool restarted)
+{
+    struct world world;
+    bool pair = policy != KVP_PAIR_NONE;
+    setup(&world, pair ? 2 : 3, policy, 1);
+    world_isolate(&world, 2); /* only the forger reaches it */
+    if (restarted) {
+        world_kill(&world, 2);
+        world_start(&world, 2);
+    }
+    world_witness(&world, 2, arbiter_answers);
+    uint64_t tail = world.nodes[2].disk.tail.seq;
+    assert_true(tail >= 20);
+    for (unsigned i = 0; i < 40; i++) {
+        struct kvp_peer_request *request = forged(&world, KVP_OP_HEARTBEAT);
+        world_request(&world, 2, request);
+        forged_chunk(&world, 2 * sizeof(uint64_t));
+        world_run(&world, 50 * MS);
+    }
+    for (unsigned i = 0; i < world.happened_count; i++) {
+        const struct happened *did = &world.happened[i];
+        if (did->node == 2 && did->did == DID_REPLACE && did->number >= tail) {
+            assert_int_equal(did->what, KVP_KEEP);
+        }
+    }
+    bool intact = world.nodes[2].disk.tail.seq >= tail;
+    assert_true(intact || world_count(&world, 2, DID_REPLACE, KVP_KEEP) == 1);
+    world_close(&world);
+}
+
+static void test_a_forged_snapshot_leaves_the_store(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
+            forged_snapshot((enum kvp_pair_policy)policy, i & 1, i & 2);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_madness),
         cmocka_unit_test(test_blank_and_broken),
         cmocka_unit_test(test_a_bad_chunk_does_not_end_a_set_aside),
+        cmocka_unit_test(test_a_forged_snapshot_leaves_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

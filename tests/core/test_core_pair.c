@@ -121,6 +121,42 @@ static void test_what_both_have_is_nobodys_own(void **state)
     }
 }
 
+/* There is no room to set it aside: it stays where it is, whole, and out of the group, until there
+ * is. */
+static void test_a_full_quarantine_keeps_the_store_in_its_place(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_AVAILABLE);
+    world_isolate(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    world_put(&world, 1, 3);
+    world_put(&world, 2, 5);
+    world_run(&world, SECONDS);
+    world.nodes[1].quarantine_full = world.nodes[2].quarantine_full = true;
+    world_rejoin(&world, 1);
+    world_run(&world, 30 * SECONDS);
+    assert_serves(&world, 2, kvp_set_of(2)); /* its epoch is higher */
+    assert_int_equal(set_asides(&world), 0);
+    assert_int_equal(world.nodes[1].disk.tail.seq, 13);
+    struct kvp_core_status status = world_status(&world, 1);
+    assert_int_equal(status.role, KVP_ROLE_OUTSIDE);
+    assert_true(status.quarantine_full);
+    assert_int_equal(status.meta.diverged_count, 0);
+    assert_int_equal(world_count(&world, 1, DID_NOTE, KVP_NOTE_DIVERGED), 1);
+    world_kill(&world, 1); /* what it knows of its own part is not lost */
+    world_start(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world.nodes[1].disk.tail.seq, 13);
+    world.nodes[1].quarantine_full = false;
+    world_run(&world, 11 * SECONDS);
+    check_together(&world);
+    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, KVP_KEEP), 1);
+    assert_int_equal(world_status(&world, 1).meta.diverged_count, 3);
+    assert_false(world_status(&world, 1).quarantine_full);
+    world_close(&world);
+}
+
 /* A primary that forgot, by a crash, what it knew of its own commits still has them: they are compared,
  * not cut off. */
 static void test_what_was_made_alone_is_never_cut_off(void **state)
@@ -618,6 +654,7 @@ int main(void)
         cmocka_unit_test(test_cut_when_just_formed),
         cmocka_unit_test(test_a_store_with_nothing_of_its_own_is_not_set_aside),
         cmocka_unit_test(test_what_both_have_is_nobodys_own),
+        cmocka_unit_test(test_a_full_quarantine_keeps_the_store_in_its_place),
         cmocka_unit_test(test_what_was_made_alone_is_never_cut_off),
         cmocka_unit_test(test_cut_while_busy),
         cmocka_unit_test(test_backup_killed),

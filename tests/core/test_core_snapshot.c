@@ -133,6 +133,51 @@ static void test_too_many_updates(void **state)
     world_close(&world);
 }
 
+/* Nobody can show node 3 who is primary. It was in sync once. */
+static void test_a_snapshot_that_nobody_confirms_replaces_nothing_unseen(void **state)
+{
+    (void)state;
+    for (unsigned full = 0; full < 2; full++) {
+        struct world world;
+        setup(&world, FEW);
+        world.nodes[3].disk.meta.member_epoch = 1;
+        world.nodes[3].quarantine_full = full;
+        world_witness(&world, 3, false);
+        world_start(&world, 3);
+        world_run(&world, 40 * SECONDS);
+        assert_int_equal(world_count(&world, 3, DID_REPLACE, KVP_KEEP), full ? 0 : 1);
+        assert_int_equal(world_count(&world, 3, DID_REPLACE, KVP_KEEP_NOT), 0);
+        assert_true(sent(&world, 1) <= 5); /* it does not send all over again and again */
+        if (full) {
+            assert_int_equal(world.nodes[3].disk.tail.seq, 4);
+            world_witness(&world, 3, true);
+            world_run(&world, 15 * SECONDS);
+            assert_int_equal(world_count(&world, 3, DID_REPLACE, KVP_KEEP_NOT), 1);
+        }
+        check_done(&world, SOME);
+    }
+}
+
+/* One that never counted is no more than a spare; an empty one is nothing. */
+static void test_what_never_counted_is_a_spare(void **state)
+{
+    (void)state;
+    for (unsigned blank = 0; blank < 2; blank++) {
+        struct world world;
+        setup(&world, FEW);
+        world_witness(&world, 3, false);
+        world.nodes[3].disk.meta.member_epoch = 0;
+        if (blank) {
+            disk_blank(&world.nodes[3]);
+        }
+        world_start(&world, 3);
+        world_run(&world, 5 * SECONDS);
+        assert_int_equal(world_count(&world, 3, DID_REPLACE, blank ? KVP_KEEP_NOT : KVP_KEEP_SPARE),
+                         1);
+        world_close(&world);
+    }
+}
+
 static void test_receiver_restarts(void **state)
 {
     (void)state;
@@ -411,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_snapshot_for_a_blank_one),
         cmocka_unit_test(test_updates_go_on),
         cmocka_unit_test(test_too_many_updates),
+        cmocka_unit_test(test_a_snapshot_that_nobody_confirms_replaces_nothing_unseen),
+        cmocka_unit_test(test_what_never_counted_is_a_spare),
         cmocka_unit_test(test_receiver_restarts),
         cmocka_unit_test(test_receiver_goes_away),
         cmocka_unit_test(test_sender_dies),

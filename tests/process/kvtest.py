@@ -215,7 +215,7 @@ class Group:
     def status(self, node):
         """The status map of one node, or None when it does not answer."""
         done = self.cli("--json", "status", nodes=self.urls[node], timeout_ms=500)
-        if done.returncode != 0:
+        if not done.stdout:  # it fails also when the node answers that it does not serve
             return None
         answer = json.loads(done.stdout)
         answer = answer[0] if isinstance(answer, list) else answer
