@@ -10,9 +10,10 @@
  *  - Port functions are called from inside core functions. They must not call the core back; results
  *    come later as an event of their own. Pointers are valid during the call only (take references
  *    of entries that are to be kept).
- *  - Storage jobs (write, read_log, snapshot_*, incoming_*, set_aside) are carried out one after the
- *    other in the order given. Each but snapshot_close and incoming_abort gives exactly one kvp_core_*_done() event, in
- *    order.
+ *  - Storage jobs are carried out in two queues, each in the order given: snapshot_* in one, write,
+ *    read_log, incoming_* and set_aside in the other. Nothing is known about the order of two jobs of
+ *    different queues. Each but snapshot_close and incoming_abort gives exactly one kvp_core_*_done()
+ *    event, in the order of its queue.
  *  - send() and arbiter() may lose what they are given: the core repeats. reply() likewise.
  *  - After a batch of events the caller calls kvp_core_flush(): this is where group commit happens.
  */

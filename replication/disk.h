@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Work for the disk: what the replication core asks of the storage, as jobs that can be carried to
- * another thread (node.c) or be delayed (a simulator), run there, and carried back. Jobs are run one
- * after the other in the order in which they were made.
+ * other threads (node_disk.c) or be delayed (a simulator), run there, and carried back. There are two
+ * queues: one has all that changes the store or looks at its log, the other the snapshots that are being
+ * sent (kvp_disk_sends()). Within each, jobs are run one after the other in the order in which they were
+ * made; nothing is promised about the order of a job of one and a job of the other.
  */
 #ifndef KVP_DISK_H
 #define KVP_DISK_H
@@ -21,6 +23,13 @@ enum kvp_disk_op {
     KVP_DISK_INCOMING_ABORT,
     KVP_DISK_SET_ASIDE,
 };
+
+/* A chunk of a snapshot takes as long to read as several writes, and nothing in the store waits for it. */
+static inline bool kvp_disk_sends(enum kvp_disk_op op)
+{
+    return op == KVP_DISK_SNAPSHOT_OPEN || op == KVP_DISK_SNAPSHOT_READ ||
+           op == KVP_DISK_SNAPSHOT_CLOSE;
+}
 
 struct kvp_disk_job {
     struct kvp_disk_job *next; /* for the queue of whoever holds it */
@@ -44,7 +53,8 @@ struct kvp_disk_job {
 struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t entry_max);
 void kvp_disk_job_free(struct kvp_disk_job *job); /* NULL is fine */
 
-/* Where jobs run: a storage (borrowed) and the snapshots that are being sent. One thread at a time. */
+/* Where jobs run: a storage (borrowed) and the snapshots that are being sent. One thread at a time
+ * for each of the two queues. */
 struct kvp_disk {
     struct kvp_storage *storage;
     struct kvp_state_view *views[KVP_NODE_ID_MAX + 1]; /* by peer */

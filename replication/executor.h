@@ -49,7 +49,8 @@ struct kvp_executor_host {
     bool (*alive)(void *arg, void *token);
     /* Ends a peer's request. */
     void (*answer_peer)(void *arg, void *token, kvp_slice body);
-    /* Runs the job, after all given before; kvp_executor_disk_done() takes it back. */
+    /* Runs the job, after all given before in its queue (disk.h); kvp_executor_disk_done() takes it
+     * back. */
     void (*disk)(void *arg, struct kvp_disk_job *job);
     void (*arbiter)(void *arg, const struct kvp_arbiter_request *request);
     void (*fence)(void *arg);

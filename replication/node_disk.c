@@ -51,15 +51,9 @@ kvp_status node_disk_start(struct kvp_node *node)
     return status == KVP_OK ? start(node, &node->sender) : status;
 }
 
-static bool is_sending(const struct kvp_disk_job *job)
-{
-    return job->op == KVP_DISK_SNAPSHOT_OPEN || job->op == KVP_DISK_SNAPSHOT_READ ||
-           job->op == KVP_DISK_SNAPSHOT_CLOSE;
-}
-
 void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
 {
-    struct node_disk *disk = is_sending(job) ? &node->sender : &node->writer;
+    struct node_disk *disk = kvp_disk_sends(job->op) ? &node->sender : &node->writer;
     job->next = NULL;
     pthread_mutex_lock(&disk->mutex);
     if (disk->last) {

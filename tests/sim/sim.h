@@ -90,6 +90,14 @@ struct sim_token {
     bool reads;      /* a linearizable read */
 };
 
+/* Jobs of one of a node's two disk threads (disk.h): in order, but not with those of the other. */
+struct sim_disk_queue {
+    struct kvp_disk_job *first, *last;
+    bool busy;
+    bool waits; /* the disk hangs, and the first job would be done by now; */
+    bool ran;   /* it has been done all the same */
+};
+
 struct sim_node {
     unsigned id;
     bool alive, paused, wiped;
@@ -98,13 +106,10 @@ struct sim_node {
     struct kvp_storage *storage;
     struct kvp_executor *executor;
     struct kvp_disk disk;
-    struct kvp_disk_job *jobs, *jobs_last;
-    bool disk_busy;
+    struct sim_disk_queue writer, sender;
     uint64_t disk_factor;
     bool disk_faulty;       /* it fails, or will */
     bool disk_hangs;        /* what it is asked is not answered, */
-    bool disk_waits;        /* and the job that is first would be by now; */
-    bool disk_ran;          /* it has been done all the same */
     uint64_t stuck_us;      /* since when nobody has served because of that; 0: not so */
     int64_t clock_offset_us;
     int64_t clock_ppm;

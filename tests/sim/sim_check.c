@@ -152,7 +152,7 @@ static bool arbiter_is_well(const struct sim *sim, const struct sim_node *hung)
  * another member could serve. */
 static void watch_hung(struct sim *sim, struct sim_node *node)
 {
-    bool stuck = node->alive && node->disk_waits && is_well(sim, node) &&
+    bool stuck = node->alive && node->writer.waits && is_well(sim, node) &&
                  arbiter_is_well(sim, node) && has_heir(sim, node) && !serves_with_a_disk(sim);
     if (!stuck) {
         node->stuck_us = 0;
@@ -183,7 +183,7 @@ bool sim_check_converged(struct sim *sim)
     unsigned serving = 0;
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
-        if (!node->alive || node->paused || node->jobs) {
+        if (!node->alive || node->paused || node->writer.first || node->sender.first) {
             return false;
         }
         kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);

@@ -84,27 +84,41 @@ static uint64_t disk_time(struct sim *sim, const struct sim_node *node)
     return 10 + sim_exponential(&sim->random, sim->plan.disk_us) * node->disk_factor;
 }
 
-static void disk_next(struct sim *sim, struct sim_node *node)
+static struct sim_disk_queue *disk_queue(struct sim_node *node, bool sends)
 {
-    if (!node->disk_busy && node->jobs) {
-        node->disk_busy = true;
-        struct sim_event *event = sim_at(sim, disk_time(sim, node), SIM_DISK);
-        event->node = node->id;
-        event->life = node->life;
+    return sends ? &node->sender : &node->writer;
+}
+
+static void disk_event(struct sim *sim, struct sim_node *node, bool sends, uint64_t delay_us)
+{
+    struct sim_event *event = sim_at(sim, delay_us, SIM_DISK);
+    event->node = node->id;
+    event->life = node->life;
+    event->flag = sends;
+}
+
+static void disk_next(struct sim *sim, struct sim_node *node, bool sends)
+{
+    struct sim_disk_queue *queue = disk_queue(node, sends);
+    if (!queue->busy && queue->first) {
+        queue->busy = true;
+        disk_event(sim, node, sends, disk_time(sim, node));
     }
 }
 
 static void host_disk(void *arg, struct kvp_disk_job *job)
 {
     struct host *host = arg;
+    bool sends = kvp_disk_sends(job->op);
+    struct sim_disk_queue *queue = disk_queue(host->node, sends);
     job->next = NULL;
-    if (host->node->jobs) {
-        host->node->jobs_last->next = job;
+    if (queue->first) {
+        queue->last->next = job;
     } else {
-        host->node->jobs = job;
+        queue->first = job;
     }
-    host->node->jobs_last = job;
-    disk_next(host->sim, host->node);
+    queue->last = job;
+    disk_next(host->sim, host->node, sends);
 }
 
 static void host_arbiter(void *arg, const struct kvp_arbiter_request *request)
@@ -214,7 +228,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     char message[256] = "";
     node->life = ++sim->order;
     node->disk_factor = 1;
-    node->disk_hangs = node->disk_waits = node->disk_ran = false;
+    node->disk_hangs = false;
     kvp_status status = kvp_storage_open(node->env, "sim", node->id, &node->storage, &loaded,
                                          message, sizeof(message));
     if (status != KVP_OK) {
@@ -254,17 +268,24 @@ static void drop_held(struct sim_node *node)
     }
 }
 
+static void drop_jobs(struct sim_disk_queue *queue)
+{
+    while (queue->first) {
+        struct kvp_disk_job *job = queue->first;
+        queue->first = job->next;
+        kvp_disk_job_free(job);
+    }
+    *queue = (struct sim_disk_queue){0};
+}
+
 /* Ends the process; what its end has durably on disk is the caller's business. */
 static void end(struct sim_node *node)
 {
-    node->alive = node->paused = node->disk_busy = node->serving = false;
+    node->alive = node->paused = node->serving = false;
     node->tick_at = 0;
     kvp_disk_close(&node->disk);
-    while (node->jobs) {
-        struct kvp_disk_job *job = node->jobs;
-        node->jobs = job->next;
-        kvp_disk_job_free(job);
-    }
+    drop_jobs(&node->writer);
+    drop_jobs(&node->sender);
     if (node->executor) {
         kvp_executor_close(node->executor);
         node->executor = NULL;
@@ -350,38 +371,39 @@ void sim_node_settle(struct sim *sim, struct sim_node *node)
 }
 
 /* False: there is no answer yet. What was asked of a disk that hangs may have been done, or not. */
-static bool do_job(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
+static bool do_job(struct sim *sim, struct sim_node *node, struct sim_disk_queue *queue)
 {
     bool hangs = node->disk_hangs;
-    if (!node->disk_ran && (!hangs || sim_below(&sim->random_hangs, 2) != 0)) {
-        sim_jobs_applied(sim, job);
-        sim_contract_run(sim, node, job);
-        node->disk_ran = true;
+    if (!queue->ran && (!hangs || sim_below(&sim->random_hangs, 2) != 0)) {
+        sim_jobs_applied(sim, queue->first);
+        sim_contract_run(sim, node, queue->first);
+        queue->ran = true;
     }
-    node->disk_waits = hangs;
+    queue->waits = hangs;
     return !hangs;
 }
 
-static void run_disk(struct sim *sim, struct sim_node *node)
+static void run_disk(struct sim *sim, struct sim_node *node, bool sends)
 {
-    struct kvp_disk_job *job = node->jobs;
-    if (!do_job(sim, node, job)) {
+    struct sim_disk_queue *queue = disk_queue(node, sends);
+    struct kvp_disk_job *job = queue->first;
+    if (!do_job(sim, node, queue)) {
         return;
     }
-    node->jobs = job->next;
-    node->disk_busy = node->disk_ran = false;
+    queue->first = job->next;
+    queue->busy = queue->ran = false;
     kvp_executor_disk_done(node->executor, sim_node_clock(sim, node), job);
-    disk_next(sim, node);
+    disk_next(sim, node, sends);
 }
 
 void sim_node_disk_answers(struct sim *sim, struct sim_node *node)
 {
     node->disk_hangs = false;
-    if (node->alive && node->disk_waits) {
-        node->disk_waits = false;
-        struct sim_event *event = sim_at(sim, 0, SIM_DISK);
-        event->node = node->id;
-        event->life = node->life;
+    for (unsigned sends = 0; node->alive && sends < 2; sends++) {
+        if (disk_queue(node, sends)->waits) {
+            disk_queue(node, sends)->waits = false;
+            disk_event(sim, node, sends, 0);
+        }
     }
 }
 
@@ -450,7 +472,7 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
         kvp_executor_tick(node->executor, clock);
         break;
     case SIM_DISK:
-        run_disk(sim, node);
+        run_disk(sim, node, event->flag);
         break;
     case SIM_LINK:
         for (unsigned kind = 0; kind < KVP_LINK_KINDS; kind++) {
