@@ -69,6 +69,7 @@ struct kvworker_slot {
     bool busy;
     bool unwanted; /* nobody waits for the result any more */
     uint64_t beat_due_us;
+    uint64_t deadline_us; /* the slot's own: set when the task begins */
 };
 
 /* Blocks of matrices that tasks need, the last ones used. */
@@ -104,8 +105,10 @@ struct kvworker {
 int kvworker_run(struct kvworker *worker);
 /* No new tasks; those under way are given back. Any thread. The first call decides the status. */
 void kvworker_stop(struct kvworker *worker, int status);
-/* Waits, if need be; false: the slot's task is to be dropped. */
+/* Waits, if need be; false: the slot's task is to be dropped, or its deadline is over. */
 bool kvworker_pause(struct kvworker_slot *slot, uint32_t ms);
+/* Until the deadline of the slot's task; 0: it is over. */
+uint32_t kvworker_left_ms(const struct kvworker_slot *slot);
 
 /* ---- kvworker_task.c: one task ---- */
 
@@ -151,6 +154,7 @@ struct kvworker_order {
     const char *const *variables; /* "NAME=value", NULL at the end: added to our environment */
     size_t output_max;            /* bytes of its standard output */
     uint32_t timeout_ms;          /* 0: none */
+    bool deadline;                /* the timeout is the task's deadline */
     int cancel;                   /* a descriptor: readable when it is to be killed; -1: none */
     _Atomic pid_t *group;         /* may be NULL: its process group while it lives */
 };

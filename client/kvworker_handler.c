@@ -333,7 +333,9 @@ static int describe(const struct handler *handler, char *text, size_t size)
 
     switch (handler->verdict) {
     case TIMED_OUT:
-        return snprintf(text, size, "timed out after %g s",
+        return snprintf(text, size,
+                        handler->order->deadline ? "not done by the deadline, after %g s"
+                                                 : "timed out after %g s",
                         (double)handler->order->timeout_ms / 1000);
     case TOO_LONG:
         return snprintf(text, size, "result longer than %zu bytes", handler->order->output_max);

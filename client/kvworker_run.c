@@ -22,6 +22,7 @@
 #define TIMEOUT_MS    3000u /* of other calls; all of them are repeated */
 #define REST_MS       200u
 #define LONG_REST_MS  1000u
+#define DEADLINE_SLACK_MS 100u /* the node, which counts it, takes the task away before */
 
 /* ---- stopping ---- */
 
@@ -49,8 +50,17 @@ void kvworker_stop(struct kvworker *worker, int status)
 bool kvworker_pause(struct kvworker_slot *slot, uint32_t ms)
 {
     struct pollfd event = {.fd = slot->wake, .events = POLLIN};
+    uint32_t left_ms = kvworker_left_ms(slot);
 
-    return poll(&event, 1, (int)ms) <= 0;
+    return poll(&event, 1, (int)(ms < left_ms ? ms : left_ms)) <= 0 && kvworker_left_ms(slot) > 0;
+}
+
+uint32_t kvworker_left_ms(const struct kvworker_slot *slot)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    uint64_t left_us = slot->deadline_us > now_us ? slot->deadline_us - now_us : 0;
+
+    return left_us / 1000 < INT32_MAX ? (uint32_t)((left_us + 999) / 1000) : INT32_MAX;
 }
 
 /* Between tasks only the end is of interest, and nobody else resets the descriptor. */
@@ -115,7 +125,9 @@ static enum reply judge(struct kvworker *worker, kvp_status status, const kvp_re
         return REPLY_END;
     case KVP_WORKER_BARRED:
         kvp_log(&worker->logger, KVP_LOG_ERROR, "barred", "text=%s",
-                "\"too many results of this worker were outvoted: it gets no more tasks\"");
+                reason_of(result)[0] == '\0'
+                    ? "\"too many results of this worker were outvoted: it gets no more tasks\""
+                    : kvp_log_quote(reason, sizeof(reason), reason_of(result)));
         kvworker_stop(worker, KVWORKER_BARRED);
         return REPLY_END;
     case KVP_WRONG_GROUP:
@@ -363,6 +375,8 @@ static void begin_task(struct kvworker_slot *slot)
     uint64_t count = 0;
 
     atomic_store(&slot->progress, 0);
+    slot->deadline_us = kvp_clock_now_us() +
+                        ((uint64_t)slot->task.deadline_ms + DEADLINE_SLACK_MS) * 1000;
     pthread_mutex_lock(&worker->lock);
     slot->busy = true;
     slot->unwanted = false;
@@ -387,6 +401,21 @@ static void end_task(struct kvworker_slot *slot)
     kvp_task_free(&slot->task);
 }
 
+/* It was interrupted, by the end of the worker or by the deadline. */
+static void post_unfinished(struct kvworker_slot *slot)
+{
+    char text[64];
+
+    if (atomic_load(&slot->worker->stopping) || kvworker_left_ms(slot) > 0) {
+        post(slot, KVP_OUTCOME_GIVEN_BACK, kvp_slice_of(NULL, 0));
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "not done by the deadline, after %g s",
+                   (double)slot->task.deadline_ms / 1000);
+    log_task(slot, KVP_LOG_WARN, "task_failed", text);
+    post(slot, KVP_OUTCOME_FAILED, kvp_slice_of(text, strlen(text)));
+}
+
 static void work(struct kvworker_slot *slot)
 {
     struct kvworker_result result = {0};
@@ -401,7 +430,7 @@ static void work(struct kvworker_slot *slot)
         }
         post(slot, result.outcome, kvp_buf_slice(&result.bytes));
     } else if (!is_unwanted(slot)) {
-        post(slot, KVP_OUTCOME_GIVEN_BACK, kvp_slice_of(NULL, 0));
+        post_unfinished(slot);
     }
     kvp_buf_free(&result.bytes);
     end_task(slot);

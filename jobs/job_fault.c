@@ -237,6 +237,19 @@ bool standing_barred(const struct worker *worker)
     return worker->standing.faults >= BARRED_FAULTS;
 }
 
+kvp_status standing_refuse(const struct worker *worker, struct job_answer *answer)
+{
+    char text[JOB_REASON_MAX + 1] = "barred: other workers have done tasks that this one failed, the "
+                                    "last time: ";
+    size_t used = strlen(text);
+    if (!standing_barred(worker)) {
+        return job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has lost votes */
+    }
+    (void)kvp_utf8_copy_end(text + used, sizeof(text) - used,
+                            kvp_slice_of(worker->standing.reason, strlen(worker->standing.reason)));
+    return job_refuse(answer, KVP_WORKER_BARRED, text);
+}
+
 kvp_status standing_pardon(struct kvp_jobs *jobs, struct worker *worker)
 {
     worker_cleared(worker);

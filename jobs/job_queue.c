@@ -490,7 +490,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
     }
     if (worker->record.barred) {
         *status = KVP_WORKER_BARRED;
-        return KVP_OK;
+        return standing_refuse(worker, &made);
     }
     struct attempt *again;
     if (!settle_slot(jobs, worker, &request->job, now_us, &again)) {
@@ -545,7 +545,7 @@ struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request 
     }
     *job = job_find(jobs, args->job);
     if (worker->record.barred) {
-        *status = job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has no task, and gets none */
+        *status = standing_refuse(worker, answer); /* it has no task, and gets none */
     } else if (!*job || args->task >= (*job)->record.task_count) {
         *status = job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     } else if (!attempt_token_fits(jobs, *job, args->task, worker, args->attempt)) {

@@ -264,6 +264,8 @@ void worker_cleared(struct worker *worker);
 /* A result of the worker was right. */
 kvp_status standing_earn(struct kvp_jobs *jobs, struct worker *worker);
 bool standing_barred(const struct worker *worker);
+/* WORKER_BARRED, and why. */
+kvp_status standing_refuse(const struct worker *worker, struct job_answer *answer);
 /* It joins: whoever was barred for its failures gets another chance. */
 kvp_status standing_pardon(struct kvp_jobs *jobs, struct worker *worker);
 bool worker_on_probation(const struct worker *worker);

@@ -188,6 +188,10 @@ static void test_a_handler_that_takes_too_long_is_killed(void **state)
     struct outcome outcome = run(&order);
     assert_int_equal(outcome.ending, KVWORKER_HANDLER_FAILED);
     assert_string_equal(outcome.reason, "timed out after 0.2 s: begun");
+    order.deadline = true;
+    outcome = run(&order);
+    assert_int_equal(outcome.ending, KVWORKER_HANDLER_FAILED);
+    assert_string_equal(outcome.reason, "not done by the deadline, after 0.2 s: begun");
     assert_true(outcome.took_ms >= 200 && outcome.took_ms < 2000);
 }
 
