@@ -186,10 +186,10 @@ static void print_worker_row(struct listing *listing, const cJSON *worker)
 
     (void)listing;
     kvcli_print_cell(kvcli_json_text(worker, "name"), 26);
-    kvcli_print_cell(kvcli_json_text(worker, "state"), 7);
-    printf("  %7.0f  %8.0f  %10.0f  %8.1f s  ", kvcli_json_count(worker, "tasks"),
+    kvcli_print_cell(kvcli_json_text(worker, "state"), 9);
+    printf("  %7.0f  %8.0f  %10.0f  %6.0f  %8.1f s  ", kvcli_json_count(worker, "tasks"),
            kvcli_json_count(worker, "done"), kvcli_json_count(worker, "lost_votes"),
-           kvcli_json_count(worker, "silent_ms") / 1000);
+           kvcli_json_count(worker, "faults"), kvcli_json_count(worker, "silent_ms") / 1000);
     cJSON_ArrayForEach(kind, cJSON_GetObjectItemCaseSensitive(worker, "kinds"))
     {
         printf("%s", separator);
@@ -197,12 +197,17 @@ static void print_worker_row(struct listing *listing, const cJSON *worker)
         separator = ",";
     }
     putchar('\n');
+    if (kvcli_json_count(worker, "faults") > 0) {
+        printf("%26sfailed what others did: ", "");
+        print_text(kvcli_json_text(worker, "reason"));
+        putchar('\n');
+    }
 }
 
 static void print_worker_head(void)
 {
-    printf("%-24s  %-7s  %7s  %8s  %10s  %10s  %s\n", "WORKER", "STATE", "RUNNING", "DONE",
-           "LOST VOTES", "SILENT", "KINDS");
+    printf("%-24s  %-9s  %7s  %8s  %10s  %6s  %10s  %s\n", "WORKER", "STATE", "RUNNING", "DONE",
+           "LOST VOTES", "FAULTS", "SILENT", "KINDS");
 }
 
 int kvcli_job_workers(struct kvcli *cli, int argc, char **argv)
@@ -329,6 +334,12 @@ static void print_attempts(const cJSON *task)
             putchar('\n');
         }
     }
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(task, "faults"))
+    {
+        print_attempt(item);
+        printf("failed %.0f times, lost %.0f times\n", kvcli_json_count(item, "failed"),
+               kvcli_json_count(item, "lost"));
+    }
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(task, "running"))
     {
         print_attempt(item);
@@ -343,13 +354,14 @@ static void print_task_row(struct listing *listing, const cJSON *task)
         return;
     }
     if (listing->printed++ == 0) {
-        printf("%12s  %-7s  %6s  %5s  %4s  %s\n", "TASK", "STATE", "COPIES", "VOTES", "LOST",
-               "REASON");
+        printf("%12s  %-7s  %6s  %5s  %6s  %4s  %s\n", "TASK", "STATE", "COPIES", "VOTES",
+               "FAILED", "LOST", "REASON");
     }
     printf("%12.0f  ", kvcli_json_count(task, "task"));
     kvcli_print_cell(kvcli_json_text(task, "state"), 7);
-    printf("  %6.0f  %5.0f  %4.0f  ", kvcli_json_count(task, "copies"),
-           kvcli_json_count(task, "votes"), kvcli_json_count(task, "lost"));
+    double failed = kvcli_json_count(task, "failed"), all = kvcli_json_count(task, "lost");
+    printf("  %6.0f  %5.0f  %6.0f  %4.0f  ", kvcli_json_count(task, "copies"),
+           kvcli_json_count(task, "votes"), failed, all > failed ? all - failed : 0);
     print_text(kvcli_json_text(task, "reason"));
     putchar('\n');
     print_attempts(task);
@@ -357,7 +369,7 @@ static void print_task_row(struct listing *listing, const cJSON *task)
 
 static void print_bad_worker(struct listing *listing, const cJSON *worker)
 {
-    if (kvcli_json_count(worker, "lost_votes") > 0) {
+    if (kvcli_json_count(worker, "lost_votes") > 0 || kvcli_json_count(worker, "faults") > 0) {
         if (listing->printed++ == 0) {
             print_worker_head();
         }

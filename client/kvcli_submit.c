@@ -96,6 +96,9 @@ static int take_common(struct kvp_job_spec *spec, const char *name, const char *
     if (strcmp(name, "--max-attempts") == 0) {
         return take_byte(value, 1, UINT8_MAX, &spec->attempts_max) ? 1 : -1;
     }
+    if (strcmp(name, "--retry-delay") == 0) {
+        return take_u32(value, &spec->retry_ms) ? 1 : -1;
+    }
     if (strcmp(name, "--delay") == 0) {
         return take_u32(value, &spec->delay_ms) ? 1 : -1;
     }

@@ -471,8 +471,7 @@ static bool task_is_given_up(const struct kvp_jobs *jobs, const struct job *job,
         return false;
     }
     return task->faults->workers >= max ||
-           (record->lost >= max &&
-            (!another_could(jobs, job, number, now_us) || KVP_MUTANT(JOB_ONE_DECIDES)));
+           (record->lost >= max && !another_could(jobs, job, number, now_us));
 }
 
 static kvp_status attempt_count(struct kvp_jobs *jobs, struct job *job, uint32_t number,

@@ -58,7 +58,6 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_SUM_SHORT,       /* a sum is written when a step is over, not when it is complete */
     KVP_MUTANT_JOB_USED_UP,         /* a request that was not executed uses up its number */
     KVP_MUTANT_JOB_BACK_TO_FAILER,  /* a failed task returns to whoever failed it */
-    KVP_MUTANT_JOB_ONE_DECIDES,     /* one worker's failures fail a task that others could do */
     KVP_MUTANT_JOB_BLAMED_AT_ONCE,  /* standing is lost for a failure before anybody did better */
     KVP_MUTANT_JOB_FORGET_FAULTS,   /* a new primary does not know who failed what */
     KVP_MUTANT_JOB_REST_FOREVER,    /* a task that failed rests for ever */

@@ -196,6 +196,18 @@ static const struct sim_mutant {
      "a sum is written when a step is over, not when it is complete", .jobs = true},
     {KVP_MUTANT_JOB_USED_UP, "job-used-up", WITNESS,
      "a request that was not executed uses up its number", .jobs = true},
+    {KVP_MUTANT_JOB_BACK_TO_FAILER, "job-back-to-failer", WITNESS,
+     "a failed task returns to whoever failed it", .jobs = true},
+    {KVP_MUTANT_JOB_BLAMED_AT_ONCE, "job-blamed-at-once", WITNESS,
+     "standing is lost for a failure before anybody did better", .jobs = true},
+    {KVP_MUTANT_JOB_FORGET_FAULTS, "job-forget-faults", WITNESS,
+     "a new primary does not know who failed what", .jobs = true},
+    {KVP_MUTANT_JOB_REST_FOREVER, "job-rest-forever", WITNESS,
+     "a task that failed rests for ever", .jobs = true},
+    {KVP_MUTANT_JOB_GONE_WANTED, "job-gone-wanted", WITNESS,
+     "a beat for an attempt that is gone is answered \"go on\"", .jobs = true},
+    {KVP_MUTANT_JOB_UNFIT_STANDBY, "job-unfit-standby", WITNESS,
+     "any standby takes any place", .jobs = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))

@@ -95,11 +95,42 @@ static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct
     }
 }
 
-static void check_worker(struct sim *sim, const struct worker *worker)
+/* Was there surely somebody else when the attempt began? Who was heard of before it, and not too long
+ * before, and has not gone since. */
+static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt *attempt)
+{
+    const struct task *task = &attempt->job->tasks[attempt->task];
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        const struct worker *other = jobs->workers[i];
+        bool there = other->heard_us <= attempt->started_us &&
+                     attempt->started_us < other->heard_us + WORKER_SILENCE_US &&
+                     !other->record.left && !other->record.barred && other->returned == 0;
+        if (there && !task_failed_by(task, other) &&
+            task_suits(other, attempt->job, attempt->task)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A task that was failed goes to others first. Looked at soon after its beginning; those that an earlier
+ * primary gave have no slot. */
+static void check_attempt(struct sim *sim, const struct kvp_jobs *jobs,
+                          const struct worker *worker, const struct attempt *attempt)
+{
+    const struct task *task = &attempt->job->tasks[attempt->task];
+    if (attempt->slot != UINT32_MAX && sim->now_us <= attempt->started_us + 50000 &&
+        task_failed_by(task, worker) && another_was_there(jobs, attempt)) {
+        wrong(sim, attempt->job, attempt->task, "it returned to a worker that failed it");
+    }
+}
+
+static void check_worker(struct sim *sim, const struct kvp_jobs *jobs, const struct worker *worker)
 {
     unsigned count = 0;
     for (const struct attempt *a = worker->attempts; a; a = a->next) {
         count++;
+        check_attempt(sim, jobs, worker, a);
         for (const struct attempt *b = a->next; b; b = b->next) {
             if (a->slot == b->slot && a->slot != UINT32_MAX) {
                 sim_fail(sim, "index: worker %s has two tasks in slot %u", worker->name, a->slot);
@@ -149,7 +180,7 @@ void sim_index_check(struct sim *sim, struct sim_node *node)
     }
     check_work(sim, jobs);
     for (uint32_t i = 0; i < jobs->worker_count && !sim->failed; i++) {
-        check_worker(sim, jobs->workers[i]);
+        check_worker(sim, jobs, jobs->workers[i]);
     }
 }
 
@@ -168,6 +199,10 @@ static void compare_task(struct sim *sim, const struct job *job, const struct jo
         a->lost != b->lost || a->size != b->size || a->result != b->result ||
         a->kind != b->kind || a->feed != b->feed || a->after_left != b->after_left) {
         wrong(sim, job, number, "it is another one in the store");
+    }
+    uint32_t workers = a->faults ? a->faults->workers : 0;
+    if (job->record.state == JOB_RUNNING && workers != (b->faults ? b->faults->workers : 0)) {
+        wrong(sim, job, number, "other workers have failed it in the store");
     }
 }
 
@@ -214,7 +249,9 @@ static void compare_all(struct sim *sim, const struct kvp_jobs *jobs, const stru
             other->record.active != worker->record.active ||
             other->record.left != worker->record.left ||
             other->record.barred != worker->record.barred ||
-            other->record.lost_votes != worker->record.lost_votes) {
+            other->record.lost_votes != worker->record.lost_votes ||
+            other->standing.faults != worker->standing.faults ||
+            other->standing.ever != worker->standing.ever) {
             sim_fail(sim, "index: worker %s is another one in the store", worker->name);
         }
     }
