@@ -20,7 +20,7 @@ enum {
     KVWORKER_FAILED = 1,
     KVWORKER_USAGE = 2,
     KVWORKER_REPLACED = 3, /* another worker of this name has joined */
-    KVWORKER_BARRED = 4,   /* its results lost too many votes */
+    KVWORKER_BARRED = 4,   /* its results lost too many votes, or it failed what others did */
 };
 
 enum kvworker_blas { /* who multiplies floats? */

@@ -85,7 +85,7 @@ static const char usage[] =
     "  --slow-ms N             every task takes so much longer\n\n"
     "SIGTERM and SIGINT give unfinished tasks back and end it; a second one ends it at once.\n"
     "Exit status: 0 ended as told, 1 failed, 2 usage, 3 another worker has joined under its name,\n"
-    "4 barred: too many of its results were outvoted.\n";
+    "4 barred: too many of its results were outvoted, or it failed too much that others did.\n";
 
 static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

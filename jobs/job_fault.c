@@ -460,18 +460,24 @@ static void faults_explain(const struct task *task, uint32_t number, uint32_t at
                             kvp_slice_of(record->reason, strlen(record->reason)));
 }
 
-/* Enough of them have tried, or have tried often enough and there is nobody else; and the copies that
- * are under way, without the one that has just come to nothing, cannot make a quorum. */
+/* Enough of them have tried, or have tried often enough and there is nobody else. */
+static bool task_is_spent(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
+                          const struct task_record *record, uint64_t now_us)
+{
+    uint32_t max = job->record.spec.attempts_max;
+    return job->tasks[number].faults->workers >= max ||
+           (record->lost >= max && !another_could(jobs, job, number, now_us));
+}
+
+/* Where the copies under way, without the one that has just come to nothing, can still make a quorum,
+ * they are waited for; nobody gets another one meanwhile, else two that fail by turns would go on
+ * for ever. */
 static bool task_is_given_up(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
                              const struct task_record *record, uint64_t now_us)
 {
-    const struct task *task = &job->tasks[number];
-    uint32_t max = job->record.spec.attempts_max;
-    if (task->state != TASK_OPEN || task->votes + task->live - 1u >= job->record.spec.quorum) {
-        return false;
-    }
-    return task->faults->workers >= max ||
-           (record->lost >= max && !another_could(jobs, job, number, now_us));
+    struct task *task = &job->tasks[number];
+    task->spent = task->state == TASK_OPEN && task_is_spent(jobs, job, number, record, now_us);
+    return task->spent && task->votes + task->live - 1u < job->record.spec.quorum;
 }
 
 static kvp_status attempt_count(struct kvp_jobs *jobs, struct job *job, uint32_t number,

@@ -30,7 +30,7 @@
 
 bool task_needs(const struct task *task)
 {
-    return task->state == TASK_OPEN && task->votes + task->live < task->copies;
+    return task->state == TASK_OPEN && !task->spent && task->votes + task->live < task->copies;
 }
 
 void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number)
@@ -213,6 +213,7 @@ void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *a
     if (forget) {
         unsee(task, worker);
     }
+    task->spent = task->spent && task->live > 0;
     if (task_needs(task) && !KVP_MUTANT(JOB_FORGET_LOST)) {
         queue_front(jobs, attempt->job, attempt->task);
     }
@@ -523,7 +524,7 @@ static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
     uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
     return reign_of(token) != jobs->reign && now_us < soon_us &&
            job->record.state == JOB_RUNNING && task->state == TASK_OPEN &&
-           task->live < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
+           task->seen_count < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
            worker->attempt_count < ATTEMPTS_MAX;
 }
 

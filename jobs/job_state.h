@@ -72,6 +72,7 @@ struct task {
     bool dependent;        /* waits for others, or did */
     uint8_t overdue;       /* attempts lost at their deadline, or under an earlier primary */
     bool resting;          /* it failed, and is not handed out for a while */
+    bool spent;            /* it will be given up, unless the copies under way do it */
     struct task_faults *faults; /* NULL: nobody has failed it */
 };
 

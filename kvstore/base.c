@@ -45,7 +45,7 @@ const char *kvp_strerror(int status)
         "no task for this worker now",
         "the worker is not registered",
         "another worker has registered under this name",
-        "the worker is barred: its results lost too many votes",
+        "the worker is barred: its results lost too many votes, or it failed what others did",
         "the worker does not hold this task",
         "a number does not fit its type",
     };

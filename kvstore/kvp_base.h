@@ -69,7 +69,7 @@ typedef enum kvp_status {
     KVP_NO_TASK = -33,         /* fetch: nothing to do for this worker now */
     KVP_WORKER_UNKNOWN = -34,  /* the worker is not registered (any more): it registers again */
     KVP_WORKER_REPLACED = -35, /* another worker registered under the name: this one ends */
-    KVP_WORKER_BARRED = -36,   /* its results lost too many votes: it gets no more tasks */
+    KVP_WORKER_BARRED = -36,   /* lost too many votes, or failed what others did */
     KVP_NOT_HELD = -37,        /* the worker was not given this task */
     KVP_OVERFLOW = -38,        /* a number does not fit its type */
 } kvp_status;

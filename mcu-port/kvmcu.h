@@ -47,7 +47,7 @@ enum kvmcu_status {
     KVMCU_NO_TASK = 33,         /* FETCH: nothing to do at the moment; fetch again */
     KVMCU_WORKER_UNKNOWN = 34,  /* BEAT, POST: the task is lost; the next FETCH joins again */
     KVMCU_WORKER_REPLACED = 35, /* another worker has joined under this name: end */
-    KVMCU_WORKER_BARRED = 36,   /* this worker's results lost too many votes: end */
+    KVMCU_WORKER_BARRED = 36,   /* lost too many votes, or failed what others did: end */
     KVMCU_NOT_HELD = 37,        /* BEAT, POST: the task was not given to this worker */
     KVMCU_DOES_NOT_FIT = 256,   /* request or value is larger than its memory; `size` tells of a
                                    value. What was asked for has been done, if it was sent */

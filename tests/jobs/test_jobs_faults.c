@@ -229,19 +229,69 @@ static void test_a_copy_under_way_keeps_a_task_from_failing(void **state)
     struct hand good = farm_join(&farm, "good", "count", false);
     struct hand bad = farm_join(&farm, "bad", "count", false);
     assert_int_equal(farm_fetch(&farm, &good, &kept), KVP_OK);
-    for (unsigned i = 0; i < 5; i++) {
-        fetch_soon(&bad, &grant);
-        assert_int_equal(farm_beat(&farm, &good, &kept, NULL), KVP_OK);
-        post_failure(&bad, &grant, "no ink");
+    fetch_soon(&bad, &grant);
+    post_failure(&bad, &grant, "no ink");
+    for (unsigned n = 0; n < 5; n++) {
         check_state(job, "running");
-        for (unsigned n = 0; n < 5; n++) {
-            farm_wait(&farm, 1000);
-            assert_int_equal(farm_beat(&farm, &good, &kept, NULL), KVP_OK);
-        }
+        farm_wait(&farm, 1000);
+        assert_int_equal(farm_fetch(&farm, &bad, &grant), KVP_NO_TASK);
+        assert_int_equal(farm_beat(&farm, &good, &kept, NULL), KVP_OK);
     }
     assert_int_equal(farm_post(&farm, &good, &kept, "x"), KVP_OK);
     check_state(job, "done");
     assert_int_equal(farm_worker_number(&farm, "bad", "faults"), 1);
+}
+
+/* One of them always has it while the other fails it. */
+static void test_copies_that_fail_by_turns_come_to_an_end(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("dual-first");
+    struct kvp_task_grant first, second;
+    spec.retry_ms = 0;
+    spec.attempts_max = 3;
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    struct hand bob = farm_join(&farm, "bob", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &first), KVP_OK);
+    unsigned turns = 0;
+    for (; turns < 20 && strcmp(farm_text(&farm, job, "state"), "running") == 0; turns++) {
+        if (farm_fetch(&farm, &bob, &second) == KVP_OK) {
+            struct kvp_task_grant kept = first; /* the other one has it now */
+            struct hand hand = ann;
+            first = second;
+            ann = bob;
+            bob = hand;
+            post_failure(&bob, &kept, "no ink");
+        } else {
+            post_failure(&ann, &first, "no ink");
+        }
+    }
+    assert_in_range(turns, 3, 5);
+    check_state(job, "failed");
+    assert_string_equal(farm_text(&farm, job, "reason"),
+                        "task 0 failed 4 times at all 2 workers that there are for it, "
+                        "the last time: no ink");
+}
+
+/* What the others that were given up for gave back is tried again. */
+static void test_a_copy_that_is_given_back_is_no_end(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("dual-first");
+    struct kvp_task_grant kept, grant;
+    spec.attempts_max = 1;
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand good = farm_join(&farm, "good", "count", false);
+    struct hand bad = farm_join(&farm, "bad", "count", false);
+    assert_int_equal(farm_fetch(&farm, &good, &kept), KVP_OK);
+    fetch_soon(&bad, &grant);
+    post_failure(&bad, &grant, "no ink");
+    assert_int_equal(
+        farm_post_bytes(&farm, &good, &kept, KVP_OUTCOME_GIVEN_BACK, (kvp_slice){0}, NULL), KVP_OK);
+    farm_wait(&farm, 1000);
+    assert_true(do_one(&good));
+    check_state(job, "done");
 }
 
 static void test_who_failed_is_known_to_the_next_primary(void **state)
@@ -507,6 +557,8 @@ int main(void)
         TEST_OF(test_a_failed_task_rests_longer_each_time),
         TEST_OF(test_a_job_may_want_no_rest),
         TEST_OF(test_a_copy_under_way_keeps_a_task_from_failing),
+        TEST_OF(test_copies_that_fail_by_turns_come_to_an_end),
+        TEST_OF(test_a_copy_that_is_given_back_is_no_end),
         TEST_OF(test_who_failed_is_known_to_the_next_primary),
         TEST_OF(test_a_worker_that_fails_what_others_do_is_barred),
         TEST_OF(test_a_task_that_every_worker_fails_costs_no_standing),

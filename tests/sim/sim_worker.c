@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Workers, as kvworker does it: join; in each slot fetch, work, beat, post. Most are good, but they
- * die without a word and come back, leave, stand still, are slow, hang, or fail. Some lie, where votes
- * or a verification find that out; some post what they were never given.
+ * die without a word and come back, leave, stand still, are slow, hang, or fail. Some fail everything,
+ * and some stand by for work that nobody has. Some lie, where votes or a verification find that
+ * out; some post what they were never given.
  */
 #include "sim_jobs.h"
 
