@@ -9,6 +9,7 @@
 
 #define NODES_MAX       16
 #define REASON_SIZE     512
+#define DISK_SILENT_MS  1000 /* less is a disk at work */
 #define STATUS_PATIENCE 1000u /* ms: a node that is well answers at once */
 
 struct query {
@@ -142,6 +143,11 @@ static void print_remarks(const cJSON *object)
     }
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "quarantine_full"))) {
         printf("%sstays outside: no room to set its store aside, see kvnode(8)", separator);
+        separator = ", ";
+    }
+    if (kvcli_json_count(object, "disk_silent_ms") >= DISK_SILENT_MS) {
+        printf("%sown disk has not answered for %.0f ms", separator,
+               kvcli_json_count(object, "disk_silent_ms"));
         separator = ", ";
     }
     if (kvcli_json_count(object, "stores_set_aside") > 0) {

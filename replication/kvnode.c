@@ -10,6 +10,10 @@
 
 enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
 
+#define OPENING_SLOW_S   3u
+#define OPENING_PATIENCE 20u /* twentieths of a second, of who has been told to stop */
+#define STOP_LIMIT_S     7u /* the replication core has 5 */
+
 static const char usage[] =
     "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
     "              (--witness URL | --pair POLICY) [OPTION]...\n"
@@ -29,7 +33,8 @@ static const char usage[] =
     "  --profile NAME        default, or lan: times for a network that never stalls\n"
     "  --heartbeat-ms N      (100; lan: 20)  --lease-ms N  (400; lan: 100)\n"
     "  --grace-ms N          (500; lan: 120)\n"
-    "  --sync-timeout-ms N   a backup whose disk is slower is removed (2000)\n"
+    "  --sync-timeout-ms N   a backup whose disk is slower is removed, and a primary whose own\n"
+    "                        disk is gives the lead away (2000)\n"
     "  --sync-replicas N     members wanted in sync (all nodes)\n"
     "  --log-size MIB        log kept for nodes that lag (64)\n"
     "  --quarantine-stores N, --quarantine-size MIB\n"
@@ -39,7 +44,8 @@ static const char usage[] =
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
     "  --help, --version\n\n"
-    "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once.\n"
+    "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once, and so\n"
+    "does a disk that does not answer within 7 seconds after the first.\n"
     "Exit status: 0 stopped, 1 failed, 2 usage.\n";
 
 static int complain(const char *format, const char *name)
@@ -100,18 +106,70 @@ static int parse(int argc, char **argv, struct kvnode_settings *settings, int *s
     return *status != 0;
 }
 
-static void *watch_signals(void *arg)
+/* Shared by the main thread and the one that takes the signals: a disk that hangs may hold the former
+ * for ever. */
+struct process {
+    const char *data_dir;
+    pthread_mutex_t mutex;
+    kvp_node *node; /* NULL: not open yet */
+};
+
+static void die(const char *why)
 {
-    kvp_node *node = arg;
+    fprintf(stderr, "kvnode: %s\n", why);
+    _exit(EXIT_FAILURE);
+}
+
+/* False: the time is over. */
+static bool wait_for_signal(unsigned seconds)
+{
     sigset_t set;
-    int signal_number;
+    struct timespec limit = {.tv_sec = seconds};
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    sigwait(&set, &signal_number);
+    return sigtimedwait(&set, NULL, &limit) >= 0;
+}
+
+static kvp_node *node_of(struct process *process)
+{
+    pthread_mutex_lock(&process->mutex);
+    kvp_node *node = process->node;
+    pthread_mutex_unlock(&process->mutex);
+    return node;
+}
+
+/* Says so when opening takes long, and again each time that it has taken twice as long. */
+static void watch_opening(struct process *process)
+{
+    unsigned seconds = 0, due = OPENING_SLOW_S;
+    while (!wait_for_signal(1)) {
+        seconds++;
+        if (seconds >= due && !node_of(process)) {
+            due *= 2;
+            fprintf(stderr, "kvnode: opening the data in %s has taken %u s: the disk does not answer\n",
+                    process->data_dir, seconds);
+        }
+    }
+}
+
+static void *watch_signals(void *arg)
+{
+    struct process *process = arg;
+    watch_opening(process);
+    kvp_node *node = node_of(process);
+    for (unsigned i = 0; !node && i < OPENING_PATIENCE; i++) {
+        usleep(50000);
+        node = node_of(process);
+    }
+    if (!node) {
+        die("ended while the data was being opened");
+    }
     kvp_node_stop(node);
-    sigwait(&set, &signal_number);
-    _exit(1);
+    if (!wait_for_signal(STOP_LIMIT_S)) {
+        die("the node has not stopped in time: its disk does not answer");
+    }
+    _exit(EXIT_FAILURE);
 }
 
 static void block_signals(void)
@@ -127,24 +185,30 @@ static void block_signals(void)
 
 static int run(const kvp_node_options *options)
 {
+    static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     char message[1024];
     kvp_node *node = NULL;
     pthread_t watcher;
+    process.data_dir = options->data_dir;
     block_signals();
+    if (pthread_create(&watcher, NULL, watch_signals, &process) != 0) {
+        fprintf(stderr, "kvnode: cannot make a thread\n");
+        return EXIT_FAILURE;
+    }
     kvp_status status = kvp_node_open(options, &node, message, sizeof(message));
     if (status != KVP_OK) {
         fprintf(stderr, "kvnode: %s\n", message[0] ? message : kvp_strerror(status));
         return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
     }
-    if (pthread_create(&watcher, NULL, watch_signals, node) != 0) {
-        fprintf(stderr, "kvnode: cannot make a thread\n");
-        kvp_node_close(node);
-        return EXIT_FAILURE;
-    }
+    pthread_mutex_lock(&process.mutex);
+    process.node = node;
+    pthread_mutex_unlock(&process.mutex);
     status = kvp_node_wait_end(node, 0);
     pthread_cancel(watcher);
     pthread_join(watcher, NULL);
-    kvp_node_close(node);
+    if (kvp_node_close(node) != KVP_OK) {
+        die("ended, though its disk does not answer");
+    }
     return status == KVP_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -7,6 +7,8 @@
  *  - Only the primary reads and writes. On any other node these calls return KVP_NOT_PRIMARY at once;
  *    a kvp_client (kvp_client.h) finds the primary by itself, from the same process, too.
  *  - KVP_UNCERTAIN and KVP_TIMEOUT_UNKNOWN mean that the update may have happened.
+ *  - When the disk hangs, a primary gives the lead away after sync_timeout_ms; in a pair it stops, as
+ *    when the disk fails. kvp_node_open() on a disk that hangs does not return.
  *  - When the disk fails the node stops for good (kvp_node_wait_end() returns KVP_FAILED): what it is
  *    not sure of it never acknowledges. Close it, repair, open it again.
  *  - A handle may be used by any number of threads. Do not use it in a child after fork().
@@ -85,8 +87,12 @@ KVP_API void kvp_node_stop(kvp_node *node);
  * KVP_TIMEOUT. */
 KVP_API kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms);
 /* Ends the node, without handover if it was not stopped before: for the group as a crash, without
- * loss. Calls under way return KVP_CLOSED or KVP_UNCERTAIN. NULL is fine. */
-KVP_API void kvp_node_close(kvp_node *node);
+ * loss. Calls under way return KVP_CLOSED or KVP_UNCERTAIN. NULL is fine.
+ * KVP_TIMEOUT: a disk that neither answers nor fails holds a thread of the node, after 1.5 s if it has
+ * been silent already, else after 15. The handle is gone all the same, and no callback comes any more;
+ * what is left (said in the log) are the threads that wait, the lock on the data, the memory, and
+ * perhaps the address. They go when the disk answers, or with the process. */
+KVP_API kvp_status kvp_node_close(kvp_node *node);
 
 KVP_API void kvp_node_get_state(kvp_node *node, kvp_node_state *state);
 /* The address that it listens on, with the real port; lives as long as the node. */

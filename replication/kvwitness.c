@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvwitness: the arbiter process. Requests arrive on the transport's threads and go into a bounded
- * queue; the main thread alone handles them, one after the other, and takes the signals. Nothing
- * here decides anything: that is witness.c.
+ * queue; the main thread alone handles them, one after the other, and takes the signals. Another one
+ * watches it: a disk that hangs holds the main thread, and then what waits is answered and a signal
+ * obeyed all the same. Nothing here decides anything: that is witness.c.
  */
 #include "replication/clock.h"
 #include "replication/logger.h"
@@ -17,6 +18,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,9 @@
 #define QUEUE_MAX          1024u
 #define MESSAGE_SIZE_MAX   4096u /* the largest request has under 200 bytes */
 #define EXIT_USAGE         2
+#define SILENT_US          2000000u /* so long the disk may take */
+#define WATCH_MS           500
+#define STOP_MS            2000 /* after a signal, until the disk is waited for no more */
 #define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 
 struct options {
@@ -47,7 +52,11 @@ struct app {
     sigset_t signals;
     int signal_fd; /* readable: a signal to stop */
     int wake_fd;   /* a semaphore: counts the requests in the queue */
-    kvp_buf busy, stranger; /* encoded answers */
+    int end_fd;    /* readable: the watch may end */
+    bool watched;
+    pthread_t watch;
+    atomic_uint_fast64_t disk_us; /* since when the main thread may be waiting for the disk; 0: not */
+    kvp_buf busy, stranger, silent; /* encoded answers */
     pthread_mutex_t lock;
     struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
     size_t queue_first, queue_count;
@@ -193,7 +202,9 @@ static bool handle(struct app *app, struct kvp_net_request *request)
     kvp_buf answer = {0};
     uint64_t changes = kvp_witness_changes(app->witness);
     kvp_slice message = kvp_net_request_body(request);
+    atomic_store(&app->disk_us, kvp_clock_now_us());
     kvp_status status = kvp_witness_handle(app->witness, message, &answer);
+    atomic_store(&app->disk_us, 0);
     if (status == KVP_OK) {
         log_outcome(app, message, kvp_buf_slice(&answer),
                     kvp_witness_changes(app->witness) != changes);
@@ -235,6 +246,73 @@ static int serve(struct app *app)
     }
 }
 
+/* ---- a disk that neither answers nor fails ---- */
+
+/* They would wait for ever; who asked asks again. */
+static void answer_waiting(struct app *app)
+{
+    struct kvp_net_request *request;
+    while ((request = next_request(app)) != NULL) {
+        kvp_net_answer(request, kvp_buf_slice(&app->silent));
+    }
+}
+
+/* Says how long the disk has been silent, each time that it has been for twice as long. */
+static void watch_disk(struct app *app, uint64_t *said_us)
+{
+    uint64_t since_us = atomic_load(&app->disk_us), now_us = kvp_clock_now_us();
+    uint64_t silent_us = since_us != 0 && now_us > since_us ? now_us - since_us : 0;
+    if (silent_us < SILENT_US) {
+        *said_us = 0;
+        return;
+    }
+    if (*said_us == 0 || silent_us >= 2 * *said_us) {
+        *said_us = silent_us;
+        kvp_log(&app->logger, KVP_LOG_ERROR, "disk_silent",
+                "for_ms=%llu reason=\"the disk of the registers has not answered\"",
+                (unsigned long long)silent_us / 1000);
+    }
+    answer_waiting(app);
+}
+
+static void *watch(void *arg)
+{
+    struct app *app = arg;
+    struct pollfd fds[] = {{.fd = app->end_fd, .events = POLLIN},
+                           {.fd = app->signal_fd, .events = POLLIN}};
+    uint64_t said_us = 0;
+    while (poll(fds, 2, WATCH_MS) >= 0 && fds[0].revents == 0) {
+        if ((fds[1].revents & POLLIN) != 0 && poll(fds, 1, STOP_MS) == 0) {
+            kvp_log(&app->logger, KVP_LOG_ERROR, "stopped",
+                    "exit=1 reason=\"the disk of the registers does not answer\"");
+            _exit(EXIT_FAILURE);
+        }
+        watch_disk(app, &said_us);
+    }
+    return NULL;
+}
+
+static bool open_watch(struct app *app)
+{
+    app->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    atomic_store(&app->disk_us, kvp_clock_now_us());
+    app->watched = app->end_fd >= 0 && pthread_create(&app->watch, NULL, watch, app) == 0;
+    return app->watched;
+}
+
+static void close_watch(struct app *app)
+{
+    if (app->watched) {
+        const uint64_t one = 1;
+        ssize_t written = write(app->end_fd, &one, sizeof(one));
+        (void)written;
+        pthread_join(app->watch, NULL);
+    }
+    if (app->end_fd >= 0) {
+        close(app->end_fd);
+    }
+}
+
 /* ---- starting and stopping ---- */
 
 /* Before any thread is made, so that all of them have the signals blocked. */
@@ -260,6 +338,7 @@ static int open_data(struct app *app, const struct options *options)
     if (status == KVP_OK) {
         status = kvp_witness_open(app->env, &app->witness, message, sizeof(message));
     }
+    atomic_store(&app->disk_us, 0);
     if (status != KVP_OK) {
         fprintf(stderr, "kvwitness: data directory %s: %s\n", options->data,
                 message[0] != '\0' ? message : kvp_strerror(status));
@@ -274,6 +353,10 @@ static kvp_status encode_answers(struct app *app)
     struct kvp_answer answer = {.status = KVP_BUSY};
     kvp_buf reason = {0};
     kvp_status status = kvp_wire_answer_encode(&answer, &app->busy);
+    if (status == KVP_OK) {
+        answer.status = KVP_UNAVAILABLE;
+        status = kvp_wire_answer_encode(&answer, &app->silent);
+    }
     if (status == KVP_OK) {
         status = kvp_wire_result_string(&reason, "changes of a register are taken from the addresses "
                                                  "that --allow names, and yours is none of them");
@@ -318,12 +401,16 @@ static void close_all(struct app *app)
         kvp_net_drop(request);
         request = next_request(app);
     }
+    atomic_store(&app->disk_us, kvp_clock_now_us());
     kvp_witness_close(app->witness);
     if (app->env != NULL) {
         app->env->ops->close(app->env);
     }
+    atomic_store(&app->disk_us, 0);
+    close_watch(app);
     kvp_buf_free(&app->busy);
     kvp_buf_free(&app->stranger);
+    kvp_buf_free(&app->silent);
     witness_access_free(&app->access);
     if (app->signal_fd >= 0) {
         close(app->signal_fd);
@@ -335,12 +422,13 @@ static void close_all(struct app *app)
 
 static int run(const struct options *options)
 {
-    static struct app app = {.signal_fd = -1, .wake_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct app app = {.signal_fd = -1, .wake_fd = -1, .end_fd = -1,
+                             .lock = PTHREAD_MUTEX_INITIALIZER};
     char url[2 * KVP_URL_SIZE_MAX];
     int code = EXIT_FAILURE;
     app.logger.level = options->log_level;
     app.access = options->access;
-    if (!open_signals(&app)) {
+    if (!open_signals(&app) || !open_watch(&app)) {
         perror("kvwitness");
         goto out;
     }

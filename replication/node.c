@@ -16,6 +16,8 @@
 #define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
+#define CLOSE_US          15000000u /* what is under way on a disk that works ends before */
+#define CLOSE_SILENT_US   1500000u  /* its end cannot be known */
 
 /* ---- the queue ---- */
 
@@ -316,7 +318,9 @@ static void host_stopped(void *arg)
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
 {
     struct kvp_node *node = arg;
-    node->on_log(node->arg, (int)level, line);
+    if (!atomic_load(&node->mute)) {
+        node->on_log(node->arg, (int)level, line);
+    }
 }
 
 /* ---- the loop ---- */
@@ -505,7 +509,7 @@ static void *loop(void *arg)
         bool tell = stale && publish(node, &state);
         deadline_us = next_deadline(node);
         pthread_mutex_unlock(&node->work);
-        if (tell) {
+        if (tell && !atomic_load(&node->mute)) {
             node->on_change(node->arg, &state);
         }
         if (batch.quit) {
@@ -745,15 +749,20 @@ static bool has_stopped(struct kvp_node *node)
     return stopped;
 }
 
-void kvp_node_close(kvp_node *node)
+static void node_free(struct kvp_node *node)
 {
-    if (!node) {
-        return;
-    }
-    if (has_stopped(node)) {
-        struct timespec linger = {0, STOPPED_LINGER_MS * 1000000L};
-        nanosleep(&linger, NULL);
-    }
+    pthread_mutex_destroy(&node->mutex);
+    pthread_mutex_destroy(&node->work);
+    pthread_cond_destroy(&node->wake);
+    pthread_cond_destroy(&node->changed);
+    node_disk_destroy(&node->writer);
+    node_disk_destroy(&node->sender);
+    free(node);
+}
+
+/* Ends everything, as long as that may take: threads that wait for a disk are waited for. */
+static void end_parts(struct kvp_node *node)
+{
     node_call_stop_readers(node);
     if (node->loop_running) {
         pthread_mutex_lock(&node->mutex);
@@ -779,13 +788,66 @@ void kvp_node_close(kvp_node *node)
         node->env->ops->close(node->env);
     }
     kvp_buf_free(&node->out);
-    pthread_mutex_destroy(&node->mutex);
-    pthread_mutex_destroy(&node->work);
-    pthread_cond_destroy(&node->wake);
-    pthread_cond_destroy(&node->changed);
-    node_disk_destroy(&node->writer);
-    node_disk_destroy(&node->sender);
-    free(node);
+}
+
+static void *closer(void *arg)
+{
+    struct kvp_node *node = arg;
+    end_parts(node);
+    pthread_mutex_lock(&node->mutex);
+    node->closed = true;
+    bool abandoned = node->abandoned;
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->mutex);
+    if (abandoned) {
+        node_free(node);
+    }
+    return NULL;
+}
+
+/* False: it is not over, and the node is the closer's from now on. */
+static bool wait_closed(struct kvp_node *node)
+{
+    uint64_t limit_us = node_disk_silent(node) ? CLOSE_SILENT_US : CLOSE_US;
+    uint64_t deadline_us = kvp_clock_now_us() + limit_us;
+    pthread_mutex_lock(&node->mutex);
+    while (!node->closed && node_wait_until(&node->changed, &node->mutex, deadline_us)) {
+    }
+    bool closed = node->closed;
+    if (!closed) {
+        kvp_log(&node->logger, KVP_LOG_ERROR, "close_abandoned",
+                "after_ms=%llu reason=\"a thread waits for the disk: the data stays locked and "
+                "its memory taken until the disk answers or the process ends\"",
+                (unsigned long long)limit_us / 1000);
+        atomic_store(&node->mute, true);
+        node->abandoned = true;
+    }
+    pthread_mutex_unlock(&node->mutex);
+    return closed;
+}
+
+kvp_status kvp_node_close(kvp_node *node)
+{
+    pthread_t thread;
+    if (!node) {
+        return KVP_OK;
+    }
+    if (has_stopped(node)) {
+        struct timespec linger = {0, STOPPED_LINGER_MS * 1000000L};
+        nanosleep(&linger, NULL);
+    }
+    if (pthread_create(&thread, NULL, closer, node) != 0) {
+        end_parts(node);
+        node_free(node);
+        return KVP_OK;
+    }
+    if (!wait_closed(node)) {
+        pthread_detach(thread);
+        return KVP_TIMEOUT;
+    }
+    pthread_join(thread, NULL);
+    node_free(node);
+    return KVP_OK;
 }
 
 /* ---- what the application asks ---- */

@@ -7,6 +7,8 @@
  */
 #include "replication/node_state.h"
 
+#define SILENT_US 500000u
+
 static struct kvp_disk_job *next_job(struct node_disk *disk)
 {
     pthread_mutex_lock(&disk->mutex);
@@ -28,7 +30,9 @@ static void *run(void *arg)
 {
     struct node_disk *disk = arg;
     for (struct kvp_disk_job *job; (job = next_job(disk)) != NULL;) {
+        atomic_store(&disk->busy_us, kvp_clock_now_us());
         kvp_disk_run(&disk->node->disk, job);
+        atomic_store(&disk->busy_us, 0);
         node_post_done(disk->node, job);
     }
     return NULL;
@@ -64,6 +68,17 @@ void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
     disk->last = job;
     pthread_mutex_unlock(&disk->mutex);
     pthread_cond_signal(&disk->wake);
+}
+
+static bool silent(const struct node_disk *disk)
+{
+    uint64_t busy_us = atomic_load(&disk->busy_us);
+    return busy_us != 0 && kvp_clock_now_us() - busy_us > SILENT_US;
+}
+
+bool node_disk_silent(const struct kvp_node *node)
+{
+    return silent(&node->writer) || silent(&node->sender);
 }
 
 static void stop(struct node_disk *disk)

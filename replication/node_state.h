@@ -78,6 +78,7 @@ struct node_disk {
     struct kvp_disk_job *first, *last;
     bool running, quit;
     pthread_t thread;
+    atomic_uint_fast64_t busy_us; /* since when the job under way has been; 0: none is */
 };
 
 struct kvp_node {
@@ -126,6 +127,10 @@ struct kvp_node {
     struct kvp_quarantine quarantine;
     struct node_disk writer, sender;
 
+    bool closed;             /* all has ended: what is left is this structure */
+    bool abandoned;          /* nobody waits for that: whoever ends last frees it */
+    atomic_bool mute;        /* the application is not called any more */
+
     bool loop_running;
     pthread_t loop_thread;
 
@@ -153,6 +158,7 @@ struct node_call *node_token_call(void *token);
 kvp_status node_disk_start(struct kvp_node *node);
 void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job);
 void node_disk_stop(struct kvp_node *node);
+bool node_disk_silent(const struct kvp_node *node); /* at the moment */
 void node_disk_init(struct node_disk *disk);
 void node_disk_destroy(struct node_disk *disk);
 
