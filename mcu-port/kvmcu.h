@@ -216,47 +216,69 @@ void kvmcu_stop(struct kvmcu *client);
 
 /* ---- calls that block until the outcome is there, at most about timeout_ms ---- */
 
+/* Sets what is not named to 0, in C and in C++. */
+#ifdef __cplusplus
+#define KVMCU_NOTHING {}
+#else
+#define KVMCU_NOTHING {0}
+#endif
+
 int kvmcu_call(struct kvmcu *client, const struct kvmcu_request *request, uint32_t timeout_ms);
 
 static inline int kvmcu_hello(struct kvmcu *client, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_HELLO};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_HELLO;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_get(struct kvmcu *client, const void *key, uint16_t key_size,
                             uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_GET, .key = key, .key_size = key_size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_GET;
+    request.key = key;
+    request.key_size = key_size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_put(struct kvmcu *client, const void *key, uint16_t key_size,
                             const void *value, uint32_t value_size, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_PUT, .key = key, .key_size = key_size,
-                                    .value = value, .value_size = value_size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_PUT;
+    request.key = key;
+    request.key_size = key_size;
+    request.value = value;
+    request.value_size = value_size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_create(struct kvmcu *client, const void *key, uint16_t key_size,
                                const void *value, uint32_t value_size, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_CREATE, .key = key, .key_size = key_size,
-                                    .value = value, .value_size = value_size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_CREATE;
+    request.key = key;
+    request.key_size = key_size;
+    request.value = value;
+    request.value_size = value_size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_delete(struct kvmcu *client, const void *key, uint16_t key_size,
                                uint64_t version, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_DELETE, .key = key, .key_size = key_size,
-                                    .version = version};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_DELETE;
+    request.key = key;
+    request.key_size = key_size;
+    request.version = version;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
@@ -264,23 +286,30 @@ static inline int kvmcu_cas(struct kvmcu *client, const void *key, uint16_t key_
                             uint64_t version, const void *value, uint32_t value_size,
                             uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_CAS, .key = key, .key_size = key_size,
-                                    .version = version, .value = value, .value_size = value_size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_CAS;
+    request.key = key;
+    request.key_size = key_size;
+    request.version = version;
+    request.value = value;
+    request.value_size = value_size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_join(struct kvmcu *client, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_JOIN};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_JOIN;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_leave(struct kvmcu *client, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_LEAVE};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_LEAVE;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
@@ -288,26 +317,37 @@ static inline int kvmcu_leave(struct kvmcu *client, uint32_t timeout_ms)
 static inline int kvmcu_fetch(struct kvmcu *client, struct kvmcu_task *task, uint16_t wait_ms,
                               uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_FETCH, .task = task, .wait_ms = wait_ms};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_FETCH;
+    request.task = task;
+    request.wait_ms = wait_ms;
     return kvmcu_call(client, &request, wait_ms + timeout_ms);
 }
 
 static inline int kvmcu_beat(struct kvmcu *client, struct kvmcu_task *task, uint16_t progress,
                              const void *checkpoint, uint32_t size, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_BEAT, .task = task, .progress = progress,
-                                    .value = checkpoint, .value_size = size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_BEAT;
+    request.task = task;
+    request.progress = progress;
+    request.value = checkpoint;
+    request.value_size = size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 
 static inline int kvmcu_post(struct kvmcu *client, struct kvmcu_task *task, uint8_t outcome,
                              const void *result, uint32_t size, uint32_t timeout_ms)
 {
-    struct kvmcu_request request = {.op = KVMCU_POST, .task = task, .outcome = outcome,
-                                    .value = result, .value_size = size};
+    struct kvmcu_request request = KVMCU_NOTHING;
 
+    request.op = KVMCU_POST;
+    request.task = task;
+    request.outcome = outcome;
+    request.value = result;
+    request.value_size = size;
     return kvmcu_call(client, &request, timeout_ms);
 }
 

@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A number up to `most`, and *text behind it. False: there is none. */
 static inline bool kvmcu_ipv4_number(const char **text, uint32_t most, uint32_t *number)
 {
@@ -45,5 +49,9 @@ static inline bool kvmcu_ipv4_read(const char *url, uint32_t *host, uint16_t *po
     *port = (uint16_t)number;
     return true;
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

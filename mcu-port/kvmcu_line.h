@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kvmcu_line {
     size_t (*read)(void *arg, void *data, size_t size); /* how many bytes there were */
     size_t (*write)(void *arg, const void *data, size_t size); /* how many were taken */
@@ -13,5 +17,9 @@ struct kvmcu_line {
     void (*idle)(void *arg); /* NULL: nothing */
     void *arg;
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

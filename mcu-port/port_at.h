@@ -13,6 +13,10 @@
 #include "kvmcu.h"
 #include "kvmcu_line.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KVMCU_AT_OUT_MAX 256u /* bytes in one command to send; at most 2048 */
 
 struct kvmcu_at {
@@ -33,5 +37,9 @@ struct kvmcu_at {
 /* The modem may be in any state. */
 void kvmcu_at_init(struct kvmcu_at *modem, const struct kvmcu_line *line, const char *const *urls,
                    const char *const *setup, void (*reset)(void *arg));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 
 #include "kvmcu.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kvmcu_lwip {
     struct kvmcu_transport transport; /* for kvmcu_config */
     const char *const *urls;
@@ -24,5 +28,9 @@ struct kvmcu_lwip {
  * calls sys_check_timeouts(). Calls that wait call it; a super-loop does these two things itself, between polls.
  */
 void kvmcu_lwip_init(struct kvmcu_lwip *port, const char *const *urls, void (*idle)(void));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

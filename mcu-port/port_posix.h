@@ -5,6 +5,10 @@
 
 #include "kvmcu.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kvmcu_posix {
     struct kvmcu_transport transport; /* for kvmcu_config */
     const char *const *urls;
@@ -14,5 +18,9 @@ struct kvmcu_posix {
 /* `urls`: the ones of kvmcu_config, "tcp://HOST:PORT", with an IPv6 host in brackets. Host names
  * are looked up when connecting, which may block; numbers do not. Must not be moved afterwards. */
 void kvmcu_posix_init(struct kvmcu_posix *port, const char *const *urls);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "kvmcu.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct kvmcu_sockets {
     struct kvmcu_transport transport; /* for kvmcu_config */
     const char *const *urls;
@@ -19,5 +23,9 @@ struct kvmcu_sockets {
 
 void kvmcu_sockets_init(struct kvmcu_sockets *port, const char *const *urls,
                         uint32_t (*now_ms)(void *arg), void (*idle)(void *arg));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

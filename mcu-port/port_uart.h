@@ -13,6 +13,10 @@
 #include "kvmcu.h"
 #include "kvmcu_line.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define KVMCU_UART_DATA_MAX  64u
 #define KVMCU_UART_FRAME_MAX (3u + KVMCU_UART_DATA_MAX + 4u)
 
@@ -34,5 +38,9 @@ struct kvmcu_uart {
 };
 
 void kvmcu_uart_init(struct kvmcu_uart *uart, const struct kvmcu_line *line);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
