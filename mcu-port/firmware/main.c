@@ -33,6 +33,7 @@ static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *resul
     while (board_now_ms() - begin < slow_ms) {
         board_sleep();
     }
+    board_alive();
     return kvmcu_tile_row(tile, row, result);
 }
 
@@ -68,6 +69,7 @@ int main(void)
         return 2;
     }
     while (status != KVMCU_WORKER_REPLACED && status != KVMCU_WORKER_BARRED) {
+        board_alive();
         status = kvmcu_matmul(&client, slow_row, WAIT_MS, TIMEOUT_MS);
         if (status == KVMCU_OK) {
             tasks++;

@@ -31,6 +31,21 @@
 #define REACHED_CLEARS   1u
 #define TIMER_NUMBER     8u
 
+#define WATCH(offset) REGISTER(0x40010000u + (offset))
+#define WATCH_START   WATCH(0x000u)
+#define WATCH_RUNS    WATCH(0x400u)
+#define WATCH_TICKS   WATCH(0x504u)
+#define WATCH_RELOAD  WATCH(0x600u)
+#define WATCH_HZ      32768u
+#define WATCH_KEY     0x6e524635u
+
+#define RANDOM(offset) REGISTER(0x4000d000u + (offset))
+#define RANDOM_START   RANDOM(0x000u)
+#define RANDOM_READY   RANDOM(0x100u)
+#define RANDOM_VALUE   RANDOM(0x508u)
+#define DEVICE_ID      REGISTER(0x10000060u)
+#define PATIENCE       100000u
+
 #define RING 512u /* a power of 2 */
 
 static volatile uint32_t ticks;
@@ -109,4 +124,33 @@ size_t board_write(const void *data, size_t size)
         sending = true;
     }
     return count;
+}
+
+void board_alive(void)
+{
+    if ((WATCH_RUNS & 1u) == 0) {
+        WATCH_TICKS = WATCH_HZ * BOARD_WATCHDOG_S;
+        WATCH_START = 1;
+    }
+    WATCH_RELOAD = WATCH_KEY;
+}
+
+uint32_t board_random(void)
+{
+    uint32_t number = DEVICE_ID;
+
+    RANDOM_START = 1;
+    for (unsigned byte = 0; byte < 4; byte++) {
+        RANDOM_READY = 0;
+        for (uint32_t i = 0; i < PATIENCE && RANDOM_READY == 0; i++) {
+        }
+        number = number << 8 ^ number >> 24 ^ RANDOM_VALUE;
+    }
+    return number;
+}
+
+/* Its only UART is the line. */
+void board_print(const char *text)
+{
+    (void)text;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ARM's MPS2 board with a Cortex-M3 (AN385), or M4 (AN386), as QEMU has it. The line is its second UART. */
+/* ARM's MPS2 board with a Cortex-M3 (AN385), or M4 (AN386), as QEMU has it. The log is its
+ * first UART, the line its second. */
 #include "board.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -8,6 +9,13 @@
 #define UART_CONTROL   REGISTER(0x40005008u)
 #define UART_INTERRUPT REGISTER(0x4000500cu)
 #define UART_DIVIDER   REGISTER(0x40005010u)
+#define LOG_DATA       REGISTER(0x40004000u)
+#define LOG_STATE      REGISTER(0x40004004u)
+#define LOG_CONTROL    REGISTER(0x40004008u)
+#define LOG_DIVIDER    REGISTER(0x40004010u)
+#define WATCH_LOAD     REGISTER(0x40008000u)
+#define WATCH_CONTROL  REGISTER(0x40008008u)
+#define WATCH_LOCK     REGISTER(0x40008c00u)
 #define TICK_CONTROL   REGISTER(0xe000e010u)
 #define TICK_RELOAD    REGISTER(0xe000e014u)
 #define TICK_VALUE     REGISTER(0xe000e018u)
@@ -22,6 +30,9 @@
 #define IN_IRQ      8u
 #define IN_IRQ_FLAG 2u
 #define LINE_IRQ    2u
+#define WATCH_KEY   0x1acce551u
+#define WATCH_BOTH  3u /* an NMI, and a reset when nobody cared for it as long again */
+#define PATIENCE    100000u
 #define RING        512u /* a power of 2 */
 
 static volatile uint32_t ticks;
@@ -48,6 +59,8 @@ void board_interrupt(void)
 
 void board_init(void)
 {
+    LOG_DIVIDER = CLOCK_HZ / BAUD;
+    LOG_CONTROL = OUT_ENABLE;
     UART_DIVIDER = CLOCK_HZ / BAUD;
     UART_CONTROL = OUT_ENABLE | IN_ENABLE | IN_IRQ;
     ENABLE_IRQS = 1u << LINE_IRQ;
@@ -87,4 +100,27 @@ size_t board_write(const void *data, size_t size)
         UART_DATA = from[count++];
     }
     return count;
+}
+
+void board_alive(void)
+{
+    WATCH_LOCK = WATCH_KEY;
+    WATCH_LOAD = CLOCK_HZ * BOARD_WATCHDOG_S;
+    WATCH_CONTROL = WATCH_BOTH;
+    WATCH_LOCK = 0;
+}
+
+uint32_t board_random(void)
+{
+    return 0;
+}
+
+/* By its first UART. */
+void board_print(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        for (uint32_t i = 0; i < PATIENCE && (LOG_STATE & OUT_FULL) != 0; i++) {
+        }
+        LOG_DATA = (uint8_t)*text;
+    }
 }

@@ -34,15 +34,16 @@ CODE_MAX = 16 * 1024
 
 class Farm(Boards):
     stack_max = STACK_MAX
+    semihosting = ["-semihosting-config", "enable=on,target=native"]
 
-    def compile(self, image, board, options, sources):
+    def compile(self, image, board, options, sources, main="firmware/main.c"):
         """`sources` are named from the folder of the client."""
         folder = os.path.join(PORT, "firmware")
-        own = ["kvmcu.c", "kvmcu_matmul.c", "firmware/startup.c", "firmware/main.c",
+        own = ["kvmcu.c", "kvmcu_matmul.c", "firmware/startup.c", main,
                "firmware/%s.c" % board]
         subprocess.run(
             [COMPILER, "-mcpu=" + BOARDS[board][0], *FLAGS, "-I", os.path.join(folder, "include"),
-             "-I", PORT, *options, "-L", folder, "-T", board + ".ld", "-o", image,
+             "-I", PORT, "-I", folder, *options, "-L", folder, "-T", board + ".ld", "-o", image,
              *(os.path.join(PORT, file) for file in own + sources), "-lgcc"],
             check=True, timeout=60)
         text = subprocess.run(["arm-none-eabi-size", image], check=True, stdout=subprocess.PIPE)
@@ -64,7 +65,7 @@ class Farm(Boards):
     def run(self, board, name, image, devices):
         self.workers[name] = Process(
             [EMULATOR, "-M", BOARDS[board][1], "-display", "none", "-monitor", "none", *devices,
-             "-semihosting-config", "enable=on,target=native", "-kernel", image],
+             *self.semihosting, "-kernel", image],
             self.path("board-%s.log" % name))
         return self.workers[name]
 
@@ -104,6 +105,53 @@ def test_every_board_multiplies_every_type():
             assert farm.result(job) == (element, matrices.product(a, b))
             assert farm.job(job)["disagreements"] == 0
         farm.check(*BOARDS)
+
+
+class Alone(Farm):
+    """Boards without a debugger."""
+    semihosting = []
+
+
+def test_boards_work_without_a_debugger():
+    with Alone().start() as farm:
+        for board in BOARDS:
+            farm.boot(board, board)
+        farm.wait_workers(len(BOARDS))
+        a, b, names = farm.write_matrices(12, 16, 12, "int32")
+        job = farm.submit("matmul", *names, "--mode", "dual-compare", "--buffer", "2048")
+        farm.wait_job(job)
+        assert farm.result(job) == ("int32", matrices.product(a, b))
+
+
+def restarts(farm, name, options):
+    """Waits until the board's log shows that it has started again and again; returns the log."""
+    image, log = farm.path(name + ".elf"), farm.path(name + ".txt")
+    farm.compile(image, "mps2_an385", options, [], "../tests/mcu/mcu_bad_main.c")
+    farm.run("mps2_an385", name, image, ["-serial", "file:" + log])
+
+    def text():
+        with open(log) as file:
+            return file.read()
+    wait_for(lambda: os.path.exists(log) and text().count("start") >= 3, name + " to start again")
+    return text()
+
+
+def test_a_fault_resets_the_board():
+    with Alone() as farm:
+        assert restarts(farm, "fault", []).count("fault") >= 2
+
+
+def test_a_board_that_hangs_is_reset_by_its_watchdog():
+    with Alone() as farm:
+        restarts(farm, "hang", ["-DBAD_HANGS", "-DBOARD_WATCHDOG_S=1u"])
+
+
+def test_with_a_debugger_a_fault_ends_the_emulator():
+    with Farm() as farm:
+        image = farm.path("fault.elf")
+        farm.compile(image, "mps2_an385", [], [], "../tests/mcu/mcu_bad_main.c")
+        assert farm.run("mps2_an385", "fault", image, []).wait() == 3
+        assert farm.workers["fault"].text().count("fault") == 1
 
 
 def run_lab(farm, boot):
