@@ -119,6 +119,7 @@ KVP_API int kvp_slice_compare(kvp_slice a, kvp_slice b);
 #define KVP_KEY_SIZE_MAX     1024u
 #define KVP_VALUE_SIZE_MAX   (1024u * 1024u)
 #define KVP_TXN_OPS_MAX      1024u            /* compares, then-operations and else-operations, each */
+#define KVP_TXN_READ_MAX    (32u * 1024u * 1024u) /* keys and values that it has to look at */
 #define KVP_TXN_SIZE_MAX     (4u * 1024u * 1024u) /* all keys and values of one transaction */
 #define KVP_MESSAGE_SIZE_MAX (16u * 1024u * 1024u)
 #define KVP_GROUP_NAME_MAX   64u

@@ -82,13 +82,31 @@ static bool holds(const struct kvp_compare *compare, const struct engine_value *
     }
 }
 
+/* What is left of KVP_TXN_READ_MAX. */
+struct txn_budget {
+    size_t left;
+};
+
+/* KVP_TOO_LARGE: what is there is more than may still be read. */
+static kvp_status txn_look(struct kvp_engine *engine, kvp_slice key, struct engine_value *value,
+                           struct txn_budget *budget)
+{
+    kvp_status status = engine_look(engine, key, value);
+    size_t size = key.size + (status == KVP_OK ? value->value.size : 0);
+    if (status == KVP_OK && size > budget->left) {
+        return KVP_TOO_LARGE;
+    }
+    budget->left -= status == KVP_OK ? size : 0;
+    return status;
+}
+
 static kvp_status all_hold(struct kvp_engine *engine, const struct kvp_request *request,
-                           bool *result)
+                           struct txn_budget *budget, bool *result)
 {
     *result = true;
     for (uint32_t i = 0; i < request->compare_count && *result; i++) {
         struct engine_value value;
-        kvp_status status = engine_look(engine, request->compares[i].key, &value);
+        kvp_status status = txn_look(engine, request->compares[i].key, &value, budget);
         if (status != KVP_OK) {
             return status;
         }
@@ -98,10 +116,10 @@ static kvp_status all_hold(struct kvp_engine *engine, const struct kvp_request *
 }
 
 static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op, uint64_t seq,
-                         kvp_buf *answer)
+                         struct txn_budget *budget, kvp_buf *answer)
 {
     struct engine_value present;
-    kvp_status status = engine_look(engine, op->key, &present);
+    kvp_status status = txn_look(engine, op->key, &present, budget);
     if (status != KVP_OK) {
         return status;
     }
@@ -122,23 +140,24 @@ static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op,
 }
 
 /* The answer of a session is kept with it, and one without is still one message. */
-static kvp_status too_large(struct kvp_engine *engine, struct kvp_execution *execution)
+static kvp_status too_large(struct kvp_engine *engine, struct kvp_execution *execution,
+                            const char *reason)
 {
     overlay_empty(&engine->overlay);
     execution->status = KVP_TOO_LARGE;
     execution->answer.size = 0;
-    return kvp_wire_result_string(&execution->answer, "the answer would be too large");
+    return kvp_wire_result_string(&execution->answer, reason);
 }
 
 /* Will the operations change a key? Up to the first that does, the state is as it is now. */
 static kvp_status any_writes(struct kvp_engine *engine, const struct kvp_txn_op *ops,
-                             uint32_t count, bool *result)
+                             uint32_t count, struct txn_budget *budget, bool *result)
 {
     *result = false;
     for (uint32_t i = 0; i < count && !*result; i++) {
         struct engine_value present = {.present = true};
         if (ops[i].kind == KVP_TXN_DELETE) {
-            kvp_status status = engine_look(engine, ops[i].key, &present);
+            kvp_status status = txn_look(engine, ops[i].key, &present, budget);
             if (status != KVP_OK) {
                 return status;
             }
@@ -148,12 +167,13 @@ static kvp_status any_writes(struct kvp_engine *engine, const struct kvp_txn_op 
     return KVP_OK;
 }
 
-kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
-                      struct kvp_execution *execution)
+static kvp_status txn_run(struct kvp_engine *engine, const struct kvp_request *request,
+                          uint64_t seq, struct kvp_execution *execution)
 {
     bool succeeded;
+    struct txn_budget budget = {KVP_TXN_READ_MAX};
     size_t limit = request->session.client != 0 ? ENGINE_TXN_ANSWER_MAX : KVP_TXN_SIZE_MAX;
-    kvp_status status = all_hold(engine, request, &succeeded);
+    kvp_status status = all_hold(engine, request, &budget, &succeeded);
     if (status != KVP_OK) {
         return status;
     }
@@ -161,7 +181,7 @@ kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *reque
     uint32_t count = succeeded ? request->then_count : request->else_count;
     bool appends = request->session.client != 0;
     if (!appends) {
-        status = any_writes(engine, ops, count, &appends);
+        status = any_writes(engine, ops, count, &budget, &appends);
     }
     if (status == KVP_OK) {
         /* Without an entry of its own it has the revision of what it saw. */
@@ -169,10 +189,20 @@ kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *reque
         status = kvp_wire_txn_begin(&execution->answer, succeeded, revision, count);
     }
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
-        status = run_op(engine, &ops[i], seq, &execution->answer);
+        status = run_op(engine, &ops[i], seq, &budget, &execution->answer);
         if (status == KVP_OK && execution->answer.size > limit) {
-            return too_large(engine, execution);
+            return too_large(engine, execution, "the answer would be too large");
         }
     }
     return status;
+}
+
+kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
+                      struct kvp_execution *execution)
+{
+    kvp_status status = txn_run(engine, request, seq, execution);
+    return status == KVP_TOO_LARGE
+               ? too_large(engine, execution,
+                           "what is stored under its keys is more than 32 MiB, each look counted")
+               : status;
 }

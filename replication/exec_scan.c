@@ -17,6 +17,9 @@
 #define PAGE_SIZE_DEFAULT  (256u * 1024u)
 #define PAGE_SIZE_MAX      (1024u * 1024u)
 #define ABANDONED_US       1000000u
+/* Bytes that are read for one page, also where only keys are asked for: the store has no way around
+ * the values. Who wants more asks again, and heartbeats and others come in between. */
+#define PAGE_READ_MAX      (4u * 1024u * 1024u)
 
 static void cursor_free(struct exec_cursor *cursor)
 {
@@ -81,7 +84,7 @@ static kvp_status fill_page(struct exec_cursor *cursor, const struct kvp_request
     size_t size_max = request->size_max ? request->size_max : PAGE_SIZE_DEFAULT;
     count_max = count_max < PAGE_COUNT_MAX ? count_max : PAGE_COUNT_MAX;
     size_max = size_max < PAGE_SIZE_MAX ? size_max : PAGE_SIZE_MAX;
-    size_t start = writer->out->size;
+    size_t start = writer->out->size, read = 0;
     for (size_t count = 0;; count++) {
         kvp_slice key, value;
         kvp_status status = kvp_state_view_read(cursor->view, &key, &value);
@@ -89,12 +92,14 @@ static kvp_status fill_page(struct exec_cursor *cursor, const struct kvp_request
             *more = false;
             return KVP_OK;
         }
-        if (status == KVP_OK && (count >= count_max || writer->out->size - start >= size_max)) {
+        if (status == KVP_OK && (count >= count_max || writer->out->size - start >= size_max ||
+                                 read >= PAGE_READ_MAX)) {
             *more = true;
             return KVP_OK;
         }
         if (status == KVP_OK) {
             status = put_pair(writer, cursor, key, value);
+            read += key.size + value.size;
         }
         if (status != KVP_OK) {
             return status;

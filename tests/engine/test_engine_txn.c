@@ -490,6 +490,47 @@ static void test_too_large_an_answer_is_kept_with_its_session(void **state)
 }
 
 /* Whatever may be put may be got, in a transaction with a session, too. */
+/* 8 KB of request must not read a gigabyte. */
+static void test_what_a_transaction_reads_is_bounded(void **state)
+{
+    struct bench bench;
+    struct kvp_request put = ask_put("large", NULL);
+    (void)state;
+    bench_open(&bench, 0);
+    put.value = bytes('v', KVP_VALUE_SIZE_MAX);
+    check_done(&bench, put);
+    bench_settle(&bench);
+    for (unsigned lists = 0; lists < 3; lists++) {
+        for (unsigned i = 0; i < 40; i++) {
+            if (lists == 0) {
+                when(KVP_COMPARE_PRESENT, "large", 0, NULL);
+            } else {
+                op(THEN, lists == 1 ? KVP_TXN_DELETE : KVP_TXN_PUT, i % 2 ? "large" : "small", "x");
+            }
+        }
+        when(KVP_COMPARE_PRESENT, "large", 0, NULL);
+        struct kvp_request request = ask_txn();
+        struct kvp_execution execution = bench_run(&bench, &request);
+        /* Only the first delete or put finds the large value. */
+        assert_int_equal(execution.status, lists == 0 ? KVP_TOO_LARGE : KVP_OK);
+        execution_free(&execution);
+        forget();
+        put.value = bytes('v', KVP_VALUE_SIZE_MAX);
+        struct kvp_execution again = bench_run(&bench, &put);
+        execution_free(&again);
+        bench_settle(&bench);
+    }
+    for (unsigned i = 0; i < 31; i++) {
+        when(KVP_COMPARE_PRESENT, "large", 0, NULL);
+    }
+    struct kvp_request request = ask_txn();
+    struct kvp_execution execution = bench_run(&bench, &request);
+    assert_int_equal(execution.status, KVP_OK);
+    execution_free(&execution);
+    forget();
+    bench_close(&bench);
+}
+
 static void test_the_largest_value_fits_an_answer(void **state)
 {
     struct bench bench;
@@ -527,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_elements_keep_the_limits_of_keys_and_values),
         cmocka_unit_test(test_too_large_an_answer_undoes_everything),
         cmocka_unit_test(test_too_large_an_answer_is_kept_with_its_session),
+        cmocka_unit_test(test_what_a_transaction_reads_is_bounded),
         cmocka_unit_test(test_the_largest_value_fits_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -708,6 +708,44 @@ static void test_pages_are_bounded_in_bytes(void **state)
     stage_close(&stage);
 }
 
+/* Keys only: the values must be read all the same, so a page ends when enough has been. */
+static void test_a_page_of_keys_reads_no_more_than_some_values(void **state)
+{
+    struct stage stage;
+    struct reply reply;
+    struct kvp_scan_result result;
+    struct kvp_request scan = ask_scan("", "", 0);
+    unsigned seen = 0, pages = 0;
+    (void)state;
+    stage_open(&stage);
+    for (unsigned i = 0; i < 12; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof(key), "k%02u", i);
+        struct kvp_request put = ask_put(key, NULL);
+        put.value = bytes('v', KVP_VALUE_SIZE_MAX);
+        send(&stage, &put, &reply);
+        stage_disk_all(&stage);
+        reply_free(&reply);
+    }
+    stage_disk_all(&stage);
+    scan.keys_only = true;
+    do {
+        send(&stage, &scan, &reply);
+        stage_disk_all(&stage);
+        assert_true(reply.done);
+        assert_int_equal(reply.status, KVP_OK);
+        assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &result), KVP_OK);
+        assert_in_range(result.count, 1, 5);
+        seen += result.count;
+        pages++;
+        scan.cursor = result.cursor;
+        reply_free(&reply);
+    } while (scan.cursor != 0);
+    assert_int_equal(seen, 12);
+    assert_in_range(pages, 3, 12);
+    stage_close(&stage);
+}
+
 /* A scan shows everything that was acknowledged before it. */
 static void test_a_scan_waits_for_what_is_committed(void **state)
 {
@@ -812,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_scans_show_ranges),
         cmocka_unit_test(test_a_scan_goes_on_from_its_point_in_time),
         cmocka_unit_test(test_pages_are_bounded_in_bytes),
+        cmocka_unit_test(test_a_page_of_keys_reads_no_more_than_some_values),
         cmocka_unit_test(test_a_scan_waits_for_what_is_committed),
         cmocka_unit_test(test_a_scan_that_waits_for_the_disk_lets_the_node_sleep),
         cmocka_unit_test(test_cursors_are_few_and_grow_old),
