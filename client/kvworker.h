@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #define KVWORKER_SLOTS_MAX  64u
+#define KVWORKER_MARK_SIZE  96u
 #define KVWORKER_REASON_MAX 200u /* bytes: what a node keeps of why a task failed */
 
 /* Exit statuses: a contract with who starts it. */
@@ -92,6 +93,7 @@ struct kvworker {
     pthread_mutex_t joining; /* held by who joins again */
     kvp_worker self;         /* under lock */
     bool unreachable;        /* under lock: said so */
+    char mark[KVWORKER_MARK_SIZE]; /* of its handlers */
     bool ended;              /* under lock: no slot runs any more */
     uint64_t idle_since_us;  /* under lock */
     _Atomic uint64_t tasks;  /* fetched so far */
@@ -169,6 +171,13 @@ enum kvworker_ending {
  * has to be ignored. */
 enum kvworker_ending kvworker_handler_run(const struct kvworker_order *order, kvp_buf *output,
                                           char *reason);
+
+/* ---- kvworker_orphans.c: what workers that were killed have left ---- */
+
+/* "NAME=value" for the environment of handlers: whose they are. */
+void kvworker_mark(char *mark, size_t size);
+/* Ends the handlers of workers that are gone; how many processes that were. */
+unsigned kvworker_end_orphans(void);
 
 /* ---- kvworker_options.c ---- */
 

@@ -13,12 +13,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,29 +109,56 @@ static bool make_pipes(int ours[PIPES], int theirs[PIPES])
 }
 
 /* Signals are as a shell expects them, whatever we block and ignore. */
+static void reset_signals(void)
+{
+    struct sigaction usual = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int number = 1; number < NSIG; number++) {
+        (void)sigaction(number, &usual, NULL);
+    }
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The child's life up to the shell. It dies with this thread, which waits for it: a worker that is
+ * killed leaves no shell behind. Only what is safe between fork and exec is called. */
+static _Noreturn void become_shell(const char *command, const int theirs[PIPES],
+                                   char **environment, pid_t worker)
+{
+    const char *const arguments[] = {"sh", "-c", command, NULL};
+
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != worker) {
+        _exit(127); /* it was killed before it could be asked for */
+    }
+    for (int i = 0; i < PIPES; i++) {
+        if (theirs[i] == i ? fcntl(i, F_SETFD, 0) != 0 : dup2(theirs[i], i) < 0) {
+            _exit(127);
+        }
+    }
+    reset_signals();
+    (void)execve("/bin/sh", (char *const *)arguments, environment);
+    _exit(127);
+}
+
 static int spawn(struct handler *handler, const int theirs[PIPES], char **environment)
 {
-    char *const arguments[] = {"sh", "-c", (char *)handler->order->command, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
+    sigset_t all, before;
+    pid_t worker = getpid();
 
-    sigemptyset(&none);
-    sigfillset(&all);
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attributes);
-    for (int i = 0; i < PIPES; i++) {
-        (void)posix_spawn_file_actions_adddup2(&actions, theirs[i], i);
+    sigfillset(&all); /* no handler of ours runs in the child */
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    handler->pid = fork();
+    if (handler->pid == 0) {
+        become_shell(handler->order->command, theirs, environment, worker);
     }
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                                    POSIX_SPAWN_SETSIGDEF);
-    (void)posix_spawnattr_setpgroup(&attributes, 0);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    int failed =
-        posix_spawn(&handler->pid, "/bin/sh", &actions, &attributes, arguments, environment);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)posix_spawnattr_destroy(&attributes);
+    int failed = handler->pid < 0 ? errno : 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed == 0) {
+        (void)setpgid(handler->pid, handler->pid); /* whoever of the two comes first */
+    }
     return failed;
 }
 

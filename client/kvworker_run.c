@@ -637,6 +637,18 @@ static kvp_status open_client(struct kvworker *worker)
     return status;
 }
 
+/* What workers before have left, and how the next one will know what is ours. */
+static void clear_away(struct kvworker *worker)
+{
+    unsigned orphans = kvworker_end_orphans();
+
+    if (orphans > 0) {
+        kvp_log(&worker->logger, KVP_LOG_WARN, "orphans_ended",
+                "count=%u text=\"processes of handlers whose worker was killed\"", orphans);
+    }
+    kvworker_mark(worker->mark, sizeof(worker->mark));
+}
+
 int kvworker_run(struct kvworker *worker)
 {
     sigset_t set;
@@ -647,6 +659,7 @@ int kvworker_run(struct kvworker *worker)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
+    clear_away(worker);
     kvp_status status = open_client(worker);
     if (status != KVP_OK) {
         return status == KVP_BAD_ARGUMENT ? KVWORKER_USAGE : KVWORKER_FAILED;

@@ -35,7 +35,8 @@ static bool run_handler(struct kvworker_slot *slot, const char *command,
     uint32_t timeout_ms = slot->worker->options.handler_timeout_ms;
     uint32_t left_ms = kvworker_left_ms(slot);
     bool deadline = timeout_ms == 0 || left_ms < timeout_ms;
-    const char *const variables[] = {text[0], text[1], text[2], text[3], NULL};
+    const char *const variables[] = {text[0], text[1], text[2], text[3],
+                                     slot->worker->mark, NULL};
     struct kvworker_order order = {
         .command = command,
         .input = task->payload,

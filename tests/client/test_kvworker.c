@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -149,6 +150,96 @@ static void test_a_failure_says_how_and_why(void **state)
     check_fails("printf 'a\\tb\\n\\033c\\n\\n' >&2; exit 2", "exit status 2: a b  c");
     check_fails("kill -SEGV $$", "killed by signal 11 (Segmentation fault)");
     check_fails("echo last words >&2; kill -9 $$", "killed by signal 9 (Killed): last words");
+}
+
+/* A worker in a process of its own, that runs a handler and marks it as kvworker does. */
+static pid_t start_worker(const char *command)
+{
+    pid_t worker = fork();
+
+    assert_true(worker >= 0);
+    if (worker == 0) {
+        char mark[KVWORKER_MARK_SIZE];
+        const char *const variables[] = {mark, NULL};
+        struct kvworker_order order = order_of(command, "");
+        kvworker_mark(mark, sizeof(mark));
+        order.variables = variables;
+        (void)run(&order);
+        _exit(0);
+    }
+    return worker;
+}
+
+/* The numbers that a handler has written into the file. */
+static void read_pids(const char *path, pid_t *pids, unsigned count)
+{
+    for (unsigned tries = 0; tries < 500; tries++) {
+        FILE *file = fopen(path, "r");
+        unsigned got = 0;
+        long number = 0;
+        while (file != NULL && got < count && fscanf(file, "%ld", &number) == 1) {
+            pids[got++] = (pid_t)number;
+        }
+        if (file != NULL) {
+            (void)fclose(file);
+        }
+        if (got == count) {
+            return;
+        }
+        usleep(10000);
+    }
+    fail_msg("the handler has not begun");
+}
+
+/* Who is dead but not waited for has gone, too. */
+static bool is_gone(pid_t pid)
+{
+    char path[64], text[256] = "";
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return true;
+    }
+    bool read = fgets(text, sizeof(text), file) != NULL;
+    (void)fclose(file);
+    const char *state = strrchr(text, ')');
+    return !read || state == NULL || state[2] == 'Z' || state[2] == 'X';
+}
+
+static bool goes(pid_t pid)
+{
+    for (unsigned tries = 0; tries < 300 && !is_gone(pid); tries++) {
+        usleep(10000);
+    }
+    return is_gone(pid);
+}
+
+static void test_a_worker_that_is_killed_leaves_no_handlers(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/kvworker-test-XXXXXX", command[256];
+    pid_t pids[3]; /* the shell, what it started, and what was meant to stay */
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    (void)snprintf(command, sizeof(command),
+                   "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; echo $$ $a $b >%s; wait", path);
+    pid_t worker = start_worker(command);
+    read_pids(path, pids, 3);
+    usleep(100000); /* setsid has had its time */
+    assert_int_equal(kvworker_end_orphans(), 0); /* its worker lives */
+    assert_false(is_gone(pids[0]) || is_gone(pids[1]));
+    assert_int_equal(kill(worker, SIGKILL), 0);
+    assert_int_equal(waitpid(worker, NULL, 0), worker);
+    assert_true(goes(pids[0]));
+    assert_false(is_gone(pids[1]));
+    assert_true(kvworker_end_orphans() >= 1);
+    assert_true(goes(pids[1]));
+    assert_false(is_gone(pids[2]));
+    assert_int_equal(kill(pids[2], SIGKILL), 0);
+    (void)unlink(path);
 }
 
 static void test_of_much_that_is_said_the_end_is_kept(void **state)
@@ -495,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_a_handler_is_told_about_its_task),
         cmocka_unit_test(test_payloads_larger_than_a_pipe_go_through),
         cmocka_unit_test(test_a_failure_says_how_and_why),
+        cmocka_unit_test(test_a_worker_that_is_killed_leaves_no_handlers),
         cmocka_unit_test(test_of_much_that_is_said_the_end_is_kept),
         cmocka_unit_test(test_a_result_that_is_too_long_is_refused),
         cmocka_unit_test(test_a_handler_that_takes_too_long_is_killed),
