@@ -5,6 +5,7 @@
  * tried in vain there is a pause.
  */
 #include "client/client_core.h"
+#include "kvstore/utf8.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -714,6 +715,17 @@ static enum verdict judge(const struct client_call *call, int status)
     }
 }
 
+/* Other calls may get on meanwhile: so it is noted with this one, and told if it never does. */
+static void note_put_off(struct client_call *call, const struct kvp_answer *answer)
+{
+    kvp_slice text = {0};
+
+    if (kvp_wire_read_string(answer->result, &text) != KVP_OK) {
+        text = kvp_slice_of(NULL, 0);
+    }
+    (void)kvp_utf8_copy(call->put_off, sizeof(call->put_off), text);
+}
+
 /* The answer to a HELLO that asked for a birth. */
 static void take_hello(struct client_core *core, struct client_call *call,
                        const struct kvp_answer *answer)
@@ -786,6 +798,7 @@ static void take_answer(struct client_core *core, struct client_call *call,
         break;
     case LATER:
         core->trouble = "the primary does not serve at the moment";
+        note_put_off(call, answer);
         call->open &= ~(uint64_t)1;
         later(core, call);
         break;
@@ -923,6 +936,8 @@ static void past_deadline(struct client_core *core, struct client_call *call)
     if (unreachable) {
         reason = one ? explain(core, "the node cannot be reached", call->endpoint, 1, false)
                      : explain(core, "no node can be reached", 0, core->endpoint_count, true);
+    } else if (call->put_off[0] != '\0') {
+        reason = call->put_off;
     } else if (reason == NULL && call->state == CALL_FLYING) {
         reason = "no answer from a node";
     }

@@ -58,6 +58,7 @@ struct client_call {
     uint64_t moved;       /* bytes there and back, when last looked at */
     bool coming;          /* it was on its way then, or an answer was */
     unsigned answered_by; /* the endpoint of the answer that settled it */
+    char put_off[200];    /* why a node could not execute it, the last time; "": it did not say */
 };
 
 struct client_core_port {

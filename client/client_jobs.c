@@ -110,20 +110,27 @@ kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first, k
     return run(client, &call, tasks.size, result);
 }
 
-kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result)
+static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_result *result)
 {
-    struct call call = client_job_call(KVP_OP_JOB_START);
+    struct call call = client_job_call(op);
 
     call.core.request.job.job = job;
     return run(client, &call, 0, result);
 }
 
+kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result)
+{
+    return ask_about(client, KVP_OP_JOB_START, job, result);
+}
+
 kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result)
 {
-    struct call call = client_job_call(KVP_OP_JOB_CANCEL);
+    return ask_about(client, KVP_OP_JOB_CANCEL, job, result);
+}
 
-    call.core.request.job.job = job;
-    return run(client, &call, 0, result);
+kvp_status kvp_job_remove(kvp_client *client, uint64_t job, kvp_result *result)
+{
+    return ask_about(client, KVP_OP_JOB_REMOVE, job, result);
 }
 
 /* ---- blocks, several under way ---- */

@@ -82,6 +82,7 @@ const struct kvcli_command kvcli_job_verbs[] = {
     {"wait", "ID", "until it has ended", 1, 1, false, kvcli_job_wait, wait_options, NULL, false},
     {"result", "ID", "what came of it", 1, 1, false, kvcli_job_result, result_options, NULL, false},
     {"cancel", "ID", "end it", 1, 1, true, kvcli_job_cancel, NULL, NULL, false},
+    {"remove", "ID", "forget one that has ended", 1, 1, true, kvcli_job_remove, NULL, NULL, false},
     {"workers", "", "who works", 0, 0, false, kvcli_job_workers, NULL, NULL, false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };

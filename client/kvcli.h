@@ -119,6 +119,7 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_show(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_workers(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_remove(struct kvcli *cli, int argc, char **argv);
 /* The argument as the id of a job; complains. */
 bool kvcli_job_id(const char *argument, uint64_t *job);
 /* What the group says about a job, as an object that the caller deletes; NULL: *status and *result (not

@@ -159,22 +159,34 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
     return print_list(&listing);
 }
 
-int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv)
+static int end_job(struct kvcli *cli, const char *id,
+                   kvp_status (*end)(kvp_client *client, uint64_t job, kvp_result *result))
 {
     uint64_t job = 0;
     kvp_result result;
 
-    (void)argc;
-    if (!kvcli_job_id(argv[0], &job)) {
+    if (!kvcli_job_id(id, &job)) {
         return EXIT_USAGE;
     }
-    kvp_status status = kvp_job_cancel(cli->client, job, &result);
+    kvp_status status = end(cli->client, job, &result);
     int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
     if (status == KVP_OK && cli->prompt) {
         puts("done");
     }
     kvp_result_free(&result);
     return code;
+}
+
+int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv)
+{
+    (void)argc;
+    return end_job(cli, argv[0], kvp_job_cancel);
+}
+
+int kvcli_job_remove(struct kvcli *cli, int argc, char **argv)
+{
+    (void)argc;
+    return end_job(cli, argv[0], kvp_job_remove);
 }
 
 /* ---- workers ---- */

@@ -45,6 +45,8 @@ KVP_API kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t 
 KVP_API kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result);
 /* Takes its tasks away from the workers. KVP_JOB_STATE: it has ended. */
 KVP_API kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result);
+/* Removes a job that has ended, before its time. KVP_JOB_STATE: it has not. */
+KVP_API kvp_status kvp_job_remove(kvp_client *client, uint64_t job, kvp_result *result);
 
 /* All of that for a product of matrices: sets element, rows, inner and columns of `spec` from A and B
  * (of the same type), chooses the tiles, makes the job, uploads, starts. `buffer`: bytes that a task and

@@ -19,6 +19,9 @@
 #define JOB_KEY_WORK      4096u     /* what reading or deleting one more key counts as */
 #define JOB_KEYS_AT_ONCE  256u      /* deleted in one entry */
 #define VERIFY_SIZE_MAX   (UINT64_C(64) << 20)
+/* One client may have more than this share of the places only while others find as many free. */
+#define SHARE_OF(places)  ((places) < 64u ? (places) : (places) / 4)
+#define UPLOAD_REST_US    60000000u /* an upload that rests for so long makes room for others */
 #define EDGES_PER_TASK    4u        /* on average over all jobs, of the most tasks that there may be */
 
 struct attempt {
@@ -34,6 +37,7 @@ struct attempt {
 
 struct worker {
     struct worker *next;   /* in its bucket */
+    uint64_t client;       /* that it joined through; 0: not known, or without a session */
     uint16_t index;        /* in jobs->workers */
     char name[KVP_NAME_SIZE_MAX + 1];
     struct worker_record record;
@@ -97,6 +101,7 @@ struct job {
     struct job *next;      /* by priority, then id */
     struct job *bucket;
     uint64_t id;
+    uint64_t client;       /* that made it; 0: not known (any more), or without a session */
     struct job_record record;
     struct kvp_job_grid grid; /* MATMUL */
     struct task *tasks;

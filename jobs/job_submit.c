@@ -9,21 +9,69 @@
 
 /* ---- new ---- */
 
-/* Where there are too many jobs, the one that ended first makes room before its time. */
-static kvp_status make_room(struct kvp_jobs *jobs, bool *room)
+/* Nobody waits for it: it was cancelled, or its upload rests. */
+static bool may_make_room(const struct job *job, uint64_t now_us)
 {
-    struct job *oldest = NULL;
-    uint32_t count = 0;
+    return job->record.state == JOB_CANCELLED ||
+           (job->record.state == JOB_UPLOADING && now_us >= job->started_us + UPLOAD_REST_US);
+}
+
+static uint64_t rests_since_us(const struct job *job)
+{
+    return job->record.state == JOB_CANCELLED ? job->ended_us : job->started_us;
+}
+
+/* Who has the places: jobs that have ended are kept as long as was promised. */
+struct places {
+    uint32_t taken, ended, of_client;
+    struct job *spare; /* the one that may make room and has been at rest the longest; or NULL */
+};
+
+static struct places count_places(const struct kvp_jobs *jobs, uint64_t client, uint64_t now_us)
+{
+    struct places places = {0};
     for (struct job *job = jobs->first; job; job = job->next) {
-        bool ended = job->record.state > JOB_VERIFYING && job->record.state < JOB_REMOVING;
-        count += job->record.state != JOB_REMOVING;
-        if (ended && (!oldest || job->ended_us < oldest->ended_us ||
-                      (job->ended_us == oldest->ended_us && job->id < oldest->id))) {
-            oldest = job;
+        if (job->record.state == JOB_REMOVING) {
+            continue;
+        }
+        places.taken++;
+        places.ended += job->record.state > JOB_VERIFYING;
+        places.of_client += job->client == client;
+        if (may_make_room(job, now_us) &&
+            (!places.spare || rests_since_us(job) < rests_since_us(places.spare))) {
+            places.spare = job;
         }
     }
-    *room = count < jobs->config.jobs_max || oldest;
-    return count >= jobs->config.jobs_max && oldest ? job_remove(jobs, oldest) : KVP_OK;
+    return places;
+}
+
+/* *room: there is a place for one more job of this client; else the answer says who has them. */
+static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t now_us,
+                             struct job_answer *answer, bool *room)
+{
+    uint32_t all = jobs->config.jobs_max, share = SHARE_OF(all);
+    *room = true;
+    if (jobs->job_count + share < all || (share == all && jobs->job_count < all)) {
+        return KVP_OK;
+    }
+    struct places places = count_places(jobs, client, now_us);
+    bool greedy = places.taken + share >= all && places.of_client >= share && share < all;
+    if (greedy && !(places.spare && places.spare->client == client)) {
+        *room = false;
+        return job_refuse_format(answer, KVP_BUSY,
+                                 "%u of the %u places for jobs are taken, %u of them by this client: "
+                                 "the others are for other clients; cancel or remove some",
+                                 places.taken, all, places.of_client);
+    }
+    if (greedy || places.taken >= all) {
+        *room = places.spare != NULL;
+        return places.spare ? job_remove(jobs, places.spare)
+                            : job_refuse_format(answer, KVP_BUSY,
+                                                "all %u places for jobs are taken, %u of them by jobs "
+                                                "that have ended and are kept: remove some, or keep "
+                                                "them for a shorter time", all, places.ended);
+    }
+    return KVP_OK;
 }
 
 static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *request,
@@ -42,20 +90,16 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     if (!job_verify_fits(jobs, &record.spec, text, sizeof(text))) {
         return job_refuse(answer, KVP_TOO_LARGE, text);
     }
-    bool room = true;
-    if (jobs->job_count >= jobs->config.jobs_max) {
-        status = make_room(jobs, &room);
-    }
-    if (status != KVP_OK) {
+    bool room;
+    status = find_place(jobs, request->session.client, now_us, answer, &room);
+    if (status != KVP_OK || !room) {
         return status;
-    }
-    if (!room) {
-        return job_refuse(answer, KVP_BUSY, "too many jobs that have not ended");
     }
     struct job *job = job_insert(jobs, seq, &record);
     if (!job) {
         return KVP_NO_MEMORY;
     }
+    job->client = request->session.client;
     if (record.spec.type == KVP_JOB_MATMUL) {
         job->grid = kvp_job_grid_of(&record.spec);
     }
@@ -311,6 +355,11 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
     }
     if (request->op == KVP_OP_JOB_CANCEL) {
         return submit_cancel(jobs, job, now_us, answer);
+    }
+    if (request->op == KVP_OP_JOB_REMOVE) {
+        return job->record.state > JOB_VERIFYING
+                   ? job_remove(jobs, job)
+                   : job_refuse(answer, KVP_JOB_STATE, "the job has not ended: cancel it first");
     }
     if (job->record.state != JOB_UPLOADING) {
         return job_refuse(answer, KVP_JOB_STATE, "the job was started already");

@@ -59,25 +59,51 @@ static bool may_go(const struct worker *worker, uint64_t now_us)
     return worker->record.lost_votes == 0 && worker_gone(worker, now_us) && worker->attempt_count == 0;
 }
 
-static kvp_status add_worker(struct kvp_jobs *jobs, kvp_slice name,
+/* May one more worker of this client have a place? Else the answer says why not. */
+static kvp_status check_places(const struct kvp_jobs *jobs, uint64_t client,
+                               struct job_answer *answer, bool *room)
+{
+    uint32_t all = jobs->config.workers_max, share = SHARE_OF(all), its = 0;
+    *room = jobs->worker_count < all;
+    if (!*room) {
+        return job_refuse_format(answer, KVP_BUSY, "all %u places for workers are taken", all);
+    }
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        its += jobs->workers[i]->client == client;
+    }
+    *room = share == all || jobs->worker_count + share < all || its < share;
+    return *room ? KVP_OK
+                 : job_refuse_format(answer, KVP_BUSY,
+                                     "%u of the %u places for workers are taken, %u of them by this "
+                                     "client: the others are for other clients",
+                                     jobs->worker_count, all, its);
+}
+
+static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *request,
                              const struct worker_record *record, uint64_t now_us,
                              struct job_answer *answer, struct worker **worker)
 {
     char text[KVP_NAME_SIZE_MAX + 1];
+    kvp_slice name = request->key;
     kvp_status status = KVP_OK;
-    if (jobs->worker_count == jobs->config.workers_max) {
+    bool room;
+    if (jobs->worker_count + SHARE_OF(jobs->config.workers_max) >= jobs->config.workers_max) {
         status = workers_purge(jobs, may_go, now_us);
     }
-    if (status != KVP_OK) {
-        return status;
+    if (status == KVP_OK) {
+        status = check_places(jobs, request->session.client, answer, &room);
     }
-    if (jobs->worker_count == jobs->config.workers_max) {
-        return job_refuse(answer, KVP_BUSY, "too many workers");
+    if (status != KVP_OK || !room) {
+        return status;
     }
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';
     *worker = worker_insert(jobs, text, record);
-    return *worker ? KVP_OK : KVP_NO_MEMORY;
+    if (!*worker) {
+        return KVP_NO_MEMORY;
+    }
+    (*worker)->client = request->session.client;
+    return KVP_OK;
 }
 
 /* What the worker of this name had in hand is lost with its process: that is counted, else a task
@@ -123,7 +149,7 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
             return status;
         }
     } else {
-        status = add_worker(jobs, request->key, &record, now_us, answer, &worker);
+        status = add_worker(jobs, request, &record, now_us, answer, &worker);
         if (status != KVP_OK || !worker) {
             return status;
         }

@@ -39,6 +39,7 @@ static const char usage[] =
     "  --log-size MIB        log kept for nodes that lag (64)\n"
     "  --quarantine-stores N, --quarantine-size MIB\n"
     "                        stores kept that had to make way for the group's (8, 16384)\n"
+    "  --verify-memory MIB   most that the verification of a product may take (64)\n"
     "Others:\n"
     "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"

@@ -31,6 +31,7 @@ const struct option kvnode_options[] = {
     {"log-size", required_argument, NULL, SET_LOG_SIZE},
     {"quarantine-stores", required_argument, NULL, SET_QUARANTINE_STORES},
     {"quarantine-size", required_argument, NULL, SET_QUARANTINE_SIZE},
+    {"verify-memory", required_argument, NULL, SET_VERIFY_MEMORY},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
     {"config", required_argument, NULL, SET_CONFIG},
     {"help", no_argument, NULL, SET_HELP},
@@ -208,6 +209,7 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
         {SET_LOG_SIZE, 1u << 20, "--log-size", 0},
         {SET_QUARANTINE_STORES, KVP_QUARANTINE_COUNT_MAX, "--quarantine-stores", 0},
         {SET_QUARANTINE_SIZE, 1u << 30, "--quarantine-size", 0},
+        {SET_VERIFY_MEMORY, 1u << 20, "--verify-memory", 0},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (!number(settings, numbers[i].which, numbers[i].max, &numbers[i].value)) {
@@ -224,6 +226,7 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
     options->log_size_max = numbers[6].value << 20;
     options->quarantine_stores = (uint32_t)numbers[7].value;
     options->quarantine_size_max = numbers[8].value << 20;
+    options->verify_size_max = numbers[9].value << 20;
     return true;
 }
 

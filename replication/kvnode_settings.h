@@ -32,6 +32,7 @@ enum kvnode_setting {
     SET_LOG_SIZE,
     SET_QUARANTINE_STORES,
     SET_QUARANTINE_SIZE,
+    SET_VERIFY_MEMORY,
     SET_LOG_LEVEL,
     SET_CONFIG,
     SET_HELP,

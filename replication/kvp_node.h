@@ -52,6 +52,7 @@ typedef struct kvp_node_options {
     uint32_t sync_timeout_ms;   /* 0: 2000 */
     uint32_t sync_replicas;     /* wanted size of the in-sync set; 0: all nodes */
     uint64_t log_size_max;      /* bytes of log kept for peers that lag; 0: 64 MiB */
+    uint64_t verify_size_max;   /* bytes of memory for the verification of a product; 0: 64 MiB */
     uint32_t timeout_ms;        /* deadline of the calls below; 0: 5000 */
     int log_level;              /* 0 error, 1 warn, 2 info, 3 debug */
     /* Log lines (logfmt, no newline); NULL: standard error. */

@@ -102,6 +102,7 @@ static int arg_count(unsigned op)
     case KVP_OP_JOB_NEW:
     case KVP_OP_JOB_START:
     case KVP_OP_JOB_CANCEL:
+    case KVP_OP_JOB_REMOVE:
         return 1;
     case KVP_OP_JOB_RESULT:
     case KVP_OP_JOB_BLOCK:
@@ -144,6 +145,7 @@ bool kvp_wire_is_update(unsigned op)
     case KVP_OP_JOB_TASKS:
     case KVP_OP_JOB_START:
     case KVP_OP_JOB_CANCEL:
+    case KVP_OP_JOB_REMOVE:
     case KVP_OP_WORKER_JOIN:
     case KVP_OP_WORKER_LEAVE:
     case KVP_OP_TASK_BEAT:
@@ -482,7 +484,7 @@ static void read_job_args(struct kvp_mp_reader *reader, struct kvp_request *requ
         job->job = kvp_mp_uint(reader);
         job->number = kvp_mp_uint(reader);
         break;
-    default: /* JOB_START, JOB_CANCEL */
+    default: /* JOB_START, JOB_CANCEL, JOB_REMOVE */
         job->job = kvp_mp_uint(reader);
         break;
     }
@@ -695,7 +697,8 @@ static void write_job_args(struct kvp_mp_writer *writer, const struct kvp_reques
         kvp_mp_write_uint(writer, job->what);
     }
     kvp_mp_write_uint(writer, job->job);
-    if (request->op != KVP_OP_JOB_START && request->op != KVP_OP_JOB_CANCEL) {
+    if (request->op != KVP_OP_JOB_START && request->op != KVP_OP_JOB_CANCEL &&
+        request->op != KVP_OP_JOB_REMOVE) {
         kvp_mp_write_uint(writer, job->number);
     }
     if (request->op == KVP_OP_JOB_DATA) {

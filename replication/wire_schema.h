@@ -50,6 +50,7 @@ enum kvp_op {
                                        progress uint, checkpoint bin or nil */
     KVP_OP_TASK_POST = 28,    /* args: name str, instance uint, job uint, task uint, attempt uint,
                                        outcome uint, crc uint, result bin */
+    KVP_OP_JOB_REMOVE = 29,   /* args: job uint */
     /* peers */
     KVP_OP_STATE = 64,
     KVP_OP_HEARTBEAT = 65,
@@ -120,7 +121,7 @@ enum kvp_txn_op_kind {
  *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is over
  *   TASK_BEAT   bool: go on (false: the task is not wanted any more)
  *   TASK_POST   bool: counted (false: the task was done already)
- *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL, WORKER_LEAVE   nil, or str with a reason when the code is not 0
+ *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL, JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0
  * An error may carry a str that says what is wrong.
  */
 

@@ -103,6 +103,7 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
     call->status = status;
     call->order = fake->done_count++;
     call->at_us = fake->now_us;
+    (void)snprintf(call->reason, sizeof(call->reason), "%s", reason);
     (void)kvp_wire_read_uint(result, &call->revision);
 }
 

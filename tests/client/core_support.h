@@ -33,6 +33,7 @@ struct call {
     kvp_status status;
     uint64_t revision; /* the result, if it is a number */
     uint64_t at_us;
+    char reason[200];
 };
 
 struct fake {

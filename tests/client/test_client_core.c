@@ -477,6 +477,27 @@ static void test_a_busy_node_is_asked_three_times_and_then_the_next(void **state
     fake_close(&fake);
 }
 
+/* Other calls get on meanwhile. */
+static void test_why_a_node_was_busy_is_told_in_the_end(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call, other;
+    kvp_buf reason = {0};
+    fake_open(&fake, 4, 1);
+    assert_int_equal(kvp_wire_result_string(&reason, "all places are taken"), KVP_OK);
+    start(&fake, &call, KVP_OP_GET, 100);
+    answer_raw(&fake, take(&fake, 0, KVP_OP_GET), KVP_BUSY, 1, "", kvp_buf_slice(&reason));
+    start(&fake, &other, KVP_OP_GET, 100);
+    answer(&fake, take(&fake, 0, KVP_OP_GET), KVP_NOT_FOUND);
+    fake_pass(&fake, 200);
+    assert_true(call.done);
+    assert_int_equal(call.status, KVP_TIMEOUT);
+    assert_string_equal(call.reason, "all places are taken");
+    kvp_buf_free(&reason);
+    fake_close(&fake);
+}
+
 /* ---- epochs and groups ---- */
 
 static void test_epochs_seen_are_told_to_nodes(void **state)
@@ -887,6 +908,7 @@ int main(void)
         cmocka_unit_test(test_a_pause_begins_when_all_nodes_have_been_asked),
         cmocka_unit_test(test_a_connection_that_comes_up_ends_the_pause),
         cmocka_unit_test(test_a_busy_node_is_asked_three_times_and_then_the_next),
+        cmocka_unit_test(test_why_a_node_was_busy_is_told_in_the_end),
         cmocka_unit_test(test_epochs_seen_are_told_to_nodes),
         cmocka_unit_test(test_an_answer_of_an_old_epoch_is_not_believed),
         cmocka_unit_test(test_a_deposed_primary_is_not_believed_in_hello_either),

@@ -70,7 +70,7 @@ static void test_a_whole_file(void **state)
              "peer = 3=tcp://10.0.0.3:7003,4=tcp://10.0.0.4:7004\ngroup = g\n"
              "witness = tcp://w:1\npair = available\nfence-command = true\nheartbeat-ms = 1\n"
              "lease-ms = 2\ngrace-ms = 3\nsync-timeout = 4\nsync-replicas = 5\nlog-size = 6\n"
-             "log-level = debug\n"));
+             "verify-memory = 7\nlog-level = debug\n"));
     assert_true(rig_fill(rig));
     const kvp_node_options *options = &rig->options;
     assert_int_equal(options->id, 2);
@@ -89,6 +89,7 @@ static void test_a_whole_file(void **state)
     assert_int_equal(options->sync_timeout_ms, 4);
     assert_int_equal(options->sync_replicas, 5);
     assert_int_equal(options->log_size_max, 6u << 20);
+    assert_int_equal(options->verify_size_max, 7u << 20);
     assert_int_equal(options->log_level, KVP_LOG_DEBUG);
     free(rig);
 }
@@ -300,7 +301,8 @@ static void test_numbers_have_a_range(void **state)
                    {"grace-ms", 3600000},
                    {"sync-timeout-ms", 3600000},
                    {"sync-replicas", KVP_NODES_MAX},
-                   {"log-size", 1u << 20}};
+                   {"log-size", 1u << 20},
+                   {"verify-memory", 1u << 20}};
     /* A minus is no way around to a number in range, either. */
     static const char *const wrong[] = {"0", "-1", "+1", "1x", "x", "0x1", "1.0", "1e1", "1 2",
                                         "\v-18446744073709551615", "-18446744073709551615", "\v1",

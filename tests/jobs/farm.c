@@ -33,6 +33,7 @@ void farm_open(struct farm *farm)
     farm->fetches = farm->starts = 0;
     farm->watch = NULL;
     farm->steps_max = 0;
+    farm->sessions = 0;
     start(farm);
 }
 
@@ -394,6 +395,11 @@ struct hand farm_join_sized(struct farm *farm, const char *name, const char *kin
     request.value = kvp_buf_slice(&kinds);
     request.job.buffer = buffer;
     request.job.standby = standby;
+    uint64_t client = 1; /* each worker has its own */
+    for (size_t i = 0; name[i] != '\0'; i++) {
+        client = client * 31 + (uint8_t)name[i];
+    }
+    request = with_session(request, client, 0, ++farm->sessions, 1);
     hand.instance = ask_number(farm, &request);
     kvp_buf_free(&kinds);
     return hand;

@@ -16,6 +16,7 @@ struct farm {
     uint64_t starts;  /* primaries that there were */
     void (*watch)(void *arg, uint64_t took_us, size_t wrote);
     void *watch_arg;
+    uint64_t sessions;  /* numbers of requests with a session */
     unsigned steps_max; /* done by itself after each request; 0: all that are due */
 };
 

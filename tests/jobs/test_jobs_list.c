@@ -118,11 +118,125 @@ static void test_a_page_of_jobs_costs_the_same_however_many_there_are(void **sta
     (void)state;
     make_jobs(300);
     uint64_t few = page_us();
-    make_jobs(3700);
+    make_jobs(2700);
     uint64_t many = page_us();
-    print_message("a page of 300 jobs: %llu us, of 4000: %llu us\n", (unsigned long long)few,
+    print_message("a page of 300 jobs: %llu us, of 3000: %llu us\n", (unsigned long long)few,
                   (unsigned long long)many);
     assert_true(many < 4 * few + 1000);
+}
+
+/* ---- places ---- */
+
+/* A job that a client makes; the answer's code. */
+static int make_by(uint64_t client, unsigned lane, kvp_buf *answer, uint64_t *job)
+{
+    kvp_buf bytes = {0}, kept = {0};
+    struct kvp_job_spec spec = mode_of("single");
+    assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+    struct kvp_request request = {.op = KVP_OP_JOB_NEW, .value = kvp_buf_slice(&bytes)};
+    request = with_session(request, client, (uint16_t)lane, ++farm.sessions, 1);
+    int status = farm_ask(&farm, &request, &kept);
+    if (status == KVP_OK && job) {
+        assert_int_equal(kvp_wire_read_uint(kvp_buf_slice(&kept), job), KVP_OK);
+    }
+    if (answer) {
+        *answer = kept;
+    } else {
+        kvp_buf_free(&kept);
+    }
+    kvp_buf_free(&bytes);
+    return status;
+}
+
+static void check_reason(kvp_buf *answer, const char *words)
+{
+    kvp_slice text;
+    char reason[300];
+    assert_int_equal(kvp_wire_read_string(kvp_buf_slice(answer), &text), KVP_OK);
+    (void)snprintf(reason, sizeof(reason), "%.*s", (int)text.size, (const char *)text.data);
+    if (!strstr(reason, words)) {
+        fail_msg("'%s' has no '%s'", reason, words);
+    }
+    kvp_buf_free(answer);
+}
+
+static int remove_job(uint64_t job)
+{
+    struct kvp_request request = {.op = KVP_OP_JOB_REMOVE, .job = {.job = job}};
+    return farm_ask(&farm, &request, NULL);
+}
+
+static void test_one_client_does_not_take_all_places_for_jobs(void **state)
+{
+    (void)state;
+    kvp_buf answer;
+    unsigned count = 0;
+    while (make_by(7, 0, NULL, NULL) == KVP_OK) {
+        count++;
+    }
+    assert_int_equal(count, 3072);
+    assert_int_equal(make_by(7, 0, &answer, NULL), KVP_BUSY);
+    check_reason(&answer, "3072 of them by this client");
+    for (unsigned i = 0; i < 1024; i++) {
+        assert_int_equal(make_by(8 + i % 2, 0, NULL, NULL), KVP_OK);
+    }
+    assert_int_equal(make_by(10, 0, &answer, NULL), KVP_BUSY);
+    check_reason(&answer, "all 4096 places");
+    farm_wait(&farm, 61000); /* uploads that rest make room for others */
+    assert_int_equal(make_by(10, 0, NULL, NULL), KVP_OK);
+}
+
+static void test_a_job_that_has_ended_is_kept_as_long_as_was_promised(void **state)
+{
+    (void)state;
+    struct kvp_task_grant grant;
+    struct kvp_job_spec spec = mode_of("single");
+    spec.keep_s = 3600;
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    assert_int_equal(farm_post(&farm, &ann, &grant, "x"), KVP_OK);
+    assert_string_equal(farm_text(&farm, job, "state"), "done");
+    for (unsigned i = 1; i < 4096; i++) {
+        assert_int_equal(make_by(1 + i % 8, 0, NULL, NULL), KVP_OK);
+    }
+    kvp_buf answer;
+    assert_int_equal(make_by(20, 0, &answer, NULL), KVP_BUSY);
+    check_reason(&answer, "1 of them by jobs that have ended");
+    assert_string_equal(farm_text(&farm, job, "state"), "done");
+    uint64_t other = 0;
+    assert_int_equal(remove_job(job), KVP_OK); /* who does not need it says so */
+    assert_int_equal(make_by(20, 0, NULL, &other), KVP_OK);
+    assert_int_equal(remove_job(job), KVP_NO_SUCH_JOB);
+    assert_int_equal(remove_job(other), KVP_JOB_STATE);
+}
+
+static int join_by(uint64_t client, unsigned number)
+{
+    char name[32];
+    (void)snprintf(name, sizeof(name), "w%u", number);
+    struct kvp_request request = {.op = KVP_OP_WORKER_JOIN,
+                                  .key = text(name),
+                                  .value = TEXT("\x91\xa5" "count")};
+    request = with_session(request, client, 0, ++farm.sessions, 1);
+    return farm_ask(&farm, &request, NULL);
+}
+
+static void test_one_client_does_not_take_all_places_for_workers(void **state)
+{
+    (void)state;
+    unsigned count = 0;
+    while (join_by(7, count) == KVP_OK) {
+        count++;
+    }
+    assert_int_equal(count, 768);
+    for (unsigned i = 0; i < 256; i++) {
+        assert_int_equal(join_by(8, 1000 + i), KVP_OK);
+    }
+    assert_int_equal(join_by(9, 2000), KVP_BUSY);
+    assert_int_equal(join_by(7, 5), KVP_OK); /* it has a place */
+    farm_wait(&farm, 3000);
+    assert_int_equal(join_by(9, 2000), KVP_OK); /* nothing was heard of them */
 }
 
 int main(void)
@@ -131,6 +245,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_pages_of_jobs_are_complete_and_in_order),
         TEST(test_a_page_of_jobs_costs_the_same_however_many_there_are),
+        TEST(test_one_client_does_not_take_all_places_for_jobs),
+        TEST(test_a_job_that_has_ended_is_kept_as_long_as_was_promised),
+        TEST(test_one_client_does_not_take_all_places_for_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

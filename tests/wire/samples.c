@@ -233,6 +233,12 @@ static void job_cancel_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+static void job_remove_request(kvp_buf *out)
+{
+    struct kvp_request request = about_job(KVP_OP_JOB_REMOVE, COUNTS);
+    put_request(&request, out);
+}
+
 static void job_info_request(kvp_buf *out)
 {
     struct kvp_request request = about_job(KVP_OP_JOB_INFO, PRODUCT);
@@ -821,6 +827,7 @@ const struct sample samples[] = {
     {"job-tasks-request", SAMPLE_REQUEST, RESULT_NONE, job_tasks_request},
     {"job-start-request", SAMPLE_REQUEST, RESULT_NONE, job_start_request},
     {"job-cancel-request", SAMPLE_REQUEST, RESULT_NONE, job_cancel_request},
+    {"job-remove-request", SAMPLE_REQUEST, RESULT_NONE, job_remove_request},
     {"job-info-request", SAMPLE_REQUEST, RESULT_NONE, job_info_request},
     {"job-info-answer", SAMPLE_ANSWER, RESULT_STATUS, job_info_answer},
     {"task-list-answer", SAMPLE_ANSWER, RESULT_STATUS, task_list_answer},
