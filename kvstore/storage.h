@@ -15,6 +15,8 @@
 #include "kvstore/store.h"
 #include "kvstore/view.h"
 
+#define KVP_EARLIER_MAX 6u
+
 /* What a node knows about itself, kept in its store. Zeroed: a node that never was in a group. */
 struct kvp_meta {
     uint64_t group_id;       /* random, made with the group; 0: blank node */
@@ -24,6 +26,13 @@ struct kvp_meta {
     bool doubt;              /* the log is shorter than it was: rejoin, never lead */
     uint64_t diverged_count; /* updates in stores set aside that the group never saw */
     uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
+    uint64_t shown_version;  /* of the newest view that an arbiter has shown or granted; 0: none */
+    /* Which store this is (core_identity.c): another number after every start. */
+    uint64_t incarnation;    /* 0: never drawn, or a store of the version before */
+    uint64_t earlier[KVP_EARLIER_MAX]; /* those before, as which others may still know it, oldest
+                                          first; 0 behind the last */
+    bool copy;               /* another store speaks for this node: this one stays out */
+    uint64_t peer_incarnation; /* pair mode: as which the other node is known; 0: not yet */
 };
 
 /* What opening a data directory found. */

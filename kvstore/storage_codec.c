@@ -21,7 +21,7 @@
 #include <zlib.h>
 
 enum {
-    META_VERSION = 1,
+    META_VERSION = 2,
     SLOT_VERSION = 1,
     SLOT_CRC_AT = STORAGE_SLOT_SIZE - 4,
 };
@@ -59,13 +59,40 @@ void storage_meta_encode(const struct kvp_meta *meta, uint8_t bytes[STORAGE_META
     bytes[50] = meta->doubt ? 1 : 0;
     kvp_put_u64(bytes + 51, meta->diverged_count);
     kvp_put_u64(bytes + 59, meta->forced_epoch);
+    kvp_put_u64(bytes + 67, meta->shown_version);
+    kvp_put_u64(bytes + 75, meta->incarnation);
+    bytes[83] = meta->copy ? 1 : 0;
+    kvp_put_u64(bytes + 84, meta->peer_incarnation);
+    for (size_t i = 0; i < KVP_EARLIER_MAX; i++) {
+        kvp_put_u64(bytes + 92 + 8 * i, meta->earlier[i]);
+    }
+}
+
+size_t storage_meta_size(kvp_slice bytes)
+{
+    bool first = bytes.size > 0 && *(const uint8_t *)bytes.data == 1;
+    return first ? STORAGE_META_SIZE_1 : STORAGE_META_SIZE;
+}
+
+/* What version 2 has behind the fields of version 1. */
+static kvp_status decode_identity(const uint8_t *bytes, struct kvp_meta *meta)
+{
+    meta->shown_version = kvp_get_u64(bytes + 67);
+    meta->incarnation = kvp_get_u64(bytes + 75);
+    meta->copy = bytes[83] != 0;
+    meta->peer_incarnation = kvp_get_u64(bytes + 84);
+    for (size_t i = 0; i < KVP_EARLIER_MAX; i++) {
+        meta->earlier[i] = kvp_get_u64(bytes + 92 + 8 * i);
+    }
+    return bytes[83] > 1 ? KVP_CORRUPT : KVP_OK;
 }
 
 kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
 {
     const uint8_t *bytes = raw.data;
 
-    if (raw.size != STORAGE_META_SIZE || bytes[0] != META_VERSION || bytes[50] > 1) {
+    if (raw.size == 0 || bytes[0] == 0 || bytes[0] > META_VERSION ||
+        raw.size != storage_meta_size(raw) || bytes[50] > 1) {
         return KVP_CORRUPT;
     }
     struct kvp_meta found = {
@@ -80,8 +107,11 @@ kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
         .diverged_count = kvp_get_u64(bytes + 51),
         .forced_epoch = kvp_get_u64(bytes + 59),
     };
-    *meta = found;
-    return KVP_OK;
+    kvp_status status = bytes[0] == 1 ? KVP_OK : decode_identity(bytes, &found);
+    if (status == KVP_OK) {
+        *meta = found;
+    }
+    return status;
 }
 
 kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf *text)

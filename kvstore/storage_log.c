@@ -65,8 +65,9 @@ kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw)
         record->cut_after = kvp_get_u64(bytes);
     }
     if (record->has_meta) {
-        return take(&record->rest, STORAGE_META_SIZE, &bytes)
-                   ? storage_meta_decode(kvp_slice_of(bytes, STORAGE_META_SIZE), &record->meta)
+        size_t size = storage_meta_size(record->rest);
+        return take(&record->rest, size, &bytes)
+                   ? storage_meta_decode(kvp_slice_of(bytes, size), &record->meta)
                    : KVP_CORRUPT;
     }
     return KVP_OK;

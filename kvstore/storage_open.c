@@ -100,22 +100,35 @@ kvp_status storage_write_pointer(struct kvp_storage *storage, const struct stora
 
 /* ---- the first opening ---- */
 
+/* Of whatever version. */
+static bool is_blank(kvp_slice value)
+{
+    const struct kvp_meta blank = {0};
+    struct kvp_meta found = {0};
+    uint8_t ours[STORAGE_META_SIZE], theirs[STORAGE_META_SIZE];
+
+    if (storage_meta_decode(value, &found) != KVP_OK) {
+        return false;
+    }
+    storage_meta_encode(&blank, ours);
+    storage_meta_encode(&found, theirs);
+    return memcmp(ours, theirs, sizeof(ours)) == 0;
+}
+
 /* Is it a pair of a store as storage_start_empty() makes the first one? */
 static bool is_of_first(kvp_slice key, kvp_slice value)
 {
-    static const struct kvp_meta blank;
     static const uint8_t zero[STORAGE_POINT_SIZE];
     static const uint8_t base[STORAGE_BASE_SIZE] = {[STORAGE_POINT_SIZE] = 1};
-    uint8_t meta[STORAGE_META_SIZE];
     kvp_slice expected;
 
     if (key.size == 0 || *(const uint8_t *)key.data != KVP_PREFIX_META) {
         return false;
     }
     if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_META)) == 0) {
-        storage_meta_encode(&blank, meta);
-        expected = kvp_slice_of(meta, sizeof(meta));
-    } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) == 0) {
+        return is_blank(value);
+    }
+    if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) == 0) {
         expected = kvp_slice_of(zero, sizeof(zero));
     } else if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_BASE)) == 0) {
         expected = kvp_slice_of(base, sizeof(base));

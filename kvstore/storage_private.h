@@ -24,7 +24,8 @@
 
 #include <pthread.h>
 
-#define STORAGE_META_SIZE  67u
+#define STORAGE_META_SIZE  (84u + 8u * KVP_EARLIER_MAX + 8u)
+#define STORAGE_META_SIZE_1 67u /* of version 1, which is read, too */
 #define STORAGE_POINT_SIZE 24u
 #define STORAGE_BASE_SIZE  (STORAGE_POINT_SIZE + 8u)
 #define STORAGE_SLOT_SIZE  64u
@@ -213,6 +214,8 @@ void storage_point_encode(struct kvp_point point, uint8_t bytes[STORAGE_POINT_SI
 struct kvp_point storage_point_decode(const uint8_t bytes[STORAGE_POINT_SIZE]);
 void storage_meta_encode(const struct kvp_meta *meta, uint8_t bytes[STORAGE_META_SIZE]);
 kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta); /* KVP_CORRUPT */
+/* Of the record that begins there: the one of its version. */
+size_t storage_meta_size(kvp_slice bytes);
 kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf *text);
 kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointer);
 void storage_slot_encode(const struct storage_slot *slot, uint8_t bytes[STORAGE_SLOT_SIZE]);

@@ -8,6 +8,12 @@
 /* A set of node ids 1..63: bit i stands for node i. */
 typedef uint64_t kvp_node_set;
 
+/* So many changes of view may a node be behind that goes by another one's word. */
+#define KVP_VIEW_JUMP_MAX ((uint64_t)1 << 20)
+
+/* Epochs and versions are smaller: nobody has counted so far, and nothing that is added overflows. */
+#define KVP_VIEW_NUMBER_END ((uint64_t)1 << 61)
+
 struct kvp_view {
     uint64_t version;     /* of the register; moves with every change; 0: no view yet */
     uint64_t epoch;       /* grows with every change of view */

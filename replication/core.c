@@ -99,6 +99,7 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_DISK_ANSWERS] = "disk_answers",
         [KVP_NOTE_DISK_GIVEN_UP] = "disk_given_up",
         [KVP_NOTE_DISK_NO_HEIR] = "disk_no_heir",
+        [KVP_NOTE_VIEW_TAKEN_BACK] = "view_taken_back",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
 }
@@ -213,6 +214,10 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core->now_us = now_us;
     core->meta = loaded->meta;
     core->view = loaded->meta.view;
+    core->told = core->config.policy == KVP_PAIR_NONE &&
+                 core->meta.view.version != core->meta.shown_version;
+    core->shown_member_epoch = core->meta.member_epoch;
+    core->shown_doubt = core->meta.doubt;
     core->heard_primary_us = now_us;
     core->lent = core->config.nodes & ~kvp_set_of(core->config.self); /* by an earlier life */
     core->lent_us = now_us;
@@ -432,6 +437,23 @@ static bool epochs_in_order(const struct kvp_peer_request *request)
            (request->op != KVP_OP_APPEND || request->prev.epoch <= epoch);
 }
 
+/* A newer view that a peer tells; a blank node enters the group by it. True: it is in force now. */
+static bool hear(struct kvp_core *core, const struct core_peer *peer, uint64_t group_id,
+                 const struct kvp_view *view, bool answered)
+{
+    bool blank = core->meta.group_id == 0;
+    if (group_id == 0 || view->epoch <= core->view.epoch ||
+        (blank && !kvp_set_has(view->in_sync, peer->id))) {
+        return false;
+    }
+    core->meta.group_id = group_id;
+    bool newer = core_told(core, peer, view, answered);
+    if (!newer && blank) {
+        core->meta.group_id = 0;
+    }
+    return newer;
+}
+
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
                       const struct kvp_peer_request *request, void *token)
 {
@@ -459,11 +481,7 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     if (request->op == KVP_OP_STATE) {
         peer->resigned = false;
     }
-    if (request->group_id != 0 && request->view.epoch > core->view.epoch &&
-        (core->meta.group_id != 0 || kvp_set_has(request->view.in_sync, request->from))) {
-        core->meta.group_id = request->group_id;
-        core_adopt(core, &request->view);
-    }
+    (void)hear(core, peer, request->group_id, &request->view, false);
     if (request->view.epoch == core->view.epoch && !epochs_in_order(request)) {
         core_answer(core, token, request->op, request->sent_us, KVP_BAD_REQUEST);
         return;
@@ -483,10 +501,9 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     peer->blank_seen = reply->report.blank;
     if (reply->group_id != 0 && core->meta.group_id != 0) {
         core->contact = core->contact || !reply->report.unsettled;
-        bool newer = reply->report.view.epoch > core->view.epoch;
-        if (newer && core_adopt(core, &reply->report.view) && reply->op != KVP_OP_LEAVE) {
-            return;
-        }
+    }
+    if (hear(core, peer, reply->group_id, &reply->report.view, true) && reply->op != KVP_OP_LEAVE) {
+        return;
     }
     if (core->config.policy != KVP_PAIR_NONE && reply->from == core->view.primary &&
         kvp_view_equal(&reply->report.view, &core->view)) {

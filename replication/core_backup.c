@@ -54,7 +54,8 @@ static bool log_has(const struct kvp_core *core, struct kvp_point point)
 
 static void promise(struct kvp_core *core)
 {
-    if (core->meta.member_epoch != core->view.epoch || core->meta.doubt) {
+    bool foreign = core->log.tail.epoch > core->view.epoch; /* of a view that nobody granted */
+    if (!foreign && (core->meta.member_epoch != core->view.epoch || core->meta.doubt)) {
         core->meta.member_epoch = core->view.epoch;
         core->meta.doubt = false;
         core_persist(core);
@@ -74,7 +75,8 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     } else if (request->commit.seq > core->known_commit) {
         core->known_commit = request->commit.seq;
     }
-    if (request->forced > core->meta.forced_epoch) {
+    if (request->forced > core->meta.forced_epoch && request->forced <= core->view.epoch &&
+        !core->told) {
         core->meta.forced_epoch = request->forced; /* to be known here when this node leads */
         core_persist(core);
     }
@@ -111,6 +113,24 @@ static void cut(struct kvp_core *core, uint64_t after)
         core->durable = core->log.tail;
     }
     core_answer_waiters(core, true);
+}
+
+void core_drop_later(struct kvp_core *core, uint64_t epoch)
+{
+    uint64_t after = core->log.tail.seq;
+    struct kvp_point point;
+    while (after > core->commit && kvp_core_log_point(&core->log, after, &point) &&
+           point.epoch > epoch) {
+        after--;
+    }
+    if (after < core->log.tail.seq) {
+        cut(core, after);
+    }
+    if (core->log.tail.epoch > epoch && !core->replacing) { /* they are in the state already */
+        core->meta.doubt = true;
+        core_persist(core);
+        core_set_aside(core);
+    }
 }
 
 /* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have. */
@@ -264,8 +284,9 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point)
     core->replacing = core->quarantine_full = false;
     core->meta.diverged_count = core->next_meta.diverged_count;
     core->meta.solo_from = 0;
-    core->meta.member_epoch = 0;
-    core->meta.doubt = false;
+    core->meta.member_epoch = core->shown_member_epoch = 0;
+    core->shown_doubt = false;
+    core->meta.doubt = point.epoch > core->meta.view.epoch; /* sent in a view that nobody granted */
     core_persist(core); /* with the views learned meanwhile */
     core->life++;
     core->cut_pending = false;

@@ -48,7 +48,7 @@ static void check_view(const struct kvp_core *core)
     assert(view->epoch == 0 || kvp_set_has(view->in_sync, view->primary));
     assert(core->meta.member_epoch <= core->meta.view.epoch);
     assert(!kvp_set_has(core->lent, core->config.self));
-    assert(core->log.tail.epoch <= core->meta.view.epoch);
+    assert(core->replacing || core->meta.doubt || core->log.tail.epoch <= core->meta.view.epoch);
 }
 
 static void check_role(const struct kvp_core *core)

@@ -108,7 +108,8 @@ void core_pair_ask(struct kvp_core *core)
  * a late answer to what was asked for an earlier proposal: that one says nothing about this. */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply)
 {
-    if (core->proposal.stage == PROPOSAL_CAS && reply->code != KVP_OK &&
+    if (core->config.policy != KVP_PAIR_NONE && core->proposal.stage == PROPOSAL_CAS &&
+        reply->code != KVP_OK &&
         reply->echo_us >= core->proposal.asked_us) {
         core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
     }
@@ -120,6 +121,9 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     if (core->config.policy == KVP_PAIR_NONE || !holds(core) || alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
         (wish->in_sync & ~core->meta.view.in_sync) != 0) {
+        return KVP_REFUSED;
+    }
+    if (!core_view_in_reach(core, wish) && wish->epoch > core->meta.view.epoch) {
         return KVP_REFUSED;
     }
     if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {

@@ -191,6 +191,12 @@ struct kvp_core {
     uint32_t watch_call_id;    /* the regular look at the register; 0: none */
     uint64_t watch_us;         /* when to look next */
     struct kvp_view shown;     /* by the register, in this life */
+    uint64_t looked_us;        /* when it was looked at last */
+    bool told;                 /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
+    uint64_t shown_member_epoch; /* and what was promised before that */
+    bool shown_doubt;
+    uint32_t told_call_id;     /* what the arbiter was asked after this, it answers knowing of it */
+    uint64_t verified_us;      /* pair: when the other was asked whether what a request said is so */
     bool noted_silent, noted_unknown, noted_foreign;
     bool contact;              /* a peer in the group answered since the start, and was settled */
     void *ask_token;           /* pair: the grant becomes durable, then this is answered */
@@ -289,6 +295,8 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
                            void *token);
 void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 void core_answer_waiters(struct kvp_core *core, bool all);
+/* Entries of later views, which nobody granted: nobody was told that they are safe. */
+void core_drop_later(struct kvp_core *core, uint64_t epoch);
 void core_set_aside(struct kvp_core *core);
 /* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that go. */
 void core_replace_begin(struct kvp_core *core, uint64_t lost);
@@ -307,6 +315,14 @@ uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait 
 bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
 void core_keep_failed(struct kvp_core *core);        /* there was no room */
 
+/* core_told.c: what a peer tells, and what an arbiter shows */
+bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);
+/* `answered`: as an answer to a question of ours. True: it was newer, and is in force now. */
+bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct kvp_view *view,
+               bool answered);
+/* The register, as the answer to call `call_id` shows it. True: another view is in force now. */
+bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t call_id);
+
 /* core_view.c: views and their changes */
 bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
 void core_install(struct kvp_core *core, const struct kvp_view *view);
@@ -317,7 +333,8 @@ void core_proposal_abort(struct kvp_core *core);
 void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
 bool core_eligible(const struct kvp_core *core);
 void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
-void core_look_soon(struct kvp_core *core);
+void core_look_soon(struct kvp_core *core);  /* as often as heartbeats at the most */
+void core_follow_view(struct kvp_core *core, const struct kvp_view *view); /* not to lead in it */
 
 /* core_boot.c: creation of a group, waiting for the primary's silence */
 void core_outside_tick(struct kvp_core *core);

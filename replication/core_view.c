@@ -43,11 +43,14 @@ static bool paired(const struct kvp_core *core)
 static struct kvp_view next_view(const struct kvp_core *core, uint8_t primary, kvp_node_set in_sync)
 {
     struct kvp_view view = {.primary = primary, .in_sync = in_sync};
+    /* Whoever is forced to lead with entries of a view that nobody granted goes on behind them. */
+    uint64_t epoch = core->meta.view.epoch > core->log.tail.epoch ? core->meta.view.epoch
+                                                                  : core->log.tail.epoch;
     if (paired(core)) {
-        view.epoch = ((core->meta.view.epoch >> 6) + 1) << 6 | core->config.self;
+        view.epoch = ((epoch >> 6) + 1) << 6 | core->config.self;
         view.version = view.epoch;
     } else {
-        view.epoch = core->meta.view.epoch + 1;
+        view.epoch = epoch + 1;
         view.version = core->meta.view.version + 1;
     }
     return view;
@@ -78,7 +81,7 @@ static void answer_leavers(struct kvp_core *core)
     }
 }
 
-void core_install(struct kvp_core *core, const struct kvp_view *view)
+static void install(struct kvp_core *core, const struct kvp_view *view, bool may_lead)
 {
     bool led = core_leading(core);
     core->proposal.stage = PROPOSAL_NONE;
@@ -86,7 +89,7 @@ void core_install(struct kvp_core *core, const struct kvp_view *view)
     core->heard_primary_us = core->now_us;
     core->primary_resigned = false;
     core->noted_not_eligible = core->noted_waits = core->noted_primary_silent = false;
-    if (view->primary == core->config.self && (led || core_eligible(core))) {
+    if (may_lead && view->primary == core->config.self && (led || core_eligible(core))) {
         if (!led) {
             core_lead(core);
         }
@@ -102,6 +105,16 @@ void core_install(struct kvp_core *core, const struct kvp_view *view)
     core_wishes_changed(core);
 }
 
+void core_install(struct kvp_core *core, const struct kvp_view *view)
+{
+    install(core, view, true);
+}
+
+void core_follow_view(struct kvp_core *core, const struct kvp_view *view)
+{
+    install(core, view, false);
+}
+
 /* From here on entries that the other members lack may be acknowledged: what was not committed so
  * far counts as made alone, too. */
 static void note_solo(struct kvp_core *core, const struct kvp_view *view)
@@ -115,6 +128,8 @@ static void granted(struct kvp_core *core)
 {
     struct core_proposal *proposal = &core->proposal;
     core->meta.view = proposal->view;
+    core->meta.shown_version = proposal->view.version;
+    core->told = false;
     note_solo(core, &proposal->view);
     if (proposal->reason == REASON_FORCE || proposal->reason == REASON_CREATE) {
         core->meta.member_epoch = proposal->view.epoch;
@@ -396,7 +411,7 @@ static void looked(struct kvp_core *core, const struct kvp_arbiter_answer *answe
             wrong_group(core);
         } else if (creating && kvp_view_equal(&answer->view, &proposal->view)) {
             granted(core); /* by an earlier life of ours, which never came to serve */
-        } else if (core_adopt(core, &answer->view)) {
+        } else if (core_shown(core, &answer->view, answer->id)) {
             return;
         } else if (kvp_view_equal(&answer->view, &core->meta.view)) {
             go_on(core);
@@ -432,7 +447,8 @@ void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct
         break;
     case KVP_STALE_VIEW:
     case KVP_REFUSED:
-        if (!core_adopt(core, view)) {
+        /* A pair's other node has been heard where its answer came in. */
+        if (paired(core) || !core_shown(core, view, core->proposal.call_id)) {
             give_up(core);
         }
         break;
@@ -455,9 +471,10 @@ void core_watch_tick(struct kvp_core *core)
     if (paired(core) || core->meta.group_id == 0 || core->now_us < core->watch_us) {
         return;
     }
-    if (core->watch_call_id != 0) {
+    if (core->watch_call_id != 0 && core->now_us - core->looked_us >= WATCH_PERIOD_US) {
         note_once(core, &core->noted_silent, KVP_NOTE_ARBITER_SILENT);
     }
+    core->looked_us = core->now_us;
     core->watch_us = core->now_us + WATCH_PERIOD_US;
     core->watch_call_id = ++core->last_call_id;
     struct kvp_arbiter_request request = {
@@ -470,10 +487,9 @@ void core_watch_tick(struct kvp_core *core)
 
 void core_look_soon(struct kvp_core *core)
 {
-    if (core->watch_call_id == 0) {
-        core->watch_us = core->now_us;
-        core_watch_tick(core);
-    }
+    uint64_t due = core->looked_us + core->config.heartbeat_us;
+    core->watch_us = due < core->watch_us ? due : core->watch_us;
+    core_watch_tick(core);
 }
 
 /* A register that has lost its state comes back when all members name the same view. While a change
@@ -503,7 +519,7 @@ static void watched(struct kvp_core *core, const struct kvp_arbiter_answer *answ
         if (answer->group_id != core->meta.group_id) {
             note_once(core, &core->noted_foreign, KVP_NOTE_ARBITER_FOREIGN);
         } else {
-            core_adopt(core, &answer->view);
+            core_shown(core, &answer->view, answer->id);
         }
         break;
     case KVP_NOT_SEEDED:

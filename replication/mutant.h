@@ -39,6 +39,8 @@ enum kvp_mutant {
     KVP_MUTANT_UNWATCHED_DISK,      /* a primary does not look at its own disk */
     KVP_MUTANT_KEEP_HUNG_MEMBER,    /* who hands over because its disk hangs stays a member */
     KVP_MUTANT_REPLACE_UNSEEN,      /* a snapshot replaces a store, whoever sends it */
+    KVP_MUTANT_TOLD_LEADS,          /* a node leads because a peer says so */
+    KVP_MUTANT_TOLD_STAYS,          /* what a peer said is not put right by the register */
     /* jobs */
     KVP_MUTANT_JOB_NO_QUORUM,       /* the first result of a task decides */
     KVP_MUTANT_JOB_VOTE_TWICE,      /* a worker's second result for a task is another vote */

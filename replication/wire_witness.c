@@ -19,8 +19,8 @@ bool kvp_wire_view_is_sound(const struct kvp_view *view)
     if (view->primary == 0) {
         return view->version == 0 && view->epoch == 0 && view->in_sync == 0;
     }
-    return view->version != 0 && view->epoch != 0 && view->version < KVP_WIRE_NUMBER_END &&
-           view->epoch < KVP_WIRE_NUMBER_END && view->primary <= KVP_NODE_ID_MAX &&
+    return view->version != 0 && view->epoch != 0 && view->version < KVP_VIEW_NUMBER_END &&
+           view->epoch < KVP_VIEW_NUMBER_END && view->primary <= KVP_NODE_ID_MAX &&
            !kvp_set_has(view->in_sync, 0) && kvp_set_has(view->in_sync, view->primary);
 }
 

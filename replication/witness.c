@@ -21,6 +21,7 @@
 #define FORMAT_VERSION 1u
 #define REGISTER_SIZE  34u /* u8 format, u64 group id, version, epoch, u8 primary, u64 in-sync set \
                             */
+#define FORCED_JUMP_MAX ((uint64_t)1 << 32) /* changes of view at an operator's word */
 #define COUNT_SIZE 16u     /* u64 count, its complement */
 
 struct group {
@@ -408,6 +409,12 @@ static kvp_status set_register(struct kvp_witness *witness,
     return KVP_OK;
 }
 
+/* Nobody has a reason to count further at once, and the numbers must never end. */
+static bool in_reach(const struct kvp_view *old, const struct kvp_view *new, uint64_t jump)
+{
+    return new->epoch - old->epoch <= jump && new->epoch < KVP_VIEW_NUMBER_END;
+}
+
 static kvp_status create(struct kvp_witness *witness, const struct kvp_witness_request *request)
 {
     if (request->expected != 0) {
@@ -439,11 +446,17 @@ static kvp_status compare_and_set(struct kvp_witness *witness, const struct grou
         return set_register(witness, request, new);
     }
     if (old->version == UINT64_MAX || new->version != old->version + 1 ||
-        new->epoch <= old->epoch || !view_is_sound(new) ||
+        new->epoch <= old->epoch || !in_reach(old, new, KVP_VIEW_JUMP_MAX) || !view_is_sound(new) ||
         !kvp_set_has(old->in_sync, new->primary) || !kvp_set_has(old->in_sync, request->from)) {
         return KVP_REFUSED;
     }
     return set_register(witness, request, new);
+}
+
+/* Of a witness that believed any number. */
+static bool beyond_numbers(const struct kvp_view *view)
+{
+    return view->version >= KVP_VIEW_NUMBER_END - 1 || view->epoch >= KVP_VIEW_NUMBER_END - 1;
 }
 
 /* Replaces the register, or makes it. The version moves on, so that no CAS that anybody has under
@@ -463,10 +476,13 @@ static kvp_status seed_by_force(struct kvp_witness *witness, const struct group 
         view.in_sync == group->view.in_sync) {
         return KVP_OK;
     }
+    if (beyond_numbers(&group->view)) {
+        return set_register(witness, request, &view); /* no view can follow on it, nor be read */
+    }
     if (view.epoch <= group->view.epoch) {
         return KVP_STALE_VIEW; /* two views of one epoch would both be believed */
     }
-    if (group->view.version == UINT64_MAX) {
+    if (!in_reach(&group->view, &view, FORCED_JUMP_MAX)) {
         return KVP_REFUSED;
     }
     if (view.version <= group->view.version) {

@@ -15,7 +15,8 @@
  *
  * A CAS from version v changes the register to version v + 1, to a higher epoch, with a primary from
  * the present in-sync set, on behalf of a member of that set; anything else is KVP_REFUSED. Repeating a
- * change that has been made is KVP_OK.
+ * change that has been made is KVP_OK. An epoch may be ahead by KVP_VIEW_JUMP_MAX at the most, a forced one
+ * by 2^32: no change uses up the numbers.
  */
 #ifndef KVP_WITNESS_H
 #define KVP_WITNESS_H

@@ -440,6 +440,7 @@ static void test_blank_and_broken(void **state)
 static struct kvp_peer_request *forged(const struct world *world, unsigned op)
 {
     static struct kvp_peer_request request;
+    static struct kvp_view lie; /* the victim may learn better, and is told of another one then */
     const struct node *victim = &world->nodes[2];
     struct kvp_view view = *kvp_core_view(victim->core);
     memset(&request, 0, offsetof(struct kvp_peer_request, entry_count));
@@ -449,11 +450,12 @@ static struct kvp_peer_request *forged(const struct world *world, unsigned op)
     request.to = 2;
     request.group_id = kvp_core_group_id(victim->core);
     request.sent_us = world->now_us;
-    if (view.primary != 1 || kvp_set_has(view.in_sync, 2)) {
+    if (!kvp_view_equal(&view, &lie)) {
         view.version += 3; /* not what the arbiter makes meanwhile */
         view.epoch += 3;
         view.primary = 1;
         view.in_sync = set2(1, 3);
+        lie = view;
     }
     request.view = view;
     request.commit = victim->disk.tail;

@@ -42,7 +42,8 @@ static void try_fixed(kvp_slice bytes)
     }
     if (storage_meta_decode(bytes, &meta) == KVP_OK) {
         storage_meta_encode(&meta, again);
-        must(memcmp(again, bytes.data, sizeof(again)) == 0, "meta: other bytes");
+        again[0] = *(const uint8_t *)bytes.data; /* version 1 is read, and not written */
+        must(memcmp(again, bytes.data, bytes.size) == 0, "meta: other bytes");
     }
 }
 

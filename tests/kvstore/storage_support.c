@@ -333,6 +333,11 @@ void check_meta(const struct kvp_meta *found, const struct kvp_meta *expected)
     assert_int_equal(found->doubt, expected->doubt);
     assert_int_equal(found->diverged_count, expected->diverged_count);
     assert_int_equal(found->forced_epoch, expected->forced_epoch);
+    assert_int_equal(found->shown_version, expected->shown_version);
+    assert_int_equal(found->incarnation, expected->incarnation);
+    assert_memory_equal(found->earlier, expected->earlier, sizeof(found->earlier));
+    assert_int_equal(found->copy, expected->copy);
+    assert_int_equal(found->peer_incarnation, expected->peer_incarnation);
 }
 
 void check_stopped(struct depot *depot)

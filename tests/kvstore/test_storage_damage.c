@@ -154,9 +154,9 @@ static void test_malformed_records_are_damage(void **state)
     check_record_refused(depot, "Mmeta", TEXT(""));
     check_record_refused(depot, "Mmeta", kvp_slice_of(meta, STORAGE_META_SIZE - 1));
     check_record_refused(depot, "Mmeta", kvp_slice_of(meta, STORAGE_META_SIZE + 1));
-    meta[0] = 2; /* another version */
+    meta[0] = 3; /* another version */
     check_record_refused(depot, "Mmeta", kvp_slice_of(meta, STORAGE_META_SIZE));
-    meta[0] = 1;
+    meta[0] = 2;
     meta[50] = 2; /* neither doubt nor none */
     check_record_refused(depot, "Mmeta", kvp_slice_of(meta, STORAGE_META_SIZE));
     check_record_refused(depot, "Mbase", kvp_slice_of(base, STORAGE_BASE_SIZE - 1));

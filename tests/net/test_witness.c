@@ -387,6 +387,28 @@ static void test_force_seeds_alone_and_never_goes_back(void **state)
     check_register(witness, view_of(9, 6, 1, set_of(1, 0, 0)));
 }
 
+/* One request with the last number would leave none for those that follow. */
+static void test_no_change_uses_up_the_numbers(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    const uint64_t last = KVP_VIEW_NUMBER_END - 1;
+    struct kvp_view view = {1, 1, 1, kvp_set_of(1) | kvp_set_of(2)}, far = view;
+    assert_int_equal(cas(witness, 1, 0, view).code, KVP_OK);
+    far.version = 2;
+    far.epoch = last;
+    check_no(witness, cas(witness, 2, 1, far), KVP_REFUSED, view);
+    far.epoch = 2 + KVP_VIEW_JUMP_MAX;
+    check_no(witness, cas(witness, 2, 1, far), KVP_REFUSED, view);
+    far.version = far.epoch = last;
+    check_no(witness, seed(witness, 2, far, true), KVP_REFUSED, view);
+    far.version = 2;
+    far.epoch = 1 + KVP_VIEW_JUMP_MAX;
+    assert_int_equal(cas(witness, 2, 1, far).code, KVP_OK);
+    far.version = 3;
+    far.epoch += KVP_VIEW_JUMP_MAX + 1;
+    assert_int_equal(seed(witness, 1, far, true).code, KVP_OK);
+}
+
 static void test_a_forced_view_gets_a_version_that_nobody_has_seen(void **state)
 {
     struct kvp_witness *witness = of(state);
@@ -622,6 +644,7 @@ int main(void)
         ON_EMPTY(test_members_of_groups_with_other_ids_do_not_count_together),
         ON_EMPTY(test_what_members_said_is_forgotten_when_the_group_becomes_known),
         ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
+        ON_EMPTY(test_no_change_uses_up_the_numbers),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),
         ON_EMPTY(test_the_register_survives_a_restart),

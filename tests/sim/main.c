@@ -19,7 +19,7 @@ enum { WITNESS, BACKUP_WINS, PRIMARY_WINS, AVAILABLE };
 static const struct {
     int mode;
     unsigned long long seed;
-    bool jobs, lazy;
+    bool jobs, lazy, strangers;
 } regressions[] = {
     /* The APPEND that cuts a suffix, or its answer, got lost, and was never sent again. */
     {WITNESS, 1877},
@@ -79,7 +79,7 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs;
+    bool jobs, sessions, lazy, hangs, strangers;
 };
 
 static void run(int mode, unsigned long long seed, struct world world, bool replay,
@@ -89,6 +89,9 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     struct sim_plan plan;
     sim_plan_make(&plan, seed, mode);
     plan.lazy_ticks = world.lazy;
+    if (world.strangers) {
+        sim_plan_strangers(&plan, seed);
+    }
     if (world.jobs) {
         sim_plan_jobs(&plan, seed);
     }
@@ -119,7 +122,8 @@ static void run_regressions(int mode, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
-            const struct world world = {.jobs = regressions[i].jobs, .lazy = regressions[i].lazy};
+            const struct world world = {.jobs = regressions[i].jobs, .lazy = regressions[i].lazy,
+                                        .strangers = regressions[i].strangers};
             run(regressions[i].mode, regressions[i].seed, world, false, totals);
         }
     }
@@ -173,7 +177,7 @@ int main(int argc, char **argv)
             return usage();
         }
     }
-    world.lazy = !world.jobs && !eager;
+    world.lazy = world.strangers = !world.jobs && !eager;
     if (again) {
         run_regressions(mode, &totals);
     }

@@ -96,6 +96,13 @@ static void crowded_sessions(struct sim_plan *plan)
     plan->sessions.renew = 200;
 }
 
+/* Somebody tells the nodes of views that nobody granted. */
+static void forged_views(struct sim_plan *plan)
+{
+    plan->forge = 20;
+    plan->witness_crash = 0;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
 
 static const struct sim_mutant {
@@ -162,6 +169,12 @@ static const struct sim_mutant {
      "a primary does not look at its own disk", hung_disks},
     {KVP_MUTANT_KEEP_HUNG_MEMBER, "keep-hung-member", WITNESS,
      "who hands over because its disk hangs stays a member", hung_disks},
+    {KVP_MUTANT_NONE, "none-forged", WITNESS, "no bug, forged views: nothing must be found",
+     forged_views},
+    {KVP_MUTANT_TOLD_LEADS, "told-leads", BACKUP_WINS, "a node leads because a peer says so",
+     forged_views},
+    {KVP_MUTANT_TOLD_STAYS, "told-stays", WITNESS,
+     "what a peer said is not put right by the register", forged_views},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,

@@ -193,6 +193,12 @@ void sim_plan_sessions(struct sim_plan *plan, uint64_t seed)
     }
 }
 
+void sim_plan_strangers(struct sim_plan *plan, uint64_t seed)
+{
+    uint64_t stream = seed ^ 0x5eed0008;
+    plan->forge = chance(&stream, 3, 6);
+}
+
 /* ---- a run ---- */
 
 static void dispatch(struct sim *sim, struct sim_event *event)

@@ -37,7 +37,7 @@ struct sim_plan {
     unsigned loss, duplication;  /* per message */
     uint64_t fault_gap_us;       /* mean time between faults; 0: none */
     unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
-        slow_disk; /* weights of the kinds of fault */
+        slow_disk, forge; /* weights of the kinds of fault */
     bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
                                     many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us;        /* mean time between disks that hang; 0: none does */
@@ -185,6 +185,8 @@ struct sim {
 
 /* sim.c */
 void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode);
+/* Adds what strangers do: forged messages. */
+void sim_plan_strangers(struct sim_plan *plan, uint64_t seed);
 /* Adds jobs to the plan; not to one of KVP_PAIR_AVAILABLE, which may set results aside. */
 void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
 /* Lets disks hang, in some seeds. */
@@ -219,6 +221,7 @@ void sim_node_settle(struct sim *sim, struct sim_node *node);
 /* sim_faults.c */
 void sim_faults_start(struct sim *sim);
 void sim_fault(struct sim *sim);
+void sim_forge(struct sim *sim); /* sim_forge.c */
 void sim_heal(struct sim *sim, const struct sim_event *event);
 void sim_hang(struct sim *sim);
 void sim_calm_down(struct sim *sim);

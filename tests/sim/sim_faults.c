@@ -222,6 +222,7 @@ void sim_fault(struct sim *sim)
         {plan->reset, drop_connection}, {plan->disk_fault, disk_fault},
         {plan->slow_disk, slow_disk},   {plan->witness_crash, witness_crash},
         {plan->handover, handover},     {plan->wipe, wipe},
+        {plan->forge, sim_forge},
     };
     unsigned total = 0;
     if (sim->calm) {

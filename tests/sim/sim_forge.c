@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A forger: somebody who reaches the nodes' ports, knows the group, and tells one of them of a view that
+ * nobody granted. He cannot answer in another one's place.
+ */
+#include "sim.h"
+
+#include "replication/peer_wire.h"
+
+#include <string.h>
+
+static uint64_t ahead(struct sim *sim)
+{
+    static const uint64_t steps[] = {1, 1, 2, 10, 1000, UINT64_C(1) << 30, UINT64_C(1) << 54};
+    return steps[sim_below(&sim->random_faults, sizeof(steps) / sizeof(steps[0]))];
+}
+
+static struct kvp_view forged(struct sim *sim, const struct kvp_view *real)
+{
+    struct kvp_view view = *real;
+    uint64_t by = ahead(sim);
+    view.primary = (uint8_t)(1 + sim_below(&sim->random_faults, sim->plan.nodes));
+    view.in_sync = sim_below(&sim->random_faults, (uint64_t)1 << sim->plan.nodes) << 1;
+    view.in_sync |= kvp_set_of(view.primary);
+    view.version += by;
+    view.epoch += by;
+    if (sim->plan.policy != KVP_PAIR_NONE) {
+        view.version = view.epoch = ((real->epoch >> 6) + by) << 6 | view.primary;
+    }
+    return view;
+}
+
+static void say(struct sim *sim, unsigned to, const struct kvp_core_status *status)
+{
+    static const unsigned ops[] = {KVP_OP_STATE, KVP_OP_HEARTBEAT, KVP_OP_APPEND};
+    static struct kvp_peer_request request;
+    kvp_buf body = {0};
+    memset(&request, 0, offsetof(struct kvp_peer_request, entries));
+    request.op = ops[sim_below(&sim->random_faults, 3)];
+    request.view = forged(sim, &status->view);
+    request.from = sim_below(&sim->random_faults, 2)
+                       ? request.view.primary
+                       : (uint8_t)(1 + sim_below(&sim->random_faults, sim->plan.nodes));
+    request.to = (uint8_t)to;
+    request.group_id = status->meta.group_id;
+    request.report.view = request.view;
+    request.lead_epoch = request.view.epoch;
+    request.end = KVP_VIEW_NUMBER_END; /* nothing is to be cut off: that a stranger can do for real */
+    sim_trace(sim, "FORGED op %u to %u from %u: epoch %llu primary %u in_sync %#llx", request.op, to,
+              request.from, (unsigned long long)request.view.epoch, request.view.primary,
+              (unsigned long long)request.view.in_sync);
+    struct sim_message message = {.from = SIM_CLIENT(SIM_CLIENTS_MAX), .to = to};
+    if (kvp_peer_request_encode(&request, kvp_slice_of("sim", 3), &body) == KVP_OK) {
+        sim_send(sim, &message, kvp_buf_slice(&body));
+    }
+    kvp_buf_free(&body);
+}
+
+void sim_forge(struct sim *sim)
+{
+    bool all = sim_below(&sim->random_faults, 2) != 0;
+    unsigned one = 1 + (unsigned)sim_below(&sim->random_faults, sim->plan.nodes);
+    for (unsigned id = 1; id <= sim->plan.nodes; id++) {
+        const struct sim_node *node = &sim->nodes[id];
+        struct kvp_core_status status;
+        if (!node->alive || (!all && id != one)) {
+            continue;
+        }
+        kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);
+        if (status.meta.group_id != 0) {
+            say(sim, id, &status);
+        }
+    }
+}
