@@ -76,7 +76,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     struct map map = {out, KVP_OK};
     executor->now_us = now_us;
     kvp_core_status(executor->core, now_us, &status);
-    step(&map, kvp_wire_map(out, 20));
+    step(&map, kvp_wire_map(out, 21));
     put_uint(&map, "node", executor->config.core.self);
     put_string(&map, "role", kvp_role_name(status.role));
     put_uint(&map, "epoch", status.view.epoch);
