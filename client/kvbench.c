@@ -451,7 +451,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_NOTHING;
     }
-    kvp_process_raise_descriptor_limit();
+    kvp_process_raise_descriptor_limit("kvbench");
     int code = parse_options(argc, argv, &bench);
     if (code >= 0) {
         return code;

@@ -122,7 +122,9 @@ static void print_arbiter(const cJSON *object, const char **separator)
     const cJSON *arbiter = cJSON_GetObjectItemCaseSensitive(object, "arbiter");
     const char *state = kvcli_json_text(arbiter, "state");
 
-    if (state[0] != '\0' && strcmp(state, "ok") != 0) {
+    bool told = strstr(kvcli_json_text(object, "why"), "witness") != NULL;
+
+    if (state[0] != '\0' && strcmp(state, "ok") != 0 && !told) {
         printf("%switness: ", *separator);
         kvcli_print_cell(state, 0);
         *separator = ", ";
@@ -239,7 +241,7 @@ static void take_answer(const struct kvcli *cli, const struct query *query, stru
         verdict->serving = verdict->serving ||
                            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
         take_hint(query->url, kvcli_json_text(object, "hint"), verdict);
-        if (why[0] != '\0') {
+        if (why[0] != '\0' && verdict->why[0] == '\0') {
             (void)snprintf(verdict->why, sizeof(verdict->why), "%s", why);
         }
     }

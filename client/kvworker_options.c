@@ -262,7 +262,8 @@ static int take_option(int which, struct kvworker_options *options)
     case SET_HANDLER:
         return take_handler(optarg, options);
     case '?':
-        return complain("see above");
+        fputs("Try 'kvworker --help'.\n", stderr); /* getopt has said what is wrong */
+        return KVWORKER_USAGE;
     default:
         return take_value(which, optarg, options)
                    ? -1

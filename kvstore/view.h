@@ -5,6 +5,8 @@
 
 #include "kvstore/kvp_base.h"
 
+#include <stdio.h>
+
 /* A set of node ids 1..63: bit i stands for node i. */
 typedef uint64_t kvp_node_set;
 
@@ -34,6 +36,23 @@ static inline bool kvp_set_has(kvp_node_set set, unsigned id)
 static inline unsigned kvp_set_count(kvp_node_set set)
 {
     return (unsigned)__builtin_popcountll(set);
+}
+
+#define KVP_SET_TEXT_SIZE (3u * 64u)
+
+/* "1,2" */
+static inline const char *kvp_set_print(char text[KVP_SET_TEXT_SIZE], kvp_node_set set)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (unsigned id = 1; id < 64; id++) {
+        if (kvp_set_has(set, id)) {
+            used += (size_t)snprintf(text + used, KVP_SET_TEXT_SIZE - used, "%s%u",
+                                     used > 0 ? "," : "", id);
+        }
+    }
+    return text;
 }
 
 static inline bool kvp_view_equal(const struct kvp_view *a, const struct kvp_view *b)

@@ -52,6 +52,8 @@ struct kvp_arbiter_config {
     unsigned node_id;
     /* Runs on a thread of the arbiter. */
     void (*on_answer)(void *arg, const struct kvp_arbiter_answer *answer);
+    /* It cannot be reached; `reason` is static. May be NULL. */
+    void (*on_failure)(void *arg, const char *reason);
     void *arg;
 };
 

@@ -5,12 +5,16 @@
 #include "replication/net.h"
 #include "replication/wire.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PROBE_ID 0x7fffffffu /* the core counts its requests from 1 */
 
 struct witness_arbiter {
     struct kvp_arbiter base;
     struct kvp_arbiter_config config;
+    pthread_mutex_t lock; /* held while the link is made: it may come up before it is known */
     struct kvp_net_link *link;
 };
 
@@ -55,19 +59,34 @@ kvp_status kvp_arbiter_witness_decode(kvp_slice body, uint32_t id,
     return KVP_OK;
 }
 
+/* What is asked when the connection comes up tells who listens there, and nothing about the group. */
+static void take_probe(struct kvp_arbiter_answer *answer)
+{
+    bool wrong = answer->status == KVP_BAD_OP || answer->status == KVP_BAD_VERSION ||
+                 (answer->status == KVP_REFUSED && answer->view.version == 0);
+    *answer = (struct kvp_arbiter_answer){.id = PROBE_ID,
+                                          .status = wrong ? answer->status : KVP_OK};
+}
+
 static void on_answer(void *arg, uint32_t id, kvp_slice body)
 {
     struct witness_arbiter *arbiter = arg;
     struct kvp_arbiter_answer answer;
     if (kvp_arbiter_witness_decode(body, id, &answer) == KVP_OK) {
+        if (id == PROBE_ID) {
+            take_probe(&answer);
+        }
         arbiter->config.on_answer(arbiter->config.arg, &answer);
     }
 }
 
-static void on_state(void *arg, bool connected)
+
+static void on_failure(void *arg, const char *reason)
 {
-    (void)arg; /* requests are repeated anyhow */
-    (void)connected;
+    struct witness_arbiter *arbiter = arg;
+    if (arbiter->config.on_failure) {
+        arbiter->config.on_failure(arbiter->config.arg, reason);
+    }
 }
 
 static void ask(struct kvp_arbiter *base, const struct kvp_arbiter_request *request)
@@ -81,10 +100,22 @@ static void ask(struct kvp_arbiter *base, const struct kvp_arbiter_request *requ
     kvp_buf_free(&body);
 }
 
+static void on_state(void *arg, bool connected)
+{
+    struct witness_arbiter *arbiter = arg;
+    const struct kvp_arbiter_request probe = {.op = KVP_ARBITER_GET, .id = PROBE_ID};
+    if (connected) {
+        pthread_mutex_lock(&arbiter->lock);
+        ask(&arbiter->base, &probe);
+        pthread_mutex_unlock(&arbiter->lock);
+    }
+}
+
 static void close_arbiter(struct kvp_arbiter *base)
 {
     struct witness_arbiter *arbiter = (struct witness_arbiter *)base;
     kvp_net_link_close(arbiter->link);
+    pthread_mutex_destroy(&arbiter->lock);
     free(arbiter);
 }
 
@@ -102,10 +133,15 @@ kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
         .url = config->url,
         .on_answer = on_answer,
         .on_state = on_state,
+        .on_failure = on_failure,
         .arg = made,
     };
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_mutex_lock(&made->lock);
     kvp_status status = kvp_net_link_open(&link, &made->link);
+    pthread_mutex_unlock(&made->lock);
     if (status != KVP_OK) {
+        pthread_mutex_destroy(&made->lock);
         free(made);
         return status;
     }

@@ -51,6 +51,23 @@ struct exec_fetch {
     char name[KVP_NAME_SIZE_MAX];
 };
 
+#define EXEC_TOLD_MAX 64u
+
+/* What is wrong with a peer or the arbiter, as far as this node can reach it. */
+struct exec_trouble {
+    bool known;          /* something was heard, good or bad */
+    const char *reason;  /* static; NULL: it is well */
+    const char *told;    /* what the log has last; NULL: nothing that must be taken back */
+    uint64_t since_us, again_us, pause_us;
+};
+
+/* A note that comes again and again. */
+struct exec_told {
+    bool used;
+    enum kvp_note note;
+    uint64_t number, again_us, pause_us;
+};
+
 struct kvp_executor {
     struct kvp_executor_config config;
     struct kvp_executor_host host;
@@ -66,6 +83,10 @@ struct kvp_executor {
     uint64_t noted_epoch;
     enum kvp_role noted_role;
     bool noted_serving;
+    struct exec_trouble peer_troubles[KVP_NODES_MAX]; /* as config.peers */
+    struct exec_trouble arbiter_trouble;
+    struct exec_told told[EXEC_TOLD_MAX];
+    const char *why; /* static: what keeps this node from serving; NULL: nothing was noted */
 
     struct exec_waiter *first, *last;
     size_t waiting_count, waiting_size;
@@ -98,6 +119,21 @@ bool exec_store_is_away(struct kvp_executor *executor, void *token);
 /* The storage's reading failed: the node is no member any more. */
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
 const char *exec_hint(const struct kvp_executor *executor);
+
+/* exec_notes.c */
+void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
+              const char *format, ...) __attribute__((format(printf, 4, 5)));
+void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number);
+void exec_notes_step(struct kvp_executor *executor);
+void exec_role_changed(struct kvp_executor *executor);
+/* An answer came from a peer, or from the arbiter. */
+void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status);
+void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who);
+void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer);
+/* Why this node does not serve, "" if it does or need not; in `text`, or static. */
+const char *exec_why(const struct kvp_executor *executor, char *text, size_t size);
+const char *exec_arbiter_state(const struct kvp_executor *executor); /* "ok", or what is wrong */
+extern const char exec_blank_text[];
 
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);

@@ -53,15 +53,18 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
     step(map, kvp_wire_array(map->out, status->peer_count));
     for (unsigned i = 0; i < status->peer_count; i++) {
         const struct kvp_core_peer_status *peer = &status->peers[i];
-        const char *url = "";
+        const char *url = "", *reason = NULL;
         for (unsigned j = 0; j < executor->config.peer_count; j++) {
-            url = executor->config.peers[j].id == peer->id ? executor->config.peers[j].url : url;
+            bool found = executor->config.peers[j].id == peer->id;
+            url = found ? executor->config.peers[j].url : url;
+            reason = found ? executor->peer_troubles[j].reason : reason;
         }
-        step(map, kvp_wire_map(map->out, leads ? 6 : 4));
+        step(map, kvp_wire_map(map->out, leads ? 7 : 5));
         put_uint(map, "id", peer->id);
         put_string(map, "url", url);
         put_bool(map, "connected", peer->heard);
         put_bool(map, "in_sync", peer->in_sync);
+        put_string(map, "trouble", reason == NULL ? "" : reason);
         if (leads) {
             put_uint(map, "match", peer->match);
             put_uint(map, "lag",
@@ -70,13 +73,29 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
     }
 }
 
+static void put_arbiter(struct map *map, const struct kvp_executor *executor)
+{
+    static const char *const policies[] = {
+        [KVP_PAIR_NONE] = "witness",
+        [KVP_PAIR_BACKUP_WINS] = "pair backup-wins",
+        [KVP_PAIR_PRIMARY_WINS] = "pair primary-wins",
+        [KVP_PAIR_AVAILABLE] = "pair available",
+    };
+    step(map, kvp_wire_string(map->out, "arbiter"));
+    step(map, kvp_wire_map(map->out, 3));
+    put_string(map, "kind", policies[executor->config.core.policy]);
+    put_string(map, "url", executor->config.arbiter_url);
+    put_string(map, "state", exec_arbiter_state(executor));
+}
+
 kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out)
 {
     struct kvp_core_status status;
     struct map map = {out, KVP_OK};
+    char text[512];
     executor->now_us = now_us;
     kvp_core_status(executor->core, now_us, &status);
-    step(&map, kvp_wire_map(out, 21));
+    step(&map, kvp_wire_map(out, 23));
     put_uint(&map, "node", executor->config.core.self);
     put_string(&map, "role", kvp_role_name(status.role));
     put_uint(&map, "epoch", status.view.epoch);
@@ -98,5 +117,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_uint(&map, "disk_silent_ms", status.disk_silent_us / 1000);
     put_uint(&map, "uptime_ms", (now_us - executor->started_us) / 1000);
     put_string(&map, "release", kvp_version());
+    put_string(&map, "why", exec_why(executor, text, sizeof(text)));
+    put_arbiter(&map, executor);
     return map.status;
 }

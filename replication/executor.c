@@ -11,20 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
-                const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static void say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
-                const char *format, ...)
-{
-    char fields[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(fields, sizeof(fields), format, args);
-    va_end(args);
-    executor->host.log(executor->host.arg, level, event, fields);
-}
-
 const char *exec_hint(const struct kvp_executor *executor)
 {
     const struct kvp_view *view = kvp_core_view(executor->core);
@@ -70,7 +56,7 @@ static void say_storage_failed(struct kvp_executor *executor, kvp_status status)
     char reason[256];
     const char *cause = kvp_storage_error(executor->storage);
     kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
-    say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
+    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
         reason);
 }
 
@@ -234,7 +220,7 @@ static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
 static void port_fence(void *arg)
 {
     struct kvp_executor *executor = arg;
-    say(executor, KVP_LOG_WARN, "fence_started", "primary=%u",
+    exec_say(executor, KVP_LOG_WARN, "fence_started", "primary=%u",
         kvp_core_view(executor->core)->primary);
     executor->host.fence(executor->host.arg);
 }
@@ -274,6 +260,10 @@ static const char *promote_reason(const struct kvp_executor *executor)
                "it may not go on without (in a pair under backup-wins that is the backup's right). "
                "Start that member, promote it, or use --force here if it is lost for good";
     }
+    if (kvp_core_view(executor->core)->version == 0) {
+        return executor->why != NULL ? executor->why
+                                     : "this node has no data of a group yet: nothing can be promoted";
+    }
     return "the primary is alive, or this node may not lead (--force overrides)";
 }
 
@@ -294,50 +284,9 @@ static void port_stopped(void *arg)
     executor->host.stopped(executor->host.arg);
 }
 
-static enum kvp_log_level note_level(enum kvp_note note)
-{
-    switch (note) {
-    case KVP_NOTE_WRONG_GROUP:
-    case KVP_NOTE_DIVERGED:
-    case KVP_NOTE_BLANK_BUT_KNOWN:
-    case KVP_NOTE_ARBITER_FOREIGN:
-    case KVP_NOTE_FENCE_FAILED:
-    case KVP_NOTE_DISK_SILENT:
-    case KVP_NOTE_DISK_NO_HEIR:
-        return KVP_LOG_ERROR;
-    case KVP_NOTE_GROUP_CREATED:
-    case KVP_NOTE_PEER_CAUGHT_UP:
-    case KVP_NOTE_SNAPSHOT_SENDING:
-    case KVP_NOTE_SNAPSHOT_RECEIVING:
-    case KVP_NOTE_SNAPSHOT_RECEIVED:
-    case KVP_NOTE_LOG_CUT:
-    case KVP_NOTE_DISK_ANSWERS:
-        return KVP_LOG_INFO;
-    default:
-        return KVP_LOG_WARN;
-    }
-}
-
 static void port_note(void *arg, enum kvp_note note, uint64_t number)
 {
-    struct kvp_executor *executor = arg;
-    const char *name = kvp_note_name(note);
-    switch (note) {
-    case KVP_NOTE_GROUP_CREATED:
-        say(executor, KVP_LOG_INFO, name, "group_id=%016" PRIx64, number);
-        break;
-    case KVP_NOTE_DISK_SILENT:
-        say(executor, KVP_LOG_ERROR, name,
-            "for_ms=%" PRIu64 " reason=\"own disk has not answered\"", number);
-        break;
-    case KVP_NOTE_DISK_NO_HEIR:
-        say(executor, KVP_LOG_ERROR, name,
-            "reason=\"no in-sync member with a working disk could take the lead\"");
-        break;
-    default:
-        say(executor, note_level(note), name, "about=%" PRIu64, number);
-        break;
-    }
+    exec_note(arg, note, number);
 }
 
 static const struct kvp_core_port port_functions = {
@@ -370,18 +319,20 @@ static void log_changes(struct kvp_executor *executor)
     const struct kvp_view *view = kvp_core_view(executor->core);
     enum kvp_role role = kvp_core_role(executor->core);
     bool serving = exec_serving(executor);
+    char in_sync[KVP_SET_TEXT_SIZE];
     if (view->epoch != executor->noted_epoch || role != executor->noted_role) {
         executor->noted_epoch = view->epoch;
         executor->noted_role = role;
-        say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
-            "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%#" PRIx64
-            " tail=%" PRIu64,
-            kvp_role_name(role), view->epoch, view->version, view->primary, view->in_sync,
-            kvp_core_next_seq(executor->core) - 1);
+        exec_role_changed(executor);
+        exec_say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
+                 "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%s"
+                 " tail=%" PRIu64,
+                 kvp_role_name(role), view->epoch, view->version, view->primary,
+                 kvp_set_print(in_sync, view->in_sync), kvp_core_next_seq(executor->core) - 1);
     }
     if (serving != executor->noted_serving) {
         executor->noted_serving = serving;
-        say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving", "role=%s epoch=%" PRIu64,
+        exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving", "role=%s epoch=%" PRIu64,
             kvp_role_name(role), view->epoch);
     }
 }
@@ -396,7 +347,7 @@ static void become_primary(struct kvp_executor *executor)
                                        executor->config.core.random ^ executor->now_us);
     }
     if (status != KVP_OK) {
-        say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
+        exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
         kvp_core_fail(executor->core, executor->now_us);
         return;
     }
@@ -417,7 +368,7 @@ static void settle(struct kvp_executor *executor)
 {
     if (executor->broken) {
         executor->broken = false;
-        say(executor, KVP_LOG_ERROR, "out_of_memory", "%s", "");
+        exec_say(executor, KVP_LOG_ERROR, "out_of_memory", "%s", "");
         kvp_core_fail(executor->core, executor->now_us);
     }
     bool primary = kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
@@ -440,6 +391,7 @@ static void settle(struct kvp_executor *executor)
     }
     exec_scan_step(executor);
     log_changes(executor);
+    exec_notes_step(executor);
 }
 
 /* ---- events ---- */
@@ -545,12 +497,18 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
 {
     executor->now_us = now_us;
     struct kvp_peer_reply reply;
-    if (kvp_peer_reply_decode(body, &reply) == KVP_OK && reply.from == peer) {
-        kvp_core_reply(executor->core, now_us, &reply);
+    if (kvp_peer_reply_decode(body, &reply) == KVP_OK) {
+        if (reply.from == peer) {
+            exec_peer_answered(executor, peer, KVP_OK);
+            kvp_core_reply(executor->core, now_us, &reply);
+        } else {
+            exec_peer_mistaken(executor, peer, reply.from);
+        }
     } else {
         struct kvp_answer answer;
         if (kvp_wire_answer_decode(body, &answer) == KVP_OK) {
-            say(executor, KVP_LOG_DEBUG, "peer_refused", "peer=%u reason=\"%s\"", peer,
+            exec_peer_answered(executor, peer, (kvp_status)answer.status);
+            exec_say(executor, KVP_LOG_DEBUG, "peer_refused", "peer=%u reason=\"%s\"", peer,
                 kvp_strerror(answer.status));
         }
     }
@@ -560,7 +518,7 @@ void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t p
                        enum kvp_link_kind kind, bool up)
 {
     executor->now_us = now_us;
-    say(executor, KVP_LOG_DEBUG, up ? "link_up" : "link_down", "peer=%u kind=%s", peer,
+    exec_say(executor, KVP_LOG_DEBUG, up ? "link_up" : "link_down", "peer=%u kind=%s", peer,
         kind == KVP_LINK_DATA ? "data" : "control");
     if (kind == KVP_LINK_DATA) {
         kvp_core_link(executor->core, now_us, peer, up);
@@ -573,7 +531,7 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
     executor->replacing = false;
     if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
         executor->noted_quarantine = true;
-        say(executor, KVP_LOG_ERROR, "quarantine_full",
+        exec_say(executor, KVP_LOG_ERROR, "quarantine_full",
             "stores=%u reason=\"this store has to make way and may have what nobody else has; as "
             "many "
             "are kept as allowed. Move or remove diverged-* in the data directory (kvnode(8)), or "
@@ -582,13 +540,13 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
     }
     executor->noted_quarantine = executor->noted_quarantine && job->status != KVP_OK;
     if (aside->dropped > 0) {
-        say(executor, KVP_LOG_WARN, "quarantine_dropped",
+        exec_say(executor, KVP_LOG_WARN, "quarantine_dropped",
             "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
     }
     if (job->status == KVP_OK && aside->name[0]) {
         bool spare = job->keep == KVP_KEEP_SPARE;
         executor->config.stores_set_aside = aside->count;
-        say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
+        exec_say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
             spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
     }
 }
@@ -648,6 +606,7 @@ void kvp_executor_arbiter_answer(struct kvp_executor *executor, uint64_t now_us,
                                  const struct kvp_arbiter_answer *answer)
 {
     executor->now_us = now_us;
+    exec_arbiter_answered(executor, answer);
     kvp_core_arbiter_answer(executor->core, now_us, answer);
 }
 

@@ -26,6 +26,7 @@ struct kvp_executor_config {
     struct kvp_core_config core;
     char group[KVP_GROUP_NAME_MAX + 1];
     char url[KVP_URL_SIZE_MAX + 1]; /* where clients and peers reach this node */
+    char arbiter_url[KVP_URL_SIZE_MAX + 1]; /* "": there is none */
     unsigned peer_count;
     struct kvp_executor_peer peers[KVP_NODES_MAX];
     uint32_t sessions_max, session_answers_max, session_idle_ms; /* engine.h; 0: as there */
@@ -85,6 +86,9 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
                               kvp_slice body);
 void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
                        enum kvp_link_kind kind, bool up);
+/* A peer, or (0) the arbiter, cannot be reached; `reason` is static. What it says later takes that back. */
+void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                            const char *reason);
 void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
                             struct kvp_disk_job *job);
 void kvp_executor_arbiter_answer(struct kvp_executor *executor, uint64_t now_us,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode: a node as a process of its own. Command line and signals; the rest is kvp_node.h. */
+#include "replication/await_address.h"
 #include "replication/kvnode_settings.h"
 #include "replication/process.h"
 
@@ -89,7 +90,8 @@ static int parse(int argc, char **argv, struct kvnode_settings *settings, int *s
             return 1;
         }
         if (which == '?') {
-            *status = complain("%s", "see above");
+            fputs("Try 'kvnode --help'.\n", stderr); /* getopt has said what is wrong */
+            *status = EXIT_USAGE;
             return 1;
         }
         if (!kvnode_settings_give(settings, which, optarg)) {
@@ -181,7 +183,6 @@ static void block_signals(void)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
 }
 
 static int run(const kvp_node_options *options)
@@ -191,6 +192,8 @@ static int run(const kvp_node_options *options)
     kvp_node *node = NULL;
     pthread_t watcher;
     process.data_dir = options->data_dir;
+    signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
+    kvp_await_address("kvnode", options->listen);
     block_signals();
     if (pthread_create(&watcher, NULL, watch_signals, &process) != 0) {
         fprintf(stderr, "kvnode: cannot make a thread\n");
@@ -222,7 +225,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_FAILURE;
     }
-    kvp_process_raise_descriptor_limit();
+    kvp_process_raise_descriptor_limit("kvnode");
     if (parse(argc, argv, &settings, &status)) {
         return status;
     }

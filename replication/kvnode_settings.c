@@ -213,7 +213,9 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (!number(settings, numbers[i].which, numbers[i].max, &numbers[i].value)) {
-            (void)snprintf(message, size, "%s: not a number in range", numbers[i].name);
+            (void)snprintf(message, size, "%s: \"%.40s\" is not a number from 1 to %llu",
+                           numbers[i].name, settings->text[numbers[i].which],
+                           (unsigned long long)numbers[i].max);
             return false;
         }
     }

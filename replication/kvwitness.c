@@ -6,6 +6,7 @@
  * obeyed all the same. Nothing here decides anything: that is witness.c.
  */
 #include "replication/clock.h"
+#include "replication/await_address.h"
 #include "replication/logger.h"
 #include "replication/net.h"
 #include "replication/process.h"
@@ -100,7 +101,6 @@ static struct kvp_net_request *next_request(struct app *app)
 /* ---- log ---- */
 
 #define QUOTED_GROUP_SIZE (4 * KVP_GROUP_NAME_MAX + 3) /* every byte may take four */
-#define SET_TEXT_SIZE     (3 * (KVP_NODE_ID_MAX + 1))
 
 static const char *quote_group(char out[QUOTED_GROUP_SIZE], kvp_slice group)
 {
@@ -108,19 +108,6 @@ static const char *quote_group(char out[QUOTED_GROUP_SIZE], kvp_slice group)
     memcpy(name, group.data, group.size);
     name[group.size] = '\0';
     return kvp_log_quote(out, QUOTED_GROUP_SIZE, name);
-}
-
-static const char *print_set(char out[SET_TEXT_SIZE], kvp_node_set set)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
-        if (kvp_set_has(set, id)) {
-            used +=
-                (size_t)snprintf(out + used, SET_TEXT_SIZE - used, "%s%u", used > 0 ? "," : "", id);
-        }
-    }
-    return out;
 }
 
 static const char *change_event(const struct kvp_witness_request *request)
@@ -135,7 +122,7 @@ static void log_change(const struct app *app, const struct kvp_witness_request *
                        const struct kvp_answer *answer)
 {
     char group[QUOTED_GROUP_SIZE];
-    char in_sync[SET_TEXT_SIZE];
+    char in_sync[KVP_SET_TEXT_SIZE];
     uint64_t group_id;
     struct kvp_view view;
     if (kvp_wire_read_register(answer->result, &group_id, &view) != KVP_OK) {
@@ -144,7 +131,7 @@ static void log_change(const struct app *app, const struct kvp_witness_request *
     kvp_log(&app->logger, KVP_LOG_INFO, change_event(request),
             "group=%s version=%llu epoch=%llu primary=%u in_sync=%s from=%u",
             quote_group(group, request->group), (unsigned long long)view.version,
-            (unsigned long long)view.epoch, view.primary, print_set(in_sync, view.in_sync),
+            (unsigned long long)view.epoch, view.primary, kvp_set_print(in_sync, view.in_sync),
             request->from);
 }
 
@@ -427,6 +414,7 @@ static int run(const struct options *options)
     char url[2 * KVP_URL_SIZE_MAX];
     int code = EXIT_FAILURE;
     app.logger.level = options->log_level;
+    kvp_await_address("kvwitness", options->listen);
     app.access = options->access;
     if (!open_signals(&app) || !open_watch(&app)) {
         perror("kvwitness");
@@ -528,7 +516,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_FAILURE;
     }
-    kvp_process_raise_descriptor_limit();
+    kvp_process_raise_descriptor_limit("kvwitness");
     int option = getopt_long(argc, argv, "", long_options, NULL);
     while (option != -1) {
         int code = parse_option(option, &options);

@@ -224,6 +224,30 @@ static void on_link_state(void *arg, bool connected)
     }
 }
 
+static void post_unreached(struct kvp_node *node, uint8_t peer, const char *reason)
+{
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_UNREACHED;
+        event->peer = peer;
+        event->reason = reason;
+        node_post(node, event);
+    }
+}
+
+static void on_link_failure(void *arg, const char *reason)
+{
+    const struct node_link *link = arg;
+    if (link->kind == KVP_LINK_CONTROL) { /* the other one fails likewise */
+        post_unreached(link->node, link->peer, reason);
+    }
+}
+
+static void on_arbiter_failure(void *arg, const char *reason)
+{
+    post_unreached(arg, 0, reason);
+}
+
 static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer)
 {
     struct node_event *event = calloc(1, sizeof(*event));
@@ -349,6 +373,9 @@ static void run_event(struct kvp_node *node, struct node_event *event)
         break;
     case NODE_ARBITER:
         kvp_executor_arbiter_answer(executor, now_us, &event->arbiter);
+        break;
+    case NODE_UNREACHED:
+        kvp_executor_unreached(executor, now_us, event->peer, event->reason);
         break;
     case NODE_FENCE_DONE:
         kvp_executor_fence_done(executor, now_us, event->flag);
@@ -523,7 +550,9 @@ static void *loop(void *arg)
 static kvp_status say(char *message, size_t size, kvp_status status, const char *what)
 {
     if (message && size > 0) {
-        snprintf(message, size, "%s: %s", what, kvp_strerror(status));
+        snprintf(message, size, "%s: %s", what,
+                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT or ipc://PATH"
+                                            : kvp_strerror(status));
     }
     return status;
 }
@@ -581,6 +610,7 @@ static kvp_status open_links(struct kvp_node *node, char *message, size_t size)
         struct kvp_net_link_config config = {.url = peer->url,
                                              .on_answer = on_link_answer,
                                              .on_state = on_link_state,
+                                             .on_failure = on_link_failure,
                                              .arg = link};
         kvp_status status = kvp_net_link_open(&config, &link->link);
         if (status != KVP_OK) {
@@ -602,6 +632,7 @@ static kvp_status open_arbiter(struct kvp_node *node, const kvp_node_options *op
         .group = node->config.group,
         .node_id = options->id,
         .on_answer = on_arbiter_answer,
+        .on_failure = on_arbiter_failure,
         .arg = node,
     };
     kvp_status status = kvp_arbiter_witness_open(&config, &node->arbiter);

@@ -110,6 +110,28 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
     return KVP_OK;
 }
 
+static bool is_own(const kvp_node_options *options, const char *url)
+{
+    return strcmp(url, options->listen) == 0 ||
+           (options->advertise && strcmp(url, options->advertise) == 0);
+}
+
+/* A node that takes itself for another one. */
+static kvp_status check_own(const struct kvp_node *node, const kvp_node_options *options,
+                            const struct complaint *complaint)
+{
+    for (unsigned i = 0; i < node->config.peer_count; i++) {
+        const struct kvp_executor_peer *peer = &node->config.peers[i];
+        if (is_own(options, peer->url)) {
+            return refuse(complaint, "peer %u has this node's own address, %s", peer->id,
+                          peer->url);
+        }
+    }
+    return options->witness && is_own(options, options->witness)
+               ? refuse(complaint, "the witness has this node's own address, %s", options->witness)
+               : KVP_OK;
+}
+
 static const char choice[] =
     "  witness      a third process (kvwitness URL) decides who leads: safe, and the group stays up "
     "when one node dies. Recommended.\n"
@@ -251,6 +273,9 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
         status = list_peers(node, options->peer_from, &complaint);
     }
     if (status == KVP_OK) {
+        status = check_own(node, options, &complaint);
+    }
+    if (status == KVP_OK) {
         status = choose_arbiter(node, options, &complaint);
     }
     if (status == KVP_OK) {
@@ -259,6 +284,10 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     if (status == KVP_OK && options->sync_replicas > node->config.peer_count + 1) {
         status = refuse(&complaint, "%u replicas are wanted in sync, but there are only %u nodes",
                         options->sync_replicas, node->config.peer_count + 1);
+    }
+    if (status == KVP_OK && options->witness &&
+        !copy(node->config.arbiter_url, sizeof(node->config.arbiter_url), options->witness)) {
+        status = refuse(&complaint, "the witness's address is too long");
     }
     core->sync_replicas = options->sync_replicas;
     node->timeout_ms = options->timeout_ms ? options->timeout_ms : 5000;

@@ -27,6 +27,7 @@ enum node_event_kind {
     NODE_PEER_ANSWER,
     NODE_LINK,
     NODE_ARBITER,
+    NODE_UNREACHED,    /* a peer, or (0) the arbiter */
     NODE_FENCE_DONE,
     NODE_STRANGER,     /* a peer operation from where no peer is */
     NODE_STOP,
@@ -42,6 +43,7 @@ struct node_event {
     struct kvp_net_request *request;
     struct node_call *call;
     struct kvp_arbiter_answer arbiter;
+    const char *reason;        /* UNREACHED: static */
     kvp_buf body;
 };
 

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -35,14 +36,23 @@ static inline bool kvp_process_break_standard(void)
     return true;
 }
 
+#define KVP_PROCESS_DESCRIPTORS_WANTED 1024u
+
 /* As many connections as the system lets us have. (Who uses select(2) keeps the soft limit low; we
- * do not.) */
-static inline void kvp_process_raise_descriptor_limit(void)
+ * do not.) Says so if that is little: files and peers come first, and what is left is for clients. */
+static inline void kvp_process_raise_descriptor_limit(const char *program)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < KVP_PROCESS_DESCRIPTORS_WANTED) {
+        fprintf(stderr,
+                "%s: only %llu files and connections may be open at once (ulimit -n); at least %u are "
+                "wanted\n",
+                program, (unsigned long long)limit.rlim_cur, KVP_PROCESS_DESCRIPTORS_WANTED);
     }
 }
 

@@ -285,7 +285,11 @@ static void check_number(const char *line, const char *wanted)
     assert_true(rig_read_text(rig, text));
     assert_int_equal(rig_fill(rig), wanted == NULL);
     if (wanted != NULL) {
-        assert_string_equal(rig->message, wanted);
+        const char *end = strstr(rig->message, " is not a number from ");
+        assert_non_null(end);
+        assert_string_equal(end, wanted);
+        assert_memory_equal(rig->message, "--", 2);
+        assert_memory_equal(rig->message + 2, line, strcspn(line, " "));
     }
     free(rig);
 }
@@ -311,7 +315,7 @@ static void test_numbers_have_a_range(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         char line[100], wanted[100];
-        (void)snprintf(wanted, sizeof(wanted), "--%s: not a number in range", numbers[i].name);
+        (void)snprintf(wanted, sizeof(wanted), " is not a number from 1 to %llu", numbers[i].max);
         (void)snprintf(line, sizeof(line), "%s = %llu", numbers[i].name, numbers[i].max);
         check_number(line, NULL);
         (void)snprintf(line, sizeof(line), "%s = 01", numbers[i].name);

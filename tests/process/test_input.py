@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -194,6 +195,88 @@ def test_a_hangup_stops_no_program():
             group.cli("put", "a", "1", check=0)
         finally:
             worker.kill()
+
+
+def log_has(group, node, *words):
+    return any(all(word in line for word in words)
+               for line in group.nodes[node].text().splitlines())
+
+
+def test_a_node_tells_whom_it_cannot_reach_and_when_it_is_back():
+    with Group(2) as group:
+        group.start_node(1)
+        for words in (("arbiter_trouble", group.witness_url, "connection refused"),
+                      ("peer_trouble", "peer=2", "connection refused")):
+            wait_for(lambda: log_has(group, 1, *words), words)
+        table = group.cli("status", nodes=group.urls[1], check=3)
+        assert b"witness" in table.stdout and b"connection refused" in table.stderr, table
+        group.start_witness()
+        group.start_node(2)
+        group.wait_in_sync(1, 2)
+        wait_for(lambda: log_has(group, 1, "arbiter_back") and log_has(group, 1, "peer_back"),
+                 "the end of the troubles")
+        lines = group.nodes[1].text().count("_trouble")
+        assert lines <= 4, group.nodes[1].text()  # at growing intervals
+        group.witness.kill()
+        wait_for(lambda: "refused" in group.status(1)["arbiter"]["state"], "status to show it")
+        group.start_witness()
+        wait_for(lambda: group.status(1)["arbiter"]["state"] == "ok", "status to show its end")
+
+
+def test_a_restart_beside_a_healthy_witness_raises_no_alarm():
+    with Group(2).start() as group:
+        backup = 3 - group.primary()
+        group.nodes[backup].signal(signal.SIGTERM)
+        group.nodes[backup].wait()
+        group.start_node(backup)
+        group.wait_in_sync(1, 2)
+        time.sleep(3.5)  # two looks at the register
+        assert not log_has(group, backup, "arbiter_"), group.nodes[backup].text()
+
+
+def test_what_is_not_what_it_should_be_is_named():
+    with Group(2) as group:
+        group.start_witness()
+        group.start_node(1, options=["--witness", group.urls[1].replace("127.0.0.1", "localhost")])
+        wait_for(lambda: log_has(group, 1, "arbiter_trouble", "a node answers there"), "the node")
+        group.kill(1)
+        urls = dict(group.urls)
+        group.urls[2] = group.witness_url
+        group.start_node(1)
+        wait_for(lambda: log_has(group, 1, "peer_trouble", "a witness answers there"), "the witness")
+        group.urls = urls
+        done = subprocess.run(group.arguments(1) + ["--peer", "3=" + group.urls[1]],
+                              capture_output=True, timeout=20)
+        assert done.returncode == 2 and b"own address" in done.stderr, done
+
+
+def test_emptied_data_beside_a_witness_that_knows_the_group_names_the_way_out():
+    with Group(2).start() as group:
+        for node in (1, 2):
+            group.kill(node)
+            shutil.rmtree(group.data_dir(node))
+            group.start_node(node)
+        wait_for(lambda: log_has(group, 1, "blank_but_group_known", "--group"), "the way out")
+        done = group.cli("promote", "--force", nodes=group.urls[1], check=5)
+        assert b"no node here has its data" in done.stderr, done
+        group.witness.kill()
+        shutil.rmtree(group.path("witness"))
+        group.start_witness()  # one of the ways out
+        group.wait_in_sync(1, 2)
+
+
+def test_an_address_that_is_not_there_yet_is_waited_for():
+    with Group(1) as group:
+        for name in ("kvnode", "kvwitness"):
+            arguments = [kvtest.program(name), "--data", group.path(name), "--listen",
+                         "tcp://no.such.host.invalid:7001"]
+            arguments += ["--id", "1", "--pair", "primary-wins"] if name == "kvnode" else []
+            waiting = kvtest.Process(arguments, group.path(name + ".log"))
+            try:
+                wait_for(lambda: "waiting for it" in waiting.text(), "it to say so")
+                assert waiting.alive()
+            finally:
+                waiting.kill()
 
 
 def test_status_fails_while_nobody_serves():
