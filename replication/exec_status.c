@@ -7,6 +7,7 @@
 struct map {
     kvp_buf *out;
     kvp_status status;
+    uint32_t count; /* of members */
 };
 
 static void step(struct map *map, kvp_status status)
@@ -16,27 +17,33 @@ static void step(struct map *map, kvp_status status)
     }
 }
 
-static void put_uint(struct map *map, const char *key, uint64_t value)
+static void put_key(struct map *map, const char *key)
 {
     step(map, kvp_wire_string(map->out, key));
+    map->count++;
+}
+
+static void put_uint(struct map *map, const char *key, uint64_t value)
+{
+    put_key(map, key);
     step(map, kvp_wire_uint(map->out, value));
 }
 
 static void put_string(struct map *map, const char *key, const char *value)
 {
-    step(map, kvp_wire_string(map->out, key));
+    put_key(map, key);
     step(map, kvp_wire_string(map->out, value));
 }
 
 static void put_bool(struct map *map, const char *key, bool value)
 {
-    step(map, kvp_wire_string(map->out, key));
+    put_key(map, key);
     step(map, kvp_wire_bool(map->out, value));
 }
 
 static void put_set(struct map *map, const char *key, kvp_node_set set)
 {
-    step(map, kvp_wire_string(map->out, key));
+    put_key(map, key);
     step(map, kvp_wire_array(map->out, kvp_set_count(set)));
     for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
         if (kvp_set_has(set, id)) {
@@ -49,8 +56,9 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
                       const struct kvp_core_status *status)
 {
     bool leads = status->role == KVP_ROLE_PRIMARY || status->role == KVP_ROLE_ELECT;
-    step(map, kvp_wire_string(map->out, "peers"));
+    put_key(map, "peers");
     step(map, kvp_wire_array(map->out, status->peer_count));
+    uint32_t count = map->count; /* what follows are members of maps within */
     for (unsigned i = 0; i < status->peer_count; i++) {
         const struct kvp_core_peer_status *peer = &status->peers[i];
         const char *url = "", *reason = NULL;
@@ -71,6 +79,7 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
                      status->tail.seq > peer->match ? status->tail.seq - peer->match : 0);
         }
     }
+    map->count = count;
 }
 
 static void put_arbiter(struct map *map, const struct kvp_executor *executor)
@@ -81,21 +90,23 @@ static void put_arbiter(struct map *map, const struct kvp_executor *executor)
         [KVP_PAIR_PRIMARY_WINS] = "pair primary-wins",
         [KVP_PAIR_AVAILABLE] = "pair available",
     };
-    step(map, kvp_wire_string(map->out, "arbiter"));
+    put_key(map, "arbiter");
+    uint32_t count = map->count;
     step(map, kvp_wire_map(map->out, 3));
     put_string(map, "kind", policies[executor->config.core.policy]);
     put_string(map, "url", executor->config.arbiter_url);
     put_string(map, "state", exec_arbiter_state(executor));
+    map->count = count;
 }
 
 kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out)
 {
     struct kvp_core_status status;
-    struct map map = {out, KVP_OK};
+    kvp_buf members = {0};
+    struct map map = {&members, KVP_OK, 0};
     char text[512];
     executor->now_us = now_us;
     kvp_core_status(executor->core, now_us, &status);
-    step(&map, kvp_wire_map(out, 23));
     put_uint(&map, "node", executor->config.core.self);
     put_string(&map, "role", kvp_role_name(status.role));
     put_uint(&map, "epoch", status.view.epoch);
@@ -119,5 +130,8 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_string(&map, "release", kvp_version());
     put_string(&map, "why", exec_why(executor, text, sizeof(text)));
     put_arbiter(&map, executor);
+    step(&map, kvp_wire_map(out, map.count));
+    step(&map, kvp_buf_append(out, members.data, members.size));
+    kvp_buf_free(&members);
     return map.status;
 }
