@@ -105,6 +105,24 @@ static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_
     }
 }
 
+/* All jobs of a page have been read, or the answer is set. */
+static kvp_status page_needs(struct kvp_jobs *jobs, uint64_t from, struct job_answer *answer,
+                             bool *good)
+{
+    uint32_t first = job_place(jobs, from), left = jobs->job_count - first;
+    uint32_t count = left < JOBS_AT_ONCE ? left : JOBS_AT_ONCE;
+    size_t budget = (size_t)jobs->config.load_at_once * JOB_READ_STEPS;
+    kvp_status status = KVP_OK;
+    *good = true;
+    for (uint32_t i = first; i < first + count && status == KVP_OK && *good; i++) {
+        status = job_read(jobs, jobs->by_id[i], UINT32_MAX, &budget);
+        *good = job_is_read(jobs->by_id[i]);
+    }
+    return status == KVP_OK && !*good
+               ? job_refuse(answer, KVP_UNAVAILABLE, "the jobs are being read from the store")
+               : status;
+}
+
 static void list_jobs(struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
                       struct kvp_mp_writer *writer)
 {
@@ -362,6 +380,14 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     struct job *job = about_job ? job_find(jobs, args->job) : NULL;
     if (about_job && !job) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
+    }
+    bool good = true;
+    if (about_job || args->what == KVP_INFO_JOBS) {
+        kvp_status read = about_job ? job_needs(jobs, job, UINT32_MAX, answer, &good)
+                                    : page_needs(jobs, args->number, answer, &good);
+        if (read != KVP_OK || !good) {
+            return read;
+        }
     }
     if (request->op == KVP_OP_JOB_RESULT) {
         return read_result(jobs, job, args->number, answer);

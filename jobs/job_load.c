@@ -2,17 +2,22 @@
 /*
  * Building the index from the store, a bounded number of records at a time. Payloads, blocks and
  * results are never read: only the records.
+ *
+ * First come workers and jobs, of which there are never many. From then on requests are answered: the
+ * tasks of a job are read when a request needs them, and otherwise in the background. They are read in
+ * their order, since tasks wait for those before them only: what has been read of a job is as good as
+ * all of it. The records of tasks that have not been read yet are those that the view shows, for nothing
+ * is written about a task before it is read.
  */
 #include "jobs/job_state.h"
 #include "replication/mutant.h"
 
 #include <string.h>
 
-/* In this order: standings are workers', votes name workers, tasks lie in jobs, faults are tasks'. */
-enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS, PHASE_FAULTS };
+/* In this order: standings are workers', votes name workers, tasks lie in jobs. */
+enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS };
 
-static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_STANDING, JOB_KEY_JOB,
-                                             JOB_KEY_TASK, JOB_KEY_FAULTS};
+static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_STANDING, JOB_KEY_JOB};
 
 static kvp_status seek(struct kvp_jobs *jobs)
 {
@@ -46,22 +51,29 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
     if (status != KVP_OK) {
         return status;
     }
-    uint32_t tasks = record.task_count;
-    record.task_count = 0;
     struct job *job = job_insert(jobs, id, &record);
     if (!job) {
         return KVP_NO_MEMORY;
     }
     job->started_us = job->ended_us = now_us;
+    job->record.task_count = 0;
     if (record.spec.type == KVP_JOB_MATMUL) {
         job->grid = kvp_job_grid_of(&record.spec);
-        return tasks == 0 ? KVP_OK : job_make_tiles(jobs, job); /* 0: it was not started */
+        status = record.task_count == 0 ? KVP_OK : job_prepare_tiles(jobs, job); /* not started */
+    } else {
+        status = job_reserve_tasks(job, record.task_count);
+        jobs->task_total += status == KVP_OK ? record.task_count : 0;
+        job->record.task_count = status == KVP_OK ? record.task_count : 0;
     }
     for (unsigned i = 0; i < record.kind_count; i++) {
         const char *kind = record.kinds[i].text;
         job->reserved = job->reserved || kvp_job_kind_is_reserved(kvp_slice_of(kind, strlen(kind)));
     }
-    return job_reserve_tasks(job, tasks);
+    if (status == KVP_OK && job->record.task_count > 0) {
+        memset(job->tasks, 0, job->record.task_count * sizeof(*job->tasks));
+        jobs->unread++;
+    }
+    return status;
 }
 
 static void see_votes(struct kvp_jobs *jobs, struct task *task, const struct task_record *record)
@@ -85,31 +97,40 @@ static bool fits(const struct job *job, uint32_t number, struct task_record reco
         }
     }
     return job->record.spec.type == KVP_JOB_MATMUL
-               ? number < job->record.task_count && (!record.summed || job->outputs)
-               : number == job->record.task_count && number < job->task_capacity &&
-                     record.kind < job->record.kind_count && !record.summed;
+               ? !record.summed || job->outputs
+               : record.kind < job->record.kind_count && !record.summed;
 }
 
-static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number, kvp_slice value)
+/* Who failed it: of a task that is over that is only evidence. */
+static kvp_status load_faults(struct kvp_jobs *jobs, struct job *job, uint32_t number)
+{
+    struct faults_record faults;
+    struct task *task = &job->tasks[number];
+    if (task->lost == 0 || task->state > TASK_OPEN || KVP_MUTANT(JOB_FORGET_FAULTS)) {
+        return KVP_OK;
+    }
+    kvp_status status = faults_read(jobs, job, number, &faults);
+    bool any = faults.workers > 0 || faults.failed > 0 || faults.count > 0;
+    return status == KVP_OK && any ? task_faults_load(jobs, task, &faults) : status;
+}
+
+static kvp_status load_task(struct kvp_jobs *jobs, struct job *job, uint32_t number,
+                            kvp_slice value)
 {
     struct task_record record;
-    struct job *job = job_find(jobs, id);
     kvp_status status = task_record_decode(value, &record);
-    if (status != KVP_OK || !job) {
-        return status; /* a record of a job whose record is gone would be a leftover: it is not used */
+    if (status != KVP_OK) {
+        return status;
     }
     if (!fits(job, number, record)) {
         return KVP_CORRUPT;
     }
-    if (job->record.spec.type == KVP_JOB_TASKS) {
-        status = job_reserve_edges(job, record.after_count);
-        if (status != KVP_OK) {
-            return status;
-        }
-        job->record.task_count++;
-        jobs->task_total++;
-        job_task_init(jobs, job, number, &record);
+    record.state = KVP_MUTANT(JOB_UNREAD) ? TASK_OPEN : record.state;
+    status = job_reserve_edges(job, record.after_count);
+    if (status != KVP_OK) {
+        return status;
     }
+    job_task_init(jobs, job, number, &record);
     struct task *task = &job->tasks[number];
     task->lost = task->overdue = record.lost;
     task->copies = record.copies;
@@ -129,7 +150,7 @@ static kvp_status load_task(struct kvp_jobs *jobs, uint64_t id, uint32_t number,
     } else {
         task->state = record.state == TASK_FAILED ? TASK_FAILED : task->state;
     }
-    return KVP_OK;
+    return load_faults(jobs, job, number);
 }
 
 static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice value,
@@ -149,19 +170,6 @@ static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice v
     }
     worker->heard_us = now_us; /* each has its time to show up */
     return KVP_OK;
-}
-
-/* Of a task that is over they are only evidence. */
-static kvp_status load_faults(struct kvp_jobs *jobs, uint64_t id, uint32_t number, kvp_slice value)
-{
-    struct faults_record record;
-    struct job *job = job_find(jobs, id);
-    kvp_status status = faults_record_decode(value, &record);
-    if (status != KVP_OK || !job || number >= job->record.task_count ||
-        job->tasks[number].state > TASK_OPEN || KVP_MUTANT(JOB_FORGET_FAULTS)) {
-        return status;
-    }
-    return task_faults_load(jobs, &job->tasks[number], &record);
 }
 
 static kvp_status load_standing(struct kvp_jobs *jobs, kvp_slice name, kvp_slice value)
@@ -188,10 +196,6 @@ static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
     status = job_key_split(key, &kind, &job, &number, &name);
     if (status == KVP_OK && kind == JOB_KEY_JOB) {
         status = load_job(jobs, job, value, now_us);
-    } else if (status == KVP_OK && kind == JOB_KEY_TASK) {
-        status = load_task(jobs, job, number, value);
-    } else if (status == KVP_OK && kind == JOB_KEY_FAULTS) {
-        status = load_faults(jobs, job, number, value);
     } else if (status == KVP_OK && kind == JOB_KEY_STANDING) {
         status = load_standing(jobs, name, value);
     } else if (status == KVP_OK) {
@@ -201,25 +205,141 @@ static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
     return status;
 }
 
-kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *ready)
+/* ---- tasks ---- */
+
+static kvp_status seek_task(struct kvp_jobs *jobs, const struct job *job)
+{
+    struct kvp_raw_key from, to;
+    job_key_part(&from, JOB_KEY_TASK, job->id, job->read);
+    job_key_part(&to, JOB_KEY_TASK, job->id + 1, 0);
+    return kvp_state_view_seek(jobs->view, kvp_raw_key_slice(&from), kvp_raw_key_slice(&to));
+}
+
+/* No record for the next task. One of a product has none before something happened to it; a job that is
+ * being removed loses them from the end on. */
+static kvp_status load_gap(struct kvp_jobs *jobs, struct job *job, bool at_end)
+{
+    if (job->record.spec.type == KVP_JOB_MATMUL) {
+        struct task_record record = {.state = TASK_OPEN, .copies = job->record.spec.copies};
+        job_task_init(jobs, job, job->read++, &record);
+        return KVP_OK;
+    }
+    if (!at_end) {
+        return KVP_CORRUPT;
+    }
+    jobs->task_total -= job->record.task_count - job->read;
+    job->record.task_count = job->read;
+    return KVP_OK;
+}
+
+static kvp_status load_next(struct kvp_jobs *jobs, struct job *job)
+{
+    kvp_slice key, value, name;
+    enum job_key kind;
+    uint64_t id;
+    uint32_t number = 0;
+    kvp_status status = kvp_state_view_read(jobs->view, &key, &value);
+    if (status == KVP_NOT_FOUND) {
+        return load_gap(jobs, job, true);
+    }
+    if (status == KVP_OK) {
+        status = job_key_split(key, &kind, &id, &number, &name);
+    }
+    if (status == KVP_OK && number != job->read) {
+        return load_gap(jobs, job, false);
+    }
+    if (status == KVP_OK) {
+        status = load_task(jobs, job, number, value);
+    }
+    if (status == KVP_OK) {
+        job->read++;
+        kvp_state_view_next(jobs->view);
+    }
+    return status;
+}
+
+/* A job has no more records of tasks than tasks. */
+static kvp_status job_ends(const struct kvp_jobs *jobs)
+{
+    kvp_slice key, value;
+    kvp_status status = kvp_state_view_read(jobs->view, &key, &value);
+    return status == KVP_OK ? KVP_CORRUPT : status == KVP_NOT_FOUND ? KVP_OK : status;
+}
+
+/* More is in the index than before; perhaps all. */
+static void index_grew(struct kvp_jobs *jobs)
+{
+    jobs->stirred = jobs->busy = true;
+    if (jobs->unread == 0) {
+        kvp_state_view_close(jobs->view);
+        jobs->view = NULL;
+        jobs->check_us = 0; /* what waited for all of them */
+    }
+}
+
+bool job_is_read(const struct job *job)
+{
+    return job->read >= job->record.task_count;
+}
+
+kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_t *budget)
+{
+    if (job_is_read(job) || job->read >= upto) {
+        return KVP_OK;
+    }
+    kvp_status status = seek_task(jobs, job);
+    while (status == KVP_OK && !job_is_read(job) && job->read < upto && *budget > 0) {
+        status = load_next(jobs, job);
+        --*budget;
+    }
+    if (status == KVP_OK && job_is_read(job)) {
+        status = job_ends(jobs);
+        jobs->unread--;
+        index_grew(jobs);
+    }
+    return status;
+}
+
+/* Some of what nobody has asked for. */
+static kvp_status load_tasks(struct kvp_jobs *jobs, size_t *budget)
+{
+    kvp_status status = KVP_OK;
+    uint32_t place = job_place(jobs, jobs->read_job);
+    while (status == KVP_OK && jobs->unread > 0 && *budget > 0 && place < jobs->job_count) {
+        struct job *job = jobs->by_id[place];
+        jobs->read_job = job->id;
+        status = job_read(jobs, job, UINT32_MAX, budget);
+        place += job_is_read(job);
+    }
+    jobs->stirred = true; /* something may be handed out that could not be before */
+    return status;
+}
+
+/* ---- in steps ---- */
+
+static kvp_status next_phase(struct kvp_jobs *jobs, uint64_t now_us)
+{
+    if (++jobs->phase < PHASE_TASKS) {
+        return seek(jobs);
+    }
+    jobs->ready = true;
+    jobs->ready_us = now_us;
+    index_grew(jobs);
+    return KVP_OK;
+}
+
+kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *all)
 {
     kvp_status status = KVP_OK;
     for (; records > 0 && jobs->started && !jobs->ready && status == KVP_OK; records--) {
         status = load_one(jobs, now_us);
-        if (status != KVP_NOT_FOUND) {
-            continue;
+        if (status == KVP_NOT_FOUND) {
+            status = next_phase(jobs, now_us);
         }
-        if (jobs->phase < PHASE_FAULTS) {
-            jobs->phase++;
-            status = seek(jobs);
-            continue;
-        }
-        kvp_state_view_close(jobs->view);
-        jobs->view = NULL;
-        jobs->ready = jobs->stirred = jobs->busy = true;
-        jobs->ready_us = now_us;
-        status = KVP_OK;
     }
-    *ready = jobs->ready;
+    if (status == KVP_OK && jobs->ready && jobs->view && records > 0) {
+        status = load_tasks(jobs, &records);
+    }
+    *all = jobs->ready && !jobs->view;
     return status;
 }

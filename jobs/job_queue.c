@@ -459,11 +459,19 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
                             kvp_buf *answer, bool *rests)
 {
     uint32_t budget = OTHERS_MAX;
+    size_t unread = (size_t)jobs->config.load_at_once * JOB_READ_STEPS;
     for (struct job *job = jobs->first; job; job = job->next) {
         if (!job_hands_out(job, now_us)) {
             continue;
         }
         uint32_t number = choose(jobs, job, worker, now_us, &budget);
+        while (number == JOB_NONE && !job_is_read(job) && unread > 0) {
+            kvp_status read = job_read(jobs, job, job->read + jobs->config.load_at_once, &unread);
+            if (read != KVP_OK) {
+                return read;
+            }
+            number = choose(jobs, job, worker, now_us, &budget);
+        }
         if (number != JOB_NONE) {
             *status = KVP_OK;
             *rests = job->tasks[number].dependent;
@@ -552,7 +560,9 @@ struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request 
     } else if (!attempt_token_fits(jobs, *job, args->task, worker, args->attempt)) {
         *status = job_refuse(answer, KVP_NOT_HELD, NULL);
     } else {
-        return worker;
+        bool good;
+        *status = job_needs(jobs, *job, args->task + 1, answer, &good);
+        return *status == KVP_OK && good ? worker : NULL;
     }
     return NULL;
 }

@@ -106,6 +106,7 @@ struct job {
     struct kvp_job_grid grid; /* MATMUL */
     struct task *tasks;
     uint32_t task_capacity;
+    uint32_t read;         /* tasks that are in the index, the first ones; the others are all zero */
     struct edge *edges;
     uint32_t edge_count, edge_capacity;
     struct output *outputs; /* MATMUL with several inner tiles */
@@ -133,12 +134,15 @@ struct kvp_jobs {
     struct kvp_jobs_store store;
     bool started, ready;
     /* while loading */
-    struct kvp_state_view *view;
+    struct kvp_state_view *view; /* NULL: all has been read */
     unsigned phase;
+    uint32_t unread;       /* jobs whose tasks have not all been read */
+    uint64_t read_job;     /* where to go on */
     uint64_t salt, random;
     uint32_t reign;        /* in the attempts that this primary gives */
     uint64_t ready_us;     /* when the index was complete */
     struct job *first;
+    struct job *last[256]; /* of each priority */
     struct job *buckets[JOB_BUCKETS];
     struct job **by_id;    /* all jobs, for lists */
     uint32_t by_id_capacity;
@@ -193,8 +197,19 @@ void job_task_feed(struct task *task, uint32_t size);
 /* Adds task number record.task_count - 1 ... with its edges; room is reserved. */
 void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
                    struct task_record *record);
-/* Makes what a matrix job needs: all tasks, outputs. */
+/* Makes what a matrix job needs: room for its tasks, outputs. */
+kvp_status job_prepare_tiles(struct kvp_jobs *jobs, struct job *job);
+/* And all its tasks. */
 kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job);
+
+/* job_load.c */
+#define JOB_READ_STEPS 16u /* so much more than in one step of loading is read for one request */
+bool job_is_read(const struct job *job);
+/* Reads tasks of a job up to `upto` - 1, as far as *budget goes. */
+kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_t *budget);
+/* The same for a request. *good: the tasks up to `upto` - 1 are there; else the answer is set. */
+kvp_status job_needs(struct kvp_jobs *jobs, struct job *job, uint32_t upto,
+                     struct job_answer *answer, bool *good);
 
 /* jobs.c: records */
 kvp_status job_get(struct kvp_jobs *jobs, const struct kvp_raw_key *key, kvp_buf *value);

@@ -230,6 +230,7 @@ static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, struct kvp_jo
     }
     if (status == KVP_OK) {
         job->record.task_count++;
+        job->read++;
         jobs->task_total++;
         job_task_init(jobs, job, number, &record);
     }
@@ -363,6 +364,11 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
     }
     if (job->record.state != JOB_UPLOADING) {
         return job_refuse(answer, KVP_JOB_STATE, "the job was started already");
+    }
+    bool good;
+    kvp_status status = job_needs(jobs, job, UINT32_MAX, answer, &good);
+    if (status != KVP_OK || !good) {
+        return status;
     }
     switch (request->op) {
     case KVP_OP_JOB_DATA:

@@ -28,6 +28,17 @@ kvp_status job_refuse_format(struct job_answer *answer, int status, const char *
     return job_refuse(answer, status, text);
 }
 
+kvp_status job_needs(struct kvp_jobs *jobs, struct job *job, uint32_t upto,
+                     struct job_answer *answer, bool *good)
+{
+    size_t budget = (size_t)jobs->config.load_at_once * JOB_READ_STEPS;
+    kvp_status status = job_read(jobs, job, upto, &budget);
+    *good = job_is_read(job) || job->read >= upto;
+    return status == KVP_OK && !*good
+               ? job_refuse(answer, KVP_UNAVAILABLE, "the job is being read from the store")
+               : status;
+}
+
 /* ---- the index ---- */
 
 static kvp_status grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
@@ -137,10 +148,35 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
     return worker;
 }
 
-static bool before(const struct job *a, const struct job *b)
+/* Jobs come in the order of their ids, so that each is the last of its priority. */
+static void job_link(struct kvp_jobs *jobs, struct job *job)
 {
-    uint8_t x = a->record.spec.priority, y = b->record.spec.priority;
-    return x != y ? x > y : a->id < b->id;
+    unsigned priority = job->record.spec.priority;
+    while (priority < UINT8_MAX && !jobs->last[priority]) {
+        priority++;
+    }
+    struct job *previous = jobs->last[priority];
+    struct job **link = previous ? &previous->next : &jobs->first;
+    assert(!previous || previous->id < job->id ||
+           previous->record.spec.priority > job->record.spec.priority);
+    job->next = *link;
+    *link = job;
+    jobs->last[job->record.spec.priority] = job;
+}
+
+static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
+{
+    struct job **link = &jobs->first, *previous = NULL;
+    uint8_t priority = job->record.spec.priority;
+    while (*link != job) {
+        previous = *link;
+        link = &previous->next;
+    }
+    *link = job->next;
+    if (jobs->last[priority] == job) {
+        bool same = previous && previous->record.spec.priority == priority;
+        jobs->last[priority] = same ? previous : NULL;
+    }
 }
 
 struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record)
@@ -157,12 +193,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
     job->record = *record;
     job->queue_first = job->queue_last = job->sum_first = job->sum_last = JOB_NONE;
     job->too_large = JOB_NONE;
-    struct job **link = &jobs->first;
-    while (*link && before(*link, job)) {
-        link = &(*link)->next;
-    }
-    job->next = *link;
-    *link = job;
+    job_link(jobs, job);
     struct job **bucket = &jobs->buckets[bucket_of_id(id)];
     job->bucket = *bucket;
     *bucket = job;
@@ -184,12 +215,8 @@ static void job_free(struct job *job)
 
 void job_forget(struct kvp_jobs *jobs, struct job *job)
 {
-    struct job **link = &jobs->first;
-    while (*link != job) {
-        link = &(*link)->next;
-    }
-    *link = job->next;
-    link = &jobs->buckets[bucket_of_id(job->id)];
+    job_unlink(jobs, job);
+    struct job **link = &jobs->buckets[bucket_of_id(job->id)];
     while (*link != job) {
         link = &(*link)->bucket;
     }
@@ -380,7 +407,7 @@ void job_task_init(struct kvp_jobs *jobs, struct job *job, uint32_t number,
     }
 }
 
-kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job)
+kvp_status job_prepare_tiles(struct kvp_jobs *jobs, struct job *job)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
     job->grid = kvp_job_grid_of(spec);
@@ -397,11 +424,17 @@ kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job)
     }
     job->record.task_count = job->grid.tasks;
     jobs->task_total += job->grid.tasks;
-    for (uint32_t i = 0; i < job->grid.tasks; i++) {
-        struct task_record record = {.state = TASK_OPEN, .copies = spec->copies};
-        job_task_init(jobs, job, i, &record);
-    }
     return KVP_OK;
+}
+
+kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job)
+{
+    kvp_status status = job_prepare_tiles(jobs, job);
+    while (status == KVP_OK && job->read < job->grid.tasks) {
+        struct task_record record = {.state = TASK_OPEN, .copies = job->record.spec.copies};
+        job_task_init(jobs, job, job->read++, &record);
+    }
+    return status;
 }
 
 /* ---- records ---- */
@@ -484,6 +517,7 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
     made->config.lost_votes_max = config->lost_votes_max ? config->lost_votes_max : 3;
     made->config.step_work = config->step_work ? config->step_work : STEP_WORK_MAX;
     made->config.verify_size_max = config->verify_size_max ? config->verify_size_max : VERIFY_SIZE_MAX;
+    made->config.load_at_once = config->load_at_once ? config->load_at_once : 256;
     made->store = *store;
     made->workers = calloc(made->config.workers_max, sizeof(struct worker *));
     if (!made->workers) {
@@ -521,7 +555,10 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     }
     memset(jobs->buckets, 0, sizeof(jobs->buckets));
     memset(jobs->worker_buckets, 0, sizeof(jobs->worker_buckets));
+    memset(jobs->last, 0, sizeof(jobs->last));
     jobs->first = jobs->at_work = NULL;
+    jobs->unread = 0;
+    jobs->read_job = 0;
     jobs->job_count = jobs->worker_count = 0;
     jobs->rest_count = 0;
     jobs->task_total = 0;
@@ -603,7 +640,7 @@ uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs)
         return jobs->started ? 0 : UINT64_MAX;
     }
     uint64_t rested_us = job_rests_due_us(jobs);
-    return jobs->busy ? 0 : rested_us < jobs->check_us ? rested_us : jobs->check_us;
+    return jobs->busy || jobs->view ? 0 : rested_us < jobs->check_us ? rested_us : jobs->check_us;
 }
 
 struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs)

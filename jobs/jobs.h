@@ -29,7 +29,7 @@ struct kvp_jobs_config {
     uint32_t tasks_max;      /* of all jobs together; 0: 2^21 */
     uint32_t workers_max;    /* 0: 1024 */
     uint32_t lost_votes_max; /* a worker is barred when it has lost so many; 0: 3 */
-    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: 8192 */
+    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: 256 */
     uint64_t step_work;      /* bytes and products that one step may take; 0: 4 Mi */
     uint64_t verify_size_max; /* bytes of memory for the verification of a product; 0: 64 MiB */
 };
@@ -52,9 +52,10 @@ void kvp_jobs_close(struct kvp_jobs *jobs); /* NULL is fine */
 kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, uint64_t salt,
                           uint64_t seed, uint64_t now_us);
 void kvp_jobs_reset(struct kvp_jobs *jobs);
-/* Goes on with that, for about `records` records; *ready when it is done. Until then requests are
- * answered with KVP_UNAVAILABLE. */
-kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *ready);
+/* Goes on with that, for about `records` records; *all when it is done. Requests are answered with
+ * KVP_UNAVAILABLE until workers and jobs have been read. From then on those about a job read what they
+ * need of it; if that is too much for one request, it is answered so, too, and a repeat goes on. */
+kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *all);
 
 /* Executes any operation with KVP_OP_IS_JOB but TASK_FETCH. `seq` is that of the entry being made.
  * *status and `answer` (one msgpack value, or empty) are for the client. */

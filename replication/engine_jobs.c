@@ -62,9 +62,9 @@ static size_t load_at_once(const struct kvp_engine *engine)
 
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed)
 {
-    bool ready;
+    bool all;
     kvp_status status = kvp_jobs_start(engine->jobs, engine->storage, salt, seed, engine->now_us);
-    return status == KVP_OK ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &ready)
+    return status == KVP_OK ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all)
                             : status;
 }
 
@@ -92,12 +92,12 @@ static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execu
 kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
                            struct kvp_execution *execution, bool *more)
 {
-    bool ready = false;
+    bool all = false;
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
     assert(engine->storage && seq == engine->executed + 1);
-    kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &ready);
-    *more = !ready;
-    if (status == KVP_OK && ready) {
+    kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
+    *more = !all;
+    if (status == KVP_OK && all) {
         status = step(engine, seq, execution, more);
     }
     if (status == KVP_OK && execution->kind == KVP_EXECUTION_ANSWER && engine->sessions.view) {

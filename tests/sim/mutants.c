@@ -189,6 +189,8 @@ static const struct sim_mutant {
      "a result of a job that has ended is accepted", .jobs = true},
     {KVP_MUTANT_JOB_FORGET_VOTES, "job-forget-votes", WITNESS,
      "a new primary does not know the votes", .jobs = true},
+    {KVP_MUTANT_JOB_UNREAD, "job-unread", WITNESS,
+     "a new primary hands a task out as if nothing were known of it", .jobs = true},
     {KVP_MUTANT_JOB_FORGET_SUMS, "job-forget-sums", WITNESS,
      "a new primary does not know what was summed up", .jobs = true},
     {KVP_MUTANT_JOB_FENCED_WORKER, "job-fenced-worker", WITNESS,

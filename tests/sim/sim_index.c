@@ -17,7 +17,7 @@ static struct kvp_jobs *engine_of(const struct sim_node *node)
 
 bool sim_index_ready(const struct sim_node *node)
 {
-    return engine_of(node)->ready;
+    return engine_of(node)->ready && !engine_of(node)->view;
 }
 
 static void wrong(struct sim *sim, const struct job *job, uint32_t task, const char *what)
@@ -172,7 +172,7 @@ static void check_work(struct sim *sim, const struct kvp_jobs *jobs)
 void sim_index_check(struct sim *sim, struct sim_node *node)
 {
     const struct kvp_jobs *jobs = engine_of(node);
-    if (!jobs->ready) {
+    if (!sim_index_ready(node)) {
         return;
     }
     for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
