@@ -274,14 +274,10 @@ static void wait_for_last(const struct kvp_engine *engine, struct kvp_execution 
 }
 
 /* Nothing was executed: a repeat may be. */
-static bool not_executed(struct kvp_engine *engine, const struct kvp_execution *execution)
+static bool not_executed(const struct kvp_execution *execution)
 {
-    if ((execution->status != KVP_UNAVAILABLE && execution->status != KVP_BUSY) ||
-        KVP_MUTANT(JOB_USED_UP)) {
-        return false;
-    }
-    overlay_rollback(&engine->overlay);
-    return true;
+    return (execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) &&
+           !KVP_MUTANT(JOB_USED_UP);
 }
 
 /* `found`: NULL without a session. */
@@ -301,12 +297,15 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         wait_for_last(engine, execution);
         return KVP_OK;
     }
-    if (not_executed(engine, execution)) {
+    bool refused = not_executed(execution);
+    if (refused && (!engine->overlay.newest->first || !KVP_OP_IS_JOB(request->op))) {
+        overlay_rollback(&engine->overlay);
         return KVP_OK;
     }
+    /* The job engine may have made room, in vain, before it refused: that counts, the request does not. */
     execution->kind = KVP_EXECUTION_APPEND;
     status = engine_collect(engine, &execution->writeset);
-    if (status == KVP_OK && found) {
+    if (status == KVP_OK && found && !refused) {
         status = engine_close_session(engine, &request->session, found, seq, execution);
     }
     if (status == KVP_OK) {
