@@ -181,6 +181,8 @@ static const char *note_field(enum kvp_note note)
     case KVP_NOTE_SNAPSHOT_RECEIVED:
     case KVP_NOTE_LOG_CUT:
         return "seq";
+    case KVP_NOTE_VIEW_TAKEN_BACK:
+        return "epoch";
     case KVP_NOTE_DIVERGED:
         return "updates";
     case KVP_NOTE_DISK_SILENT:

@@ -177,7 +177,9 @@ static kvp_status serve_txn(struct fake_server *server, const struct kvp_request
 
 static kvp_status serve_status(kvp_buf *result)
 {
-    (void)kvp_wire_map(result, 2);
+    (void)kvp_wire_map(result, 3);
+    (void)kvp_wire_string(result, "serving");
+    (void)kvp_wire_bool(result, true);
     (void)kvp_wire_string(result, "role");
     (void)kvp_wire_string(result, "primary \"x\"");
     (void)kvp_wire_string(result, "group_id");

@@ -897,7 +897,7 @@ static void test_administration(void **state)
     const char *url = server_url(&f.server);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(kvp_node_status(f.client, i == 0 ? NULL : url, &result), KVP_OK);
-        kvp_slice wanted = text("{\"role\":\"primary \\\"x\\\"\","
+        kvp_slice wanted = text("{\"serving\":true,\"role\":\"primary \\\"x\\\"\","
                                 "\"group_id\":\"18446744073709551615\"}");
         assert_int_equal(kvp_slice_compare(kvp_buf_slice(&result.value), wanted), 0);
         kvp_result_free(&result);
