@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define PROBE_ID 0x7fffffffu /* the core counts its requests from 1 */
+#define STALL_MS 1000u /* of a connection that swallows what is sent */
 
 struct witness_arbiter {
     struct kvp_arbiter base;
@@ -131,6 +132,7 @@ kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
     made->config = *config;
     struct kvp_net_link_config link = {
         .url = config->url,
+        .stall_ms = STALL_MS,
         .on_answer = on_answer,
         .on_state = on_state,
         .on_failure = on_failure,

@@ -82,6 +82,10 @@ struct kvp_net_link_config {
     const char *url;
     size_t message_size_max; /* of a frame; 0: KVP_MESSAGE_SIZE_MAX */
     unsigned reconnect_min_ms, reconnect_max_ms; /* 0: 10 and 250 */
+    /* Sent bytes that the other side's kernel has not acknowledged for so long: dials anew; connecting
+     * may take so long, too. After a cut TCP by itself stays silent for up to as long again as the cut
+     * was. 0: 20 s, and 3 s to connect. */
+    unsigned stall_ms;
     /* An answer to the request sent with `id`; body is valid during the call only. */
     void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
     /* The connection came up or went down; requests under way at that moment get no answer. */

@@ -45,6 +45,7 @@ struct kvp_net_link {
     struct sp_address address;
     size_t message_size_max;
     unsigned reconnect_min_ms, reconnect_max_ms;
+    uint64_t stall_us; /* 0: that is TCP's matter */
     void (*on_answer)(void *arg, uint32_t id, kvp_slice body);
     void (*on_state)(void *arg, bool connected);
     void (*on_failure)(void *arg, const char *reason);
@@ -53,6 +54,7 @@ struct kvp_net_link {
     int wake_fd;
     unsigned attempt; /* belongs to the thread, as does what follows */
     unsigned pause_ms;
+    uint64_t arrived, stalled_us; /* bytes, and since when no more have */
     const char *failure; /* why this attempt came to nothing, as far as is known */
     uint8_t buffer[READ_SIZE];
     atomic_uint_fast64_t received; /* bytes */
@@ -127,7 +129,8 @@ static int link_connect(struct kvp_net_link *link)
     if (sp_address_connect(&link->address, link->attempt++, &fd, &link->failure) != KVP_OK) {
         return -1;
     }
-    uint64_t until_us = kvp_clock_now_us() + CONNECT_TIMEOUT_US;
+    uint64_t until_us =
+        kvp_clock_now_us() + (link->stall_us != 0 ? link->stall_us : CONNECT_TIMEOUT_US);
     short events = 0;
     while (events == 0 && !link_is_interrupted(link) && kvp_clock_now_us() < until_us) {
         events = link_poll(link, fd, POLLOUT, until_us);
@@ -237,21 +240,45 @@ static void link_tell_failure(struct kvp_net_link *link)
     }
 }
 
+static bool link_is_stalled(struct kvp_net_link *link)
+{
+    struct kvp_net_flow flow;
+    uint64_t now_us = kvp_clock_now_us();
+    if (link->stall_us == 0) {
+        return false;
+    }
+    kvp_net_link_flow(link, &flow);
+    if (flow.arrived != link->arrived || flow.arrived >= flow.sent) {
+        link->arrived = flow.arrived;
+        link->stalled_us = now_us;
+    }
+    return now_us - link->stalled_us > link->stall_us;
+}
+
+/* When the link has to be looked at, though nothing may happen on it before `until_us`. */
+static uint64_t link_look_us(const struct kvp_net_link *link, uint64_t until_us)
+{
+    uint64_t look_us = kvp_clock_now_us() + link->stall_us / 4;
+    return link->stall_us != 0 && (until_us == 0 || look_us < until_us) ? look_us : until_us;
+}
+
 /* One connection from the greeting to its end. Returns whether it was greeted. */
 static bool link_serve(struct kvp_net_link *link)
 {
     static const char mute[] = "what listens there says nothing: is it kvpair?";
     uint64_t begin_us = kvp_clock_now_us();
     uint64_t until_us = begin_us + CONNECT_TIMEOUT_US; /* 0: greeted */
-    while (!link_is_interrupted(link)) {
+    link->stalled_us = begin_us;
+    while (!link_is_interrupted(link) && !link_is_stalled(link)) {
         bool pending;
         if (!link_flush(link, &pending)) {
             return until_us == 0;
         }
         bool told = until_us == 0 || link->failure == mute;
         uint64_t wake_us = told ? until_us : begin_us + MUTE_US;
-        short events =
-            link_poll(link, link->stream.fd, (short)(POLLIN | (pending ? POLLOUT : 0)), wake_us);
+        short events = link_poll(link, link->stream.fd,
+                                 (short)(POLLIN | (pending ? POLLOUT : 0)),
+                                 link_look_us(link, wake_us));
         if ((events & (POLLIN | POLLHUP | POLLERR)) != 0 && !link_receive(link)) {
             return until_us == 0;
         }
@@ -331,6 +358,7 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
     opened->stream.fd = -1;
     opened->wake_fd = -1;
     opened->message_size_max = net_or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
+    opened->stall_us = (uint64_t)config->stall_ms * 1000;
     opened->reconnect_min_ms =
         (unsigned)net_or_default(config->reconnect_min_ms, RECONNECT_MIN_MS_DEFAULT);
     opened->reconnect_max_ms =

@@ -16,6 +16,7 @@
 #define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
+#define STALL_MIN_MS      700u
 #define CLOSE_US          15000000u /* what is under way on a disk that works ends before */
 #define CLOSE_SILENT_US   1500000u  /* its end cannot be known */
 
@@ -599,6 +600,14 @@ static kvp_status open_server(struct kvp_node *node, const char *url, char *mess
     return KVP_OK;
 }
 
+/* A connection that swallows what is sent is given up for a new one: not before a lost packet or two
+ * would have been sent again. */
+static unsigned stall_ms(const struct kvp_node *node)
+{
+    uint64_t lease_ms = node->config.core.lease_us / 1000;
+    return lease_ms > STALL_MIN_MS ? (unsigned)lease_ms : STALL_MIN_MS;
+}
+
 static kvp_status open_links(struct kvp_node *node, char *message, size_t size)
 {
     for (unsigned i = 0; i < node->config.peer_count * KVP_LINK_KINDS; i++) {
@@ -608,6 +617,7 @@ static kvp_status open_links(struct kvp_node *node, char *message, size_t size)
         link->peer = peer->id;
         link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
         struct kvp_net_link_config config = {.url = peer->url,
+                                             .stall_ms = stall_ms(node),
                                              .on_answer = on_link_answer,
                                              .on_state = on_link_state,
                                              .on_failure = on_link_failure,

@@ -260,9 +260,12 @@ class Writer:
         self.nodes = nodes or group.nodes_option()
         with open(self.out, "wb") as out:
             self.child = subprocess.Popen(
-                [program("writer"), "write", "--nodes", self.nodes, "--journal", self.journal,
-                 "--prefix", name + "/", "--size", str(size)], stdout=out, stderr=out,
+                self.command("write", "--nodes", self.nodes, "--journal", self.journal,
+                             "--prefix", name + "/", "--size", str(size)), stdout=out, stderr=out,
                 stdin=subprocess.DEVNULL)
+
+    def command(self, *arguments):
+        return [program("writer")] + list(arguments)
 
     def acknowledged(self):
         try:
