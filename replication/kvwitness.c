@@ -12,6 +12,7 @@
 #include "replication/process.h"
 #include "replication/witness.h"
 #include "replication/witness_access.h"
+#include "replication/witness_sources.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -33,6 +34,7 @@
 #define SILENT_US          2000000u /* so long the disk may take */
 #define WATCH_MS           500
 #define STOP_MS            2000 /* after a signal, until the disk is waited for no more */
+#define SOURCE_GROUPS_MAX  (KVP_WITNESS_GROUPS_MAX / 4) /* that may come from one address */
 #define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 
 struct options {
@@ -47,6 +49,7 @@ struct app {
     struct kvp_env *env;
     struct kvp_witness *witness;
     struct witness_access access;
+    struct witness_sources sources;
     uint64_t strangers;      /* refused since the log last told of it */
     uint64_t stranger_us;    /* when it did */
     struct kvp_net_server *server;
@@ -57,7 +60,7 @@ struct app {
     bool watched;
     pthread_t watch;
     atomic_uint_fast64_t disk_us; /* since when the main thread may be waiting for the disk; 0: not */
-    kvp_buf busy, stranger, silent; /* encoded answers */
+    kvp_buf busy, stranger, crowd, silent; /* encoded answers */
     pthread_mutex_t lock;
     struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
     size_t queue_first, queue_count;
@@ -179,11 +182,24 @@ static void refuse_stranger(struct app *app, struct kvp_net_request *request)
     kvp_net_answer(request, kvp_buf_slice(&app->stranger));
 }
 
+/* False: it would bring one more group from an address that has brought its share. */
+static bool has_place(struct app *app, struct kvp_net_request *request, const char *address)
+{
+    return !kvp_witness_is_new(app->witness, kvp_net_request_body(request)) ||
+           witness_sources_permit(&app->sources, address, SOURCE_GROUPS_MAX);
+}
+
 /* False when the witness can go on no more. */
 static bool handle(struct app *app, struct kvp_net_request *request)
 {
     if (!witness_access_permits(&app->access, request)) {
         refuse_stranger(app, request);
+        return true;
+    }
+    char address[KVP_NET_ADDRESS_SIZE];
+    size_t names = kvp_witness_names(app->witness);
+    if (!has_place(app, request, kvp_net_request_address(request, address))) {
+        kvp_net_answer(request, kvp_buf_slice(&app->crowd));
         return true;
     }
     kvp_buf answer = {0};
@@ -200,6 +216,9 @@ static bool handle(struct app *app, struct kvp_net_request *request)
         kvp_net_drop(request);
     }
     kvp_buf_free(&answer);
+    if (kvp_witness_names(app->witness) > names) {
+        witness_sources_note(&app->sources, address, 1);
+    }
     if (status == KVP_FAILED) {
         char reason[256];
         kvp_log(&app->logger, KVP_LOG_ERROR, "disk_failed", "reason=%s",
@@ -334,25 +353,39 @@ static int open_data(struct app *app, const struct options *options)
     return EXIT_SUCCESS;
 }
 
+static kvp_status encode_refusal(kvp_status code, const char *reason, kvp_buf *out)
+{
+    kvp_buf result = {0};
+    kvp_status status = kvp_wire_result_string(&result, reason);
+    if (status == KVP_OK) {
+        struct kvp_answer answer = {.status = code, .result = kvp_buf_slice(&result)};
+        status = kvp_wire_answer_encode(&answer, out);
+    }
+    kvp_buf_free(&result);
+    return status;
+}
+
 /* Those that are always the same. */
 static kvp_status encode_answers(struct app *app)
 {
     struct kvp_answer answer = {.status = KVP_BUSY};
-    kvp_buf reason = {0};
     kvp_status status = kvp_wire_answer_encode(&answer, &app->busy);
     if (status == KVP_OK) {
         answer.status = KVP_UNAVAILABLE;
         status = kvp_wire_answer_encode(&answer, &app->silent);
     }
     if (status == KVP_OK) {
-        status = kvp_wire_result_string(&reason, "changes of a register are taken from the addresses "
-                                                 "that --allow names, and yours is none of them");
+        status = encode_refusal(KVP_REFUSED,
+                                "changes of a register are taken from the addresses that --allow "
+                                "names, and yours is none of them",
+                                &app->stranger);
     }
     if (status == KVP_OK) {
-        answer = (struct kvp_answer){.status = KVP_REFUSED, .result = kvp_buf_slice(&reason)};
-        status = kvp_wire_answer_encode(&answer, &app->stranger);
+        status = encode_refusal(KVP_BUSY,
+                                "a quarter of the places for groups were taken from your address: "
+                                "the others are for others",
+                                &app->crowd);
     }
-    kvp_buf_free(&reason);
     return status;
 }
 
@@ -397,6 +430,7 @@ static void close_all(struct app *app)
     close_watch(app);
     kvp_buf_free(&app->busy);
     kvp_buf_free(&app->stranger);
+    kvp_buf_free(&app->crowd);
     kvp_buf_free(&app->silent);
     witness_access_free(&app->access);
     if (app->signal_fd >= 0) {

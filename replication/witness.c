@@ -335,6 +335,20 @@ size_t kvp_witness_groups(const struct kvp_witness *witness)
     return witness->group_count;
 }
 
+size_t kvp_witness_names(const struct kvp_witness *witness)
+{
+    return witness->group_count + witness->seed_count;
+}
+
+bool kvp_witness_is_new(struct kvp_witness *witness, kvp_slice message)
+{
+    struct kvp_witness_request request;
+    const char *reason;
+    return kvp_wire_witness_decode(message, &request, &reason) == KVP_OK &&
+           request.op != KVP_OP_REGISTER_GET && !find_group(witness, request.group) &&
+           !find_seed(witness, request.group);
+}
+
 const char *kvp_witness_error(const struct kvp_witness *witness)
 {
     return witness->error;

@@ -42,6 +42,10 @@ kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kv
  * that a store that lost its end is noticed by kvp_witness_open() (KVP_CORRUPT). */
 uint64_t kvp_witness_changes(const struct kvp_witness *witness);
 size_t kvp_witness_groups(const struct kvp_witness *witness);
+/* Groups, and those whose members are about to say what their register was. */
+size_t kvp_witness_names(const struct kvp_witness *witness);
+/* Would this message, if it is executed, bring a name that the witness does not know? */
+bool kvp_witness_is_new(struct kvp_witness *witness, kvp_slice message);
 const char *kvp_witness_error(const struct kvp_witness *witness); /* why it failed; "" if it did not */
 
 #endif

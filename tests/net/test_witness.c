@@ -2,6 +2,7 @@
 /* The rules of the register, and that no fault of the disk bends them. */
 #include "kvstore/store_memory.h"
 #include "replication/witness.h"
+#include "replication/witness_sources.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -623,6 +624,67 @@ static void test_a_store_that_lost_its_newest_change_is_not_opened(void **state)
     assert_null(fixture->witness);
 }
 
+/* ---- places ---- */
+
+static struct kvp_witness_request request_for(unsigned op, const char *group)
+{
+    return (struct kvp_witness_request){
+        .op = op, .group = kvp_slice_of(group, strlen(group)), .from = 1, .group_id = GROUP_ID,
+        .view = view_of(1, 1, 1, set_of(1, 2, 0))};
+}
+
+static bool is_new(struct kvp_witness *witness, unsigned op, const char *group)
+{
+    kvp_buf message = {0};
+    struct kvp_witness_request request = request_for(op, group);
+    assert_int_equal(kvp_wire_witness_encode(&request, &message), KVP_OK);
+    bool new = kvp_witness_is_new(witness, kvp_buf_slice(&message));
+    kvp_buf_free(&message);
+    return new;
+}
+
+static void test_a_name_is_new_until_a_register_or_a_seed_has_it(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    struct kvp_witness_request request = request_for(KVP_OP_REGISTER_SEED, "g");
+    assert_true(is_new(witness, KVP_OP_REGISTER_CAS, "g"));
+    assert_true(is_new(witness, KVP_OP_REGISTER_SEED, "g"));
+    assert_false(is_new(witness, KVP_OP_REGISTER_GET, "g"));
+    assert_false(kvp_witness_is_new(witness, kvp_slice_of("x", 1)));
+    assert_int_equal(kvp_witness_names(witness), 0);
+    (void)ask(witness, &request);
+    assert_int_equal(kvp_witness_names(witness), 1);
+    assert_int_equal(kvp_witness_groups(witness), 0);
+    assert_false(is_new(witness, KVP_OP_REGISTER_SEED, "g"));
+    assert_true(is_new(witness, KVP_OP_REGISTER_SEED, "h"));
+}
+
+static void test_one_address_does_not_bring_all_groups(void **state)
+{
+    static struct witness_sources sources;
+    char address[32];
+    (void)state;
+    for (unsigned i = 0; i < 10; i++) {
+        assert_true(witness_sources_permit(&sources, "10.0.0.1", 10));
+        witness_sources_note(&sources, "10.0.0.1", 1);
+    }
+    assert_false(witness_sources_permit(&sources, "10.0.0.1", 10));
+    assert_true(witness_sources_permit(&sources, "10.0.0.11", 10));
+    for (unsigned i = 1; i < WITNESS_SOURCES_MAX; i++) {
+        (void)snprintf(address, sizeof(address), "10.0.1.%u", i);
+        witness_sources_note(&sources, address, 1);
+        assert_true(witness_sources_permit(&sources, address, 10));
+    }
+    /* Those beyond the table count as one. */
+    for (unsigned i = 0; i < 10; i++) {
+        (void)snprintf(address, sizeof(address), "10.0.2.%u", i);
+        assert_true(witness_sources_permit(&sources, address, 10));
+        witness_sources_note(&sources, address, 1);
+    }
+    assert_false(witness_sources_permit(&sources, "10.0.3.1", 10));
+    assert_true(witness_sources_permit(&sources, "10.0.1.7", 10));
+}
+
 #define ON_EMPTY(test) cmocka_unit_test_setup_teardown(test, open_fixture, close_fixture)
 
 int main(void)
@@ -640,6 +702,8 @@ int main(void)
         ON_EMPTY(test_a_repeat_of_a_change_that_was_made_is_ok),
         ON_EMPTY(test_only_the_first_of_two_rivals_wins),
         ON_EMPTY(test_all_members_together_seed_a_group),
+        ON_EMPTY(test_a_name_is_new_until_a_register_or_a_seed_has_it),
+        ON_EMPTY(test_one_address_does_not_bring_all_groups),
         ON_EMPTY(test_members_that_disagree_seed_nothing),
         ON_EMPTY(test_members_of_groups_with_other_ids_do_not_count_together),
         ON_EMPTY(test_what_members_said_is_forgotten_when_the_group_becomes_known),
