@@ -59,6 +59,12 @@ static bool may_go(const struct worker *worker, uint64_t now_us)
     return worker->record.lost_votes == 0 && worker_gone(worker, now_us) && worker->attempt_count == 0;
 }
 
+static bool places_are_short(const struct kvp_jobs *jobs)
+{
+    uint32_t all = jobs->config.workers_max, share = SHARE_OF(all);
+    return jobs->worker_count >= all || (share < all && jobs->worker_count + share >= all);
+}
+
 /* May one more worker of this client have a place? Else the answer says why not. */
 static kvp_status check_places(const struct kvp_jobs *jobs, uint64_t client,
                                struct job_answer *answer, bool *room)
@@ -71,7 +77,7 @@ static kvp_status check_places(const struct kvp_jobs *jobs, uint64_t client,
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         its += jobs->workers[i]->client == client;
     }
-    *room = share == all || jobs->worker_count + share < all || its < share;
+    *room = !places_are_short(jobs) || its < share;
     return *room ? KVP_OK
                  : job_refuse_format(answer, KVP_BUSY,
                                      "%u of the %u places for workers are taken, %u of them by this "
@@ -87,7 +93,7 @@ static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *re
     kvp_slice name = request->key;
     kvp_status status = KVP_OK;
     bool room;
-    if (jobs->worker_count + SHARE_OF(jobs->config.workers_max) >= jobs->config.workers_max) {
+    if (places_are_short(jobs)) {
         status = workers_purge(jobs, may_go, now_us);
     }
     if (status == KVP_OK) {
