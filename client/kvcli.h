@@ -150,6 +150,7 @@ bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
 bool kvcli_is_printable(const char *text, size_t size);
 /* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
 void kvcli_print_escaped(kvp_slice bytes);
+size_t kvcli_write_escaped(FILE *out, kvp_slice bytes); /* returns how many characters came of it */
 /* The same on standard error. */
 void kvcli_complain_escaped(kvp_slice bytes);
 /* The same for a column of a table, filled up with blanks. */

@@ -265,29 +265,54 @@ static int one_result(struct kvcli *cli, const struct result_options *options)
     return code;
 }
 
-static int print_task(const struct kvcli *cli, uint64_t task, kvp_slice bytes)
+static void print_task(FILE *out, uint64_t task, kvp_slice bytes)
 {
-    if (cli->json) {
-        return print_task_json(task, bytes);
-    }
-    printf("%" PRIu64 "\t", task);
-    kvcli_print_escaped(bytes);
-    putchar('\n');
-    return EXIT_DONE;
+    fprintf(out, "%" PRIu64 "\t", task);
+    (void)kvcli_write_escaped(out, bytes);
+    fputc('\n', out);
 }
 
 /* All tasks, a line each. */
-static int all_results(struct kvcli *cli, const struct result_options *options, uint32_t count)
+static int all_results(struct kvcli *cli, const struct result_options *options, uint32_t count,
+                       FILE *out)
 {
     int code = EXIT_DONE;
 
-    for (uint32_t i = 0; i < count && code == EXIT_DONE && !ferror(stdout); i++) {
+    for (uint32_t i = 0; i < count && code == EXIT_DONE && !ferror(out); i++) {
         kvp_result result;
         kvp_status status = kvp_job_result(cli->client, options->job, i, &result);
-        code = status == KVP_OK ? print_task(cli, i, kvp_buf_slice(&result.value))
-                                : kvcli_failed(status, &result);
+        kvp_slice bytes = kvp_buf_slice(&result.value);
+        if (status != KVP_OK) {
+            code = kvcli_failed(status, &result);
+        } else if (cli->json && out == stdout) {
+            code = print_task_json(i, bytes);
+        } else {
+            print_task(out, i, bytes);
+        }
         kvp_result_free(&result);
     }
+    return code;
+}
+
+/* The lines in a file, all or none. */
+static int all_results_in_file(struct kvcli *cli, const struct result_options *options,
+                               uint32_t count)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (out == NULL) {
+        return kvcli_failed(KVP_NO_MEMORY, NULL);
+    }
+    int code = all_results(cli, options, count, out);
+    bool whole = !ferror(out);
+    whole = fclose(out) == 0 && whole;
+    if (code == EXIT_DONE) {
+        code = whole ? kvcli_write_file(options->file, kvp_slice_of(text, size))
+                     : kvcli_failed(KVP_NO_MEMORY, NULL);
+    }
+    free(text);
     return code;
 }
 
@@ -324,9 +349,9 @@ int kvcli_job_result(struct kvcli *cli, int argc, char **argv)
     }
     int code;
     if (strcmp(kvcli_json_text(object, "type"), "matmul") != 0) {
-        code = options.file != NULL
-                   ? kvcli_complain("job result: -o FILE needs --task N: each task has its own")
-                   : all_results(cli, &options, (uint32_t)kvcli_json_integer(object, "tasks", KVP_JOB_TASKS_MAX));
+        uint32_t count = (uint32_t)kvcli_json_integer(object, "tasks", KVP_JOB_TASKS_MAX);
+        code = options.file != NULL ? all_results_in_file(cli, &options, count)
+                                    : all_results(cli, &options, count, stdout);
     } else if (options.file != NULL && format_of_name(options.file) != NPY &&
                format_of_name(options.file) != CSV) {
         code = kvcli_complain("%s: the name has to end in .npy or .csv", options.file);

@@ -39,8 +39,7 @@ bool kvcli_is_printable(const char *text, size_t size)
     return true;
 }
 
-/* Returns how many characters it has written. */
-static size_t write_escaped(FILE *out, kvp_slice slice)
+size_t kvcli_write_escaped(FILE *out, kvp_slice slice)
 {
     static const char names[] = "\tt\nn\rr\\\\";
     const uint8_t *bytes = slice.data;
@@ -67,17 +66,17 @@ static size_t write_escaped(FILE *out, kvp_slice slice)
 
 void kvcli_print_escaped(kvp_slice bytes)
 {
-    (void)write_escaped(stdout, bytes);
+    (void)kvcli_write_escaped(stdout, bytes);
 }
 
 void kvcli_complain_escaped(kvp_slice bytes)
 {
-    (void)write_escaped(stderr, bytes);
+    (void)kvcli_write_escaped(stderr, bytes);
 }
 
 void kvcli_print_cell(const char *text, int width)
 {
-    size_t written = write_escaped(stdout, kvp_slice_of(text, strlen(text)));
+    size_t written = kvcli_write_escaped(stdout, kvp_slice_of(text, strlen(text)));
 
     for (; written < (size_t)width; written++) {
         putchar(' ');

@@ -202,6 +202,24 @@ def log_has(group, node, *words):
                for line in group.nodes[node].text().splitlines())
 
 
+def test_the_results_of_tasks_go_into_a_file():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        worker = kvtest.Process([kvtest.program("kvworker"), "--nodes", group.urls[1], "--id", "w",
+                                 "--no-matmul", "--handler", "k=cat"], group.path("worker.log"))
+        try:
+            lines = b"".join(b'{"kind": "k", "payload": "a\\n%d"}\n' % n for n in range(3))
+            job = group.cli("job", "submit", "tasks", "-", stdin=lines, check=0).stdout.decode()
+            group.cli("job", "wait", job.strip(), timeout_ms=20000, check=0)
+            path = group.path("results")
+            group.cli("job", "result", job.strip(), "-o", path, check=0)
+            with open(path, "rb") as file:
+                assert file.read() == b"0\ta\\n0\n1\ta\\n1\n2\ta\\n2\n"
+        finally:
+            worker.kill()
+
+
 def test_a_node_tells_whom_it_cannot_reach_and_when_it_is_back():
     with Group(2) as group:
         group.start_node(1)
