@@ -908,7 +908,7 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
 
 /* ---- time ---- */
 
-/* "no node can be reached: tcp://a:1: connection refused; tcp://b:1: ...", with the addresses if `named`. */
+/* "no node can be reached: tcp://a:1: connection refused; ...", with the addresses if `named`. */
 static const char *explain(struct client_core *core, const char *what, unsigned first,
                            unsigned count, bool named)
 {

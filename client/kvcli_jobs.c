@@ -438,7 +438,8 @@ int kvcli_job_show(struct kvcli *cli, int argc, char **argv)
         code = kvcli_failed(result.status, &result);
         kvp_result_free(&result);
     } else {
-        code = cli->json ? show_json(cli, job, &text) : show_table(cli, job, object, kvcli_option(cli, "--tasks") != NULL);
+        bool all = kvcli_option(cli, "--tasks") != NULL;
+        code = cli->json ? show_json(cli, job, &text) : show_table(cli, job, object, all);
     }
     cJSON_Delete(object);
     kvp_buf_free(&text);

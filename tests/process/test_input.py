@@ -202,6 +202,25 @@ def log_has(group, node, *words):
                for line in group.nodes[node].text().splitlines())
 
 
+def test_an_interrupted_update_is_unknown_and_an_interrupted_read_is_quiet():
+    with Group(1, pair="primary-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        group.nodes[1].signal(signal.SIGSTOP)
+        try:
+            for command, told in ((["put", "a", "1"], True), (["get", "a"], False)):
+                child = subprocess.Popen([kvtest.program("kvcli"), "--nodes", group.nodes_option(),
+                                          "--timeout", "60000"] + command, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE)
+                time.sleep(0.5)
+                child.send_signal(signal.SIGINT)
+                out, errors = child.communicate(timeout=20)
+                assert child.returncode == 130 and out == b"", (command, child)
+                assert (b"not known" in errors) == told and (told or errors == b""), errors
+        finally:
+            group.nodes[1].signal(signal.SIGCONT)
+
+
 def test_the_results_of_tasks_go_into_a_file():
     with Group(1, pair="primary-wins") as group:
         group.start_node(1)
