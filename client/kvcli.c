@@ -18,7 +18,7 @@
 #define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
 static const struct kvcli_option get_options[] = {
-    {"--stale", NULL, "any node may answer; the value may be an older one"},
+    {"--stale", NULL, "any node answers from what it has, however old that is"},
     {NULL, NULL, NULL},
 };
 

@@ -49,7 +49,9 @@ typedef struct kvp_result {
     uint64_t version;         /* get: modify revision; updates: the new one; KVP_EXISTS and
                                  KVP_VERSION_DIFFERS: the present one (0: absent) */
     uint64_t create_revision; /* get */
-    uint64_t behind;          /* stale reads: committed entries that the answer does not show */
+    uint64_t behind;          /* stale reads: entries that the node knew to be committed and that the
+                               * answer does not show. What it has not heard of is not in it: 0 does
+                               * not mean "new" (commit_age_ms of kvp_node_status() tells how long) */
     kvp_buf value;            /* get: the value. status: JSON text. errors: reason text, may be empty */
 } kvp_result;
 

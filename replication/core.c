@@ -218,7 +218,7 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
                  core->meta.view.version != core->meta.shown_version;
     core->shown_member_epoch = core->meta.member_epoch;
     core->shown_doubt = core->meta.doubt;
-    core->heard_primary_us = now_us;
+    core->heard_primary_us = core->commit_heard_us = now_us;
     core->lent = core->config.nodes & ~kvp_set_of(core->config.self); /* by an earlier life */
     core->lent_us = now_us;
     /* What is not applied yet is read back into memory, behind the applied point. */
@@ -779,6 +779,8 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->commit = core->commit;
     status->applied = core->applied;
     status->known_commit = kvp_core_known_commit(core);
+    status->commit_age_us =
+        kvp_core_serving(core, now_us) ? 0 : now_us - core->commit_heard_us;
     status->disk_silent_us = core_disk_silence(core, now_us);
     status->quarantine_full = core->quarantine_full;
     status->peer_count = core->peer_count;

@@ -36,6 +36,7 @@ static void heard(struct kvp_core *core)
 static void learn_commit(struct kvp_core *core, uint64_t seq, uint64_t verified)
 {
     core->known_commit = seq > core->known_commit ? seq : core->known_commit;
+    core->commit_heard_us = core->now_us;
     uint64_t to = seq < verified ? seq : verified;
     to = to < core->durable.seq ? to : core->durable.seq;
     if (to > core->commit) {
@@ -72,8 +73,8 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     heard(core);
     if (log_has(core, request->commit)) {
         learn_commit(core, request->commit.seq, request->commit.seq);
-    } else if (request->commit.seq > core->known_commit) {
-        core->known_commit = request->commit.seq;
+    } else {
+        learn_commit(core, request->commit.seq, 0);
     }
     if (request->forced > core->meta.forced_epoch && request->forced <= core->view.epoch &&
         !core->told) {

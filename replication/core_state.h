@@ -167,6 +167,7 @@ struct kvp_core {
     kvp_node_set lent;         /* to whom a lease may have been given that has not ended */
     uint64_t lent_us;          /* when it was given last, or this node started */
     uint64_t known_commit;     /* as the primary said */
+    uint64_t commit_heard_us;  /* when it said so last, or this node started */
     unsigned waiter_count;
     struct append_waiter waiters[KVP_CORE_WAITERS];
     struct {

@@ -103,7 +103,7 @@ enum kvp_txn_op_kind {
  *   HELLO      [node id, role uint (enum kvp_role), group id uint, primary id, [[id, url]...],
  *               birth uint, key max, value max, txn ops max, txn size max, message max]
  *   GET        [modify revision, create revision, value bin, behind uint]
- *              behind: entries known to be committed but not in this answer (0 unless stale)
+ *              behind: entries known there to be committed but not in this answer (0 unless stale)
  *   PUT, CREATE, CAS   modify revision uint
  *   DELETE     revision uint of the deletion
  *              KVP_EXISTS (create) and KVP_VERSION_DIFFERS (cas, delete with a version) carry the

@@ -265,6 +265,28 @@ static void test_one_of_three_is_lost(void **state)
     world_close(&world);
 }
 
+/* What a stale read may lack is not known to the node that gives it; for how long it has not been is. */
+static void test_a_node_tells_how_long_it_has_not_heard_of_commits(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world_form(&world);
+    world_put(&world, 1, 3);
+    world_run(&world, SECONDS);
+    assert_true(world_status(&world, 1).commit_age_us == 0);
+    assert_in_range(world_status(&world, 2).commit_age_us, 0, HEARTBEAT_US + 10 * MS);
+    world_isolate(&world, 2);
+    world_witness(&world, 2, false);
+    world_run(&world, 2 * SECONDS);
+    world_put(&world, 1, 3);
+    world_run(&world, SECONDS);
+    struct kvp_core_status status = world_status(&world, 2);
+    assert_true(status.known_commit == status.applied); /* "behind" would be 0 */
+    assert_in_range(status.commit_age_us, 3 * SECONDS - HEARTBEAT_US, 3 * SECONDS + HEARTBEAT_US);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_silent_member),
         cmocka_unit_test(test_slow_but_progressing),
         cmocka_unit_test(test_one_of_three_is_lost),
+        cmocka_unit_test(test_a_node_tells_how_long_it_has_not_heard_of_commits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
