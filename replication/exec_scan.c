@@ -19,7 +19,7 @@
 #define ABANDONED_US       1000000u
 /* Bytes that are read for one page, also where only keys are asked for: the store has no way around
  * the values. Who wants more asks again, and heartbeats and others come in between. */
-#define PAGE_READ_MAX      (4u * 1024u * 1024u)
+#define PAGE_READ_MAX      (1024u * 1024u)
 
 static void cursor_free(struct exec_cursor *cursor)
 {

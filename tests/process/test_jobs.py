@@ -297,7 +297,8 @@ def test_a_task_that_never_ends_is_taken_away():
         farm.wait_job(job)
         assert farm.result(job)[1] == matrices.product(a, b)
         assert farm.job(job)["redone"] >= 1
-        wait_for(lambda: "task_taken_away" in hanging.text(), "the worker to hear of it")
+        wait_for(lambda: "task_taken_away" in hanging.text() or
+                 "not done by the deadline" in hanging.text(), "the worker to give it up")
         assert hanging.alive()
 
 
