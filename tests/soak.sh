@@ -5,6 +5,7 @@
 #
 #   tests/soak.sh sim [SEEDS [FROM]]  seeds for each mode of the simulator (50000, from 1000000)
 #   tests/soak.sh torture [MINUTES]   real processes (30)
+#   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
 #   tests/soak.sh coverage            lines and branches that unit tests and simulator reach; gcovr
@@ -38,11 +39,16 @@ torture() {
     KVPAIR_BUILD=build tests/torture/torture.py --minutes "${1:-30}"
 }
 
+peers() {
+    KVPAIR_BUILD=build tests/torture/peers.py --seconds "${1:-300}"
+}
+
 fuzz() {
     [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
         -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-fuzz
-    for target in request answer peer witness record storage mcu line matrix config job; do
+    for target in request answer peer witness record storage mcu line matrix config job journal \
+        command json; do
         echo "== $target"
         mkdir -p "build-fuzz/found/$target"
         "build-fuzz/tests/fuzz/fuzz_$target" -max_total_time="${1:-60}" -max_len=8192 \
@@ -84,16 +90,17 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | fuzz | tsan | coverage) "$@" ;;
+sim | torture | peers | fuzz | tsan | coverage) "$@" ;;
 all)
     sim
     torture
+    peers
     fuzz
     tsan
     coverage
     ;;
 *)
-    sed -n '6,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -2,6 +2,7 @@
 """What an installation holds, and that the README's program builds against it."""
 
 import glob
+import json
 import os
 import re
 import subprocess
@@ -32,12 +33,16 @@ def readme_program():
         return re.search(r"```c\n(.*?)```", file.read(), re.S).group(1)
 
 
+def install(work):
+    """Into that directory; the prefix there."""
+    subprocess.run(["meson", "install", "-C", kvtest.BUILD, "--no-rebuild", "--quiet"],
+                   env=dict(os.environ, DESTDIR=work), check=True, timeout=60)
+    return os.path.join(work, "usr", "local")
+
+
 def test_an_installation_is_complete_and_the_readme_program_builds():
     with tempfile.TemporaryDirectory() as work:
-        environment = dict(os.environ, DESTDIR=work)
-        subprocess.run(["meson", "install", "-C", kvtest.BUILD, "--no-rebuild", "--quiet"],
-                       env=environment, check=True, timeout=60)
-        prefix = os.path.join(work, "usr", "local")
+        prefix = install(work)
         for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "bin/kvworker", "bin/kvbench",
                      "share/man/man1/kvbench.1", "include/kvpair/kvp_base.h",
                      "include/kvpair/kvp_node.h", "include/kvpair/kvp_client.h",
@@ -56,6 +61,39 @@ def test_an_installation_is_complete_and_the_readme_program_builds():
                 file.write(text)
             subprocess.run(["cc", "-Wall", "-Werror", source, "-o", source + ".out"] + extra + flags,
                            check=True, timeout=60)
+
+
+def read_elf(path, *options):
+    return subprocess.run(["readelf", "--wide", *options, path], check=True, capture_output=True,
+                          text=True).stdout
+
+
+def installed_elf_files(prefix):
+    found = glob.glob(prefix + "/bin/*") + glob.glob(prefix + "/lib/**/*.so", recursive=True)
+    return sorted(path for path in found if not os.path.islink(path) or path.endswith(".so"))
+
+
+def is_optimized():
+    with open(os.path.join(kvtest.BUILD, "meson-info", "intro-buildoptions.json")) as file:
+        values = {each["name"]: each["value"] for each in json.load(file)}
+    return values["optimization"] not in ("0", "plain")
+
+
+def test_installed_files_are_hardened():
+    """Position independent, no writable table of functions, no executable stack, canaries, checked copies."""
+    with tempfile.TemporaryDirectory() as work:
+        files = installed_elf_files(install(work))
+        assert len(files) >= 6, files
+        for path in files:
+            headers, dynamic = read_elf(path, "--file-header", "--segments"), read_elf(path, "--dynamic")
+            assert re.search(r"Type:\s+DYN", headers), path
+            assert "GNU_RELRO" in headers, path
+            assert "BIND_NOW" in dynamic or re.search(r"FLAGS_1.*NOW", dynamic), path
+            assert re.search(r"GNU_STACK.*RW ", headers), path
+            symbols = read_elf(path, "--dyn-syms")
+            assert "__stack_chk_fail" in symbols, path
+            if kvtest.SANITIZERS == "none" and is_optimized():
+                assert re.search(r"__(mem|str|snprintf|vsnprintf|fprintf|read|recv)\w*_chk", symbols), path
 
 
 def test_the_shared_library_shows_only_its_own_names():
