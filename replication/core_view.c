@@ -62,6 +62,7 @@ static void step_down(struct kvp_core *core)
 {
     core->lead_epoch = 0;
     core->draining = false;
+    core->life++; /* the log may have parted from the other's: what that knew of it holds no more */
     for (unsigned i = 0; i < core->peer_count; i++) {
         core_snapshot_end(core, &core->peers[i]);
         core->peers[i].caught_up = false;

@@ -542,6 +542,15 @@ static void forged_snapshot(enum kvp_pair_policy policy, bool arbiter_answers, b
     }
     bool intact = world.nodes[2].disk.tail.seq >= tail;
     assert_true(intact || world_count(&world, 2, DID_REPLACE, KVP_KEEP) == 1);
+    world_witness(&world, 2, true); /* and the group comes together again */
+    world_rejoin(&world, 2);
+    world_run(&world, 40 * SECONDS);
+    unsigned primary = server(&world);
+    assert_true(primary != 0);
+    world_put(&world, primary, 2);
+    world_run(&world, 5 * SECONDS);
+    assert_true(world_status(&world, primary).tail.seq >= tail + 2);
+    assert_same(&world, set_to(pair ? 2 : 3));
     world_close(&world);
 }
 

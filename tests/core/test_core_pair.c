@@ -5,6 +5,8 @@
  */
 #include "core_support.h"
 
+#include "replication/core_state.h"
+
 static void open_pair(struct world *world, enum kvp_pair_policy policy)
 {
     world_open(world, 2);
@@ -117,6 +119,37 @@ static void test_what_both_have_is_nobodys_own(void **state)
         world_rejoin(&world, 1);
         check_together(&world);
         assert_int_equal(set_asides(&world), 0);
+        world_close(&world);
+    }
+}
+
+/* The other one had sent entries that got lost in the cut, and does not wait for them for ever: what
+ * it knew of this log holds no more since this node has led. */
+static void test_a_node_that_led_is_compared_anew(void **state)
+{
+    (void)state;
+    for (unsigned more = 0; more < 30; more += 5) {
+        struct world world;
+        open_pair(&world, KVP_PAIR_AVAILABLE);
+        world_handover(&world, 1, 2);
+        world_run(&world, SECONDS);
+        assert_serves(&world, 2, set2(1, 2));
+        world.nodes[2].core->config.cache_size_max = 64;
+        world_isolate(&world, 1);
+        for (unsigned i = 0; i < 9; i++) {
+            world_put(&world, 2, 1);
+            world_run(&world, MS);
+        }
+        world_run(&world, 3 * SECONDS);
+        assert_true(world_serves(&world, 1) && world_serves(&world, 2));
+        world_put(&world, 1, 5 + more);
+        world_run(&world, SECONDS);
+        for (unsigned i = 0; i < 30; i++) {
+            world_put(&world, 2, 3);
+            world_run(&world, MS);
+        }
+        world_rejoin(&world, 1);
+        check_together(&world);
         world_close(&world);
     }
 }
@@ -654,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_cut_when_just_formed),
         cmocka_unit_test(test_a_store_with_nothing_of_its_own_is_not_set_aside),
         cmocka_unit_test(test_what_both_have_is_nobodys_own),
+        cmocka_unit_test(test_a_node_that_led_is_compared_anew),
         cmocka_unit_test(test_a_full_quarantine_keeps_the_store_in_its_place),
         cmocka_unit_test(test_what_was_made_alone_is_never_cut_off),
         cmocka_unit_test(test_cut_while_busy),
