@@ -116,7 +116,8 @@ KVP_API kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, 
 KVP_API void kvp_task_free(kvp_task *task);
 /* Says that it is being worked on, `progress` thousandths done. `checkpoint` (may be NULL) is given to
  * who gets the task next, should this worker be lost; not where results are compared (a quorum above
- * 1), since they would not be independent. *go_on false: nobody wants the result any more.
+ * 1), since they would not be independent. *go_on false: nobody wants the result any more,
+ * or the task was taken away, for its deadline or a silence: stop.
  * It is set with KVP_OK only; KVP_NOT_HELD, KVP_NO_SUCH_JOB and KVP_WORKER_UNKNOWN say the same. */
 KVP_API kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  uint32_t progress, const kvp_slice *checkpoint, bool *go_on,

@@ -242,7 +242,7 @@ void worker_give_back(struct kvp_jobs *jobs, struct worker *worker)
 
 /* ---- handing out ---- */
 
-static size_t needed_bytes(const struct job *job, uint32_t number)
+size_t task_bytes(const struct job *job, uint32_t number)
 {
     if (job->record.spec.type == KVP_JOB_MATMUL) {
         struct kvp_job_tile tile = kvp_job_tile_of(&job->record.spec, number);
@@ -265,7 +265,7 @@ bool task_suits(const struct worker *worker, const struct job *job, uint32_t num
 {
     return !has_seen(&job->tasks[number], worker) &&
            worker_has_kind(worker, kind_for(worker, job, number)) &&
-           needed_bytes(job, number) <= worker->record.buffer;
+           task_bytes(job, number) <= worker->record.buffer;
 }
 
 /* The first task of the job's queue that the worker may have; it stays in the queue. */

@@ -7,8 +7,6 @@
 #include "jobs/job_state.h"
 #include "replication/mutant.h"
 
-#include <string.h>
-
 #define MATCH_MAX     64u    /* places, and workers in them, that are compared at a time */
 #define LOOK_TASKS    65536u /* looked at in one check */
 #define LOOK_WORKERS  16384u
@@ -99,14 +97,16 @@ static struct worker *standby_for_places(const struct kvp_jobs *jobs, uint64_t n
 
 /* ---- work that waits for somebody else ---- */
 
-/* Looking through the tasks of a job: `can[kind]` is the largest that some active worker can do. */
+/* Looking through the tasks of a job: an active worker can do those of a kind below `can` bytes, and
+ * nobody at all those from `cannot` bytes on, unless they have other copies or were failed. */
 struct look {
     const struct kvp_jobs *jobs;
     const struct job *job;
     uint64_t now_us;
     uint32_t tasks_left, workers_left;
-    bool known[KVP_JOB_KINDS_MAX];
-    uint32_t can[KVP_JOB_KINDS_MAX];
+    struct {
+        size_t can, cannot;
+    } kinds[KVP_JOB_KINDS_MAX];
 };
 
 static bool look_can(const struct look *look, const struct worker *worker, uint32_t number)
@@ -120,24 +120,26 @@ static struct worker *standby_for_task(struct look *look, uint32_t number)
 {
     const struct kvp_jobs *jobs = look->jobs;
     const struct task *task = &look->job->tasks[number];
-    bool plain = task->seen_count == 0 && !task->faults && look->job->record.spec.type == KVP_JOB_TASKS;
+    bool plain = task->seen_count == 0 && !task->faults;
+    size_t size = task_bytes(look->job, number);
     struct worker *reserve = NULL;
-    if (plain && look->known[task->kind] && task->size <= look->can[task->kind]) {
+    if (plain && (size < look->kinds[task->kind].can || size >= look->kinds[task->kind].cannot)) {
         return NULL;
     }
-    look->workers_left -= look->workers_left < jobs->worker_count ? look->workers_left
-                                                                  : jobs->worker_count;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         struct worker *worker = jobs->workers[i];
+        look->workers_left -= look->workers_left > 0;
         if (worker_gone(worker, look->now_us) || !look_can(look, worker, number)) {
             continue;
         }
         if (worker->record.active) {
-            look->known[task->kind] = look->known[task->kind] || plain;
-            look->can[task->kind] = plain ? task->size : look->can[task->kind];
+            look->kinds[task->kind].can = plain ? size + 1 : look->kinds[task->kind].can;
             return NULL;
         }
         reserve = reserve ? reserve : worker;
+    }
+    if (plain && !reserve) {
+        look->kinds[task->kind].cannot = size;
     }
     return reserve;
 }
@@ -145,7 +147,10 @@ static struct worker *standby_for_task(struct look *look, uint32_t number)
 static struct worker *look_through(struct look *look, uint32_t *number)
 {
     const struct job *job = look->job;
-    memset(look->known, 0, sizeof(look->known));
+    for (unsigned i = 0; i < KVP_JOB_KINDS_MAX; i++) {
+        look->kinds[i].can = 0;
+        look->kinds[i].cannot = SIZE_MAX;
+    }
     for (; *number < job->record.task_count && look->tasks_left > 0 && look->workers_left > 0;
          ++*number, look->tasks_left--) {
         const struct task *task = &job->tasks[*number];

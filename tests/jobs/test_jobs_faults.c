@@ -528,6 +528,36 @@ static void test_work_that_no_active_worker_can_do_activates_a_standby(void **st
     check_state(large, "done");
 }
 
+/* Behind many that nobody can do, and without a byte of payload. */
+static void test_work_for_a_standby_is_found_wherever_it_is(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    (void)farm_join(&farm, "other", "other", true);
+    uint64_t jobs[2];
+    for (unsigned j = 0; j < 2; j++) {
+        jobs[j] = farm_new(&farm, &spec);
+        for (unsigned i = 0; i < 50; i++) {
+            assert_int_equal(farm_add(&farm, jobs[j], i, "nobody's", "x", NULL, false), KVP_OK);
+        }
+        assert_int_equal(farm_add(&farm, jobs[j], 50, "sum", "", NULL, false), KVP_OK);
+        assert_int_equal(farm_start(&farm, jobs[j]), KVP_OK);
+    }
+    struct hand sum = farm_join(&farm, "sum", "sum", true);
+    struct hand other = farm_join(&farm, "other", "other", true);
+    for (unsigned i = 0; i < 10; i++) {
+        farm_wait(&farm, 100);
+        (void)do_one(&ann);
+        (void)do_one(&other);
+        (void)do_one(&sum);
+    }
+    check_worker("sum", "active");
+    check_worker("other", "standby");
+    assert_int_equal(farm_number(&farm, jobs[0], "done"), 1);
+    assert_int_equal(farm_number(&farm, jobs[1], "done"), 1);
+}
+
 static void test_what_all_active_workers_failed_activates_a_standby(void **state)
 {
     (void)state;
@@ -569,6 +599,7 @@ int main(void)
         TEST_OF(test_who_gives_a_task_back_lets_others_have_it),
         TEST_OF(test_a_fit_standby_is_activated_and_no_unfit_one),
         TEST_OF(test_work_that_no_active_worker_can_do_activates_a_standby),
+        TEST_OF(test_work_for_a_standby_is_found_wherever_it_is),
         TEST_OF(test_what_all_active_workers_failed_activates_a_standby),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
