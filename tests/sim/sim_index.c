@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define SOON_US 60000u /* an attempt is looked at that began so short ago */
+
 static struct kvp_jobs *engine_of(const struct sim_node *node)
 {
     return kvp_engine_jobs(node->executor->engine);
@@ -102,7 +104,7 @@ static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt 
     const struct task *task = &attempt->job->tasks[attempt->task];
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         const struct worker *other = jobs->workers[i];
-        bool there = other->heard_us <= attempt->started_us &&
+        bool there = other->heard_us < attempt->started_us &&
                      attempt->started_us < other->heard_us + WORKER_SILENCE_US &&
                      !other->record.left && !other->record.barred && other->returned == 0;
         if (there && !task_failed_by(task, other) &&
@@ -115,22 +117,23 @@ static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt 
 
 /* A task that was failed goes to others first. Looked at soon after its beginning; those that an earlier
  * primary gave have no slot. */
-static void check_attempt(struct sim *sim, const struct kvp_jobs *jobs,
+static void check_attempt(struct sim *sim, const struct kvp_jobs *jobs, uint64_t node_us,
                           const struct worker *worker, const struct attempt *attempt)
 {
     const struct task *task = &attempt->job->tasks[attempt->task];
-    if (attempt->slot != UINT32_MAX && sim->now_us <= attempt->started_us + 50000 &&
+    if (attempt->slot != UINT32_MAX && node_us <= attempt->started_us + SOON_US &&
         task_failed_by(task, worker) && another_was_there(jobs, attempt)) {
         wrong(sim, attempt->job, attempt->task, "it returned to a worker that failed it");
     }
 }
 
-static void check_worker(struct sim *sim, const struct kvp_jobs *jobs, const struct worker *worker)
+static void check_worker(struct sim *sim, const struct kvp_jobs *jobs, uint64_t node_us,
+                         const struct worker *worker)
 {
     unsigned count = 0;
     for (const struct attempt *a = worker->attempts; a; a = a->next) {
         count++;
-        check_attempt(sim, jobs, worker, a);
+        check_attempt(sim, jobs, node_us, worker, a);
         for (const struct attempt *b = a->next; b; b = b->next) {
             if (a->slot == b->slot && a->slot != UINT32_MAX) {
                 sim_fail(sim, "index: worker %s has two tasks in slot %u", worker->name, a->slot);
@@ -180,7 +183,7 @@ void sim_index_check(struct sim *sim, struct sim_node *node)
     }
     check_work(sim, jobs);
     for (uint32_t i = 0; i < jobs->worker_count && !sim->failed; i++) {
-        check_worker(sim, jobs, jobs->workers[i]);
+        check_worker(sim, jobs, sim_node_clock(sim, node), jobs->workers[i]);
     }
 }
 
