@@ -92,11 +92,14 @@ class Client:
             data += part
         return bytes(data)
 
-    def send_body(self, body, hops=()):
+    def frame(self, body, hops=()):
         self.last += 1
         words = list(hops) + [0x80000000 | self.last]
         head = struct.pack(">%dI" % len(words), *words)
-        self.link.sendall(struct.pack(">Q", len(head) + len(body)) + head + body)
+        return struct.pack(">Q", len(head) + len(body)) + head + body
+
+    def send_body(self, body, hops=()):
+        self.link.sendall(self.frame(body, hops))
         return self.last
 
     def send(self, op, *arguments, session=(0, 0, 0, 0), seen=0, group="default"):
@@ -192,12 +195,14 @@ def test_requests_are_executed_in_the_order_in_which_they_came():
 
 
 def test_a_read_shows_what_is_committed():
-    """It is answered before the update that it was sent behind, or shows it."""
+    """It is answered before the update that it was sent together with, or shows it."""
     with client() as c:
         before = 0
         for number in range(50):
-            put = c.send(PUT, b"behind", b"%d" % number)
-            c.send(GET, b"behind", False)
+            put = c.last + 1
+            c.link.sendall(
+                c.frame(pack([1, PUT, "default", 0, 0, 0, 0, 0, b"behind", b"%d" % number])) +
+                c.frame(pack([1, GET, "default", 0, 0, 0, 0, 0, b"behind", False])))
             first, second = c.answer(), c.answer()
             get = second if first[0] == put else first
             if get[1] == NOT_FOUND or get[2][2] != b"%d" % number:
