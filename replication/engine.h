@@ -82,7 +82,7 @@ void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us);
  * kvp_jobs_start(). */
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed);
 /* A piece of what is due by itself: also what is still to be read. KVP_EXECUTION_APPEND: append `writeset` as seq; else nothing was
- * written. *more: call again at once. */
+ * written. *more: call again at once, before others. */
 kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
                            struct kvp_execution *execution, bool *more);
 /* When to call that; UINT64_MAX: no need. */

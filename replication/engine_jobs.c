@@ -96,13 +96,13 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
     assert(engine->storage && seq == engine->executed + 1);
     kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
-    *more = !all;
+    *more = false; /* a new primary has others waiting, who come before the rest of what it reads */
     if (status == KVP_OK && all) {
         status = step(engine, seq, execution, more);
     }
-    if (status == KVP_OK && execution->kind == KVP_EXECUTION_ANSWER && engine->sessions.view) {
+    if (status == KVP_OK && all && engine->sessions.view) {
         status = session_table_load(&engine->sessions, load_at_once(engine));
-        *more = true;
+        *more = false;
     }
     if (status != KVP_OK) {
         kvp_buf_free(&execution->writeset);

@@ -38,7 +38,9 @@ class Client:
 
     def __init__(self, group):
         self.urls, self.link, self.at = list(group.urls.values()), None, 0
-        self.session = [random.getrandbits(60) | 1, 0, 0, 0]
+        with wire.Client(group.urls[group.wait_primary()]) as link:
+            birth = link.ask(wire.HELLO)[1][5]
+        self.session = [random.getrandbits(60) | 1, 0, 0, birth]
         self.instance, self.fetches = None, 0
 
     def ask(self, *arguments, session=False):
@@ -108,8 +110,10 @@ def fill_sessions(group, count):
 
 def fill_jobs(group, jobs, tasks):
     """`tasks` tasks in `jobs` jobs that are running; the last one's id."""
-    client, job = Client(group), None
+    client, job = None, None
     for number in range(jobs):
+        if number % 512 == 0:
+            client = Client(group)  # one client may not have all places
         count = tasks * (number + 1) // jobs - tasks * number // jobs
         job = client.ask(wire.JOB_NEW, SPEC, session=True)
         assert job is not None
