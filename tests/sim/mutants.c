@@ -103,7 +103,16 @@ static void forged_views(struct sim_plan *plan)
     plan->witness_crash = 0;
 }
 
-enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1 };
+/* A pair whose nodes are cut from each other all the time, and crash. */
+static void cut_pairs(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 700000;
+    plan->cut = plan->crash = 20;
+    plan->log_size_max = 2000;
+}
+
+enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1, AVAILABLE = 3 };
 
 static const struct sim_mutant {
     enum kvp_mutant mutant;
@@ -118,8 +127,8 @@ static const struct sim_mutant {
      late_messages},
     {KVP_MUTANT_NONE, "none-jobs", WITNESS, "no bug, with jobs: nothing must be found",
      .jobs = true},
-    {KVP_MUTANT_NONE, "none-sessions", WITNESS, "no bug, sessions are dropped: nothing must be found",
-     late_copies, .sessions = true},
+    {KVP_MUTANT_NONE, "none-sessions", WITNESS,
+     "no bug, sessions are dropped: nothing must be found", late_copies, .sessions = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -175,6 +184,10 @@ static const struct sim_mutant {
      forged_views},
     {KVP_MUTANT_TOLD_STAYS, "told-stays", WITNESS,
      "what a peer said is not put right by the register", forged_views},
+    {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
+     "a snapshot replaces a store, whoever sends it", forged_views},
+    {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",
+     cut_pairs},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,
@@ -199,10 +212,9 @@ static const struct sim_mutant {
      "the number of an attempt is not checked", .jobs = true},
     {KVP_MUTANT_JOB_CHECKPOINT, "job-checkpoint", WITNESS,
      "workers whose results are compared share checkpoints", .jobs = true},
-    {KVP_MUTANT_JOB_LOST_VOTES, "job-lost-votes", WITNESS,
-     "who loses votes late is not found out", .jobs = true},
-    {KVP_MUTANT_JOB_NO_VERIFY, "job-no-verify", WITNESS, "a product is not verified",
+    {KVP_MUTANT_JOB_LOST_VOTES, "job-lost-votes", WITNESS, "who loses votes late is not found out",
      .jobs = true},
+    {KVP_MUTANT_JOB_NO_VERIFY, "job-no-verify", WITNESS, "a product is not verified", .jobs = true},
     {KVP_MUTANT_JOB_LEFTOVERS, "job-leftovers", WITNESS,
      "checkpoints are left when a job is removed", .jobs = true},
     {KVP_MUTANT_JOB_VERIFY_ANY, "job-verify-any", WITNESS,
@@ -217,12 +229,12 @@ static const struct sim_mutant {
      "standing is lost for a failure before anybody did better", .jobs = true},
     {KVP_MUTANT_JOB_FORGET_FAULTS, "job-forget-faults", WITNESS,
      "a new primary does not know who failed what", .jobs = true},
-    {KVP_MUTANT_JOB_REST_FOREVER, "job-rest-forever", WITNESS,
-     "a task that failed rests for ever", .jobs = true},
+    {KVP_MUTANT_JOB_REST_FOREVER, "job-rest-forever", WITNESS, "a task that failed rests for ever",
+     .jobs = true},
     {KVP_MUTANT_JOB_GONE_WANTED, "job-gone-wanted", WITNESS,
      "a beat for an attempt that is gone is answered \"go on\"", .jobs = true},
-    {KVP_MUTANT_JOB_UNFIT_STANDBY, "job-unfit-standby", WITNESS,
-     "any standby takes any place", .jobs = true},
+    {KVP_MUTANT_JOB_UNFIT_STANDBY, "job-unfit-standby", WITNESS, "any standby takes any place",
+     .jobs = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))

@@ -3,18 +3,18 @@
  * The contracts of replication, looked at after every event, in every mode. A seed that breaks one
  * fails there and then, long before a client could notice:
  *
- *   applied <= commit <= durable <= tail at every node; commit and applied never fall while the store
- *   stays the same.
- *   What a leading node calls committed is on the disk of every member that may be promoted.
- *   Equal seq and epoch: equal hash. Applied entries of equal seq: equal epoch, too.
- *   A node that begins to serve has everything in its log that was ever committed.
- *   Equal applied point: equal digest of the state, with sessions and jobs; also after a crash, when
- *   the digest is computed anew from what the disk has kept.
- *   While a node serves, no backup of its view is past its grace.
- *   A read is answered by a node that serves at that moment.
+ *   applied <= commit <= durable <= tail at every node; commit and applied never fall while the
+ * store stays the same. What a leading node calls committed is on the disk of every member that may
+ * be promoted. Equal seq and epoch: equal hash. Applied entries of equal seq: equal epoch, too. A
+ * node that begins to serve has everything in its log that was ever committed. Equal applied point:
+ * equal digest of the state, with sessions and jobs; also after a crash, when the digest is
+ * computed anew from what the disk has kept. While a node serves, no backup of its view is past its
+ * grace. A read is answered by a node that serves at that moment. What a node committed while it
+ * was alone in its view is not cut off its log, and not destroyed with its store, until it has been
+ * compared; a store is only destroyed for one that was at that place.
  *
- * Under `available` two nodes may serve, and commit what the other never sees: there the second half
- * of the third contract, and the second, the fourth and the last two, are not promised.
+ * Under `available` two nodes may serve, and commit what the other never sees: there the second
+ * half of the third contract, and the second, the fourth and the last two, are not promised.
  */
 #include "sim.h"
 
@@ -39,6 +39,7 @@ struct contract_place {
 struct contract_node {
     uint64_t life, store_life; /* of the process, of its store */
     uint64_t commit, applied;
+    uint64_t alone;          /* the last that it committed alone in its view; 0: others have it */
     bool known;              /* the digest is that of the node's state */
     uint64_t digest;
 };
@@ -216,17 +217,53 @@ void sim_contract_opened(struct sim *sim, struct sim_node *node)
     contract_digest(sim, node, point);
 }
 
+static const struct kvp_core *contract_core(const struct sim_node *node)
+{
+    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+}
+
+/* Rule R6: nothing goes unseen that only this node may have. */
+static void contract_replaced(struct sim *sim, const struct sim_node *node,
+                              const struct kvp_disk_job *job)
+{
+    struct contract_node *known = &sim->contract->nodes[node->id];
+    const struct kvp_core *core = contract_core(node);
+    bool destroys = job->op == KVP_DISK_INCOMING_FINISH && job->keep == KVP_KEEP_NOT;
+    if (destroys && known->alone != 0) {
+        sim_fail(sim, "%u destroys its store, where it had committed %llu alone", node->id,
+                 (unsigned long long)known->alone);
+    }
+    if (destroys && core && core->log.tail.seq > 0) {
+        const struct contract_place *place = contract_place(sim, job->point);
+        if (!place->has_digest && !place->applied) {
+            sim_fail(sim, "%u destroys its store for one at %llu, where nobody was", node->id,
+                     (unsigned long long)job->point.seq);
+        }
+    }
+    known->alone = 0;
+}
+
+static void contract_exchange(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
+{
+    bool other = job->op == KVP_DISK_INCOMING_FINISH || job->op == KVP_DISK_SET_ASIDE;
+    kvp_disk_run(&node->disk, job);
+    if (other && job->status == KVP_OK) {
+        contract_replaced(sim, node, job);
+        sim_contract_opened(sim, node);
+    }
+}
+
 void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
 {
     struct contract_node *known = &sim->contract->nodes[node->id];
     const struct kvp_storage_write *write = &job->write;
     if (job->op != KVP_DISK_WRITE) {
-        kvp_disk_run(&node->disk, job);
-        bool other = job->op == KVP_DISK_INCOMING_FINISH || job->op == KVP_DISK_SET_ASIDE;
-        if (other && job->status == KVP_OK) {
-            sim_contract_opened(sim, node);
-        }
+        contract_exchange(sim, node, job);
         return;
+    }
+    if (write->truncate && write->truncate_after < known->alone) {
+        sim_fail(sim, "%u cuts its log after %llu, and had committed %llu alone", node->id,
+                 (unsigned long long)write->truncate_after, (unsigned long long)known->alone);
     }
     for (size_t i = 0; i < write->append_count; i++) {
         contract_place(sim, write->append[i]->point);
@@ -268,9 +305,19 @@ static void contract_order(struct sim *sim, const struct sim_node *node,
     known->applied = core->applied;
 }
 
-static const struct kvp_core *contract_core(const struct sim_node *node)
+/* What was made alone is so until others are members, or have been found to have it. */
+static void contract_alone(struct sim *sim, const struct sim_node *node,
+                           const struct kvp_core *core)
 {
-    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+    struct contract_node *known = &sim->contract->nodes[node->id];
+    bool alone = core->view.in_sync == kvp_set_of((uint8_t)node->id);
+    if (!core_leading(core)) {
+        known->alone = core->meta.solo_from != 0 ? known->alone : 0;
+    } else if (alone && core->role == KVP_ROLE_PRIMARY) {
+        known->alone = core->commit;
+    } else if (!alone) {
+        known->alone = 0;
+    }
 }
 
 /* A member that has not promised to count (it was emptied, or lost part of its log) is not meant. */
@@ -323,6 +370,7 @@ void sim_contract_step(struct sim *sim)
             continue;
         }
         contract_order(sim, node, core);
+        contract_alone(sim, node, core);
         if (core_leading(core) && contract_one_history(sim)) {
             contract_committed(sim, node, core);
         }

@@ -30,11 +30,54 @@ static struct kvp_view forged(struct sim *sim, const struct kvp_view *real)
     return view;
 }
 
+static void post(struct sim *sim, const struct kvp_peer_request *request)
+{
+    struct sim_message message = {.from = SIM_CLIENT(SIM_CLIENTS_MAX), .to = request->to};
+    kvp_buf body = {0};
+    if (kvp_peer_request_encode(request, kvp_slice_of("sim", 3), &body) == KVP_OK) {
+        sim_send(sim, &message, kvp_buf_slice(&body));
+    }
+    kvp_buf_free(&body);
+}
+
+static bool others_serve(const struct sim *sim, unsigned id)
+{
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        if (i != id && sim->nodes[i].serving) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A view without the receiver, and an empty state that is to take the place of all that it has.
+ * Only where another one serves: what is set aside is kept, but nobody serves it. */
+static void replace(struct sim *sim, unsigned to, const struct kvp_core_status *status)
+{
+    static struct kvp_peer_request request;
+    memset(&request, 0, offsetof(struct kvp_peer_request, entries));
+    request.from = (uint8_t)(to % sim->plan.nodes + 1);
+    request.to = (uint8_t)to;
+    request.group_id = status->meta.group_id;
+    request.view = status->view;
+    request.view.version += 1000; /* not one that the register is about to make */
+    request.view.epoch += 1000;
+    request.view.primary = request.from;
+    request.view.in_sync = kvp_set_of(request.from);
+    request.op = KVP_OP_HEARTBEAT;
+    post(sim, &request);
+    request.op = KVP_OP_SNAPSHOT;
+    request.snapshot = 1 + sim_below(&sim->random_faults, 1000);
+    request.last = true;
+    request.point = (struct kvp_point){status->tail.seq + 1, request.view.epoch, 1};
+    sim_trace(sim, "FORGED snapshot to %u from %u", to, request.from);
+    post(sim, &request);
+}
+
 static void say(struct sim *sim, unsigned to, const struct kvp_core_status *status)
 {
     static const unsigned ops[] = {KVP_OP_STATE, KVP_OP_HEARTBEAT, KVP_OP_APPEND};
     static struct kvp_peer_request request;
-    kvp_buf body = {0};
     memset(&request, 0, offsetof(struct kvp_peer_request, entries));
     request.op = ops[sim_below(&sim->random_faults, 3)];
     request.view = forged(sim, &status->view);
@@ -49,11 +92,7 @@ static void say(struct sim *sim, unsigned to, const struct kvp_core_status *stat
     sim_trace(sim, "FORGED op %u to %u from %u: epoch %llu primary %u in_sync %#llx", request.op, to,
               request.from, (unsigned long long)request.view.epoch, request.view.primary,
               (unsigned long long)request.view.in_sync);
-    struct sim_message message = {.from = SIM_CLIENT(SIM_CLIENTS_MAX), .to = to};
-    if (kvp_peer_request_encode(&request, kvp_slice_of("sim", 3), &body) == KVP_OK) {
-        sim_send(sim, &message, kvp_buf_slice(&body));
-    }
-    kvp_buf_free(&body);
+    post(sim, &request);
 }
 
 void sim_forge(struct sim *sim)
@@ -67,7 +106,9 @@ void sim_forge(struct sim *sim)
             continue;
         }
         kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);
-        if (status.meta.group_id != 0) {
+        if (status.meta.group_id != 0 && !all && others_serve(sim, id)) {
+            replace(sim, id, &status);
+        } else if (status.meta.group_id != 0) {
             say(sim, id, &status);
         }
     }

@@ -236,6 +236,8 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
                  message);
         return;
     }
+    const struct kvp_quarantine much = {.count = UINT32_MAX, .size = UINT64_MAX};
+    kvp_storage_set_quarantine(node->storage, much); /* no operator is here to make room */
     sim_trace(sim, "%u start tail=%llu applied=%llu epoch=%llu doubt=%d", node->id,
               (unsigned long long)loaded.tail.seq, (unsigned long long)loaded.applied.seq,
               (unsigned long long)loaded.meta.view.epoch, loaded.meta.doubt);
