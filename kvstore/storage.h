@@ -15,7 +15,8 @@
 #include "kvstore/store.h"
 #include "kvstore/view.h"
 
-#define KVP_EARLIER_MAX 6u
+#define KVP_EARLIER_MAX 16u
+#define KVP_STORE_IS_NEW UINT64_MAX /* in place of the first: nobody has known it yet */
 
 /* What a node knows about itself, kept in its store. Zeroed: a node that never was in a group. */
 struct kvp_meta {

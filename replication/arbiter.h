@@ -8,11 +8,12 @@
 #ifndef KVP_ARBITER_H
 #define KVP_ARBITER_H
 
-#include "kvstore/view.h"
+#include "kvstore/storage.h"
 
 enum kvp_arbiter_op {
     KVP_ARBITER_GET,
     KVP_ARBITER_CAS,  /* the view takes the place of the one with version `expected`; 0: creates */
+    KVP_ARBITER_CLAIM, /* GET, by a store that speaks for the node; KVP_REFUSED: another one does */
     KVP_ARBITER_SEED, /* this is the view: the register was lost, or an operator says so */
 };
 
@@ -23,6 +24,8 @@ struct kvp_arbiter_request {
     uint64_t expected; /* CAS */
     struct kvp_view view;
     bool force;        /* SEED asked for by an operator */
+    uint64_t incarnation; /* CLAIM: of the node's store */
+    uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
 };
 
 struct kvp_arbiter_answer {

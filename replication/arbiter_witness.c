@@ -24,6 +24,7 @@ kvp_status kvp_arbiter_witness_encode(const struct kvp_arbiter_request *request,
 {
     static const unsigned ops[] = {
         [KVP_ARBITER_GET] = KVP_OP_REGISTER_GET,
+        [KVP_ARBITER_CLAIM] = KVP_OP_REGISTER_CLAIM,
         [KVP_ARBITER_CAS] = KVP_OP_REGISTER_CAS,
         [KVP_ARBITER_SEED] = KVP_OP_REGISTER_SEED,
     };
@@ -36,7 +37,9 @@ kvp_status kvp_arbiter_witness_encode(const struct kvp_arbiter_request *request,
         .expected = request->expected,
         .view = request->view,
         .force = request->force,
+        .incarnation = request->incarnation,
     };
+    memcpy(message.earlier, request->earlier, sizeof(message.earlier));
     return kvp_wire_witness_encode(&message, out);
 }
 

@@ -99,6 +99,8 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_DISK_ANSWERS] = "disk_answers",
         [KVP_NOTE_DISK_GIVEN_UP] = "disk_given_up",
         [KVP_NOTE_DISK_NO_HEIR] = "disk_no_heir",
+        [KVP_NOTE_COPY] = "copy_of_a_store",
+        [KVP_NOTE_PEER_COPY] = "peer_twice",
         [KVP_NOTE_VIEW_TAKEN_BACK] = "view_taken_back",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
@@ -206,6 +208,8 @@ void core_send_head(const struct kvp_core *core, struct kvp_peer_request *reques
     request->group_id = core->meta.group_id;
     request->sent_us = core->now_us;
     request->view = core->view;
+    request->incarnation = core->config.policy == KVP_PAIR_NONE ? 0 : core->meta.incarnation;
+    memcpy(request->earlier, core->meta.earlier, sizeof(request->earlier));
     request->entry_count = 0;
 }
 
@@ -235,9 +239,10 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
         core->port.read_log(core->port.arg, core->config.self, loaded->applied.seq + 1,
                             KVP_CORE_BATCH_SIZE, KVP_CORE_BATCH);
     }
-    if (kvp_set_has(core->view.in_sync, core->config.self)) {
+    if (kvp_set_has(core->view.in_sync, core->config.self) && !core->meta.copy) {
         core->role = KVP_ROLE_BACKUP;
     }
+    core_identity_draw(core);
     core->port.changed(core->port.arg);
     kvp_core_tick(core, now_us);
 }
@@ -273,6 +278,7 @@ void core_failed(struct kvp_core *core)
     core_answer_waiters(core, true);
     core->lead_epoch = 0;
     core_set_role(core, KVP_ROLE_FAILED);
+    unsure = unsure || !core_identity_known(core);
     for (unsigned i = 0; !unsure && i < core->peer_count; i++) {
         struct kvp_peer_request request;
         core_send_head(core, &request, KVP_OP_RESIGN, core->peers[i].id);
@@ -300,7 +306,12 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
         return;
     }
     core_disk_note(core);
-    if (core->loading) {
+    if (core->loading || !core_identity_drawn(core)) {
+        return;
+    }
+    if (core->meta.copy) {
+        core->heartbeat_due_us = now_us + core->config.heartbeat_us;
+        core_wishes_tick(core);
         return;
     }
     bool due = now_us >= core->heartbeat_due_us;
@@ -454,6 +465,22 @@ static bool hear(struct kvp_core *core, const struct core_peer *peer, uint64_t g
     return newer;
 }
 
+/* Does this store speak for its node, and the sender's for its own? Else nothing is said that counts. */
+static kvp_status admit(struct kvp_core *core, struct core_peer *peer,
+                        const struct kvp_peer_request *request)
+{
+    bool leads = request->op == KVP_OP_HEARTBEAT || request->op == KVP_OP_APPEND ||
+                 request->op == KVP_OP_SNAPSHOT;
+    if (core->meta.copy) {
+        return KVP_FAILED; /* not REFUSED: the sender is none */
+    }
+    if (!core_identity_drawn(core) ||
+        (leads && core->meta.group_id != 0 && !core_identity_may_follow(core))) {
+        return KVP_BUSY;
+    }
+    return core_identity_admit(core, peer, request);
+}
+
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
                       const struct kvp_peer_request *request, void *token)
 {
@@ -476,6 +503,11 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         core_answer(core, token, request->op, request->sent_us, KVP_WRONG_GROUP);
         return;
     }
+    kvp_status status = admit(core, peer, request);
+    if (status != KVP_OK) {
+        core_answer(core, token, request->op, request->sent_us, status);
+        return;
+    }
     peer->last_contact_us = now_us;
     peer->blank_seen = request->group_id == 0;
     if (request->op == KVP_OP_STATE) {
@@ -489,12 +521,30 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     dispatch(core, peer, request, token);
 }
 
+/* A pair's other node knows another store as this node's. */
+static bool told_to_be_a_copy(struct kvp_core *core, const struct kvp_peer_reply *reply)
+{
+    bool decides = reply->op == KVP_OP_STATE || reply->op == KVP_OP_HEARTBEAT;
+    if (core->config.policy == KVP_PAIR_NONE || !decides) {
+        return false;
+    }
+    if (reply->code == KVP_OK && !reply->report.unsettled) {
+        core_identity_confirmed(core);
+    } else if (reply->code == KVP_REFUSED) {
+        core_identity_refused(core);
+    }
+    return reply->code == KVP_REFUSED || (reply->code == KVP_BUSY && !core->confirmed);
+}
+
 void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply)
 {
     core->now_us = now_us;
     struct core_peer *peer = core_peer(core, reply->from);
     if (!peer || stopped(core) || core->loading || reply->echo_us > now_us ||
         from_stranger(core, reply->group_id, reply->from)) {
+        return;
+    }
+    if (core->meta.copy || told_to_be_a_copy(core, reply)) {
         return;
     }
     peer->last_contact_us = now_us;
@@ -678,6 +728,7 @@ void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status stat
         core_failed(core);
         return;
     }
+    bool drawn = core_identity_drawn(core);
     core->meta_durable = core->meta_writing;
     core->applied = core->applying;
     if (core->write_last > core->durable.seq &&
@@ -686,6 +737,9 @@ void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status stat
     }
     kvp_core_log_evict(&core->log, core->applied, core->config.cache_size_max);
     core_answer_waiters(core, false);
+    if (!drawn) {
+        kvp_core_tick(core, now_us); /* it may speak now */
+    }
     core_pair_written(core);
     core_proposal_step(core);
     if (core_leading(core)) {

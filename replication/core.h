@@ -69,6 +69,8 @@ enum kvp_note {
     KVP_NOTE_DISK_ANSWERS,     /* it does again */
     KVP_NOTE_DISK_GIVEN_UP,    /* number = peer that is to lead in this node's place */
     KVP_NOTE_DISK_NO_HEIR,     /* there is none that could */
+    KVP_NOTE_COPY,             /* this store is a copy: another one speaks for number = this node */
+    KVP_NOTE_PEER_COPY,        /* number = peer: a copy of its store is running, too */
     KVP_NOTE_VIEW_TAKEN_BACK,  /* number = epoch: a peer's word, but nobody has granted it */
 };
 const char *kvp_note_name(enum kvp_note note);

@@ -71,6 +71,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         return;
     }
     heard(core);
+    core->followed = core->followed || request->life == core->life;
     if (log_has(core, request->commit)) {
         learn_commit(core, request->commit.seq, request->commit.seq);
     } else {

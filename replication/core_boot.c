@@ -91,6 +91,9 @@ void core_backup_tick(struct kvp_core *core)
         !wanted(core)) {
         return;
     }
+    if (!core_identity_may_lead(core)) {
+        return;
+    }
     if (!core_eligible(core)) {
         note_once(core, &core->noted_not_eligible, KVP_NOTE_NOT_ELIGIBLE);
         return;

@@ -106,7 +106,7 @@ static void check_peer(const struct kvp_core *core, const struct core_peer *peer
 
 void core_check(const struct kvp_core *core)
 {
-    if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED) {
+    if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED || core->meta.copy) {
         return; /* what it believed is of no use any more */
     }
     check_log(core);

@@ -51,6 +51,7 @@ struct core_peer {
     bool checking_commit; /* CHECK: compares the commit point (else the tail) */
     struct kvp_point check;
     bool diverged;
+    uint64_t copy_noted_us; /* when it was said last that there are two of it; 0: never */
     bool resigned;       /* it said that it has stopped or wants to */
     uint64_t resigned_us;
 
@@ -193,6 +194,13 @@ struct kvp_core {
     uint64_t watch_us;         /* when to look next */
     struct kvp_view shown;     /* by the register, in this life */
     uint64_t looked_us;        /* when it was looked at last */
+    /* which store this is */
+    uint64_t identity_needed;  /* nothing is said before meta_durable has come so far */
+    uint64_t started_us, confirmed_us;
+    bool claims_unknown;       /* the arbiter does not tell stores apart */
+    bool claim_waits;          /* it does, and lets this one wait */
+    bool confirmed;            /* whoever decides knows this store */
+    bool followed;             /* a primary has talked to it since */
     bool told;                 /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
     uint64_t shown_member_epoch; /* and what was promised before that */
     bool shown_doubt;
@@ -315,6 +323,19 @@ enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
 uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
 bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
 void core_keep_failed(struct kvp_core *core);        /* there was no room */
+
+/* core_identity.c: which store speaks for a node */
+void core_identity_draw(struct kvp_core *core);        /* at the start */
+bool core_identity_drawn(const struct kvp_core *core); /* durably: now it may speak */
+void core_identity_confirmed(struct kvp_core *core);
+void core_identity_refused(struct kvp_core *core); /* it is a copy */
+bool core_identity_known(const struct kvp_core *core); /* what it says counts */
+bool core_identity_may_follow(const struct kvp_core *core);
+bool core_identity_may_lead(const struct kvp_core *core);
+/* Of the other node of a pair. KVP_REFUSED: it is a copy; KVP_BUSY: not now. */
+kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
+                               const struct kvp_peer_request *request);
+void core_retire(struct kvp_core *core); /* core_view.c: takes part in nothing any more */
 
 /* core_told.c: what a peer tells, and what an arbiter shows */
 bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);

@@ -22,6 +22,7 @@
 #include "replication/core_state.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define ASK_AGAIN_US    300000u
 #define BACK_OFF_US     1000000u
@@ -58,6 +59,8 @@ static struct kvp_view next_view(const struct kvp_core *core, uint8_t primary, k
 
 /* ---- a view comes into force ---- */
 
+static void answer_leavers(struct kvp_core *core);
+
 static void step_down(struct kvp_core *core)
 {
     core->lead_epoch = 0;
@@ -67,6 +70,18 @@ static void step_down(struct kvp_core *core)
         core_snapshot_end(core, &core->peers[i]);
         core->peers[i].caught_up = false;
     }
+}
+
+void core_retire(struct kvp_core *core)
+{
+    core_proposal_abort(core);
+    core_answer_waiters(core, true);
+    if (core_leading(core)) {
+        step_down(core);
+    }
+    core_set_role(core, KVP_ROLE_OUTSIDE);
+    answer_leavers(core);
+    core_wishes_changed(core);
 }
 
 static void answer_leavers(struct kvp_core *core)
@@ -476,13 +491,15 @@ void core_watch_tick(struct kvp_core *core)
         note_once(core, &core->noted_silent, KVP_NOTE_ARBITER_SILENT);
     }
     core->looked_us = core->now_us;
-    core->watch_us = core->now_us + WATCH_PERIOD_US;
+    core->watch_us = core->now_us + (core->confirmed ? WATCH_PERIOD_US : ASK_AGAIN_US);
     core->watch_call_id = ++core->last_call_id;
     struct kvp_arbiter_request request = {
-        .op = KVP_ARBITER_GET,
+        .op = core->claims_unknown ? KVP_ARBITER_GET : KVP_ARBITER_CLAIM,
         .id = core->watch_call_id,
         .group_id = core->meta.group_id,
+        .incarnation = core->meta.incarnation,
     };
+    memcpy(request.earlier, core->meta.earlier, sizeof(request.earlier));
     core->port.arbiter(core->port.arg, &request);
 }
 
@@ -520,8 +537,19 @@ static void watched(struct kvp_core *core, const struct kvp_arbiter_answer *answ
         if (answer->group_id != core->meta.group_id) {
             note_once(core, &core->noted_foreign, KVP_NOTE_ARBITER_FOREIGN);
         } else {
+            core_identity_confirmed(core);
             core_shown(core, &answer->view, answer->id);
         }
+        break;
+    case KVP_BUSY:
+        core->claim_waits = true;
+        break;
+    case KVP_REFUSED:
+        core_identity_refused(core);
+        break;
+    case KVP_BAD_OP: /* a witness of the version before */
+        core->claims_unknown = true;
+        core_identity_confirmed(core);
         break;
     case KVP_NOT_SEEDED:
         if (core->view.version != 0) {

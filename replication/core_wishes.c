@@ -220,7 +220,7 @@ void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
     } else if (core->promote_asked || core->replacing || core->loading ||
                core->proposal.stage == PROPOSAL_GRANTED) {
         status = KVP_BUSY;
-    } else if (core->meta.group_id == 0 || core->meta.view.version == 0) {
+    } else if (core->meta.group_id == 0 || core->meta.view.version == 0 || core->meta.copy) {
         status = KVP_REFUSED; /* nothing here that could be the truth */
     } else if (core_leading(core) && kvp_core_serving(core, now_us)) {
         core->port.promote_done(core->port.arg, KVP_OK);
@@ -297,7 +297,7 @@ void core_wishes_left(struct kvp_core *core)
 
 static void leave(struct kvp_core *core)
 {
-    if (core->now_us < core->leave_due_us || core->view.primary == 0 ||
+    if (core->now_us < core->leave_due_us || core->view.primary == 0 || !core_identity_known(core) ||
         core->view.primary == core->config.self) {
         return;
     }
@@ -336,7 +336,8 @@ static void stop_tick(struct kvp_core *core)
         }
         break;
     case KVP_ROLE_BACKUP:
-        over = over || core->left || core->view.in_sync == kvp_set_of(core->config.self);
+        over = over || core->left || core->view.in_sync == kvp_set_of(core->config.self) ||
+               !core_identity_known(core);
         leave(core);
         break;
     case KVP_ROLE_OUTSIDE:

@@ -147,6 +147,8 @@ static enum kvp_log_level note_level(enum kvp_note note)
     case KVP_NOTE_BLANK_BUT_KNOWN:
     case KVP_NOTE_ARBITER_FOREIGN:
     case KVP_NOTE_FENCE_FAILED:
+    case KVP_NOTE_COPY:
+    case KVP_NOTE_PEER_COPY:
     case KVP_NOTE_DISK_SILENT:
     case KVP_NOTE_DISK_NO_HEIR:
         return KVP_LOG_ERROR;
@@ -175,7 +177,10 @@ static const char *note_field(enum kvp_note note)
     case KVP_NOTE_RESIGNED:
     case KVP_NOTE_TIMES_DIFFER:
     case KVP_NOTE_DISK_GIVEN_UP:
+    case KVP_NOTE_PEER_COPY:
         return "peer";
+    case KVP_NOTE_COPY:
+        return "of_node";
     case KVP_NOTE_SNAPSHOT_RECEIVING:
         return "from";
     case KVP_NOTE_SNAPSHOT_RECEIVED:

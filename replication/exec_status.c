@@ -126,6 +126,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_bool(&map, "quarantine_full", status.quarantine_full);
     put_bool(&map, "doubt", status.meta.doubt);
     put_uint(&map, "commit_age_ms", status.commit_age_us / 1000);
+    put_bool(&map, "copy", status.meta.copy); /* another store speaks for this node */
     put_uint(&map, "disk_silent_ms", status.disk_silent_us / 1000);
     put_uint(&map, "uptime_ms", (now_us - executor->started_us) / 1000);
     put_string(&map, "release", kvp_version());

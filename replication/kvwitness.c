@@ -118,6 +118,9 @@ static const char *change_event(const struct kvp_witness_request *request)
     if (request->op == KVP_OP_REGISTER_SEED) {
         return request->force ? "group_seeded_by_force" : "group_seeded";
     }
+    if (request->op == KVP_OP_REGISTER_CLAIM) {
+        return "store_known";
+    }
     return request->expected == 0 ? "group_created" : "view_changed";
 }
 

@@ -7,8 +7,7 @@
 #ifndef KVP_PEER_H
 #define KVP_PEER_H
 
-#include "kvstore/entry.h"
-#include "kvstore/view.h"
+#include "kvstore/storage.h"
 #include "replication/wire_schema.h"
 
 #define KVP_APPEND_COUNT_MAX 1024u          /* entries in one APPEND */
@@ -38,6 +37,8 @@ struct kvp_peer_request {
     uint64_t group_id; /* 0: the sender is blank */
     uint64_t sent_us;  /* sender's clock; comes back as `echo_us` */
     struct kvp_view view;
+    uint64_t incarnation;              /* pair mode: of the sender's store; 0: not told */
+    uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
     struct kvp_peer_report report; /* STATE */
 
     struct kvp_point commit; /* HEARTBEAT, APPEND: the primary's commit point */

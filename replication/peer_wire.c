@@ -231,7 +231,8 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
     }
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
-    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)args);
+    bool told = request->incarnation != 0;
+    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)args + told);
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
     kvp_mp_write_str(&writer, group);
@@ -242,6 +243,11 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
     kvp_mp_write_uint(&writer, request->sent_us);
     kvp_wire_write_view(&writer, &request->view);
     write_args(&writer, request);
+    if (told) {
+        kvp_mp_write_array(&writer, 2);
+        kvp_mp_write_uint(&writer, request->incarnation);
+        kvp_wire_write_earlier(&writer, request->earlier);
+    }
     return kvp_mp_write_end_message(&writer);
 }
 
@@ -341,7 +347,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
 
 /* Everything behind version and op, in the order of the wire. */
 static kvp_status take_request(struct kvp_mp_reader *reader, struct kvp_peer_request *request,
-                               kvp_slice *group)
+                               bool told, kvp_slice *group)
 {
     const char *reason;
     *group = kvp_mp_str(reader);
@@ -355,6 +361,12 @@ static kvp_status take_request(struct kvp_mp_reader *reader, struct kvp_peer_req
         return KVP_BAD_REQUEST;
     }
     kvp_status status = take_args(reader, request);
+    if (status == KVP_OK && told) {
+        kvp_mp_array_of(reader, 2);
+        request->incarnation = kvp_mp_uint(reader);
+        kvp_wire_take_earlier(reader, request->earlier);
+        status = reader->failed || request->incarnation == 0 ? KVP_BAD_REQUEST : KVP_OK;
+    }
     if (status == KVP_OK) {
         status = kvp_wire_finish(reader, &reason);
     }
@@ -378,11 +390,12 @@ kvp_status kvp_peer_request_decode(kvp_slice message, struct kvp_peer_request *r
     if (args < 0) {
         return KVP_BAD_OP;
     }
-    if (count != HEAD_SIZE + (unsigned)args) {
+    bool told = count == HEAD_SIZE + (unsigned)args + 1;
+    if (count != HEAD_SIZE + (unsigned)args && !told) {
         return KVP_BAD_REQUEST;
     }
     request->op = op;
-    status = take_request(&reader, request, &group_read);
+    status = take_request(&reader, request, told, &group_read);
     if (status != KVP_OK) {
         kvp_peer_request_release(request);
         return status;

@@ -8,7 +8,7 @@
 #define KVP_WIRE_H
 
 #include "replication/request.h"
-#include "kvstore/view.h"
+#include "kvstore/storage.h"
 #include "replication/wire_schema.h"
 
 /* Reads the first two elements, without judging the rest: what to do with a message. */
@@ -133,6 +133,8 @@ struct kvp_witness_request {
     uint64_t expected; /* CAS */
     struct kvp_view view;
     bool force;        /* SEED by an operator */
+    uint64_t incarnation;              /* CLAIM: of the node's store */
+    uint64_t earlier[KVP_EARLIER_MAX]; /* CLAIM: as which it may be known still; 0 behind the last */
 };
 kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kvp_buf *out);
 kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request *request,

@@ -3,7 +3,7 @@
 #ifndef KVP_WIRE_PARTS_H
 #define KVP_WIRE_PARTS_H
 
-#include "kvstore/view.h"
+#include "kvstore/storage.h"
 #include "replication/mp_reader.h"
 #include "replication/mp_writer.h"
 #include "replication/wire_schema.h"
@@ -26,6 +26,9 @@ kvp_status kvp_wire_check_group(kvp_slice group, const char **reason);
 /* Numbers of entries, epochs and versions are smaller: whoever sends a larger one has not counted to
  * it, and nothing that is added to one overflows. */
 #define KVP_WIRE_NUMBER_END ((uint64_t)1 << 62)
+
+void kvp_wire_write_earlier(struct kvp_mp_writer *writer, const uint64_t earlier[KVP_EARLIER_MAX]);
+void kvp_wire_take_earlier(struct kvp_mp_reader *reader, uint64_t earlier[KVP_EARLIER_MAX]);
 
 void kvp_wire_write_view(struct kvp_mp_writer *writer, const struct kvp_view *view);
 struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader);

@@ -38,6 +38,32 @@ struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader)
     return view;
 }
 
+void kvp_wire_write_earlier(struct kvp_mp_writer *writer, const uint64_t earlier[KVP_EARLIER_MAX])
+{
+    uint32_t count = 0;
+    while (count < KVP_EARLIER_MAX && earlier[count] != 0) {
+        count++;
+    }
+    kvp_mp_write_array(writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        kvp_mp_write_uint(writer, earlier[i]);
+    }
+}
+
+void kvp_wire_take_earlier(struct kvp_mp_reader *reader, uint64_t earlier[KVP_EARLIER_MAX])
+{
+    uint32_t count = kvp_mp_array(reader);
+    if (count > KVP_EARLIER_MAX) {
+        kvp_mp_fail(reader);
+    }
+    for (uint32_t i = 0; !reader->failed && i < count; i++) {
+        earlier[i] = kvp_mp_uint(reader);
+        if (earlier[i] == 0) {
+            kvp_mp_fail(reader);
+        }
+    }
+}
+
 /* Number of args; negative: no such operation. */
 static int arg_count(unsigned op)
 {
@@ -46,6 +72,7 @@ static int arg_count(unsigned op)
         return 0;
     case KVP_OP_REGISTER_CAS:
     case KVP_OP_REGISTER_SEED:
+    case KVP_OP_REGISTER_CLAIM:
         return 2;
     default:
         return -1;
@@ -66,6 +93,12 @@ static kvp_status check_request(const struct kvp_witness_request *request, const
     }
     if (request->group_id == 0) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "group id must not be 0", reason);
+    }
+    if (request->op == KVP_OP_REGISTER_CLAIM) {
+        return request->incarnation != 0 && request->from != 0
+                   ? KVP_OK
+                   : kvp_wire_refuse(KVP_BAD_REQUEST, "a store of no node, or without a number",
+                                     reason);
     }
     if (request->view.primary == 0 || !kvp_wire_view_is_sound(&request->view)) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "unsound view", reason);
@@ -100,6 +133,9 @@ kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kv
     } else if (request->op == KVP_OP_REGISTER_SEED) {
         kvp_wire_write_view(&writer, &request->view);
         kvp_mp_write_bool(&writer, request->force);
+    } else if (request->op == KVP_OP_REGISTER_CLAIM) {
+        kvp_mp_write_uint(&writer, request->incarnation);
+        kvp_wire_write_earlier(&writer, request->earlier);
     }
     return kvp_mp_write_end(&writer);
 }
@@ -117,6 +153,9 @@ static void read_fields(struct kvp_mp_reader *reader, struct kvp_witness_request
     } else if (request->op == KVP_OP_REGISTER_SEED) {
         request->view = kvp_wire_take_view(reader);
         request->force = kvp_mp_bool(reader);
+    } else if (request->op == KVP_OP_REGISTER_CLAIM) {
+        request->incarnation = kvp_mp_uint(reader);
+        kvp_wire_take_earlier(reader, request->earlier);
     }
 }
 

@@ -18,9 +18,11 @@
 #define COUNT_FILE     "register.count"
 #define GROUP_PREFIX   'G'
 #define COUNT_KEY      "C"
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u /* 1: without the incarnations of members, and written while there are none */
 #define REGISTER_SIZE  34u /* u8 format, u64 group id, version, epoch, u8 primary, u64 in-sync set \
                             */
+#define KNOWN_SIZE 9u      /* u8 id, u64 incarnation; a u8 with their count before them */
+#define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
 #define FORCED_JUMP_MAX ((uint64_t)1 << 32) /* changes of view at an operator's word */
 #define COUNT_SIZE 16u     /* u64 count, its complement */
 
@@ -29,6 +31,7 @@ struct group {
     size_t name_size;
     uint64_t id;
     struct kvp_view view;
+    uint64_t known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
 };
 
 /* What members of a group say that the register was. */
@@ -68,16 +71,37 @@ static uint64_t read_u64(const uint8_t *bytes)
     return value;
 }
 
-static void write_register(uint8_t out[REGISTER_SIZE], const struct group *group)
+static unsigned count_known(const struct group *group)
+{
+    unsigned count = 0;
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        count += group->known[id] != 0;
+    }
+    return count;
+}
+
+/* Returns its size. */
+static size_t write_register(uint8_t out[REGISTER_SIZE_MAX], const struct group *group)
 {
     uint8_t *next = out;
-    *next++ = FORMAT_VERSION;
+    unsigned count = count_known(group);
+    *next++ = count == 0 ? 1 : FORMAT_VERSION;
     next = write_u64(next, group->id);
     next = write_u64(next, group->view.version);
     next = write_u64(next, group->view.epoch);
     *next++ = group->view.primary;
     next = write_u64(next, group->view.in_sync);
     assert(next == out + REGISTER_SIZE);
+    if (count > 0) {
+        *next++ = (uint8_t)count;
+    }
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        if (group->known[id] != 0) {
+            *next++ = (uint8_t)id;
+            next = write_u64(next, group->known[id]);
+        }
+    }
+    return (size_t)(next - out);
 }
 
 static bool view_is_sound(const struct kvp_view *view)
@@ -87,16 +111,39 @@ static bool view_is_sound(const struct kvp_view *view)
            kvp_set_has(view->in_sync, view->primary);
 }
 
+static bool read_known(kvp_slice rest, struct group *group)
+{
+    const uint8_t *bytes = rest.data;
+    memset(group->known, 0, sizeof(group->known));
+    if (rest.size == 0) {
+        return true;
+    }
+    if (rest.size != 1u + KNOWN_SIZE * bytes[0]) {
+        return false;
+    }
+    for (unsigned i = 0; i < bytes[0]; i++) {
+        const uint8_t *one = bytes + 1 + KNOWN_SIZE * i;
+        if (one[0] == 0 || one[0] > KVP_NODE_ID_MAX) {
+            return false;
+        }
+        group->known[one[0]] = read_u64(one + 1);
+    }
+    return true;
+}
+
 static kvp_status read_register(kvp_slice value, struct group *group)
 {
     const uint8_t *bytes = value.data;
     if (value.size == 0) {
         return KVP_CORRUPT;
     }
-    if (bytes[0] != FORMAT_VERSION) {
+    if (bytes[0] == 0 || bytes[0] > FORMAT_VERSION) {
         return KVP_BAD_VERSION;
     }
-    if (value.size != REGISTER_SIZE) {
+    if (value.size < REGISTER_SIZE || (bytes[0] == 1 && value.size != REGISTER_SIZE)) {
+        return KVP_CORRUPT;
+    }
+    if (!read_known(kvp_slice_of(bytes + REGISTER_SIZE, value.size - REGISTER_SIZE), group)) {
         return KVP_CORRUPT;
     }
     group->id = read_u64(bytes + 1);
@@ -368,13 +415,13 @@ static kvp_status fail(struct kvp_witness *witness, kvp_status status, const cha
 static kvp_status persist(struct kvp_witness *witness, const struct group *group)
 {
     char key[1 + KVP_GROUP_NAME_MAX] = {GROUP_PREFIX};
-    uint8_t value[REGISTER_SIZE];
+    uint8_t value[REGISTER_SIZE_MAX];
     uint8_t count[COUNT_SIZE];
     memcpy(key + 1, group->name, group->name_size);
-    write_register(value, group);
+    size_t size = write_register(value, group);
     write_count(count, witness->changes + 1);
     const struct kvp_batch_op ops[] = {
-        {kvp_slice_of(key, 1 + group->name_size), kvp_slice_of(value, sizeof(value)), false},
+        {kvp_slice_of(key, 1 + group->name_size), kvp_slice_of(value, size), false},
         {kvp_slice_of(COUNT_KEY, 1), kvp_slice_of(count, sizeof(count)), false},
     };
     kvp_status status =
@@ -410,6 +457,9 @@ static kvp_status set_register(struct kvp_witness *witness,
     assert(group == NULL || group->id == request->group_id);
     struct group changed = {.id = request->group_id, .view = *view};
     set_name(&changed, request->group);
+    if (group != NULL) {
+        memcpy(changed.known, group->known, sizeof(changed.known));
+    }
     status = persist(witness, &changed);
     if (status != KVP_OK) {
         return status;
@@ -555,6 +605,46 @@ static kvp_status seed_by_members(struct kvp_witness *witness, const struct grou
     return set_register(witness, request, &request->view);
 }
 
+/* May the store speak for the node from now on? A new one gets the place of a node on which nothing
+ * counts. */
+static kvp_status judge_claim(const struct group *group, const struct kvp_witness_request *request)
+{
+    uint64_t known = group->known[request->from];
+    if (known == 0 || known == request->incarnation) {
+        return KVP_OK;
+    }
+    bool new = false;
+    for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
+        if (request->earlier[i] == known) {
+            return KVP_OK;
+        }
+        new = new || request->earlier[i] == KVP_STORE_IS_NEW;
+    }
+    if (!new) {
+        return KVP_REFUSED;
+    }
+    return kvp_set_has(group->view.in_sync, request->from) ? KVP_BUSY : KVP_OK;
+}
+
+static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_request *request)
+{
+    struct group *group = find_group(witness, request->group);
+    if (group == NULL) {
+        return KVP_NOT_SEEDED;
+    }
+    kvp_status status = judge_claim(group, request);
+    if (status != KVP_OK || group->known[request->from] == request->incarnation) {
+        return status;
+    }
+    struct group changed = *group;
+    changed.known[request->from] = request->incarnation;
+    status = persist(witness, &changed);
+    if (status == KVP_OK) {
+        *group = changed;
+    }
+    return status;
+}
+
 static kvp_status execute(struct kvp_witness *witness, const struct kvp_witness_request *request)
 {
     const struct group *group = find_group(witness, request->group);
@@ -564,6 +654,9 @@ static kvp_status execute(struct kvp_witness *witness, const struct kvp_witness_
     }
     if (get) {
         return group != NULL ? KVP_OK : KVP_NOT_SEEDED;
+    }
+    if (request->op == KVP_OP_REGISTER_CLAIM) {
+        return claim(witness, request);
     }
     if (request->op == KVP_OP_REGISTER_CAS) {
         return compare_and_set(witness, group, request);

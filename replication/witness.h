@@ -17,6 +17,11 @@
  * the present in-sync set, on behalf of a member of that set; anything else is KVP_REFUSED. Repeating a
  * change that has been made is KVP_OK. An epoch may be ahead by KVP_VIEW_JUMP_MAX at the most, a forced one
  * by 2^32: no change uses up the numbers.
+ *
+ * CLAIM shows the register as GET does, to a store that speaks for a node (core_identity.c): KVP_OK when the
+ * node was known by one of the store's numbers or by none, and then by the newest from now on; KVP_REFUSED when
+ * another store speaks for it; KVP_BUSY when a new store has to wait until the node is out of the in-sync set.
+ * Format 2 has these numbers; a register without any is written as format 1.
  */
 #ifndef KVP_WITNESS_H
 #define KVP_WITNESS_H

@@ -261,7 +261,7 @@ static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
     struct node *node = arg;
     struct world *world = node->world;
     struct kvp_arbiter_answer answer = {.id = request->id};
-    bool change = request->op != KVP_ARBITER_GET;
+    bool change = request->op == KVP_ARBITER_CAS || request->op == KVP_ARBITER_SEED;
     assert_int_equal(world->config.policy, KVP_PAIR_NONE);
     if (node->witness_loses & (change ? LOSES_CHANGE : LOSES_GET)) {
         return;

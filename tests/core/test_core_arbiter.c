@@ -296,7 +296,7 @@ static bool refuses_changes(struct node *node, const struct kvp_arbiter_request 
     answer->id = request->id;
     answer->group_id = request->group_id;
     answer->view = *kvp_core_view(node->core);
-    if (request->op == KVP_ARBITER_GET) {
+    if (request->op == KVP_ARBITER_GET || request->op == KVP_ARBITER_CLAIM) {
         answer->status = KVP_OK;
     }
     return true;

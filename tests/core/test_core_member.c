@@ -22,7 +22,7 @@ static void restart_with_less(struct world *world, uint64_t kept, bool blank)
 {
     setup(world, 2);
     world_witness(world, 1, false);
-    world_witness(world, 2, false);
+    world->nodes[2].witness_loses = LOSES_CHANGE;
     world_kill(world, 2);
     world_run(world, 150 * MS);
     if (blank) {

@@ -388,6 +388,38 @@ static void test_force_seeds_alone_and_never_goes_back(void **state)
     check_register(witness, view_of(9, 6, 1, set_of(1, 0, 0)));
 }
 
+static struct said claim(struct kvp_witness *witness, unsigned from, uint64_t incarnation,
+                         uint64_t earlier)
+{
+    return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_CLAIM,
+                                                      .from = from,
+                                                      .group_id = GROUP_ID,
+                                                      .incarnation = incarnation,
+                                                      .earlier = {earlier}});
+}
+
+static void test_a_copy_does_not_speak_for_its_node(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    assert_int_equal(claim(witness, 2, 20, 0).code, KVP_NOT_SEEDED);
+    create(witness);
+    struct kvp_view view = get(witness, GROUP_ID).view;
+    assert_int_equal(claim(witness, 2, 20, KVP_STORE_IS_NEW).code, KVP_OK);
+    assert_int_equal(claim(witness, 2, 21, 20).code, KVP_OK);
+    check_no(witness, claim(witness, 2, 22, 20), KVP_REFUSED, view);
+    assert_int_equal(claim(witness, 2, 21, 20).code, KVP_OK); /* a repeat */
+    reopen(*state);
+    witness = of(state);
+    check_no(witness, claim(witness, 2, 22, 20), KVP_REFUSED, view);
+    assert_int_equal(claim(witness, 3, 30, 0).code, KVP_OK);
+    /* A new store waits until nothing counts on its node. */
+    struct said said = claim(witness, 1, 10, 0);
+    assert_int_equal(said.code, KVP_OK);
+    assert_int_equal(claim(witness, 1, 11, KVP_STORE_IS_NEW).code, KVP_BUSY);
+    assert_int_equal(claim(witness, 3, 31, KVP_STORE_IS_NEW).code,
+                     kvp_set_has(view.in_sync, 3) ? KVP_BUSY : KVP_OK);
+}
+
 /* One request with the last number would leave none for those that follow. */
 static void test_no_change_uses_up_the_numbers(void **state)
 {
@@ -597,7 +629,7 @@ static void test_a_damaged_register_is_not_opened(void **state)
     check_not_opened("G", 1, sound, 34, KVP_CORRUPT);
     check_not_opened("Hx", 2, sound, 34, KVP_CORRUPT);
     check_not_opened("C", 1, "0123456789abcdef", 16, KVP_CORRUPT);
-    damaged[0] = 2;
+    damaged[0] = 3;
     check_not_opened("Gx", 2, damaged, 34, KVP_BAD_VERSION);
     for (size_t at = 1; at <= 26; at += at == 17 ? 8 : at == 25 ? 1 : 8) {
         memcpy(damaged, sound, sizeof(damaged));
@@ -709,6 +741,7 @@ int main(void)
         ON_EMPTY(test_what_members_said_is_forgotten_when_the_group_becomes_known),
         ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
         ON_EMPTY(test_no_change_uses_up_the_numbers),
+        ON_EMPTY(test_a_copy_does_not_speak_for_its_node),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),
         ON_EMPTY(test_the_register_survives_a_restart),

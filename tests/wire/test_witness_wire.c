@@ -110,7 +110,7 @@ static void test_other_ops_and_versions_are_told_apart(void **state)
     (void)state;
     struct kvp_witness_request sent = request_of(KVP_OP_REGISTER_GET);
     assert_int_equal(kvp_wire_witness_encode(&sent, &out), KVP_OK);
-    out.data[2] = KVP_OP_REGISTER_SEED + 1;
+    out.data[2] = KVP_OP_REGISTER_CLAIM + 1;
     assert_int_equal(decode(&out, &got), KVP_BAD_OP);
     out.data[2] = KVP_OP_REGISTER_CAS; /* with the length of a GET */
     assert_int_equal(decode(&out, &got), KVP_BAD_REQUEST);
