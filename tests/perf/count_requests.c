@@ -262,6 +262,7 @@ static void form(void)
         }
         pass(100000);
     }
+    pass(500000); /* both have heard of it, and of what the other has */
 }
 
 static void stop(void)
