@@ -215,7 +215,7 @@ void core_send_head(const struct kvp_core *core, struct kvp_peer_request *reques
 
 void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loaded *loaded)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core->meta = loaded->meta;
     core->view = loaded->meta.view;
     core->told = core->config.policy == KVP_PAIR_NONE &&
@@ -289,7 +289,7 @@ void core_failed(struct kvp_core *core)
 
 void kvp_core_fail(struct kvp_core *core, uint64_t now_us)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core_failed(core);
 }
 
@@ -301,7 +301,7 @@ static bool stopped(const struct kvp_core *core)
 
 void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     if (stopped(core)) {
         return;
     }
@@ -484,7 +484,7 @@ static kvp_status admit(struct kvp_core *core, struct core_peer *peer,
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
                       const struct kvp_peer_request *request, void *token)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, request->from);
     if (!peer || request->to != core->config.self) {
         core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
@@ -538,7 +538,7 @@ static bool told_to_be_a_copy(struct kvp_core *core, const struct kvp_peer_reply
 
 void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, reply->from);
     if (!peer || stopped(core) || core->loading || reply->echo_us > now_us ||
         from_stranger(core, reply->group_id, reply->from)) {
@@ -573,7 +573,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
 
 void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t id, bool up)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
     if (peer) {
         peer->link_up = up;
@@ -586,7 +586,7 @@ void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t id, bool up)
 
 void kvp_core_submit(struct kvp_core *core, uint64_t now_us, struct kvp_entry *entry)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     assert(core->role == KVP_ROLE_PRIMARY && !core->draining);
     kvp_entry_chain(entry, core->log.tail, core->view.epoch);
     if (kvp_core_log_append(&core->log, entry, false) != KVP_OK) {
@@ -713,12 +713,15 @@ void kvp_core_flush(struct kvp_core *core, uint64_t now_us)
     if (may_write(core)) {
         start_write(core);
     }
-    core_check(core);
+    if (core->touched) {
+        core->touched = false;
+        core_check(core);
+    }
 }
 
 void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
     core->writing = false;
     if (stopped(core)) {
@@ -750,7 +753,7 @@ void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status stat
 void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
                             kvp_status status, struct kvp_entry *const *entries, size_t count)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
     if (stopped(core)) {
         return;

@@ -301,7 +301,7 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point)
 
 void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
     if (core->role == KVP_ROLE_FAILED) {
         return;

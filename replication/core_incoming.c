@@ -126,7 +126,7 @@ static void finished(struct kvp_core *core)
 
 void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
     enum incoming_job job = core->incoming.jobs[0];
     core->incoming.job_count--;

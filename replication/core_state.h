@@ -128,6 +128,7 @@ struct kvp_core {
     struct kvp_core_config config;
     struct kvp_core_port port;
     uint64_t now_us;
+    bool touched;       /* by an event since core_check() looked */
     uint64_t life;      /* another one whenever the store is another one */
     uint64_t random;
 
@@ -236,6 +237,13 @@ struct kvp_core {
     unsigned peer_count;
     struct core_peer peers[KVP_NODES_MAX];
 };
+
+/* Every event begins so. */
+static inline void core_enter(struct kvp_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    core->touched = true;
+}
 
 static inline bool core_leading(const struct kvp_core *core)
 {

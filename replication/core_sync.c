@@ -257,7 +257,7 @@ static void send_chunk(struct kvp_core *core, struct core_peer *peer)
 void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id,
                               kvp_status status, struct kvp_point point)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
     core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.opening = false;
@@ -280,7 +280,7 @@ void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id
 void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
                                  kvp_status status, kvp_slice chunk, bool last)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
     core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.reading = false;

@@ -303,7 +303,7 @@ static void go_on(struct kvp_core *core)
 
 void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     core->fencing = false;
     if (!success) {
         core_note(core, KVP_NOTE_FENCE_FAILED, core->view.primary);
@@ -579,7 +579,7 @@ static void note_shown(struct kvp_core *core, const struct kvp_arbiter_answer *a
 void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
                              const struct kvp_arbiter_answer *answer)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED || core->loading) {
         return;
     }

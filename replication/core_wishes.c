@@ -92,7 +92,7 @@ static void handover_ask(struct kvp_core *core, uint8_t target, bool told)
 
 void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     if (!core_leading(core)) {
         core->port.handover_done(core->port.arg, KVP_NOT_PRIMARY);
     } else if (core->handover != HANDOVER_NONE) {
@@ -210,7 +210,7 @@ static void promote_force(struct kvp_core *core)
 
 void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     bool heard = core->now_us - core->heard_primary_us <= core->config.grace_us &&
                  !core->primary_resigned;
     bool member = core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE;
@@ -277,7 +277,7 @@ static void stop_end(struct kvp_core *core)
 
 void kvp_core_stop(struct kvp_core *core, uint64_t now_us)
 {
-    core->now_us = now_us;
+    core_enter(core, now_us);
     if (core->stopping) {
         return;
     }

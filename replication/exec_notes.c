@@ -45,6 +45,7 @@ static void set_trouble(struct kvp_executor *executor, struct exec_trouble *trou
         trouble->known = true;
         if (trouble->reason == NULL && reason != NULL) {
             trouble->since_us = executor->now_us;
+            executor->troubled = true;
         }
         trouble->reason = reason;
     }
@@ -78,11 +79,16 @@ static void trouble_step(struct kvp_executor *executor, struct exec_trouble *tro
         exec_say(executor, KVP_LOG_INFO, back, "%s after_s=%" PRIu64, fields,
                  (now_us - trouble->since_us) / 1000000);
     }
+    executor->troubled = executor->troubled || trouble->reason != NULL;
 }
 
 void exec_notes_step(struct kvp_executor *executor)
 {
     char url[300], fields[400];
+    if (!executor->troubled) {
+        return; /* asked after every event: it has to cost nothing */
+    }
+    executor->troubled = false;
     for (unsigned i = 0; i < executor->config.peer_count; i++) {
         const struct kvp_executor_peer *peer = &executor->config.peers[i];
         snprintf(fields, sizeof(fields), "peer=%u url=%s", peer->id,

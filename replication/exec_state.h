@@ -85,6 +85,7 @@ struct kvp_executor {
     bool noted_serving;
     struct exec_trouble peer_troubles[KVP_NODES_MAX]; /* as config.peers */
     struct exec_trouble arbiter_trouble;
+    bool troubled; /* one of them has a reason, or has had one that was told */
     struct exec_told told[EXEC_TOLD_MAX];
     const char *why; /* static: what keeps this node from serving; NULL: nothing was noted */
 
