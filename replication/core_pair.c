@@ -118,6 +118,11 @@ void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *repl
 static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_request *request)
 {
     const struct kvp_view *wish = &request->wish;
+    /* While a grant is on its way to the disk it is neither given nor refused: whoever repeats the
+     * question would take a refusal for the end of what is about to bind it. */
+    if (core->ask_token) {
+        return KVP_BUSY;
+    }
     if (core->config.policy == KVP_PAIR_NONE || !holds(core) || alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
         (wish->in_sync & ~core->meta.view.in_sync) != 0) {
@@ -129,7 +134,7 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {
         return KVP_STALE_VIEW;
     }
-    if (core->proposal.stage != PROPOSAL_NONE || core->ask_token || core->replacing) {
+    if (core->proposal.stage != PROPOSAL_NONE || core->replacing) {
         return KVP_BUSY;
     }
     return KVP_OK;

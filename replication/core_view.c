@@ -184,6 +184,13 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
         return true;
     }
     core_proposal_abort(core);
+    if (view->primary == core->config.self && core_leading(core)) {
+        /* Nothing is made in an epoch that a crash could make this node forget: it would make other
+         * entries with the same numbers. */
+        *proposal = (struct core_proposal){.reason = REASON_PROMOTE, .view = *view};
+        granted(core);
+        return true;
+    }
     core->meta.view = *view;
     note_solo(core, view);
     if (view->primary != core->config.self && !core_parted(core)) {

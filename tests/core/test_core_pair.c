@@ -680,6 +680,37 @@ static void test_asked_while_fencing(void **state)
     world_close(&world);
 }
 
+/* The holder's disk is slow: whoever repeats the question hears that it is not decided yet, not that it
+ * is refused, which would end a proposal that is being granted. */
+static void test_a_question_repeated_while_its_grant_is_written_is_not_refused(void **state)
+{
+    (void)state;
+    static struct kvp_peer_request request;
+    struct world world;
+    open_pair(&world, KVP_PAIR_BACKUP_WINS);
+    world.nodes[2].disk_us = 300 * MS;
+    request.op = KVP_OP_ASK_VIEW;
+    request.from = 1;
+    request.to = 2;
+    request.group_id = kvp_core_group_id(world.nodes[2].core);
+    request.view = *kvp_core_view(world.nodes[2].core);
+    request.expected = request.view.version;
+    request.wish = request.view;
+    request.wish.version = request.wish.epoch += 64;
+    request.wish.in_sync = kvp_set_of(1);
+    world_request(&world, 2, &request);
+    world_run(&world, MS);
+    world_request(&world, 2, &request);
+    assert_int_equal(world.last_reply.op, KVP_OP_ASK_VIEW);
+    assert_int_equal(world.last_reply.code, KVP_BUSY);
+    world_run(&world, SECONDS);
+    world_request(&world, 2, &request);
+    assert_int_not_equal(world.last_reply.code, KVP_BUSY);
+    assert_true(kvp_view_equal(&world.last_reply.report.view, &request.wish));
+    check_together(&world);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -705,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_grant_of_a_failed_holder_is_slow),
         cmocka_unit_test(test_grant_of_a_failed_holder_is_hidden),
         cmocka_unit_test(test_asked_while_fencing),
+        cmocka_unit_test(test_a_question_repeated_while_its_grant_is_written_is_not_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
