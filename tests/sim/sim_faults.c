@@ -179,10 +179,11 @@ static void wipe(struct sim *sim)
     }
     const struct kvp_view *view =
         node->executor ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
-    /* Only what redundancy covers: somebody else in sync lives, and has not been wiped. */
+    /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and has a disk that
+     * answers: one that hangs is about to give its lead to whoever is wiped. */
     bool covered = false;
     for (unsigned i = 1; view && i <= sim->plan.nodes; i++) {
-        covered = covered || (i != node->id && sim->nodes[i].serving);
+        covered = covered || (i != node->id && sim->nodes[i].serving && !sim->nodes[i].disk_hangs);
     }
     if (!node->alive || whole < 2 || !covered) {
         return;
