@@ -24,6 +24,7 @@
 #define KNOWN_SIZE 9u      /* u8 id, u64 incarnation; a u8 with their count before them */
 #define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
 #define FORCED_JUMP_MAX ((uint64_t)1 << 32) /* changes of view at an operator's word */
+#define PAST_MAX 8u
 #define COUNT_SIZE 16u     /* u64 count, its complement */
 
 struct group {
@@ -32,6 +33,7 @@ struct group {
     uint64_t id;
     struct kvp_view view;
     uint64_t known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
+    uint64_t past[KVP_NODE_ID_MAX + 1][PAST_MAX]; /* the ones before, in memory only, the newest first */
 };
 
 /* What members of a group say that the register was. */
@@ -459,6 +461,7 @@ static kvp_status set_register(struct kvp_witness *witness,
     set_name(&changed, request->group);
     if (group != NULL) {
         memcpy(changed.known, group->known, sizeof(changed.known));
+        memcpy(changed.past, group->past, sizeof(changed.past));
     }
     status = persist(witness, &changed);
     if (status != KVP_OK) {
@@ -613,6 +616,12 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
     if (known == 0 || known == request->incarnation) {
         return KVP_OK;
     }
+    /* What an earlier life asked for, when its store was new, may come late. */
+    for (unsigned i = 0; i < PAST_MAX; i++) {
+        if (group->past[request->from][i] == request->incarnation) {
+            return KVP_REFUSED;
+        }
+    }
     bool new = false;
     for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
         if (request->earlier[i] == known) {
@@ -637,6 +646,9 @@ static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_re
         return status;
     }
     struct group changed = *group;
+    uint64_t *past = changed.past[request->from];
+    memmove(past + 1, past, (PAST_MAX - 1) * sizeof(past[0]));
+    past[0] = changed.known[request->from];
     changed.known[request->from] = request->incarnation;
     status = persist(witness, &changed);
     if (status == KVP_OK) {

@@ -420,6 +420,23 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
                      kvp_set_has(view.in_sync, 3) ? KVP_BUSY : KVP_OK);
 }
 
+/* Else the store of today would be a stranger, and its node without one. */
+static void test_a_late_claim_of_an_earlier_life_changes_nothing(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    create(witness);
+    assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_OK);
+    assert_int_equal(claim(witness, 3, 31, 30).code, KVP_OK);
+    struct kvp_view next = get(witness, GROUP_ID).view;
+    next.version++;
+    next.epoch++;
+    assert_int_equal(cas(witness, 1, next.version - 1, next).code, KVP_OK);
+    assert_int_equal(claim(witness, 3, 32, 31).code, KVP_OK);
+    assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_REFUSED);
+    assert_int_equal(claim(witness, 3, 31, 30).code, KVP_REFUSED);
+    assert_int_equal(claim(witness, 3, 32, 31).code, KVP_OK);
+}
+
 /* One request with the last number would leave none for those that follow. */
 static void test_no_change_uses_up_the_numbers(void **state)
 {
@@ -742,6 +759,7 @@ int main(void)
         ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
         ON_EMPTY(test_no_change_uses_up_the_numbers),
         ON_EMPTY(test_a_copy_does_not_speak_for_its_node),
+        ON_EMPTY(test_a_late_claim_of_an_earlier_life_changes_nothing),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),
         ON_EMPTY(test_the_register_survives_a_restart),

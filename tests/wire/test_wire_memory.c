@@ -163,7 +163,7 @@ static kvp_status encode_witness(kvp_buf *out)
         .op = KVP_OP_REGISTER_CAS,
         .group = {"0123456789012345678901234567890123456789", 40},
         .group_id = UINT64_MAX,
-        .view = {UINT64_MAX >> 2, UINT64_MAX >> 2, 1, 2}};
+        .view = {KVP_VIEW_NUMBER_END - 1, KVP_VIEW_NUMBER_END - 1, 1, 2}};
     return kvp_wire_witness_encode(&cas, out);
 }
 
