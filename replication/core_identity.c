@@ -8,10 +8,11 @@
  * from a store that the decider knows as X, Y or Z, and from then on only Z is known. A copy has the
  * numbers of the moment when it was made: it comes second, whoever is started first, and is told so.
  *
- * Why no crash makes a store a stranger to itself: a number is forgotten only when a later one is known to
- * be confirmed, and then the decider knows that one, or one drawn after it. (Of more than KVP_EARLIER_MAX
- * starts that nobody confirmed, some in the middle are forgotten: such a store may have to be emptied. That is
- * the safe side.)
+ * Why no crash makes a store a stranger to itself: when a number is confirmed the last ones before it stay
+ * in mind, and the decider knows one of them or one drawn after it. (In pair mode the other node takes a number
+ * at once and has it on its disk a moment later: a crash takes it back to one of those. Of more than
+ * KVP_EARLIER_MAX / 2 starts that nobody confirmed, some are forgotten: such a store may have to be emptied.
+ * That is the safe side.)
  *
  * Why a copy neither counts nor leads, with an arbiter: before its number is confirmed a store proposes
  * nothing, gives no lease, acknowledges nothing and says neither LEAVE nor RESIGN. While the witness
@@ -37,6 +38,7 @@
 #define UNKNOWN_US 3000000u /* before a backup leads that no primary has talked to: longer than WATCH_PERIOD_US
                                and a lease */
 #define NOTE_US    60000000u
+#define EARLIER_KEPT (KVP_EARLIER_MAX / 2)
 
 static bool paired(const struct kvp_core *core)
 {
@@ -45,6 +47,7 @@ static bool paired(const struct kvp_core *core)
 
 /* ---- the store's own numbers ---- */
 
+/* Behind the first half, which ends with the number that was confirmed last, the oldest makes room. */
 static void remember_earlier(struct kvp_meta *meta)
 {
     unsigned count = 0;
@@ -52,21 +55,27 @@ static void remember_earlier(struct kvp_meta *meta)
         count++;
     }
     if (count == KVP_EARLIER_MAX) {
-        memmove(meta->earlier + 1, meta->earlier + 2, (count - 2) * sizeof(meta->earlier[0]));
+        memmove(meta->earlier + EARLIER_KEPT, meta->earlier + EARLIER_KEPT + 1,
+                (count - EARLIER_KEPT - 1) * sizeof(meta->earlier[0]));
         count--;
     }
     meta->earlier[count] = meta->incarnation;
 }
 
-/* The one before stays: what an earlier life asked for, when its store was new, may come late. */
+/* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash of the
+ * other node may take it back to one that it had known before. */
 static void keep_last(struct kvp_meta *meta)
 {
-    uint64_t last = 0;
+    uint64_t kept[KVP_EARLIER_MAX] = {0};
+    unsigned count = 0, first;
     for (unsigned i = 0; i < KVP_EARLIER_MAX && meta->earlier[i] != 0; i++) {
-        last = meta->earlier[i] == KVP_STORE_IS_NEW ? 0 : meta->earlier[i];
+        if (meta->earlier[i] != KVP_STORE_IS_NEW) {
+            kept[count++] = meta->earlier[i];
+        }
     }
+    first = count < EARLIER_KEPT ? 0 : count - (EARLIER_KEPT - 1);
     memset(meta->earlier, 0, sizeof(meta->earlier));
-    meta->earlier[0] = last;
+    memcpy(meta->earlier, kept + first, (count - first) * sizeof(kept[0]));
 }
 
 void core_identity_draw(struct kvp_core *core)

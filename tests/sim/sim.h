@@ -94,6 +94,7 @@ struct sim_token {
 struct sim_disk_queue {
     struct kvp_disk_job *first, *last;
     bool busy;
+    uint64_t due_us; /* when the first job is done */
     bool waits; /* the disk hangs, and the first job would be done by now; */
     bool ran;   /* it has been done all the same */
 };

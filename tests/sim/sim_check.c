@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SLOW_JOB_US 500000u /* was begun while the disk was slow */
 #define HUNG_US 3500000u /* sync_timeout_us, clocks that drift, some lost messages */
 
 struct sim_history {
@@ -108,8 +109,9 @@ static bool is_well(const struct sim *sim, const struct sim_node *node)
     for (unsigned i = sim->plan.policy == KVP_PAIR_NONE ? 0 : 1; i <= sim->plan.nodes; i++) {
         reached = reached && !sim->cut[i][node->id] && !sim->cut[node->id][i];
     }
-    return reached && node->alive && !node->paused && !node->disk_faulty &&
-           node->disk_factor == 1 &&
+    bool slow = node->disk_factor > 1 ||
+                (node->writer.busy && node->writer.due_us > sim->now_us + SLOW_JOB_US);
+    return reached && node->alive && !node->paused && !node->disk_faulty && !slow &&
            kvp_core_role(kvp_executor_core(node->executor)) != KVP_ROLE_FAILED;
 }
 

@@ -101,8 +101,10 @@ static void disk_next(struct sim *sim, struct sim_node *node, bool sends)
 {
     struct sim_disk_queue *queue = disk_queue(node, sends);
     if (!queue->busy && queue->first) {
+        uint64_t time_us = disk_time(sim, node);
         queue->busy = true;
-        disk_event(sim, node, sends, disk_time(sim, node));
+        queue->due_us = sim->now_us + time_us;
+        disk_event(sim, node, sends, time_us);
     }
 }
 
