@@ -130,15 +130,37 @@ static int write_beside(const char *name, const struct stat *before, kvp_slice b
     return error;
 }
 
+/* /dev/stdout and the like lead to a file that is open already, and that others may be writing to: it is
+ * written on, not replaced. -1: it is no such name, or nothing is open there. */
+static int own_descriptor(const char *name)
+{
+    static const char directory[] = "/dev/fd/";
+    int number = -1;
+
+    if (strcmp(name, "/dev/stdout") == 0) {
+        number = STDOUT_FILENO;
+    } else if (strcmp(name, "/dev/stderr") == 0) {
+        number = STDERR_FILENO;
+    } else if (strncmp(name, directory, sizeof(directory) - 1) == 0) {
+        uint64_t value;
+        bool is_number = kvcli_parse_number(name + sizeof(directory) - 1, INT_MAX, &value);
+        number = is_number ? (int)value : -1;
+    }
+    return number < 0 ? -1 : dup(number);
+}
+
 int kvcli_write_file(const char *name, kvp_slice bytes)
 {
     struct stat about, link;
+    int own = own_descriptor(name);
     bool there = stat(name, &about) == 0;
     bool dangling = !there && lstat(name, &link) == 0; /* then what it points to is made */
     char *target = there ? realpath(name, NULL) : NULL; /* a link stays one */
     int error;
 
-    if (dangling || (there && (!S_ISREG(about.st_mode) || target == NULL))) {
+    if (own >= 0) {
+        error = write_and_close(own, bytes, false);
+    } else if (dangling || (there && (!S_ISREG(about.st_mode) || target == NULL))) {
         error = write_in_place(name, bytes);
     } else {
         error = write_beside(there ? target : name, there ? &about : NULL, bytes);

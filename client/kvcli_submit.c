@@ -156,6 +156,7 @@ const struct kvcli_option kvcli_submit_options[] = {
     {"--max-copies", "N", "so many results at most, where they disagree"},
     {"--priority", "N", "0 to 255: the higher ones first (100)"},
     {"--max-attempts", "N", "a task that was lost so often has failed (5)"},
+    {"--retry-delay", "MS", "before a task that failed is tried again; doubled each time (200)"},
     {"--delay", "MS", "until the first task is handed out"},
     {"--deadline", "MS", "a worker that takes longer loses the task"},
     {"--silence", "MS", "a worker that is silent for so long loses the task (2000)"},

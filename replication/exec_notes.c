@@ -218,6 +218,10 @@ const char exec_blank_text[] =
     "the witness knows a group of this name, and no node here has its data: restore a data directory; or, "
     "if the data is gone for good, take another --group, or a witness with an empty data directory";
 
+static const char exec_copy_text[] =
+    "this store is a copy of the node's, or an old one put back: the group knows a later one. It stays out; "
+    "empty its data directory, and the node is sent everything";
+
 static const char *note_text(const struct kvp_executor *executor, enum kvp_note note)
 {
     bool blank = kvp_core_view(executor->core)->version == 0;
@@ -237,6 +241,10 @@ static const char *note_text(const struct kvp_executor *executor, enum kvp_note 
         return "alone after a start: waits for its peer, or for 'kvcli promote'";
     case KVP_NOTE_FENCE_FAILED:
         return "the fence command did not exit with 0: this node does not take over";
+    case KVP_NOTE_COPY:
+        return exec_copy_text;
+    case KVP_NOTE_PEER_COPY:
+        return "two stores speak for this node: one is a copy of the other, or an old one put back";
     case KVP_NOTE_DISK_SILENT:
         return "own disk has not answered";
     case KVP_NOTE_DISK_NO_HEIR:
@@ -317,11 +325,21 @@ static const char *peers_text(const struct kvp_executor *executor, char *text, s
     return NULL;
 }
 
+bool exec_is_copy(const struct kvp_executor *executor)
+{
+    struct kvp_core_status status;
+    kvp_core_status(executor->core, executor->now_us, &status);
+    return status.meta.copy;
+}
+
 const char *exec_why(const struct kvp_executor *executor, char *text, size_t size)
 {
     enum kvp_role role = kvp_core_role(executor->core);
     const char *arbiter = executor->arbiter_trouble.reason;
     const char *peers = peers_text(executor, text, size);
+    if (exec_is_copy(executor)) {
+        return exec_copy_text;
+    }
     switch (role) {
     case KVP_ROLE_PRIMARY:
         return exec_serving(executor)  ? ""

@@ -132,6 +132,7 @@ void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status 
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who);
 void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer);
 /* Why this node does not serve, "" if it does or need not; in `text`, or static. */
+bool exec_is_copy(const struct kvp_executor *executor); /* core_identity.c */
 const char *exec_why(const struct kvp_executor *executor, char *text, size_t size);
 const char *exec_arbiter_state(const struct kvp_executor *executor); /* "ok", or what is wrong */
 extern const char exec_blank_text[];

@@ -255,6 +255,10 @@ static void port_handover_done(void *arg, kvp_status status)
 static const char *promote_reason(const struct kvp_executor *executor)
 {
     enum kvp_role role = kvp_core_role(executor->core);
+    if (exec_is_copy(executor)) {
+        return "this store is a copy of the node's, or an old one put back: it stays out until its data "
+               "directory is emptied (docs/operations.md says how a copy is restored)";
+    }
     if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT) {
         return "this node leads already, but may not serve: a member of its view does not answer, and "
                "it may not go on without (in a pair under backup-wins that is the backup's right). "

@@ -33,7 +33,7 @@
 
 #define RECONNECT_MIN_MS_DEFAULT 10u
 #define RECONNECT_MAX_MS_DEFAULT 250u
-#define MUTE_US                  1000000u /* who has not greeted by then is spoken of */
+#define MUTE_US                  500000u  /* who has not greeted by then is spoken of */
 #define CONNECT_TIMEOUT_US       3000000u /* the kernel alone would try for two minutes */
 #define READ_SIZE                65536u
 #define DELAYED_MAX              64u /* answers to a connection that wait while the server holds */

@@ -125,6 +125,22 @@ static void test_a_fifo_gets_the_bytes(void **state)
     (void)close(fd);
 }
 
+/* What the shell has redirected is written on: others write there, too. */
+static void test_an_open_descriptor_is_written_on_and_not_replaced(void **state)
+{
+    char name[64];
+
+    (void)state;
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "before ", 7), 7);
+    (void)snprintf(name, sizeof(name), "/dev/fd/%d", fd);
+    assert_int_equal(kvcli_write_file(name, kvp_slice_of("result ", 7)), EXIT_DONE);
+    assert_int_equal(write(fd, "after", 5), 5);
+    (void)close(fd);
+    check_content(path, "before result after");
+}
+
 static void test_links_and_modes_stay(void **state)
 {
     char target[160];
@@ -160,6 +176,8 @@ int main(void)
                                         make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(test_a_fifo_gets_the_bytes, make_directory,
                                         remove_directory),
+        cmocka_unit_test_setup_teardown(test_an_open_descriptor_is_written_on_and_not_replaced,
+                                        make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(test_links_and_modes_stay, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(test_a_new_file_has_the_mode_of_others, make_directory,
