@@ -62,6 +62,16 @@ static void remember_earlier(struct kvp_meta *meta)
     meta->earlier[count] = meta->incarnation;
 }
 
+bool core_identity_new(const struct kvp_meta *meta)
+{
+    for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
+        if (meta->earlier[i] == KVP_STORE_IS_NEW) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash of the
  * other node may take it back to one that it had known before. */
 static void keep_last(struct kvp_meta *meta)
@@ -101,10 +111,15 @@ bool core_identity_drawn(const struct kvp_core *core)
 
 void core_identity_confirmed(struct kvp_core *core)
 {
-    if (!core->confirmed) {
-        core->confirmed = true;
-        core->confirmed_us = core->now_us;
-        keep_last(&core->meta); /* durable with the next change */
+    if (core->confirmed) {
+        return;
+    }
+    bool was_new = core_identity_new(&core->meta);
+    core->confirmed = true;
+    core->confirmed_us = core->now_us;
+    keep_last(&core->meta); /* durable with the next change, */
+    if (was_new) {
+        core_persist(core); /* but for this: a copy would be as new as this store was */
     }
 }
 

@@ -337,6 +337,8 @@ void core_identity_draw(struct kvp_core *core);        /* at the start */
 bool core_identity_drawn(const struct kvp_core *core); /* durably: now it may speak */
 void core_identity_confirmed(struct kvp_core *core);
 void core_identity_refused(struct kvp_core *core); /* it is a copy */
+/* Has nobody known the store yet, as far as it says? */
+bool core_identity_new(const struct kvp_meta *meta);
 bool core_identity_known(const struct kvp_core *core); /* what it says counts */
 bool core_identity_may_follow(const struct kvp_core *core);
 bool core_identity_may_lead(const struct kvp_core *core);

@@ -59,6 +59,23 @@ static void test_blank_ones_join(void **state)
     world_close(&world);
 }
 
+/* A store that is known says durably that it is not new, though nothing else changes: a copy of it would be
+ * taken for an emptied store otherwise, and would not hear that it is a copy. */
+static void test_a_store_that_is_known_is_not_new_any_more(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 1);
+    world_form(&world);
+    world_run(&world, 5 * SECONDS);
+    const struct kvp_meta *meta = &world.nodes[1].disk.meta;
+    assert_true(meta->incarnation != 0);
+    for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
+        assert_true(meta->earlier[i] != KVP_STORE_IS_NEW);
+    }
+    world_close(&world);
+}
+
 /* All disks are new, but the arbiter knows the group: somebody has made a mistake. */
 static void test_all_blank_but_known(void **state)
 {
@@ -398,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_founding_needs_all),
         cmocka_unit_test(test_blank_ones_join),
+        cmocka_unit_test(test_a_store_that_is_known_is_not_new_any_more),
         cmocka_unit_test(test_all_blank_but_known),
         cmocka_unit_test(test_founder_dies),
         cmocka_unit_test(test_founder_looks),
