@@ -875,6 +875,69 @@ kvp_status kvp_env_memory_open(struct kvp_env **env)
 
 /* ---- what tests do to it ---- */
 
+static bool copy_frames(struct disk_journal *to, const struct disk_journal *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const kvp_slice frame = kvp_buf_slice(&from->frames[i]);
+        if (add_frame(to, &frame, 1) != KVP_OK) {
+            return false;
+        }
+    }
+    to->durable = from->durable;
+    to->first = from->first;
+    to->lost = from->lost;
+    return true;
+}
+
+static bool copy_store(struct memory_env *env, const struct disk_store *from)
+{
+    struct disk_store *disk = disk_new(env, from->name);
+
+    if (disk == NULL || !copy_frames(&disk->journal, &from->journal)) {
+        return false;
+    }
+    for (size_t i = 0; i < from->root_count; i++) {
+        if (i > 0 && !disk_reserve_root(disk)) {
+            return false;
+        }
+        disk->roots[i] = memory_map_ref(from->roots[i]);
+        disk->root_count = i + 1;
+    }
+    return true;
+}
+
+static bool copy_file(struct memory_env *env, const struct disk_file *from)
+{
+    struct disk_file *file = make_file(env, from->name);
+
+    if (file != NULL) {
+        struct disk_file *next = file->next;
+        *file = *from;
+        file->next = next;
+    }
+    return file != NULL;
+}
+
+kvp_status kvp_env_memory_copy(const struct kvp_env *env, struct kvp_env **copy)
+{
+    const struct memory_env *self = (const struct memory_env *)env;
+    kvp_status status = kvp_env_memory_open(copy);
+    bool whole = status == KVP_OK;
+
+    for (const struct disk_store *disk = self->stores; whole && disk != NULL; disk = disk->next) {
+        whole = copy_store(env_of(*copy), disk);
+    }
+    for (const struct disk_file *file = self->files; whole && file != NULL; file = file->next) {
+        whole = copy_file(env_of(*copy), file);
+    }
+    if (status == KVP_OK && !whole) {
+        (*copy)->ops->close(*copy);
+        *copy = NULL;
+        status = KVP_NO_MEMORY;
+    }
+    return status;
+}
+
 void kvp_env_memory_set_fault(struct kvp_env *env, struct kvp_memory_fault fault)
 {
     struct memory_env *self = env_of(env);

@@ -94,6 +94,9 @@ void core_identity_draw(struct kvp_core *core)
         core_note(core, KVP_NOTE_COPY, core->config.self);
         return;
     }
+    if (KVP_MUTANT(COPY_SAME_NUMBER) && core->meta.incarnation != 0) {
+        return;
+    }
     if (core->meta.incarnation != 0) {
         remember_earlier(&core->meta);
     } else if (core->meta.group_id == 0) {
@@ -125,7 +128,7 @@ void core_identity_confirmed(struct kvp_core *core)
 
 void core_identity_refused(struct kvp_core *core)
 {
-    if (core->meta.copy) {
+    if (core->meta.copy || KVP_MUTANT(COPY_LEADS)) {
         return;
     }
     core_note(core, KVP_NOTE_COPY, core->config.self);
@@ -149,7 +152,7 @@ bool core_identity_may_follow(const struct kvp_core *core)
 
 bool core_identity_may_lead(const struct kvp_core *core)
 {
-    if (paired(core)) {
+    if (paired(core) || KVP_MUTANT(COPY_LEADS)) {
         return true;
     }
     bool own = core->view.primary == core->config.self ||

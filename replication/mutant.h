@@ -39,6 +39,9 @@ enum kvp_mutant {
     KVP_MUTANT_UNWATCHED_DISK,      /* a primary does not look at its own disk */
     KVP_MUTANT_KEEP_HUNG_MEMBER,    /* who hands over because its disk hangs stays a member */
     KVP_MUTANT_REPLACE_UNSEEN,      /* a snapshot replaces a store, whoever sends it */
+    KVP_MUTANT_COPY_SPEAKS,         /* the witness accepts any store for a node */
+    KVP_MUTANT_COPY_LEADS,          /* a store that is refused, or not known yet, leads all the same */
+    KVP_MUTANT_COPY_SAME_NUMBER,    /* a start draws no number of its own */
     KVP_MUTANT_TOLD_LEADS,          /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,          /* what a peer said is not put right by the register */
     /* jobs */

@@ -630,7 +630,7 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
         new = new || request->earlier[i] == KVP_STORE_IS_NEW;
     }
     if (!new) {
-        return KVP_REFUSED;
+        return KVP_MUTANT(COPY_SPEAKS) ? KVP_OK : KVP_REFUSED;
     }
     return kvp_set_has(group->view.in_sync, request->from) ? KVP_BUSY : KVP_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--sessions] [--eager] [--replay SEED] [--regressions]. Nodes tick at their deadlines only;
+ * [--jobs] [--sessions] [--copies] [--eager] [--replay SEED] [--regressions]. Nodes tick at their deadlines only;
  * with --eager, and with jobs, far more often: seeds that found something before it was so keep their
  * meaning. */
 #include "sim.h"
@@ -62,8 +62,8 @@ struct totals {
 static int usage(void)
 {
     fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--jobs] [--sessions] [--eager] [--seeds N] [--from SEED] [--replay SEED] "
-                    "[--regressions]\n");
+                    "[--jobs] [--sessions] [--copies] [--eager] [--seeds N] [--from SEED] "
+                    "[--replay SEED] [--regressions]\n");
     return 2;
 }
 
@@ -79,7 +79,7 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs, strangers;
+    bool jobs, sessions, lazy, hangs, strangers, copies;
 };
 
 static void run(int mode, unsigned long long seed, struct world world, bool replay,
@@ -101,6 +101,9 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     if (world.sessions) {
         sim_plan_sessions(&plan, seed);
     }
+    if (world.copies) {
+        sim_plan_copies(&plan, seed);
+    }
     bool ok = sim_run(&sim, seed, &plan, replay);
     totals->passed += ok;
     totals->failed += !ok;
@@ -110,9 +113,9 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s--replay %llu\n", seed,
+        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s--replay %llu\n", seed,
                modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
-               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
+               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "", world.copies ? "--copies " : "",
                world.lazy || world.jobs ? "" : "--eager ", seed);
     }
 }
@@ -138,6 +141,7 @@ int main(int argc, char **argv)
                                             {"regressions", no_argument, NULL, 'g'},
                                             {"jobs", no_argument, NULL, 'j'},
                                             {"sessions", no_argument, NULL, 's'},
+                                            {"copies", no_argument, NULL, 'c'},
                                             {"eager", no_argument, NULL, 'e'},
                                             {NULL, 0, NULL, 0}};
     struct totals totals = {0};
@@ -169,6 +173,9 @@ int main(int argc, char **argv)
             break;
         case 's':
             world.sessions = true;
+            break;
+        case 'c':
+            world.copies = true;
             break;
         case 'e':
             eager = true;

@@ -120,7 +120,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions;
+    bool jobs, sessions, copies;
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
     {KVP_MUTANT_NONE, "none-late", WITNESS, "no bug, messages come late: nothing must be found",
@@ -129,6 +129,8 @@ static const struct sim_mutant {
      .jobs = true},
     {KVP_MUTANT_NONE, "none-sessions", WITNESS,
      "no bug, sessions are dropped: nothing must be found", late_copies, .sessions = true},
+    {KVP_MUTANT_NONE, "none-copies", WITNESS, "no bug, with copies: nothing must be found",
+     .copies = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -184,6 +186,12 @@ static const struct sim_mutant {
      forged_views},
     {KVP_MUTANT_TOLD_STAYS, "told-stays", WITNESS,
      "what a peer said is not put right by the register", forged_views},
+    {KVP_MUTANT_COPY_SPEAKS, "copy-speaks", WITNESS, "the witness accepts any store for a node",
+     .copies = true},
+    {KVP_MUTANT_COPY_LEADS, "copy-leads", WITNESS,
+     "a store that is refused, or not known yet, leads all the same", .copies = true},
+    {KVP_MUTANT_COPY_SAME_NUMBER, "copy-same-number", WITNESS,
+     "a start draws no number of its own", .copies = true},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",
@@ -256,6 +264,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->sessions) {
         sim_plan_sessions(&plan, seed);
+    }
+    if (mutant->copies) {
+        sim_plan_copies(&plan, seed);
     }
     if (mutant->alter) {
         mutant->alter(&plan);

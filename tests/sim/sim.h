@@ -18,6 +18,7 @@
 #include <stdarg.h>
 
 #define SIM_NODES_MAX    5u
+#define SIM_COPY         (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
 #define SIM_CLIENTS_MAX  8u
 #define SIM_KEYS         6u
 #define SIM_WITNESS      0u /* as an address; nodes are 1.. */
@@ -41,6 +42,7 @@ struct sim_plan {
     bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
                                     many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us;        /* mean time between disks that hang; 0: none does */
+    uint64_t copy_gap_us;        /* mean time between copies of stores; 0: none is made */
     unsigned drift_ppm;          /* clock rates differ up to this */
     uint64_t disk_us;            /* mean time of a disk job */
     uint64_t log_size_max;
@@ -100,7 +102,8 @@ struct sim_disk_queue {
 };
 
 struct sim_node {
-    unsigned id;
+    unsigned id;   /* its address */
+    unsigned self; /* whose id it has: another one's, if it is a copy */
     bool alive, paused, wiped;
     uint64_t life;
     struct kvp_env *env;
@@ -135,6 +138,7 @@ enum sim_event_kind {
     SIM_FAULT,
     SIM_HANG,
     SIM_HANG_END,
+    SIM_COPIES,
     SIM_HEAL,
     SIM_RESTART,
     SIM_RESUME,
@@ -162,16 +166,18 @@ struct sim {
     uint64_t seed;
     struct sim_plan plan;
     uint64_t random_hangs;
+    uint64_t random_copies;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
     uint64_t order;
     struct sim_place *heap;
     size_t heap_count, heap_capacity;
-    struct sim_node nodes[SIM_NODES_MAX + 1];
+    struct sim_node nodes[SIM_COPY + 1];
+    unsigned first; /* which of a node and its copy was confirmed first, by address; 0: none yet */
     struct kvp_env *witness_env;
     struct kvp_witness *witness;
-    bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* from, to */
-    uint64_t link_free[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1][KVP_LINK_KINDS + 1];
+    bool cut[SIM_COPY + 1][SIM_COPY + 1]; /* from, to */
+    uint64_t link_free[SIM_COPY + 1][SIM_COPY + 1][KVP_LINK_KINDS + 1];
     struct sim_client *clients;
     bool calm;            /* no faults any more */
     bool trace;
@@ -192,6 +198,8 @@ void sim_plan_strangers(struct sim_plan *plan, uint64_t seed);
 void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
 /* Lets disks hang, in some seeds. */
 void sim_plan_hangs(struct sim_plan *plan, uint64_t seed);
+/* Adds copies of stores that are started beside the original. */
+void sim_plan_copies(struct sim_plan *plan, uint64_t seed);
 /* Adds a table of sessions that is always full. */
 void sim_plan_sessions(struct sim_plan *plan, uint64_t seed);
 /* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
@@ -228,6 +236,18 @@ void sim_hang(struct sim *sim);
 void sim_calm_down(struct sim *sim);
 void sim_witness_message(struct sim *sim, struct sim_message *message);
 void sim_witness_restart(struct sim *sim);
+
+/* sim_copies.c; all do nothing in a run without copies */
+void sim_copies_start(struct sim *sim);
+void sim_copies(struct sim *sim);
+void sim_copies_calm(struct sim *sim);
+void sim_copies_step(struct sim *sim);
+/* Or it is to be started later. */
+bool sim_copies_may_start(struct sim *sim, const struct sim_node *node);
+/* The witness and whoever asks it must reach each other now. */
+bool sim_copies_need_witness(const struct sim *sim);
+/* Another store speaks for the node, or it is not known yet which one does. */
+bool sim_copies_stranger(const struct sim *sim, const struct sim_node *node);
 
 /* sim_client.c */
 kvp_status sim_clients_start(struct sim *sim);
@@ -268,6 +288,8 @@ void sim_contract_step(struct sim *sim);       /* after every event, behind sim_
 void sim_contract_opened(struct sim *sim, struct sim_node *node);
 /* Runs the job, and looks at what it appends and applies. */
 void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job);
+/* The store of one place is at another one, too. */
+void sim_contract_copied(struct sim *sim, unsigned from, unsigned to);
 /* A linearizable read is being answered. */
 void sim_contract_read(struct sim *sim, const struct sim_node *node);
 

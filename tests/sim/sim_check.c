@@ -85,7 +85,7 @@ void sim_check_returned(struct sim *sim, unsigned client, bool known, bool effec
 static void note_serving(struct sim *sim)
 {
     unsigned count = 0, who = 0;
-    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+    for (unsigned i = 1; i <= SIM_COPY; i++) {
         struct sim_node *node = &sim->nodes[i];
         bool serving = node->alive && node->executor && !node->paused &&
                        kvp_core_serving(kvp_executor_core(node->executor),
@@ -183,6 +183,9 @@ bool sim_check_converged(struct sim *sim)
 {
     struct kvp_core_status first, status;
     unsigned serving = 0;
+    if (sim->nodes[SIM_COPY].env) {
+        return false;
+    }
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
         if (!node->alive || node->paused || node->writer.first || node->sender.first) {

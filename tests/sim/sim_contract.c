@@ -47,7 +47,7 @@ struct contract_node {
 struct sim_contract {
     struct contract_place **places; /* by seq */
     size_t capacity;
-    struct contract_node nodes[SIM_NODES_MAX + 1];
+    struct contract_node nodes[SIM_COPY + 1];
     uint64_t committed; /* the highest that any leading node called so */
 };
 
@@ -310,7 +310,7 @@ static void contract_alone(struct sim *sim, const struct sim_node *node,
                            const struct kvp_core *core)
 {
     struct contract_node *known = &sim->contract->nodes[node->id];
-    bool alone = core->view.in_sync == kvp_set_of((uint8_t)node->id);
+    bool alone = core->view.in_sync == kvp_set_of((uint8_t)node->self);
     if (!core_leading(core)) {
         known->alone = core->meta.solo_from != 0 ? known->alone : 0;
     } else if (alone && core->role == KVP_ROLE_PRIMARY) {
@@ -320,13 +320,20 @@ static void contract_alone(struct sim *sim, const struct sim_node *node,
     }
 }
 
+/* A store that does not speak for its node is none. */
+static const struct kvp_core *contract_member(const struct sim *sim, unsigned place)
+{
+    const struct sim_node *node = &sim->nodes[place];
+    return sim_copies_stranger(sim, node) ? NULL : contract_core(node);
+}
+
 /* A member that has not promised to count (it was emptied, or lost part of its log) is not meant. */
 static void contract_committed(struct sim *sim, const struct sim_node *node,
                                const struct kvp_core *core)
 {
-    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
-        const struct kvp_core *member = contract_core(&sim->nodes[i]);
-        if (member && kvp_set_has(core->view.in_sync, i) && member->meta.member_epoch != 0 &&
+    for (unsigned i = 1; i <= SIM_COPY; i++) {
+        const struct kvp_core *member = contract_member(sim, i);
+        if (member && kvp_set_has(core->view.in_sync, sim->nodes[i].self) && member->meta.member_epoch != 0 &&
             !member->meta.doubt && !member->replacing && member->durable.seq < core->commit) {
             sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
                      (unsigned long long)core->commit, i,
@@ -346,11 +353,11 @@ static void contract_serves(struct sim *sim, const struct sim_node *node,
                  (unsigned long long)core->log.tail.seq,
                  (unsigned long long)sim->contract->committed);
     }
-    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
-        const struct kvp_core *member = contract_core(&sim->nodes[i]);
+    for (unsigned i = 1; i <= SIM_COPY; i++) {
+        const struct kvp_core *member = contract_member(sim, i);
         if (i == node->id || !member || sim->nodes[i].paused ||
             member->role != KVP_ROLE_BACKUP || member->view.epoch != core->view.epoch ||
-            !kvp_set_has(core->view.in_sync, i)) {
+            !kvp_set_has(core->view.in_sync, sim->nodes[i].self)) {
             continue;
         }
         uint64_t silence = sim_node_clock(sim, &sim->nodes[i]) - member->heard_primary_us;
@@ -361,9 +368,14 @@ static void contract_serves(struct sim *sim, const struct sim_node *node,
     }
 }
 
+void sim_contract_copied(struct sim *sim, unsigned from, unsigned to)
+{
+    sim->contract->nodes[to] = sim->contract->nodes[from];
+}
+
 void sim_contract_step(struct sim *sim)
 {
-    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+    for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct sim_node *node = &sim->nodes[i];
         const struct kvp_core *core = contract_core(node);
         if (!core || core->role == KVP_ROLE_FAILED) {

@@ -53,6 +53,9 @@ static void pause_node(struct sim *sim)
 
 static void cut_one(struct sim *sim, unsigned from, unsigned to, uint64_t time_us)
 {
+    if ((from == SIM_WITNESS || to == SIM_WITNESS) && sim_copies_need_witness(sim)) {
+        return;
+    }
     sim_trace(sim, "CUT %u -> %u for %llu ms", from, to, (unsigned long long)time_us / 1000);
     sim->cut[from][to] = true;
     struct sim_event *event = sim_at(sim, time_us, SIM_HEAL);
@@ -146,7 +149,7 @@ static void slow_disk(struct sim *sim)
 
 static void witness_crash(struct sim *sim)
 {
-    if (sim->witness) {
+    if (sim->witness && !sim_copies_need_witness(sim)) {
         sim_trace(sim, "WITNESS CRASH");
         kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), 0,
                              false);

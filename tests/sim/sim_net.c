@@ -19,7 +19,7 @@ void sim_message_free(struct sim_message *message)
 
 static bool is_machine(unsigned address)
 {
-    return address <= SIM_NODES_MAX;
+    return address <= SIM_COPY;
 }
 
 bool sim_reachable(const struct sim *sim, unsigned from, unsigned to)

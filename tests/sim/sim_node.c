@@ -12,7 +12,7 @@ struct host {
     struct sim_node *node;
 };
 
-static struct host hosts[SIM_NODES_MAX + 1]; /* one simulation at a time in a process */
+static struct host hosts[SIM_COPY + 1]; /* one simulation at a time in a process */
 
 uint64_t sim_node_clock(const struct sim *sim, const struct sim_node *node)
 {
@@ -129,7 +129,7 @@ static void host_arbiter(void *arg, const struct kvp_arbiter_request *request)
     struct sim_message message = {
         .from = host->node->id, .to = SIM_WITNESS, .call = request->id, .life = host->node->life};
     kvp_buf body = {0};
-    if (kvp_arbiter_witness_encode(request, "sim", host->node->id, &body) != KVP_OK) {
+    if (kvp_arbiter_witness_encode(request, "sim", host->node->self, &body) != KVP_OK) {
         abort();
     }
     sim_send(host->sim, &message, kvp_buf_slice(&body));
@@ -167,7 +167,7 @@ static void configure(const struct sim *sim, const struct sim_node *node,
                       struct kvp_executor_config *config, uint64_t random)
 {
     memset(config, 0, sizeof(*config));
-    config->core.self = (uint8_t)node->id;
+    config->core.self = (uint8_t)node->self;
     config->core.sync_replicas = sim->plan.sync_replicas;
     config->core.policy = sim->plan.policy;
     config->core.heartbeat_us = 100000;
@@ -191,7 +191,7 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     snprintf(config->url, sizeof(config->url), "sim://%u", node->id);
     for (unsigned id = 1; id <= sim->plan.nodes; id++) {
         config->core.nodes |= kvp_set_of(id);
-        if (id != node->id) {
+        if (id != node->self) {
             struct kvp_executor_peer *peer = &config->peers[config->peer_count++];
             peer->id = (uint8_t)id;
             snprintf(peer->url, sizeof(peer->url), "sim://%u", id);
@@ -199,10 +199,12 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     }
 }
 
+/* Nobody connects to a copy. */
 static void links(struct sim *sim, const struct sim_node *node)
 {
+    unsigned sides = node->id == node->self ? 2 : 1;
     for (unsigned id = 1; id <= sim->plan.nodes; id++) {
-        for (unsigned side = 0; id != node->id && side < 2; side++) {
+        for (unsigned side = 0; id != node->self && side < sides; side++) {
             struct sim_event *event = sim_at(sim, 1000, SIM_LINK);
             event->node = side ? id : node->id;
             event->peer = side ? node->id : id;
@@ -231,7 +233,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     node->life = ++sim->order;
     node->disk_factor = 1;
     node->disk_hangs = false;
-    kvp_status status = kvp_storage_open(node->env, "sim", node->id, &node->storage, &loaded,
+    kvp_status status = kvp_storage_open(node->env, "sim", node->self, &node->storage, &loaded,
                                          message, sizeof(message));
     if (status != KVP_OK) {
         sim_fail(sim, "node %u cannot open its storage: %s (%s)", node->id, kvp_strerror(status),
@@ -450,7 +452,7 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
     if (event->kind == SIM_RESTART) {
-        if (!node->alive) {
+        if (!node->alive && node->env && sim_copies_may_start(sim, node)) {
             sim_node_start(sim, node);
         }
         return;
