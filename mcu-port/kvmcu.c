@@ -1323,7 +1323,7 @@ uint64_t kvmcu_client_number(const void *seed, size_t size)
 
 static bool is_name(const char *text)
 {
-    return text_size(text) - 1 < KVMCU_NAME_MAX;
+    return text != NULL && text_size(text) - 1 < KVMCU_NAME_MAX;
 }
 
 /* All that it will ever say fits the buffer. */
