@@ -616,12 +616,6 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
     if (known == 0 || known == request->incarnation) {
         return KVP_OK;
     }
-    /* What an earlier life asked for, when its store was new, may come late. */
-    for (unsigned i = 0; i < PAST_MAX; i++) {
-        if (group->past[request->from][i] == request->incarnation) {
-            return KVP_REFUSED;
-        }
-    }
     bool new = false;
     for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
         if (request->earlier[i] == known) {
@@ -631,6 +625,12 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
     }
     if (!new) {
         return KVP_MUTANT(COPY_SPEAKS) ? KVP_OK : KVP_REFUSED;
+    }
+    /* What an earlier life asked for, when its store was new, may come late. */
+    for (unsigned i = 0; i < PAST_MAX; i++) {
+        if (group->past[request->from][i] == request->incarnation) {
+            return KVP_REFUSED;
+        }
     }
     return kvp_set_has(group->view.in_sync, request->from) ? KVP_BUSY : KVP_OK;
 }
