@@ -8,7 +8,7 @@
 Each round is a handover, and a kill -9 of the primary. A stop is the longest time between two
 acknowledged requests of one kind around it. With --check the exit status is 1 if a full group stops for
 more than a tenth longer (and 20 ms, for what the machine does besides) than the empty one.
-docs/performance.md has results.
+Compare only what one run says, on a machine with nothing else to do.
 """
 
 import argparse
