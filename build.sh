@@ -6,16 +6,17 @@
 #   ./build.sh demo      packages, build, then examples/failover.sh
 #   ./build.sh test      packages, then the tests in a normal and in an ASan+UBSan build
 #   ./build.sh packages  only the packages
-#   ./build.sh build     only the build (in ./build)
+#   ./build.sh build     only the build, tests included (in ./build)
 set -eu
 cd "$(dirname "$0")"
 
-packages='gcc meson ninja-build pkg-config libnng-dev libmsgpack-dev libleveldb-dev libcmocka-dev
-    libedit-dev libxxhash-dev zlib1g-dev libcjson-dev python3 iproute2 iptables strace e2fsprogs
-    procps util-linux mount spin'
+packages='gcc meson ninja-build pkg-config libmsgpack-dev libleveldb-dev libedit-dev libxxhash-dev
+    zlib1g-dev libcjson-dev procps'
+# What the tests are linked with and run.
+test_packages='libnng-dev libcmocka-dev python3 iproute2 iptables strace e2fsprogs util-linux mount spin'
 # For the microcontroller's client: without these its tests on boards, for RISC-V and of its rules are skipped, and
 # the port to lwIP is not compiled. valgrind counts instructions.
-test_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy cppcheck valgrind'
+board_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy cppcheck valgrind'
 
 install_packages() { # PACKAGE...
     missing=''
@@ -66,26 +67,26 @@ run_tests() { # DIRECTORY NAME
 case "${1:-}" in
 packages)
     # shellcheck disable=SC2086
-    install_packages $packages $test_packages
+    install_packages $packages $test_packages $board_packages
     fetch_lwip
     ;;
 build)
     # shellcheck disable=SC2086
-    install_packages $packages
-    build_normal
+    install_packages $packages $test_packages
+    build_normal -Dtests=true
     ;;
 demo)
     # shellcheck disable=SC2086
     install_packages $packages
-    build_normal
+    build_normal -Dtests=false
     examples/failover.sh build
     ;;
 test)
     # shellcheck disable=SC2086
-    install_packages $packages $test_packages
+    install_packages $packages $test_packages $board_packages
     fetch_lwip
     passed=0 failed=0 result=0
-    build_normal -Dwerror=true
+    build_normal -Dtests=true -Dwerror=true
     # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc
     # warn of null pointers and sizes that cannot be.
     configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false

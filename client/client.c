@@ -5,8 +5,8 @@
  * a call that is answered in time never waits for the thread here.
  */
 #include "client/client_priv.h"
-#include "replication/clock.h"
-#include "replication/net.h"
+#include "kvstore/base/clock.h"
+#include "replication/net/net.h"
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -5,7 +5,7 @@
  * tried in vain there is a pause.
  */
 #include "client/client_core.h"
-#include "kvstore/utf8.h"
+#include "kvstore/base/utf8.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -12,8 +12,8 @@
 #ifndef KVP_CLIENT_CORE_H
 #define KVP_CLIENT_CORE_H
 
-#include "replication/net.h"
-#include "replication/wire.h"
+#include "replication/net/net.h"
+#include "replication/wire/wire.h"
 
 #define CLIENT_NODES_MAX     16u   /* given by the user */
 #define CLIENT_ENDPOINTS_MAX 32u   /* with those that were learned, or named for one call */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Submitting jobs and looking at them; blocks of matrices go there and back several at a time. */
 #include "client/client_priv.h"
-#include "client/kvp_jobs.h"
-#include "jobs/job_spec.h"
-#include "jobs/matrix.h"
-#include "replication/mp_reader.h"
+#include "kvpair/kvp_jobs.h"
+#include "kvpair/job_spec.h"
+#include "kvpair/matrix.h"
+#include "replication/wire/mp_reader.h"
 
 #include <inttypes.h>
 #include <pthread.h>

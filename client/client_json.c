@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node says about itself and its jobs, as JSON text. */
 #include "client/client_priv.h"
-#include "kvstore/utf8.h"
-#include "replication/mp_reader.h"
+#include "kvstore/base/utf8.h"
+#include "replication/wire/mp_reader.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>

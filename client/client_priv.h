@@ -4,7 +4,7 @@
 #define KVP_CLIENT_PRIV_H
 
 #include "client/client_core.h"
-#include "client/kvp_client.h"
+#include "kvpair/kvp_client.h"
 
 /* One call of the API: the core's part and where the result goes. */
 struct call {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a worker does: join, fetch, beat, post, leave. */
 #include "client/client_priv.h"
-#include "client/kvp_jobs.h"
-#include "jobs/job_spec.h"
-#include "replication/mp_writer.h"
+#include "kvpair/kvp_jobs.h"
+#include "kvpair/job_spec.h"
+#include "replication/wire/mp_writer.h"
 
 #include <string.h>
 #include <zlib.h>

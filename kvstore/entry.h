@@ -7,7 +7,7 @@
 #ifndef KVP_ENTRY_H
 #define KVP_ENTRY_H
 
-#include "kvstore/kvp_base.h"
+#include "kvpair/kvp_base.h"
 
 #include <stdatomic.h>
 

@@ -4,7 +4,7 @@
  * file, and LOCK (upper case, so no store or file can be called so) is held with flock(): the
  * kernel gives it up with the process, however that ends.
  */
-#include "kvstore/posix_file.h"
+#include "kvstore/base/posix_file.h"
 #include "kvstore/store.h"
 #include "kvstore/store_leveldb.h"
 #include "kvstore/store_name.h"

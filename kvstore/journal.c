@@ -12,7 +12,7 @@
  */
 #include "kvstore/journal.h"
 #include "kvstore/keyspace.h"
-#include "kvstore/posix_file.h"
+#include "kvstore/base/posix_file.h"
 
 #include <assert.h>
 #include <dirent.h>

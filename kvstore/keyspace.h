@@ -11,7 +11,7 @@
  *                                       modify u64, value bytes                        state
  *   'E'     (nothing)                   session floor u64: sessions last used at or
  *                                       before this seq have been dropped              state
- *   'J'     see jobs/job_records.h      jobs, tasks, workers                               state
+ *   'J'     see replication/jobs/job_records.h      jobs, tasks, workers                               state
  *   'S'     client u64, slot u16        session record: number u64, seq u64, code u8,
  *                                       answer bytes (one msgpack value)               state
  *   'M'     name                        metadata, see storage.c                        node
@@ -25,7 +25,7 @@
 #ifndef KVP_KEYSPACE_H
 #define KVP_KEYSPACE_H
 
-#include "kvstore/kvp_base.h"
+#include "kvpair/kvp_base.h"
 
 #define KVP_RAW_KEY_SIZE_MAX (KVP_KEY_SIZE_MAX + 1u)
 

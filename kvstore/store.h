@@ -17,7 +17,7 @@
 #ifndef KVP_STORE_H
 #define KVP_STORE_H
 
-#include "kvstore/kvp_base.h"
+#include "kvpair/kvp_base.h"
 
 struct kvp_store;
 struct kvp_snapshot;

@@ -3,7 +3,7 @@
 #ifndef KVP_VIEW_H
 #define KVP_VIEW_H
 
-#include "kvstore/kvp_base.h"
+#include "kvpair/kvp_base.h"
 
 #include <stdio.h>
 

@@ -7,8 +7,8 @@
 #ifndef FAKE_SERVER_H
 #define FAKE_SERVER_H
 
-#include "replication/net.h"
-#include "replication/wire.h"
+#include "replication/net/net.h"
+#include "replication/wire/wire.h"
 
 #include <pthread.h>
 

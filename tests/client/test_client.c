@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client library as its users have it, against a server within the test. */
-#include "client/kvp_client.h"
+#include "kvpair/kvp_client.h"
 #include "fake_server.h"
 
 #include <setjmp.h>

@@ -3,12 +3,12 @@
  * What the client library does with answers about jobs, damaged ones among them, and what kvcli
  * makes of them for people. The server says what the test wants.
  */
-#include "client/kvcli.h"
-#include "client/kvp_jobs.h"
+#include "client/kvcli/kvcli.h"
+#include "kvpair/kvp_jobs.h"
 #include "fake_server.h"
-#include "jobs/job_spec.h"
-#include "jobs/matrix.h"
-#include "replication/mp_writer.h"
+#include "kvpair/job_spec.h"
+#include "kvpair/matrix.h"
+#include "replication/wire/mp_writer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

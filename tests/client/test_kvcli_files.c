@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What kvcli writes for people: whole or not at all, and without harm to what is there. */
-#include "client/kvcli.h"
+#include "client/kvcli/kvcli.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -3,10 +3,10 @@
  * kvcli and a server that says anything: no number overflows a buffer or stands for an index, no text
  * reaches the terminal with characters that it would obey, and what is printed for programs is JSON.
  */
-#include "client/kvcli.h"
+#include "client/kvcli/kvcli.h"
 #include "fake_server.h"
-#include "kvstore/utf8.h"
-#include "replication/mp_writer.h"
+#include "kvstore/base/utf8.h"
+#include "replication/wire/mp_writer.h"
 
 #include <float.h>
 #include <math.h>

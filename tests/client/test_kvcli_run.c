@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvcli's exit statuses where the outcome of a command cannot be read or cannot be shown. */
-#include "client/kvcli.h"
+#include "client/kvcli/kvcli.h"
 #include "fake_server.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvcli: bytes for people and programs, and back. */
-#include "client/kvcli.h"
+#include "client/kvcli/kvcli.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What kvworker does with one task: local programs as handlers, products, and its command line. */
-#include "client/kvworker.h"
-#include "jobs/matrix.h"
+#include "client/kvworker/kvworker.h"
+#include "kvpair/matrix.h"
 #include "kvstore/keyspace.h"
-#include "replication/clock.h"
+#include "kvstore/base/clock.h"
 
 #include <getopt.h>
 #include <setjmp.h>

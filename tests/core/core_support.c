@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core_disk.h"
 
-#include "kvstore/store_memory.h"
-#include "replication/core_state.h"
-#include "replication/wire_parts.h"
+#include "tests/support/store_memory.h"
+#include "replication/core/core_state.h"
+#include "replication/wire/wire_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

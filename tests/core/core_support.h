@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/core.h"
-#include "replication/witness.h"
+#include "replication/core/core.h"
+#include "replication/witness/witness.h"
 
 #define CORES 9u
 

@@ -6,8 +6,8 @@
  */
 #include "core_support.h"
 
-#include "replication/core_state.h"
-#include "replication/wire_parts.h"
+#include "replication/core/core_state.h"
+#include "replication/wire/wire_parts.h"
 
 #define FAR_AWAY ((KVP_WIRE_NUMBER_END >> 1) - 2)
 

@@ -5,7 +5,7 @@
  */
 #include "core_support.h"
 
-#include "replication/core_log.h"
+#include "replication/core/core_log.h"
 
 #include <stdlib.h>
 #include <string.h>

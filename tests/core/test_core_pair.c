@@ -5,7 +5,7 @@
  */
 #include "core_support.h"
 
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 static void open_pair(struct world *world, enum kvp_pair_policy policy)
 {

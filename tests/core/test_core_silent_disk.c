@@ -2,7 +2,7 @@
 /* A disk that neither answers nor fails: a node watches its own. */
 #include "core_support.h"
 
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 #define FOR_EVER_US (3600ull * SECONDS)
 

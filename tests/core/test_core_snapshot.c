@@ -5,7 +5,7 @@
  */
 #include "core_support.h"
 
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 enum {
     FEW = 576, /* bytes of log: those of eight entries */

@@ -2,7 +2,7 @@
 /* What an operator wants of a node: to hand its role over, to take it, to stop. */
 #include "core_support.h"
 
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 static void setup(struct world *world, unsigned count)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/engine/engine_support.h"
 
-#include "replication/engine_state.h"
+#include "replication/engine/engine_state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -15,9 +15,9 @@
 
 #include "kvstore/keyspace.h"
 #include "kvstore/storage.h"
-#include "kvstore/store_memory.h"
-#include "replication/engine.h"
-#include "replication/wire.h"
+#include "tests/support/store_memory.h"
+#include "replication/engine/engine.h"
+#include "replication/wire/wire.h"
 
 /* ---- bytes ---- */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/engine/node_support.h"
 
-#include "replication/clock.h"
-#include "replication/net.h"
-#include "replication/witness.h"
+#include "kvstore/base/clock.h"
+#include "replication/net/net.h"
+#include "replication/witness/witness.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/kvp_node.h"
+#include "kvpair/kvp_node.h"
 
 #include <pthread.h>
 

@@ -5,7 +5,7 @@
  */
 #include "tests/engine/engine_support.h"
 
-#include "replication/engine_state.h"
+#include "replication/engine/engine_state.h"
 
 #include <stdlib.h>
 #include <string.h>

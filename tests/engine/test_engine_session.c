@@ -2,7 +2,7 @@
 /* Sessions (rule R5): a request runs at most once, and its repeats hear its first answer. */
 #include "tests/engine/engine_support.h"
 
-#include "replication/engine_state.h"
+#include "replication/engine/engine_state.h"
 
 enum {
     CLIENT = 7,

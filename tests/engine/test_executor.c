@@ -5,9 +5,9 @@
  */
 #include "tests/engine/engine_support.h"
 
-#include "replication/core_state.h"
-#include "replication/engine_state.h"
-#include "replication/exec_state.h"
+#include "replication/core/core_state.h"
+#include "replication/engine/engine_state.h"
+#include "replication/node/exec_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode's settings: what its configuration file may look like, and what the settings come to. */
-#include "replication/kvnode_settings.h"
-#include "replication/logger.h"
+#include "replication/node/kvnode_settings.h"
+#include "kvstore/base/logger.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,8 +5,8 @@
  */
 #include "tests/engine/node_support.h"
 
-#include "client/kvp_client.h"
-#include "replication/clock.h"
+#include "kvpair/kvp_client.h"
+#include "kvstore/base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,12 +2,12 @@
 /* Jobs as users of the library see them: kvp_jobs.h against a node in this process. */
 #include "tests/engine/node_support.h"
 
-#include "client/kvp_jobs.h"
-#include "jobs/job_spec.h"
-#include "jobs/matrix.h"
-#include "jobs/matrix_multiply.h"
+#include "kvpair/kvp_jobs.h"
+#include "kvpair/job_spec.h"
+#include "kvpair/matrix.h"
+#include "replication/matrix/matrix_multiply.h"
 #include "kvstore/keyspace.h"
-#include "replication/clock.h"
+#include "kvstore/base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * by drop. */
 #include "tests/engine/engine_support.h"
 
-#include "replication/overlay.h"
+#include "replication/engine/overlay.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "tests/engine/engine_support.h"
 
 #include "kvstore/writeset.h"
-#include "replication/session.h"
+#include "replication/engine/session.h"
 
 #include <stdlib.h>
 #include <string.h>

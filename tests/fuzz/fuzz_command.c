@@ -4,12 +4,12 @@
  * a program does with the settings is not part of it, but what it understands has to make sense.
  */
 #include "tests/fuzz/fuzz.h"
-#include "client/kvcli.h"
-#include "client/kvworker.h"
-#include "replication/address_list.h"
-#include "replication/kvnode_settings.h"
-#include "replication/node_state.h"
-#include "replication/witness_access.h"
+#include "client/kvcli/kvcli.h"
+#include "client/kvworker/kvworker.h"
+#include "replication/net/address_list.h"
+#include "replication/node/kvnode_settings.h"
+#include "replication/node/node_state.h"
+#include "replication/witness/witness_access.h"
 
 #include <fcntl.h>
 #include <getopt.h>

@@ -4,8 +4,8 @@
  * written down in its plainest form. What it comes to is judged as it is when a node is opened.
  */
 #include "tests/fuzz/fuzz.h"
-#include "replication/kvnode_settings.h"
-#include "replication/node_state.h"
+#include "replication/node/kvnode_settings.h"
+#include "replication/node/node_state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,8 +5,8 @@
  * and written again must be read the same; what a specification promises about blocks must hold.
  */
 #include "tests/fuzz/fuzz.h"
-#include "jobs/job_records.h"
-#include "jobs/job_spec.h"
+#include "replication/jobs/job_records.h"
+#include "kvpair/job_spec.h"
 #include "tests/wire/samples.h"
 
 #include <stdio.h>

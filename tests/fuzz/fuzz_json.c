@@ -5,7 +5,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "client/client_priv.h"
-#include "client/kvcli.h"
+#include "client/kvcli/kvcli.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * is read fits the limit, is finite, and is read again from what a writer makes of it.
  */
 #include "tests/fuzz/fuzz.h"
-#include "jobs/matrix_file.h"
+#include "replication/matrix/matrix_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "mcu-port/kvmcu.h"
-#include "replication/wire.h"
+#include "replication/wire/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a client's request. */
 #include "tests/fuzz/fuzz.h"
-#include "replication/wire.h"
+#include "replication/wire/wire.h"
 #include "tests/wire/samples.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

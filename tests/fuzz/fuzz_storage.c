@@ -5,7 +5,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 #include "kvstore/storage_private.h"
-#include "replication/sp_address.h"
+#include "replication/net/sp_address.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bare_multiply A.npy B.npy: how many milliseconds the product takes here, in one thread, with the
  * code that workers use. What jobs are measured against. */
-#include "jobs/matrix_file.h"
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_file.h"
+#include "replication/matrix/matrix_multiply.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/jobs/farm.h"
 
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 #include "kvstore/writeset.h"
-#include "replication/mp_reader.h"
-#include "replication/mp_writer.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/mp_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 
 #include "tests/engine/engine_support.h"
 
-#include "jobs/job_spec.h"
-#include "jobs/matrix.h"
+#include "kvpair/job_spec.h"
+#include "kvpair/matrix.h"
 
 struct farm {
     struct bench bench;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/jobs/matrix_support.h"
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 
 #include <math.h>
 #include <stdlib.h>

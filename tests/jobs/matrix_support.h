@@ -3,7 +3,7 @@
 #ifndef KVP_TEST_MATRIX_SUPPORT_H
 #define KVP_TEST_MATRIX_SUPPORT_H
 
-#include "jobs/matrix.h"
+#include "kvpair/matrix.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

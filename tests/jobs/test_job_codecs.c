@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "jobs/job_records.h"
-#include "jobs/job_spec.h"
-#include "replication/mp_writer.h"
+#include "replication/jobs/job_records.h"
+#include "kvpair/job_spec.h"
+#include "replication/wire/mp_writer.h"
 
 #include <math.h>
 #include <stdlib.h>

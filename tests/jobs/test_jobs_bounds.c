@@ -2,8 +2,8 @@
 /* The job engine: what comes late, is too large, or lies damaged in the store. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/job_records.h"
-#include "replication/mp_writer.h"
+#include "replication/jobs/job_records.h"
+#include "replication/wire/mp_writer.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 /* The job engine: lists, page by page; what a page costs; who has how many places. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/job_records.h"
-#include "replication/mp_reader.h"
+#include "replication/jobs/job_records.h"
+#include "replication/wire/mp_reader.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 /* The job engine of a new primary: requests are answered from what they need, before all has been read. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/job_state.h"
+#include "replication/jobs/job_state.h"
 
 #include <stdio.h>
 

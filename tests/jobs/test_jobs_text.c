@@ -2,9 +2,9 @@
 /* The job engine: names, kinds and reasons, which people read and strict decoders decode. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/job_records.h"
-#include "replication/mp_reader.h"
-#include "replication/mp_writer.h"
+#include "replication/jobs/job_records.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/mp_writer.h"
 
 #include <stdio.h>
 #include <string.h>

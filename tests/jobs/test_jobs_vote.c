@@ -2,7 +2,7 @@
 /* The job engine: redundant execution, products of matrices, verification. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 
 #include <stdlib.h>
 #include <string.h>

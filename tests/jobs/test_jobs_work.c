@@ -2,9 +2,9 @@
 /* The job engine: memory is known before it is taken, and what is long is done in pieces. */
 #include "tests/jobs/farm.h"
 
-#include "jobs/job_records.h"
-#include "jobs/job_state.h"
-#include "replication/mp_reader.h"
+#include "replication/jobs/job_records.h"
+#include "replication/jobs/job_state.h"
+#include "replication/wire/mp_reader.h"
 
 #include <stdio.h>
 #include <string.h>

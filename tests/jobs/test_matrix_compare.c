@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/jobs/matrix_support.h"
-#include "jobs/matrix_compare.h"
+#include "replication/matrix/matrix_compare.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrices read from files and written: .npy byte by byte, CSV, Matrix Market. */
 #include "tests/jobs/matrix_support.h"
-#include "jobs/matrix_file.h"
+#include "replication/matrix/matrix_file.h"
 
 #include <float.h>
 #include <locale.h>

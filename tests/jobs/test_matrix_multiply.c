@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products against their definition, in arithmetic that is wider than the type's. */
 #include "tests/jobs/matrix_support.h"
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 
 #include <float.h>
 #include <math.h>

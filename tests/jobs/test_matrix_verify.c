@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Correct products pass, in every way of summing; wrong ones are found as often as promised. */
 #include "tests/jobs/matrix_support.h"
-#include "jobs/matrix_verify.h"
+#include "replication/matrix/matrix_verify.h"
 
 #include <float.h>
 #include <math.h>

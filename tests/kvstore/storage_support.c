@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/kvstore/storage_support.h"
 
-#include "kvstore/memory_map.h"
+#include "tests/support/memory_map.h"
 #include "kvstore/storage_private.h"
 #include "kvstore/writeset.h"
 

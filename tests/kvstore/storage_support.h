@@ -10,7 +10,7 @@
 
 #include "kvstore/keyspace.h"
 #include "kvstore/storage.h"
-#include "kvstore/store_memory.h"
+#include "tests/support/store_memory.h"
 
 #define GROUP "plant"
 #define NODE  2u

@@ -2,7 +2,7 @@
 /* The faults and power cuts of store_memory.h: what other tests prove rests on them. */
 #include "tests/kvstore/kv_support.h"
 
-#include "kvstore/store_memory.h"
+#include "tests/support/store_memory.h"
 
 #include <string.h>
 

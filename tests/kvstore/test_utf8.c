@@ -2,7 +2,7 @@
 /* UTF-8: what is valid, and what becomes of what is not. */
 #include "tests/kvstore/kv_support.h"
 
-#include "kvstore/utf8.h"
+#include "kvstore/base/utf8.h"
 
 #include <string.h>
 

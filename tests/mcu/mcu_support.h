@@ -8,7 +8,7 @@
 #define KVP_TEST_MCU_SUPPORT_H
 
 #include "mcu-port/kvmcu.h"
-#include "replication/wire.h"
+#include "replication/wire/wire.h"
 
 #define PEER_NODES 3u
 #define PEER_KEYS  4u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The microcontroller's product of tiles against the node's, bit by bit. */
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 #include "kvstore/keyspace.h"
 #include "mcu-port/kvmcu_matmul.h"
 

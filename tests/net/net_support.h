@@ -7,7 +7,7 @@
 #ifndef NET_SUPPORT_H
 #define NET_SUPPORT_H
 
-#include "replication/net.h"
+#include "replication/net/net.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

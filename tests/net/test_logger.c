@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Log lines: their form, and that nothing from outside can break it. */
-#include "replication/logger.h"
+#include "kvstore/base/logger.h"
 
 #include <setjmp.h>
 #include <signal.h>

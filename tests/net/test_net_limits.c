@@ -2,7 +2,7 @@
 /* What strangers may take of a server: connections, memory, time. They take it, and others are served. */
 #include "net_support.h"
 
-#include "replication/address_list.h"
+#include "replication/net/address_list.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

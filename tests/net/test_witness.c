@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules of the register, and that no fault of the disk bends them. */
-#include "kvstore/store_memory.h"
-#include "replication/witness.h"
-#include "replication/witness_sources.h"
+#include "tests/support/store_memory.h"
+#include "replication/witness/witness.h"
+#include "replication/witness/witness_sources.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -12,10 +12,10 @@
  * prints "<requests> requests, <allocations> allocations". All but what is measured happens before
  * measured() is entered: the group is formed, the keys are there, every buffer has its size.
  */
-#include "kvstore/store_memory.h"
-#include "replication/disk.h"
-#include "replication/executor.h"
-#include "replication/wire.h"
+#include "tests/support/store_memory.h"
+#include "replication/node/disk.h"
+#include "replication/node/executor.h"
+#include "replication/wire/wire.h"
 
 #include <assert.h>
 #include <stdio.h>

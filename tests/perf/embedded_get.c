@@ -7,7 +7,7 @@
  * writes KEYS (10000) values of 100 bytes into a node alone in its group, reads them for two seconds
  * in an order that is not theirs, and prints how many that were in a second.
  */
-#include "replication/kvp_node.h"
+#include "kvpair/kvp_node.h"
 
 #include <stdio.h>
 #include <stdlib.h>

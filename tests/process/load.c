@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loads `--count` values of `--size` bytes, many at a time: PREFIX%010lu. */
-#include "client/kvp_client.h"
+#include "kvpair/kvp_client.h"
 
 #include <getopt.h>
 #include <pthread.h>

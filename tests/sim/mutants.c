@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves the simulator: each deliberate bug (replication/mutant.h) must be found within LIMIT seeds.
+ * Proves the simulator: each deliberate bug (kvstore/base/mutant.h) must be found within LIMIT seeds.
  *
  *   sim_mutants [--limit SEEDS] [--only NAME] [--table]
  *
@@ -9,7 +9,7 @@
  */
 #include "sim.h"
 
-#include "replication/mutant.h"
+#include "kvstore/base/mutant.h"
 
 #include <fcntl.h>
 #include <getopt.h>

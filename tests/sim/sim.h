@@ -11,9 +11,9 @@
 #ifndef KVP_SIM_H
 #define KVP_SIM_H
 
-#include "kvstore/store_memory.h"
-#include "replication/executor.h"
-#include "replication/witness.h"
+#include "tests/support/store_memory.h"
+#include "replication/node/executor.h"
+#include "replication/witness/witness.h"
 
 #include <stdarg.h>
 

@@ -19,7 +19,7 @@
 #include "sim.h"
 
 #include "kvstore/writeset.h"
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 #include <stdlib.h>
 #include <string.h>

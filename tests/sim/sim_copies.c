@@ -15,7 +15,7 @@
  */
 #include "sim.h"
 
-#include "replication/core_state.h"
+#include "replication/core/core_state.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  */
 #include "sim.h"
 
-#include "replication/peer_wire.h"
+#include "replication/wire/peer_wire.h"
 
 #include <string.h>
 

@@ -5,8 +5,8 @@
  */
 #include "sim_jobs.h"
 
-#include "jobs/job_state.h"
-#include "replication/exec_state.h"
+#include "replication/jobs/job_state.h"
+#include "replication/node/exec_state.h"
 
 #include <string.h>
 

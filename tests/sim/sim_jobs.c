@@ -2,7 +2,7 @@
 /* The jobs of a seed: what they are, what comes out of them, and when all of it is over. */
 #include "sim_jobs.h"
 
-#include "jobs/matrix_multiply.h"
+#include "replication/matrix/matrix_multiply.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,7 +17,7 @@
 
 #include "sim.h"
 
-#include "jobs/job_records.h"
+#include "replication/jobs/job_records.h"
 
 #define SIM_SLOTS_MAX   3u
 #define SIM_KINDS       4u /* the last is "matmul" */

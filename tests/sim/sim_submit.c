@@ -6,7 +6,7 @@
  */
 #include "sim_jobs.h"
 
-#include "replication/mp_reader.h"
+#include "replication/wire/mp_reader.h"
 
 #include <stdlib.h>
 #include <string.h>

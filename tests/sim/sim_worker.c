@@ -7,7 +7,7 @@
  */
 #include "sim_jobs.h"
 
-#include "replication/mp_writer.h"
+#include "replication/wire/mp_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  *
  * The keys change every two seconds: a checker's work grows with the history of one key.
  */
-#include "client/kvp_client.h"
+#include "kvpair/kvp_client.h"
 #include "tests/sim/linear.h"
 
 #include <getopt.h>

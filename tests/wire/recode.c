@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes -> struct -> bytes, for every kind of message, and the property that it comes to rest. */
 #include "tests/wire/samples.h"
-#include "jobs/job_spec.h"
-#include "replication/mp_reader.h"
-#include "replication/mp_writer.h"
-#include "replication/peer_wire.h"
-#include "replication/wire.h"
+#include "kvpair/job_spec.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/peer_wire.h"
+#include "replication/wire/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,13 +5,13 @@
  * the worker "mcu-7" computes the first of four tiles, and another job, 51, of two tasks.
  */
 #include "tests/wire/samples.h"
-#include "jobs/job_spec.h"
-#include "jobs/matrix.h"
+#include "kvpair/job_spec.h"
+#include "kvpair/matrix.h"
 #include "kvstore/keyspace.h"
 #include "kvstore/writeset.h"
-#include "replication/mp_writer.h"
-#include "replication/peer_wire.h"
-#include "replication/wire.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/peer_wire.h"
+#include "replication/wire/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

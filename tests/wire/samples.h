@@ -6,7 +6,7 @@
 #ifndef KVP_TEST_SAMPLES_H
 #define KVP_TEST_SAMPLES_H
 
-#include "kvstore/kvp_base.h"
+#include "kvpair/kvp_base.h"
 
 enum sample_kind {
     SAMPLE_REQUEST, /* of a client */

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/mp_reader.h"
-#include "replication/wire.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/wire.h"
 #include "tests/wire/samples.h"
 
 #include <stdlib.h>

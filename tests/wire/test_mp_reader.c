@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/mp_reader.h"
-#include "replication/mp_writer.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/mp_writer.h"
 #include "tests/wire/samples.h"
 
 #include <math.h>

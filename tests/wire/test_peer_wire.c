@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "kvstore/writeset.h"
-#include "replication/mp_writer.h"
-#include "replication/peer_wire.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/peer_wire.h"
 #include "tests/wire/samples.h"
 
 #include <stdlib.h>

@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "jobs/job_spec.h"
-#include "replication/mp_writer.h"
-#include "replication/wire.h"
+#include "kvpair/job_spec.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/wire.h"
 #include "tests/wire/samples.h"
 
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/mp_writer.h"
-#include "replication/wire.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

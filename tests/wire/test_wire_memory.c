@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "jobs/job_records.h"
-#include "replication/peer_wire.h"
-#include "replication/wire.h"
+#include "replication/jobs/job_records.h"
+#include "replication/wire/peer_wire.h"
+#include "replication/wire/wire.h"
 #include "tests/wire/samples.h"
 
 #include <stdlib.h>

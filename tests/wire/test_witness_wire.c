@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "replication/wire.h"
+#include "replication/wire/wire.h"
 #include "tests/wire/samples.h"
 
 #include <string.h>

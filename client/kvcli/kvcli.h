@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of kvcli share. */
+#ifndef KVCLI_H
+#define KVCLI_H
+
+#include "kvpair/kvp_client.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+/* Exit statuses: a contract with scripts. */
+enum {
+    EXIT_DONE = 0,
+    EXIT_NO = 1,      /* not found, exists, version differs, the job failed or is not so far */
+    EXIT_USAGE = 2,
+    EXIT_NOTHING = 3, /* unavailable or timed out; nothing happened */
+    EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
+    EXIT_REFUSED = 5,
+    EXIT_CANCELLED = 6, /* job wait: the job was; a failed one is EXIT_NO */
+    EXIT_PIPE = 141,    /* nobody reads the output any more; as if by SIGPIPE */
+};
+
+#define KVCLI_OPTIONS_MAX  32u
+#define KVCLI_DISTANCE_MAX 2u /* letters wrong in what is still taken for a slip */
+
+struct kvcli_option {
+    const char *name;     /* "--limit", "-o"; NULL: the end of a list */
+    const char *argument; /* what follows it, for people; NULL: nothing */
+    const char *summary;
+};
+
+/* Those that came with a command. */
+struct kvcli_given {
+    const struct kvcli_option *options;
+    const char *values[KVCLI_OPTIONS_MAX]; /* NULL: not given; "" where it has none */
+};
+
+struct kvcli {
+    const char *nodes, *group;
+    uint32_t timeout_ms;
+    bool json;
+    bool prompt; /* a person is typing */
+    kvp_client *client;
+    const struct kvcli_given *given; /* while a command runs */
+};
+
+struct kvcli_command {
+    const char *name;
+    const char *arguments;
+    const char *summary;
+    int arguments_min, arguments_max;
+    bool update; /* may change something */
+    /* argv[0] is the first argument; options have been taken out: kvcli_option(). */
+    int (*run)(struct kvcli *cli, int argc, char **argv);
+    const struct kvcli_option *options;  /* NULL: none */
+    const struct kvcli_command *verbs; /* not NULL: its first argument is one of these */
+    bool brief; /* lists of commands do not show its options */
+};
+
+/* kvcli.c */
+extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
+extern const struct kvcli_command kvcli_job_verbs[];
+/* Runs a command and sees to it that its output gets out; returns its exit status. */
+int kvcli_run(struct kvcli *cli, int argc, char **argv);
+const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name);
+/* The update under way has its outcome, or there is none: an interrupt is no reason to speak. */
+void kvcli_settled(void);
+/* From now on complaints are objects in JSON. */
+void kvcli_complain_in_json(void);
+int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
+int kvcli_failed(kvp_status status, const kvp_result *detail);
+/* The same with the reason alone, which may be empty. */
+int kvcli_failed_because(kvp_status status, const char *reason);
+/* There is no memory for the output. `update`: the command changes something, and was executed. */
+int kvcli_failed_to_print(bool update);
+
+/* kvcli_options.c */
+/* Takes the options out of the arguments, which are moved up. -1: go on; else the exit status. */
+int kvcli_read_options(const char *title, const struct kvcli_command *command, int *argc,
+                       char **argv, struct kvcli_given *given);
+/* The value of an option of the command that runs, "" if it has none; NULL: it was not given. */
+const char *kvcli_option(const struct kvcli *cli, const char *name);
+
+/* kvcli_help.c */
+void kvcli_print_commands(FILE *out); /* a line for each */
+void kvcli_print_command(FILE *out, const char *title, const struct kvcli_command *command);
+int kvcli_help(int argc, char **argv); /* of the command that the arguments name */
+/* How many letters differ; a large number where it does not matter. */
+unsigned kvcli_distance(const char *text, size_t size, const char *word);
+/* The command that may have been meant; NULL: none. */
+const char *kvcli_nearest(const struct kvcli_command *table, const char *word);
+
+/* kvcli_keys.c */
+int kvcli_get(struct kvcli *cli, int argc, char **argv);
+int kvcli_put(struct kvcli *cli, int argc, char **argv);
+int kvcli_create(struct kvcli *cli, int argc, char **argv);
+int kvcli_delete(struct kvcli *cli, int argc, char **argv);
+int kvcli_cas(struct kvcli *cli, int argc, char **argv);
+int kvcli_scan(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_files.c */
+/* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
+bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
+/* Makes a file of the bytes, or writes them to a device; what was there stays if that fails.
+ * Complains; returns the exit status. */
+int kvcli_write_file(const char *name, kvp_slice bytes);
+
+/* kvcli_txn.c */
+int kvcli_txn(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_admin.c */
+int kvcli_status(struct kvcli *cli, int argc, char **argv);
+int kvcli_handover(struct kvcli *cli, int argc, char **argv);
+int kvcli_promote(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_jobs.c */
+int kvcli_job_list(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_show(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_workers(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_remove(struct kvcli *cli, int argc, char **argv);
+/* The argument as the id of a job; complains. */
+bool kvcli_job_id(const char *argument, uint64_t *job);
+/* What the group says about a job, as an object that the caller deletes; NULL: *status and *result (not
+ * freed) say why. `text` (may be NULL) gets it as it was written: numbers in cJSON may be rounded. */
+cJSON *kvcli_job_fetch(struct kvcli *cli, uint64_t job, kvp_buf *text, kvp_result *result);
+
+/* kvcli_wait.c */
+int kvcli_job_wait(struct kvcli *cli, int argc, char **argv);
+/* Waits for the end of a job; timeout_ms 0: as long as it takes. Returns the exit status. */
+int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms);
+/* A bar on standard error, if it is a terminal: `done` of `all`, and what to say beside it. */
+void kvcli_draw_bar(const char *label, double done, double all, const char *text);
+void kvcli_clear_bar(void);
+
+/* kvcli_submit.c */
+extern const struct kvcli_option kvcli_submit_options[];
+int kvcli_job_submit(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_matrix.c */
+int kvcli_job_result(struct kvcli *cli, int argc, char **argv);
+struct kvp_matrix;
+/* Reads a matrix from a file, by the suffix of its name or else its first bytes. `wanted`: a type, or
+ * KVP_MATRIX_GUESS. Complains. */
+bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
+
+/* kvcli_text.c */
+/* UTF-8, without control characters? */
+bool kvcli_is_printable(const char *text, size_t size);
+/* Writes bytes on one line: \t \n \r \\ and \xNN for what cannot be shown. */
+void kvcli_print_escaped(kvp_slice bytes);
+size_t kvcli_write_escaped(FILE *out, kvp_slice bytes); /* returns how many characters came of it */
+/* The same on standard error. */
+void kvcli_complain_escaped(kvp_slice bytes);
+/* The same for a column of a table, filled up with blanks. */
+void kvcli_print_cell(const char *text, int width);
+/*
+ * Members of objects that a node has sent, which may say anything: a number from 0 to just below
+ * 2^64, the same as an integer of at most `max` (at most 2^53), text. 0 and "" where there is none.
+ */
+double kvcli_json_count(const cJSON *object, const char *name);
+uint64_t kvcli_json_integer(const cJSON *object, const char *name, uint64_t max);
+const char *kvcli_json_text(const cJSON *object, const char *name);
+/* Is it an object that has none but these members (the list ends with NULL), and none of them
+ * twice? Else *wrong names the member; NULL: it is no object. */
+bool kvcli_json_only(const cJSON *object, const char *const *members, const char **wrong);
+/* Adds the item to an object, or (name NULL) to an array. One that could not be made, or be added,
+ * takes the whole with it: *object becomes NULL, and what is added then is freed. */
+void kvcli_json_add(cJSON **object, const char *name, cJSON *item);
+/* Prints the object on a line and frees it. False: memory was short, also if it is NULL. */
+bool kvcli_print_json(cJSON *object);
+/* Bytes in JSON: a string if they are UTF-8 text without zero bytes, else {"base64": "..."}. */
+cJSON *kvcli_json_bytes(kvp_slice bytes);
+/* The other way round. False: it is neither. */
+bool kvcli_bytes_of_json(const cJSON *item, kvp_buf *bytes);
+/* Text for people as a string, whatever bytes it has. */
+cJSON *kvcli_json_readable(const char *text);
+cJSON *kvcli_json_number(uint64_t number); /* exact */
+/* The text as one JSON value. NULL: it is none; *reason and *at say why and near which byte. */
+cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at);
+/* A decimal number, all of the text. */
+bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
+
+/* kvcli_prompt.c */
+int kvcli_prompt(struct kvcli *cli);
+/* Has somebody at the prompt wanted to get it back since the command began? */
+bool kvcli_interrupted(void);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of a store that another one takes the place of (rule R6).
+ *
+ * It is destroyed only if all that it may have acknowledged is known to be elsewhere: the register
+ * has shown, in this life, that whoever sends the other one is the primary, so that all that is
+ * committed is there; and this node has made nothing alone. In pair mode the register is the other
+ * node's word, given as an answer to a question of ours, at the address that is configured. A
+ * message alone shows nothing: whoever can send one may want the store gone.
+ *
+ * Else it is kept: as a store set aside if it ever counted, so that it may have what nobody else
+ * has; as a spare if it never did. There is a bound for what is kept (storage.h). When it is
+ * reached the store stays in its place, this node stays outside, and asks again now and then: an
+ * operator may have made room, or the register may have shown the primary.
+ */
+#include "replication/core/core_state.h"
+
+#define CONFIRM_US 1000000u  /* a register that is there has answered by then */
+#define AGAIN_US   10000000u /* after a refusal */
+
+bool core_confirmed(const struct kvp_core *core)
+{
+    return kvp_view_equal(&core->shown, &core->view) || KVP_MUTANT(REPLACE_UNSEEN);
+}
+
+enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by)
+{
+    bool older =
+        core->log.tail.epoch < core->meta.forced_epoch; /* what an operator's force passed over */
+    bool more = core_parted(core) || core->commit > replaced_by || older;
+    if (core->log.tail.seq == 0 || KVP_MUTANT(REPLACE_UNSEEN)) {
+        return KVP_KEEP_NOT;
+    }
+    if (core_confirmed(core) && !more) {
+        return KVP_KEEP_NOT;
+    }
+    return more || core->meta.member_epoch != 0 ? KVP_KEEP : KVP_KEEP_SPARE;
+}
+
+uint64_t core_confirm(struct kvp_core *core)
+{
+    if (core->config.policy == KVP_PAIR_NONE) {
+        core_look_soon(core);
+    } else {
+        core_send_state(core, core_peer(core, core->view.primary));
+    }
+    return core->now_us + CONFIRM_US;
+}
+
+bool core_keep_refused(const struct kvp_core *core)
+{
+    return core->quarantine_full && core->now_us < core->quarantine_us;
+}
+
+void core_keep_failed(struct kvp_core *core)
+{
+    core->replacing = false;
+    core->quarantine_full = true;
+    core->quarantine_us = core->now_us + AGAIN_US;
+    core->port.changed(core->port.arg);
+}

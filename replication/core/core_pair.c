@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pair mode: two nodes that decide by themselves. The register lies with one of them, its *holder*,
+ * which alone may change it; the other has to ask. Who holds it is the operator's choice:
+ *
+ *   backup-wins   of two members the backup: it may promote itself, a primary that has lost it may
+ *                 not go on. A single member holds its own register.
+ *   primary-wins  the primary; a backup promotes itself only on an operator's word, or when the
+ *                 primary has said that it has failed.
+ *   available     each one for itself: two registers, which may part.
+ *
+ * A holder whose storage has failed still gives its right away when asked, though not durably: it
+ * takes no part any more, and after a restart the boot rule makes it learn the newer view first.
+ *
+ * Boot rule: a node that has just started may have a stale copy. It decides by itself only when its
+ * last durable view was itself alone, or after the other one has answered a message that it sent
+ * since its start (and so would have shown a newer view), or on an operator's word. An answer does
+ * not count while a newer view may be on its way to the other one's disk, or got lost there: what it
+ * was granted by an earlier life of this node, which had failed, is known to nobody else.
+ */
+#include "replication/core/core_state.h"
+
+#include <stdlib.h>
+
+static kvp_node_set self_set(const struct kvp_core *core)
+{
+    return kvp_set_of(core->config.self);
+}
+
+static bool alone(const struct kvp_core *core)
+{
+    return core->meta.view.in_sync == self_set(core) || core->meta.view.version == 0;
+}
+
+static bool holds(const struct kvp_core *core)
+{
+    bool primary = core->meta.view.primary == core->config.self;
+    if (alone(core)) {
+        return true;
+    }
+    if (!kvp_set_has(core->meta.view.in_sync, core->config.self)) {
+        return false;
+    }
+    switch (core->config.policy) {
+    case KVP_PAIR_BACKUP_WINS:
+        return !primary;
+    case KVP_PAIR_PRIMARY_WINS:
+        return primary;
+    default:
+        return true;
+    }
+}
+
+bool core_pair_may_promote(struct kvp_core *core)
+{
+    if (alone(core) || core->promote_asked) {
+        return true;
+    }
+    if (!core->contact && !KVP_MUTANT(BOOT_ALONE)) {
+        return false;
+    }
+    /* A restarted primary asks whoever holds the register, and so does a backup whose primary has
+     * said that it failed; else a backup needs to hold it. */
+    return core->meta.view.primary == core->config.self || holds(core) || core->primary_resigned;
+}
+
+bool core_pair_unsettled(const struct kvp_core *core)
+{
+    return core->config.policy != KVP_PAIR_NONE && !KVP_MUTANT(SETTLED) &&
+           (core->proposal.stage >= PROPOSAL_CAS || core->meta_durable != core->meta_wanted);
+}
+
+/* What the other one answered before was not settled; now it may be, and the next regular question
+ * would leave a backup for a while that cannot take over. */
+void core_pair_installed(struct kvp_core *core)
+{
+    if (core->config.policy != KVP_PAIR_NONE && !core->contact && core->peer_count > 0 &&
+        core->role == KVP_ROLE_BACKUP) {
+        core_send_state(core, &core->peers[0]);
+    }
+}
+
+/* May this node decide on its present proposal without asking? */
+static bool decides(const struct kvp_core *core)
+{
+    enum proposal_reason reason = core->proposal.reason;
+    return holds(core) || reason == REASON_FORCE || reason == REASON_CREATE ||
+           (reason == REASON_PROMOTE && core->promote_asked);
+}
+
+void core_pair_ask(struct kvp_core *core)
+{
+    if (decides(core)) {
+        core_proposal_answer(core, KVP_OK, &core->proposal.view);
+        return;
+    }
+    if (core->peer_count == 0) {
+        return;
+    }
+    struct kvp_peer_request request;
+    core_send_head(core, &request, KVP_OP_ASK_VIEW, core->peers[0].id);
+    request.expected = core->meta.view.version;
+    request.wish = core->proposal.view;
+    core->port.send(core->port.arg, &request);
+}
+
+/* A grant shows the view itself, and has been taken from there. What comes here may be a refusal, or
+ * a late answer to what was asked for an earlier proposal: that one says nothing about this. */
+void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply)
+{
+    if (core->config.policy != KVP_PAIR_NONE && core->proposal.stage == PROPOSAL_CAS &&
+        reply->code != KVP_OK &&
+        reply->echo_us >= core->proposal.asked_us) {
+        core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
+    }
+}
+
+static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_request *request)
+{
+    const struct kvp_view *wish = &request->wish;
+    /* While a grant is on its way to the disk it is neither given nor refused: whoever repeats the
+     * question would take a refusal for the end of what is about to bind it. */
+    if (core->ask_token) {
+        return KVP_BUSY;
+    }
+    if (core->config.policy == KVP_PAIR_NONE || !holds(core) || alone(core) ||
+        !kvp_set_has(core->meta.view.in_sync, request->from) ||
+        (wish->in_sync & ~core->meta.view.in_sync) != 0) {
+        return KVP_REFUSED;
+    }
+    if (!core_view_in_reach(core, wish) && wish->epoch > core->meta.view.epoch) {
+        return KVP_REFUSED;
+    }
+    if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {
+        return KVP_STALE_VIEW;
+    }
+    if (core->proposal.stage != PROPOSAL_NONE || core->replacing) {
+        return KVP_BUSY;
+    }
+    return KVP_OK;
+}
+
+void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
+                            void *token)
+{
+    kvp_status status = judge(core, request);
+    if (status == KVP_OK && kvp_set_has(request->wish.in_sync, core->config.self)) {
+        status = KVP_FAILED;
+    }
+    if (status == KVP_OK) {
+        core->meta.view = core->view = request->wish;
+    }
+    core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
+}
+
+void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
+{
+    kvp_status status = judge(core, request);
+    if (status != KVP_OK) {
+        core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
+        return;
+    }
+    core->meta.view = request->wish;
+    core->ask_view = request->wish;
+    core->ask_token = token;
+    core->ask_echo_us = request->sent_us;
+    core->ask_meta_needed = core_persist(core);
+}
+
+void core_pair_written(struct kvp_core *core)
+{
+    if (!core->ask_token || core->meta_durable < core->ask_meta_needed) {
+        return;
+    }
+    void *token = core->ask_token;
+    core->ask_token = NULL;
+    bool stands = kvp_view_equal(&core->meta.view, &core->ask_view);
+    if (stands) {
+        struct kvp_view view = core->ask_view;
+        core_install(core, &view);
+    }
+    core_answer(core, token, KVP_OP_ASK_VIEW, core->ask_echo_us,
+                stands ? KVP_OK : KVP_STALE_VIEW);
+}

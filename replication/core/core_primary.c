@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The primary's side: heartbeats and leases, the commit point, who is lost, slow or ready to be
+ * added, and the way from ELECT (the others are brought to our log's end) to PRIMARY.
+ */
+#include "replication/core/core_state.h"
+
+#include <assert.h>
+
+void core_lead(struct kvp_core *core)
+{
+    core->lead_epoch = core->view.epoch;
+    core->draining = false;
+    core->primary_resigned = false;
+    core_incoming_abort(core);
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        struct core_peer *peer = &core->peers[i];
+        core_snapshot_end(core, peer);
+        peer->match = 0;
+        peer->match_us = core->now_us;
+        peer->life = 0;
+        peer->lease_us = 0;
+        peer->heard_us = 0;
+        peer->behind_us = 0;
+        peer->commit_told = 0;
+        peer->caught_up = false;
+        peer->diverged = false;
+        peer->resigned = false;
+        peer->round_us = 0;
+        core_probe_restart(core, peer);
+    }
+    core_set_role(core, KVP_ROLE_ELECT);
+    core_heartbeat(core);
+    core_advance(core);
+}
+
+/* A joiner about to be added promises to count; a member that came back in doubt does so again. */
+static bool wants_promise(const struct kvp_core *core, const struct core_peer *peer)
+{
+    if (!kvp_set_has(core->view.in_sync, peer->id)) {
+        return peer->caught_up || KVP_MUTANT(ADD_UNREADY);
+    }
+    return peer->mode == PEER_REPLICATE && peer->match >= core->commit &&
+           (peer->report.doubt || peer->report.member_epoch == 0);
+}
+
+void core_heartbeat(struct kvp_core *core)
+{
+    struct kvp_peer_request request;
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        struct core_peer *peer = &core->peers[i];
+        core_send_head(core, &request, KVP_OP_HEARTBEAT, peer->id);
+        request.commit = core->commit_point;
+        request.prepare = wants_promise(core, peer);
+        request.life = peer->life;
+        request.diverged = peer->diverged;
+        request.forced = core->meta.forced_epoch;
+        peer->commit_told = core->commit;
+        core->port.send(core->port.arg, &request);
+    }
+}
+
+/* ---- removal and addition ---- */
+
+static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_note why)
+{
+    if (core->proposal.stage < PROPOSAL_CAS && core->proposal.reason == REASON_ADD) {
+        core_proposal_abort(core);
+    }
+    if (core->proposal.stage != PROPOSAL_NONE || core->handover == HANDOVER_DRAINS ||
+        core->now_us < core->propose_after_us || core_disk_doubtful(core) ||
+        !kvp_set_has(core->view.in_sync, peer->id)) {
+        return;
+    }
+    core_note(core, why, peer->id);
+    core_propose(core, REASON_REMOVE, core->config.self,
+                 core->view.in_sync & ~kvp_set_of(peer->id), peer->id);
+}
+
+/* Silent for the lease, counted from the moment that we began to lead. */
+static bool lost(const struct kvp_core *core, const struct core_peer *peer)
+{
+    uint64_t last = peer->heard_us > peer->match_us ? peer->heard_us : peer->match_us;
+    return core->now_us - last > core->config.lease_us;
+}
+
+/* Whatever the reason: its disk, a connection that swallows entries, or none for them. */
+static bool slow(const struct kvp_core *core, const struct core_peer *peer)
+{
+    return peer->behind_us != 0 &&
+           core->now_us - peer->behind_us > core->config.sync_timeout_us;
+}
+
+static void watch_progress(struct kvp_core *core, struct core_peer *peer)
+{
+    if (peer->match >= core->log.tail.seq) {
+        peer->behind_us = 0;
+    } else if (peer->behind_us == 0 || peer->match_us > peer->behind_us) {
+        peer->behind_us = core->now_us;
+    }
+}
+
+static void watch_member(struct kvp_core *core, struct core_peer *peer)
+{
+    const struct core_proposal *proposal = &core->proposal;
+    bool adding = proposal->reason == REASON_ADD &&
+                  (proposal->stage == PROPOSAL_LOOK || proposal->stage == PROPOSAL_PREPARE);
+    if (proposal->stage != PROPOSAL_NONE && !adding) {
+        return;
+    }
+    if (!kvp_set_has(core->view.in_sync, peer->id)) {
+        if (adding && proposal->subject == peer->id &&
+            (lost(core, peer) || peer->mode != PEER_REPLICATE)) {
+            core_proposal_abort(core);
+        }
+        return;
+    }
+    if (peer->resigned || lost(core, peer)) {
+        remove_peer(core, peer, KVP_NOTE_PEER_LOST);
+    } else if (slow(core, peer)) {
+        remove_peer(core, peer, KVP_NOTE_PEER_SLOW);
+    } else if (peer->mode == PEER_SNAPSHOT || peer->diverged) {
+        /* What it acknowledged is not there any more: it cannot stay, whatever it says. */
+        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+    }
+}
+
+/* A joiner has caught up when it has, within one round, everything that was in the log when the
+ * round began (Ongaro 2014, 4.2.1): then the last step costs no more than a round. */
+static void watch_joiner(struct kvp_core *core, struct core_peer *peer)
+{
+    if (kvp_set_has(core->view.in_sync, peer->id) || peer->mode != PEER_REPLICATE ||
+        lost(core, peer) || peer->resigned) {
+        peer->round_us = 0;
+        peer->caught_up = false;
+        return;
+    }
+    if (peer->round_us != 0 && peer->match < peer->round_target) {
+        return;
+    }
+    if (peer->round_us != 0 && !peer->caught_up &&
+        core->now_us - peer->round_us <= core->config.sync_timeout_us / 4) {
+        peer->caught_up = true;
+        core_note(core, KVP_NOTE_PEER_CAUGHT_UP, peer->id);
+    }
+    peer->round_target = core->log.tail.seq;
+    peer->round_us = core->now_us;
+}
+
+static void add_ready_joiner(struct kvp_core *core)
+{
+    if (core->role != KVP_ROLE_PRIMARY || core->proposal.stage != PROPOSAL_NONE ||
+        core->handover == HANDOVER_DRAINS || core->stopping || core_disk_doubtful(core) ||
+        kvp_set_count(core->view.in_sync) >= core->config.sync_replicas) {
+        return;
+    }
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) && peer->report.member_epoch == core->view.epoch &&
+            !peer->report.doubt && peer->lease_us > core->now_us) {
+            core_propose(core, REASON_ADD, core->config.self,
+                         core->view.in_sync | kvp_set_of(peer->id), peer->id);
+            return;
+        }
+    }
+}
+
+void core_lead_tick(struct kvp_core *core)
+{
+    for (unsigned i = 0; i < core->peer_count && core_leading(core); i++) {
+        struct core_peer *peer = &core->peers[i];
+        watch_progress(core, peer);
+        watch_member(core, peer);
+        watch_joiner(core, peer);
+        core_snapshot_tick(core, peer);
+    }
+    if (core_leading(core)) {
+        core_advance(core);
+    }
+}
+
+/* ---- commit ---- */
+
+static void commit_to(struct kvp_core *core, uint64_t seq)
+{
+    if (seq <= core->commit) {
+        return;
+    }
+    core->commit = seq;
+    if (!kvp_core_log_point(&core->log, seq, &core->commit_point)) {
+        assert(!"what is not applied is in memory");
+    }
+    core->port.committed(core->port.arg, seq);
+}
+
+/* The end of what every required member has durably. */
+static uint64_t agreed(const struct kvp_core *core)
+{
+    uint64_t seq = KVP_MUTANT(ACK_BEFORE_DISK) ? core->log.tail.seq : core->durable.seq;
+    kvp_node_set set = KVP_MUTANT(ACK_ALONE) ? 0 : core_required(core);
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        const struct core_peer *peer = &core->peers[i];
+        if (kvp_set_has(set, peer->id) && peer->match < seq) {
+            seq = peer->match;
+        }
+    }
+    return seq;
+}
+
+/* ELECT ends when the whole log is on every member, applied here, and the leases hold. */
+static void try_serve(struct kvp_core *core)
+{
+    bool whole = core->commit == core->log.tail.seq && core->applied == core->log.tail.seq;
+    if ((!whole && !KVP_MUTANT(NO_ELECT)) || core->meta_durable != core->meta_wanted) {
+        return;
+    }
+    /* Members of the view have stepped down when they give a lease; others may hold one of ours. */
+    if ((core->lent & ~core->view.in_sync) != 0 && !KVP_MUTANT(CANDIDATE_FOLLOWS) &&
+        core->now_us - core->lent_us <= core_grace(core)) {
+        return;
+    }
+    kvp_node_set set = core_required(core);
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        if (kvp_set_has(set, core->peers[i].id) && core->peers[i].lease_us <= core->now_us) {
+            return;
+        }
+    }
+    core_set_role(core, KVP_ROLE_PRIMARY);
+    core_heartbeat(core);
+}
+
+void core_advance(struct kvp_core *core)
+{
+    commit_to(core, agreed(core));
+    if (core->role == KVP_ROLE_ELECT) {
+        try_serve(core);
+    }
+    core_proposal_step(core);
+    if (core->role == KVP_ROLE_PRIMARY) {
+        add_ready_joiner(core);
+    }
+    if (core_leading(core)) {
+        core_wishes_tick(core);
+    }
+}
+
+void core_pump_all(struct kvp_core *core)
+{
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        core_pump(core, &core->peers[i]);
+    }
+}
+
+/* ---- answers of the others ---- */
+
+static void land_flights(struct core_peer *peer)
+{
+    while (peer->flight_count > 0 && peer->flights[peer->flight_first].last <= peer->match) {
+        peer->flight_first = (peer->flight_first + 1) % KVP_CORE_FLIGHTS;
+        peer->flight_count--;
+    }
+}
+
+static void raise_match(struct kvp_core *core, struct core_peer *peer, uint64_t seq)
+{
+    if (seq > peer->match) {
+        peer->match = seq;
+        peer->match_us = core->now_us;
+    }
+}
+
+/* The first APPEND under way ought to have arrived before what this answers was sent. */
+static bool overdue(const struct kvp_core *core, const struct core_peer *peer,
+                    const struct kvp_peer_reply *reply)
+{
+    return peer->flight_count > 0 && reply->op == KVP_OP_HEARTBEAT &&
+           peer->flights[peer->flight_first].sent_us + 2 * core->config.heartbeat_us <
+               reply->echo_us;
+}
+
+static void take_position(struct kvp_core *core, struct core_peer *peer,
+                          const struct kvp_peer_reply *reply)
+{
+    const struct kvp_peer_report *report = &reply->report;
+    struct kvp_point ours;
+    if (reply->op == KVP_OP_APPEND && peer->position_us == UINT64_MAX) {
+        peer->position_us = core->now_us; /* the suffix is gone */
+    }
+    if (reply->op != KVP_OP_APPEND && reply->echo_us < peer->position_us) {
+        if (peer->position_us == UINT64_MAX && overdue(core, peer, reply)) {
+            /* The APPEND that cuts the suffix, or its answer, got lost: a report does not tell
+             * which, but a fresh comparison does. */
+            core_probe_restart(core, peer);
+        }
+        return;
+    }
+    if (report->tail.seq < peer->match) {
+        /* Answers overtake each other; but this one was asked for after we knew better. */
+        if (reply->echo_us > peer->match_us) {
+            peer->match = 0;
+            peer->match_us = core->now_us;
+            core_probe_restart(core, peer);
+            remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+        }
+        return;
+    }
+    if (report->tail.seq > core->log.tail.seq ||
+        (kvp_core_log_point(&core->log, report->tail.seq, &ours) &&
+         !kvp_point_equal(ours, report->tail))) {
+        core_probe_restart(core, peer);
+        return;
+    }
+    if (report->tail.seq <= peer->sent.seq) {
+        raise_match(core, peer, report->tail.seq);
+    }
+    land_flights(peer);
+    if (overdue(core, peer, reply) &&
+        report->received < peer->flights[peer->flight_first].last) {
+        core_probe_restart(core, peer); /* an APPEND got lost */
+    }
+}
+
+/* Was it sent since the peer's position was compared? What is older may be about another log. */
+static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_reply *reply)
+{
+    return peer->flight_count > 0 &&
+           reply->echo_us >= peer->flights[peer->flight_first].sent_us;
+}
+
+/*
+ * How long an answer lets this node serve. Every node is told its times by itself: one that would act
+ * before this node's lease ends gives a shorter one, which leaves a sixth of its grace for clocks that
+ * drift.
+ */
+static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64_t grace_us)
+{
+    uint64_t most = grace_us == 0 ? UINT64_MAX : grace_us - grace_us / 6;
+    if (most >= core->config.lease_us) {
+        return core->config.lease_us;
+    }
+    if (!peer->times_noted) {
+        peer->times_noted = true;
+        core_note(core, KVP_NOTE_TIMES_DIFFER, peer->id);
+    }
+    return most;
+}
+
+/*
+ * An answer of another life than those before: the peer was started anew, or its store is another
+ * one. What it had acknowledged says nothing about what it has. A late answer of the life before
+ * does the same, and the next one again: lives have no order.
+ */
+static void meet_life(struct kvp_core *core, struct core_peer *peer,
+                      const struct kvp_peer_reply *reply)
+{
+    const struct kvp_peer_report *report = &reply->report;
+    bool first = peer->life == 0;
+    if (peer->life == report->life) {
+        return;
+    }
+    peer->life = report->life;
+    if (first) {
+        return;
+    }
+    if (report->tail.seq < peer->match && reply->echo_us > peer->match_us) {
+        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+    }
+    peer->match = 0;
+    peer->match_us = core->now_us;
+    peer->caught_up = false;
+    if (peer->mode != PEER_PROBE) {
+        core_snapshot_end(core, peer);
+        core_probe_restart(core, peer);
+    }
+}
+
+void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
+                     const struct kvp_peer_reply *reply)
+{
+    const struct kvp_peer_report *report = &reply->report;
+    bool follows = report->view.primary == core->config.self &&
+                   report->view.epoch >= core->lead_epoch;
+    if (!follows) {
+        return; /* said before it knew of us: it will, by the next heartbeat */
+    }
+    bool ours = reply->code == KVP_OK &&
+                (reply->op == KVP_OP_HEARTBEAT || reply->op == KVP_OP_APPEND ||
+                 reply->op == KVP_OP_SNAPSHOT);
+    if (ours) {
+        peer->heard_us = core->now_us;
+        peer->resigned = peer->resigned && reply->echo_us <= peer->resigned_us;
+        uint64_t asked_us = KVP_MUTANT(LEASE_FROM_RECEIPT) ? core->now_us : reply->echo_us;
+        uint64_t lease = asked_us + lease_from(core, peer, report->grace_us);
+        peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
+    }
+    meet_life(core, peer, reply);
+    peer->report = *report;
+    switch (peer->mode) {
+    case PEER_PROBE:
+        if (reply->op == KVP_OP_HEARTBEAT && ours && reply->echo_us >= peer->probe_us) {
+            core_probe(core, peer);
+        }
+        break;
+    case PEER_REPLICATE:
+        if (!ours && reply->op == KVP_OP_APPEND) {
+            peer->diverged = reply->code == KVP_DIVERGED && answers_ours(peer, reply);
+            core_probe_restart(core, peer);
+        } else {
+            take_position(core, peer, reply);
+        }
+        break;
+    case PEER_SNAPSHOT:
+        core_snapshot_reply(core, peer, reply);
+        break;
+    case PEER_CHECK:
+        break;
+    }
+    watch_joiner(core, peer);
+    core_advance(core);
+    if (core_leading(core)) {
+        core_pump(core, peer);
+    }
+}

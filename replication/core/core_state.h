@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's private state, shared by the core_*.c files, and what they call of each other. */
+#ifndef KVP_CORE_STATE_H
+#define KVP_CORE_STATE_H
+
+#include "replication/core/core.h"
+#include "replication/core/core_log.h"
+#include "kvstore/base/mutant.h"
+
+#define KVP_CORE_FLIGHTS    8u    /* APPEND messages under way to one peer */
+#define KVP_CORE_WAITERS    64u   /* APPEND messages that wait for this node's disk */
+#define KVP_CORE_BATCH      4096u /* entries in one disk write */
+#define KVP_CORE_BATCH_SIZE (8u * 1024u * 1024u)
+#define KVP_CORE_APPLY_WAIT_US 1000u /* for company, of what is committed */
+#define KVP_CORE_APPLY_WAIT    64u   /* entries that wait so at most */
+
+enum peer_mode {
+    PEER_PROBE,     /* its position is not known: waits for a fresh report */
+    PEER_CHECK,     /* a point of its log is being compared with the log on disk */
+    PEER_REPLICATE, /* gets entries as they come */
+    PEER_SNAPSHOT,  /* gets a snapshot */
+};
+
+struct core_peer {
+    uint8_t id;
+    bool link_up;
+    enum peer_mode mode;
+    uint64_t heard_us;  /* its last answer came; 0: never */
+    uint64_t lease_us;  /* it does not promote itself before this */
+    bool times_noted;   /* said that its grace is too short */
+    uint64_t life;      /* of it, as its last answer told; 0: not known */
+    uint64_t last_contact_us; /* any message of it came; 0: never since the start */
+    bool reported;      /* `report` is fresh enough to probe by */
+    bool blank_seen;    /* it said that it is blank, since our start */
+    uint64_t probe_us;  /* answers to what was sent before this say nothing about its position */
+    struct kvp_peer_report report;
+
+    uint64_t match;      /* durable there, verified; rises only */
+    uint64_t match_us;   /* when it rose last */
+    uint64_t behind_us;  /* since when it has lacked entries without getting any; 0: it lacks none */
+    struct kvp_point sent; /* the last entry sent */
+    uint64_t position_us;  /* only APPEND answers, or what was sent later, tell its position: its log
+                              had a suffix to be cut; UINT64_MAX: not known to be cut yet */
+    unsigned flight_first, flight_count; /* ring */
+    struct {
+        uint64_t last;
+        uint64_t sent_us;
+    } flights[KVP_CORE_FLIGHTS];
+    uint64_t commit_told; /* commit seq in the last message */
+    bool reading;        /* a read_log for it is under way */
+    bool checking_commit; /* CHECK: compares the commit point (else the tail) */
+    struct kvp_point check;
+    bool diverged;
+    uint64_t copy_noted_us; /* when it was said last that there are two of it; 0: never */
+    bool resigned;       /* it said that it has stopped or wants to */
+    uint64_t resigned_us;
+
+    uint64_t round_target; /* log tail when the last round began: see core_primary.c */
+    uint64_t round_us;
+    bool caught_up;
+    void *leave_token;   /* answers its LEAVE when it is out of the view */
+
+    struct {
+        uint64_t id;     /* 0: not open yet */
+        uint64_t index;  /* of `chunk` */
+        bool opening, reading, have_chunk, last;
+        uint64_t sent_us, progress_us;
+        struct kvp_point point;
+        kvp_buf chunk;
+    } snapshot;
+};
+
+enum proposal_stage {
+    PROPOSAL_NONE,
+    PROPOSAL_LOOK,    /* asks the arbiter whether it can be reached and what it knows */
+    PROPOSAL_FENCE,   /* the fence command runs */
+    PROPOSAL_PREPARE, /* add: the joiner gets everything committed; our not being alone is durable */
+    PROPOSAL_CAS,     /* asked; the outcome is unknown until answered */
+    PROPOSAL_GRANTED, /* granted; becomes durable here before it counts */
+};
+
+enum proposal_reason {
+    REASON_CREATE,
+    REASON_PROMOTE,
+    REASON_REMOVE,
+    REASON_ADD,
+    REASON_HANDOVER,
+    REASON_FORCE,
+    REASON_BEQUEATH,
+};
+
+struct core_proposal {
+    enum proposal_stage stage;
+    enum proposal_reason reason;
+    struct kvp_view view;
+    uint8_t subject;        /* ADD, REMOVE: the peer */
+    uint32_t call_id;       /* of the arbiter call under way; 0: none */
+    uint64_t asked_us;      /* when it was asked for first */
+    uint64_t retry_us;      /* when to ask again */
+    uint64_t meta_needed;   /* PREPARE, GRANTED: goes on when meta_durable has come so far */
+    uint64_t solo_from;     /* PREPARE: meta.solo_from as it was */
+};
+
+enum handover_stage {
+    HANDOVER_NONE,
+    HANDOVER_WAITS,  /* for a member that could take over */
+    HANDOVER_DRAINS, /* no new updates; the register is asked when all is committed */
+    HANDOVER_GIVEN,  /* the target leads, and is to serve */
+};
+
+struct append_waiter {
+    void *token;
+    uint8_t from;
+    uint64_t last;
+    uint64_t echo_us;
+};
+
+/* Jobs of one queue are carried out one after the other. */
+enum core_disk_queue {
+    CORE_DISK_STORE,
+    CORE_DISK_SENDER, /* snapshots being sent */
+    CORE_DISK_QUEUES,
+};
+
+enum incoming_job { INCOMING_BEGIN, INCOMING_WRITE, INCOMING_FINISH };
+
+struct kvp_core {
+    struct kvp_core_config config;
+    struct kvp_core_port port;
+    uint64_t now_us;
+    bool touched;       /* by an event since core_check() looked */
+    uint64_t life;      /* another one whenever the store is another one */
+    uint64_t random;
+
+    enum kvp_role role;
+    struct kvp_meta meta;      /* as it is to be on disk */
+    struct kvp_view view;      /* in force: == meta.view but while a granted one becomes durable */
+    uint64_t lead_epoch;       /* this node has been primary since this epoch; 0: it is not */
+    uint64_t meta_wanted, meta_writing, meta_durable; /* versions of `meta` */
+
+    struct kvp_core_log log;
+    struct kvp_point durable;  /* end of the log on disk */
+    uint64_t written;          /* end of the log handed to the disk */
+    uint64_t commit;
+    struct kvp_point commit_point;
+    uint64_t applied, applying;
+    uint64_t apply_due_us;     /* what is committed waits for the next write until then; 0: nothing */
+    bool cut_pending;          /* the next write truncates after cut_after */
+    uint64_t cut_after;
+    bool writing;              /* a write is under way */
+    uint64_t write_last;       /* it ends with this entry (of the log as it is now) */
+    bool loading;              /* after the start: unapplied entries are being read */
+    bool replacing;            /* the store is being replaced: no writes */
+    struct kvp_meta next_meta; /* of the store that takes its place */
+    enum kvp_keep next_keep;   /* what becomes of this one */
+    bool quarantine_full;      /* there was no room for what was to be kept */
+    uint64_t quarantine_us;    /* when to try again */
+    struct kvp_entry *batch[2 * KVP_CORE_BATCH];
+    struct {
+        unsigned jobs;         /* asked for and not answered */
+        uint64_t since_us;     /* the oldest of them is under way */
+    } disk[CORE_DISK_QUEUES];
+    uint64_t disk_noted_us;    /* it was said that it had been silent for so long; 0: it was not */
+    bool disk_no_heir;         /* it was said that nobody could take the lead */
+
+    /* follower */
+    uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
+    bool primary_resigned;
+    kvp_node_set lent;         /* to whom a lease may have been given that has not ended */
+    uint64_t lent_us;          /* when it was given last, or this node started */
+    uint64_t known_commit;     /* as the primary said */
+    uint64_t commit_heard_us;  /* when it said so last, or this node started */
+    unsigned waiter_count;
+    struct append_waiter waiters[KVP_CORE_WAITERS];
+    struct {
+        uint64_t id;           /* 0: none */
+        uint64_t next;
+        struct kvp_point point;
+        bool last;
+        void *token;           /* answered when the jobs under way are done */
+        uint64_t echo_us;
+        uint8_t from;
+        uint64_t
+            confirm_us; /* all is in, and the register is asked who sends it, up to then; 0: no */
+        unsigned job_count;
+        enum incoming_job jobs[4];
+    } incoming;
+
+    /* view changes */
+    struct core_proposal proposal;
+    uint64_t propose_after_us; /* a refused or failed attempt to lead is not repeated before */
+    bool fencing;              /* the fence command runs */
+    uint32_t last_call_id;
+    uint32_t watch_call_id;    /* the regular look at the register; 0: none */
+    uint64_t watch_us;         /* when to look next */
+    struct kvp_view shown;     /* by the register, in this life */
+    uint64_t looked_us;        /* when it was looked at last */
+    /* which store this is */
+    uint64_t identity_needed;  /* nothing is said before meta_durable has come so far */
+    uint64_t started_us, confirmed_us;
+    bool claims_unknown;       /* the arbiter does not tell stores apart */
+    bool claim_waits;          /* it does, and lets this one wait */
+    bool confirmed;            /* whoever decides knows this store */
+    bool followed;             /* a primary has talked to it since */
+    bool told;                 /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
+    uint64_t shown_member_epoch; /* and what was promised before that */
+    bool shown_doubt;
+    uint32_t told_call_id;     /* what the arbiter was asked after this, it answers knowing of it */
+    uint64_t verified_us;      /* pair: when the other was asked whether what a request said is so */
+    bool noted_silent, noted_unknown, noted_foreign;
+    bool contact;              /* a peer in the group answered since the start, and was settled */
+    void *ask_token;           /* pair: the grant becomes durable, then this is answered */
+    uint64_t ask_echo_us;
+    uint64_t ask_meta_needed;
+    struct kvp_view ask_view;
+
+    /* operator's wishes */
+    bool draining;             /* no new updates: handover */
+    enum handover_stage handover;
+    uint8_t handover_wanted;   /* 0: the member that is furthest */
+    uint8_t handover_target;   /* DRAINS, GIVEN */
+    uint64_t handover_deadline_us;
+    uint64_t handover_look_us; /* GIVEN: when to ask the target again */
+    bool handover_told;        /* handover_done is owed: not when we stop by ourselves */
+    bool promote_asked;
+    uint64_t promote_deadline_us;
+    bool stopping;
+    bool left;                 /* the primary has confirmed that this node is out of the view */
+    bool leave_sent;
+    uint64_t leave_due_us, stop_deadline_us;
+
+    uint64_t heartbeat_due_us;
+    uint64_t state_due_us;
+    bool noted_not_eligible, noted_waits, noted_primary_silent, noted_blank_known;
+    bool serving_told;
+
+    unsigned peer_count;
+    struct core_peer peers[KVP_NODES_MAX];
+};
+
+/* Every event begins so. */
+static inline void core_enter(struct kvp_core *core, uint64_t now_us)
+{
+    core->now_us = now_us;
+    core->touched = true;
+}
+
+static inline bool core_leading(const struct kvp_core *core)
+{
+    return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
+}
+
+/* Does the log end with entries that this node may have acknowledged alone? Nothing of them is cut off
+ * or replaced unseen (R6): the primary compares the whole log, and either has all of it, or says that it
+ * has diverged. */
+static inline bool core_parted(const struct kvp_core *core)
+{
+    return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
+}
+
+/* What a node is that does not lead: an operator may force a node outside to be a candidate. */
+static inline enum kvp_role core_follower_role(const struct kvp_core *core)
+{
+    return kvp_set_has(core->view.in_sync, core->config.self) ? KVP_ROLE_BACKUP : KVP_ROLE_OUTSIDE;
+}
+
+/* How long a lease that this node gave may last at the most, by its own clock. */
+static inline uint64_t core_grace(const struct kvp_core *core)
+{
+    return KVP_MUTANT(SHORT_GRACE) ? core->config.grace_us / 2 : core->config.grace_us;
+}
+
+/* core.c */
+struct core_peer *core_peer(struct kvp_core *core, unsigned id); /* NULL: not configured */
+void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number);
+void core_set_role(struct kvp_core *core, enum kvp_role role);
+uint64_t core_persist(struct kvp_core *core); /* meta has changed; returns the version to wait for */
+void core_report(const struct kvp_core *core, struct kvp_peer_report *report);
+void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code);
+void core_send_head(const struct kvp_core *core, struct kvp_peer_request *request, unsigned op,
+                    uint8_t to);
+void core_failed(struct kvp_core *core);
+uint64_t core_random(struct kvp_core *core);
+/* The members whose acknowledgement counts: of the view, and of a view asked for. */
+kvp_node_set core_required(const struct kvp_core *core);
+
+/* core_check.c: asserts what holds between the fields when an event has been dealt with. */
+void core_check(const struct kvp_core *core);
+
+/* core_primary.c: the primary's side */
+void core_lead(struct kvp_core *core); /* begins to: role ELECT */
+void core_lead_tick(struct kvp_core *core);
+void core_heartbeat(struct kvp_core *core);
+void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
+                     const struct kvp_peer_reply *reply);
+void core_advance(struct kvp_core *core); /* commit, elect, add, hand over: whatever is ripe now */
+void core_pump_all(struct kvp_core *core);
+
+/* core_sync.c: bringing one peer up */
+void core_sync_log_read(struct kvp_core *core, struct core_peer *peer,
+                        struct kvp_entry *const *entries, size_t count);
+void core_probe_restart(struct kvp_core *core, struct core_peer *peer);
+void core_probe(struct kvp_core *core, struct core_peer *peer);
+void core_pump(struct kvp_core *core, struct core_peer *peer);
+void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
+                         const struct kvp_peer_reply *reply);
+void core_snapshot_tick(struct kvp_core *core, struct core_peer *peer);
+void core_snapshot_end(struct kvp_core *core, struct core_peer *peer);
+
+/* core_backup.c: the follower's side */
+void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request *request,
+                           void *token);
+void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_answer_waiters(struct kvp_core *core, bool all);
+/* Entries of later views, which nobody granted: nobody was told that they are safe. */
+void core_drop_later(struct kvp_core *core, uint64_t epoch);
+void core_set_aside(struct kvp_core *core);
+/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that go. */
+void core_replace_begin(struct kvp_core *core, uint64_t lost);
+void core_replace_end(struct kvp_core *core, struct kvp_point point);
+
+/* core_incoming.c: receiving a snapshot */
+void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
+                          void *token);
+void core_incoming_abort(struct kvp_core *core);
+void core_incoming_tick(struct kvp_core *core);
+
+/* core_keep.c: what becomes of a store that another one takes the place of */
+bool core_confirmed(const struct kvp_core *core); /* the register has shown the view in force */
+enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
+uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
+bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
+void core_keep_failed(struct kvp_core *core);        /* there was no room */
+
+/* core_identity.c: which store speaks for a node */
+void core_identity_draw(struct kvp_core *core);        /* at the start */
+bool core_identity_drawn(const struct kvp_core *core); /* durably: now it may speak */
+void core_identity_confirmed(struct kvp_core *core);
+void core_identity_refused(struct kvp_core *core); /* it is a copy */
+/* Has nobody known the store yet, as far as it says? */
+bool core_identity_new(const struct kvp_meta *meta);
+bool core_identity_known(const struct kvp_core *core); /* what it says counts */
+bool core_identity_may_follow(const struct kvp_core *core);
+bool core_identity_may_lead(const struct kvp_core *core);
+/* Of the other node of a pair. KVP_REFUSED: it is a copy; KVP_BUSY: not now. */
+kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
+                               const struct kvp_peer_request *request);
+void core_retire(struct kvp_core *core); /* core_view.c: takes part in nothing any more */
+
+/* core_told.c: what a peer tells, and what an arbiter shows */
+bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);
+/* `answered`: as an answer to a question of ours. True: it was newer, and is in force now. */
+bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct kvp_view *view,
+               bool answered);
+/* The register, as the answer to call `call_id` shows it. True: another view is in force now. */
+bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t call_id);
+
+/* core_view.c: views and their changes */
+bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
+void core_install(struct kvp_core *core, const struct kvp_view *view);
+void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t primary,
+                  kvp_node_set in_sync, uint8_t subject);
+void core_proposal_step(struct kvp_core *core);
+void core_proposal_abort(struct kvp_core *core);
+void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
+bool core_eligible(const struct kvp_core *core);
+void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
+void core_look_soon(struct kvp_core *core);  /* as often as heartbeats at the most */
+void core_follow_view(struct kvp_core *core, const struct kvp_view *view); /* not to lead in it */
+
+/* core_boot.c: creation of a group, waiting for the primary's silence */
+void core_outside_tick(struct kvp_core *core);
+void core_backup_tick(struct kvp_core *core);
+void core_send_state(struct kvp_core *core, const struct core_peer *peer);
+
+/* core_disk.c: is this node's own disk silent? */
+void core_disk_asked(struct kvp_core *core, enum core_disk_queue queue);
+void core_disk_answered(struct kvp_core *core, enum core_disk_queue queue);
+uint64_t core_disk_silence(const struct kvp_core *core, uint64_t now_us);
+bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
+bool core_disk_doubtful(const struct kvp_core *core);
+void core_disk_note(struct kvp_core *core);
+void core_disk_lead_tick(struct kvp_core *core);
+
+/* core_wishes.c: what an operator wants */
+bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
+void core_wishes_tick(struct kvp_core *core);
+void core_wishes_changed(struct kvp_core *core); /* the view is another one, or all is over */
+void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEAVE */
+void core_wishes_heartbeat(struct kvp_core *core); /* of the primary that this node follows */
+void core_wishes_heard(struct kvp_core *core, const struct kvp_peer_reply *reply);
+
+/* core_pair.c: two nodes that decide by themselves */
+bool core_pair_may_promote(struct kvp_core *core);
+bool core_pair_unsettled(const struct kvp_core *core); /* what is decided may not be in force yet */
+void core_pair_installed(struct kvp_core *core); /* a view has come into force */
+void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
+void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
+void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
+                            void *token);
+void core_pair_written(struct kvp_core *core);
+
+#endif

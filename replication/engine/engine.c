@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine: what a request does, given everything before it. */
+#include "replication/engine/engine_state.h"
+#include "kvstore/base/mutant.h"
+
+#include "kvpair/job_spec.h"
+#include "kvstore/writeset.h"
+#include "replication/wire/wire.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_engine **engine)
+{
+    struct kvp_engine *made = calloc(1, sizeof(*made));
+    if (!made) {
+        return KVP_NO_MEMORY;
+    }
+    made->config = *config;
+    kvp_status status = overlay_init(&made->overlay);
+    if (status == KVP_OK) {
+        status = engine_open_sessions(made);
+    }
+    if (status == KVP_OK) {
+        status = engine_open_jobs(made);
+    }
+    if (status != KVP_OK) {
+        kvp_engine_close(made);
+        return status;
+    }
+    *engine = made;
+    return KVP_OK;
+}
+
+void kvp_engine_close(struct kvp_engine *engine)
+{
+    if (engine) {
+        overlay_free(&engine->overlay);
+        session_table_free(&engine->sessions);
+        kvp_jobs_close(engine->jobs);
+        free(engine->large);
+        kvp_buf_free(&engine->scratch);
+        free(engine);
+    }
+}
+
+kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *storage, uint64_t seq)
+{
+    kvp_engine_reset(engine);
+    kvp_status status = session_table_start(&engine->sessions, storage, seq, engine->now_us);
+    if (status != KVP_OK) {
+        session_table_clear(&engine->sessions);
+        return status;
+    }
+    engine->storage = storage;
+    engine->committed = engine->executed = seq;
+    return KVP_OK;
+}
+
+void kvp_engine_reset(struct kvp_engine *engine)
+{
+    overlay_clear(&engine->overlay);
+    session_table_clear(&engine->sessions);
+    kvp_jobs_reset(engine->jobs);
+    engine->large_count = 0;
+    engine->storage = NULL;
+}
+
+void kvp_engine_let_go(struct kvp_engine *engine)
+{
+    session_table_let_go(&engine->sessions);
+    kvp_jobs_reset(engine->jobs);
+}
+
+/* ---- keys ---- */
+
+static kvp_status decode(kvp_slice raw, struct engine_value *value)
+{
+    struct kvp_record record;
+    kvp_status status = kvp_record_decode(raw, &record);
+    if (status == KVP_OK) {
+        *value = (struct engine_value){true, record.create_revision, record.modify_revision,
+                                       record.value};
+    }
+    return status;
+}
+
+/*
+ * A key at `seq`: the newest version that the overlay has up to there, else what the store has. The
+ * disk thread applies entries while this runs, but only committed ones, in their order, and a
+ * version leaves the overlay only after it was applied. So what is found in the store is never older
+ * than a version that the overlay has given up, and where the overlay has none up to `seq` the store
+ * has nothing newer than the committed point: two reads never go back in time.
+ */
+static kvp_status look_at(struct kvp_engine *engine, kvp_slice key, uint64_t seq,
+                          struct engine_value *value)
+{
+    struct kvp_raw_key raw;
+    kvp_raw_key_data(&raw, key);
+    const struct overlay_version *version =
+        overlay_find(&engine->overlay, kvp_raw_key_slice(&raw), seq);
+    memset(value, 0, sizeof(*value));
+    if (version) {
+        return version->is_delete ? KVP_OK : decode(kvp_buf_slice(&version->raw), value);
+    }
+    engine->scratch.size = 0;
+    kvp_status status =
+        kvp_storage_get(engine->storage, kvp_raw_key_slice(&raw), &engine->scratch);
+    if (status == KVP_NOT_FOUND) {
+        return KVP_OK;
+    }
+    return status == KVP_OK ? decode(kvp_buf_slice(&engine->scratch), value) : status;
+}
+
+kvp_status engine_look(struct kvp_engine *engine, kvp_slice key, struct engine_value *value)
+{
+    return look_at(engine, key, UINT64_MAX, value);
+}
+
+kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *value,
+                          struct kvp_record_versions *versions)
+{
+    struct engine_value found;
+    kvp_status status = look_at(engine, key, engine->committed, &found);
+    if (status == KVP_OK && !found.present) {
+        return KVP_NOT_FOUND;
+    }
+    if (status == KVP_OK) {
+        status = kvp_buf_append(value, found.value.data, found.value.size);
+    }
+    if (status == KVP_OK) {
+        versions->create_revision = found.create_revision;
+        versions->modify_revision = found.modify_revision;
+    }
+    return status;
+}
+
+kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
+                      const struct engine_value *present)
+{
+    struct kvp_raw_key raw_key;
+    kvp_buf raw = {0};
+    struct kvp_record record = {present->present ? present->create_revision : seq, seq, value};
+    kvp_raw_key_data(&raw_key, key);
+    kvp_status status = kvp_record_encode(&record, &raw);
+    if (status == KVP_OK) {
+        status = overlay_set(&engine->overlay, kvp_raw_key_slice(&raw_key), &raw, false);
+    }
+    kvp_buf_free(&raw);
+    return status;
+}
+
+kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key)
+{
+    struct kvp_raw_key raw_key;
+    kvp_buf none = {0};
+    kvp_raw_key_data(&raw_key, key);
+    return overlay_set(&engine->overlay, kvp_raw_key_slice(&raw_key), &none, true);
+}
+
+/* ---- operations ---- */
+
+static kvp_status answer_uint(struct kvp_execution *execution, kvp_status status, uint64_t value)
+{
+    execution->status = status;
+    return kvp_wire_result_uint(&execution->answer, value);
+}
+
+static kvp_status execute_put(struct kvp_engine *engine, const struct kvp_request *request,
+                              uint64_t seq, struct kvp_execution *execution)
+{
+    struct engine_value present;
+    kvp_status status = engine_look(engine, request->key, &present);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (request->op == KVP_OP_CREATE && present.present) {
+        return answer_uint(execution, KVP_EXISTS, present.modify_revision);
+    }
+    if (request->op == KVP_OP_CAS && present.modify_revision != request->version) {
+        return answer_uint(execution, KVP_VERSION_DIFFERS, present.modify_revision);
+    }
+    status = engine_put(engine, request->key, request->value, seq, &present);
+    return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;
+}
+
+static kvp_status execute_delete(struct kvp_engine *engine, const struct kvp_request *request,
+                                 uint64_t seq, struct kvp_execution *execution)
+{
+    struct engine_value present;
+    kvp_status status = engine_look(engine, request->key, &present);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (request->version != 0 && request->version != present.modify_revision) {
+        return answer_uint(execution, KVP_VERSION_DIFFERS, present.modify_revision);
+    }
+    if (!present.present) {
+        execution->status = KVP_NOT_FOUND;
+        return KVP_OK;
+    }
+    status = engine_delete(engine, request->key);
+    return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;
+}
+
+static kvp_status run(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
+                      struct kvp_execution *execution)
+{
+    switch (request->op) {
+    case KVP_OP_PUT:
+    case KVP_OP_CREATE:
+    case KVP_OP_CAS:
+        return execute_put(engine, request, seq, execution);
+    case KVP_OP_DELETE:
+        return execute_delete(engine, request, seq, execution);
+    case KVP_OP_TXN:
+        return engine_txn(engine, request, seq, execution);
+    default:
+        return engine_job(engine, request, seq, execution);
+    }
+}
+
+/* ---- execution ---- */
+
+kvp_status engine_check_key(kvp_slice key, const char **reason)
+{
+    if (key.size == 0) {
+        *reason = "the key is empty";
+        return KVP_BAD_REQUEST;
+    }
+    *reason = "the key is longer than 1024 bytes";
+    return key.size > KVP_KEY_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
+}
+
+kvp_status engine_check_value(kvp_slice value, const char **reason)
+{
+    *reason = "the value is longer than 1 MiB";
+    return value.size > KVP_VALUE_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
+}
+
+static kvp_status check(const struct kvp_request *request, const char **reason)
+{
+    if (request->op == KVP_OP_TXN) {
+        return engine_txn_check(request, reason);
+    }
+    if (request->op == KVP_OP_JOB_TASKS) {
+        *reason = "the list of tasks is longer than 4 MiB";
+        return request->value.size > KVP_JOB_TASKS_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
+    }
+    if (KVP_OP_IS_JOB(request->op)) {
+        return engine_check_value(request->value, reason);
+    }
+    kvp_status status = engine_check_key(request->key, reason);
+    return status == KVP_OK ? engine_check_value(request->value, reason) : status;
+}
+
+kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set)
+{
+    kvp_status status = KVP_OK;
+    for (const struct overlay_version *v = engine->overlay.newest->first; v && status == KVP_OK; v = v->next) {
+        kvp_slice key = kvp_slice_of(v->key->data, v->key->size);
+        status = v->is_delete ? kvp_writeset_delete(set, key)
+                              : kvp_writeset_put(set, key, kvp_buf_slice(&v->raw));
+    }
+    return status;
+}
+
+static void wait_for_last(const struct kvp_engine *engine, struct kvp_execution *execution)
+{
+    bool pending = engine->executed > engine->committed;
+    execution->kind = pending ? KVP_EXECUTION_WAIT : KVP_EXECUTION_ANSWER;
+    execution->wait_seq = engine->executed;
+}
+
+/* Nothing was executed: a repeat may be. */
+static bool not_executed(const struct kvp_execution *execution)
+{
+    return (execution->status == KVP_UNAVAILABLE || execution->status == KVP_BUSY) &&
+           !KVP_MUTANT(JOB_USED_UP);
+}
+
+/* `found`: NULL without a session. */
+static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *request,
+                          uint64_t seq, const struct session_found *found,
+                          struct kvp_execution *execution)
+{
+    kvp_status status = run(engine, request, seq, execution);
+    if (status == KVP_OK && found) {
+        status = engine_fit_answer(engine, &request->session, found, execution);
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (!engine->overlay.newest->first && !found) {
+        overlay_rollback(&engine->overlay);
+        wait_for_last(engine, execution);
+        return KVP_OK;
+    }
+    bool refused = not_executed(execution);
+    if (refused && (!engine->overlay.newest->first || !KVP_OP_IS_JOB(request->op))) {
+        overlay_rollback(&engine->overlay);
+        return KVP_OK;
+    }
+    /* The job engine may have made room, in vain, before it refused: that counts, the request does not. */
+    execution->kind = KVP_EXECUTION_APPEND;
+    status = engine_collect(engine, &execution->writeset);
+    if (status == KVP_OK && found && !refused) {
+        status = engine_close_session(engine, &request->session, found, seq, execution);
+    }
+    if (status == KVP_OK) {
+        engine->executed = seq;
+    }
+    return status;
+}
+
+static kvp_status execute(struct kvp_engine *engine, const struct kvp_request *request,
+                          uint64_t seq, struct kvp_execution *made)
+{
+    struct session_found found;
+    bool session = request->session.client != 0 && kvp_wire_is_update(request->op);
+    bool handled = false;
+    const char *reason = "";
+    kvp_status status = check(request, &reason);
+    if (status != KVP_OK) {
+        made->status = status;
+        return kvp_wire_result_string(&made->answer, reason);
+    }
+    if (session) {
+        status = engine_open_session(engine, &request->session, &found, made, &handled);
+    }
+    if (status != KVP_OK || handled) {
+        return status;
+    }
+    status = overlay_begin(&engine->overlay, seq);
+    if (status == KVP_OK) {
+        status = perform(engine, request, seq, session ? &found : NULL, made);
+        if (status != KVP_OK) {
+            overlay_rollback(&engine->overlay);
+        }
+    }
+    return status;
+}
+
+kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
+                              uint64_t seq, struct kvp_execution *execution)
+{
+    struct kvp_execution made = {.kind = KVP_EXECUTION_ANSWER};
+    assert(engine->storage && seq == engine->executed + 1);
+    kvp_status status = execute(engine, request, seq, &made);
+    if (status != KVP_OK) {
+        kvp_buf_free(&made.answer);
+        kvp_buf_free(&made.writeset);
+        return status;
+    }
+    *execution = made;
+    return KVP_OK;
+}
+
+/* ---- commit ---- */
+
+void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq)
+{
+    if (seq > engine->committed) {
+        assert(seq <= engine->executed);
+        engine->committed = seq;
+    }
+}
+
+void kvp_engine_applied(struct kvp_engine *engine, uint64_t seq)
+{
+    size_t kept = 0;
+    overlay_drop(&engine->overlay, seq);
+    for (size_t i = 0; i < engine->large_count; i++) {
+        struct engine_large large = engine->large[i];
+        if (large.seq <= seq) {
+            session_applied(&engine->sessions, large.client, large.slot, large.seq);
+        } else {
+            engine->large[kept++] = large;
+        }
+    }
+    engine->large_count = kept;
+}
+
+uint64_t kvp_engine_committed(const struct kvp_engine *engine)
+{
+    return engine->committed;
+}

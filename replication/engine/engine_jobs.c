@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The job engine within the engine: its store is the overlay above the storage. */
+#include "replication/engine/engine_state.h"
+
+#include <assert.h>
+
+#define LOAD_AT_ONCE 256u /* records: some hundred microseconds */
+
+static kvp_status store_get(void *arg, kvp_slice key, kvp_buf *value)
+{
+    struct kvp_engine *engine = arg;
+    const struct overlay_version *version = overlay_find(&engine->overlay, key, UINT64_MAX);
+    if (!version) {
+        return kvp_storage_get(engine->storage, key, value);
+    }
+    return version->is_delete ? KVP_NOT_FOUND
+                              : kvp_buf_append(value, version->raw.data, version->raw.size);
+}
+
+static kvp_status store_put(void *arg, kvp_slice key, kvp_slice value)
+{
+    struct kvp_engine *engine = arg;
+    kvp_buf raw = {0};
+    kvp_status status = kvp_buf_append(&raw, value.data, value.size);
+    if (status == KVP_OK) {
+        status = overlay_set(&engine->overlay, key, &raw, false);
+    }
+    kvp_buf_free(&raw);
+    return status;
+}
+
+static kvp_status store_delete(void *arg, kvp_slice key)
+{
+    struct kvp_engine *engine = arg;
+    kvp_buf none = {0};
+    return overlay_set(&engine->overlay, key, &none, true);
+}
+
+kvp_status engine_open_jobs(struct kvp_engine *engine)
+{
+    const struct kvp_jobs_store store = {engine, store_get, store_put, store_delete};
+    return kvp_jobs_open(&engine->config.jobs, &store, &engine->jobs);
+}
+
+kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
+                      struct kvp_execution *execution)
+{
+    return kvp_jobs_execute(engine->jobs, request, seq, engine->now_us, &execution->status,
+                            &execution->answer);
+}
+
+void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us)
+{
+    engine->now_us = now_us;
+}
+
+static size_t load_at_once(const struct kvp_engine *engine)
+{
+    uint32_t records = engine->config.jobs.load_at_once;
+    return records ? records : LOAD_AT_ONCE;
+}
+
+kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed)
+{
+    bool all;
+    kvp_status status = kvp_jobs_start(engine->jobs, engine->storage, salt, seed, engine->now_us);
+    return status == KVP_OK ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all)
+                            : status;
+}
+
+static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
+                       bool *more)
+{
+    kvp_status status = overlay_begin(&engine->overlay, seq);
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = kvp_jobs_step(engine->jobs, engine->now_us, more);
+    bool wrote = engine->overlay.newest->first != NULL;
+    if (status == KVP_OK && wrote) {
+        execution->kind = KVP_EXECUTION_APPEND;
+        status = engine_collect(engine, &execution->writeset);
+    }
+    if (status != KVP_OK || !wrote) {
+        overlay_rollback(&engine->overlay);
+    } else {
+        engine->executed = seq;
+    }
+    return status;
+}
+
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
+                           struct kvp_execution *execution, bool *more)
+{
+    bool all = false;
+    *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
+    assert(engine->storage && seq == engine->executed + 1);
+    kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
+    *more = false; /* a new primary has others waiting, who come before the rest of what it reads */
+    if (status == KVP_OK && all) {
+        status = step(engine, seq, execution, more);
+    }
+    if (status == KVP_OK && all && engine->sessions.view) {
+        status = session_table_load(&engine->sessions, load_at_once(engine));
+        *more = false;
+    }
+    if (status != KVP_OK) {
+        kvp_buf_free(&execution->writeset);
+    }
+    return status;
+}
+
+uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
+{
+    return engine->sessions.view ? 0 : kvp_jobs_deadline(engine->jobs);
+}
+
+struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine)
+{
+    return engine->jobs;
+}

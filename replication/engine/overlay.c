@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "replication/engine/overlay.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define CAPACITY_MIN 1024u
+
+kvp_status overlay_init(struct overlay *overlay)
+{
+    memset(overlay, 0, sizeof(*overlay));
+    overlay->slots = calloc(CAPACITY_MIN, sizeof(*overlay->slots));
+    if (!overlay->slots) {
+        return KVP_NO_MEMORY;
+    }
+    overlay->capacity = CAPACITY_MIN;
+    return KVP_OK;
+}
+
+void overlay_clear(struct overlay *overlay)
+{
+    overlay_drop(overlay, UINT64_MAX);
+    assert(overlay->count == 0);
+}
+
+void overlay_free(struct overlay *overlay)
+{
+    if (overlay->slots) {
+        overlay_clear(overlay);
+        free(overlay->slots);
+        overlay->slots = NULL;
+    }
+}
+
+static struct overlay_key **slot_of(const struct overlay *overlay, uint64_t hash)
+{
+    return &overlay->slots[hash & (overlay->capacity - 1)];
+}
+
+static struct overlay_key *find_key(const struct overlay *overlay, kvp_slice key, uint64_t hash)
+{
+    struct overlay_key *at = *slot_of(overlay, hash);
+    while (at && (at->hash != hash || at->size != key.size ||
+                  memcmp(at->data, key.data, key.size) != 0)) {
+        at = at->next;
+    }
+    return at;
+}
+
+/* A table that stays small is only slower: failing to grow is no failure. */
+static void grow(struct overlay *overlay)
+{
+    struct overlay_key **old = overlay->slots;
+    size_t old_capacity = overlay->capacity;
+    struct overlay_key **slots = calloc(old_capacity * 2, sizeof(*slots));
+    if (!slots) {
+        return;
+    }
+    overlay->slots = slots;
+    overlay->capacity = old_capacity * 2;
+    for (size_t i = 0; i < old_capacity; i++) {
+        for (struct overlay_key *key = old[i], *next; key; key = next) {
+            next = key->next;
+            struct overlay_key **slot = slot_of(overlay, key->hash);
+            key->next = *slot;
+            *slot = key;
+        }
+    }
+    free(old);
+}
+
+static struct overlay_key *get_key(struct overlay *overlay, kvp_slice key)
+{
+    uint64_t hash = XXH3_64bits(key.data, key.size);
+    struct overlay_key *found = find_key(overlay, key, hash);
+    if (found) {
+        return found;
+    }
+    if (overlay->count >= overlay->capacity) {
+        grow(overlay);
+    }
+    struct overlay_key *made = calloc(1, sizeof(*made) + key.size);
+    if (made) {
+        struct overlay_key **slot = slot_of(overlay, hash);
+        made->hash = hash;
+        made->size = key.size;
+        memcpy(made->data, key.data, key.size);
+        made->next = *slot;
+        *slot = made;
+        overlay->count++;
+    }
+    return made;
+}
+
+static void put_key(struct overlay *overlay, struct overlay_key *key)
+{
+    if (key->newest) {
+        return;
+    }
+    struct overlay_key **link = slot_of(overlay, key->hash);
+    while (*link != key) {
+        link = &(*link)->next;
+    }
+    *link = key->next;
+    overlay->count--;
+    free(key);
+}
+
+kvp_status overlay_begin(struct overlay *overlay, uint64_t seq)
+{
+    assert(!overlay->newest || overlay->newest->seq < seq);
+    struct overlay_layer *layer = calloc(1, sizeof(*layer));
+    if (!layer) {
+        return KVP_NO_MEMORY;
+    }
+    layer->seq = seq;
+    layer->older = overlay->newest;
+    *(overlay->newest ? &overlay->newest->newer : &overlay->oldest) = layer;
+    overlay->newest = layer;
+    return KVP_OK;
+}
+
+/* Unlinks a version from its key and frees it. Nothing is searched for: a key that everybody
+ * writes has as many versions as there are entries under way. */
+static void drop_version(struct overlay *overlay, struct overlay_version *version)
+{
+    *(version->newer ? &version->newer->older : &version->key->newest) = version->older;
+    if (version->older) {
+        version->older->newer = version->newer;
+    }
+    put_key(overlay, version->key);
+    kvp_buf_free(&version->raw);
+    free(version);
+}
+
+static void drop_versions(struct overlay *overlay, struct overlay_layer *layer)
+{
+    for (struct overlay_version *version = layer->first, *next; version; version = next) {
+        next = version->next;
+        drop_version(overlay, version);
+    }
+    layer->first = layer->last = NULL;
+}
+
+void overlay_empty(struct overlay *overlay)
+{
+    drop_versions(overlay, overlay->newest);
+}
+
+void overlay_rollback(struct overlay *overlay)
+{
+    struct overlay_layer *layer = overlay->newest;
+    drop_versions(overlay, layer);
+    overlay->newest = layer->older;
+    *(layer->older ? &layer->older->newer : &overlay->oldest) = NULL;
+    free(layer);
+}
+
+static void take(kvp_buf *to, kvp_buf *from)
+{
+    kvp_buf_free(to);
+    *to = *from;
+    memset(from, 0, sizeof(*from));
+}
+
+kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, bool is_delete)
+{
+    struct overlay_layer *layer = overlay->newest;
+    struct overlay_key *at = get_key(overlay, key);
+    if (!at) {
+        return KVP_NO_MEMORY;
+    }
+    struct overlay_version *version = at->newest;
+    if (!version || version->seq != layer->seq) {
+        version = calloc(1, sizeof(*version));
+        if (!version) {
+            put_key(overlay, at);
+            return KVP_NO_MEMORY;
+        }
+        version->key = at;
+        version->seq = layer->seq;
+        version->older = at->newest;
+        if (at->newest) {
+            at->newest->newer = version;
+        }
+        at->newest = version;
+        if (layer->last) {
+            layer->last->next = version;
+        } else {
+            layer->first = version;
+        }
+        layer->last = version;
+    }
+    version->is_delete = is_delete;
+    take(&version->raw, raw);
+    return KVP_OK;
+}
+
+const struct overlay_version *overlay_find(const struct overlay *overlay, kvp_slice key,
+                                           uint64_t seq)
+{
+    const struct overlay_key *at = find_key(overlay, key, XXH3_64bits(key.data, key.size));
+    const struct overlay_version *version = at ? at->newest : NULL;
+    while (version && version->seq > seq) {
+        version = version->older;
+    }
+    return version;
+}
+
+void overlay_drop(struct overlay *overlay, uint64_t seq)
+{
+    while (overlay->oldest && overlay->oldest->seq <= seq) {
+        struct overlay_layer *layer = overlay->oldest;
+        drop_versions(overlay, layer);
+        overlay->oldest = layer->newer;
+        *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
+        free(layer);
+    }
+}

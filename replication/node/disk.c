@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs the disk's jobs. */
+#include "replication/node/disk.h"
+
+#include "replication/wire/peer.h"
+
+#include <stdlib.h>
+
+struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t entry_max)
+{
+    struct kvp_disk_job *job = calloc(1, sizeof(*job));
+    if (!job) {
+        return NULL;
+    }
+    job->op = op;
+    job->peer = peer;
+    if (entry_max > 0) {
+        job->entries = calloc(entry_max, sizeof(struct kvp_entry *));
+        if (!job->entries) {
+            free(job);
+            return NULL;
+        }
+    }
+    return job;
+}
+
+void kvp_disk_job_free(struct kvp_disk_job *job)
+{
+    if (!job) {
+        return;
+    }
+    for (size_t i = 0; i < job->entry_count; i++) {
+        kvp_entry_unref(job->entries[i]);
+    }
+    free(job->entries);
+    kvp_buf_free(&job->chunk);
+    free(job);
+}
+
+static void close_view(struct kvp_disk *disk, uint8_t peer)
+{
+    kvp_state_view_close(disk->views[peer]);
+    disk->views[peer] = NULL;
+}
+
+static void open_view(struct kvp_disk *disk, struct kvp_disk_job *job)
+{
+    close_view(disk, job->peer);
+    struct kvp_state_view *view = kvp_storage_snapshot(disk->storage);
+    disk->views[job->peer] = view;
+    job->status = view ? KVP_OK : KVP_NO_MEMORY;
+    if (view) {
+        job->point = kvp_state_view_point(view);
+    }
+}
+
+static void read_view(struct kvp_disk *disk, struct kvp_disk_job *job)
+{
+    struct kvp_state_view *view = disk->views[job->peer];
+    job->status = view ? kvp_state_view_chunk(view, KVP_CHUNK_SIZE, &job->chunk, &job->last)
+                       : KVP_NO_MEMORY;
+}
+
+void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)
+{
+    struct kvp_storage *storage = disk->storage;
+    switch (job->op) {
+    case KVP_DISK_WRITE:
+        job->status = kvp_storage_write(storage, &job->write);
+        break;
+    case KVP_DISK_READ_LOG:
+        job->status = kvp_storage_read_log(storage, job->from, job->size_max, job->entries,
+                                           job->count_max, &job->entry_count);
+        break;
+    case KVP_DISK_SNAPSHOT_OPEN:
+        open_view(disk, job);
+        break;
+    case KVP_DISK_SNAPSHOT_READ:
+        read_view(disk, job);
+        break;
+    case KVP_DISK_SNAPSHOT_CLOSE:
+        close_view(disk, job->peer);
+        break;
+    case KVP_DISK_INCOMING_BEGIN:
+        job->status = kvp_storage_incoming_begin(storage);
+        break;
+    case KVP_DISK_INCOMING_WRITE:
+        job->status = kvp_storage_incoming_write(storage, kvp_buf_slice(&job->chunk));
+        break;
+    case KVP_DISK_INCOMING_FINISH:
+        job->status =
+            kvp_storage_incoming_finish(storage, job->point, &job->meta, job->keep, &job->aside);
+        break;
+    case KVP_DISK_INCOMING_ABORT:
+        kvp_storage_incoming_abort(storage);
+        break;
+    case KVP_DISK_SET_ASIDE:
+        job->status = kvp_storage_set_aside(storage, &job->meta, job->keep, &job->aside);
+        break;
+    }
+}
+
+void kvp_disk_close(struct kvp_disk *disk)
+{
+    for (unsigned i = 0; i <= KVP_NODE_ID_MAX; i++) {
+        close_view(disk, (uint8_t)i);
+    }
+}

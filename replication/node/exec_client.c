@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Clients' requests: who may be answered what, and when. Reads are answered at once by a primary
+ * whose leases hold; updates are executed at once and answered when they are committed and the leases
+ * hold (rules R1 and R3).
+ */
+#include "replication/node/exec_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- updates that wait for their commit ---- */
+
+static void wait_for(struct kvp_executor *executor, struct exec_waiter *waiter)
+{
+    /* In the order of arrival; an answer that rests on less waits no shorter. */
+    if (executor->last && executor->last->seq > waiter->seq) {
+        waiter->seq = executor->last->seq;
+    }
+    if (executor->last) {
+        executor->last->next = waiter;
+    } else {
+        executor->first = waiter;
+    }
+    executor->last = waiter;
+    executor->waiting_count++;
+    executor->waiting_size += waiter->size;
+}
+
+bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
+               kvp_slice answer)
+{
+    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
+    if (!waiter || kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
+        free(waiter);
+        return false;
+    }
+    waiter->token = token;
+    waiter->seq = seq;
+    waiter->size = answer.size;
+    waiter->status = status;
+    wait_for(executor, waiter);
+    return true;
+}
+
+static struct exec_waiter *take_first(struct kvp_executor *executor)
+{
+    struct exec_waiter *waiter = executor->first;
+    executor->first = waiter->next;
+    if (!executor->first) {
+        executor->last = NULL;
+    }
+    executor->waiting_count--;
+    executor->waiting_size -= waiter->size;
+    return waiter;
+}
+
+static void waiter_free(struct exec_waiter *waiter)
+{
+    kvp_buf_free(&waiter->answer);
+    free(waiter);
+}
+
+void exec_release(struct kvp_executor *executor)
+{
+    while (executor->first && executor->first->seq <= executor->committed) {
+        struct exec_waiter *waiter = take_first(executor);
+        exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
+        waiter_free(waiter);
+    }
+}
+
+void exec_give_up(struct kvp_executor *executor, int status)
+{
+    while (executor->first) {
+        struct exec_waiter *waiter = take_first(executor);
+        exec_refuse(executor, waiter->token, status, NULL);
+        waiter_free(waiter);
+    }
+}
+
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
+{
+    struct kvp_entry *entry = kvp_entry_new(writeset->size);
+    if (!entry) {
+        return KVP_NO_MEMORY;
+    }
+    if (writeset->size > 0) {
+        memcpy(entry->payload, writeset->data, writeset->size);
+    }
+    kvp_core_submit(executor->core, executor->now_us, entry);
+    kvp_entry_unref(entry);
+    return KVP_OK;
+}
+
+static void update(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    struct kvp_execution execution = {0};
+    uint64_t seq = kvp_core_next_seq(executor->core);
+    kvp_engine_set_now(executor->engine, executor->now_us);
+    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
+    kvp_status status = waiter ? kvp_engine_execute(executor->engine, request, seq, &execution)
+                               : KVP_NO_MEMORY;
+    if (status != KVP_OK) {
+        free(waiter);
+        exec_storage_failed(executor, status);
+        /* The index of jobs may be ahead of what was written. */
+        executor->broken = executor->broken || KVP_OP_IS_JOB(request->op);
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
+        return;
+    }
+    if (execution.kind == KVP_EXECUTION_ANSWER) {
+        exec_answer(executor, token, execution.status, kvp_buf_slice(&execution.answer));
+        kvp_buf_free(&execution.answer);
+        free(waiter);
+        return;
+    }
+    if (execution.kind == KVP_EXECUTION_APPEND && exec_append(executor, &execution.writeset) != KVP_OK) {
+        executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
+    }
+    waiter->token = token;
+    waiter->seq = execution.kind == KVP_EXECUTION_APPEND ? seq : execution.wait_seq;
+    waiter->size = execution.writeset.size + execution.answer.size;
+    waiter->status = execution.status;
+    waiter->answer = execution.answer;
+    kvp_buf_free(&execution.writeset);
+    wait_for(executor, waiter);
+}
+
+/* ---- reads ---- */
+
+static void read_result(struct kvp_executor *executor, void *token, kvp_status status,
+                        const struct kvp_record *record, uint64_t behind)
+{
+    executor->scratch.size = 0;
+    if (status == KVP_OK) {
+        status = kvp_wire_result_get(&executor->scratch, record->modify_revision,
+                                     record->create_revision, record->value, behind);
+    }
+    if (status == KVP_OK || status == KVP_NOT_FOUND) {
+        exec_answer(executor, token, status, kvp_buf_slice(&executor->scratch));
+    } else {
+        exec_storage_failed(executor, status);
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
+    }
+}
+
+bool exec_store_is_away(struct kvp_executor *executor, void *token)
+{
+    bool failed = kvp_core_role(executor->core) == KVP_ROLE_FAILED;
+    if (failed || executor->replacing) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE,
+                    failed ? "the storage has failed" : "the store is being replaced");
+    }
+    return failed || executor->replacing;
+}
+
+static void read_stale(struct kvp_executor *executor, const struct kvp_request *request,
+                       void *token)
+{
+    struct kvp_raw_key raw;
+    struct kvp_record record = {0};
+    if (exec_store_is_away(executor, token)) {
+        return;
+    }
+    kvp_raw_key_data(&raw, request->key);
+    executor->value.size = 0;
+    kvp_status status =
+        kvp_storage_get(executor->storage, kvp_raw_key_slice(&raw), &executor->value);
+    if (status == KVP_OK) {
+        status = kvp_record_decode(kvp_buf_slice(&executor->value), &record);
+    }
+    uint64_t applied = kvp_core_applied(executor->core);
+    uint64_t known = kvp_core_known_commit(executor->core);
+    read_result(executor, token, status, &record, known > applied ? known - applied : 0);
+}
+
+static void read(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    struct kvp_record_versions versions = {0};
+    executor->value.size = 0;
+    kvp_status status =
+        kvp_engine_get(executor->engine, request->key, &executor->value, &versions);
+    struct kvp_record record = {versions.create_revision, versions.modify_revision,
+                                kvp_buf_slice(&executor->value)};
+    read_result(executor, token, status, &record, 0);
+}
+
+/* ---- dispatch ---- */
+
+static void hello(struct kvp_executor *executor, void *token)
+{
+    const struct kvp_view *view = kvp_core_view(executor->core);
+    struct kvp_hello hello = {
+        .node_id = executor->config.core.self,
+        .role = (unsigned)kvp_core_role(executor->core),
+        .primary_id = view->primary,
+        .group_id = kvp_core_group_id(executor->core),
+        .birth = executor->running ? kvp_engine_committed(executor->engine) : 0,
+        .node_count = executor->config.peer_count + 1,
+    };
+    hello.nodes[0].id = executor->config.core.self;
+    hello.nodes[0].url = kvp_slice_of(executor->config.url, strlen(executor->config.url));
+    for (unsigned i = 0; i < executor->config.peer_count; i++) {
+        const struct kvp_executor_peer *peer = &executor->config.peers[i];
+        hello.nodes[i + 1].id = peer->id;
+        hello.nodes[i + 1].url = kvp_slice_of(peer->url, strlen(peer->url));
+    }
+    executor->scratch.size = 0;
+    kvp_status status = kvp_wire_result_hello(&executor->scratch, &hello);
+    exec_answer(executor, token, status, kvp_buf_slice(&executor->scratch));
+}
+
+static void status_map(struct kvp_executor *executor, void *token)
+{
+    kvp_buf map = {0};
+    kvp_status status = kvp_executor_status(executor, executor->now_us, &map);
+    exec_answer(executor, token, status, status == KVP_OK ? kvp_buf_slice(&map) : (kvp_slice){0});
+    kvp_buf_free(&map);
+}
+
+static void operator_wish(struct kvp_executor *executor, const struct kvp_request *request,
+                          void *token)
+{
+    bool handover = request->op == KVP_OP_HANDOVER;
+    void **slot = handover ? &executor->handover_token : &executor->promote_token;
+    if (*slot) {
+        exec_refuse(executor, token, KVP_BUSY, "one is under way");
+        return;
+    }
+    *slot = token;
+    if (handover) {
+        kvp_core_handover(executor->core, executor->now_us, (uint8_t)request->target);
+    } else {
+        kvp_core_promote(executor->core, executor->now_us, request->force);
+    }
+}
+
+/* The embedding application's requests have not come through the wire's checks. */
+static kvp_status check_keys(const struct kvp_request *request)
+{
+    bool get = request->op == KVP_OP_GET;
+    bool range = request->op == KVP_OP_SCAN;
+    if ((get || range) && (request->key.size > KVP_KEY_SIZE_MAX ||
+                           (range && request->value.size > KVP_KEY_SIZE_MAX))) {
+        return KVP_TOO_LARGE;
+    }
+    return get && request->key.size == 0 ? KVP_BAD_REQUEST : KVP_OK;
+}
+
+/* Is there a reason to refuse a request that only a primary may answer? KVP_OK: no. */
+static kvp_status reason_to_refuse(const struct kvp_executor *executor,
+                                   const struct kvp_request *request, const char **reason)
+{
+    bool writes = request->op != KVP_OP_GET && request->op != KVP_OP_SCAN;
+    *reason = NULL;
+    if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
+        return KVP_NOT_PRIMARY;
+    }
+    bool able = writes ? kvp_core_accepting(executor->core, executor->now_us)
+                       : exec_serving(executor);
+    if (request->epoch_seen > kvp_core_view(executor->core)->epoch) {
+        *reason = "this node has not heard of the view that the request has seen";
+        return KVP_UNAVAILABLE;
+    }
+    /* Broken: engine and log have parted, and the end of this batch of events is the node's. */
+    if (executor->broken) {
+        *reason = "this node is about to stop";
+        return KVP_UNAVAILABLE;
+    }
+    if (!able) {
+        bool hangs = writes && kvp_core_disk_hangs(executor->core, executor->now_us);
+        *reason = hangs ? "the node's own disk does not answer" : "no lease from the in-sync set";
+        return KVP_UNAVAILABLE;
+    }
+    if (writes && (executor->waiting_count >= EXEC_WAITING_MAX ||
+                   executor->waiting_size >= EXEC_WAITING_SIZE_MAX)) {
+        *reason = "too many updates under way";
+        return KVP_BUSY;
+    }
+    return KVP_OK;
+}
+
+static bool refused(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    const char *reason;
+    kvp_status status = reason_to_refuse(executor, request, &reason);
+    if (status != KVP_OK) {
+        exec_refuse(executor, token, status, reason);
+    }
+    return status != KVP_OK;
+}
+
+kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_slice key,
+                            kvp_buf *value, uint64_t *version)
+{
+    const struct kvp_request request = {.op = KVP_OP_GET, .key = key};
+    struct kvp_record_versions versions = {0};
+    const char *reason;
+    executor->now_us = now_us;
+    kvp_status status = reason_to_refuse(executor, &request, &reason);
+    if (status == KVP_OK) {
+        status = kvp_engine_get(executor->engine, key, value, &versions);
+    }
+    if (status == KVP_OK && version) {
+        *version = versions.modify_revision;
+    }
+    return status;
+}
+
+void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    kvp_slice ours = kvp_slice_of(executor->config.group, strlen(executor->config.group));
+    if (kvp_slice_compare(request->group, ours) != 0) {
+        exec_refuse(executor, token, KVP_WRONG_GROUP, executor->config.group);
+        return;
+    }
+    kvp_status status = check_keys(request);
+    if (status != KVP_OK) {
+        exec_refuse(executor, token, status, "a key is 1 to 1024 bytes long");
+        return;
+    }
+    switch (request->op) {
+    case KVP_OP_HELLO:
+        hello(executor, token);
+        break;
+    case KVP_OP_STATUS:
+        status_map(executor, token);
+        break;
+    case KVP_OP_HANDOVER:
+    case KVP_OP_PROMOTE:
+        operator_wish(executor, request, token);
+        break;
+    case KVP_OP_CLOSE_SCAN:
+        exec_scan_close(executor, request, token);
+        break;
+    case KVP_OP_GET:
+        if (request->stale) {
+            read_stale(executor, request, token);
+        } else if (!refused(executor, request, token)) {
+            read(executor, request, token);
+        }
+        break;
+    case KVP_OP_SCAN:
+        if (request->stale || !refused(executor, request, token)) {
+            exec_scan(executor, request, token);
+        }
+        break;
+    case KVP_OP_TASK_FETCH:
+        if (!refused(executor, request, token)) {
+            exec_fetch(executor, request, token);
+        }
+        break;
+    default:
+        if (!refused(executor, request, token)) {
+            update(executor, request, token);
+        }
+        break;
+    }
+}

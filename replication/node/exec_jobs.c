@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs at the executor: workers that wait for a task, and what the job engine does by itself. Its own
+ * writes are entries like any other, only that no client waits for them.
+ */
+#include "replication/node/exec_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEPS_AT_ONCE   8u       /* pieces of work between other events */
+#define LOOK_AGAIN_US   500000u  /* a waiting worker is taken for alive, if its connection is */
+#define WAIT_MAX_MS     30000u
+
+/* ---- workers that wait ---- */
+
+static void fetch_free(struct kvp_executor *executor, struct exec_fetch **link)
+{
+    struct exec_fetch *fetch = *link;
+    *link = fetch->next;
+    executor->fetch_count--;
+    free(fetch);
+}
+
+static void fetch_refuse(struct kvp_executor *executor, struct exec_fetch **link, int status)
+{
+    void *token = (*link)->token;
+    fetch_free(executor, link);
+    exec_refuse(executor, token, status, NULL);
+}
+
+static bool alive(const struct kvp_executor *executor, void *token)
+{
+    return !executor->host.alive || executor->host.alive(executor->host.arg, token);
+}
+
+/* `rests`: on what may not be committed yet, so that another primary may say something else. */
+static void answer_fetch(struct kvp_executor *executor, void *token, int code, bool rests)
+{
+    uint64_t last = kvp_core_next_seq(executor->core) - 1;
+    kvp_slice answer = kvp_buf_slice(&executor->scratch);
+    if (!rests || last <= executor->committed) {
+        exec_answer(executor, token, code, answer);
+    } else if (!exec_wait(executor, token, last, code, answer)) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));
+    }
+}
+
+/* Gives an answer, if there is one. */
+static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *request,
+                      void *token)
+{
+    int code = KVP_OK;
+    bool rests = false;
+    executor->scratch.size = 0;
+    kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request,
+                                       executor->now_us, &code, &executor->scratch, &rests);
+    if (status != KVP_OK) {
+        exec_storage_failed(executor, status);
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
+        return true;
+    }
+    if (code == KVP_NO_TASK) {
+        return false;
+    }
+    answer_fetch(executor, token, code, rests);
+    return true;
+}
+
+/* A worker has one fetch in each of its slots: an earlier one was given up. */
+static void drop_same_slot(struct kvp_executor *executor, const struct kvp_request *request)
+{
+    struct exec_fetch **link = &executor->fetches;
+    while (*link) {
+        const struct kvp_request *other = &(*link)->request;
+        if (other->job.slot == request->job.slot &&
+            other->job.instance == request->job.instance &&
+            kvp_slice_compare(other->key, request->key) == 0) {
+            fetch_refuse(executor, link, KVP_NO_TASK);
+            return;
+        }
+        link = &(*link)->next;
+    }
+}
+
+void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+{
+    drop_same_slot(executor, request);
+    if (try_fetch(executor, request, token)) {
+        return;
+    }
+    uint32_t wait_ms = request->job.wait_ms < WAIT_MAX_MS ? request->job.wait_ms : WAIT_MAX_MS;
+    struct exec_fetch *fetch = NULL;
+    if (wait_ms > 0 && executor->fetch_count < EXEC_FETCHES_MAX) {
+        fetch = malloc(sizeof(*fetch));
+    }
+    if (!fetch) {
+        exec_refuse(executor, token, KVP_NO_TASK, NULL);
+        return;
+    }
+    fetch->request = *request;
+    fetch->token = token;
+    fetch->until_us = executor->now_us + (uint64_t)wait_ms * 1000;
+    memcpy(fetch->name, request->key.data, request->key.size);
+    fetch->request.key.data = fetch->name;
+    fetch->next = NULL;
+    struct exec_fetch **link = &executor->fetches;
+    while (*link) {
+        link = &(*link)->next; /* first come, first served */
+    }
+    *link = fetch;
+    executor->fetch_count++;
+}
+
+static void serve_waiting(struct kvp_executor *executor)
+{
+    struct exec_fetch **link = &executor->fetches;
+    while (*link) {
+        struct exec_fetch *fetch = *link;
+        if (!alive(executor, fetch->token)) {
+            fetch_refuse(executor, link, KVP_NO_TASK); /* into the void */
+        } else if (try_fetch(executor, &fetch->request, fetch->token)) {
+            fetch_free(executor, link);
+        } else if (executor->now_us >= fetch->until_us) {
+            fetch_refuse(executor, link, KVP_NO_TASK);
+        } else {
+            link = &fetch->next;
+        }
+    }
+    executor->look_again_us = executor->now_us + LOOK_AGAIN_US;
+}
+
+void exec_fetch_end(struct kvp_executor *executor)
+{
+    while (executor->fetches) {
+        fetch_refuse(executor, &executor->fetches, KVP_NOT_PRIMARY);
+    }
+}
+
+static uint64_t waiting_deadline(const struct kvp_executor *executor)
+{
+    uint64_t due_us = executor->fetches ? executor->look_again_us : UINT64_MAX;
+    for (const struct exec_fetch *fetch = executor->fetches; fetch; fetch = fetch->next) {
+        due_us = fetch->until_us < due_us ? fetch->until_us : due_us;
+    }
+    return due_us;
+}
+
+/* ---- what is due ---- */
+
+static bool able(const struct kvp_executor *executor)
+{
+    return executor->running && !executor->broken &&
+           kvp_core_accepting(executor->core, executor->now_us) &&
+           executor->waiting_size < EXEC_WAITING_SIZE_MAX;
+}
+
+/* One piece. False: there is nothing more to do now. */
+static bool step(struct kvp_executor *executor)
+{
+    struct kvp_execution execution;
+    bool more = false;
+    uint64_t seq = kvp_core_next_seq(executor->core);
+    kvp_status status = kvp_engine_step(executor->engine, seq, &execution, &more);
+    if (status != KVP_OK) {
+        executor->broken = true;
+        exec_storage_failed(executor, status);
+        return false;
+    }
+    if (execution.kind == KVP_EXECUTION_APPEND &&
+        exec_append(executor, &execution.writeset) != KVP_OK) {
+        executor->broken = true;
+    }
+    kvp_buf_free(&execution.writeset);
+    return more && !executor->broken;
+}
+
+void exec_jobs_step(struct kvp_executor *executor)
+{
+    if (!able(executor)) {
+        return;
+    }
+    kvp_engine_set_now(executor->engine, executor->now_us);
+    for (unsigned n = 0; n < STEPS_AT_ONCE; n++) {
+        if (kvp_engine_deadline(executor->engine) > executor->now_us || !step(executor)) {
+            break;
+        }
+    }
+    bool stirred = kvp_jobs_stirred(kvp_engine_jobs(executor->engine));
+    if (executor->fetches &&
+        (stirred || executor->now_us >= waiting_deadline(executor)) && exec_serving(executor)) {
+        serve_waiting(executor);
+    }
+}
+
+uint64_t exec_jobs_deadline(const struct kvp_executor *executor)
+{
+    if (!able(executor)) {
+        return UINT64_MAX; /* leases come with messages, and then it is looked at again */
+    }
+    uint64_t engine_us = kvp_engine_deadline(executor->engine);
+    uint64_t waiting_us = waiting_deadline(executor);
+    return engine_us < waiting_us ? engine_us : waiting_us;
+}

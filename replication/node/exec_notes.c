@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a node tells people about the others: who cannot be reached or is not what he should be, with
+ * the cause; why this node does not serve. A trouble is told when it has lasted for a moment, again at
+ * growing intervals, and when it is over.
+ */
+#include "replication/node/exec_state.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LASTS_US      1000000u /* shorter ones are of no interest: a start, a network that blinks */
+#define REPEAT_MIN_US 10000000u
+#define REPEAT_MAX_US 640000000u
+
+void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
+              const char *format, ...)
+{
+    char fields[768];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(fields, sizeof(fields), format, args);
+    va_end(args);
+    executor->host.log(executor->host.arg, level, event, fields);
+}
+
+/* ---- troubles ---- */
+
+static struct exec_trouble *trouble_of(struct kvp_executor *executor, unsigned peer)
+{
+    for (unsigned i = 0; i < executor->config.peer_count && peer != 0; i++) {
+        if (executor->config.peers[i].id == peer) {
+            return &executor->peer_troubles[i];
+        }
+    }
+    return peer == 0 ? &executor->arbiter_trouble : NULL;
+}
+
+static void set_trouble(struct kvp_executor *executor, struct exec_trouble *trouble,
+                        const char *reason)
+{
+    if (trouble != NULL) {
+        trouble->known = true;
+        if (trouble->reason == NULL && reason != NULL) {
+            trouble->since_us = executor->now_us;
+            executor->troubled = true;
+        }
+        trouble->reason = reason;
+    }
+}
+
+static bool is_due(const struct exec_trouble *trouble, uint64_t now_us)
+{
+    if (trouble->reason == NULL || now_us - trouble->since_us < LASTS_US) {
+        return false;
+    }
+    return trouble->told == NULL || now_us >= trouble->again_us;
+}
+
+/* "peer=2 url=..." or "url=..." in `fields`, for the log. */
+static void trouble_step(struct kvp_executor *executor, struct exec_trouble *trouble,
+                         const char *event, const char *back, const char *fields)
+{
+    uint64_t now_us = executor->now_us;
+    char quoted[256];
+    if (is_due(trouble, now_us)) {
+        bool other = trouble->told == NULL || strcmp(trouble->told, trouble->reason) != 0;
+        uint64_t pause_us = other ? REPEAT_MIN_US : 2 * trouble->pause_us;
+        trouble->told = trouble->reason;
+        trouble->pause_us = pause_us < REPEAT_MAX_US ? pause_us : REPEAT_MAX_US;
+        trouble->again_us = now_us + trouble->pause_us;
+        exec_say(executor, KVP_LOG_WARN, event, "%s for_s=%" PRIu64 " reason=%s", fields,
+                 (now_us - trouble->since_us) / 1000000,
+                 kvp_log_quote(quoted, sizeof(quoted), trouble->reason));
+    } else if (trouble->reason == NULL && trouble->told != NULL) {
+        trouble->told = NULL;
+        exec_say(executor, KVP_LOG_INFO, back, "%s after_s=%" PRIu64, fields,
+                 (now_us - trouble->since_us) / 1000000);
+    }
+    executor->troubled = executor->troubled || trouble->reason != NULL;
+}
+
+void exec_notes_step(struct kvp_executor *executor)
+{
+    char url[300], fields[400];
+    if (!executor->troubled) {
+        return; /* asked after every event: it has to cost nothing */
+    }
+    executor->troubled = false;
+    for (unsigned i = 0; i < executor->config.peer_count; i++) {
+        const struct kvp_executor_peer *peer = &executor->config.peers[i];
+        snprintf(fields, sizeof(fields), "peer=%u url=%s", peer->id,
+                 kvp_log_quote(url, sizeof(url), peer->url));
+        trouble_step(executor, &executor->peer_troubles[i], "peer_trouble", "peer_back",
+                     fields);
+    }
+    snprintf(fields, sizeof(fields), "url=%s",
+             kvp_log_quote(url, sizeof(url), executor->config.arbiter_url));
+    trouble_step(executor, &executor->arbiter_trouble, "arbiter_trouble", "arbiter_back",
+                 fields);
+}
+
+/* ---- what is heard of the others ---- */
+
+void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                            const char *reason)
+{
+    executor->now_us = now_us;
+    set_trouble(executor, trouble_of(executor, peer), reason);
+}
+
+void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status)
+{
+    set_trouble(executor, trouble_of(executor, peer),
+                status == KVP_OK            ? NULL
+                : status == KVP_BAD_OP      ? "a witness answers there, or a node of another release"
+                : status == KVP_WRONG_GROUP ? "a node of another group answers there"
+                : status == KVP_REFUSED     ? "it takes nothing from this node's address (its --peer)"
+                                            : kvp_strerror(status));
+}
+
+void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who)
+{
+    set_trouble(executor, trouble_of(executor, peer),
+                who == executor->config.core.self
+                    ? "this node itself answers there: the address is its own"
+                    : "a node with another id answers there");
+}
+
+void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer)
+{
+    bool ours = kvp_core_view(executor->core)->version != 0;
+    bool shows = answer->view.version != 0; /* a refusal that shows the register is one of its rules */
+    kvp_status status = answer->status;
+    set_trouble(executor, &executor->arbiter_trouble,
+                status == KVP_BAD_OP                ? "a node answers there, no witness"
+                : status == KVP_BAD_VERSION         ? "a witness of another release answers there"
+                : status == KVP_WRONG_GROUP         ? "it keeps another group under this name"
+                : status == KVP_NOT_SEEDED && ours  ? "it does not know this group (any more)"
+                : status == KVP_REFUSED && !shows   ? "it takes nothing from this node's address"
+                                                    : NULL);
+}
+
+/* ---- the core's notes ---- */
+
+static enum kvp_log_level note_level(enum kvp_note note)
+{
+    switch (note) {
+    case KVP_NOTE_WRONG_GROUP:
+    case KVP_NOTE_DIVERGED:
+    case KVP_NOTE_BLANK_BUT_KNOWN:
+    case KVP_NOTE_ARBITER_FOREIGN:
+    case KVP_NOTE_FENCE_FAILED:
+    case KVP_NOTE_COPY:
+    case KVP_NOTE_PEER_COPY:
+    case KVP_NOTE_DISK_SILENT:
+    case KVP_NOTE_DISK_NO_HEIR:
+        return KVP_LOG_ERROR;
+    case KVP_NOTE_PEER_CAUGHT_UP:
+    case KVP_NOTE_SNAPSHOT_SENDING:
+    case KVP_NOTE_SNAPSHOT_RECEIVING:
+    case KVP_NOTE_SNAPSHOT_RECEIVED:
+    case KVP_NOTE_LOG_CUT:
+    case KVP_NOTE_DISK_ANSWERS:
+        return KVP_LOG_INFO;
+    default:
+        return KVP_LOG_WARN;
+    }
+}
+
+/* What a note's number is; NULL: it has none. */
+static const char *note_field(enum kvp_note note)
+{
+    switch (note) {
+    case KVP_NOTE_WRONG_GROUP:
+    case KVP_NOTE_PEER_LOST:
+    case KVP_NOTE_PEER_SLOW:
+    case KVP_NOTE_PEER_REGRESSED:
+    case KVP_NOTE_PEER_CAUGHT_UP:
+    case KVP_NOTE_SNAPSHOT_SENDING:
+    case KVP_NOTE_RESIGNED:
+    case KVP_NOTE_TIMES_DIFFER:
+    case KVP_NOTE_DISK_GIVEN_UP:
+    case KVP_NOTE_PEER_COPY:
+        return "peer";
+    case KVP_NOTE_COPY:
+        return "of_node";
+    case KVP_NOTE_SNAPSHOT_RECEIVING:
+        return "from";
+    case KVP_NOTE_SNAPSHOT_RECEIVED:
+    case KVP_NOTE_LOG_CUT:
+        return "seq";
+    case KVP_NOTE_VIEW_TAKEN_BACK:
+        return "epoch";
+    case KVP_NOTE_DIVERGED:
+        return "updates";
+    case KVP_NOTE_DISK_SILENT:
+        return "for_ms";
+    case KVP_NOTE_PRIMARY_SILENT:
+    case KVP_NOTE_NOT_ELIGIBLE:
+    case KVP_NOTE_WAITS_FOR_PEER:
+    case KVP_NOTE_FENCE_FAILED:
+        return "primary";
+    case KVP_NOTE_ARBITER_UNKNOWN:
+    case KVP_NOTE_ARBITER_FOREIGN:
+    case KVP_NOTE_BLANK_BUT_KNOWN:
+    case KVP_NOTE_DISK_ANSWERS:
+    case KVP_NOTE_DISK_NO_HEIR:
+        return NULL;
+    default:
+        return "about";
+    }
+}
+
+const char exec_blank_text[] =
+    "the witness knows a group of this name, and no node here has its data: restore a data directory; or, "
+    "if the data is gone for good, take another --group, or a witness with an empty data directory";
+
+static const char exec_copy_text[] =
+    "this store is a copy of the node's, or an old one put back: the group knows a later one. It stays out; "
+    "empty its data directory, and the node is sent everything";
+
+static const char *note_text(const struct kvp_executor *executor, enum kvp_note note)
+{
+    bool blank = kvp_core_view(executor->core)->version == 0;
+    switch (note) {
+    case KVP_NOTE_WRONG_GROUP:
+        return "it belongs to another group of the same name";
+    case KVP_NOTE_ARBITER_FOREIGN:
+    case KVP_NOTE_BLANK_BUT_KNOWN:
+        return blank || note == KVP_NOTE_BLANK_BUT_KNOWN
+                   ? exec_blank_text
+                   : "the witness keeps another group under this name";
+    case KVP_NOTE_ARBITER_UNKNOWN:
+        return "the witness has lost what it knew: the members tell it again when all agree";
+    case KVP_NOTE_NOT_ELIGIBLE:
+        return "the primary is silent, and this node was not in sync: it may not lead";
+    case KVP_NOTE_WAITS_FOR_PEER:
+        return "alone after a start: waits for its peer, or for 'kvcli promote'";
+    case KVP_NOTE_FENCE_FAILED:
+        return "the fence command did not exit with 0: this node does not take over";
+    case KVP_NOTE_COPY:
+        return exec_copy_text;
+    case KVP_NOTE_PEER_COPY:
+        return "two stores speak for this node: one is a copy of the other, or an old one put back";
+    case KVP_NOTE_DISK_SILENT:
+        return "own disk has not answered";
+    case KVP_NOTE_DISK_NO_HEIR:
+        return "no in-sync member with a working disk could take the lead";
+    case KVP_NOTE_TIMES_DIFFER:
+        return "its grace is too short for this node's lease: give both the same times";
+    default:
+        return NULL;
+    }
+}
+
+/* Some are repeated with every heartbeat while their cause lasts. False: it was told lately. */
+static bool may_repeat(struct kvp_executor *executor, enum kvp_note note, uint64_t number)
+{
+    struct exec_told *told = &executor->told[(note * 31u + number) % EXEC_TOLD_MAX];
+    bool same = told->used && told->note == note && told->number == number;
+    if (note != KVP_NOTE_WRONG_GROUP && note != KVP_NOTE_TIMES_DIFFER) {
+        return true;
+    }
+    if (same && executor->now_us < told->again_us) {
+        return false;
+    }
+    uint64_t pause_us = same ? 2 * told->pause_us : REPEAT_MIN_US;
+    *told = (struct exec_told){.used = true, .note = note, .number = number};
+    told->pause_us = pause_us < REPEAT_MAX_US ? pause_us : REPEAT_MAX_US;
+    told->again_us = executor->now_us + told->pause_us;
+    return true;
+}
+
+void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number)
+{
+    char field[40] = "", quoted[400];
+    const char *text = note_text(executor, note);
+    if (note == KVP_NOTE_ARBITER_SILENT) { /* told with its cause, and when it is over */
+        bool known = executor->arbiter_trouble.reason != NULL;
+        set_trouble(executor, &executor->arbiter_trouble,
+                    known ? executor->arbiter_trouble.reason : "it does not answer");
+        return;
+    }
+    if (note == KVP_NOTE_GROUP_CREATED) {
+        exec_say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%016" PRIx64, number);
+        return;
+    }
+    executor->why = text != NULL                    ? text
+                    : note == KVP_NOTE_DISK_ANSWERS ? NULL
+                                                    : executor->why;
+    if (!may_repeat(executor, note, number)) {
+        return;
+    }
+    if (note_field(note) != NULL) {
+        snprintf(field, sizeof(field), "%s=%" PRIu64, note_field(note), number);
+    }
+    exec_say(executor, note_level(note), kvp_note_name(note), "%s%s%s%s", field,
+             field[0] != '\0' && text != NULL ? " " : "", text == NULL ? "" : "reason=",
+             text == NULL ? "" : kvp_log_quote(quoted, sizeof(quoted), text));
+}
+
+/* ---- why this node does not serve ---- */
+
+void exec_role_changed(struct kvp_executor *executor)
+{
+    enum kvp_role role = kvp_core_role(executor->core);
+    if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_BACKUP || role == KVP_ROLE_ELECT) {
+        executor->why = NULL;
+    }
+}
+
+static const char *peers_text(const struct kvp_executor *executor, char *text, size_t size)
+{
+    for (unsigned i = 0; i < executor->config.peer_count; i++) {
+        const struct exec_trouble *trouble = &executor->peer_troubles[i];
+        if (trouble->reason != NULL) {
+            snprintf(text, size, "waits for node %u (%s): %s", executor->config.peers[i].id,
+                     executor->config.peers[i].url, trouble->reason);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+bool exec_is_copy(const struct kvp_executor *executor)
+{
+    struct kvp_core_status status;
+    kvp_core_status(executor->core, executor->now_us, &status);
+    return status.meta.copy;
+}
+
+const char *exec_why(const struct kvp_executor *executor, char *text, size_t size)
+{
+    enum kvp_role role = kvp_core_role(executor->core);
+    const char *arbiter = executor->arbiter_trouble.reason;
+    const char *peers = peers_text(executor, text, size);
+    if (exec_is_copy(executor)) {
+        return exec_copy_text;
+    }
+    switch (role) {
+    case KVP_ROLE_PRIMARY:
+        return exec_serving(executor)  ? ""
+               : peers != NULL         ? peers
+                                       : "waits for the lease of its backup";
+    case KVP_ROLE_BACKUP:
+        return "";
+    case KVP_ROLE_ELECT:
+        return peers != NULL ? peers : "is taking over";
+    case KVP_ROLE_FAILED:
+        return "its disk or memory failed: see its log";
+    case KVP_ROLE_STOPPED:
+        return "it is stopping";
+    default:
+        break;
+    }
+    if (executor->why != NULL) {
+        return executor->why;
+    }
+    if (arbiter != NULL) {
+        snprintf(text, size, "waits for the witness (%s): %s", executor->config.arbiter_url,
+                 arbiter);
+        return text;
+    }
+    return peers != NULL                     ? peers
+           : role == KVP_ROLE_CANDIDATE ? "asks to lead"
+                                             : "is not in sync yet";
+}
+
+const char *exec_arbiter_state(const struct kvp_executor *executor)
+{
+    const struct exec_trouble *trouble = &executor->arbiter_trouble;
+    return trouble->reason != NULL ? trouble->reason
+           : trouble->known || executor->config.arbiter_url[0] == '\0' ? "ok"
+                                                                       : "not heard of yet";
+}

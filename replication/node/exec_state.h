@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor's private state, shared by executor.c and the exec_*.c files. */
+#ifndef KVP_EXEC_STATE_H
+#define KVP_EXEC_STATE_H
+
+#include "kvstore/keyspace.h"
+#include "replication/engine/engine.h"
+#include "replication/node/executor.h"
+
+#define EXEC_WAITING_MAX      16384u             /* updates that wait for their commit */
+#define EXEC_WAITING_SIZE_MAX (64u * 1024u * 1024u)
+#define EXEC_CURSORS_MAX      64u
+#define EXEC_PARKED_MAX       256u               /* scans that wait for the state to catch up */
+#define EXEC_CURSOR_IDLE_US   30000000u
+#define EXEC_FETCHES_MAX      4096u
+
+/* An update that has been executed: answered when `seq` is committed. */
+struct exec_waiter {
+    struct exec_waiter *next;
+    void *token;
+    uint64_t seq;
+    size_t size;
+    int status;
+    kvp_buf answer;
+};
+
+/* A scan that goes on: a state view, and the page last sent, which may have to be sent again. */
+struct exec_cursor {
+    uint64_t id;      /* 0: free. The low 20 bits of the number on the wire are the page */
+    struct kvp_state_view *view;
+    bool stale, keys_only;
+    bool done;        /* the last page has been sent */
+    uint64_t used_us;
+    uint32_t page;    /* last page sent */
+    struct kvp_raw_key page_start, end;
+};
+
+struct exec_parked {
+    void *token;
+    uint64_t needed; /* applied has to come so far */
+    struct kvp_request request;
+    uint8_t *keys;   /* holds the request's key and value */
+};
+
+/* A worker that waits for a task. */
+struct exec_fetch {
+    struct exec_fetch *next;
+    void *token;
+    uint64_t until_us;
+    struct kvp_request request; /* its key is `name` */
+    char name[KVP_NAME_SIZE_MAX];
+};
+
+#define EXEC_TOLD_MAX 64u
+
+/* What is wrong with a peer or the arbiter, as far as this node can reach it. */
+struct exec_trouble {
+    bool known;          /* something was heard, good or bad */
+    const char *reason;  /* static; NULL: it is well */
+    const char *told;    /* what the log has last; NULL: nothing that must be taken back */
+    uint64_t since_us, again_us, pause_us;
+};
+
+/* A note that comes again and again. */
+struct exec_told {
+    bool used;
+    enum kvp_note note;
+    uint64_t number, again_us, pause_us;
+};
+
+struct kvp_executor {
+    struct kvp_executor_config config;
+    struct kvp_executor_host host;
+    struct kvp_storage *storage;
+    struct kvp_core *core;
+    struct kvp_engine *engine;
+    uint64_t started_us, now_us;
+
+    bool running;     /* the engine is started: this node is primary */
+    bool broken;      /* no memory for something that must not get lost */
+    bool replacing;   /* the store is being replaced: no state views */
+    uint64_t committed, applied_told;
+    uint64_t noted_epoch;
+    enum kvp_role noted_role;
+    bool noted_serving;
+    struct exec_trouble peer_troubles[KVP_NODES_MAX]; /* as config.peers */
+    struct exec_trouble arbiter_trouble;
+    bool troubled; /* one of them has a reason, or has had one that was told */
+    struct exec_told told[EXEC_TOLD_MAX];
+    const char *why; /* static: what keeps this node from serving; NULL: nothing was noted */
+
+    struct exec_waiter *first, *last;
+    size_t waiting_count, waiting_size;
+
+    struct exec_cursor cursors[EXEC_CURSORS_MAX];
+    uint64_t cursors_due_us; /* when one of them may have been idle for too long */
+    uint64_t last_cursor; /* begins somewhere: the last life's cursors are not to be taken for ours */
+    struct exec_parked parked[EXEC_PARKED_MAX];
+    unsigned parked_count;
+
+    struct exec_fetch *fetches; /* in the order of arrival */
+    unsigned fetch_count;
+    uint64_t look_again_us;
+
+    void *handover_token, *promote_token;
+    bool noted_quarantine; /* that it is full */
+
+    kvp_buf scratch;  /* results and messages being built */
+    kvp_buf value;
+    struct kvp_txn_scratch txn;
+    struct kvp_peer_request peer_request;
+};
+
+/* executor.c */
+void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result);
+void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason);
+bool exec_serving(const struct kvp_executor *executor);
+/* Refuses the request when the state cannot be read at all. */
+bool exec_store_is_away(struct kvp_executor *executor, void *token);
+/* The storage's reading failed: the node is no member any more. */
+void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
+const char *exec_hint(const struct kvp_executor *executor);
+
+/* exec_notes.c */
+void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
+              const char *format, ...) __attribute__((format(printf, 4, 5)));
+void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number);
+void exec_notes_step(struct kvp_executor *executor);
+void exec_role_changed(struct kvp_executor *executor);
+/* An answer came from a peer, or from the arbiter. */
+void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status);
+void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who);
+void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer);
+/* Why this node does not serve, "" if it does or need not; in `text`, or static. */
+bool exec_is_copy(const struct kvp_executor *executor); /* core_identity.c */
+const char *exec_why(const struct kvp_executor *executor, char *text, size_t size);
+const char *exec_arbiter_state(const struct kvp_executor *executor); /* "ok", or what is wrong */
+extern const char exec_blank_text[];
+
+/* exec_client.c */
+void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+/* Answers when `seq` is committed. False: no memory. */
+bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
+               kvp_slice answer);
+void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
+void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
+/* Makes a write set the log's next entry. KVP_NO_MEMORY. */
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
+
+/* exec_jobs.c */
+void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_fetch_end(struct kvp_executor *executor); /* this node is not primary any more */
+void exec_jobs_step(struct kvp_executor *executor);
+uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
+
+/* exec_scan.c */
+void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request,
+                     void *token);
+void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursors */
+/* Ends the linearizable scans (this node is not primary any more), or all of them; parked ones
+ * are refused. */
+void exec_scan_end(struct kvp_executor *executor, bool all);
+
+#endif

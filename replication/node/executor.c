@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor's frame: the replication core's port, the events of the host, and what follows. */
+#include "replication/node/exec_state.h"
+
+#include "replication/wire/peer_wire.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *exec_hint(const struct kvp_executor *executor)
+{
+    const struct kvp_view *view = kvp_core_view(executor->core);
+    if (view->primary == executor->config.core.self) {
+        return kvp_core_role(executor->core) == KVP_ROLE_PRIMARY ? executor->config.url : "";
+    }
+    for (unsigned i = 0; i < executor->config.peer_count; i++) {
+        if (executor->config.peers[i].id == view->primary) {
+            return executor->config.peers[i].url;
+        }
+    }
+    return "";
+}
+
+void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result)
+{
+    const char *hint = exec_hint(executor);
+    struct kvp_answer answer = {
+        .status = status,
+        .epoch = kvp_core_view(executor->core)->epoch,
+        .hint = kvp_slice_of(hint, strlen(hint)),
+        .result = result,
+    };
+    executor->host.answer(executor->host.arg, token, &answer);
+}
+
+void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason)
+{
+    executor->scratch.size = 0;
+    if (reason && kvp_wire_result_string(&executor->scratch, reason) != KVP_OK) {
+        executor->scratch.size = 0;
+    }
+    exec_answer(executor, token, status, kvp_buf_slice(&executor->scratch));
+}
+
+bool exec_serving(const struct kvp_executor *executor)
+{
+    return executor->running && kvp_core_serving(executor->core, executor->now_us);
+}
+
+static void say_storage_failed(struct kvp_executor *executor, kvp_status status)
+{
+    char reason[256];
+    const char *cause = kvp_storage_error(executor->storage);
+    kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
+    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
+        reason);
+}
+
+void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
+{
+    if (status != KVP_NO_MEMORY) {
+        say_storage_failed(executor, status);
+        kvp_core_fail(executor->core, executor->now_us);
+    }
+}
+
+/* ---- the core's port: messages ---- */
+
+static void port_send(void *arg, const struct kvp_peer_request *request)
+{
+    struct kvp_executor *executor = arg;
+    kvp_slice group = kvp_slice_of(executor->config.group, strlen(executor->config.group));
+    executor->scratch.size = 0;
+    if (kvp_peer_request_encode(request, group, &executor->scratch) != KVP_OK) {
+        return; /* no memory: as if lost */
+    }
+    bool data = request->op == KVP_OP_APPEND || request->op == KVP_OP_SNAPSHOT;
+    executor->host.send(executor->host.arg, request->to, data ? KVP_LINK_DATA : KVP_LINK_CONTROL,
+                        kvp_buf_slice(&executor->scratch));
+}
+
+static void port_reply(void *arg, void *token, const struct kvp_peer_reply *reply)
+{
+    struct kvp_executor *executor = arg;
+    executor->scratch.size = 0;
+    if (kvp_peer_reply_encode(reply, &executor->scratch) != KVP_OK) {
+        executor->scratch.size = 0;
+    }
+    executor->host.answer_peer(executor->host.arg, token, kvp_buf_slice(&executor->scratch));
+}
+
+/* ---- the core's port: the disk ---- */
+
+static struct kvp_disk_job *new_job(struct kvp_executor *executor, enum kvp_disk_op op,
+                                    uint8_t peer, size_t entry_max)
+{
+    struct kvp_disk_job *job = kvp_disk_job_new(op, peer, entry_max);
+    executor->broken = executor->broken || !job;
+    return job;
+}
+
+static void submit(struct kvp_executor *executor, struct kvp_disk_job *job)
+{
+    if (job) {
+        executor->host.disk(executor->host.arg, job);
+    }
+}
+
+static void port_write(void *arg, const struct kvp_storage_write *write)
+{
+    struct kvp_executor *executor = arg;
+    size_t count = write->append_count + write->apply_count;
+    struct kvp_disk_job *job = new_job(executor, KVP_DISK_WRITE, 0, count);
+    if (!job) {
+        return;
+    }
+    for (size_t i = 0; i < write->append_count; i++) {
+        job->entries[job->entry_count++] = kvp_entry_ref(write->append[i]);
+    }
+    for (size_t i = 0; i < write->apply_count; i++) {
+        job->entries[job->entry_count++] = kvp_entry_ref(write->apply[i]);
+    }
+    job->write = *write;
+    job->write.append = job->entries;
+    job->write.apply = job->entries + write->append_count;
+    if (write->meta) {
+        job->meta = *write->meta;
+        job->write.meta = &job->meta;
+    }
+    submit(executor, job);
+}
+
+static void port_read_log(void *arg, uint8_t peer, uint64_t from, size_t size_max,
+                          size_t count_max)
+{
+    struct kvp_executor *executor = arg;
+    struct kvp_disk_job *job = new_job(executor, KVP_DISK_READ_LOG, peer, count_max);
+    if (job) {
+        job->from = from;
+        job->size_max = size_max;
+        job->count_max = count_max;
+        submit(executor, job);
+    }
+}
+
+static void port_snapshot_open(void *arg, uint8_t peer)
+{
+    submit(arg, new_job(arg, KVP_DISK_SNAPSHOT_OPEN, peer, 0));
+}
+
+static void port_snapshot_read(void *arg, uint8_t peer)
+{
+    submit(arg, new_job(arg, KVP_DISK_SNAPSHOT_READ, peer, 0));
+}
+
+static void port_snapshot_close(void *arg, uint8_t peer)
+{
+    submit(arg, new_job(arg, KVP_DISK_SNAPSHOT_CLOSE, peer, 0));
+}
+
+static void port_incoming_begin(void *arg)
+{
+    submit(arg, new_job(arg, KVP_DISK_INCOMING_BEGIN, 0, 0));
+}
+
+static void port_incoming_write(void *arg, kvp_slice chunk)
+{
+    struct kvp_executor *executor = arg;
+    struct kvp_disk_job *job = new_job(executor, KVP_DISK_INCOMING_WRITE, 0, 0);
+    if (job && kvp_buf_append(&job->chunk, chunk.data, chunk.size) != KVP_OK) {
+        executor->broken = true;
+    }
+    submit(executor, job);
+}
+
+/* A job after which the store is another one: nothing may read this one meanwhile. */
+static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct kvp_point point,
+                    const struct kvp_meta *meta, enum kvp_keep keep)
+{
+    struct kvp_disk_job *job = new_job(executor, op, 0, 0);
+    if (job) {
+        exec_scan_end(executor, true);
+        kvp_engine_let_go(executor->engine);
+        executor->replacing = true;
+        job->point = point;
+        job->meta = *meta;
+        job->keep = keep;
+        submit(executor, job);
+    }
+}
+
+static void port_incoming_finish(void *arg, struct kvp_point point, const struct kvp_meta *meta,
+                                 enum kvp_keep keep)
+{
+    replace(arg, KVP_DISK_INCOMING_FINISH, point, meta, keep);
+}
+
+static void port_incoming_abort(void *arg)
+{
+    submit(arg, new_job(arg, KVP_DISK_INCOMING_ABORT, 0, 0));
+}
+
+static void port_set_aside(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
+{
+    replace(arg, KVP_DISK_SET_ASIDE, (struct kvp_point){0}, meta, keep);
+}
+
+/* ---- the core's port: the rest ---- */
+
+static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
+{
+    struct kvp_executor *executor = arg;
+    executor->host.arbiter(executor->host.arg, request);
+}
+
+static void port_fence(void *arg)
+{
+    struct kvp_executor *executor = arg;
+    exec_say(executor, KVP_LOG_WARN, "fence_started", "primary=%u",
+        kvp_core_view(executor->core)->primary);
+    executor->host.fence(executor->host.arg);
+}
+
+static void port_committed(void *arg, uint64_t seq)
+{
+    struct kvp_executor *executor = arg;
+    executor->committed = seq; /* looked at when the core is done: settle() */
+}
+
+static void port_changed(void *arg)
+{
+    struct kvp_executor *executor = arg;
+    executor->host.changed(executor->host.arg);
+}
+
+static void port_handover_done(void *arg, kvp_status status)
+{
+    struct kvp_executor *executor = arg;
+    if (executor->handover_token) {
+        void *token = executor->handover_token;
+        executor->handover_token = NULL;
+        exec_refuse(executor, token, status,
+                    status == KVP_REFUSED     ? "no in-sync member could take over"
+                    : status == KVP_UNCERTAIN ? "the role was handed over, but the new primary was "
+                                                "not seen to serve in time"
+                                              : NULL);
+    }
+}
+
+/* Why an operator's wish to be primary is refused. */
+static const char *promote_reason(const struct kvp_executor *executor)
+{
+    enum kvp_role role = kvp_core_role(executor->core);
+    if (exec_is_copy(executor)) {
+        return "this store is a copy of the node's, or an old one put back: it stays out until its data "
+               "directory is emptied (docs/operations.md says how a copy is restored)";
+    }
+    if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT) {
+        return "this node leads already, but may not serve: a member of its view does not answer, and "
+               "it may not go on without (in a pair under backup-wins that is the backup's right). "
+               "Start that member, promote it, or use --force here if it is lost for good";
+    }
+    if (kvp_core_view(executor->core)->version == 0) {
+        return executor->why != NULL ? executor->why
+                                     : "this node has no data of a group yet: nothing can be promoted";
+    }
+    return "the primary is alive, or this node may not lead (--force overrides)";
+}
+
+static void port_promote_done(void *arg, kvp_status status)
+{
+    struct kvp_executor *executor = arg;
+    if (executor->promote_token) {
+        void *token = executor->promote_token;
+        executor->promote_token = NULL;
+        exec_refuse(executor, token, status,
+                    status == KVP_REFUSED ? promote_reason(executor) : NULL);
+    }
+}
+
+static void port_stopped(void *arg)
+{
+    struct kvp_executor *executor = arg;
+    executor->host.stopped(executor->host.arg);
+}
+
+static void port_note(void *arg, enum kvp_note note, uint64_t number)
+{
+    exec_note(arg, note, number);
+}
+
+static const struct kvp_core_port port_functions = {
+    .send = port_send,
+    .reply = port_reply,
+    .write = port_write,
+    .read_log = port_read_log,
+    .snapshot_open = port_snapshot_open,
+    .snapshot_read = port_snapshot_read,
+    .snapshot_close = port_snapshot_close,
+    .incoming_begin = port_incoming_begin,
+    .incoming_write = port_incoming_write,
+    .incoming_finish = port_incoming_finish,
+    .incoming_abort = port_incoming_abort,
+    .set_aside = port_set_aside,
+    .arbiter = port_arbiter,
+    .fence = port_fence,
+    .committed = port_committed,
+    .changed = port_changed,
+    .handover_done = port_handover_done,
+    .promote_done = port_promote_done,
+    .stopped = port_stopped,
+    .note = port_note,
+};
+
+/* ---- what follows from an event ---- */
+
+static void log_changes(struct kvp_executor *executor)
+{
+    const struct kvp_view *view = kvp_core_view(executor->core);
+    enum kvp_role role = kvp_core_role(executor->core);
+    bool serving = exec_serving(executor);
+    char in_sync[KVP_SET_TEXT_SIZE];
+    if (view->epoch != executor->noted_epoch || role != executor->noted_role) {
+        executor->noted_epoch = view->epoch;
+        executor->noted_role = role;
+        exec_role_changed(executor);
+        exec_say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
+                 "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%s"
+                 " tail=%" PRIu64,
+                 kvp_role_name(role), view->epoch, view->version, view->primary,
+                 kvp_set_print(in_sync, view->in_sync), kvp_core_next_seq(executor->core) - 1);
+    }
+    if (serving != executor->noted_serving) {
+        executor->noted_serving = serving;
+        exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving", "role=%s epoch=%" PRIu64,
+            kvp_role_name(role), view->epoch);
+    }
+}
+
+static void become_primary(struct kvp_executor *executor)
+{
+    uint64_t seq = kvp_core_applied(executor->core);
+    kvp_engine_set_now(executor->engine, executor->now_us);
+    kvp_status status = kvp_engine_start(executor->engine, executor->storage, seq);
+    if (status == KVP_OK) {
+        status = kvp_engine_start_jobs(executor->engine, kvp_core_group_id(executor->core),
+                                       executor->config.core.random ^ executor->now_us);
+    }
+    if (status != KVP_OK) {
+        exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
+        kvp_core_fail(executor->core, executor->now_us);
+        return;
+    }
+    executor->running = true;
+    executor->committed = executor->applied_told = seq;
+}
+
+static void cease_primary(struct kvp_executor *executor)
+{
+    executor->running = false;
+    kvp_engine_reset(executor->engine);
+    exec_give_up(executor, KVP_UNCERTAIN);
+    exec_scan_end(executor, false);
+    exec_fetch_end(executor);
+}
+
+static void settle(struct kvp_executor *executor)
+{
+    if (executor->broken) {
+        executor->broken = false;
+        exec_say(executor, KVP_LOG_ERROR, "out_of_memory", "%s", "");
+        kvp_core_fail(executor->core, executor->now_us);
+    }
+    bool primary = kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
+    if (primary && !executor->running) {
+        become_primary(executor);
+    } else if (!primary && executor->running) {
+        cease_primary(executor);
+    }
+    if (executor->running) {
+        kvp_engine_commit(executor->engine, executor->committed);
+        uint64_t applied = kvp_core_applied(executor->core);
+        if (applied > executor->applied_told) {
+            executor->applied_told = applied;
+            kvp_engine_applied(executor->engine, applied);
+        }
+        if (exec_serving(executor)) {
+            exec_release(executor);
+        }
+        exec_jobs_step(executor);
+    }
+    exec_scan_step(executor);
+    log_changes(executor);
+    exec_notes_step(executor);
+}
+
+/* ---- events ---- */
+
+kvp_status kvp_executor_open(const struct kvp_executor_config *config,
+                             const struct kvp_executor_host *host, struct kvp_storage *storage,
+                             const struct kvp_loaded *loaded, uint64_t now_us,
+                             struct kvp_executor **executor)
+{
+    struct kvp_executor *made = calloc(1, sizeof(*made));
+    if (!made) {
+        return KVP_NO_MEMORY;
+    }
+    made->config = *config;
+    made->host = *host;
+    made->storage = storage;
+    made->started_us = made->now_us = now_us;
+    made->last_cursor = config->core.random >> 21; /* its page numbers need 20 bits */
+    struct kvp_engine_config engine = {.sessions_max = config->sessions_max,
+                                       .session_answers_max = config->session_answers_max,
+                                       .session_idle_ms = config->session_idle_ms,
+                                       .jobs = config->jobs};
+    struct kvp_core_port port = port_functions;
+    port.arg = made;
+    kvp_status status = kvp_engine_open(&engine, &made->engine);
+    if (status == KVP_OK) {
+        status = kvp_core_new(&config->core, &port, &made->core);
+    }
+    if (status != KVP_OK) {
+        kvp_engine_close(made->engine);
+        free(made);
+        return status;
+    }
+    *executor = made;
+    kvp_core_start(made->core, now_us, loaded);
+    settle(made);
+    return KVP_OK;
+}
+
+void kvp_executor_close(struct kvp_executor *executor)
+{
+    if (!executor) {
+        return;
+    }
+    exec_give_up(executor, KVP_UNCERTAIN);
+    exec_scan_end(executor, true);
+    exec_fetch_end(executor);
+    port_handover_done(executor, KVP_CLOSED);
+    port_promote_done(executor, KVP_CLOSED);
+    kvp_core_free(executor->core);
+    kvp_engine_close(executor->engine);
+    kvp_buf_free(&executor->scratch);
+    kvp_buf_free(&executor->value);
+    free(executor);
+}
+
+static void peer_message(struct kvp_executor *executor, kvp_slice body, void *token)
+{
+    struct kvp_peer_request *request = &executor->peer_request;
+    kvp_slice group;
+    kvp_status status = kvp_peer_request_decode(body, request, &group);
+    kvp_slice ours = kvp_slice_of(executor->config.group, strlen(executor->config.group));
+    if (status == KVP_OK && kvp_slice_compare(group, ours) != 0) {
+        status = KVP_WRONG_GROUP;
+    }
+    if (status == KVP_OK) {
+        kvp_core_request(executor->core, executor->now_us, request, token);
+    } else {
+        exec_refuse(executor, token, status, "peer message refused");
+    }
+    kvp_peer_request_release(request);
+}
+
+void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
+                          void *token)
+{
+    executor->now_us = now_us;
+    unsigned version, op;
+    struct kvp_request request;
+    const char *reason;
+    if (kvp_wire_peek(body, &version, &op) == KVP_OK && version == KVP_WIRE_VERSION &&
+        KVP_OP_IS_PEER(op)) {
+        peer_message(executor, body, token);
+        return;
+    }
+    kvp_status status = kvp_wire_request_decode(body, &executor->txn, &request, &reason);
+    if (status == KVP_OK) {
+        exec_request(executor, &request, token);
+    } else {
+        exec_refuse(executor, token, status, reason);
+    }
+}
+
+void kvp_executor_request(struct kvp_executor *executor, uint64_t now_us,
+                          const struct kvp_request *request, void *token)
+{
+    executor->now_us = now_us;
+    exec_request(executor, request, token);
+}
+
+void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                              kvp_slice body)
+{
+    executor->now_us = now_us;
+    struct kvp_peer_reply reply;
+    if (kvp_peer_reply_decode(body, &reply) == KVP_OK) {
+        if (reply.from == peer) {
+            exec_peer_answered(executor, peer, KVP_OK);
+            kvp_core_reply(executor->core, now_us, &reply);
+        } else {
+            exec_peer_mistaken(executor, peer, reply.from);
+        }
+    } else {
+        struct kvp_answer answer;
+        if (kvp_wire_answer_decode(body, &answer) == KVP_OK) {
+            exec_peer_answered(executor, peer, (kvp_status)answer.status);
+            exec_say(executor, KVP_LOG_DEBUG, "peer_refused", "peer=%u reason=\"%s\"", peer,
+                kvp_strerror(answer.status));
+        }
+    }
+}
+
+void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                       enum kvp_link_kind kind, bool up)
+{
+    executor->now_us = now_us;
+    exec_say(executor, KVP_LOG_DEBUG, up ? "link_up" : "link_down", "peer=%u kind=%s", peer,
+        kind == KVP_LINK_DATA ? "data" : "control");
+    if (kind == KVP_LINK_DATA) {
+        kvp_core_link(executor->core, now_us, peer, up);
+    }
+}
+
+static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *job)
+{
+    const struct kvp_aside *aside = &job->aside;
+    executor->replacing = false;
+    if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
+        executor->noted_quarantine = true;
+        exec_say(executor, KVP_LOG_ERROR, "quarantine_full",
+            "stores=%u reason=\"this store has to make way and may have what nobody else has; as "
+            "many "
+            "are kept as allowed. Move or remove diverged-* in the data directory (kvnode(8)), or "
+            "allow more; until then this node stays outside\"",
+            aside->count);
+    }
+    executor->noted_quarantine = executor->noted_quarantine && job->status != KVP_OK;
+    if (aside->dropped > 0) {
+        exec_say(executor, KVP_LOG_WARN, "quarantine_dropped",
+            "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
+    }
+    if (job->status == KVP_OK && aside->name[0]) {
+        bool spare = job->keep == KVP_KEEP_SPARE;
+        executor->config.stores_set_aside = aside->count;
+        exec_say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
+            spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
+    }
+}
+
+static void write_failed(struct kvp_executor *executor, const struct kvp_disk_job *job)
+{
+    bool expected = job->status == KVP_NOT_FOUND || job->status == KVP_BAD_REQUEST ||
+                    job->status == KVP_NO_MEMORY || job->status == KVP_BUSY ||
+                    job->status == KVP_REFUSED;
+    if (job->status != KVP_OK && !expected &&
+        kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
+        say_storage_failed(executor, job->status);
+    }
+}
+
+void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
+                            struct kvp_disk_job *job)
+{
+    struct kvp_core *core = executor->core;
+    executor->now_us = now_us;
+    write_failed(executor, job);
+    switch (job->op) {
+    case KVP_DISK_WRITE:
+        kvp_core_write_done(core, now_us, job->status);
+        break;
+    case KVP_DISK_READ_LOG:
+        kvp_core_read_log_done(core, now_us, job->peer, job->status, job->entries,
+                               job->entry_count);
+        break;
+    case KVP_DISK_SNAPSHOT_OPEN:
+        kvp_core_snapshot_opened(core, now_us, job->peer, job->status, job->point);
+        break;
+    case KVP_DISK_SNAPSHOT_READ:
+        kvp_core_snapshot_read_done(core, now_us, job->peer, job->status,
+                                    kvp_buf_slice(&job->chunk), job->last);
+        break;
+    case KVP_DISK_INCOMING_FINISH:
+        replaced(executor, job);
+        kvp_core_incoming_done(core, now_us, job->status);
+        break;
+    case KVP_DISK_INCOMING_BEGIN:
+    case KVP_DISK_INCOMING_WRITE:
+        kvp_core_incoming_done(core, now_us, job->status);
+        break;
+    case KVP_DISK_SET_ASIDE:
+        replaced(executor, job);
+        kvp_core_set_aside_done(core, now_us, job->status);
+        break;
+    case KVP_DISK_SNAPSHOT_CLOSE:
+    case KVP_DISK_INCOMING_ABORT:
+        break;
+    }
+    kvp_disk_job_free(job);
+}
+
+void kvp_executor_arbiter_answer(struct kvp_executor *executor, uint64_t now_us,
+                                 const struct kvp_arbiter_answer *answer)
+{
+    executor->now_us = now_us;
+    exec_arbiter_answered(executor, answer);
+    kvp_core_arbiter_answer(executor->core, now_us, answer);
+}
+
+void kvp_executor_fence_done(struct kvp_executor *executor, uint64_t now_us, bool success)
+{
+    executor->now_us = now_us;
+    kvp_core_fence_done(executor->core, now_us, success);
+}
+
+void kvp_executor_tick(struct kvp_executor *executor, uint64_t now_us)
+{
+    executor->now_us = now_us;
+    kvp_core_tick(executor->core, now_us);
+}
+
+uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
+{
+    uint64_t core_us = kvp_core_deadline(executor->core), jobs_us = exec_jobs_deadline(executor);
+    return jobs_us < core_us ? jobs_us : core_us;
+}
+
+void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
+{
+    executor->now_us = now_us;
+    settle(executor);
+    kvp_core_flush(executor->core, now_us);
+    settle(executor);
+}
+
+void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us)
+{
+    executor->now_us = now_us;
+    kvp_core_stop(executor->core, now_us);
+}
+
+const struct kvp_core *kvp_executor_core(const struct kvp_executor *executor)
+{
+    return executor->core;
+}

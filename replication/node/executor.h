@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The executor is a whole node without threads, sockets and clock: it ties the replication core, the
+ * engine, the wire and the storage together. Its host (node.c, or a simulator) carries messages,
+ * runs disk jobs and tells the time.
+ *
+ * One thread at a time. Host functions are called from inside executor functions and must not call
+ * the executor back. After a batch of events the host calls kvp_executor_flush().
+ */
+#ifndef KVP_EXECUTOR_H
+#define KVP_EXECUTOR_H
+
+#include "replication/jobs/jobs.h"
+#include "replication/core/arbiter.h"
+#include "replication/core/core.h"
+#include "replication/node/disk.h"
+#include "kvstore/base/logger.h"
+#include "replication/wire/wire.h"
+
+struct kvp_executor_peer {
+    uint8_t id;
+    char url[KVP_URL_SIZE_MAX + 1];
+};
+
+struct kvp_executor_config {
+    struct kvp_core_config core;
+    char group[KVP_GROUP_NAME_MAX + 1];
+    char url[KVP_URL_SIZE_MAX + 1]; /* where clients and peers reach this node */
+    char arbiter_url[KVP_URL_SIZE_MAX + 1]; /* "": there is none */
+    unsigned peer_count;
+    struct kvp_executor_peer peers[KVP_NODES_MAX];
+    uint32_t sessions_max, session_answers_max, session_idle_ms; /* engine.h; 0: as there */
+    struct kvp_jobs_config jobs;
+    unsigned stores_set_aside; /* as found when opening */
+};
+
+enum kvp_link_kind {
+    KVP_LINK_CONTROL, /* small messages that must not wait: heartbeats, views */
+    KVP_LINK_DATA,    /* entries and snapshots */
+    KVP_LINK_KINDS,
+};
+
+struct kvp_executor_host {
+    void *arg;
+    /* To a peer; may be lost. */
+    void (*send)(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body);
+    /* Ends a client's request. `answer` is valid during the call. */
+    void (*answer)(void *arg, void *token, const struct kvp_answer *answer);
+    /* Can an answer still reach who asked? NULL: it is not known. */
+    bool (*alive)(void *arg, void *token);
+    /* Ends a peer's request. */
+    void (*answer_peer)(void *arg, void *token, kvp_slice body);
+    /* Runs the job, after all given before in its queue (disk.h); kvp_executor_disk_done() takes it
+     * back. */
+    void (*disk)(void *arg, struct kvp_disk_job *job);
+    void (*arbiter)(void *arg, const struct kvp_arbiter_request *request);
+    void (*fence)(void *arg);
+    void (*log)(void *arg, enum kvp_log_level level, const char *event, const char *fields);
+    /* Role, view or serving may have changed. */
+    void (*changed)(void *arg);
+    void (*stopped)(void *arg); /* kvp_executor_stop() is through */
+};
+
+struct kvp_executor;
+
+/* `storage` is borrowed, `loaded` is what opening it found. KVP_NO_MEMORY, KVP_BAD_ARGUMENT. */
+kvp_status kvp_executor_open(const struct kvp_executor_config *config,
+                             const struct kvp_executor_host *host, struct kvp_storage *storage,
+                             const struct kvp_loaded *loaded, uint64_t now_us,
+                             struct kvp_executor **executor);
+/* Answers what is still held, and calls no other host function. NULL is fine. */
+void kvp_executor_close(struct kvp_executor *executor);
+
+/* A message that came to the node's port; `token` is given to host.answer or host.answer_peer exactly
+ * once. Slices are borrowed for the call. */
+void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
+                          void *token);
+/* A decoded request of the application that embeds the node. */
+void kvp_executor_request(struct kvp_executor *executor, uint64_t now_us,
+                          const struct kvp_request *request, void *token);
+/* Reads a key without a token: KVP_OK (the value is appended to `value`) or KVP_NOT_FOUND. With any
+ * other status nothing was read, and nothing done about it: kvp_executor_request() tells. */
+kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_slice key,
+                            kvp_buf *value, uint64_t *version);
+void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                              kvp_slice body);
+void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                       enum kvp_link_kind kind, bool up);
+/* A peer, or (0) the arbiter, cannot be reached; `reason` is static. What it says later takes that back. */
+void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
+                            const char *reason);
+void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
+                            struct kvp_disk_job *job);
+void kvp_executor_arbiter_answer(struct kvp_executor *executor, uint64_t now_us,
+                                 const struct kvp_arbiter_answer *answer);
+void kvp_executor_fence_done(struct kvp_executor *executor, uint64_t now_us, bool success);
+void kvp_executor_tick(struct kvp_executor *executor, uint64_t now_us);
+uint64_t kvp_executor_deadline(const struct kvp_executor *executor);
+void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us);
+void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us);
+
+const struct kvp_core *kvp_executor_core(const struct kvp_executor *executor);
+/* Appends the STATUS result: one msgpack map. */
+kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvnode: a node as a process of its own. Command line and signals; the rest is kvp_node.h. */
+#include "replication/net/await_address.h"
+#include "replication/node/kvnode_settings.h"
+#include "kvstore/base/process.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
+
+#define OPENING_SLOW_S   3u
+#define OPENING_PATIENCE 20u /* twentieths of a second, of who has been told to stop */
+#define STOP_LIMIT_S     7u /* the replication core has 5 */
+
+static const char usage[] =
+    "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
+    "              (--witness URL | --pair POLICY) [OPTION]...\n"
+    "A node of a replicated key-value store.\n\n"
+    "  --id N                this node's number, 1..63, unique in the group\n"
+    "  --data DIR            where its data lives; made if absent\n"
+    "  --listen URL          address to listen on, e.g. tcp://127.0.0.1:7001\n"
+    "  --advertise URL       address that clients are told, if another one\n"
+    "  --peer N=URL          another node; repeat for each, or separate by commas\n"
+    "  --peer-from LIST      further addresses, networks or host names that peers speak from,\n"
+    "                        with commas between; any: from everywhere\n"
+    "  --group NAME          name of the group (default: default)\n"
+    "Who decides about the primary when the nodes lose each other (one of these):\n"
+    "  --witness URL         a kvwitness process\n"
+    "  --pair POLICY         two nodes by themselves: backup-wins, primary-wins or available\n"
+    "Times and sizes:\n"
+    "  --profile NAME        default, or lan: times for a network that never stalls\n"
+    "  --heartbeat-ms N      (100; lan: 20)  --lease-ms N  (400; lan: 100)\n"
+    "  --grace-ms N          (500; lan: 120)\n"
+    "  --sync-timeout-ms N   a backup whose disk is slower is removed, and a primary whose own\n"
+    "                        disk is gives the lead away (2000)\n"
+    "  --sync-replicas N     members wanted in sync (all nodes)\n"
+    "  --log-size MIB        log kept for nodes that lag (64)\n"
+    "  --quarantine-stores N, --quarantine-size MIB\n"
+    "                        stores kept that had to make way for the group's (8, 16384)\n"
+    "  --verify-memory MIB   most that the verification of a product may take (64)\n"
+    "Others:\n"
+    "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
+    "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
+    "  --log-level LEVEL     error, warn, info (default) or debug\n"
+    "  --help, --version\n\n"
+    "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once, and so\n"
+    "does a disk that does not answer within 7 seconds after the first.\n"
+    "Exit status: 0 stopped, 1 failed, 2 usage.\n";
+
+static int complain(const char *format, const char *name)
+{
+    fprintf(stderr, "kvnode: ");
+    fprintf(stderr, format, name);
+    fprintf(stderr, "\nTry 'kvnode --help'.\n");
+    return EXIT_USAGE;
+}
+
+static int read_file(struct kvnode_settings *settings)
+{
+    char message[MESSAGE_MAX] = "";
+    const char *name = settings->text[SET_CONFIG];
+    if (!settings->given[SET_CONFIG]) {
+        return 0;
+    }
+    FILE *file = fopen(name, "r");
+    if (!file) {
+        return complain("cannot read the configuration file %s", name);
+    }
+    bool good = kvnode_settings_read(settings, name, file, message, sizeof(message));
+    fclose(file);
+    return good ? 0 : complain("%s", message);
+}
+
+/* 0: go on; else *status is the exit status. */
+static int parse(int argc, char **argv, struct kvnode_settings *settings, int *status)
+{
+    int which;
+    while ((which = getopt_long(argc, argv, "", kvnode_options, NULL)) != -1) {
+        if (which == SET_HELP) {
+            fputs(usage, stdout);
+            *status = 0;
+            return 1;
+        }
+        if (which == SET_VERSION) {
+            printf("kvnode %s\n", kvp_version());
+            *status = 0;
+            return 1;
+        }
+        if (which == '?') {
+            fputs("Try 'kvnode --help'.\n", stderr); /* getopt has said what is wrong */
+            *status = EXIT_USAGE;
+            return 1;
+        }
+        if (!kvnode_settings_give(settings, which, optarg)) {
+            *status = complain("value too long: %s", optarg);
+            return 1;
+        }
+    }
+    for (; optind < argc; optind++) {
+        if (!strchr(argv[optind], '=') || !kvnode_settings_give(settings, SET_PEER, argv[optind])) {
+            *status = complain("unexpected argument \"%s\"", argv[optind]);
+            return 1;
+        }
+    }
+    *status = read_file(settings);
+    return *status != 0;
+}
+
+/* Shared by the main thread and the one that takes the signals: a disk that hangs may hold the former
+ * for ever. */
+struct process {
+    const char *data_dir;
+    pthread_mutex_t mutex;
+    kvp_node *node; /* NULL: not open yet */
+};
+
+static void die(const char *why)
+{
+    fprintf(stderr, "kvnode: %s\n", why);
+    _exit(EXIT_FAILURE);
+}
+
+/* False: the time is over. */
+static bool wait_for_signal(unsigned seconds)
+{
+    sigset_t set;
+    struct timespec limit = {.tv_sec = seconds};
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return sigtimedwait(&set, NULL, &limit) >= 0;
+}
+
+static kvp_node *node_of(struct process *process)
+{
+    pthread_mutex_lock(&process->mutex);
+    kvp_node *node = process->node;
+    pthread_mutex_unlock(&process->mutex);
+    return node;
+}
+
+/* Says so when opening takes long, and again each time that it has taken twice as long. */
+static void watch_opening(struct process *process)
+{
+    unsigned seconds = 0, due = OPENING_SLOW_S;
+    while (!wait_for_signal(1)) {
+        seconds++;
+        if (seconds >= due && !node_of(process)) {
+            due *= 2;
+            fprintf(stderr, "kvnode: opening the data in %s has taken %u s: the disk does not answer\n",
+                    process->data_dir, seconds);
+        }
+    }
+}
+
+static void *watch_signals(void *arg)
+{
+    struct process *process = arg;
+    watch_opening(process);
+    kvp_node *node = node_of(process);
+    for (unsigned i = 0; !node && i < OPENING_PATIENCE; i++) {
+        usleep(50000);
+        node = node_of(process);
+    }
+    if (!node) {
+        die("ended while the data was being opened");
+    }
+    kvp_node_stop(node);
+    if (!wait_for_signal(STOP_LIMIT_S)) {
+        die("the node has not stopped in time: its disk does not answer");
+    }
+    _exit(EXIT_FAILURE);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int run(const kvp_node_options *options)
+{
+    static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    char message[1024];
+    kvp_node *node = NULL;
+    pthread_t watcher;
+    process.data_dir = options->data_dir;
+    signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
+    kvp_await_address("kvnode", options->listen);
+    block_signals();
+    if (pthread_create(&watcher, NULL, watch_signals, &process) != 0) {
+        fprintf(stderr, "kvnode: cannot make a thread\n");
+        return EXIT_FAILURE;
+    }
+    kvp_status status = kvp_node_open(options, &node, message, sizeof(message));
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvnode: %s\n", message[0] ? message : kvp_strerror(status));
+        return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+    }
+    pthread_mutex_lock(&process.mutex);
+    process.node = node;
+    pthread_mutex_unlock(&process.mutex);
+    status = kvp_node_wait_end(node, 0);
+    pthread_cancel(watcher);
+    pthread_join(watcher, NULL);
+    if (kvp_node_close(node) != KVP_OK) {
+        die("ended, though its disk does not answer");
+    }
+    return status == KVP_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    static struct kvnode_settings settings;
+    char message[MESSAGE_MAX] = "";
+    kvp_node_options options;
+    int status;
+    if (!kvp_process_fill_standard()) {
+        return EXIT_FAILURE;
+    }
+    kvp_process_raise_descriptor_limit("kvnode");
+    if (parse(argc, argv, &settings, &status)) {
+        return status;
+    }
+    kvp_node_options_init(&options);
+    if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
+        return complain("%s", message);
+    }
+    return run(&options);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations of the application that embeds the node: carried to the loop and waited for, but for
+ * reads, which mostly need no loop. */
+#include "replication/node/node_state.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool node_token_is_call(const void *token)
+{
+    return ((uintptr_t)token & 1u) != 0;
+}
+
+struct node_call *node_token_call(void *token)
+{
+    return (struct node_call *)((uintptr_t)token & ~(uintptr_t)1u);
+}
+
+static void *token_of(struct node_call *call)
+{
+    assert(((uintptr_t)call & 1u) == 0);
+    return (void *)((uintptr_t)call | 1u);
+}
+
+static kvp_slice keep(uint8_t **at, kvp_slice bytes)
+{
+    kvp_slice kept = kvp_slice_of(*at, bytes.size);
+    if (bytes.size > 0) {
+        memcpy(*at, bytes.data, bytes.size);
+        *at += bytes.size;
+    }
+    return kept;
+}
+
+static struct node_call *call_new(const struct kvp_request *request)
+{
+    struct node_call *call =
+        calloc(1, sizeof(*call) + request->key.size + request->value.size);
+    if (!call) {
+        return NULL;
+    }
+    uint8_t *at = call->bytes;
+    pthread_mutex_init(&call->mutex, NULL);
+    node_init_cond(&call->done_cond);
+    atomic_init(&call->references, 2);
+    call->request = *request;
+    call->request.key = keep(&at, request->key);
+    call->request.value = keep(&at, request->value);
+    return call;
+}
+
+static void call_unref(struct node_call *call)
+{
+    if (atomic_fetch_sub(&call->references, 1) == 1) {
+        pthread_mutex_destroy(&call->mutex);
+        pthread_cond_destroy(&call->done_cond);
+        kvp_buf_free(&call->result);
+        free(call);
+    }
+}
+
+void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us)
+{
+    kvp_executor_request(node->executor, now_us, &call->request, token_of(call));
+}
+
+void node_call_answer(struct node_call *call, const struct kvp_answer *answer)
+{
+    pthread_mutex_lock(&call->mutex);
+    call->status = (kvp_status)answer->status;
+    if (kvp_buf_append(&call->result, answer->result.data, answer->result.size) != KVP_OK) {
+        call->status = KVP_NO_MEMORY;
+    }
+    call->done = true;
+    pthread_cond_signal(&call->done_cond);
+    pthread_mutex_unlock(&call->mutex);
+    call_unref(call);
+}
+
+/* Runs a request to its end or the deadline; the caller gives the call back. */
+static kvp_status perform(struct kvp_node *node, struct kvp_request *request,
+                          struct node_call **result)
+{
+    bool reads = request->op == KVP_OP_GET;
+    request->group = kvp_slice_of(node->config.group, strlen(node->config.group));
+    if (request->key.size == 0) {
+        return KVP_BAD_REQUEST;
+    }
+    if (request->key.size > KVP_KEY_SIZE_MAX || request->value.size > KVP_VALUE_SIZE_MAX) {
+        return KVP_TOO_LARGE;
+    }
+    struct node_call *call = call_new(request);
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (!call || !event) {
+        free(event);
+        if (call) {
+            call_unref(call);
+            call_unref(call);
+        }
+        return KVP_NO_MEMORY;
+    }
+    event->kind = NODE_CALL;
+    event->call = call;
+    uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
+    node_post(node, event);
+    pthread_mutex_lock(&call->mutex);
+    while (!call->done && node_wait_until(&call->done_cond, &call->mutex, deadline_us)) {
+    }
+    kvp_status status = call->done ? call->status : reads ? KVP_TIMEOUT : KVP_TIMEOUT_UNKNOWN;
+    pthread_mutex_unlock(&call->mutex);
+    *result = call;
+    return status;
+}
+
+static kvp_status update(struct kvp_node *node, struct kvp_request *request, uint64_t *version)
+{
+    struct node_call *call = NULL;
+    kvp_status status = perform(node, request, &call);
+    if (!call) {
+        return status;
+    }
+    uint64_t number;
+    bool shown = status == KVP_OK || status == KVP_EXISTS || status == KVP_VERSION_DIFFERS;
+    if (version && shown && kvp_wire_read_uint(kvp_buf_slice(&call->result), &number) == KVP_OK) {
+        *version = number;
+    }
+    call_unref(call);
+    return status;
+}
+
+/*
+ * Reads in the caller's thread, while the loop does not use the executor: a hop to the loop and back
+ * would take many times as long. A loop that waits goes first, however fast the caller asks. False:
+ * the loop has to be asked. (A callback that calls the node, which it must not, does not get the
+ * mutex that its thread has, and meets its deadline.)
+ */
+static bool get_here(struct kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version,
+                     kvp_status *status)
+{
+    bool done = false;
+    atomic_fetch_add(&node->readers, 1);
+    if (key.size > 0 && key.size <= KVP_KEY_SIZE_MAX && !atomic_load(&node->loop_waits) &&
+        !atomic_load(&node->closing) && pthread_mutex_lock(&node->work) == 0) {
+        *status = kvp_executor_get(node->executor, kvp_clock_now_us(), key, value, version);
+        pthread_mutex_unlock(&node->work);
+        done = *status == KVP_OK || *status == KVP_NOT_FOUND;
+    }
+    atomic_fetch_sub(&node->readers, 1);
+    return done;
+}
+
+void node_call_stop_readers(struct kvp_node *node)
+{
+    atomic_store(&node->closing, true);
+    while (atomic_load(&node->readers) > 0) {
+        sched_yield(); /* they are in the middle of one read */
+    }
+}
+
+kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version)
+{
+    kvp_status status;
+    if (get_here(node, key, value, version, &status)) {
+        return status;
+    }
+    struct kvp_request request = {.op = KVP_OP_GET, .key = key};
+    struct node_call *call = NULL;
+    struct kvp_get_result get;
+    status = perform(node, &request, &call);
+    if (status == KVP_OK) {
+        status = kvp_wire_read_get(kvp_buf_slice(&call->result), &get);
+    }
+    if (status == KVP_OK) {
+        status = kvp_buf_append(value, get.value.data, get.value.size);
+    }
+    if (status == KVP_OK && version) {
+        *version = get.modify;
+    }
+    if (call) {
+        call_unref(call);
+    }
+    return status;
+}
+
+kvp_status kvp_node_put(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t *version)
+{
+    struct kvp_request request = {.op = KVP_OP_PUT, .key = key, .value = value};
+    return update(node, &request, version);
+}
+
+kvp_status kvp_node_create(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t *version)
+{
+    struct kvp_request request = {.op = KVP_OP_CREATE, .key = key, .value = value};
+    return update(node, &request, version);
+}
+
+kvp_status kvp_node_delete(kvp_node *node, kvp_slice key, uint64_t expected, uint64_t *version)
+{
+    struct kvp_request request = {.op = KVP_OP_DELETE, .key = key, .version = expected};
+    return update(node, &request, version);
+}
+
+kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_slice value,
+                        uint64_t *version)
+{
+    struct kvp_request request = {
+        .op = KVP_OP_CAS, .key = key, .version = expected, .value = value};
+    return update(node, &request, version);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A running node, shared by the node_*.c files: the loop thread that owns the executor, the disk
+ * thread, and the queue through which everything else reaches the loop.
+ */
+#ifndef KVP_NODE_STATE_H
+#define KVP_NODE_STATE_H
+
+#include "replication/net/address_list.h"
+#include "kvstore/base/clock.h"
+#include "replication/node/executor.h"
+#include "kvpair/kvp_node.h"
+#include "replication/net/net.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What may wait for the loop; further requests are answered with KVP_BUSY. */
+#define NODE_CLIENTS_MAX      16384u
+#define NODE_CLIENTS_SIZE_MAX (64u * 1024u * 1024u)
+#define NODE_PEERS_MAX        1024u
+#define NODE_PEERS_SIZE_MAX   (256u * 1024u * 1024u)
+
+enum node_event_kind {
+    NODE_REQUEST,      /* a message came to the port */
+    NODE_CALL,         /* the application wants something */
+    NODE_PEER_ANSWER,
+    NODE_LINK,
+    NODE_ARBITER,
+    NODE_UNREACHED,    /* a peer, or (0) the arbiter */
+    NODE_FENCE_DONE,
+    NODE_STRANGER,     /* a peer operation from where no peer is */
+    NODE_STOP,
+};
+
+struct node_event {
+    struct node_event *next;
+    enum node_event_kind kind;
+    uint8_t peer;
+    enum kvp_link_kind link;
+    bool flag;                 /* LINK: up; FENCE_DONE: success */
+    bool from_peer;            /* REQUEST */
+    struct kvp_net_request *request;
+    struct node_call *call;
+    struct kvp_arbiter_answer arbiter;
+    const char *reason;        /* UNREACHED: static */
+    kvp_buf body;
+};
+
+/* A call of the application: shared by its thread and the loop, freed by the last of them. */
+struct node_call {
+    pthread_mutex_t mutex;
+    pthread_cond_t done_cond;
+    atomic_uint references;
+    bool done;
+    struct kvp_request request; /* its slices point into `bytes` */
+    kvp_status status;
+    kvp_buf result;             /* the encoded result */
+    uint8_t bytes[];
+};
+
+struct node_link {
+    struct kvp_node *node;
+    uint8_t peer;
+    enum kvp_link_kind kind;
+    struct kvp_net_link *link;
+    uint32_t last_id; /* loop thread */
+};
+
+struct node_queue {
+    struct node_event *first, *last;
+    size_t count, size; /* requests and their bytes */
+};
+
+/* A thread that runs disk jobs, and those that it has still to run. */
+struct node_disk {
+    struct kvp_node *node;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct kvp_disk_job *first, *last;
+    bool running, quit;
+    pthread_t thread;
+    atomic_uint_fast64_t busy_us; /* since when the job under way has been; 0: none is */
+};
+
+struct kvp_node {
+    struct kvp_executor_config config;
+    struct kvp_logger logger;
+    char fence_command[1024];
+    uint32_t timeout_ms;
+    void (*on_log)(void *arg, int level, const char *line);
+    void (*on_change)(void *arg, const kvp_node_state *state);
+    void *arg;
+
+    struct kvp_env *env;
+    struct kvp_storage *storage;
+    struct kvp_address_list *peer_addresses; /* whence peer operations are taken */
+    struct kvp_net_server *server;
+    uint64_t strangers;      /* the server's thread: refused since the log last told of it */
+    uint64_t stranger_us;    /* the same: when it did */
+    struct kvp_arbiter *arbiter;
+    unsigned link_count;
+    struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];
+    struct kvp_executor *executor;
+    kvp_buf out; /* loop thread: answers being encoded */
+
+    /* The executor is the loop's, but the application reads by itself (node_call.c). */
+    pthread_mutex_t work;     /* who uses the executor has it */
+    atomic_bool loop_waits;   /* for it: the application lets it go first */
+    atomic_bool closing;      /* the application does not read by itself any more */
+    atomic_uint readers;      /* threads of the application that may be about to take it */
+
+    pthread_mutex_t mutex;   /* the queue, and what is published */
+    pthread_cond_t wake;     /* the loop has something to do */
+    pthread_cond_t changed;  /* something published has changed */
+    struct node_queue urgent;  /* peers, links, arbiter: first, and all of it */
+    struct node_queue clients; /* requests and calls: a slice of time, then the others again */
+    struct kvp_disk_job *done_first, *done_last;
+    bool quit;
+    bool state_stale;        /* loop thread: publish anew */
+    kvp_node_state state;
+    bool ended;
+    kvp_status end_status;
+    uint64_t linger_us;      /* loop thread: failed; when to declare the end. 0: not failed,
+                                UINT64_MAX: declared */
+    bool stopped;            /* loop thread */
+
+    struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
+    struct kvp_quarantine quarantine;
+    struct node_disk writer, sender;
+
+    bool closed;             /* all has ended: what is left is this structure */
+    bool abandoned;          /* nobody waits for that: whoever ends last frees it */
+    atomic_bool mute;        /* the application is not called any more */
+
+    bool loop_running;
+    pthread_t loop_thread;
+
+    struct node_event fence_event; /* one command at a time */
+    bool fence_joinable;
+    atomic_bool fence_cancel;
+    pthread_t fence_thread;
+};
+
+/* node.c */
+void node_post(struct kvp_node *node, struct node_event *event); /* owned by the loop from now on */
+void node_post_done(struct kvp_node *node, struct kvp_disk_job *job);
+bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us);
+void node_init_cond(pthread_cond_t *cond);
+
+/* node_call.c */
+void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);
+void node_call_answer(struct node_call *call, const struct kvp_answer *answer);
+void node_call_stop_readers(struct kvp_node *node);
+/* Tokens of calls are told from those of network requests by the lowest bit. */
+bool node_token_is_call(const void *token);
+struct node_call *node_token_call(void *token);
+
+/* node_disk.c */
+kvp_status node_disk_start(struct kvp_node *node);
+void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job);
+void node_disk_stop(struct kvp_node *node);
+bool node_disk_silent(const struct kvp_node *node); /* at the moment */
+void node_disk_init(struct node_disk *disk);
+void node_disk_destroy(struct node_disk *disk);
+
+/* node_fence.c */
+void node_fence_start(struct kvp_node *node);
+void node_fence_stop(struct kvp_node *node);
+
+/* node_options.c */
+kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options, char *message,
+                          size_t message_size);
+
+#endif

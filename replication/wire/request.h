@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A client's request, decoded: what the engine executes. Slices point into the message. */
+#ifndef KVP_REQUEST_H
+#define KVP_REQUEST_H
+
+#include "kvpair/kvp_base.h"
+
+/* Identity for exactly-once. client 0: no session (a retry may run twice). `birth` is a seq that
+ * the client learned (HELLO) before its first use of the slot: it tells a session that never was from
+ * one that has been dropped. */
+struct kvp_session_id {
+    uint64_t client;
+    uint16_t slot;
+    uint64_t number; /* of the request in the slot, from 1, by one */
+    uint64_t birth;
+};
+
+struct kvp_compare {
+    uint8_t kind; /* enum kvp_compare_kind */
+    kvp_slice key;
+    uint64_t version;
+    kvp_slice value;
+};
+
+struct kvp_txn_op {
+    uint8_t kind; /* enum kvp_txn_op_kind */
+    kvp_slice key;
+    kvp_slice value;
+};
+
+/* Room for the largest transaction; large, so allocated once by who decodes. */
+struct kvp_txn_scratch {
+    struct kvp_compare compares[KVP_TXN_OPS_MAX];
+    struct kvp_txn_op ops[2 * KVP_TXN_OPS_MAX];
+};
+
+/* What the operations on jobs, tasks and workers need besides key (the worker's name) and value (a
+ * specification, tasks, a list of kinds: one msgpack value; a block, a result, a checkpoint: bytes). */
+struct kvp_job_args {
+    uint64_t job;
+    uint64_t attempt;    /* beat, post: as given with the task */
+    uint64_t instance;   /* of the worker, as given when it joined */
+    uint64_t number;     /* data: block; tasks: of the first; info, result: from here on; fetch:
+                            of the request in its slot */
+    uint64_t buffer;     /* join: bytes of a task and its result that the worker can hold */
+    uint32_t task;
+    uint32_t what;       /* info: enum kvp_job_info */
+    uint32_t slot;       /* fetch */
+    uint32_t wait_ms;    /* fetch */
+    uint32_t progress;   /* beat: thousandths */
+    uint32_t outcome;    /* post: enum kvp_task_outcome */
+    uint32_t crc;        /* post */
+    bool standby;        /* join */
+    bool has_checkpoint; /* beat: value is one */
+};
+
+struct kvp_request {
+    unsigned op; /* enum kvp_op */
+    kvp_slice group;
+    uint64_t epoch_seen;
+    struct kvp_session_id session;
+    kvp_slice key;      /* get put create delete cas; scan: start */
+    kvp_slice value;    /* put create cas; scan: end */
+    uint64_t version;   /* delete cas */
+    uint32_t count_max; /* scan */
+    uint32_t size_max;  /* scan */
+    uint64_t cursor;    /* scan, close scan */
+    bool keys_only;     /* scan */
+    bool stale;         /* get, scan */
+    bool force;         /* promote */
+    unsigned target;    /* handover */
+    struct kvp_job_args job;
+    const struct kvp_compare *compares;
+    const struct kvp_txn_op *then_ops;
+    const struct kvp_txn_op *else_ops;
+    uint32_t compare_count, then_count, else_count;
+};
+
+#endif

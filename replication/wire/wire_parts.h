@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the codecs of the wire share among themselves: the beginning of every message, and views. */
+#ifndef KVP_WIRE_PARTS_H
+#define KVP_WIRE_PARTS_H
+
+#include "kvstore/storage.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/mp_writer.h"
+#include "replication/wire/wire_schema.h"
+
+/* Stands behind version and op, in an array of `count` elements in all. KVP_BAD_REQUEST,
+ * KVP_BAD_VERSION, KVP_TOO_LARGE, with `reason`. */
+kvp_status kvp_wire_open(kvp_slice message, struct kvp_mp_reader *reader, unsigned *op,
+                         uint32_t *count, const char **reason);
+
+/* Sets `reason` and returns `status`. */
+kvp_status kvp_wire_refuse(kvp_status status, const char *text, const char **reason);
+
+/* KVP_OK when the reader is done, else what to say about it. */
+kvp_status kvp_wire_finish(const struct kvp_mp_reader *reader, const char **reason);
+
+kvp_status kvp_wire_check_group(kvp_slice group, const char **reason);
+
+/* A view: [version, epoch, primary, in-sync set]. Sound: all zero ("no view"), or version and epoch
+ * not 0, ids 1..63, the primary a member of the set. Reading fails for any other. */
+/* Numbers of entries, epochs and versions are smaller: whoever sends a larger one has not counted to
+ * it, and nothing that is added to one overflows. */
+#define KVP_WIRE_NUMBER_END ((uint64_t)1 << 62)
+
+void kvp_wire_write_earlier(struct kvp_mp_writer *writer, const uint64_t earlier[KVP_EARLIER_MAX]);
+void kvp_wire_take_earlier(struct kvp_mp_reader *reader, uint64_t earlier[KVP_EARLIER_MAX]);
+
+void kvp_wire_write_view(struct kvp_mp_writer *writer, const struct kvp_view *view);
+struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader);
+bool kvp_wire_view_is_sound(const struct kvp_view *view);
+
+#endif

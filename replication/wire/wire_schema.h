@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Numbers of the wire, version 1: operations, field order, limits. Nothing but macros and enums, so
+ * that client, node and microcontroller share this one home. docs/protocol.md tells it in full.
+ *
+ * A message is one msgpack array in the body of an SP REQ/REP message.
+ *
+ *   client request   [version, op, group, epoch-seen, client, slot, number, birth, args...]
+ *   peer request     [version, op, group, epoch, from, to, group id, sent us, view, args...]
+ *   witness request  [version, op, group, epoch, from, to(0), group id, args...]
+ *   answer           [version, code, epoch, hint, result]
+ *
+ * group: str. hint: str, the URL of the primary where known, else "". code: absolute value of a
+ * kvp_status. result: one msgpack value, nil where there is nothing to say.
+ */
+#ifndef KVP_WIRE_SCHEMA_H
+#define KVP_WIRE_SCHEMA_H
+
+#include "kvpair/job_codes.h" /* enum kvp_job_info, enum kvp_task_outcome */
+
+enum kvp_op {
+    /* clients and workers */
+    KVP_OP_HELLO = 1,    /* args: none */
+    KVP_OP_GET = 2,      /* args: key bin, stale bool */
+    KVP_OP_PUT = 3,      /* args: key bin, value bin */
+    KVP_OP_CREATE = 4,   /* args: key bin, value bin */
+    KVP_OP_DELETE = 5,   /* args: key bin, version uint (0: any) */
+    KVP_OP_CAS = 6,      /* args: key bin, version uint, value bin */
+    KVP_OP_SCAN = 7,     /* args: start bin, end bin (empty: none), count max uint, size max uint,
+                                  cursor uint (0: new), keys only bool, stale bool */
+    KVP_OP_TXN = 8,      /* args: compares array, then array, else array */
+    KVP_OP_STATUS = 9,   /* args: none */
+    KVP_OP_HANDOVER = 10,/* args: target id uint (0: any) */
+    KVP_OP_PROMOTE = 11, /* args: force bool */
+    KVP_OP_CLOSE_SCAN = 12, /* args: cursor uint */
+    /* jobs */
+    KVP_OP_JOB_NEW = 16,    /* args: specification array */
+    KVP_OP_JOB_DATA = 17,   /* args: job uint, block uint, data bin */
+    KVP_OP_JOB_TASKS = 18,  /* args: job uint, number of the first uint, tasks array */
+    KVP_OP_JOB_START = 19,  /* args: job uint */
+    KVP_OP_JOB_CANCEL = 20, /* args: job uint */
+    KVP_OP_JOB_INFO = 21,   /* args: what uint, job uint, from uint */
+    KVP_OP_JOB_RESULT = 22, /* args: job uint, block or task uint */
+    KVP_OP_JOB_BLOCK = 23,  /* args: job uint, input block uint */
+    /* workers */
+    KVP_OP_WORKER_JOIN = 24,  /* args: name str, kinds array of str, buffer uint, standby bool */
+    KVP_OP_WORKER_LEAVE = 25, /* args: name str, instance uint */
+    KVP_OP_TASK_FETCH = 26,   /* args: name str, instance uint, slot uint, number uint, wait ms uint */
+    KVP_OP_TASK_BEAT = 27,    /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                       progress uint, checkpoint bin or nil */
+    KVP_OP_TASK_POST = 28,    /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                       outcome uint, crc uint, result bin */
+    KVP_OP_JOB_REMOVE = 29,   /* args: job uint */
+    /* peers */
+    KVP_OP_STATE = 64,
+    KVP_OP_HEARTBEAT = 65,
+    KVP_OP_APPEND = 66,
+    KVP_OP_SNAPSHOT = 67,
+    KVP_OP_ASK_VIEW = 68,
+    KVP_OP_LEAVE = 69,
+    KVP_OP_RESIGN = 70,
+    /* witness */
+    KVP_OP_REGISTER_GET = 96,  /* args: none */
+    KVP_OP_REGISTER_CAS = 97,  /* args: expected version uint, new view */
+    KVP_OP_REGISTER_SEED = 98, /* args: view, force bool */
+    KVP_OP_REGISTER_CLAIM = 99, /* args: incarnation uint, earlier ones array of uint */
+};
+#define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
+#define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)
+#define KVP_OP_IS_WITNESS(op) ((op) >= 96 && (op) < 128)
+
+/* What a node is at the moment (HELLO, STATUS). */
+enum kvp_role {
+    KVP_ROLE_OUTSIDE = 0,   /* not in the view: new, joining, or a standby */
+    KVP_ROLE_BACKUP = 1,    /* in the in-sync set, follows the primary */
+    KVP_ROLE_CANDIDATE = 2, /* in the in-sync set, asks the arbiter for the primary role */
+    KVP_ROLE_ELECT = 3,     /* primary of the view, brings the others to its log's end */
+    KVP_ROLE_PRIMARY = 4,   /* executes requests, while its leases hold */
+    KVP_ROLE_FAILED = 5,    /* its storage failed: member of nothing */
+    KVP_ROLE_STOPPED = 6,   /* shut down */
+};
+
+/* A view on the wire: [version, epoch, primary, in-sync set as uint bit mask]. A point in the log:
+ * [seq, epoch, hash]. */
+
+/* txn compare: [kind, key bin, operand]; operand uint for versions, bin for values, nil else. */
+enum kvp_compare_kind {
+    KVP_COMPARE_ABSENT = 0,          /* key is not there */
+    KVP_COMPARE_PRESENT = 1,         /* key is there */
+    KVP_COMPARE_VERSION_EQUAL = 2,   /* modify revision == operand (an absent key has 0) */
+    KVP_COMPARE_VERSION_LESS = 3,    /* modify revision < operand */
+    KVP_COMPARE_VERSION_GREATER = 4, /* modify revision > operand */
+    KVP_COMPARE_VALUE_EQUAL = 5,     /* key is there and its value == operand */
+    KVP_COMPARE_VALUE_DIFFERS = 6,   /* key is absent or its value != operand */
+};
+/* txn operation: [kind, key bin, value bin or nil]. */
+enum kvp_txn_op_kind {
+    KVP_TXN_GET = 0,
+    KVP_TXN_PUT = 1,
+    KVP_TXN_DELETE = 2,
+};
+
+/* Results of client operations (element 4 of the answer, when code is 0 unless said):
+ *   HELLO      [node id, role uint (enum kvp_role), group id uint, primary id, [[id, url]...],
+ *               birth uint, key max, value max, txn ops max, txn size max, message max]
+ *   GET        [modify revision, create revision, value bin, behind uint]
+ *              behind: entries known there to be committed but not in this answer (0 unless stale)
+ *   PUT, CREATE, CAS   modify revision uint
+ *   DELETE     revision uint of the deletion
+ *              KVP_EXISTS (create) and KVP_VERSION_DIFFERS (cas, delete with a version) carry the
+ *              present modify revision uint; 0: absent. DELETE of an absent key: KVP_NOT_FOUND.
+ *   SCAN       [cursor uint (0: complete), revision uint, [[key bin, modify, create, value bin]...],
+ *               behind uint]; value is empty with keys only
+ *   TXN        [succeeded bool, revision uint, [per operation result...]]: GET
+ *              [modify, create, value bin] or nil when absent; PUT nil; DELETE bool (was there)
+ *   STATUS     map str -> value
+ *   JOB_NEW     job uint
+ *   JOB_INFO    JOBS [more from uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS
+ *   JOB_RESULT, JOB_BLOCK   bin
+ *   WORKER_JOIN instance uint
+ *   TASK_FETCH  [job uint, task uint, attempt uint, kind str, beat ms uint, deadline ms uint,
+ *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is over
+ *   TASK_BEAT   bool: go on (false: the task is not wanted any more)
+ *   TASK_POST   bool: counted (false: the task was done already)
+ *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL, JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0
+ * An error may carry a str that says what is wrong.
+ */
+
+#define KVP_WIRE_REQUEST_HEAD 8 /* elements of a client request before args */
+#define KVP_WIRE_ANSWER_SIZE  5 /* elements of an answer */
+#define KVP_WIRE_OUTSTANDING_MAX 192 /* unanswered requests a client has on one connection: a node
+                                        does not read on from one that has 256 */
+
+#endif

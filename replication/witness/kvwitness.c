@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvwitness: the arbiter process. Requests arrive on the transport's threads and go into a bounded
+ * queue; the main thread alone handles them, one after the other, and takes the signals. Another one
+ * watches it: a disk that hangs holds the main thread, and then what waits is answered and a signal
+ * obeyed all the same. Nothing here decides anything: that is witness.c.
+ */
+#include "kvstore/base/clock.h"
+#include "replication/net/await_address.h"
+#include "kvstore/base/logger.h"
+#include "replication/net/net.h"
+#include "kvstore/base/process.h"
+#include "replication/witness/witness.h"
+#include "replication/witness/witness_access.h"
+#include "replication/witness/witness_sources.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define QUEUE_MAX          1024u
+#define MESSAGE_SIZE_MAX   4096u /* the largest request has under 200 bytes */
+#define EXIT_USAGE         2
+#define SILENT_US          2000000u /* so long the disk may take */
+#define WATCH_MS           500
+#define STOP_MS            2000 /* after a signal, until the disk is waited for no more */
+#define SOURCE_GROUPS_MAX  (KVP_WITNESS_GROUPS_MAX / 4) /* that may come from one address */
+#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
+
+struct options {
+    const char *data;
+    const char *listen;
+    enum kvp_log_level log_level;
+    struct witness_access access; /* handed on to the app */
+};
+
+struct app {
+    struct kvp_logger logger;
+    struct kvp_env *env;
+    struct kvp_witness *witness;
+    struct witness_access access;
+    struct witness_sources sources;
+    uint64_t strangers;      /* refused since the log last told of it */
+    uint64_t stranger_us;    /* when it did */
+    struct kvp_net_server *server;
+    sigset_t signals;
+    int signal_fd; /* readable: a signal to stop */
+    int wake_fd;   /* a semaphore: counts the requests in the queue */
+    int end_fd;    /* readable: the watch may end */
+    bool watched;
+    pthread_t watch;
+    atomic_uint_fast64_t disk_us; /* since when the main thread may be waiting for the disk; 0: not */
+    kvp_buf busy, stranger, crowd, silent; /* encoded answers */
+    pthread_mutex_t lock;
+    struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
+    size_t queue_first, queue_count;
+};
+
+/* ---- queue ---- */
+
+static void on_request(void *arg, struct kvp_net_request *request)
+{
+    struct app *app = arg;
+    pthread_mutex_lock(&app->lock);
+    bool full = app->queue_count == QUEUE_MAX;
+    if (!full) {
+        app->queue[(app->queue_first + app->queue_count) % QUEUE_MAX] = request;
+        app->queue_count++;
+    }
+    pthread_mutex_unlock(&app->lock);
+    if (full) {
+        kvp_net_answer(request, kvp_buf_slice(&app->busy));
+        return;
+    }
+    const uint64_t one = 1;
+    ssize_t written = write(app->wake_fd, &one, sizeof(one));
+    assert(written == (ssize_t)sizeof(one)); /* the counter holds far more than the queue */
+    (void)written;
+}
+
+static struct kvp_net_request *next_request(struct app *app)
+{
+    struct kvp_net_request *request = NULL;
+    pthread_mutex_lock(&app->lock);
+    if (app->queue_count > 0) {
+        request = app->queue[app->queue_first];
+        app->queue_first = (app->queue_first + 1) % QUEUE_MAX;
+        app->queue_count--;
+    }
+    pthread_mutex_unlock(&app->lock);
+    return request;
+}
+
+/* ---- log ---- */
+
+#define QUOTED_GROUP_SIZE (4 * KVP_GROUP_NAME_MAX + 3) /* every byte may take four */
+
+static const char *quote_group(char out[QUOTED_GROUP_SIZE], kvp_slice group)
+{
+    char name[KVP_GROUP_NAME_MAX + 1];
+    memcpy(name, group.data, group.size);
+    name[group.size] = '\0';
+    return kvp_log_quote(out, QUOTED_GROUP_SIZE, name);
+}
+
+static const char *change_event(const struct kvp_witness_request *request)
+{
+    if (request->op == KVP_OP_REGISTER_SEED) {
+        return request->force ? "group_seeded_by_force" : "group_seeded";
+    }
+    if (request->op == KVP_OP_REGISTER_CLAIM) {
+        return "store_known";
+    }
+    return request->expected == 0 ? "group_created" : "view_changed";
+}
+
+static void log_change(const struct app *app, const struct kvp_witness_request *request,
+                       const struct kvp_answer *answer)
+{
+    char group[QUOTED_GROUP_SIZE];
+    char in_sync[KVP_SET_TEXT_SIZE];
+    uint64_t group_id;
+    struct kvp_view view;
+    if (kvp_wire_read_register(answer->result, &group_id, &view) != KVP_OK) {
+        return;
+    }
+    kvp_log(&app->logger, KVP_LOG_INFO, change_event(request),
+            "group=%s version=%llu epoch=%llu primary=%u in_sync=%s from=%u",
+            quote_group(group, request->group), (unsigned long long)view.version,
+            (unsigned long long)view.epoch, view.primary, kvp_set_print(in_sync, view.in_sync),
+            request->from);
+}
+
+static void log_outcome(const struct app *app, kvp_slice message, kvp_slice encoded, bool changed)
+{
+    struct kvp_witness_request request;
+    struct kvp_answer answer;
+    const char *reason;
+    char text[QUOTED_GROUP_SIZE];
+    kvp_status status = kvp_wire_witness_decode(message, &request, &reason);
+    if (status != KVP_OK) {
+        kvp_log(&app->logger, KVP_LOG_DEBUG, "bad_request", "reason=%s",
+                kvp_log_quote(text, sizeof(text), reason));
+        return;
+    }
+    if (kvp_wire_answer_decode(encoded, &answer) != KVP_OK) {
+        return;
+    }
+    if (changed) {
+        log_change(app, &request, &answer);
+    } else if (answer.status == KVP_REFUSED || answer.status == KVP_WRONG_GROUP) {
+        kvp_log(&app->logger, KVP_LOG_WARN, "refused",
+                "group=%s from=%u op=%u expected=%llu epoch=%llu primary=%u why=%s",
+                quote_group(text, request.group), request.from, request.op,
+                (unsigned long long)request.expected, (unsigned long long)request.view.epoch,
+                request.view.primary,
+                answer.status == KVP_REFUSED ? "not_allowed" : "other_group_id");
+    }
+}
+
+/* ---- serving ---- */
+
+static void refuse_stranger(struct app *app, struct kvp_net_request *request)
+{
+    char address[KVP_NET_ADDRESS_SIZE];
+    uint64_t now_us = kvp_clock_now_us();
+    app->strangers++;
+    if (app->stranger_us == 0 || now_us - app->stranger_us >= STRANGERS_EVERY_US) {
+        kvp_log(&app->logger, KVP_LOG_WARN, "stranger_refused",
+                "address=%s count=%llu hint=\"not an address of --allow\"",
+                kvp_net_request_address(request, address), (unsigned long long)app->strangers);
+        app->strangers = 0;
+        app->stranger_us = now_us;
+    }
+    kvp_net_answer(request, kvp_buf_slice(&app->stranger));
+}
+
+/* False: it would bring one more group from an address that has brought its share. */
+static bool has_place(struct app *app, struct kvp_net_request *request, const char *address)
+{
+    return !kvp_witness_is_new(app->witness, kvp_net_request_body(request)) ||
+           witness_sources_permit(&app->sources, address, SOURCE_GROUPS_MAX);
+}
+
+/* False when the witness can go on no more. */
+static bool handle(struct app *app, struct kvp_net_request *request)
+{
+    if (!witness_access_permits(&app->access, request)) {
+        refuse_stranger(app, request);
+        return true;
+    }
+    char address[KVP_NET_ADDRESS_SIZE];
+    size_t names = kvp_witness_names(app->witness);
+    if (!has_place(app, request, kvp_net_request_address(request, address))) {
+        kvp_net_answer(request, kvp_buf_slice(&app->crowd));
+        return true;
+    }
+    kvp_buf answer = {0};
+    uint64_t changes = kvp_witness_changes(app->witness);
+    kvp_slice message = kvp_net_request_body(request);
+    atomic_store(&app->disk_us, kvp_clock_now_us());
+    kvp_status status = kvp_witness_handle(app->witness, message, &answer);
+    atomic_store(&app->disk_us, 0);
+    if (status == KVP_OK) {
+        log_outcome(app, message, kvp_buf_slice(&answer),
+                    kvp_witness_changes(app->witness) != changes);
+        kvp_net_answer(request, kvp_buf_slice(&answer));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&answer);
+    if (kvp_witness_names(app->witness) > names) {
+        witness_sources_note(&app->sources, address, 1);
+    }
+    if (status == KVP_FAILED) {
+        char reason[256];
+        kvp_log(&app->logger, KVP_LOG_ERROR, "disk_failed", "reason=%s",
+                kvp_log_quote(reason, sizeof(reason), kvp_witness_error(app->witness)));
+    } else if (status != KVP_OK) {
+        kvp_log(&app->logger, KVP_LOG_ERROR, "request_dropped", "status=%d", (int)status);
+    }
+    return status != KVP_FAILED;
+}
+
+static int serve(struct app *app)
+{
+    struct pollfd fds[] = {{.fd = app->signal_fd, .events = POLLIN},
+                           {.fd = app->wake_fd, .events = POLLIN}};
+    for (;;) {
+        if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0 && errno != EINTR) {
+            kvp_log(&app->logger, KVP_LOG_ERROR, "poll_failed", "errno=%d", errno);
+            return EXIT_FAILURE;
+        }
+        if ((fds[0].revents & POLLIN) != 0) {
+            return EXIT_SUCCESS;
+        }
+        uint64_t one;
+        if ((fds[1].revents & POLLIN) == 0 || read(app->wake_fd, &one, sizeof(one)) < 0) {
+            continue;
+        }
+        struct kvp_net_request *request = next_request(app);
+        if (request != NULL && !handle(app, request)) {
+            return EXIT_FAILURE;
+        }
+    }
+}
+
+/* ---- a disk that neither answers nor fails ---- */
+
+/* They would wait for ever; who asked asks again. */
+static void answer_waiting(struct app *app)
+{
+    struct kvp_net_request *request;
+    while ((request = next_request(app)) != NULL) {
+        kvp_net_answer(request, kvp_buf_slice(&app->silent));
+    }
+}
+
+/* Says how long the disk has been silent, each time that it has been for twice as long. */
+static void watch_disk(struct app *app, uint64_t *said_us)
+{
+    uint64_t since_us = atomic_load(&app->disk_us), now_us = kvp_clock_now_us();
+    uint64_t silent_us = since_us != 0 && now_us > since_us ? now_us - since_us : 0;
+    if (silent_us < SILENT_US) {
+        *said_us = 0;
+        return;
+    }
+    if (*said_us == 0 || silent_us >= 2 * *said_us) {
+        *said_us = silent_us;
+        kvp_log(&app->logger, KVP_LOG_ERROR, "disk_silent",
+                "for_ms=%llu reason=\"the disk of the registers has not answered\"",
+                (unsigned long long)silent_us / 1000);
+    }
+    answer_waiting(app);
+}
+
+static void *watch(void *arg)
+{
+    struct app *app = arg;
+    struct pollfd fds[] = {{.fd = app->end_fd, .events = POLLIN},
+                           {.fd = app->signal_fd, .events = POLLIN}};
+    uint64_t said_us = 0;
+    while (poll(fds, 2, WATCH_MS) >= 0 && fds[0].revents == 0) {
+        if ((fds[1].revents & POLLIN) != 0 && poll(fds, 1, STOP_MS) == 0) {
+            kvp_log(&app->logger, KVP_LOG_ERROR, "stopped",
+                    "exit=1 reason=\"the disk of the registers does not answer\"");
+            _exit(EXIT_FAILURE);
+        }
+        watch_disk(app, &said_us);
+    }
+    return NULL;
+}
+
+static bool open_watch(struct app *app)
+{
+    app->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    atomic_store(&app->disk_us, kvp_clock_now_us());
+    app->watched = app->end_fd >= 0 && pthread_create(&app->watch, NULL, watch, app) == 0;
+    return app->watched;
+}
+
+static void close_watch(struct app *app)
+{
+    if (app->watched) {
+        const uint64_t one = 1;
+        ssize_t written = write(app->end_fd, &one, sizeof(one));
+        (void)written;
+        pthread_join(app->watch, NULL);
+    }
+    if (app->end_fd >= 0) {
+        close(app->end_fd);
+    }
+}
+
+/* ---- starting and stopping ---- */
+
+/* Before any thread is made, so that all of them have the signals blocked. */
+static bool open_signals(struct app *app)
+{
+    sigemptyset(&app->signals);
+    sigaddset(&app->signals, SIGTERM);
+    sigaddset(&app->signals, SIGINT);
+    if (pthread_sigmask(SIG_BLOCK, &app->signals, NULL) != 0 ||
+        signal(SIGPIPE, SIG_IGN) == SIG_ERR || /* a log reader that goes away */
+        signal(SIGHUP, SIG_IGN) == SIG_ERR) {  /* a terminal that does */
+        return false;
+    }
+    app->signal_fd = signalfd(-1, &app->signals, SFD_CLOEXEC);
+    app->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    return app->signal_fd >= 0 && app->wake_fd >= 0;
+}
+
+static int open_data(struct app *app, const struct options *options)
+{
+    char message[512] = "";
+    kvp_status status = kvp_env_posix_open(options->data, &app->env, message, sizeof(message));
+    if (status == KVP_OK) {
+        status = kvp_witness_open(app->env, &app->witness, message, sizeof(message));
+    }
+    atomic_store(&app->disk_us, 0);
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvwitness: data directory %s: %s\n", options->data,
+                message[0] != '\0' ? message : kvp_strerror(status));
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+static kvp_status encode_refusal(kvp_status code, const char *reason, kvp_buf *out)
+{
+    kvp_buf result = {0};
+    kvp_status status = kvp_wire_result_string(&result, reason);
+    if (status == KVP_OK) {
+        struct kvp_answer answer = {.status = code, .result = kvp_buf_slice(&result)};
+        status = kvp_wire_answer_encode(&answer, out);
+    }
+    kvp_buf_free(&result);
+    return status;
+}
+
+/* Those that are always the same. */
+static kvp_status encode_answers(struct app *app)
+{
+    struct kvp_answer answer = {.status = KVP_BUSY};
+    kvp_status status = kvp_wire_answer_encode(&answer, &app->busy);
+    if (status == KVP_OK) {
+        answer.status = KVP_UNAVAILABLE;
+        status = kvp_wire_answer_encode(&answer, &app->silent);
+    }
+    if (status == KVP_OK) {
+        status = encode_refusal(KVP_REFUSED,
+                                "changes of a register are taken from the addresses that --allow "
+                                "names, and yours is none of them",
+                                &app->stranger);
+    }
+    if (status == KVP_OK) {
+        status = encode_refusal(KVP_BUSY,
+                                "a quarter of the places for groups were taken from your address: "
+                                "the others are for others",
+                                &app->crowd);
+    }
+    return status;
+}
+
+static int open_server(struct app *app, const struct options *options)
+{
+    char reason[KVP_URL_SIZE_MAX + 128] = "out of memory";
+    const struct kvp_net_server_config config = {.url = options->listen,
+                                                 .message_size_max = MESSAGE_SIZE_MAX,
+                                                 .peers = app->access.all,
+                                                 .on_request = on_request,
+                                                 .arg = app,
+                                                 .reason = reason,
+                                                 .reason_size = sizeof(reason)};
+    kvp_status status = encode_answers(app);
+    if (status == KVP_OK) {
+        status = witness_access_start(&app->access);
+    }
+    if (status == KVP_OK) {
+        status = kvp_net_listen(&config, &app->server);
+    }
+    if (status == KVP_OK) {
+        return EXIT_SUCCESS;
+    }
+    fprintf(stderr, "kvwitness: cannot listen on %s: %s\n", options->listen, reason);
+    return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+static void close_all(struct app *app)
+{
+    kvp_net_server_close(app->server);
+    struct kvp_net_request *request = next_request(app);
+    while (request != NULL) {
+        kvp_net_drop(request);
+        request = next_request(app);
+    }
+    atomic_store(&app->disk_us, kvp_clock_now_us());
+    kvp_witness_close(app->witness);
+    if (app->env != NULL) {
+        app->env->ops->close(app->env);
+    }
+    atomic_store(&app->disk_us, 0);
+    close_watch(app);
+    kvp_buf_free(&app->busy);
+    kvp_buf_free(&app->stranger);
+    kvp_buf_free(&app->crowd);
+    kvp_buf_free(&app->silent);
+    witness_access_free(&app->access);
+    if (app->signal_fd >= 0) {
+        close(app->signal_fd);
+    }
+    if (app->wake_fd >= 0) {
+        close(app->wake_fd);
+    }
+}
+
+static int run(const struct options *options)
+{
+    static struct app app = {.signal_fd = -1, .wake_fd = -1, .end_fd = -1,
+                             .lock = PTHREAD_MUTEX_INITIALIZER};
+    char url[2 * KVP_URL_SIZE_MAX];
+    int code = EXIT_FAILURE;
+    app.logger.level = options->log_level;
+    kvp_await_address("kvwitness", options->listen);
+    app.access = options->access;
+    if (!open_signals(&app) || !open_watch(&app)) {
+        perror("kvwitness");
+        goto out;
+    }
+    code = open_data(&app, options);
+    if (code != EXIT_SUCCESS) {
+        goto out;
+    }
+    code = open_server(&app, options);
+    if (code != EXIT_SUCCESS) {
+        goto out;
+    }
+    kvp_log(&app.logger, KVP_LOG_INFO, "started", "url=%s groups=%zu version=%s",
+            kvp_log_quote(url, sizeof(url), kvp_net_server_url(app.server)),
+            kvp_witness_groups(app.witness), kvp_version());
+    code = serve(&app);
+    kvp_log(&app.logger, KVP_LOG_INFO, "stopped", "exit=%d", code);
+out:
+    close_all(&app);
+    return code;
+}
+
+/* ---- command line ---- */
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: kvwitness --data DIR --listen URL [--allow [GROUP=]LIST]... "
+          "[--log-level LEVEL]\n"
+          "\n"
+          "The arbiter of kvpair groups: keeps, for each group, who is primary.\n"
+          "\n"
+          "  --data DIR         directory of the registers; made if absent\n"
+          "  --listen URL       address to serve, such as tcp://0.0.0.0:7400\n"
+          "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these addresses,\n"
+          "                     networks or host names, with commas between; repeat for more\n"
+          "  --log-level LEVEL  error, warn, info (default) or debug\n"
+          "  --help             print this and exit\n"
+          "  --version          print the version and exit\n",
+          out);
+}
+
+enum { OPTION_DATA = 256, OPTION_LISTEN, OPTION_ALLOW, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
+
+static const struct option long_options[] = {
+    {"data", required_argument, NULL, OPTION_DATA},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"allow", required_argument, NULL, OPTION_ALLOW},
+    {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage_error(const char *message)
+{
+    if (message != NULL) {
+        fprintf(stderr, "kvwitness: %s\n", message);
+    }
+    fputs("Try 'kvwitness --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit status. */
+static int parse_option(int option, struct options *options)
+{
+    switch (option) {
+    case OPTION_DATA:
+        options->data = optarg;
+        return -1;
+    case OPTION_LISTEN:
+        options->listen = optarg;
+        return -1;
+    case OPTION_ALLOW:
+        if (witness_access_add(&options->access, optarg) != KVP_OK) {
+            return usage_error("--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
+                               "or any, perhaps with GROUP= before it");
+        }
+        return -1;
+    case OPTION_LOG_LEVEL:
+        if (kvp_log_level_parse(optarg, &options->log_level) != KVP_OK) {
+            return usage_error("--log-level is error, warn, info or debug");
+        }
+        return -1;
+    case OPTION_HELP:
+        print_usage(stdout);
+        return EXIT_SUCCESS;
+    case OPTION_VERSION:
+        printf("kvwitness %s\n", kvp_version());
+        return EXIT_SUCCESS;
+    default:
+        return usage_error(NULL); /* getopt has said what is wrong */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.log_level = KVP_LOG_INFO};
+    if (!kvp_process_fill_standard()) {
+        return EXIT_FAILURE;
+    }
+    kvp_process_raise_descriptor_limit("kvwitness");
+    int option = getopt_long(argc, argv, "", long_options, NULL);
+    while (option != -1) {
+        int code = parse_option(option, &options);
+        if (code >= 0) {
+            return code;
+        }
+        option = getopt_long(argc, argv, "", long_options, NULL);
+    }
+    if (optind < argc) {
+        return usage_error("unexpected argument");
+    }
+    if (options.data == NULL || options.data[0] == '\0') {
+        return usage_error("--data DIR is required");
+    }
+    if (options.listen == NULL || options.listen[0] == '\0') {
+        return usage_error("--listen URL is required");
+    }
+    return run(&options);
+}
