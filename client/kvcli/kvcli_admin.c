@@ -121,7 +121,6 @@ static void print_arbiter(const cJSON *object, const char **separator)
 {
     const cJSON *arbiter = cJSON_GetObjectItemCaseSensitive(object, "arbiter");
     const char *state = kvcli_json_text(arbiter, "state");
-
     bool told = strstr(kvcli_json_text(object, "why"), "witness") != NULL;
 
     if (state[0] != '\0' && strcmp(state, "ok") != 0 && !told) {
@@ -133,7 +132,8 @@ static void print_arbiter(const cJSON *object, const char **separator)
 
 static void print_remarks(const cJSON *object)
 {
-    const char *separator = "";
+    const char *separator = "", *why = kvcli_json_text(object, "why");
+    bool silent = kvcli_json_count(object, "disk_silent_ms") >= DISK_SILENT_MS;
 
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"))) {
         printf("serving");
@@ -147,7 +147,7 @@ static void print_remarks(const cJSON *object)
         printf("%sstays outside: no room to set its store aside, see kvnode(8)", separator);
         separator = ", ";
     }
-    if (kvcli_json_count(object, "disk_silent_ms") >= DISK_SILENT_MS) {
+    if (silent) {
         printf("%sown disk has not answered for %.0f ms", separator,
                kvcli_json_count(object, "disk_silent_ms"));
         separator = ", ";
@@ -158,9 +158,9 @@ static void print_remarks(const cJSON *object)
         separator = ", ";
     }
     print_arbiter(object, &separator);
-    if (kvcli_json_text(object, "why")[0] != '\0') {
+    if (why[0] != '\0' && !(silent && strstr(why, "own disk") != NULL)) { /* which has just been said */
         fputs(separator, stdout);
-        kvcli_print_cell(kvcli_json_text(object, "why"), 0);
+        kvcli_print_cell(why, 0);
     }
     putchar('\n');
 }
