@@ -28,6 +28,11 @@ static const struct kvcli_option scan_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option import_options[] = {
+    {"--keep", NULL, "keys that are there already stay as they are"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option promote_options[] = {
     {"--node", "URL", "which node; needed where --nodes has several"},
     {"--force", NULL, "also if its data may be incomplete: acknowledged updates may be lost"},
@@ -63,6 +68,10 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, false},
     {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, true, kvcli_txn, NULL, NULL,
      false},
+    {"export", "[PREFIX]", "print keys and values as lines of JSON, for import", 0, 1, false,
+     kvcli_export, NULL, NULL, false},
+    {"import", "[FILE|-]", "put the keys of an export", 0, 1, true, kvcli_import, import_options,
+     NULL, false},
     {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL, false},
     {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover, NULL,
      NULL, false},

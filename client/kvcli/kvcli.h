@@ -109,6 +109,10 @@ int kvcli_write_file(const char *name, kvp_slice bytes);
 /* kvcli_txn.c */
 int kvcli_txn(struct kvcli *cli, int argc, char **argv);
 
+/* kvcli_export.c */
+int kvcli_export(struct kvcli *cli, int argc, char **argv);
+int kvcli_import(struct kvcli *cli, int argc, char **argv);
+
 /* kvcli_admin.c */
 int kvcli_status(struct kvcli *cli, int argc, char **argv);
 int kvcli_handover(struct kvcli *cli, int argc, char **argv);
