@@ -24,7 +24,7 @@ void board_seed(uint32_t seed[4]); /* its serial number, and what no other start
 void kvmcu_worker_begin(void);
 
 static uint8_t buffer[256];
-static uint8_t room[4096] __attribute__((aligned(8)));
+static uint8_t workspace[4096] __attribute__((aligned(8)));
 static struct kvmcu client;
 static struct kvmcu_sockets sockets;
 
@@ -43,8 +43,8 @@ static void idle(void *arg)
 static void work(void *arg)
 {
     static const char *const kinds[] = {KVMCU_MATMUL_KIND};
-    static struct kvmcu_worker worker = {.kinds = kinds, .kind_count = 1, .room = room,
-                                         .room_size = sizeof(room)};
+    static struct kvmcu_worker worker = {.kinds = kinds, .kind_count = 1, .workspace = workspace,
+                                         .workspace_size = sizeof(workspace)};
     uint32_t seed[4];
     int status = KVMCU_OK;
 

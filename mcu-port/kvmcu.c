@@ -337,7 +337,7 @@ static void put_worker(struct kvmcu *client)
     for (unsigned i = 0; i < worker->kind_count; i++) {
         put_text(client, worker->kinds[i]);
     }
-    put_uint(client, worker->room_size);
+    put_uint(client, worker->workspace_size);
     put_bool(client, worker->standby);
 }
 
@@ -572,7 +572,7 @@ static int take_task(struct kvmcu *client)
         return KVMCU_OK; /* it is said below that it does not fit */
     }
     client->kept = 0;
-    return crc32_of(client->worker->room, task->payload_size) == task->crc ? KVMCU_OK
+    return crc32_of(client->worker->workspace, task->payload_size) == task->crc ? KVMCU_OK
                                                                            : KVMCU_CORRUPT;
 }
 
@@ -810,8 +810,8 @@ static uint8_t *sink_of(const struct kvmcu *client)
         sink = client->worker->checkpoint;
         room = client->worker->checkpoint_max;
     } else if (client->expect == PATTERN_PAYLOAD) {
-        sink = client->worker->room;
-        room = client->worker->room_size;
+        sink = client->worker->workspace;
+        room = client->worker->workspace_size;
     }
     return client->low <= room ? sink : NULL;
 }

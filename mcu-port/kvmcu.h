@@ -110,9 +110,9 @@ struct kvmcu_transport {
 struct kvmcu_worker {
     const char *name;
     const char *const *kinds; /* of tasks that it can do */
-    uint8_t *room;            /* where payloads go: align it as the tasks want it */
+    uint8_t *workspace;            /* where payloads go: align it as the tasks want it */
     uint8_t *checkpoint;      /* where checkpoints go; may be NULL */
-    uint32_t room_size;       /* no task comes that needs more, payload and result */
+    uint32_t workspace_size;       /* no task comes that needs more, payload and result */
     uint32_t checkpoint_max;  /* longer ones are left out */
     uint8_t kind_count;       /* 1 to KVMCU_KINDS_MAX */
     bool standby;             /* gets tasks when another worker is gone */
@@ -125,7 +125,7 @@ struct kvmcu_task {
     uint32_t beat_ms;         /* beat at least so often */
     uint32_t deadline_ms;     /* it will be taken away then */
     uint32_t crc;             /* of the payload */
-    uint32_t payload_size;    /* in the worker's room, which is the user's until the next FETCH */
+    uint32_t payload_size;    /* in the worker's workspace, which is the user's until the next FETCH */
     uint32_t checkpoint_size; /* 0: none */
     uint8_t kind;             /* its place in the worker's list of kinds */
 };

@@ -226,7 +226,7 @@ static int multiply(struct kvmcu *client, struct kvmcu_task *task, const struct 
                     kvmcu_row *row_of, uint8_t *outcome)
 {
     const struct kvmcu_transport *transport = client->transport;
-    uint8_t *result = client->worker->room + task->payload_size;
+    uint8_t *result = client->worker->workspace + task->payload_size;
     uint32_t beat_ms = transport->now_ms(transport->arg);
 
     for (uint32_t row = 0; row < tile->rows; row++) {
@@ -280,15 +280,15 @@ int kvmcu_matmul(struct kvmcu *client, kvmcu_row *row, uint16_t wait_ms, uint32_
     if (status != KVMCU_OK) {
         return status;
     }
-    if (!kvmcu_tile_read(&tile, worker->room, task.payload_size)) {
+    if (!kvmcu_tile_read(&tile, worker->workspace, task.payload_size)) {
         return fail(client, &task, bad, sizeof(bad) - 1, timeout_ms);
     }
-    if (tile.result_size > worker->room_size - task.payload_size) {
+    if (tile.result_size > worker->workspace_size - task.payload_size) {
         return fail(client, &task, large, sizeof(large) - 1, timeout_ms);
     }
     status = multiply(client, &task, &tile, row != NULL ? row : kvmcu_tile_row, &outcome);
     if (status == KVMCU_PENDING) {
-        status = post(client, &task, outcome, worker->room + task.payload_size,
+        status = post(client, &task, outcome, worker->workspace + task.payload_size,
                       outcome == KVMCU_OUTCOME_RESULT ? tile.result_size : 0, timeout_ms);
     }
     return status == KVMCU_WORKER_REPLACED || status == KVMCU_WORKER_BARRED ? status : KVMCU_OK;

@@ -41,7 +41,7 @@ bool kvmcu_tile_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result
 
 /*
  * Waits for one task and does it: fetches, multiplies, beats, posts until there is an answer. The
- * result goes behind the payload in the worker's room. `row`: another function than kvmcu_tile_row(),
+ * result goes behind the payload in the worker's workspace. `row`: another function than kvmcu_tile_row(),
  * a faster one of the chip's vendor, say; NULL: that one.
  *
  * KVMCU_OK: one task less, whoever did it. KVMCU_WORKER_REPLACED, KVMCU_WORKER_BARRED: end. Others

@@ -11,18 +11,18 @@
 #define WAIT_MS    1000u
 #define TIMEOUT_MS 3000u
 
-#ifndef BOARD_ROOM
-#define BOARD_ROOM 4096u
+#ifndef BOARD_WORKSPACE
+#define BOARD_WORKSPACE 4096u
 #endif
 
 static const char *const urls[] = {BOARD_URLS};
 static const char *const kinds[] = {KVMCU_MATMUL_KIND};
 static uint8_t buffer[256];
-static uint8_t room[BOARD_ROOM] __attribute__((aligned(8)));
+static uint8_t workspace[BOARD_WORKSPACE] __attribute__((aligned(8)));
 static struct kvmcu client;
 
 static const struct kvmcu_worker worker = {
-    .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .room = room, .room_size = sizeof(room),
+    .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .workspace = workspace, .workspace_size = sizeof(workspace),
     .standby = BOARD_STANDBY,
 };
 

@@ -152,18 +152,18 @@ static void compare_task(kvp_slice body, const struct kvmcu_worker *worker,
                  task->number == grant.task && task->beat_ms == grant.beat_ms &&
                  task->deadline_ms == grant.deadline_ms,
              "another task");
-        must(same(grant.payload, worker->room, task->payload_size) &&
+        must(same(grant.payload, worker->workspace, task->payload_size) &&
                  same(kept ? grant.checkpoint : kvp_slice_of(NULL, 0), worker->checkpoint,
                       task->checkpoint_size),
              "another payload");
         must(known == same(grant.kind, "matmul", 6), "another kind");
     } else if (whole) {
-        must(status == KVMCU_DOES_NOT_FIT && grant.payload.size > worker->room_size,
+        must(status == KVMCU_DOES_NOT_FIT && grant.payload.size > worker->workspace_size,
              "a task was not taken");
     }
 }
 
-static void run(struct line *line, unsigned op, size_t room)
+static void run(struct line *line, unsigned op, size_t workspace)
 {
     static const char *const urls[] = {"tcp://10.0.0.1:7000", "tcp://10.0.0.2:7000"};
     static const char *const kinds[] = {"matmul"};
@@ -179,8 +179,8 @@ static void run(struct line *line, unsigned op, size_t room)
     uint8_t *buffer = malloc(buffer_size); /* of exactly that size, for the sanitizers */
     uint8_t *payload = malloc(room > 0 ? room : 1);
     must(buffer != NULL && payload != NULL, "no memory");
-    struct kvmcu_worker worker = {.name = "w", .kinds = kinds, .kind_count = 1, .room = payload,
-                                  .room_size = (uint32_t)room, .checkpoint = checkpoint,
+    struct kvmcu_worker worker = {.name = "w", .kinds = kinds, .kind_count = 1, .workspace = payload,
+                                  .workspace_size = (uint32_t)workspace, .checkpoint = checkpoint,
                                   .checkpoint_max = CHECKPOINT_MAX};
     struct kvmcu_config config = {.transport = &transport, .group = "default", .urls = urls,
                                   .url_count = 2, .buffer = buffer, .client = 0x1122334455667788u,

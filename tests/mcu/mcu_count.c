@@ -17,13 +17,13 @@
 
 static const char *const urls[] = {"tcp://10.0.0.1:7000"};
 static const char *const kinds[] = {KVMCU_MATMUL_KIND};
-static uint8_t buffer[256], room[2 * SIZE + 8], answer[SIZE + 200], result[SIZE];
+static uint8_t buffer[256], workspace[2 * SIZE + 8], answer[SIZE + 200], result[SIZE];
 static size_t answer_size, answer_at;
 static size_t request_at, request_size;
 static uint8_t head[128];
 
 static const struct kvmcu_worker worker = {
-    .name = "board-1", .kinds = kinds, .kind_count = 1, .room = room, .room_size = sizeof(room),
+    .name = "board-1", .kinds = kinds, .kind_count = 1, .workspace = workspace, .workspace_size = sizeof(workspace),
 };
 
 /* ---- the nodes ---- */

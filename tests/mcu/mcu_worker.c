@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A microcontroller's worker for matrix tasks, on a host: mcu_worker URL,URL... NAME ROOM [SLOW-MS
+ * A microcontroller's worker for matrix tasks, on a host: mcu_worker URL,URL... NAME WORKSPACE [SLOW-MS
  * [standby]]. With line:PORT,URL... instead of URLs it has a serial line only, which is a connection to
  * that port; a bridge there makes connections for it. Each row of a tile takes SLOW-MS longer than it has to. Ends with SIGTERM, with what is then
  * in hand done; else with the status that ends a worker.
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
     const struct kvmcu_line line = {line_read, line_write, line_now_ms, line_idle, &fd};
 
     if (argc < 4) {
-        fprintf(stderr, "usage: mcu_worker URL,URL... NAME ROOM [SLOW-MS [standby]]\n");
+        fprintf(stderr, "usage: mcu_worker URL,URL... NAME WORKSPACE [SLOW-MS [standby]]\n");
         return 2;
     }
     if (strncmp(argv[1], "line:", 5) == 0) {
@@ -159,21 +159,21 @@ int main(int argc, char **argv)
     }
     slow_ms = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
     struct kvmcu_worker worker = {.name = argv[2], .kinds = kinds, .kind_count = 1,
-                                  .room_size = (uint32_t)strtoul(argv[3], NULL, 10),
+                                  .workspace_size = (uint32_t)strtoul(argv[3], NULL, 10),
                                   .standby = argc > 5};
-    worker.room = malloc(worker.room_size);
+    worker.workspace = malloc(worker.workspace_size);
     kvmcu_posix_init(&port, urls);
     struct kvmcu_config config = {.transport = transport, .group = "default", .urls = urls,
                                   .url_count = (uint8_t)count, .buffer = buffer,
                                   .buffer_size = sizeof(buffer), .client = client_number(),
                                   .worker = &worker};
-    if (worker.room == NULL || kvmcu_init(&client, &config) != KVMCU_OK) {
+    if (worker.workspace == NULL || kvmcu_init(&client, &config) != KVMCU_OK) {
         fprintf(stderr, "mcu_worker: bad configuration\n");
         return 2;
     }
     (void)signal(SIGTERM, end);
     int status = work(&client);
-    free(worker.room);
+    free(worker.workspace);
     if (fd >= 0) {
         (void)close(fd);
     }

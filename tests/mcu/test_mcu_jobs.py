@@ -74,15 +74,15 @@ def listens(port):
 
 
 class Farm(Workers):
-    def start_board(self, name, room, *options):
+    def start_board(self, name, workspace, *options):
         self.started += 1
         path = os.path.join(kvtest.BUILD, "tests/mcu/mcu_worker")
-        board = Process([path, self.nodes_option(), name, str(room), *map(str, options)],
+        board = Process([path, self.nodes_option(), name, str(workspace), *map(str, options)],
                         self.path("board-%s-%d.log" % (name, self.started)))
         self.workers[name] = board
         return board
 
-    def start_line(self, name, room, good, *options):
+    def start_line(self, name, workspace, good, *options):
         """A board that has a serial line and no network."""
         port, = kvtest.free_ports(1)
         urls = self.nodes_option()
@@ -94,7 +94,7 @@ class Farm(Workers):
         self.started += 1
         path = os.path.join(kvtest.BUILD, "tests/mcu/mcu_worker")
         self.workers[name] = Process(
-            [path, "line:%d,%s" % (line.port, urls), name, str(room), *map(str, options)],
+            [path, "line:%d,%s" % (line.port, urls), name, str(workspace), *map(str, options)],
             self.path("board-%s-%d.log" % (name, self.started)))
         return line
 

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #define LONG_MS   60000u
-#define ROOM_SIZE 400u
+#define WORKSPACE_SIZE 400u
 #define LATE_MAX  30u
 
 enum fault {
@@ -53,7 +53,7 @@ struct rig {
     struct kvmcu client;
     struct kvmcu_worker worker;
     struct kvmcu_task task;
-    uint8_t buffer[160], room[ROOM_SIZE], result[2 * ROOM_SIZE];
+    uint8_t buffer[160], workspace[WORKSPACE_SIZE], result[2 * WORKSPACE_SIZE];
 };
 
 /* ---- the modem ---- */
@@ -317,7 +317,7 @@ static struct rig *rig_new(unsigned faults, unsigned rarity, uint32_t seed)
     modem->out_when = modem->deaf_until = modem->peer.now_ms;
     modem->line = (struct kvmcu_line){line_read, line_write, line_now, line_idle, modem};
     rig->worker = (struct kvmcu_worker){.name = "board", .kinds = work_kinds, .kind_count = 2,
-                                        .room = rig->room, .room_size = ROOM_SIZE};
+                                        .workspace = rig->workspace, .workspace_size = WORKSPACE_SIZE};
     kvmcu_at_init(&rig->port, &modem->line, peer_urls, setup, seed % 2 == 0 ? pull_reset : NULL);
     struct kvmcu_config config = {.transport = &rig->port.transport, .group = "default",
                                   .urls = peer_urls, .url_count = PEER_NODES,
@@ -343,7 +343,7 @@ static void work_off(struct rig *rig)
         if (kvmcu_fetch(&rig->client, &rig->task, 200, LONG_MS) == KVMCU_OK) {
             uint32_t size = rig->task.payload_size;
             for (uint32_t at = 0; at < size; at++) {
-                rig->result[at] = rig->result[size + at] = rig->room[at] ^ WORK_XOR;
+                rig->result[at] = rig->result[size + at] = rig->workspace[at] ^ WORK_XOR;
             }
             (void)kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_RESULT, rig->result, 2 * size,
                              LONG_MS);
@@ -402,7 +402,7 @@ static void test_each_fault_alone(void **state)
             struct rig *rig = rig_new(fault, fault == RESET || fault == DEAF ? 100 : 5, seed);
             rig->modem.peer.work.tasks = 10;
             rig->modem.peer.work.payload_size = 10 + seed * 15;
-            rig->modem.peer.work.bytes_max = ROOM_SIZE;
+            rig->modem.peer.work.bytes_max = WORKSPACE_SIZE;
             work_off(rig);
             rig_free(rig);
         }

@@ -11,7 +11,7 @@
 
 #define LONG_MS     20000u
 #define BUFFER_SIZE 160u
-#define ROOM_SIZE   1000u
+#define WORKSPACE_SIZE   1000u
 #define FOREVER     100000u
 
 struct rig {
@@ -19,8 +19,8 @@ struct rig {
     struct kvmcu client;
     struct kvmcu_worker worker;
     struct kvmcu_task task;
-    uint8_t *buffer, *room, *checkpoint; /* of exactly their sizes, for the sanitizers */
-    uint8_t result[2 * ROOM_SIZE];
+    uint8_t *buffer, *workspace, *checkpoint; /* of exactly their sizes, for the sanitizers */
+    uint8_t result[2 * WORKSPACE_SIZE];
 };
 
 static struct rig *rig_new(void)
@@ -29,12 +29,12 @@ static struct rig *rig_new(void)
 
     assert_non_null(rig);
     rig->buffer = malloc(BUFFER_SIZE);
-    rig->room = malloc(ROOM_SIZE);
+    rig->workspace = malloc(WORKSPACE_SIZE);
     rig->checkpoint = malloc(16);
-    assert_true(rig->buffer != NULL && rig->room != NULL && rig->checkpoint != NULL);
+    assert_true(rig->buffer != NULL && rig->workspace != NULL && rig->checkpoint != NULL);
     rig->worker = (struct kvmcu_worker){
-        .name = "board", .kinds = work_kinds, .kind_count = 2, .room = rig->room,
-        .room_size = ROOM_SIZE, .checkpoint = rig->checkpoint, .checkpoint_max = 16,
+        .name = "board", .kinds = work_kinds, .kind_count = 2, .workspace = rig->workspace,
+        .workspace_size = WORKSPACE_SIZE, .checkpoint = rig->checkpoint, .checkpoint_max = 16,
     };
     peer_open(&rig->peer);
     peer_worker(&rig->peer, &rig->client, rig->buffer, BUFFER_SIZE, &rig->worker);
@@ -57,7 +57,7 @@ static int rig_close(void **state)
     kvmcu_stop(&rig->client);
     peer_close(&rig->peer);
     free(rig->buffer);
-    free(rig->room);
+    free(rig->workspace);
     free(rig->checkpoint);
     free(rig);
     return 0;
@@ -72,7 +72,7 @@ static void twist(struct rig *rig, enum twist twist, unsigned times, int code)
 
 static int fetch(struct rig *rig, uint16_t wait_ms)
 {
-    memset(rig->room, 0, ROOM_SIZE);
+    memset(rig->workspace, 0, WORKSPACE_SIZE);
     return kvmcu_fetch(&rig->client, &rig->task, wait_ms, LONG_MS);
 }
 
@@ -81,7 +81,7 @@ static int post(struct rig *rig)
     uint32_t size = rig->task.payload_size;
 
     for (uint32_t i = 0; i < size; i++) {
-        rig->result[i] = rig->result[size + i] = rig->room[i] ^ WORK_XOR;
+        rig->result[i] = rig->result[size + i] = rig->workspace[i] ^ WORK_XOR;
     }
     return kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_RESULT, rig->result, 2 * size,
                       LONG_MS);
@@ -133,7 +133,7 @@ static void test_a_job(void **state)
     assert_int_equal(work->beats, 3);
     assert_int_equal(work->posts, 3);
     assert_int_equal(work->leaves, 1);
-    assert_int_equal(work->buffer, ROOM_SIZE);
+    assert_int_equal(work->buffer, WORKSPACE_SIZE);
     assert_int_equal(rig->peer.opens, 1);
     assert_memory_equal(work->kinds.data, "\x92\xa5other\xa5" "bytes", 13);
 }
@@ -159,7 +159,7 @@ static void test_payloads_and_results_of_any_size(void **state)
     struct work *work = &rig->peer.work;
 
     work->tasks = 1;
-    for (uint32_t size = 0; size <= ROOM_SIZE; size += size < 300 ? 1 : 70) {
+    for (uint32_t size = 0; size <= WORKSPACE_SIZE; size += size < 300 ? 1 : 70) {
         work->payload_size = size;
         work->task[0].counted = 0;
         rig->peer.read_max = 1 + size % 61;
@@ -251,15 +251,15 @@ static void test_a_task_that_does_not_fit(void **state)
 {
     struct rig *rig = *state;
 
-    rig->peer.work.payload_size = ROOM_SIZE + 1;
+    rig->peer.work.payload_size = WORKSPACE_SIZE + 1;
     assert_int_equal(fetch(rig, 0), KVMCU_DOES_NOT_FIT);
-    assert_int_equal(rig->task.payload_size, ROOM_SIZE + 1);
+    assert_int_equal(rig->task.payload_size, WORKSPACE_SIZE + 1);
     assert_int_equal(kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_FAILED, "too large", 9,
                                 LONG_MS),
                      KVMCU_OK);
     assert_false(kvmcu_wanted(&rig->client));
     assert_int_equal(rig->peer.work.posts, 1);
-    rig->peer.work.payload_size = ROOM_SIZE;
+    rig->peer.work.payload_size = WORKSPACE_SIZE;
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     assert_int_equal(post(rig), KVMCU_OK);
     assert_int_equal(rig->peer.opens, 1);
@@ -512,7 +512,7 @@ static void test_any_byte_of_a_grant(void **state)
             if (status == KVMCU_OK) {
                 assert_in_range(rig->task.payload_size, 20, 20);
                 for (uint32_t i = 0; i < 20; i++) {
-                    assert_int_equal(rig->room[i], i * 7);
+                    assert_int_equal(rig->workspace[i], i * 7);
                 }
             }
             assert_true(status >= 0);
@@ -527,7 +527,7 @@ static void test_a_slow_line(void **state)
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_FETCH, .task = &rig->task};
 
-    rig->peer.work.payload_size = ROOM_SIZE - 10;
+    rig->peer.work.payload_size = WORKSPACE_SIZE - 10;
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     for (unsigned round = 0; round < 2; round++) {
         rig->peer.read_max = rig->peer.write_max = 3;
@@ -541,7 +541,7 @@ static void test_a_slow_line(void **state)
                                          .value = rig->result,
                                          .value_size = 2 * rig->task.payload_size};
         for (uint32_t i = 0; i < 2 * rig->task.payload_size; i++) {
-            rig->result[i] = rig->room[i % rig->task.payload_size] ^ WORK_XOR;
+            rig->result[i] = rig->workspace[i % rig->task.payload_size] ^ WORK_XOR;
         }
     }
     assert_int_equal(rig->peer.opens, 1);
