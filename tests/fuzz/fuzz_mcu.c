@@ -175,7 +175,7 @@ static void run(struct line *line, unsigned op, size_t workspace)
     struct kvmcu_request request = {.op = (uint8_t)op, .key = "k", .key_size = 1, .value = "v",
                                     .value_size = 1, .version = 1, .task = &task};
     struct kvmcu_result result;
-    size_t buffer_size = KVMCU_BUFFER_MIN + (op < KVMCU_JOIN ? room : 0);
+    size_t buffer_size = KVMCU_BUFFER_MIN + (op < KVMCU_JOIN ? workspace : 0);
     uint8_t *buffer = malloc(buffer_size); /* of exactly that size, for the sanitizers */
     uint8_t *payload = malloc(room > 0 ? room : 1);
     must(buffer != NULL && payload != NULL, "no memory");
