@@ -177,7 +177,7 @@ static void run(struct line *line, unsigned op, size_t workspace)
     struct kvmcu_result result;
     size_t buffer_size = KVMCU_BUFFER_MIN + (op < KVMCU_JOIN ? workspace : 0);
     uint8_t *buffer = malloc(buffer_size); /* of exactly that size, for the sanitizers */
-    uint8_t *payload = malloc(room > 0 ? room : 1);
+    uint8_t *payload = malloc(workspace > 0 ? workspace : 1);
     must(buffer != NULL && payload != NULL, "no memory");
     struct kvmcu_worker worker = {.name = "w", .kinds = kinds, .kind_count = 1, .workspace = payload,
                                   .workspace_size = (uint32_t)workspace, .checkpoint = checkpoint,
