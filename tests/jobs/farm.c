@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zlib.h>
 
 #define STEP_US 50000u
@@ -31,7 +30,7 @@ void farm_open(struct farm *farm)
     farm->bench.step_us = 0;
     farm->now_us = 1000000;
     farm->fetches = farm->starts = 0;
-    farm->watch = NULL;
+    farm_watch(farm, NULL, NULL, NULL);
     farm->steps_max = 0;
     farm->sessions = 0;
     start(farm);
@@ -78,18 +77,12 @@ static void keep(struct farm *farm, struct kvp_execution *execution)
     execution->writeset = (kvp_buf){0};
 }
 
-void farm_watch(struct farm *farm, void (*watch)(void *arg, uint64_t took_us, size_t wrote),
-                void *arg)
+void farm_watch(struct farm *farm, void (*before)(void *arg),
+                void (*after)(void *arg, size_t wrote), void *arg)
 {
-    farm->watch = watch;
-    farm->watch_arg = arg;
-}
-
-static uint64_t thread_us(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
+    farm->before_step = before;
+    farm->after_step = after;
+    farm->step_arg = arg;
 }
 
 void farm_work(struct farm *farm)
@@ -101,11 +94,13 @@ void farm_work(struct farm *farm)
         struct kvp_execution execution;
         bool more;
         assert_true(n < 100000);
-        uint64_t before_us = thread_us();
+        if (farm->before_step) {
+            farm->before_step(farm->step_arg);
+        }
         assert_int_equal(
             kvp_engine_step(engine, bench_next(&farm->bench), &execution, &more), KVP_OK);
-        if (farm->watch) {
-            farm->watch(farm->watch_arg, thread_us() - before_us, execution.writeset.size);
+        if (farm->after_step) {
+            farm->after_step(farm->step_arg, execution.writeset.size);
         }
         if (execution.kind == KVP_EXECUTION_APPEND) {
             keep(farm, &execution);

@@ -14,8 +14,9 @@ struct farm {
     uint64_t now_us;
     uint64_t fetches; /* numbers of fetches */
     uint64_t starts;  /* primaries that there were */
-    void (*watch)(void *arg, uint64_t took_us, size_t wrote);
-    void *watch_arg;
+    void (*before_step)(void *arg);
+    void (*after_step)(void *arg, size_t wrote);
+    void *step_arg;
     uint64_t sessions;  /* numbers of requests with a session */
     unsigned steps_max; /* done by itself after each request; 0: all that are due */
 };
@@ -33,10 +34,9 @@ void farm_failover(struct farm *farm);
 /* The same, with this record in the store, as another version or damage may have left it. What the new
  * primary's engine says to it. */
 int farm_load_with(struct farm *farm, const struct kvp_raw_key *key, const kvp_buf *record);
-/* `watch` (NULL: nobody) is told of each step that is done by itself: how much processor time it took,
- * and how many bytes it wrote. */
-void farm_watch(struct farm *farm, void (*watch)(void *arg, uint64_t took_us, size_t wrote),
-                void *arg);
+/* `before` and `after` (NULL: nobody) are called around each step that is done by itself; `wrote`: bytes. */
+void farm_watch(struct farm *farm, void (*before)(void *arg),
+                void (*after)(void *arg, size_t wrote), void *arg);
 /* Does what is due now. */
 void farm_work(struct farm *farm);
 /* Lets time pass, doing what is due on the way. */
