@@ -42,6 +42,10 @@ enum kvp_mutant {
     KVP_MUTANT_COPY_SPEAKS,         /* the witness accepts any store for a node */
     KVP_MUTANT_COPY_LEADS,          /* a store that is refused, or not known yet, leads all the same */
     KVP_MUTANT_COPY_SAME_NUMBER,    /* a start draws no number of its own */
+    KVP_MUTANT_RESIGN_BELIEVED,     /* whoever is said to have failed has no lease any more */
+    KVP_MUTANT_GRANT_ANY,           /* pair: a view is granted whatever its number, and where nobody asks */
+    KVP_MUTANT_BOOT_ASKED,          /* pair: a restarted node leads because it is asked to */
+    KVP_MUTANT_GRANT_UNNOTED,       /* pair: who is given all of it does not keep in mind from where on */
     KVP_MUTANT_TOLD_LEADS,          /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,          /* what a peer said is not put right by the register */
     /* jobs */

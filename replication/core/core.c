@@ -408,18 +408,13 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
                         kvp_set_has(core->view.in_sync, peer->id) ? KVP_NOT_PRIMARY : KVP_OK);
         }
         break;
-    case KVP_OP_RESIGN:
-        core_note(core, KVP_NOTE_RESIGNED, peer->id);
-        peer->resigned = true;
-        peer->resigned_us = core->now_us;
-        /* Said in an older epoch it may have come late: its sender may have been started anew
-         * since, and lead, but then in an epoch of its own. */
-        if (peer->id == core->view.primary && request->view.epoch == core->view.epoch) {
-            core->primary_resigned = true;
+    case KVP_OP_RESIGN: /* anybody can say so: it is asked, and its answer counts */
+        if (KVP_MUTANT(RESIGN_BELIEVED)) {
+            core->primary_resigned = core->primary_resigned || peer->id == core->view.primary;
             core->lent &= ~kvp_set_of(peer->id);
         }
+        core_send_state(core, peer);
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
-        kvp_core_tick(core, core->now_us);
         break;
     default: /* STATE */
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
@@ -536,6 +531,28 @@ static bool told_to_be_a_copy(struct kvp_core *core, const struct kvp_peer_reply
     return reply->code == KVP_REFUSED || (reply->code == KVP_BUSY && !core->confirmed);
 }
 
+/* A node that has failed leads no more in this life, so that a lease which was given to it before it was
+ * asked is nothing to wait for. An answer that comes late may be an earlier life's: the next one has been
+ * heard since, or leads in an epoch of its own. */
+static void hear_resigned(struct kvp_core *core, struct core_peer *peer,
+                          const struct kvp_peer_reply *reply)
+{
+    if (reply->report.role != KVP_ROLE_FAILED || reply->echo_us < core->lent_us) {
+        return;
+    }
+    bool news = !peer->resigned;
+    peer->resigned = true;
+    peer->resigned_us = core->now_us;
+    core->lent &= ~kvp_set_of(peer->id);
+    if (peer->id == core->view.primary && reply->report.view.epoch == core->view.epoch) {
+        core->primary_resigned = true;
+    }
+    if (news) {
+        core_note(core, KVP_NOTE_RESIGNED, peer->id);
+        kvp_core_tick(core, core->now_us);
+    }
+}
+
 void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_peer_reply *reply)
 {
     core_enter(core, now_us);
@@ -555,6 +572,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     if (hear(core, peer, reply->group_id, &reply->report.view, true) && reply->op != KVP_OP_LEAVE) {
         return;
     }
+    hear_resigned(core, peer, reply);
     if (core->config.policy != KVP_PAIR_NONE && reply->from == core->view.primary &&
         kvp_view_equal(&reply->report.view, &core->view)) {
         core->shown = core->view; /* it says so itself, and was asked */

@@ -135,10 +135,11 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
     }
 }
 
-/* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have. */
+/* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have. While a view is
+ * on its way to the disk in which this node is alone, that will not stay so. */
 static void compared(struct kvp_core *core, uint64_t seq)
 {
-    if (core->meta.solo_from != 0 && seq >= core->durable.seq) {
+    if (core->meta.solo_from != 0 && seq >= core->durable.seq && !core->ask_token) {
         core->meta.solo_from = 0;
         core_persist(core);
     }

@@ -115,6 +115,12 @@ void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *repl
     }
 }
 
+/* Has that node made it? Two views of one epoch would both stay. */
+static bool is_of(const struct kvp_view *view, uint8_t node)
+{
+    return (view->epoch & KVP_NODE_ID_MAX) == node;
+}
+
 static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_request *request)
 {
     const struct kvp_view *wish = &request->wish;
@@ -123,13 +129,20 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     if (core->ask_token) {
         return KVP_BUSY;
     }
-    if (core->config.policy == KVP_PAIR_NONE || !holds(core) || alone(core) ||
+    bool asked = core->config.policy == KVP_PAIR_BACKUP_WINS ||
+                 core->config.policy == KVP_PAIR_PRIMARY_WINS; /* nobody asks elsewhere */
+    bool sound = (asked && is_of(wish, request->from)) ||
+                 (core->config.policy != KVP_PAIR_NONE && KVP_MUTANT(GRANT_ANY));
+    if (!sound || !holds(core) || alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
         (wish->in_sync & ~core->meta.view.in_sync) != 0) {
         return KVP_REFUSED;
     }
     if (!core_view_in_reach(core, wish) && wish->epoch > core->meta.view.epoch) {
         return KVP_REFUSED;
+    }
+    if (wish->primary == core->config.self && !core->contact && !KVP_MUTANT(BOOT_ASKED)) {
+        return KVP_REFUSED; /* the boot rule, whoever wishes it: an earlier life may have given away more */
     }
     if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {
         return KVP_STALE_VIEW;
@@ -161,6 +174,9 @@ void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *reque
         return;
     }
     core->meta.view = request->wish;
+    if (!KVP_MUTANT(GRANT_UNNOTED)) {
+        core_note_solo(core, &request->wish); /* it may be given to this node, alone */
+    }
     core->ask_view = request->wish;
     core->ask_token = token;
     core->ask_echo_us = request->sent_us;

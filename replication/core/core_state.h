@@ -357,6 +357,8 @@ bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t cal
 
 /* core_view.c: views and their changes */
 bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
+/* Before `view` is made durable: if this node is alone in it, it keeps in mind from where on. */
+void core_note_solo(struct kvp_core *core, const struct kvp_view *view);
 void core_install(struct kvp_core *core, const struct kvp_view *view);
 void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t primary,
                   kvp_node_set in_sync, uint8_t subject);

@@ -133,7 +133,7 @@ void core_follow_view(struct kvp_core *core, const struct kvp_view *view)
 
 /* From here on entries that the other members lack may be acknowledged: what was not committed so
  * far counts as made alone, too. */
-static void note_solo(struct kvp_core *core, const struct kvp_view *view)
+void core_note_solo(struct kvp_core *core, const struct kvp_view *view)
 {
     if (view->in_sync == kvp_set_of(core->config.self) && core->meta.solo_from == 0) {
         core->meta.solo_from = core->commit + 1;
@@ -146,7 +146,7 @@ static void granted(struct kvp_core *core)
     core->meta.view = proposal->view;
     core->meta.shown_version = proposal->view.version;
     core->told = false;
-    note_solo(core, &proposal->view);
+    core_note_solo(core, &proposal->view);
     if (proposal->reason == REASON_FORCE || proposal->reason == REASON_CREATE) {
         core->meta.member_epoch = proposal->view.epoch;
         core->meta.doubt = false;
@@ -192,7 +192,7 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
         return true;
     }
     core->meta.view = *view;
-    note_solo(core, view);
+    core_note_solo(core, view);
     if (view->primary != core->config.self && !core_parted(core)) {
         core->meta.solo_from = 0; /* from now on it takes what another one makes */
     }

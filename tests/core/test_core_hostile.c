@@ -564,6 +564,63 @@ static void test_a_forged_snapshot_leaves_the_store(void **state)
     }
 }
 
+/* ASK_VIEW, RESIGN and LEAVE in the name of the other node, which itself goes on: nothing breaks, and there
+ * are never two primaries, with an arbiter or without. */
+static void forged_question(struct world *world, unsigned victim)
+{
+    static const unsigned ops[] = {KVP_OP_ASK_VIEW, KVP_OP_RESIGN, KVP_OP_LEAVE};
+    static struct kvp_peer_request request;
+    const struct kvp_core *core = world->nodes[victim].core;
+    memset(&request, 0, offsetof(struct kvp_peer_request, entry_count));
+    request.entry_count = 0;
+    request.op = ops[world_random(world, 3)];
+    request.from = (uint8_t)(3 - victim);
+    request.to = (uint8_t)victim;
+    request.group_id = kvp_core_group_id(core);
+    request.sent_us = world->now_us;
+    request.view = *kvp_core_view(core);
+    request.expected = request.view.version;
+    request.wish = request.view;
+    request.wish.version += 64;
+    request.wish.epoch += 64;
+    request.wish.primary = (uint8_t)(1 + world_random(world, 2));
+    request.wish.in_sync = kvp_set_of(request.wish.primary);
+    world_request(world, victim, &request);
+}
+
+static void forged_questions(enum kvp_pair_policy policy, uint64_t seed)
+{
+    struct world world;
+    setup(&world, 2, policy, seed);
+    for (unsigned i = 0; i < 400; i++) {
+        forged_question(&world, 1 + (unsigned)world_random(&world, 2));
+        if (policy != KVP_PAIR_AVAILABLE) { /* there each goes on by itself, when the other one is away */
+            (void)server(&world);
+        }
+        if (world_random(&world, 3) == 0) {
+            put_anywhere(&world);
+            world_run(&world, world_random(&world, 100 * MS));
+        }
+    }
+    world_run(&world, 20 * SECONDS);
+    unsigned primary = server(&world);
+    assert_true(primary != 0);
+    world_put(&world, primary, 2);
+    world_run(&world, 5 * SECONDS);
+    assert_same(&world, set_to(2));
+    world_close(&world);
+}
+
+static void test_forged_questions_break_nothing(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        for (uint64_t seed = 1; seed <= 40; seed++) {
+            forged_questions((enum kvp_pair_policy)policy, seed);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_blank_and_broken),
         cmocka_unit_test(test_a_bad_chunk_does_not_end_a_set_aside),
         cmocka_unit_test(test_a_forged_snapshot_leaves_the_store),
+        cmocka_unit_test(test_forged_questions_break_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

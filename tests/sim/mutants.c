@@ -103,6 +103,14 @@ static void forged_views(struct sim_plan *plan)
     plan->witness_crash = 0;
 }
 
+/* Somebody says to each of two nodes that the other one stops, or wants a view. */
+static void forged_words(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 300000;
+    plan->forge_words = 20;
+}
+
 /* A pair whose nodes are cut from each other all the time, and crash. */
 static void cut_pairs(struct sim_plan *plan)
 {
@@ -186,6 +194,16 @@ static const struct sim_mutant {
      forged_views},
     {KVP_MUTANT_TOLD_STAYS, "told-stays", WITNESS,
      "what a peer said is not put right by the register", forged_views},
+    {KVP_MUTANT_NONE, "none-words", BACKUP_WINS, "no bug, forged words: nothing must be found",
+     forged_words},
+    {KVP_MUTANT_RESIGN_BELIEVED, "resign-believed", WITNESS,
+     "whoever is said to have failed has no lease any more", forged_words},
+    {KVP_MUTANT_GRANT_ANY, "grant-any", AVAILABLE,
+     "pair: a view is granted whatever its number, and where nobody asks", forged_words},
+    {KVP_MUTANT_BOOT_ASKED, "boot-asked", BACKUP_WINS,
+     "pair: a restarted node leads because it is asked to", forged_words},
+    {KVP_MUTANT_GRANT_UNNOTED, "grant-unnoted", BACKUP_WINS,
+     "pair: who is given all of it does not keep in mind from where on", forged_words},
     {KVP_MUTANT_COPY_SPEAKS, "copy-speaks", WITNESS, "the witness accepts any store for a node",
      .copies = true},
     {KVP_MUTANT_COPY_LEADS, "copy-leads", WITNESS,

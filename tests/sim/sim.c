@@ -197,6 +197,7 @@ void sim_plan_strangers(struct sim_plan *plan, uint64_t seed)
 {
     uint64_t stream = seed ^ 0x5eed0008;
     plan->forge = chance(&stream, 3, 6);
+    plan->forge_words = chance(&stream, 3, 6);
 }
 
 /* Who could serve in the place of a node whose disk hangs is not clear here; an emptied store beside a copy

@@ -38,7 +38,7 @@ struct sim_plan {
     unsigned loss, duplication;  /* per message */
     uint64_t fault_gap_us;       /* mean time between faults; 0: none */
     unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
-        slow_disk, forge; /* weights of the kinds of fault */
+        slow_disk, forge, forge_words; /* weights of the kinds of fault */
     bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
                                     many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us;        /* mean time between disks that hang; 0: none does */
@@ -230,7 +230,9 @@ void sim_node_settle(struct sim *sim, struct sim_node *node);
 /* sim_faults.c */
 void sim_faults_start(struct sim *sim);
 void sim_fault(struct sim *sim);
-void sim_forge(struct sim *sim); /* sim_forge.c */
+/* sim_forge.c */
+void sim_forge(struct sim *sim);
+void sim_forge_words(struct sim *sim);
 void sim_heal(struct sim *sim, const struct sim_event *event);
 void sim_hang(struct sim *sim);
 void sim_calm_down(struct sim *sim);

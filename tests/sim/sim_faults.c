@@ -226,7 +226,7 @@ void sim_fault(struct sim *sim)
         {plan->reset, drop_connection}, {plan->disk_fault, disk_fault},
         {plan->slow_disk, slow_disk},   {plan->witness_crash, witness_crash},
         {plan->handover, handover},     {plan->wipe, wipe},
-        {plan->forge, sim_forge},
+        {plan->forge, sim_forge},       {plan->forge_words, sim_forge_words},
     };
     unsigned total = 0;
     if (sim->calm) {

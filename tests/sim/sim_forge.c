@@ -95,6 +95,43 @@ static void say(struct sim *sim, unsigned to, const struct kvp_core_status *stat
     post(sim, &request);
 }
 
+/* What a node says to the other one when it stops, fails, or wants a view: in the name of one that does none
+ * of it. */
+static void say_word(struct sim *sim, unsigned to, const struct kvp_core_status *status)
+{
+    static const unsigned ops[] = {KVP_OP_ASK_VIEW, KVP_OP_RESIGN, KVP_OP_LEAVE};
+    static struct kvp_peer_request request;
+    memset(&request, 0, offsetof(struct kvp_peer_request, entries));
+    request.op = ops[sim_below(&sim->random_faults, 3)];
+    request.from = (uint8_t)(to % sim->plan.nodes + 1);
+    request.to = (uint8_t)to;
+    request.group_id = status->meta.group_id;
+    request.view = status->view;
+    request.expected = status->view.version;
+    request.wish = status->view;
+    request.wish.version += 64;
+    request.wish.epoch += 64;
+    request.wish.primary = (uint8_t)(sim_below(&sim->random_faults, 2) ? to : request.from);
+    request.wish.in_sync = kvp_set_of(request.wish.primary);
+    sim_trace(sim, "FORGED op %u to %u from %u", request.op, to, request.from);
+    post(sim, &request);
+}
+
+void sim_forge_words(struct sim *sim)
+{
+    for (unsigned id = 1; id <= sim->plan.nodes; id++) {
+        const struct sim_node *node = &sim->nodes[id];
+        struct kvp_core_status status;
+        if (!node->alive) {
+            continue;
+        }
+        kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);
+        if (status.view.version != 0) {
+            say_word(sim, id, &status);
+        }
+    }
+}
+
 void sim_forge(struct sim *sim)
 {
     bool all = sim_below(&sim->random_faults, 2) != 0;
