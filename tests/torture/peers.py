@@ -26,6 +26,12 @@ KEPT_MAX = 400
 BODY_MAX = 1 << 20
 
 
+def is_of_peers(body):
+    """Clients that are told of the primary come through the relays, too: what they ask for is done when it is asked
+    for again by somebody else, and has to be."""
+    return len(body) > 2 and 64 <= body[2] <= 70
+
+
 class Recorder(Relay):
     """A relay that keeps bodies of the frames that go to its target."""
 
@@ -54,7 +60,9 @@ class Tap:
             length = struct.unpack(">Q", self.data[:8])[0]
             if len(self.data) < 8 + length:
                 break
-            self.kept.append(self.data[12:8 + length])
+            body = self.data[12:8 + length]
+            if is_of_peers(body):
+                self.kept.append(body)
             self.data = self.data[8 + length:]
             del self.kept[:-KEPT_MAX]
         return data
