@@ -56,6 +56,7 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_OVERWRITE,       /* a late result takes the place of the accepted one */
     KVP_MUTANT_JOB_AFTER_CANCEL,    /* a result of a job that has ended is accepted */
     KVP_MUTANT_JOB_FORGET_VOTES,    /* a new primary does not know the votes */
+    KVP_MUTANT_JOB_NOT_LOOKED_FOR,  /* a job that a new primary has not read yet is unknown to it */
     KVP_MUTANT_JOB_UNREAD,          /* a task is handed out as if nothing were known of it */
     KVP_MUTANT_JOB_FORGET_SUMS,     /* a new primary does not know what was summed up */
     KVP_MUTANT_JOB_FENCED_WORKER,   /* a worker that was replaced goes on getting tasks */

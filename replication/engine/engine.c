@@ -35,13 +35,15 @@ kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_en
 
 void kvp_engine_close(struct kvp_engine *engine)
 {
-    if (engine) {
+    while (engine) {
+        struct kvp_engine *past = engine->past;
         overlay_free(&engine->overlay);
         session_table_free(&engine->sessions);
         kvp_jobs_close(engine->jobs);
         free(engine->large);
         kvp_buf_free(&engine->scratch);
         free(engine);
+        engine = past;
     }
 }
 

@@ -39,6 +39,14 @@ void kvp_engine_close(struct kvp_engine *engine);
 kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *storage, uint64_t seq);
 /* Forgets sessions and overlay; execute and read must not be called before the next start. */
 void kvp_engine_reset(struct kvp_engine *engine);
+/* The same for a node that others wait for: takes as long, whatever the engine knows. What comes back is
+ * to be used instead; it keeps the old one and frees that with kvp_engine_sweep(). */
+struct kvp_engine *kvp_engine_succeed(struct kvp_engine *engine);
+/* Frees a piece of what was known before, if its time has come. */
+void kvp_engine_sweep(struct kvp_engine *engine, uint64_t now_us);
+uint64_t kvp_engine_sweep_us(const struct kvp_engine *engine); /* when; UINT64_MAX: all is free */
+/* What nobody waits for, reading and freeing, is not begun before: clients come back first. */
+void kvp_engine_rest(struct kvp_engine *engine, uint64_t until_us);
 /* The store is about to be replaced: no view of it stays open. To be followed by a reset. */
 void kvp_engine_let_go(struct kvp_engine *engine);
 

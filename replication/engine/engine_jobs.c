@@ -4,8 +4,6 @@
 
 #include <assert.h>
 
-#define LOAD_AT_ONCE 256u /* records: some hundred microseconds */
-
 static kvp_status store_get(void *arg, kvp_slice key, kvp_buf *value)
 {
     struct kvp_engine *engine = arg;
@@ -57,7 +55,7 @@ void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us)
 static size_t load_at_once(const struct kvp_engine *engine)
 {
     uint32_t records = engine->config.jobs.load_at_once;
-    return records ? records : LOAD_AT_ONCE;
+    return records ? records : KVP_JOBS_LOAD_AT_ONCE;
 }
 
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed)
@@ -100,7 +98,7 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
     if (status == KVP_OK && all) {
         status = step(engine, seq, execution, more);
     }
-    if (status == KVP_OK && all && engine->sessions.view) {
+    if (status == KVP_OK && all && engine->sessions.view && engine->now_us >= engine->rest_us) {
         status = session_table_load(&engine->sessions, load_at_once(engine));
         *more = false;
     }
@@ -112,7 +110,10 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
 
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
 {
-    return engine->sessions.view ? 0 : kvp_jobs_deadline(engine->jobs);
+    uint64_t jobs_us = kvp_jobs_deadline(engine->jobs);
+    bool reads = kvp_jobs_reads(engine->jobs);
+    jobs_us = reads ? engine->rest_us : jobs_us;
+    return engine->sessions.view && engine->rest_us < jobs_us ? engine->rest_us : jobs_us;
 }
 
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine)

@@ -30,6 +30,8 @@ struct kvp_engine {
     struct engine_large *large;
     size_t large_count, large_capacity;
     kvp_buf scratch;    /* a record read from the store */
+    uint64_t rest_us;   /* nothing that nobody waits for is done before */
+    struct kvp_engine *past; /* of an earlier time as primary: still to be freed */
 };
 
 /* A key as seen by whoever executes: committed state and everything pending. `value` points into

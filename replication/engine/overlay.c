@@ -209,13 +209,33 @@ const struct overlay_version *overlay_find(const struct overlay *overlay, kvp_sl
     return version;
 }
 
+static void drop_oldest(struct overlay *overlay)
+{
+    struct overlay_layer *layer = overlay->oldest;
+    drop_versions(overlay, layer);
+    overlay->oldest = layer->newer;
+    *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
+    free(layer);
+}
+
 void overlay_drop(struct overlay *overlay, uint64_t seq)
 {
     while (overlay->oldest && overlay->oldest->seq <= seq) {
+        drop_oldest(overlay);
+    }
+}
+
+void overlay_dismantle(struct overlay *overlay, size_t *budget)
+{
+    while (overlay->oldest && *budget > 0) {
         struct overlay_layer *layer = overlay->oldest;
-        drop_versions(overlay, layer);
-        overlay->oldest = layer->newer;
-        *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
-        free(layer);
+        struct overlay_version *version = layer->first;
+        --*budget;
+        if (version) {
+            layer->first = version->next;
+            drop_version(overlay, version);
+        } else {
+            drop_oldest(overlay);
+        }
     }
 }

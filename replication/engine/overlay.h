@@ -42,6 +42,9 @@ struct overlay {
 kvp_status overlay_init(struct overlay *overlay);
 void overlay_clear(struct overlay *overlay); /* drops all layers */
 void overlay_free(struct overlay *overlay);
+/* Frees versions of an overlay that nobody looks at any more, at most *budget, which is what is left
+ * then. */
+void overlay_dismantle(struct overlay *overlay, size_t *budget);
 
 /* Opens a layer above all others. */
 kvp_status overlay_begin(struct overlay *overlay, uint64_t seq);

@@ -60,6 +60,16 @@ void session_table_free(struct session_table *table)
     }
 }
 
+void session_table_dismantle(struct session_table *table, size_t *budget)
+{
+    for (; table->oldest && *budget > 0; --*budget) {
+        struct session *session = table->oldest;
+        table->oldest = session->newer;
+        table->count--;
+        session_free(session);
+    }
+}
+
 static struct session **session_chain(const struct session_table *table, uint64_t client,
                                       uint16_t slot)
 {

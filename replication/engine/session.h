@@ -81,6 +81,8 @@ struct session_table {
 kvp_status session_table_init(struct session_table *table, const struct session_config *config);
 void session_table_clear(struct session_table *table);
 void session_table_free(struct session_table *table);
+/* Frees slots of a table that nobody looks at any more, at most *budget, which is what is left then. */
+void session_table_dismantle(struct session_table *table, size_t *budget);
 
 /* ---- the state ---- */
 

@@ -105,14 +105,14 @@ static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_
     }
 }
 
-/* All jobs of a page have been read, or the answer is set. */
-static kvp_status page_needs(struct kvp_jobs *jobs, uint64_t from, struct job_answer *answer,
-                             bool *good)
+/* All jobs of a page, and the one behind it, have been read, or the answer is set. */
+static kvp_status page_needs(struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
+                             struct job_answer *answer, bool *good)
 {
+    kvp_status status = jobs_read_page(jobs, from, JOBS_AT_ONCE + 1, now_us);
     uint32_t first = job_place(jobs, from), left = jobs->job_count - first;
     uint32_t count = left < JOBS_AT_ONCE ? left : JOBS_AT_ONCE;
     size_t budget = (size_t)jobs->config.load_at_once * JOB_READ_STEPS;
-    kvp_status status = KVP_OK;
     *good = true;
     for (uint32_t i = first; i < first + count && status == KVP_OK && *good; i++) {
         status = job_read(jobs, jobs->by_id[i], UINT32_MAX, &budget);
@@ -377,17 +377,19 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     const struct kvp_job_args *args = &request->job;
     bool about_job = request->op != KVP_OP_JOB_INFO || args->what == KVP_INFO_JOB ||
                      args->what == KVP_INFO_TASKS;
-    struct job *job = about_job ? job_find(jobs, args->job) : NULL;
-    if (about_job && !job) {
+    struct job *job = NULL;
+    bool good = true;
+    kvp_status status = about_job ? job_look(jobs, args->job, now_us, &job) : KVP_OK;
+    if (status == KVP_OK && about_job && !job) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     }
-    bool good = true;
-    if (about_job || args->what == KVP_INFO_JOBS) {
-        kvp_status read = about_job ? job_needs(jobs, job, UINT32_MAX, answer, &good)
-                                    : page_needs(jobs, args->number, answer, &good);
-        if (read != KVP_OK || !good) {
-            return read;
-        }
+    if (status == KVP_OK && about_job) {
+        status = job_needs(jobs, job, UINT32_MAX, answer, &good);
+    } else if (status == KVP_OK && args->what == KVP_INFO_JOBS) {
+        status = page_needs(jobs, args->number, now_us, answer, &good);
+    }
+    if (status != KVP_OK || !good) {
+        return status;
     }
     if (request->op == KVP_OP_JOB_RESULT) {
         return read_result(jobs, job, args->number, answer);
@@ -396,7 +398,6 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         return read_input(jobs, job, args->number, answer);
     }
     struct kvp_mp_writer writer;
-    kvp_status status = KVP_OK;
     kvp_mp_write_begin(&writer, answer->result);
     switch (args->what) {
     case KVP_INFO_JOBS:

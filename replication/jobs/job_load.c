@@ -3,11 +3,11 @@
  * Building the index from the store, a bounded number of records at a time. Payloads, blocks and
  * results are never read: only the records.
  *
- * First come workers and jobs, of which there are never many. From then on requests are answered: the
- * tasks of a job are read when a request needs them, and otherwise in the background. They are read in
- * their order, since tasks wait for those before them only: what has been read of a job is as good as
- * all of it. The records of tasks that have not been read yet are those that the view shows, for nothing
- * is written about a task before it is read.
+ * First come the workers, of which there are never many. From then on requests are answered: a job is
+ * read when a request names it, and its tasks when one needs them; all others in the background. Tasks
+ * are read in their order, since they wait for those before them only: what has been read of a job is as
+ * good as all of it. The records of what has not been read yet are those that the view shows, for nothing
+ * is written about a job or a task before it is read, and nothing is removed before all has been.
  */
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"
@@ -17,7 +17,7 @@
 /* In this order: standings are workers', votes name workers, tasks lie in jobs. */
 enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS };
 
-static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_STANDING, JOB_KEY_JOB};
+static const enum job_key kind_of_phase[] = {JOB_KEY_WORKER, JOB_KEY_STANDING};
 
 static kvp_status seek(struct kvp_jobs *jobs)
 {
@@ -187,22 +187,89 @@ static kvp_status load_one(struct kvp_jobs *jobs, uint64_t now_us)
 {
     kvp_slice key, value, name;
     enum job_key kind;
-    uint64_t job = 0;
-    uint32_t number = 0;
+    uint64_t job;
+    uint32_t number;
     kvp_status status = kvp_state_view_read(jobs->view, &key, &value);
     if (status != KVP_OK) {
         return status;
     }
     status = job_key_split(key, &kind, &job, &number, &name);
-    if (status == KVP_OK && kind == JOB_KEY_JOB) {
-        status = load_job(jobs, job, value, now_us);
-    } else if (status == KVP_OK && kind == JOB_KEY_STANDING) {
+    if (status == KVP_OK && kind == JOB_KEY_STANDING) {
         status = load_standing(jobs, name, value);
     } else if (status == KVP_OK) {
         status = load_worker(jobs, name, value, now_us);
     }
     kvp_state_view_next(jobs->view);
     return status;
+}
+
+/* ---- jobs ---- */
+
+bool jobs_are_known(const struct kvp_jobs *jobs)
+{
+    return jobs->phase > PHASE_JOBS;
+}
+
+kvp_status job_look(struct kvp_jobs *jobs, uint64_t id, uint64_t now_us, struct job **job)
+{
+    struct kvp_raw_key key;
+    *job = job_find(jobs, id);
+    if (*job || jobs_are_known(jobs) || id < jobs->read_job || KVP_MUTANT(JOB_NOT_LOOKED_FOR)) {
+        return KVP_OK;
+    }
+    job_key_job(&key, id);
+    jobs->value.size = 0;
+    kvp_status status = job_get(jobs, &key, &jobs->value);
+    if (status == KVP_OK) {
+        status = load_job(jobs, id, kvp_buf_slice(&jobs->value), now_us);
+        *job = job_find(jobs, id);
+    }
+    return status == KVP_NOT_FOUND ? KVP_OK : status;
+}
+
+/* The job that the view shows, if it is not there yet; KVP_NOT_FOUND behind the last one. */
+static kvp_status load_next_job(struct kvp_jobs *jobs, uint64_t now_us, uint64_t *id)
+{
+    kvp_slice key, value, name;
+    enum job_key kind;
+    uint32_t number;
+    kvp_status status = kvp_state_view_read(jobs->view, &key, &value);
+    if (status == KVP_OK) {
+        status = job_key_split(key, &kind, id, &number, &name);
+    }
+    if (status == KVP_OK && !job_find(jobs, *id)) {
+        status = load_job(jobs, *id, value, now_us);
+    }
+    if (status == KVP_OK) {
+        kvp_state_view_next(jobs->view);
+    }
+    return status;
+}
+
+/* Jobs from `*from` on, which is where to go on then; KVP_NOT_FOUND when there are no more. */
+static kvp_status load_jobs(struct kvp_jobs *jobs, uint64_t *from, size_t *budget, uint64_t now_us)
+{
+    static const uint8_t to[] = {KVP_PREFIX_JOB, JOB_KEY_JOB + 1};
+    struct kvp_raw_key key;
+    uint64_t id = 0;
+    job_key_job(&key, *from);
+    kvp_status status = kvp_state_view_seek(jobs->view, kvp_raw_key_slice(&key),
+                                            kvp_slice_of(to, sizeof(to)));
+    while (status == KVP_OK && *budget > 0) {
+        status = load_next_job(jobs, now_us, &id);
+        *from = status == KVP_OK ? id + 1 : *from;
+        --*budget;
+    }
+    return status;
+}
+
+kvp_status jobs_read_page(struct kvp_jobs *jobs, uint64_t from, size_t count, uint64_t now_us)
+{
+    if (jobs_are_known(jobs)) {
+        return KVP_OK;
+    }
+    kvp_status status = load_jobs(jobs, &from, &count, now_us);
+    return status == KVP_NOT_FOUND ? KVP_OK : status;
 }
 
 /* ---- tasks ---- */
@@ -266,15 +333,35 @@ static kvp_status job_ends(const struct kvp_jobs *jobs)
     return status == KVP_OK ? KVP_CORRUPT : status == KVP_NOT_FOUND ? KVP_OK : status;
 }
 
-/* More is in the index than before; perhaps all. */
-static void index_grew(struct kvp_jobs *jobs)
+/* Is everything in the index now? */
+static void check_complete(struct kvp_jobs *jobs)
 {
-    jobs->stirred = jobs->busy = true;
-    if (jobs->unread == 0) {
-        kvp_state_view_close(jobs->view);
-        jobs->view = NULL;
+    jobs->busy = true;
+    if (jobs->unread == 0 && jobs_are_known(jobs)) {
+        kvp_jobs_let_go(jobs);
         jobs->check_us = 0; /* what waited for all of them */
     }
+}
+
+kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us)
+{
+    if (jobs_are_known(jobs)) {
+        return KVP_OK;
+    }
+    kvp_status status = load_jobs(jobs, &jobs->read_job, budget, now_us);
+    jobs->stirred = true;
+    if (status == KVP_NOT_FOUND) {
+        jobs->phase++;
+        jobs->read_job = 0;
+        check_complete(jobs);
+        status = KVP_OK;
+    }
+    return status;
+}
+
+bool kvp_jobs_reads(const struct kvp_jobs *jobs)
+{
+    return jobs->ready && jobs->view;
 }
 
 bool job_is_read(const struct job *job)
@@ -295,7 +382,7 @@ kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_
     if (status == KVP_OK && job_is_read(job)) {
         status = job_ends(jobs);
         jobs->unread--;
-        index_grew(jobs);
+        check_complete(jobs);
     }
     return status;
 }
@@ -311,7 +398,6 @@ static kvp_status load_tasks(struct kvp_jobs *jobs, size_t *budget)
         status = job_read(jobs, job, UINT32_MAX, budget);
         place += job_is_read(job);
     }
-    jobs->stirred = true; /* something may be handed out that could not be before */
     return status;
 }
 
@@ -319,12 +405,11 @@ static kvp_status load_tasks(struct kvp_jobs *jobs, size_t *budget)
 
 static kvp_status next_phase(struct kvp_jobs *jobs, uint64_t now_us)
 {
-    if (++jobs->phase < PHASE_TASKS) {
+    if (++jobs->phase < PHASE_JOBS) {
         return seek(jobs);
     }
-    jobs->ready = true;
+    jobs->ready = jobs->stirred = true;
     jobs->ready_us = now_us;
-    index_grew(jobs);
     return KVP_OK;
 }
 
@@ -336,6 +421,9 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
         if (status == KVP_NOT_FOUND) {
             status = next_phase(jobs, now_us);
         }
+    }
+    if (status == KVP_OK && jobs->ready && jobs->view && records > 0) {
+        status = jobs_read(jobs, &records, now_us);
     }
     if (status == KVP_OK && jobs->ready && jobs->view && records > 0) {
         status = load_tasks(jobs, &records);

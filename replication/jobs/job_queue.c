@@ -454,32 +454,71 @@ bool job_hands_out(const struct job *job, uint64_t now_us)
            now_us >= job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
 }
 
+/* What one fetch may still look at. */
+struct find {
+    uint32_t others; /* workers, in the place of who failed */
+    size_t unread;   /* records of the store */
+};
+
+/* The first task that the worker may have of a job: of what is in the index, or has to be read for it. */
+static kvp_status find_in(struct kvp_jobs *jobs, struct job *job, const struct worker *worker,
+                          uint64_t now_us, struct find *find, uint32_t *number)
+{
+    kvp_status status = KVP_OK;
+    *number = choose(jobs, job, worker, now_us, &find->others);
+    while (*number == JOB_NONE && !job_is_read(job) && find->unread > 0 && status == KVP_OK) {
+        status = job_read(jobs, job, job->read + jobs->config.load_at_once, &find->unread);
+        *number = choose(jobs, job, worker, now_us, &find->others);
+    }
+    return status;
+}
+
+static kvp_status find_first(struct kvp_jobs *jobs, const struct worker *worker, uint64_t now_us,
+                             struct find *find, struct job **job, uint32_t *number)
+{
+    kvp_status status = KVP_OK;
+    *number = JOB_NONE;
+    for (*job = jobs->first; *job && status == KVP_OK; *job = (*job)->next) {
+        if (job_hands_out(*job, now_us)) {
+            status = find_in(jobs, *job, worker, now_us, find, number);
+        }
+        if (*number != JOB_NONE) {
+            break;
+        }
+    }
+    return status;
+}
+
+/* More jobs, each time twice as many: those that were there are looked through again. */
+static kvp_status find_more(struct kvp_jobs *jobs, uint64_t now_us, size_t *count, struct find *find)
+{
+    size_t budget = *count < find->unread ? *count : find->unread;
+    find->unread -= budget;
+    *count *= 2;
+    return jobs_read(jobs, &budget, now_us);
+}
+
 static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
                             const struct kvp_job_args *args, uint64_t now_us, int *status,
                             kvp_buf *answer, bool *rests)
 {
-    uint32_t budget = OTHERS_MAX;
-    size_t unread = (size_t)jobs->config.load_at_once * JOB_READ_STEPS;
-    for (struct job *job = jobs->first; job; job = job->next) {
-        if (!job_hands_out(job, now_us)) {
-            continue;
-        }
-        uint32_t number = choose(jobs, job, worker, now_us, &budget);
-        while (number == JOB_NONE && !job_is_read(job) && unread > 0) {
-            kvp_status read = job_read(jobs, job, job->read + jobs->config.load_at_once, &unread);
-            if (read != KVP_OK) {
-                return read;
-            }
-            number = choose(jobs, job, worker, now_us, &budget);
-        }
-        if (number != JOB_NONE) {
-            *status = KVP_OK;
-            *rests = job->tasks[number].dependent;
-            return hand_out(jobs, worker, job, number, args, now_us, answer);
+    size_t count = jobs->config.load_at_once;
+    struct find find = {OTHERS_MAX, count * JOB_READ_STEPS};
+    struct job *job;
+    uint32_t number;
+    kvp_status found = find_first(jobs, worker, now_us, &find, &job, &number);
+    while (found == KVP_OK && number == JOB_NONE && !jobs_are_known(jobs) && find.unread > 0) {
+        found = find_more(jobs, now_us, &count, &find);
+        if (found == KVP_OK) {
+            found = find_first(jobs, worker, now_us, &find, &job, &number);
         }
     }
-    *status = KVP_NO_TASK;
-    return KVP_OK;
+    *status = number != JOB_NONE ? KVP_OK : KVP_NO_TASK;
+    if (found != KVP_OK || number == JOB_NONE) {
+        return found;
+    }
+    *rests = job->tasks[number].dependent;
+    return hand_out(jobs, worker, job, number, args, now_us, answer);
 }
 
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request,
@@ -552,7 +591,10 @@ struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request 
     if (!worker) {
         return NULL;
     }
-    *job = job_find(jobs, args->job);
+    *status = job_look(jobs, args->job, now_us, job);
+    if (*status != KVP_OK) {
+        return NULL;
+    }
     if (worker->record.barred) {
         *status = standing_refuse(worker, answer); /* it has no task, and gets none */
     } else if (!*job || args->task >= (*job)->record.task_count) {

@@ -138,6 +138,8 @@ struct kvp_jobs {
     unsigned phase;
     uint32_t unread;       /* jobs whose tasks have not all been read */
     uint64_t read_job;     /* where to go on */
+    uint32_t fresh_jobs;   /* made since this primary began */
+    uint64_t fresh_tasks;
     uint64_t salt, random;
     uint32_t reign;        /* in the attempts that this primary gives */
     uint64_t ready_us;     /* when the index was complete */
@@ -202,8 +204,20 @@ kvp_status job_prepare_tiles(struct kvp_jobs *jobs, struct job *job);
 /* And all its tasks. */
 kvp_status job_make_tiles(struct kvp_jobs *jobs, struct job *job);
 
+/* job_dismantle.c */
+void job_free(struct job *job);
+void worker_free(struct worker *worker);
+
 /* job_load.c */
-#define JOB_READ_STEPS 16u /* so much more than in one step of loading is read for one request */
+/* Have all jobs been read? Else some that there are may not be in the index. */
+bool jobs_are_known(const struct kvp_jobs *jobs);
+/* Reads more of them, at most *budget, which is what is left then. */
+kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us);
+/* Those from `from` on, `count` of them, are in the index then. */
+kvp_status jobs_read_page(struct kvp_jobs *jobs, uint64_t from, size_t count, uint64_t now_us);
+/* A job, in the index or in the store. NULL: there is none. */
+kvp_status job_look(struct kvp_jobs *jobs, uint64_t id, uint64_t now_us, struct job **job);
+#define JOB_READ_STEPS 128u /* so much more than in one step of loading is read for one request */
 bool job_is_read(const struct job *job);
 /* Reads tasks of a job up to `upto` - 1, as far as *budget goes. */
 kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_t *budget);

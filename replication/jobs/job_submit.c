@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FRESH_SHARE 8u
+
+static const char reading[] = "the jobs are being read from the store";
+
 /* ---- new ---- */
 
 /* Nobody waits for it: it was cancelled, or its upload rests. */
@@ -45,12 +49,22 @@ static struct places count_places(const struct kvp_jobs *jobs, uint64_t client, 
     return places;
 }
 
+/* While a new primary has not read what there is, only so much is added to it: so the bounds are
+ * passed by a little at most. */
+static bool may_add(const struct kvp_jobs *jobs, uint64_t fresh, uint64_t max)
+{
+    return jobs_are_known(jobs) || fresh <= max / FRESH_SHARE;
+}
+
 /* *room: there is a place for one more job of this client; else the answer says who has them. */
 static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t now_us,
                              struct job_answer *answer, bool *room)
 {
     uint32_t all = jobs->config.jobs_max, share = SHARE_OF(all);
-    *room = true;
+    *room = may_add(jobs, jobs->fresh_jobs, all);
+    if (!*room) {
+        return job_refuse(answer, KVP_UNAVAILABLE, reading);
+    }
     if (jobs->job_count + share < all || (share == all && jobs->job_count < all)) {
         return KVP_OK;
     }
@@ -99,6 +113,7 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     if (!job) {
         return KVP_NO_MEMORY;
     }
+    jobs->fresh_jobs++;
     job->client = request->session.client;
     if (record.spec.type == KVP_JOB_MATMUL) {
         job->grid = kvp_job_grid_of(&record.spec);
@@ -232,6 +247,7 @@ static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, struct kvp_jo
         job->record.task_count++;
         job->read++;
         jobs->task_total++;
+        jobs->fresh_tasks++;
         job_task_init(jobs, job, number, &record);
     }
     return status;
@@ -269,6 +285,9 @@ static kvp_status submit_tasks(struct kvp_jobs *jobs, struct job *job,
         jobs->task_total + tasks.count > jobs->config.tasks_max) {
         return job_refuse(answer, KVP_TOO_LARGE, "too many tasks");
     }
+    if (!may_add(jobs, jobs->fresh_tasks + tasks.count, jobs->config.tasks_max)) {
+        return job_refuse(answer, KVP_UNAVAILABLE, reading);
+    }
     status = check_tasks(job, tasks, answer, &edges, &good);
     if (status != KVP_OK || !good) {
         return status;
@@ -304,7 +323,11 @@ static kvp_status submit_start(struct kvp_jobs *jobs, struct job *job, uint64_t 
     if (matmul && jobs->task_total + job->grid.tasks > jobs->config.tasks_max) {
         return job_refuse(answer, KVP_BUSY, "too many tasks");
     }
+    if (matmul && !may_add(jobs, jobs->fresh_tasks + job->grid.tasks, jobs->config.tasks_max)) {
+        return job_refuse(answer, KVP_UNAVAILABLE, reading);
+    }
     if (matmul) {
+        jobs->fresh_tasks += job->grid.tasks;
         kvp_status status = job_make_tiles(jobs, job);
         if (status != KVP_OK) {
             return status;
@@ -350,7 +373,11 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
     if (request->op == KVP_OP_JOB_NEW) {
         return submit_new(jobs, request, seq, now_us, answer);
     }
-    struct job *job = job_find(jobs, request->job.job);
+    struct job *job;
+    kvp_status status = job_look(jobs, request->job.job, now_us, &job);
+    if (status != KVP_OK) {
+        return status;
+    }
     if (!job || job->record.state == JOB_REMOVING) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     }
@@ -366,7 +393,7 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
         return job_refuse(answer, KVP_JOB_STATE, "the job was started already");
     }
     bool good;
-    kvp_status status = job_needs(jobs, job, UINT32_MAX, answer, &good);
+    status = job_needs(jobs, job, UINT32_MAX, answer, &good);
     if (status != KVP_OK || !good) {
         return status;
     }

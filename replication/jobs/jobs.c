@@ -148,20 +148,35 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
     return worker;
 }
 
-/* Jobs come in the order of their ids, so that each is the last of its priority. */
+/* The last job of the same priority with a lower id; NULL: it is the first. */
+static struct job *job_before(const struct kvp_jobs *jobs, const struct job *job)
+{
+    uint8_t priority = job->record.spec.priority;
+    struct job *last = jobs->last[priority];
+    if (!last || last->id < job->id) {
+        return last;
+    }
+    for (uint32_t place = job_place(jobs, job->id); place > 0; place--) {
+        if (jobs->by_id[place - 1]->record.spec.priority == priority) {
+            return jobs->by_id[place - 1];
+        }
+    }
+    return NULL;
+}
+
+/* Jobs mostly come in the order of their ids, so that each is the last of its priority. */
 static void job_link(struct kvp_jobs *jobs, struct job *job)
 {
     unsigned priority = job->record.spec.priority;
-    while (priority < UINT8_MAX && !jobs->last[priority]) {
-        priority++;
+    struct job *previous = job_before(jobs, job);
+    while (!previous && priority++ < UINT8_MAX) {
+        previous = jobs->last[priority];
     }
-    struct job *previous = jobs->last[priority];
     struct job **link = previous ? &previous->next : &jobs->first;
-    assert(!previous || previous->id < job->id ||
-           previous->record.spec.priority > job->record.spec.priority);
+    struct job **last = &jobs->last[job->record.spec.priority];
     job->next = *link;
     *link = job;
-    jobs->last[job->record.spec.priority] = job;
+    *last = *last && (*last)->id > job->id ? *last : job;
 }
 
 static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
@@ -201,20 +216,9 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
     return job;
 }
 
-static void job_free(struct job *job)
-{
-    kvp_verify_free(job->verify);
-    kvp_recheck_free(job->recheck);
-    job_faults_free(job);
-    kvp_buf_free(&job->sum);
-    free(job->tasks);
-    free(job->edges);
-    free(job->outputs);
-    free(job);
-}
-
 void job_forget(struct kvp_jobs *jobs, struct job *job)
 {
+    assert(jobs_are_known(jobs)); /* else it would be found in the view again */
     job_unlink(jobs, job);
     struct job **link = &jobs->buckets[bucket_of_id(job->id)];
     while (*link != job) {
@@ -242,15 +246,6 @@ struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
     worker->next = *bucket;
     *bucket = worker;
     return worker;
-}
-
-static void worker_free(struct worker *worker)
-{
-    for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
-        next = attempt->next;
-        free(attempt);
-    }
-    free(worker);
 }
 
 static void unlink_worker(struct kvp_jobs *jobs, struct worker *worker)
@@ -517,7 +512,7 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
     made->config.lost_votes_max = config->lost_votes_max ? config->lost_votes_max : 3;
     made->config.step_work = config->step_work ? config->step_work : STEP_WORK_MAX;
     made->config.verify_size_max = config->verify_size_max ? config->verify_size_max : VERIFY_SIZE_MAX;
-    made->config.load_at_once = config->load_at_once ? config->load_at_once : 256;
+    made->config.load_at_once = config->load_at_once ? config->load_at_once : KVP_JOBS_LOAD_AT_ONCE;
     made->store = *store;
     made->workers = calloc(made->config.workers_max, sizeof(struct worker *));
     if (!made->workers) {
@@ -542,10 +537,15 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
     }
 }
 
-void kvp_jobs_reset(struct kvp_jobs *jobs)
+void kvp_jobs_let_go(struct kvp_jobs *jobs)
 {
     kvp_state_view_close(jobs->view);
     jobs->view = NULL;
+}
+
+void kvp_jobs_reset(struct kvp_jobs *jobs)
+{
+    kvp_jobs_let_go(jobs);
     for (struct job *job = jobs->first, *next; job; job = next) {
         next = job->next;
         job_free(job);
@@ -559,6 +559,8 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     jobs->first = jobs->at_work = NULL;
     jobs->unread = 0;
     jobs->read_job = 0;
+    jobs->fresh_jobs = 0;
+    jobs->fresh_tasks = 0;
     jobs->job_count = jobs->worker_count = 0;
     jobs->rest_count = 0;
     jobs->task_total = 0;

@@ -24,12 +24,15 @@
 
 struct kvp_jobs;
 
+/* Requests of clients that come back wait for a step: some tens of microseconds. */
+#define KVP_JOBS_LOAD_AT_ONCE 32u
+
 struct kvp_jobs_config {
     uint32_t jobs_max;       /* 0: 4096 */
     uint32_t tasks_max;      /* of all jobs together; 0: 2^21 */
     uint32_t workers_max;    /* 0: 1024 */
     uint32_t lost_votes_max; /* a worker is barred when it has lost so many; 0: 3 */
-    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: 256 */
+    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: as below */
     uint64_t step_work;      /* bytes and products that one step may take; 0: 4 Mi */
     uint64_t verify_size_max; /* bytes of memory for the verification of a product; 0: 64 MiB */
 };
@@ -52,10 +55,17 @@ void kvp_jobs_close(struct kvp_jobs *jobs); /* NULL is fine */
 kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, uint64_t salt,
                           uint64_t seed, uint64_t now_us);
 void kvp_jobs_reset(struct kvp_jobs *jobs);
+/* Nobody uses it any more, and it is to be closed: gives up its view of the store, which takes no time, */
+void kvp_jobs_let_go(struct kvp_jobs *jobs);
+/* and its memory, in at most *budget pieces; *budget is what is left then. */
+void kvp_jobs_dismantle(struct kvp_jobs *jobs, size_t *budget);
 /* Goes on with that, for about `records` records; *all when it is done. Requests are answered with
- * KVP_UNAVAILABLE until workers and jobs have been read. From then on those about a job read what they
- * need of it; if that is too much for one request, it is answered so, too, and a repeat goes on. */
+ * KVP_UNAVAILABLE until the workers have been read. From then on those about a job read what they need of
+ * it; if that is too much for one request, it is answered so, too, and a repeat goes on. */
 kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *all);
+
+/* Is there more to read that no request waits for? */
+bool kvp_jobs_reads(const struct kvp_jobs *jobs);
 
 /* Executes any operation with KVP_OP_IS_JOB but TASK_FETCH. `seq` is that of the entry being made.
  * *status and `answer` (one msgpack value, or empty) are for the client. */

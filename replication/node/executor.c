@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* After a change of primary clients come back, and wait for nothing that can wait. */
+#define REST_US 250000u
+
 const char *exec_hint(const struct kvp_executor *executor)
 {
     const struct kvp_view *view = kvp_core_view(executor->core);
@@ -350,6 +353,7 @@ static void become_primary(struct kvp_executor *executor)
         status = kvp_engine_start_jobs(executor->engine, kvp_core_group_id(executor->core),
                                        executor->config.core.random ^ executor->now_us);
     }
+    kvp_engine_rest(executor->engine, executor->now_us + REST_US);
     if (status != KVP_OK) {
         exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
         kvp_core_fail(executor->core, executor->now_us);
@@ -362,7 +366,8 @@ static void become_primary(struct kvp_executor *executor)
 static void cease_primary(struct kvp_executor *executor)
 {
     executor->running = false;
-    kvp_engine_reset(executor->engine);
+    executor->engine = kvp_engine_succeed(executor->engine);
+    kvp_engine_rest(executor->engine, executor->now_us + REST_US);
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, false);
     exec_fetch_end(executor);
@@ -629,7 +634,9 @@ void kvp_executor_tick(struct kvp_executor *executor, uint64_t now_us)
 uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
 {
     uint64_t core_us = kvp_core_deadline(executor->core), jobs_us = exec_jobs_deadline(executor);
-    return jobs_us < core_us ? jobs_us : core_us;
+    uint64_t sweep_us = kvp_engine_sweep_us(executor->engine);
+    uint64_t own_us = jobs_us < sweep_us ? jobs_us : sweep_us;
+    return own_us < core_us ? own_us : core_us;
 }
 
 void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
@@ -638,6 +645,7 @@ void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
     settle(executor);
     kvp_core_flush(executor->core, now_us);
     settle(executor);
+    kvp_engine_sweep(executor->engine, now_us);
 }
 
 void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us)

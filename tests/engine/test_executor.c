@@ -833,9 +833,45 @@ static void test_cursors_are_few_and_grow_old(void **state)
     stage_close(&stage);
 }
 
+/* ---- it leads no more ---- */
+
+static void put_in_sessions(struct stage *stage, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct reply reply;
+        struct kvp_request put = with_session(ask_put("a", "one"), 7 + i, 0, 1, 0);
+        send(stage, &put, &reply);
+        stage_disk(stage);
+        assert_int_equal(reply.status, KVP_OK);
+        reply_free(&reply);
+    }
+}
+
+/* Others wait for its word meanwhile: nothing is freed before it has given that. */
+static void test_a_node_that_leads_no_more_frees_what_it_knew_later(void **state)
+{
+    struct stage stage;
+    (void)state;
+    stage_open(&stage);
+    put_in_sessions(&stage, 1000);
+    struct kvp_engine *known = stage.executor->engine;
+    kvp_core_fail(stage.executor->core, stage.now_us);
+    kvp_executor_flush(stage.executor, stage.now_us);
+    assert_false(stage.executor->running);
+    assert_ptr_equal(stage.executor->engine->past, known);
+    stage_pass(&stage, 100000);
+    assert_ptr_equal(stage.executor->engine->past, known);
+    assert_int_equal(known->sessions.count, 1000);
+    stage_pass(&stage, 1000000);
+    assert_null(stage.executor->engine->past);
+    assert_true(kvp_executor_deadline(stage.executor) > stage.now_us);
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_node_that_leads_no_more_frees_what_it_knew_later),
         cmocka_unit_test(test_updates_are_answered_when_they_are_durable),
         cmocka_unit_test(test_what_is_committed_is_applied_with_the_next_update),
         cmocka_unit_test(test_a_stale_read_says_how_many_updates_it_lacks),

@@ -228,6 +228,8 @@ static const struct sim_mutant {
      "a result of a job that has ended is accepted", .jobs = true},
     {KVP_MUTANT_JOB_FORGET_VOTES, "job-forget-votes", WITNESS,
      "a new primary does not know the votes", .jobs = true},
+    {KVP_MUTANT_JOB_NOT_LOOKED_FOR, "job-not-looked-for", WITNESS,
+     "a job that a new primary has not read yet is unknown to it", .jobs = true},
     {KVP_MUTANT_JOB_UNREAD, "job-unread", WITNESS,
      "a new primary hands a task out as if nothing were known of it", .jobs = true},
     {KVP_MUTANT_JOB_FORGET_SUMS, "job-forget-sums", WITNESS,
