@@ -6,6 +6,7 @@
 #   tests/soak.sh sim [SEEDS [FROM]]  seeds for each mode of the simulator (50000, from 1000000)
 #   tests/soak.sh torture [MINUTES]   real processes (30)
 #   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
+#   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
 #   tests/soak.sh coverage            lines and branches that unit tests and simulator reach; gcovr
@@ -41,6 +42,15 @@ torture() {
 
 peers() {
     KVPAIR_BUILD=build tests/torture/peers.py --seconds "${1:-300}"
+}
+
+promotion() {
+    for profile in default lan; do
+        KVPAIR_BUILD=build python3 tests/perf/measure_promotion.py --check --rounds "${1:-10}" \
+            --profile "$profile"
+    done
+    KVPAIR_BUILD=build python3 tests/perf/measure_promotion.py --check --rounds 3 --keys 10000000 \
+        --settle 60
 }
 
 fuzz() {
@@ -90,17 +100,18 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | fuzz | tsan | coverage) "$@" ;;
+sim | torture | peers | promotion | fuzz | tsan | coverage) "$@" ;;
 all)
     sim
     torture
     peers
+    promotion
     fuzz
     tsan
     coverage
     ;;
 *)
-    sed -n '6,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -5,10 +5,11 @@
     KVPAIR_BUILD=build python3 tests/perf/measure_promotion.py
         [--sessions N] [--jobs N] [--tasks N] [--keys N] [--rounds N] [--profile lan] [--check]
 
-Each round is a handover, and a kill -9 of the primary. A stop is the longest time between two
-acknowledged requests of one kind around it. With --check the exit status is 1 if a full group stops for
-more than a tenth longer (and 20 ms, for what the machine does besides) than the empty one.
-Compare only what one run says, on a machine with nothing else to do.
+Both groups run side by side, and are asked in turn: in each round of each there is a handover, and a
+kill -9 of the primary. A stop is the longest time between two acknowledged requests of one kind around it.
+With --check the exit status is 1 if the median stop of the full group is more than a tenth longer (and
+20 ms, for what the machine does besides) than that of the empty one. Compare only what one run says, on
+a machine with nothing else to do.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -24,11 +24,14 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
 import test_protocol as wire  # noqa: E402
-from kvtest import Group, program  # noqa: E402
+from kvtest import Group  # noqa: E402
 
 JOB_START, JOB_INFO, TASK_POST = 19, 21, 28
 LIMIT_S = 30  # no change of primary takes longer
 WINDOW = 128  # requests under way
+SPARE = 100  # session slots
+KEYS_AT_ONCE, TXN_PUT = 512, 1
+TASKS_AHEAD = 1500  # that the worker has not done when a round begins
 NOT_HERE = (wire.NOT_PRIMARY, wire.UNAVAILABLE, wire.BUSY)
 SPEC = ["job", 0, 1, 1, 1, 0, 0, 1, 100, 5, 0.0, 2000, 0, 0, 86400, 0, 0, 0, 0, 0, 0, 0]
 
@@ -104,8 +107,16 @@ def pipelined(group, requests):
 
 
 def fill_sessions(group, count):
+    """Leaves some slots to those that ask later: what was used a moment ago is not driven out."""
     base = random.getrandbits(50) << 8
-    pipelined(group, (((wire.PUT, b"s", b"v"), (base + i, 0, 1, 0)) for i in range(1, count + 1)))
+    pipelined(group, (((wire.PUT, b"s", b"v"), (base + i, 0, 1, 0)) for i in range(count - SPARE)))
+
+
+def fill_keys(group, count):
+    """Small ones, in transactions of many."""
+    parts = (range(first, min(first + KEYS_AT_ONCE, count)) for first in range(0, count, KEYS_AT_ONCE))
+    pipelined(group, (((wire.TXN, [], [[TXN_PUT, b"%012d" % i, b"%016d" % i] for i in part], []),
+                       (0, 0, 0, 0)) for part in parts))
 
 
 def fill_jobs(group, jobs, tasks):
@@ -125,15 +136,18 @@ def fill_jobs(group, jobs, tasks):
 
 
 class Asker(threading.Thread):
-    """Sends one request after the other until it is told to end; when each was answered well."""
+    """Sends one request after the other, when it may, until it is told to end; when each was answered
+    well."""
 
     def __init__(self, group, name, ask):
         super().__init__(daemon=True)
         self.client = Client(group)
         self.name, self.ask, self.ended, self.times = name, ask, False, []
+        self.may = threading.Event()
 
     def run(self):
         while not self.ended:
+            self.may.wait()
             if self.ask(self.client):
                 self.times.append(time.monotonic())
             time.sleep(0.002)
@@ -143,8 +157,10 @@ class Asker(threading.Thread):
         return 1000 * max((b - a for a, b in zip(times, times[1:])), default=LIMIT_S)
 
 
-def stop_of(group, askers, change):
+def stop_of(askers, change):
     """What a change of primary costs each of them, in ms."""
+    for each in askers:
+        each.may.set()
     time.sleep(0.5)
     since = time.monotonic()
     change()
@@ -153,56 +169,97 @@ def stop_of(group, askers, change):
         time.sleep(0.1)
         if all(each.times and each.times[-1] > since + 1.5 for each in askers):
             break
+    for each in askers:
+        each.may.clear()
     return {each.name: each.longest_ms(since) for each in askers}
 
 
-def handover(group):
-    for _ in range(20):
-        if group.cli("handover", timeout_ms=10000).returncode == 0:
-            return
-        time.sleep(0.3)
-    raise AssertionError("no handover within 20 attempts")
+class Side:
+    """A group that is measured, and who asks it."""
 
+    def __init__(self, group):
+        self.group, self.results, self.askers = group, {}, []
+        self.job, self.tasks = None, 0
 
-def kill(group):
-    primary = group.primary()
-    group.kill(primary)
-    return primary
+    def add_tasks(self):
+        """Where there is little, the worker would run out of it."""
+        wanted = TASKS_AHEAD + sum(len(each.times) for each in self.askers if each.name == "work")
+        if self.tasks < wanted:
+            fill_jobs(self.group, 1, wanted - self.tasks)
+            self.tasks = wanted
 
+    def fill(self, sessions, jobs, tasks, keys):
+        if keys:
+            fill_keys(self.group, keys)
+        self.job, self.tasks = fill_jobs(self.group, jobs, tasks), tasks
+        fill_sessions(self.group, sessions)
 
-def measure(options, full):
-    group_options = ["--profile", options.profile]
-    results = {}
-    with Group(options=group_options).start() as group:
-        if full:
-            fill_sessions(group, options.sessions)
-            if options.keys:
-                subprocess.run([program("load"), "--nodes", group.nodes_option(), "--count",
-                                str(options.keys), "--size", "16"], check=True, timeout=3600)
-        job = fill_jobs(group, options.jobs if full else 1, max(options.tasks if full else 0, 5000))
-        time.sleep(12)  # so long a session is in use
-        asks = {"put": Client.put, "show": lambda client: client.show(job), "work": Client.work}
-        askers = [Asker(group, name, ask) for name, ask in asks.items()]
-        for each in askers:
+    def begin(self):
+        asks = {"put": Client.put, "show": lambda client: client.show(self.job), "work": Client.work}
+        self.askers = [Asker(self.group, name, ask) for name, ask in asks.items()]
+        for each in self.askers:
             each.start()
-        for _ in range(options.rounds):
-            group.wait_in_sync(1, 2, seconds=60)
-            time.sleep(1)
-            note(results, "handover", stop_of(group, askers, lambda: handover(group)))
-            group.wait_in_sync(1, 2, seconds=60)
-            time.sleep(1)
-            dead = []
-            note(results, "kill", stop_of(group, askers, lambda: dead.append(kill(group))))
-            group.start_node(dead[0])
-        for each in askers:
+
+    def end(self):
+        for each in self.askers:
             each.ended = True
+            each.may.set()
             each.join()
-    return {key: round(statistics.median(values)) for key, values in results.items()}
+
+    def note(self, change, stops):
+        for name, stop in stops.items():
+            self.results.setdefault(change + " " + name, []).append(stop)
+
+    def prepare(self):
+        self.group.wait_in_sync(1, 2, seconds=60)
+        self.add_tasks()
+        time.sleep(1)
+
+    def handover(self):
+        self.prepare()
+        self.note("handover", stop_of(self.askers, self.hand_over))
+
+    def kill(self):
+        self.prepare()
+        dead = []
+        self.note("kill", stop_of(self.askers, lambda: dead.append(self.kill_primary())))
+        self.group.start_node(dead[0])
+
+    def hand_over(self):
+        for _ in range(20):
+            if self.group.cli("handover", timeout_ms=10000).returncode == 0:
+                return
+            time.sleep(0.3)
+        raise AssertionError("no handover within 20 attempts")
+
+    def kill_primary(self):
+        primary = self.group.primary()
+        self.group.kill(primary)
+        return primary
+
+    def show(self):
+        """Median and longest of each."""
+        return {key: [round(statistics.median(values)), round(max(values))]
+                for key, values in self.results.items()}
 
 
-def note(results, change, stops):
-    for name, stop in stops.items():
-        results.setdefault(change + " " + name, []).append(stop)
+def measure(options):
+    sys.setswitchinterval(0.0005)  # the askers share one interpreter
+    group_options = ["--profile", options.profile]
+    with Group(options=group_options).start() as one, Group(options=group_options).start() as other:
+        empty, full = Side(one), Side(other)
+        full.fill(options.sessions, options.jobs, options.tasks, options.keys)
+        empty.fill(SPARE, 1, options.tasks // options.jobs, 0)
+        time.sleep(12 + options.settle)  # so long a session is in use
+        for side in (empty, full):
+            side.begin()
+        for _ in range(options.rounds):
+            for change in (Side.handover, Side.kill):
+                change(empty)
+                change(full)
+        for side in (empty, full):
+            side.end()
+        return empty.show(), full.show()
 
 
 def main():
@@ -211,12 +268,13 @@ def main():
     parser.add_argument("--jobs", type=int, default=4096)
     parser.add_argument("--tasks", type=int, default=100000)
     parser.add_argument("--keys", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--settle", type=int, default=0, help="seconds for LevelDB to sort")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--profile", choices=("default", "lan"), default="default")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    empty, full = measure(options, False), measure(options, True)
-    worse = [key for key in empty if full[key] > empty[key] * 1.1 + 20]
+    empty, full = measure(options)
+    worse = [key for key in empty if full[key][0] > empty[key][0] * 1.1 + 20]
     print(json.dumps({"profile": options.profile, "sessions": options.sessions,
                       "jobs": options.jobs, "tasks": options.tasks, "keys": options.keys,
                       "empty_ms": empty, "full_ms": full, "worse": worse}))
