@@ -4,9 +4,12 @@
  * request goes out on the thread of its caller and its outcome comes in on the transport's thread, so
  * a call that is answered in time never waits for the thread here.
  */
+#include "client/client_fetches.h"
 #include "client/client_priv.h"
 #include "kvstore/base/clock.h"
+#include "kvstore/base/options.h"
 #include "replication/net/net.h"
+#include "replication/wire/asker.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -30,6 +33,7 @@ struct kvp_client {
     pthread_cond_t wake;
     pthread_t thread;
     struct client_core *core;
+    struct client_fetches fetches;
     struct link links[CLIENT_ENDPOINTS_MAX];
     kvp_status link_status; /* of the last link opened */
     uint32_t timeout_ms;
@@ -48,23 +52,9 @@ void kvp_result_free(kvp_result *result)
     }
 }
 
-/* With a zero byte behind it, for client_reason(). Only for people: without memory there is none. */
-static void set_reason(kvp_result *result, kvp_slice reason)
-{
-    if (reason.size == 0) {
-        return;
-    }
-    if (kvp_buf_append(&result->value, reason.data, reason.size) == KVP_OK &&
-        kvp_buf_append(&result->value, "", 1) == KVP_OK) {
-        result->value.size--;
-    } else {
-        kvp_buf_free(&result->value);
-    }
-}
-
 const char *client_reason(const kvp_result *result)
 {
-    return result->value.data == NULL ? "" : (const char *)result->value.data;
+    return kvp_reason_text(&result->value);
 }
 
 kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason)
@@ -72,9 +62,15 @@ kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reas
     if (result != NULL) {
         memset(result, 0, sizeof(*result));
         result->status = status;
-        set_reason(result, kvp_slice_of(reason, strlen(reason)));
+        kvp_reason_set(&result->value, kvp_slice_of(reason, strlen(reason)));
     }
     return status;
+}
+
+kvp_status client_require(bool given, kvp_result *result)
+{
+    return given ? KVP_OK
+                 : client_refuse(result, KVP_BAD_ARGUMENT, "a handle or an argument is NULL");
 }
 
 kvp_status client_unread(kvp_result *result, kvp_status status)
@@ -88,24 +84,18 @@ kvp_status client_unread(kvp_result *result, kvp_status status)
 
 kvp_status client_check_key(kvp_slice key, kvp_result *result)
 {
-    if (key.size == 0 || key.data == NULL) {
-        return client_refuse(result, KVP_BAD_ARGUMENT, "the key is empty");
-    }
-    if (key.size > KVP_KEY_SIZE_MAX) {
-        return client_refuse(result, KVP_TOO_LARGE, "the key is longer than 1024 bytes");
-    }
-    return KVP_OK;
+    const char *reason;
+    kvp_status status = kvp_key_check(key, &reason);
+
+    return status == KVP_OK ? KVP_OK : client_refuse(result, status, reason);
 }
 
 kvp_status client_check_value(kvp_slice value, kvp_result *result)
 {
-    if (value.size > 0 && value.data == NULL) {
-        return client_refuse(result, KVP_BAD_ARGUMENT, "the value is missing");
-    }
-    if (value.size > KVP_VALUE_SIZE_MAX) {
-        return client_refuse(result, KVP_TOO_LARGE, "the value is longer than 1 MiB");
-    }
-    return KVP_OK;
+    const char *reason;
+    kvp_status status = kvp_value_check(value, &reason);
+
+    return status == KVP_OK ? KVP_OK : client_refuse(result, status, reason);
 }
 
 static void take_reason(kvp_result *result, kvp_slice answer, const char *reason)
@@ -115,7 +105,7 @@ static void take_reason(kvp_result *result, kvp_slice answer, const char *reason
     if (answer.size > 0) {
         (void)kvp_wire_read_string(answer, &text); /* else it says nothing */
     }
-    set_reason(result, text);
+    kvp_reason_set(&result->value, text);
 }
 
 static kvp_status take_get(kvp_result *result, kvp_slice answer)
@@ -327,6 +317,9 @@ kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_
 {
     uint64_t now_us = kvp_clock_now_us();
 
+    if (client == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     call->core.deadline_us =
         now_us + (uint64_t)(timeout_ms == 0 ? client->timeout_ms : timeout_ms) * 1000;
     pthread_mutex_lock(&client->lock);
@@ -359,15 +352,32 @@ kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeou
         }
         status = call->result.status;
     } else {
-        (void)client_refuse(&call->result, status, "");
+        (void)client_refuse(&call->result, status,
+                            status == KVP_BAD_ARGUMENT ? "the client is NULL" : "");
     }
     (void)sem_destroy(&done);
     return status;
 }
 
+kvp_status client_fetch_begin(kvp_client *client, const kvp_worker *worker, uint32_t slot,
+                              uint64_t *number)
+{
+    pthread_mutex_lock(&client->lock);
+    kvp_status status = client_fetches_number(&client->fetches, worker, slot, number);
+    pthread_mutex_unlock(&client->lock);
+    return status;
+}
+
+void client_fetch_end(kvp_client *client, const kvp_worker *worker, uint32_t slot, uint64_t number)
+{
+    pthread_mutex_lock(&client->lock);
+    client_fetches_arrived(&client->fetches, worker, slot, number);
+    pthread_mutex_unlock(&client->lock);
+}
+
 uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes)
 {
-    uint64_t timeout_ms = client->timeout_ms + bytes / 128;
+    uint64_t timeout_ms = (client == NULL ? 0 : client->timeout_ms) + bytes / 128;
 
     return timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
 }
@@ -375,11 +385,14 @@ uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes)
 kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoint,
                            const char **reason)
 {
+    *reason = "";
+    if (client == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     pthread_mutex_lock(&client->lock);
     kvp_status status = client_core_find(client->core, url, endpoint);
     bool opened = status == KVP_OK && client->links[*endpoint].link != NULL;
     pthread_mutex_unlock(&client->lock);
-    *reason = "";
     if (status == KVP_OK && !opened) {
         *reason = "not an address: a node's is like tcp://127.0.0.1:7001";
         return KVP_BAD_ARGUMENT;
@@ -389,10 +402,22 @@ kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoi
 
 /* ---- life ---- */
 
+#define OPTIONS_SIZE_FIRST sizeof(kvp_client_options) /* in release 0.1.0: it has not grown since */
+
+void kvp_client_options_init_sized(kvp_client_options *options, size_t size)
+{
+    if (options != NULL && size >= OPTIONS_SIZE_FIRST) {
+        memset(options, 0, size);
+        options->size = size;
+    }
+}
+
+/* What programs call that were built for 0.1.0: theirs is a macro since, which tells their size. */
+#undef kvp_client_options_init
+KVP_API void kvp_client_options_init(kvp_client_options *options);
 void kvp_client_options_init(kvp_client_options *options)
 {
-    memset(options, 0, sizeof(*options));
-    options->size = sizeof(*options);
+    kvp_client_options_init_sized(options, OPTIONS_SIZE_FIRST);
 }
 
 /* Adds the addresses of a list "URL,URL". */
@@ -476,6 +501,7 @@ static void dismantle(kvp_client *client)
         kvp_net_link_close(client->links[i].link);
     }
     client_core_free(client->core);
+    client_fetches_free(&client->fetches);
     pthread_cond_destroy(&client->wake);
     pthread_mutex_destroy(&client->lock);
     free(client);
@@ -507,16 +533,20 @@ kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **clien
                            size_t message_size)
 {
     char unwanted[1];
+    kvp_client_options known;
 
-    if (message == NULL) {
+    if (message == NULL || message_size == 0) {
         message = unwanted;
         message_size = sizeof(unwanted);
     }
-    if (options == NULL || options->size != sizeof(*options) || options->nodes == NULL) {
+    kvp_status status = kvp_options_take(&known, sizeof(known), options, OPTIONS_SIZE_FIRST,
+                                         "kvp_client_options_init", message, message_size);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (client == NULL || known.nodes == NULL) {
         (void)snprintf(message, message_size, "%s",
-                       options != NULL && options->size == sizeof(*options)
-                           ? "no nodes are given"
-                           : "the options are of another release of the library");
+                       client == NULL ? "no place for the handle is given" : "no nodes are given");
         return KVP_BAD_ARGUMENT;
     }
     kvp_client *opened = calloc(1, sizeof(*opened));
@@ -525,7 +555,7 @@ kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **clien
         (void)snprintf(message, message_size, "out of memory");
         return KVP_NO_MEMORY;
     }
-    kvp_status status = open_client(opened, options, message, message_size);
+    status = open_client(opened, &known, message, message_size);
     if (status != KVP_OK) {
         dismantle(opened);
         return status;

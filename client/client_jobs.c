@@ -56,8 +56,12 @@ kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint
     struct call call = client_job_call(KVP_OP_JOB_NEW);
     kvp_buf bytes = {0};
     const char *reason = "";
-    kvp_status status = kvp_job_spec_check(spec, &reason);
+    kvp_status status = client_require(client != NULL && spec != NULL && job != NULL, result);
 
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = kvp_job_spec_check(spec, &reason);
     if (status != KVP_OK) {
         return client_refuse(result, status, reason);
     }
@@ -320,18 +324,18 @@ static kvp_status take_shapes(struct kvp_job_spec *spec, const struct kvp_matrix
                        kvp_matrix_type_name(a->type), kvp_matrix_type_name(b->type));
         return client_refuse(result, KVP_BAD_REQUEST, text);
     }
-    if (a->cols != b->rows) {
+    if (a->columns != b->rows) {
         (void)snprintf(text, sizeof(text),
                        "A is %" PRIu64 " x %" PRIu64 " and B %" PRIu64 " x %" PRIu64
                        ": A must have as many columns as B has rows",
-                       a->rows, a->cols, b->rows, b->cols);
+                       a->rows, a->columns, b->rows, b->columns);
         return client_refuse(result, KVP_BAD_REQUEST, text);
     }
     spec->type = KVP_JOB_MATMUL;
     spec->element = (uint8_t)a->type;
     spec->rows = a->rows;
-    spec->inner = a->cols;
-    spec->columns = b->cols;
+    spec->inner = a->columns;
+    spec->columns = b->columns;
     return KVP_OK;
 }
 
@@ -360,8 +364,10 @@ kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec *spec,
                                  void (*progress)(void *arg, uint64_t sent, uint64_t all),
                                  void *arg, kvp_result *result)
 {
-    kvp_status status = take_shapes(spec, a, b, result);
+    kvp_status status = client_require(
+        client != NULL && spec != NULL && a != NULL && b != NULL && job != NULL, result);
 
+    status = status == KVP_OK ? take_shapes(spec, a, b, result) : status;
     if (status == KVP_OK) {
         status = take_tiles(spec, buffer == 0 ? KVP_JOB_BUFFER_DEFAULT : buffer, result);
     }
@@ -418,9 +424,14 @@ kvp_status kvp_job_product(kvp_client *client, uint64_t job, const struct kvp_jo
     struct transfer transfer;
     uint64_t moved = 0;
     const char *reason = "";
-    kvp_status status = kvp_job_spec_check(spec, &reason);
+    kvp_status status =
+        client_require(client != NULL && spec != NULL && product != NULL, result);
 
+    if (status != KVP_OK) {
+        return status;
+    }
     memset(product, 0, sizeof(*product));
+    status = kvp_job_spec_check(spec, &reason);
     if (status != KVP_OK || spec->type != KVP_JOB_MATMUL) {
         return client_refuse(result, KVP_BAD_ARGUMENT,
                              status != KVP_OK ? reason : "it is not about matrices");

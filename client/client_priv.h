@@ -4,7 +4,7 @@
 #define KVP_CLIENT_PRIV_H
 
 #include "client/client_core.h"
-#include "kvpair/kvp_client.h"
+#include "kvpair/kvp_jobs.h"
 
 /* One call of the API: the core's part and where the result goes. */
 struct call {
@@ -18,6 +18,8 @@ struct call {
 
 /* Sets `result` to a failure with its reason; `result` may be NULL. Returns `status`. */
 kvp_status client_refuse(kvp_result *result, kvp_status status, const char *reason);
+/* KVP_OK if the caller gave what it has to; else KVP_BAD_ARGUMENT, in `result`, too. */
+kvp_status client_require(bool given, kvp_result *result);
 /* The node has said that an update is done, but `status` is all that comes of reading the rest. To
  * call that a failure would be wrong: it is KVP_TIMEOUT_UNKNOWN that callers know how to treat. */
 kvp_status client_unread(kvp_result *result, kvp_status status);
@@ -46,6 +48,11 @@ kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoi
 struct call client_job_call(unsigned op);
 /* Ends a synchronous call on jobs: with KVP_OK, too, its undecoded answer is dropped. Returns status. */
 kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result);
+
+/* client_fetches.h: the number of the next fetch for a slot; a task has arrived under it. */
+kvp_status client_fetch_begin(kvp_client *client, const kvp_worker *worker, uint32_t slot,
+                              uint64_t *number);
+void client_fetch_end(kvp_client *client, const kvp_worker *worker, uint32_t slot, uint64_t number);
 
 /* A result of STATUS or JOB_INFO as JSON text: an object, or an array if a list is wanted. Whatever a
  * node sends, it is valid JSON. KVP_CORRUPT (it is something else), KVP_NO_MEMORY. */

@@ -52,7 +52,7 @@ static const char *wrong_with(const kvp_worker *worker, const char *const *kinds
         return "a worker can do 1 to 16 kinds of task";
     }
     for (unsigned i = 0; i < count; i++) {
-        if (kinds[i][0] == '\0' || strlen(kinds[i]) > KVP_NAME_SIZE_MAX) {
+        if (kinds[i] == NULL || kinds[i][0] == '\0' || strlen(kinds[i]) > KVP_NAME_SIZE_MAX) {
             return "the kind of a task is 1 to 64 bytes of text";
         }
     }
@@ -62,14 +62,19 @@ static const char *wrong_with(const kvp_worker *worker, const char *const *kinds
 kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *const *kinds,
                            unsigned kind_count, uint64_t buffer, bool standby, kvp_result *result)
 {
+    kvp_buf bytes = {0};
+    kvp_status status =
+        client_require(client != NULL && worker != NULL && kinds != NULL, result);
+
+    if (status != KVP_OK) {
+        return status;
+    }
     struct call call = worker_call(KVP_OP_WORKER_JOIN, worker, NULL);
     const char *wrong = wrong_with(worker, kinds, kind_count);
-    kvp_buf bytes = {0};
-
     if (wrong != NULL) {
         return client_refuse(result, KVP_BAD_ARGUMENT, wrong);
     }
-    kvp_status status = encode_kinds(kinds, kind_count, &bytes);
+    status = encode_kinds(kinds, kind_count, &bytes);
     if (status != KVP_OK) {
         return client_refuse(result, status, "");
     }
@@ -86,8 +91,12 @@ kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *c
 
 kvp_status kvp_worker_leave(kvp_client *client, const kvp_worker *worker, kvp_result *result)
 {
-    struct call call = worker_call(KVP_OP_WORKER_LEAVE, worker, NULL);
+    kvp_status status = client_require(client != NULL && worker != NULL, result);
 
+    if (status != KVP_OK) {
+        return status;
+    }
+    struct call call = worker_call(KVP_OP_WORKER_LEAVE, worker, NULL);
     return client_job_end(&call, client_perform(client, &call, 0), result);
 }
 
@@ -121,17 +130,30 @@ static kvp_status take_task(kvp_buf *answer, kvp_task *task)
 }
 
 kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, uint32_t slot,
-                          uint64_t number, uint32_t wait_ms, kvp_task *task, kvp_result *result)
+                          uint32_t wait_ms, kvp_task *task, kvp_result *result)
 {
-    struct call call = worker_call(KVP_OP_TASK_FETCH, worker, NULL);
+    uint64_t number = 0;
+    kvp_status status =
+        client_require(client != NULL && worker != NULL && task != NULL, result);
 
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = client_fetch_begin(client, worker, slot, &number);
+    if (status != KVP_OK) {
+        return client_refuse(result, status, "");
+    }
+    struct call call = worker_call(KVP_OP_TASK_FETCH, worker, NULL);
     call.core.request.job.slot = slot;
     call.core.request.job.number = number;
     call.core.request.job.wait_ms = wait_ms;
     call.core.patience_us = (uint64_t)wait_ms * 1000;
-    kvp_status status = client_perform(client, &call, client_timeout_ms(client, 0) + wait_ms);
+    status = client_perform(client, &call, client_timeout_ms(client, 0) + wait_ms);
     if (status == KVP_OK) {
         status = take_task(&call.result.value, task);
+    }
+    if (status == KVP_OK) {
+        client_fetch_end(client, worker, slot, number);
     }
     return client_job_end(&call, status, result);
 }
@@ -148,18 +170,23 @@ kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp
                          uint32_t progress, const kvp_slice *checkpoint, bool *go_on,
                          kvp_result *result)
 {
-    struct call call = worker_call(KVP_OP_TASK_BEAT, worker, task);
+    kvp_status status = client_require(
+        client != NULL && worker != NULL && task != NULL && go_on != NULL, result);
 
+    if (status != KVP_OK) {
+        return status;
+    }
+    struct call call = worker_call(KVP_OP_TASK_BEAT, worker, task);
     call.core.request.job.progress = progress;
     if (checkpoint != NULL) {
-        kvp_status status = client_check_value(*checkpoint, result);
+        status = client_check_value(*checkpoint, result);
         if (status != KVP_OK) {
             return status;
         }
         call.core.request.job.has_checkpoint = true;
         call.core.request.value = *checkpoint;
     }
-    kvp_status status = client_perform(client, &call, 0);
+    status = client_perform(client, &call, 0);
     if (status == KVP_OK) {
         status = kvp_wire_read_bool(kvp_buf_slice(&call.result.value), go_on);
     }
@@ -169,20 +196,20 @@ kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp
 kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                          unsigned outcome, kvp_slice bytes, kvp_result *result)
 {
-    struct call call = worker_call(KVP_OP_TASK_POST, worker, task);
-    bool counted = false;
-    kvp_status status = client_check_value(bytes, result);
+    kvp_status status =
+        client_require(client != NULL && worker != NULL && task != NULL, result);
 
+    status = status == KVP_OK ? client_check_value(bytes, result) : status;
     if (status != KVP_OK) {
         return status;
     }
+    struct call call = worker_call(KVP_OP_TASK_POST, worker, task);
     call.core.request.job.outcome = outcome;
     call.core.request.job.crc = checksum(bytes);
     call.core.request.value = bytes;
     status = client_perform(client, &call, client_timeout_ms(client, bytes.size));
     if (status == KVP_OK) {
-        status = kvp_wire_read_bool(kvp_buf_slice(&call.result.value), &counted);
-        call.result.version = counted ? 1 : 0;
+        status = kvp_wire_read_bool(kvp_buf_slice(&call.result.value), &call.result.counted);
     }
     return client_job_end(&call, status, result);
 }

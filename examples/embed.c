@@ -27,7 +27,7 @@ static void on_signal(int number)
 
 static void on_change(void *arg, const kvp_node_state *state)
 {
-    printf("node %u: %s%s, epoch %llu\n", *(unsigned *)arg, state->role,
+    printf("node %u: %s%s, epoch %llu\n", *(unsigned *)arg, kvp_role_name(state->role),
            state->serving ? ", serving" : "", (unsigned long long)state->epoch);
     fflush(stdout);
 }
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
     options.witness = argv[5];
     options.on_change = on_change;
     options.arg = &options.id;
-    options.log_level = 0;
+    options.log_level = KVP_LOG_ERROR;
     if (kvp_node_open(&options, &node, message, sizeof(message)) != KVP_OK) {
         fprintf(stderr, "embed: %s\n", message);
         return 1;

@@ -133,11 +133,11 @@ static void *run_place(void *arg)
     struct farm *farm = place->farm;
     struct member *member = place->member;
 
-    for (uint64_t number = 1; !atomic_load(&farm->ends); number++) {
+    while (!atomic_load(&farm->ends)) {
         kvp_task task;
         uint64_t begun_ns = bench_now_ns();
-        kvp_status status = kvp_task_fetch(member->client, &member->worker, place->slot, number,
-                                           WAIT_MS, &task, NULL);
+        kvp_status status = kvp_task_fetch(member->client, &member->worker, place->slot, WAIT_MS,
+                                           &task, NULL);
         if (status == KVP_OK) {
             status = kvp_task_post(member->client, &member->worker, &task, KVP_OUTCOME_RESULT,
                                    kvp_slice_of("done", 4), NULL);

@@ -169,7 +169,7 @@ static void print_matrix_json(const struct result_options *options, const struct
 
     printf("{\"job\":%" PRIu64 ",\"element\":\"%s\",\"rows\":%" PRIu64 ",\"columns\":%" PRIu64
            ",\"data\":[",
-           options->job, kvp_matrix_type_name(matrix->type), matrix->rows, matrix->cols);
+           options->job, kvp_matrix_type_name(matrix->type), matrix->rows, matrix->columns);
     while (next < end) {
         const char *stop = memchr(next, '\n', (size_t)(end - next));
         stop = stop == NULL ? end : stop;

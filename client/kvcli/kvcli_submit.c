@@ -324,7 +324,7 @@ static int submit_product(struct kvcli *cli, struct submission *submission, stru
         return EXIT_USAGE;
     }
     submission->spec.element = (uint8_t)a->type;
-    submission->spec.inner = a->cols;
+    submission->spec.inner = a->columns;
     if (choose_comparison(submission) != EXIT_DONE) {
         return EXIT_USAGE;
     }

@@ -59,8 +59,6 @@ struct kvworker_slot {
     struct kvworker *worker;
     uint32_t number;
     pthread_t thread;
-    uint64_t fetches;  /* with `instance` */
-    uint64_t instance; /* of the worker when it fetched last */
     int wake;          /* an eventfd: readable when the task is to be dropped */
     kvp_task task;
     kvp_worker held_by;        /* of `task`: the worker may have joined again since */

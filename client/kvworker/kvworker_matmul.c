@@ -25,7 +25,7 @@ void openblas_set_num_threads(int count) __attribute__((weak));
 
 struct product {
     enum kvp_matrix_type type;
-    uint64_t rows, inner, cols;
+    uint64_t rows, inner, columns;
     const uint8_t *a, *b;
     size_t size; /* of the result */
 };
@@ -52,8 +52,8 @@ static const char *read_head(kvp_slice head, struct product *product)
     product->type = (enum kvp_matrix_type)kvp_get_u32(bytes);
     product->rows = kvp_get_u32(bytes + 4);
     product->inner = kvp_get_u32(bytes + 8);
-    product->cols = kvp_get_u32(bytes + 12);
-    if (product->rows == 0 || product->inner == 0 || product->cols == 0) {
+    product->columns = kvp_get_u32(bytes + 12);
+    if (product->rows == 0 || product->inner == 0 || product->columns == 0) {
         return "a matrix without elements";
     }
     return NULL;
@@ -63,10 +63,10 @@ static const char *check_result(struct product *product)
 {
     size_t element = kvp_matrix_element_size(product->type);
 
-    if (product->rows * product->cols > KVP_JOB_BLOCK_MAX / element) {
+    if (product->rows * product->columns > KVP_JOB_BLOCK_MAX / element) {
         return "the result would be longer than 1 MiB";
     }
-    product->size = (size_t)(product->rows * product->cols) * element;
+    product->size = (size_t)(product->rows * product->columns) * element;
     return NULL;
 }
 
@@ -79,7 +79,7 @@ static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct 
     }
     size_t element = kvp_matrix_element_size(product->type);
     if (product->rows * product->inner != a.size / element || a.size % element != 0 ||
-        product->inner * product->cols != b.size / element || b.size % element != 0) {
+        product->inner * product->columns != b.size / element || b.size % element != 0) {
         return "a block does not have the size that the head says";
     }
     product->a = a.data;
@@ -98,7 +98,7 @@ static const char *read_payload(kvp_slice payload, struct product *product)
     const uint8_t *blocks = (const uint8_t *)payload.data + KVP_JOB_TILE_HEADER;
     size_t element = kvp_matrix_element_size(product->type);
     size_t size = payload.size - KVP_JOB_TILE_HEADER;
-    uint64_t a = product->rows * product->inner, b = product->inner * product->cols;
+    uint64_t a = product->rows * product->inner, b = product->inner * product->columns;
     if (a > size / element || b > size / element || (a + b) * element != size) {
         return "the payload does not have the size that its head says";
     }
@@ -111,7 +111,7 @@ static const char *read_payload(kvp_slice payload, struct product *product)
 static bool multiply(const struct product *p, struct kvworker_slot *slot, void *c,
                      kvp_status *status)
 {
-    uint64_t step = SLICE_WORK / (p->inner * p->cols);
+    uint64_t step = SLICE_WORK / (p->inner * p->columns);
 
     step = step < 64 ? 64 : step;
     *status = KVP_OK;
@@ -123,7 +123,7 @@ static bool multiply(const struct product *p, struct kvworker_slot *slot, void *
                 return false;
             }
         }
-        *status = kvp_multiply_rows(p->type, p->inner, p->cols, row, end, p->a, p->b, c);
+        *status = kvp_multiply_rows(p->type, p->inner, p->columns, row, end, p->a, p->b, c);
     }
     return true;
 }
@@ -131,7 +131,7 @@ static bool multiply(const struct product *p, struct kvworker_slot *slot, void *
 #ifdef KVWORKER_CBLAS
 static void call_blas(const struct product *p, const void *a, const void *b, void *c)
 {
-    const int m = (int)p->rows, k = (int)p->inner, n = (int)p->cols; /* in 16 MiB they fit */
+    const int m = (int)p->rows, k = (int)p->inner, n = (int)p->columns; /* in 16 MiB they fit */
 
     if (openblas_set_num_threads != NULL) {
         openblas_set_num_threads(1);
@@ -148,7 +148,7 @@ static kvp_status multiply_blas(const struct product *p, void *c)
 {
     size_t element = kvp_matrix_element_size(p->type);
     size_t a_size = (size_t)(p->rows * p->inner) * element;
-    size_t b_size = (size_t)(p->inner * p->cols) * element;
+    size_t b_size = (size_t)(p->inner * p->columns) * element;
     uint8_t *copy = aligned_alloc(64, (a_size + b_size + 64 + 63) / 64 * 64);
 
     if (copy == NULL) {

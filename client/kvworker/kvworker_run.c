@@ -334,7 +334,7 @@ static void log_posted(struct kvworker_slot *slot, unsigned outcome, kvp_status 
                                         "task_given_back"};
     char text[300];
 
-    if (status == KVP_OK && result->version == 0 && outcome != KVP_OUTCOME_GIVEN_BACK) {
+    if (status == KVP_OK && !result->counted && outcome != KVP_OUTCOME_GIVEN_BACK) {
         log_task(slot, KVP_LOG_DEBUG, "task_late", "");
     } else if (status == KVP_OK) {
         enum kvp_log_level level = outcome == KVP_OUTCOME_RESULT || outcome == KVP_OUTCOME_FAILED
@@ -463,8 +463,6 @@ static uint32_t fetch_wait_ms(const struct kvworker *worker)
     return idle_ms > 0 && idle_ms < FETCH_WAIT_MS ? idle_ms : FETCH_WAIT_MS;
 }
 
-/* A fetch is repeated under its number until it has been answered: the answer that got lost may
- * have been a task. */
 static kvp_status fetch(struct kvworker_slot *slot, kvp_result *result)
 {
     struct kvworker *worker = slot->worker;
@@ -472,16 +470,8 @@ static kvp_status fetch(struct kvworker_slot *slot, kvp_result *result)
     pthread_mutex_lock(&worker->lock);
     slot->held_by = worker->self;
     pthread_mutex_unlock(&worker->lock);
-    if (slot->held_by.instance != slot->instance) {
-        slot->instance = slot->held_by.instance;
-        slot->fetches = 1;
-    }
-    kvp_status status = kvp_task_fetch(worker->client, &slot->held_by, slot->number, slot->fetches,
-                                       fetch_wait_ms(worker), &slot->task, result);
-    if (status == KVP_OK || status == KVP_NO_TASK) {
-        slot->fetches++;
-    }
-    return status;
+    return kvp_task_fetch(worker->client, &slot->held_by, slot->number, fetch_wait_ms(worker),
+                          &slot->task, result);
 }
 
 static void *run_slot(void *arg)

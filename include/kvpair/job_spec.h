@@ -66,6 +66,7 @@ struct kvp_job_spec {
     uint8_t element;      /* enum kvp_matrix_type */
     uint64_t rows, inner, columns;               /* A is rows x inner, B inner x columns */
     uint32_t tile_rows, tile_inner, tile_columns;
+    uint64_t reserved[6];
 };
 
 /* Defaults: one copy, exact, Freivalds with 10 rounds for matrices, 2 s, 5 attempts, 200 ms between
@@ -83,7 +84,7 @@ KVP_API kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode
  */
 KVP_API kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
 
-/* KVP_OK, or KVP_BAD_REQUEST or KVP_TOO_LARGE with a static string in *reason. */
+/* KVP_OK, or KVP_BAD_REQUEST or KVP_TOO_LARGE with a static string in *reason (may be NULL). */
 KVP_API kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason);
 
 /* One msgpack array, as in JOB_NEW. Reading checks, too. It ends before retry_ms where that is the
@@ -139,8 +140,6 @@ struct kvp_job_tasks {
 /* Checks the form of all of it; numbers of tasks are not looked at. KVP_BAD_REQUEST, KVP_TOO_LARGE. */
 KVP_API kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks,
                                        const char **reason);
-/* Kinds of the tasks that a product makes itself: no task that is added may have one. */
-bool kvp_job_kind_is_reserved(kvp_slice kind);
 /* False: no more. */
 KVP_API bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task);
 /* Takes the next number of `after`; call it after_count times. */

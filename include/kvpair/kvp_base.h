@@ -4,6 +4,15 @@
  *
  * All functions in this header are pure or touch only their arguments, and are safe to call from
  * any thread.
+ *
+ * For all headers of the library:
+ *  - A handle that is NULL is KVP_BAD_ARGUMENT, as is NULL for anything that is not said to be
+ *    allowed to be NULL; functions that return no status then do nothing, or return 0, "" or NULL.
+ *    Closing and freeing NULL is fine.
+ *  - Structs of options begin with their size and grow at the end: a program that was built for
+ *    another release goes on working. What it does not know has its default; what the library does
+ *    not know must be zero, else opening is refused.
+ *  - Structs with a member `reserved` have room to grow: it is zero. Other structs do not change.
  */
 #ifndef KVP_BASE_H
 #define KVP_BASE_H
@@ -24,7 +33,12 @@ extern "C" {
 
 /* Three numbers that move apart: the library's release, the wire's version (first element of every
  * message), and the storage format's version (kept in every store). */
-#define KVP_VERSION_STRING "0.1.0"
+#define KVP_VERSION_MAJOR  0
+#define KVP_VERSION_MINOR  2
+#define KVP_VERSION_PATCH  0
+#define KVP_VERSION_STRING "0.2.0"
+/* For comparisons: 0.2.0 is 200, 1.2.3 is 10203. */
+#define KVP_VERSION_NUMBER (KVP_VERSION_MAJOR * 10000 + KVP_VERSION_MINOR * 100 + KVP_VERSION_PATCH)
 #define KVP_WIRE_VERSION   1
 #define KVP_STORE_VERSION  3
 
@@ -77,8 +91,10 @@ typedef enum kvp_status {
 /* A message for a status: a static string, never NULL, also for values that are no status. */
 KVP_API const char *kvp_strerror(int status);
 
-/* The release of the library that is linked, e.g. "0.1.0": a static string. */
+/* The release of the library that is linked, e.g. "0.2.0": a static string; and as a number, to be
+ * compared with KVP_VERSION_NUMBER, that of the headers that the program was compiled with. */
 KVP_API const char *kvp_version(void);
+KVP_API unsigned kvp_version_number(void);
 
 /* Bytes that somebody else owns. data may be NULL only when size is 0. */
 typedef struct kvp_slice {

@@ -16,6 +16,8 @@
 #define KVP_CLIENT_H
 
 #include "kvp_base.h"
+#include "kvp_scan.h"
+#include "kvp_txn.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,7 +34,10 @@ typedef struct kvp_client_options {
     uint32_t outstanding_max; /* requests under way at once; more wait their turn; 0: 256 */
 } kvp_client_options;
 
-KVP_API void kvp_client_options_init(kvp_client_options *options);
+/* Sets the size and the defaults: before anything else. NULL is fine. */
+KVP_API void kvp_client_options_init_sized(kvp_client_options *options, size_t size);
+#define kvp_client_options_init(options) \
+    kvp_client_options_init_sized((options), sizeof(kvp_client_options))
 
 /* Makes a handle; does not wait for a connection. `message` (may be NULL) receives the reason of a
  * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group), KVP_NO_MEMORY. */
@@ -46,6 +51,7 @@ KVP_API void kvp_client_close(kvp_client *client);
 /* What a call gives back. Free with kvp_result_free(). */
 typedef struct kvp_result {
     kvp_status status;
+    bool counted;             /* kvp_task_post(): the result was needed */
     uint64_t version;         /* get: modify revision; updates: the new one; KVP_EXISTS and
                                  KVP_VERSION_DIFFERS: the present one (0: absent) */
     uint64_t create_revision; /* get */
@@ -53,6 +59,7 @@ typedef struct kvp_result {
                                * answer does not show. What it has not heard of is not in it: 0 does
                                * not mean "new" (commit_age_ms of kvp_node_status() tells how long) */
     kvp_buf value;            /* get: the value. status: JSON text. errors: reason text, may be empty */
+    uint64_t reserved[4];
 } kvp_result;
 
 KVP_API void kvp_result_free(kvp_result *result);
@@ -86,46 +93,15 @@ KVP_API kvp_status kvp_delete_async(kvp_client *client, kvp_slice key, uint64_t 
 KVP_API kvp_status kvp_cas_async(kvp_client *client, kvp_slice key, uint64_t version,
                                  kvp_slice value, uint32_t timeout_ms, kvp_callback done, void *arg);
 
-/* Scan of [start, end) (end empty: no end) from one point in time. Open, next until KVP_NOT_FOUND,
- * close. If the primary changes in the middle, next returns KVP_CURSOR_EXPIRED: start again. After a
- * failure next returns it again. A scan is used by one thread at a time. `result` (may be NULL) is as
- * for synchronous calls: when opening fails, it has the reason. */
-typedef struct kvp_scan kvp_scan;
+/* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. `result` (may be
+ * NULL) is as for synchronous calls: when opening fails, it has the reason. */
 KVP_API kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
                                  kvp_scan **scan, kvp_result *result);
 KVP_API kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
                                         kvp_scan **scan, kvp_result *result);
-/* *key and *value are valid until the next call on the scan. version may be NULL. */
-KVP_API kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value,
-                                 uint64_t *version);
-/* Why next failed, for people; may be empty. Lives as long as the scan. */
-KVP_API const char *kvp_scan_error(const kvp_scan *scan);
-KVP_API void kvp_scan_close(kvp_scan *scan);
 
-/* Transaction: compares, then operations if all hold, else other operations; atomic. Build, commit,
- * read the results by index, free. Keys and values are copied. A build error is kept and returned by
- * commit. One thread at a time. */
-typedef struct kvp_txn kvp_txn;
-typedef enum kvp_branch { KVP_THEN, KVP_ELSE } kvp_branch;
-KVP_API kvp_txn *kvp_txn_new(kvp_client *client); /* NULL when memory is short */
-KVP_API void kvp_txn_if_absent(kvp_txn *txn, kvp_slice key);
-KVP_API void kvp_txn_if_present(kvp_txn *txn, kvp_slice key);
-KVP_API void kvp_txn_if_version(kvp_txn *txn, kvp_slice key, char relation /* '=' '<' '>' */,
-                                uint64_t version);
-KVP_API void kvp_txn_if_value(kvp_txn *txn, kvp_slice key, bool equal, kvp_slice value);
-KVP_API void kvp_txn_get(kvp_txn *txn, kvp_branch branch, kvp_slice key);
-KVP_API void kvp_txn_put(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_slice value);
-KVP_API void kvp_txn_delete(kvp_txn *txn, kvp_branch branch, kvp_slice key);
-/* KVP_OK: executed; *succeeded tells which branch. */
-KVP_API kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision);
-/* Why commit failed, for people; may be empty. Lives until the next commit or kvp_txn_free(). */
-KVP_API const char *kvp_txn_error(const kvp_txn *txn);
-KVP_API size_t kvp_txn_result_count(const kvp_txn *txn);
-/* Result of the index-th operation of the branch taken: get: KVP_OK and value, or KVP_NOT_FOUND; put:
- * KVP_OK; delete: KVP_OK or KVP_NOT_FOUND. Slices live as long as the txn. value, version may be NULL. */
-KVP_API kvp_status kvp_txn_result(const kvp_txn *txn, size_t index, kvp_slice *value,
-                                  uint64_t *version);
-KVP_API void kvp_txn_free(kvp_txn *txn);
+/* An empty transaction: kvp_txn.h. NULL when memory is short. */
+KVP_API kvp_txn *kvp_txn_new(kvp_client *client);
 
 /* Administration. `node` is a URL, NULL: whoever is primary (status: the first that answers). */
 KVP_API kvp_status kvp_node_status(kvp_client *client, const char *node, kvp_result *result);

@@ -84,6 +84,7 @@ KVP_API kvp_status kvp_job_product(kvp_client *client, uint64_t job,
 typedef struct kvp_worker {
     char name[KVP_NAME_SIZE_MAX + 1];
     uint64_t instance; /* of this life of the worker: given by join */
+    uint64_t reserved[4];
 } kvp_worker;
 
 /* Joins; name is set by the caller. `kinds`: of tasks that it can do. `buffer`: bytes of a task and its
@@ -104,15 +105,16 @@ typedef struct kvp_task {
     uint32_t deadline_ms; /* it will be taken away then */
     kvp_slice kind, payload, checkpoint;
     kvp_buf owner;
+    uint64_t reserved[4];
 } kvp_task;
 
 /* Waits up to wait_ms for a task. `slot`: a worker with several tasks at a time numbers its places from
- * 0, and has one fetch or task in each; `number` counts the fetches of a slot, from 1: the same
- * number again gives the same task again. KVP_NO_TASK; KVP_WORKER_UNKNOWN: join again;
+ * 0, and has one fetch or task in each. A fetch that came to nothing is repeated with the same slot
+ * and client: if the slot was given a task that did not arrive, it gets that one. Fetching while the
+ * slot has a task gives that task up. KVP_NO_TASK; KVP_WORKER_UNKNOWN: join again;
  * KVP_WORKER_REPLACED, KVP_WORKER_BARRED: end. KVP_CORRUPT: the payload arrived damaged; fetch again. */
 KVP_API kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, uint32_t slot,
-                                  uint64_t number, uint32_t wait_ms, kvp_task *task,
-                                  kvp_result *result);
+                                  uint32_t wait_ms, kvp_task *task, kvp_result *result);
 KVP_API void kvp_task_free(kvp_task *task);
 /* Says that it is being worked on, `progress` thousandths done. `checkpoint` (may be NULL) is given to
  * who gets the task next, should this worker be lost; not where results are compared (a quorum above
@@ -122,8 +124,8 @@ KVP_API void kvp_task_free(kvp_task *task);
 KVP_API kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  uint32_t progress, const kvp_slice *checkpoint, bool *go_on,
                                  kvp_result *result);
-/* Ends the attempt; outcome: enum kvp_task_outcome. KVP_OK: the result is safe; result->version is 0 if
- * the task was done already and did not need it, else 1. Other codes say what was wrong with it;
+/* Ends the attempt; outcome: enum kvp_task_outcome. KVP_OK: the result is safe; result->counted is
+ * false if the task was done already and did not need it. Other codes say what was wrong with it;
  * KVP_NO_SUCH_JOB, KVP_JOB_STATE: the job is over. */
 KVP_API kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                                  unsigned outcome, kvp_slice bytes, kvp_result *result);

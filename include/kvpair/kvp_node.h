@@ -18,6 +18,9 @@
 #define KVP_NODE_H
 
 #include "kvp_base.h"
+#include "kvp_scan.h"
+#include "kvp_txn.h"
+#include "node_codes.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,11 +30,12 @@ typedef struct kvp_node kvp_node;
 
 /* What a node is at the moment. */
 typedef struct kvp_node_state {
-    const char *role;    /* "outside", "backup", "candidate", "elect", "primary", "failed", "stopped" */
+    enum kvp_role role;  /* kvp_role_name() names it */
     bool serving;        /* is primary and may answer now */
     unsigned primary_id; /* of the newest view known here; 0: none */
     uint64_t epoch;
     uint64_t in_sync;    /* bit i: node i is in the in-sync set */
+    uint64_t reserved[4];
 } kvp_node_state;
 
 typedef struct kvp_node_options {
@@ -44,7 +48,7 @@ typedef struct kvp_node_options {
     const char *peers;          /* "2=tcp://10.0.0.2:7001,3=tcp://..."; NULL or "": none */
     /* Who decides about the primary: exactly one of the two. */
     const char *witness;        /* URL of a kvwitness */
-    const char *pair;           /* two nodes by themselves: "backup-wins", "primary-wins", "available" */
+    const char *pair;           /* two nodes by themselves: a policy's name, or `policy` below */
     const char *fence_command;  /* run by /bin/sh before a promotion; must exit 0. NULL: none */
     uint32_t heartbeat_ms;      /* 0: 100 */
     uint32_t lease_ms;          /* 0: 400; more than heartbeat_ms */
@@ -52,14 +56,14 @@ typedef struct kvp_node_options {
     uint32_t sync_timeout_ms;   /* 0: 2000 */
     uint32_t sync_replicas;     /* wanted size of the in-sync set; 0: all nodes */
     uint64_t log_size_max;      /* bytes of log kept for peers that lag; 0: 64 MiB */
-    uint64_t verify_size_max;   /* bytes of memory for the verification of a product; 0: 64 MiB */
     uint32_t timeout_ms;        /* deadline of the calls below; 0: 5000 */
-    int log_level;              /* 0 error, 1 warn, 2 info, 3 debug */
-    /* Log lines (logfmt, no newline); NULL: standard error. */
+    enum kvp_log_level log_level; /* init: KVP_LOG_INFO */
+    /* Log lines (logfmt, no newline), with their enum kvp_log_level; NULL: standard error. */
     void (*on_log)(void *arg, int level, const char *line);
     /* Role, view or serving has changed. NULL: nobody wants to know. */
     void (*on_change)(void *arg, const kvp_node_state *state);
     void *arg;
+    /* ---- since 0.2.0 ---- */
     /* Where peer operations come from, beside the hosts of `peers`: addresses, networks (10.1.0.0/16),
      * host names, with commas between; "any": from everywhere. NULL: from nowhere else. */
     const char *peer_from;
@@ -68,9 +72,14 @@ typedef struct kvp_node_options {
      * outside. */
     uint32_t quarantine_stores;   /* at most 32; 0: 8 */
     uint64_t quarantine_size_max; /* bytes; 0: 16 GiB */
+    uint64_t verify_size_max;   /* bytes of memory for the verification of a product; 0: 64 MiB */
+    enum kvp_pair_policy policy; /* as `pair`, by number; not both */
 } kvp_node_options;
 
-KVP_API void kvp_node_options_init(kvp_node_options *options);
+/* Sets the size and the defaults: before anything else. NULL is fine. */
+KVP_API void kvp_node_options_init_sized(kvp_node_options *options, size_t size);
+#define kvp_node_options_init(options) \
+    kvp_node_options_init_sized((options), sizeof(kvp_node_options))
 
 /*
  * Opens the data, listens, and begins to take part in the group, in the background. Strings are copied.
@@ -82,8 +91,9 @@ KVP_API void kvp_node_options_init(kvp_node_options *options);
 KVP_API kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
                                  size_t message_size);
 
-/* Asks the node to leave in good order: a primary hands over first. Returns at once. */
-KVP_API void kvp_node_stop(kvp_node *node);
+/* Asks the node to leave in good order: a primary hands over first. Returns at once.
+ * KVP_NO_MEMORY: it was not asked. */
+KVP_API kvp_status kvp_node_stop(kvp_node *node);
 /* Waits until the node has stopped (KVP_OK) or failed (KVP_FAILED); timeout_ms 0: for ever.
  * KVP_TIMEOUT. */
 KVP_API kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms);
@@ -95,7 +105,7 @@ KVP_API kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms);
  * perhaps the address. They go when the disk answers, or with the process. */
 KVP_API kvp_status kvp_node_close(kvp_node *node);
 
-KVP_API void kvp_node_get_state(kvp_node *node, kvp_node_state *state);
+KVP_API kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state);
 /* The address that it listens on, with the real port; lives as long as the node. */
 KVP_API const char *kvp_node_url(const kvp_node *node);
 /* Waits until this node serves (KVP_OK) or the time is over (KVP_TIMEOUT); timeout_ms 0: for ever.
@@ -121,6 +131,17 @@ KVP_API kvp_status kvp_node_delete(kvp_node *node, kvp_slice key, uint64_t expec
 /* KVP_VERSION_DIFFERS; `expected` 0: only if absent. */
 KVP_API kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_slice value,
                                 uint64_t *version);
+/* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. */
+KVP_API kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bool keys_only,
+                                      kvp_scan **scan);
+KVP_API kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
+                                             kvp_scan **scan);
+/* An empty transaction: kvp_txn.h. NULL when memory is short. */
+KVP_API kvp_txn *kvp_node_txn_new(kvp_node *node);
+
+/* Gives the lead to the node named, or (target_id 0) to any that is in sync; returns when that one has
+ * it. KVP_REFUSED: that one is not in the in-sync set, or not known; KVP_NOT_PRIMARY, KVP_BUSY. */
+KVP_API kvp_status kvp_node_handover(kvp_node *node, unsigned target_id);
 
 #ifdef __cplusplus
 }

@@ -29,14 +29,14 @@ enum kvp_matrix_type {
 /* A zeroed struct is empty and may be freed. */
 struct kvp_matrix {
     enum kvp_matrix_type type;
-    uint64_t rows, cols;
-    kvp_buf data; /* rows * cols elements */
+    uint64_t rows, columns;
+    kvp_buf data; /* rows * columns elements */
 };
 
 /* A rectangle of a matrix: its upper left element, counted from 0, and its size. */
 struct kvp_block {
-    uint64_t row, col;
-    uint64_t rows, cols;
+    uint64_t row, column;
+    uint64_t rows, columns;
 };
 
 /* Is this number, from a message or a store, one of the four types? */
@@ -54,17 +54,17 @@ KVP_API kvp_status kvp_matrix_type_of(const char *name, enum kvp_matrix_type *ty
 
 /* Bytes of a matrix. KVP_BAD_REQUEST: an unknown type, or no rows or columns; KVP_TOO_LARGE: more
  * than fit an address space (checked before it is multiplied). On failure *size stays. */
-KVP_API kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+KVP_API kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                                    uint64_t *size);
 
 /* A matrix of zeros, to be freed by the caller. Fails as kvp_matrix_size() and with KVP_NO_MEMORY;
  * *matrix is then empty. */
-KVP_API kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+KVP_API kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                                   struct kvp_matrix *matrix);
 KVP_API void kvp_matrix_free(struct kvp_matrix *matrix); /* also zeroes the struct; NULL is fine */
 
-/* Copies a block out to contiguous bytes, or in from them: block->rows * block->cols elements that
- * do not overlap the matrix. KVP_BAD_REQUEST: the block is empty or not inside; nothing is
+/* Copies a block out to contiguous bytes, or in from them: block->rows * block->columns elements
+ * that do not overlap the matrix. KVP_BAD_REQUEST: the block is empty or not inside; nothing is
  * copied. */
 KVP_API kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_block *block,
                                   void *bytes);

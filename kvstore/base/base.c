@@ -62,6 +62,11 @@ const char *kvp_version(void)
     return KVP_VERSION_STRING;
 }
 
+unsigned kvp_version_number(void)
+{
+    return KVP_VERSION_NUMBER;
+}
+
 void kvp_buf_free(kvp_buf *buf)
 {
     if (buf == NULL) {
@@ -73,6 +78,9 @@ void kvp_buf_free(kvp_buf *buf)
 
 kvp_status kvp_buf_reserve(kvp_buf *buf, size_t extra)
 {
+    if (buf == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     size_t capacity = buf->capacity;
 
     assert(buf->size <= buf->capacity);
@@ -97,6 +105,9 @@ kvp_status kvp_buf_reserve(kvp_buf *buf, size_t extra)
 
 kvp_status kvp_buf_append(kvp_buf *buf, const void *data, size_t size)
 {
+    if (buf == NULL || (data == NULL && size > 0)) {
+        return KVP_BAD_ARGUMENT;
+    }
     if (size == 0) {
         return KVP_OK;
     }

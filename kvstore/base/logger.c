@@ -25,14 +25,11 @@
 
 static_assert(WRITE_SIZE <= PIPE_BUF, "a line must fit into a pipe at once");
 
-static const char *const level_names[] = {"error", "warn", "info", "debug"};
-#define LEVEL_COUNT (sizeof(level_names) / sizeof(level_names[0]))
-
 kvp_status kvp_log_level_parse(const char *text, enum kvp_log_level *level)
 {
-    for (size_t i = 0; i < LEVEL_COUNT; i++) {
-        if (strcmp(text, level_names[i]) == 0) {
-            *level = (enum kvp_log_level)i;
+    for (enum kvp_log_level i = KVP_LOG_ERROR; i <= KVP_LOG_DEBUG; i++) {
+        if (strcmp(text, kvp_log_level_name(i)) == 0) {
+            *level = i;
             return KVP_OK;
         }
     }
@@ -59,7 +56,7 @@ static size_t print_head(char *line, size_t size, const struct kvp_logger *logge
     size_t used = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", &utc);
     used = advance(used,
                    snprintf(line + used, size - used, ".%03dZ level=%s",
-                            (int)(now.tv_nsec / 1000000), level_names[level]),
+                            (int)(now.tv_nsec / 1000000), kvp_log_level_name(level)),
                    size);
     if (logger->node_id != 0) {
         used = advance(used, snprintf(line + used, size - used, " node=%u", logger->node_id), size);

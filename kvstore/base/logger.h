@@ -8,9 +8,7 @@
 #ifndef KVP_LOGGER_H
 #define KVP_LOGGER_H
 
-#include "kvpair/kvp_base.h"
-
-enum kvp_log_level { KVP_LOG_ERROR, KVP_LOG_WARN, KVP_LOG_INFO, KVP_LOG_DEBUG };
+#include "kvpair/node_codes.h"
 
 struct kvp_logger {
     enum kvp_log_level level; /* lines above it are not written */

@@ -64,13 +64,6 @@ void kvp_core_free(struct kvp_core *core)
     free(core);
 }
 
-const char *kvp_role_name(enum kvp_role role)
-{
-    static const char *const names[] = {"outside", "backup", "candidate", "elect",
-                                        "primary", "failed", "stopped"};
-    return (size_t)role < sizeof(names) / sizeof(names[0]) ? names[role] : "unknown";
-}
-
 const char *kvp_note_name(enum kvp_note note)
 {
     static const char *const names[] = {

@@ -24,13 +24,6 @@
 #include "replication/core/arbiter.h"
 #include "replication/wire/peer.h"
 
-enum kvp_pair_policy {
-    KVP_PAIR_NONE = 0, /* an outside arbiter decides */
-    KVP_PAIR_BACKUP_WINS,
-    KVP_PAIR_PRIMARY_WINS,
-    KVP_PAIR_AVAILABLE,
-};
-
 struct kvp_core_config {
     uint8_t self;
     kvp_node_set nodes;       /* all data nodes of the group, self included */
@@ -158,7 +151,6 @@ void kvp_core_stop(struct kvp_core *core, uint64_t now_us);
 void kvp_core_fail(struct kvp_core *core, uint64_t now_us);
 
 /* What is so now. */
-const char *kvp_role_name(enum kvp_role role); /* static, lower case */
 enum kvp_role kvp_core_role(const struct kvp_core *core);
 /* May reads be answered and commits acknowledged at this instant (rule R3)? */
 bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);

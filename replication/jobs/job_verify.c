@@ -18,7 +18,7 @@ static struct kvp_verify_config verify_config(const struct kvp_job_spec *spec, u
         .type = spec->element,
         .rows = spec->rows,
         .inner = spec->inner,
-        .cols = spec->columns,
+        .columns = spec->columns,
         .rounds = spec->rounds,
         .seed = seed,
     };
@@ -119,8 +119,8 @@ static struct kvp_block verify_part(struct kvp_job_block place, uint64_t from, u
     uint64_t row = from / place.columns, column = from % place.columns;
     struct kvp_block part = {place.row + row, place.column + column, 1, place.columns - column};
     count_max = count_max > 0 ? count_max : 1;
-    if (part.cols > count_max) {
-        part.cols = count_max;
+    if (part.columns > count_max) {
+        part.columns = count_max;
     } else if (column == 0) {
         uint64_t rows = count_max / (place.columns + ROW_WORK), left = place.rows - row;
         part.rows = rows < 1 ? 1 : rows < left ? rows : left;
@@ -135,7 +135,7 @@ static kvp_status verify_feed(struct kvp_jobs *jobs, struct job *job,
     uint64_t all = (uint64_t)block->place.rows * block->place.columns;
     struct kvp_block part =
         verify_part(block->place, job->verify_part, jobs->config.step_work / job->record.spec.rounds);
-    uint64_t count = part.rows * part.cols;
+    uint64_t count = part.rows * part.columns;
     jobs->other.size = 0;
     kvp_status status = job_get(jobs, &block->key, &jobs->other);
     if (status == KVP_NOT_FOUND || (status == KVP_OK && jobs->other.size != all * size)) {

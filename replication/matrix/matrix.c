@@ -22,16 +22,19 @@ bool kvp_matrix_type_is_float(enum kvp_matrix_type type)
 
 size_t kvp_matrix_element_size(enum kvp_matrix_type type)
 {
-    return types[type].size;
+    return kvp_matrix_type_valid(type) ? types[type].size : 0;
 }
 
 const char *kvp_matrix_type_name(enum kvp_matrix_type type)
 {
-    return types[type].name;
+    return kvp_matrix_type_valid(type) ? types[type].name : "unknown";
 }
 
 kvp_status kvp_matrix_type_of(const char *name, enum kvp_matrix_type *type)
 {
+    if (name == NULL || type == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     for (int i = 0; i < KVP_MATRIX_TYPES; i++) {
         if (strcmp(name, types[i].name) == 0) {
             *type = (enum kvp_matrix_type)i;
@@ -41,13 +44,17 @@ kvp_status kvp_matrix_type_of(const char *name, enum kvp_matrix_type *type)
     return KVP_BAD_REQUEST;
 }
 
-kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t cols, uint64_t *size)
+kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
+                           uint64_t *size)
 {
     uint64_t count, bytes;
-    if (!kvp_matrix_type_valid(type) || rows == 0 || cols == 0) {
+    if (size == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
+    if (!kvp_matrix_type_valid(type) || rows == 0 || columns == 0) {
         return KVP_BAD_REQUEST;
     }
-    if (__builtin_mul_overflow(rows, cols, &count) ||
+    if (__builtin_mul_overflow(rows, columns, &count) ||
         __builtin_mul_overflow(count, types[type].size, &bytes) || bytes > PTRDIFF_MAX) {
         return KVP_TOO_LARGE;
     }
@@ -55,12 +62,15 @@ kvp_status kvp_matrix_size(enum kvp_matrix_type type, uint64_t rows, uint64_t co
     return KVP_OK;
 }
 
-kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                           struct kvp_matrix *matrix)
 {
     uint64_t size;
+    if (matrix == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     memset(matrix, 0, sizeof(*matrix));
-    kvp_status status = kvp_matrix_size(type, rows, cols, &size);
+    kvp_status status = kvp_matrix_size(type, rows, columns, &size);
     if (status != KVP_OK) {
         return status;
     }
@@ -71,7 +81,7 @@ kvp_status kvp_matrix_new(enum kvp_matrix_type type, uint64_t rows, uint64_t col
     matrix->data.size = matrix->data.capacity = (size_t)size;
     matrix->type = type;
     matrix->rows = rows;
-    matrix->cols = cols;
+    matrix->columns = columns;
     return KVP_OK;
 }
 
@@ -87,25 +97,29 @@ void kvp_matrix_free(struct kvp_matrix *matrix)
 
 static bool block_is_inside(const struct kvp_matrix *matrix, const struct kvp_block *block)
 {
-    return block->rows > 0 && block->cols > 0 && block->rows <= matrix->rows &&
-           block->cols <= matrix->cols && block->row <= matrix->rows - block->rows &&
-           block->col <= matrix->cols - block->cols;
+    return block->rows > 0 && block->columns > 0 && block->rows <= matrix->rows &&
+           block->columns <= matrix->columns && block->row <= matrix->rows - block->rows &&
+           block->column <= matrix->columns - block->columns;
 }
 
 /* Where a row of the block begins in the matrix's bytes. */
 static size_t block_offset(const struct kvp_matrix *matrix, const struct kvp_block *block,
                            uint64_t row)
 {
-    return (size_t)((block->row + row) * matrix->cols + block->col) * types[matrix->type].size;
+    return (size_t)((block->row + row) * matrix->columns + block->column) *
+           types[matrix->type].size;
 }
 
 kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_block *block,
                           void *bytes)
 {
+    if (matrix == NULL || block == NULL || bytes == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     if (!block_is_inside(matrix, block)) {
         return KVP_BAD_REQUEST;
     }
-    size_t width = (size_t)block->cols * types[matrix->type].size;
+    size_t width = (size_t)block->columns * types[matrix->type].size;
     for (uint64_t row = 0; row < block->rows; row++) {
         memcpy((uint8_t *)bytes + row * width,
                matrix->data.data + block_offset(matrix, block, row), width);
@@ -116,10 +130,13 @@ kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_bloc
 kvp_status kvp_matrix_paste(struct kvp_matrix *matrix, const struct kvp_block *block,
                             const void *bytes)
 {
+    if (matrix == NULL || block == NULL || bytes == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
     if (!block_is_inside(matrix, block)) {
         return KVP_BAD_REQUEST;
     }
-    size_t width = (size_t)block->cols * types[matrix->type].size;
+    size_t width = (size_t)block->columns * types[matrix->type].size;
     for (uint64_t row = 0; row < block->rows; row++) {
         memcpy(matrix->data.data + block_offset(matrix, block, row),
                (const uint8_t *)bytes + row * width, width);
@@ -195,19 +212,22 @@ static kvp_status refuse_element(const struct kvp_matrix *from, uint64_t index,
     (void)kvp_element_text(from->type, from->data.data + index * types[from->type].size, number);
     return kvp_refuse(message, KVP_BAD_REQUEST,
                       "row %llu, column %llu: %s cannot be kept exactly as %s",
-                      (unsigned long long)(index / from->cols + 1),
-                      (unsigned long long)(index % from->cols + 1), number, types[type].name);
+                      (unsigned long long)(index / from->columns + 1),
+                      (unsigned long long)(index % from->columns + 1), number, types[type].name);
 }
 
 kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,
                               struct kvp_matrix *to, char *message, size_t message_size)
 {
     const struct kvp_message text = {message, message_size};
-    kvp_status status = kvp_matrix_new(type, from->rows, from->cols, to);
+    if (from == NULL || to == NULL) {
+        return kvp_refuse(&text, KVP_BAD_ARGUMENT, "no matrix is given");
+    }
+    kvp_status status = kvp_matrix_new(type, from->rows, from->columns, to);
     if (status != KVP_OK) {
         return kvp_refuse(&text, status, "%s", kvp_strerror(status));
     }
-    uint64_t count = from->rows * from->cols;
+    uint64_t count = from->rows * from->columns;
     for (uint64_t i = 0; i < count; i++) {
         if (!element_convert(from->type, from->data.data + i * types[from->type].size, type,
                              to->data.data + i * types[type].size)) {

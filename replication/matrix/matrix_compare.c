@@ -10,7 +10,7 @@
 struct pair {
     enum kvp_matrix_type type;
     size_t size;
-    uint64_t rows, cols;
+    uint64_t rows, columns;
     const uint8_t *x, *y;
     enum kvp_agreement kind;
     double tolerance, floor;
@@ -68,9 +68,9 @@ static bool elements_agree(const struct pair *pair, uint64_t index)
 static struct kvp_comparison compare_elements(const struct pair *pair)
 {
     struct kvp_comparison result = {.agree = true};
-    for (uint64_t i = 0; result.agree && i < pair->rows * pair->cols; i++) {
+    for (uint64_t i = 0; result.agree && i < pair->rows * pair->columns; i++) {
         if (!elements_agree(pair, i)) {
-            result = (struct kvp_comparison){false, i / pair->cols, i % pair->cols};
+            result = (struct kvp_comparison){false, i / pair->columns, i % pair->columns};
         }
     }
     return result;
@@ -114,25 +114,25 @@ static bool checksum_agrees(const struct pair *pair, const struct checksum *sum)
 static kvp_status compare_sums(const struct pair *pair, struct kvp_comparison *result)
 {
     struct kvp_comparison found = {.agree = true};
-    struct checksum *columns = calloc((size_t)pair->cols, sizeof(*columns));
+    struct checksum *columns = calloc((size_t)pair->columns, sizeof(*columns));
     if (columns == NULL) {
         return KVP_NO_MEMORY;
     }
     for (uint64_t row = 0; row < pair->rows; row++) {
         struct checksum sum = {0};
-        for (uint64_t col = 0; col < pair->cols; col++) {
-            checksum_add(pair, row * pair->cols + col, &sum);
-            checksum_add(pair, row * pair->cols + col, &columns[col]);
+        for (uint64_t column = 0; column < pair->columns; column++) {
+            checksum_add(pair, row * pair->columns + column, &sum);
+            checksum_add(pair, row * pair->columns + column, &columns[column]);
         }
         if (found.agree && !checksum_agrees(pair, &sum)) {
             found.agree = false;
             found.row = row;
         }
     }
-    for (uint64_t col = 0; col < pair->cols; col++) {
-        if (!checksum_agrees(pair, &columns[col])) {
+    for (uint64_t column = 0; column < pair->columns; column++) {
+        if (!checksum_agrees(pair, &columns[column])) {
             found.agree = false;
-            found.col = col;
+            found.column = column;
             break;
         }
     }
@@ -142,7 +142,7 @@ static kvp_status compare_sums(const struct pair *pair, struct kvp_comparison *r
 }
 
 kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matrix_type type,
-                              uint64_t rows, uint64_t cols, kvp_slice x, kvp_slice y,
+                              uint64_t rows, uint64_t columns, kvp_slice x, kvp_slice y,
                               struct kvp_comparison *result)
 {
     uint64_t size;
@@ -150,7 +150,7 @@ kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matr
         !is_size(rule->floor)) {
         return KVP_BAD_ARGUMENT;
     }
-    if (kvp_matrix_size(type, rows, cols, &size) != KVP_OK || x.size != size || y.size != size) {
+    if (kvp_matrix_size(type, rows, columns, &size) != KVP_OK || x.size != size || y.size != size) {
         return KVP_BAD_REQUEST;
     }
     double smallest = type == KVP_FLOAT32 ? (double)FLT_MIN : DBL_MIN;
@@ -158,7 +158,7 @@ kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matr
         .type = type,
         .size = kvp_matrix_element_size(type),
         .rows = rows,
-        .cols = cols,
+        .columns = columns,
         .x = x.data,
         .y = y.data,
         .kind = rule->kind,

@@ -19,7 +19,7 @@ struct kvp_comparison {
     bool agree;
     /* If not, the first difference in reading order, from 0. CHECKSUM: the first row and the first
      * column whose sums differ (0 where only the others do). */
-    uint64_t row, col;
+    uint64_t row, column;
 };
 
 bool kvp_agreement_valid(uint64_t kind);
@@ -32,7 +32,7 @@ bool kvp_agreement_valid(uint64_t kind);
  * (CHECKSUM: 40 bytes a column). On failure *result stays.
  */
 kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matrix_type type,
-                              uint64_t rows, uint64_t cols, kvp_slice x, kvp_slice y,
+                              uint64_t rows, uint64_t columns, kvp_slice x, kvp_slice y,
                               struct kvp_comparison *result);
 
 #endif

@@ -12,7 +12,7 @@ struct csv {
     kvp_slice file;
     char separator; /* ' ': any number of spaces and tabs; '\0': not known yet */
     enum kvp_matrix_type type;
-    uint64_t rows, cols;
+    uint64_t rows, columns;
     bool integers; /* all numbers are written as integers and are int64 */
     const struct kvp_message *message;
 };
@@ -72,15 +72,15 @@ static bool next_field(struct fields *fields, kvp_slice *field)
     return true;
 }
 
-static kvp_status refuse_field(const struct csv *csv, const struct kvp_lines *lines, uint64_t col,
-                               kvp_slice field, const char *why)
+static kvp_status refuse_field(const struct csv *csv, const struct kvp_lines *lines,
+                               uint64_t column, kvp_slice field, const char *why)
 {
     if (field.size == 0) {
         return kvp_refuse(csv->message, KVP_BAD_REQUEST, "line %llu, column %llu is empty",
-                          (unsigned long long)lines->number, (unsigned long long)col + 1);
+                          (unsigned long long)lines->number, (unsigned long long)column + 1);
     }
     return kvp_refuse(csv->message, KVP_BAD_REQUEST, "line %llu, column %llu: '%s' %s",
-                      (unsigned long long)lines->number, (unsigned long long)col + 1,
+                      (unsigned long long)lines->number, (unsigned long long)column + 1,
                       kvp_show(field).text, why);
 }
 
@@ -116,13 +116,13 @@ static kvp_status survey(struct csv *csv)
         if (status != KVP_OK) {
             return status;
         }
-        csv->cols = csv->rows == 0 ? count : csv->cols;
-        if (count != csv->cols) {
+        csv->columns = csv->rows == 0 ? count : csv->columns;
+        if (count != csv->columns) {
             return kvp_refuse(csv->message, KVP_BAD_REQUEST,
                               "line %llu has another number of columns (%llu) than those before "
                               "(%llu)",
                               (unsigned long long)lines.number, (unsigned long long)count,
-                              (unsigned long long)csv->cols);
+                              (unsigned long long)csv->columns);
         }
         csv->rows++;
     }
@@ -135,7 +135,7 @@ static kvp_status survey(struct csv *csv)
 static kvp_status fill(struct csv *csv, struct kvp_matrix *matrix)
 {
     struct kvp_lines lines = kvp_lines_of(csv->file);
-    size_t width = (size_t)csv->cols * kvp_matrix_element_size(csv->type);
+    size_t width = (size_t)csv->columns * kvp_matrix_element_size(csv->type);
     kvp_slice row;
     for (uint64_t i = 0; next_row(&lines, &row); i++) {
         uint64_t count;
@@ -157,7 +157,7 @@ static kvp_status read_csv(struct csv *csv, int wanted, uint64_t size_max,
     }
     csv->type = wanted >= 0 ? (enum kvp_matrix_type)wanted
                             : csv->integers ? KVP_INT64 : KVP_FLOAT64;
-    status = kvp_admit_new(csv->type, csv->rows, csv->cols, size_max, matrix, csv->message);
+    status = kvp_admit_new(csv->type, csv->rows, csv->columns, size_max, matrix, csv->message);
     return status == KVP_OK ? fill(csv, matrix) : status;
 }
 
@@ -182,11 +182,11 @@ kvp_status kvp_csv_read(kvp_slice file, int wanted, uint64_t size_max, struct kv
 static kvp_status write_rows(const struct kvp_matrix *matrix, kvp_buf *file)
 {
     size_t size = kvp_matrix_element_size(matrix->type);
-    uint64_t count = matrix->rows * matrix->cols;
+    uint64_t count = matrix->rows * matrix->columns;
     for (uint64_t i = 0; i < count; i++) {
         char text[KVP_ELEMENT_TEXT_MAX + 1];
         size_t used = kvp_element_text(matrix->type, matrix->data.data + i * size, text);
-        text[used] = (i + 1) % matrix->cols == 0 ? '\n' : ',';
+        text[used] = (i + 1) % matrix->columns == 0 ? '\n' : ',';
         kvp_status status = kvp_buf_append(file, text, used + 1);
         if (status != KVP_OK) {
             return status;

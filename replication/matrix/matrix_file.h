@@ -40,7 +40,7 @@ kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *ma
 kvp_status kvp_npy_write(const struct kvp_matrix *matrix, kvp_buf *file);
 
 /* The header of kvp_npy_write() alone, for a writer that has the rows piece by piece. */
-kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                                 kvp_buf *file);
 
 /*

@@ -35,8 +35,8 @@ struct scratch {
 
 /* One step's part of the product: where it begins and how much it is, in elements. */
 struct part {
-    uint64_t row, inner, col;
-    size_t rows, depth, cols;
+    uint64_t row, inner, column;
+    size_t rows, depth, columns;
 };
 
 static size_t tiles(size_t count, size_t tile)
@@ -102,10 +102,10 @@ static void pack_b(const struct kvp_product *product, const struct part *part, d
 {
     double row[COLS_BLOCK];
     size_t size = kvp_matrix_element_size(product->type);
-    size_t count = tiles(part->cols, TILE_COLS);
+    size_t count = tiles(part->columns, TILE_COLS);
     for (size_t k = 0; k < part->depth; k++) {
-        uint64_t at = (part->inner + k) * product->cols + part->col;
-        load_row(product, product->b + at * size, part->cols, count * TILE_COLS, KVP_SCALE,
+        uint64_t at = (part->inner + k) * product->columns + part->column;
+        load_row(product, product->b + at * size, part->columns, count * TILE_COLS, KVP_SCALE,
                  DBL_MIN / KVP_SCALE, row);
         for (size_t tile = 0; tile < count; tile++) {
             memcpy(to + (tile * part->depth + k) * TILE_COLS, row + tile * TILE_COLS,
@@ -137,12 +137,12 @@ static inline __attribute__((always_inline)) void add_tile(size_t depth, const d
 static inline __attribute__((always_inline)) void add_part(const struct part *part,
                                                            const struct scratch *scratch)
 {
-    size_t down = tiles(part->rows, TILE_ROWS), across = tiles(part->cols, TILE_COLS);
-    for (size_t col = 0; col < across; col++) {
+    size_t down = tiles(part->rows, TILE_ROWS), across = tiles(part->columns, TILE_COLS);
+    for (size_t column = 0; column < across; column++) {
         for (size_t row = 0; row < down; row++) {
             add_tile(part->depth, scratch->a + row * part->depth * TILE_ROWS,
-                     scratch->b + col * part->depth * TILE_COLS,
-                     scratch->c + (row * across + col) * TILE_ROWS * TILE_COLS);
+                     scratch->b + column * part->depth * TILE_COLS,
+                     scratch->c + (row * across + column) * TILE_ROWS * TILE_COLS);
         }
     }
 }
@@ -181,7 +181,7 @@ static kvp_status give_sums(const struct part *part, const struct scratch *scrat
                             kvp_take_sums take, void *context)
 {
     double row[COLS_BLOCK];
-    size_t across = tiles(part->cols, TILE_COLS);
+    size_t across = tiles(part->columns, TILE_COLS);
     kvp_status status = KVP_OK;
     for (size_t i = 0; status == KVP_OK && i < part->rows; i++) {
         for (size_t tile = 0; tile < across; tile++) {
@@ -189,7 +189,7 @@ static kvp_status give_sums(const struct part *part, const struct scratch *scrat
             memcpy(row + tile * TILE_COLS, at + i % TILE_ROWS * TILE_COLS,
                    TILE_COLS * sizeof(*row));
         }
-        status = take(context, part->row + i, part->col, part->cols, row);
+        status = take(context, part->row + i, part->column, part->columns, row);
     }
     return status;
 }
@@ -225,8 +225,9 @@ kvp_status kvp_product_double(const struct kvp_product *product, kvp_take_sums t
     kvp_status status = KVP_OK;
     for (; status == KVP_OK && part.row < product->rows; part.row += ROWS_BLOCK) {
         part.rows = least(product->rows - part.row, ROWS_BLOCK);
-        for (part.col = 0; status == KVP_OK && part.col < product->cols; part.col += COLS_BLOCK) {
-            part.cols = least(product->cols - part.col, COLS_BLOCK);
+        for (part.column = 0; status == KVP_OK && part.column < product->columns;
+             part.column += COLS_BLOCK) {
+            part.columns = least(product->columns - part.column, COLS_BLOCK);
             status = product_block(product, &part, &scratch, take, context);
         }
     }
@@ -257,7 +258,7 @@ uint64_t kvp_product_bound(const struct kvp_product *product)
         }
         largest_sum = sum > largest_sum ? sum : largest_sum;
     }
-    for (uint64_t i = 0; i < product->inner * product->cols; i++) {
+    for (uint64_t i = 0; i < product->inner * product->columns; i++) {
         uint64_t value = magnitude(kvp_load_integer(product->type, product->b + i * size));
         largest = value > largest ? value : largest;
     }
@@ -270,14 +271,14 @@ void kvp_product_int64(const struct kvp_product *product, uint64_t row, int64_t 
     size_t size = kvp_matrix_element_size(type);
     for (uint64_t k = 0; k < product->inner; k++) {
         int64_t left = kvp_load_integer(type, product->a + (row * product->inner + k) * size);
-        const uint8_t *b = product->b + k * product->cols * size;
+        const uint8_t *b = product->b + k * product->columns * size;
         if (type == KVP_INT32) {
-            for (uint64_t col = 0; col < product->cols; col++) {
-                sums[col] += left * kvp_load_int32(b + 4 * col);
+            for (uint64_t column = 0; column < product->columns; column++) {
+                sums[column] += left * kvp_load_int32(b + 4 * column);
             }
         } else {
-            for (uint64_t col = 0; col < product->cols; col++) {
-                sums[col] += left * kvp_load_int64(b + 8 * col);
+            for (uint64_t column = 0; column < product->columns; column++) {
+                sums[column] += left * kvp_load_int64(b + 8 * column);
             }
         }
     }
@@ -289,9 +290,9 @@ void kvp_product_wide(const struct kvp_product *product, uint64_t row, struct kv
     size_t size = kvp_matrix_element_size(type);
     for (uint64_t k = 0; k < product->inner; k++) {
         int64_t left = kvp_load_integer(type, product->a + (row * product->inner + k) * size);
-        const uint8_t *b = product->b + k * product->cols * size;
-        for (uint64_t col = 0; col < product->cols; col++) {
-            kvp_wide_add(&sums[col], (kvp_i128)left * kvp_load_integer(type, b + col * size));
+        const uint8_t *b = product->b + k * product->columns * size;
+        for (uint64_t column = 0; column < product->columns; column++) {
+            kvp_wide_add(&sums[column], (kvp_i128)left * kvp_load_integer(type, b + column * size));
         }
     }
 }

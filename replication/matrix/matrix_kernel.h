@@ -17,7 +17,7 @@
 /* Operands as in matrix_multiply.h; the kernels write to their caller's sums only. */
 struct kvp_product {
     enum kvp_matrix_type type;
-    uint64_t rows, inner, cols;
+    uint64_t rows, inner, columns;
     const uint8_t *a, *b;
     /* For checks of floats by kvp_product_double(); zero for the product itself. */
     bool scaled;     /* multiply b by KVP_SCALE, so that no sum overflows if no product does */
@@ -25,7 +25,7 @@ struct kvp_product {
 };
 
 /* Takes the sums of one row from a column on; any other status than KVP_OK ends the product. */
-typedef kvp_status (*kvp_take_sums)(void *context, uint64_t row, uint64_t col, uint64_t count,
+typedef kvp_status (*kvp_take_sums)(void *context, uint64_t row, uint64_t column, uint64_t count,
                                     const double *sums);
 
 /* Every element's sum in float64, in the order that matrix_multiply.h promises. KVP_NO_MEMORY. */
@@ -36,7 +36,7 @@ kvp_status kvp_product_double(const struct kvp_product *product, kvp_take_sums t
  * UINT64_MAX stands for all numbers from there on. */
 uint64_t kvp_product_bound(const struct kvp_product *product);
 
-/* Integers: adds one row's products to sums[cols]; the bound must be INT64_MAX at most. */
+/* Integers: adds one row's products to sums[columns]; the bound must be INT64_MAX at most. */
 void kvp_product_int64(const struct kvp_product *product, uint64_t row, int64_t *sums);
 /* The same for any integers. */
 void kvp_product_wide(const struct kvp_product *product, uint64_t row, struct kvp_wide *sums);

@@ -18,7 +18,7 @@ struct market {
     bool coordinate;
     enum field field;
     enum symmetry symmetry;
-    uint64_t rows, cols, count; /* count: elements that the file gives */
+    uint64_t rows, columns, count; /* count: elements that the file gives */
     struct kvp_matrix *matrix;
     uint8_t *seen;              /* a bit for every element */
     const struct kvp_message *message;
@@ -107,7 +107,7 @@ static uint64_t array_count(const struct market *market)
 {
     uint64_t n = market->rows;
     if (market->symmetry == GENERAL) {
-        return n * market->cols;
+        return n * market->columns;
     }
     return market->symmetry == SYMMETRIC ? n * (n + 1) / 2 : n * (n - 1) / 2;
 }
@@ -131,17 +131,17 @@ static kvp_status read_size(struct market *market, enum kvp_matrix_type type, ui
     if (!next_line(market, &line)) {
         return kvp_refuse(market->message, KVP_BAD_REQUEST, "the file ends before its size");
     }
-    if (!read_count(&line, &market->rows) || !read_count(&line, &market->cols) ||
+    if (!read_count(&line, &market->rows) || !read_count(&line, &market->columns) ||
         (market->coordinate && !read_count(&line, &market->count)) ||
         kvp_word_next(&line, &word)) {
         return refuse_line(market, market->coordinate
                                        ? "rows, columns and number of elements are expected"
                                        : "rows and columns are expected");
     }
-    if (market->symmetry != GENERAL && market->rows != market->cols) {
+    if (market->symmetry != GENERAL && market->rows != market->columns) {
         return refuse_line(market, "a symmetric matrix has as many rows as columns");
     }
-    kvp_status status = kvp_admit(type, market->rows, market->cols, size_max, market->message);
+    kvp_status status = kvp_admit(type, market->rows, market->columns, size_max, market->message);
     if (status != KVP_OK) {
         return status;
     }
@@ -151,20 +151,20 @@ static kvp_status read_size(struct market *market, enum kvp_matrix_type type, ui
 
 /* ---- elements ---- */
 
-static uint8_t *element_at(const struct market *market, uint64_t row, uint64_t col)
+static uint8_t *element_at(const struct market *market, uint64_t row, uint64_t column)
 {
     struct kvp_matrix *matrix = market->matrix;
     return matrix->data.data +
-           (row * matrix->cols + col) * kvp_matrix_element_size(matrix->type);
+           (row * matrix->columns + column) * kvp_matrix_element_size(matrix->type);
 }
 
 /* The element on the other side of the diagonal. */
-static kvp_status mirror(const struct market *market, uint64_t row, uint64_t col)
+static kvp_status mirror(const struct market *market, uint64_t row, uint64_t column)
 {
     enum kvp_matrix_type type = market->matrix->type;
     size_t size = kvp_matrix_element_size(type);
-    const uint8_t *from = element_at(market, row, col);
-    uint8_t *to = element_at(market, col, row);
+    const uint8_t *from = element_at(market, row, column);
+    uint8_t *to = element_at(market, column, row);
     if (market->symmetry == SYMMETRIC) {
         memcpy(to, from, size);
     } else if (kvp_matrix_type_is_float(type)) {
@@ -179,7 +179,7 @@ static kvp_status mirror(const struct market *market, uint64_t row, uint64_t col
     return KVP_OK;
 }
 
-static kvp_status store(const struct market *market, uint64_t row, uint64_t col, kvp_slice word)
+static kvp_status store(const struct market *market, uint64_t row, uint64_t column, kvp_slice word)
 {
     struct kvp_number number;
     const char *why = kvp_number_read(word, &number);
@@ -187,37 +187,38 @@ static kvp_status store(const struct market *market, uint64_t row, uint64_t col,
         why = "is not an integer";
     }
     if (why == NULL) {
-        why = kvp_number_store(&number, market->matrix->type, element_at(market, row, col));
+        why = kvp_number_store(&number, market->matrix->type, element_at(market, row, column));
     }
     if (why != NULL) {
         return kvp_refuse(market->message, KVP_BAD_REQUEST, "line %llu: '%s' %s",
                           (unsigned long long)market->lines.number, kvp_show(word).text, why);
     }
-    return market->symmetry == GENERAL || row == col ? KVP_OK : mirror(market, row, col);
+    return market->symmetry == GENERAL || row == column ? KVP_OK : mirror(market, row, column);
 }
 
 static kvp_status read_element(struct market *market, kvp_slice line)
 {
-    uint64_t row, col;
+    uint64_t row, column;
     kvp_slice word = kvp_slice_of("1", 1), more;
-    if (!read_count(&line, &row) || !read_count(&line, &col) ||
+    if (!read_count(&line, &row) || !read_count(&line, &column) ||
         (market->field != PATTERN && !kvp_word_next(&line, &word)) || kvp_word_next(&line, &more)) {
         return refuse_line(market, market->field == PATTERN ? "a row and a column are expected"
                                                             : "a row, a column and a number are "
                                                               "expected");
     }
-    if (row < 1 || row > market->rows || col < 1 || col > market->cols) {
+    if (row < 1 || row > market->rows || column < 1 || column > market->columns) {
         return refuse_line(market, "this element is outside the matrix");
     }
-    if ((market->symmetry != GENERAL && row < col) || (market->symmetry == SKEW && row == col)) {
+    if ((market->symmetry != GENERAL && row < column) ||
+        (market->symmetry == SKEW && row == column)) {
         return refuse_line(market, "symmetry implies this element; it must not be given");
     }
-    uint64_t index = (row - 1) * market->cols + (col - 1);
+    uint64_t index = (row - 1) * market->columns + (column - 1);
     if (market->seen[index / 8] & 1u << index % 8) {
         return refuse_line(market, "this element was given before");
     }
     market->seen[index / 8] |= (uint8_t)(1u << index % 8);
-    return store(market, row - 1, col - 1, word);
+    return store(market, row - 1, column - 1, word);
 }
 
 static kvp_status read_elements(struct market *market)
@@ -239,8 +240,8 @@ static kvp_status read_elements(struct market *market)
 
 static kvp_status read_array(struct market *market)
 {
-    for (uint64_t col = 0; col < market->cols; col++) {
-        uint64_t first = market->symmetry == GENERAL ? 0 : col + (market->symmetry == SKEW);
+    for (uint64_t column = 0; column < market->columns; column++) {
+        uint64_t first = market->symmetry == GENERAL ? 0 : column + (market->symmetry == SKEW);
         for (uint64_t row = first; row < market->rows; row++) {
             kvp_slice line, word, more;
             if (!next_line(market, &line)) {
@@ -251,7 +252,7 @@ static kvp_status read_array(struct market *market)
             if (!kvp_word_next(&line, &word) || kvp_word_next(&line, &more)) {
                 return refuse_line(market, "one number is expected");
             }
-            kvp_status status = store(market, row, col, word);
+            kvp_status status = store(market, row, column, word);
             if (status != KVP_OK) {
                 return status;
             }
@@ -266,7 +267,7 @@ static kvp_status read_body(struct market *market)
     kvp_slice line;
     kvp_status status;
     if (market->coordinate) {
-        market->seen = calloc(1, (size_t)((market->rows * market->cols + 7) / 8));
+        market->seen = calloc(1, (size_t)((market->rows * market->columns + 7) / 8));
         if (market->seen == NULL) {
             return kvp_refuse(market->message, KVP_NO_MEMORY, "%s", kvp_strerror(KVP_NO_MEMORY));
         }
@@ -291,7 +292,7 @@ static kvp_status read_market(struct market *market, int wanted, uint64_t size_m
     type = wanted >= 0 ? (enum kvp_matrix_type)wanted : type;
     status = read_size(market, type, size_max);
     if (status == KVP_OK) {
-        status = kvp_admit_new(type, market->rows, market->cols, size_max, market->matrix,
+        status = kvp_admit_new(type, market->rows, market->columns, size_max, market->matrix,
                                market->message);
     }
     if (status != KVP_OK) {

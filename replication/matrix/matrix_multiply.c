@@ -8,7 +8,7 @@
 /* Where the rows of a product go. */
 struct result {
     enum kvp_matrix_type type;
-    uint64_t cols;
+    uint64_t columns;
     uint8_t *c;
 };
 
@@ -31,12 +31,12 @@ static bool store_sum(enum kvp_matrix_type type, double sum, uint8_t *at)
     return true;
 }
 
-static kvp_status take_sums(void *context, uint64_t row, uint64_t col, uint64_t count,
+static kvp_status take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
                             const double *sums)
 {
     const struct result *result = context;
     size_t size = kvp_matrix_element_size(result->type);
-    uint8_t *to = result->c + (row * result->cols + col) * size;
+    uint8_t *to = result->c + (row * result->columns + column) * size;
     bool fits = true;
     for (uint64_t i = 0; i < count; i++) {
         fits &= store_sum(result->type, sums[i], to + i * size);
@@ -48,17 +48,17 @@ static kvp_status take_sums(void *context, uint64_t row, uint64_t col, uint64_t 
 static kvp_status multiply_int64(const struct kvp_product *product, uint8_t *c)
 {
     size_t size = kvp_matrix_element_size(product->type);
-    int64_t *sums = calloc((size_t)product->cols, sizeof(*sums));
+    int64_t *sums = calloc((size_t)product->columns, sizeof(*sums));
     bool fits = true;
     if (sums == NULL) {
         return KVP_NO_MEMORY;
     }
     for (uint64_t row = 0; fits && row < product->rows; row++) {
-        memset(sums, 0, (size_t)product->cols * sizeof(*sums));
+        memset(sums, 0, (size_t)product->columns * sizeof(*sums));
         kvp_product_int64(product, row, sums);
-        for (uint64_t col = 0; col < product->cols; col++) {
-            fits &= kvp_store_integer(product->type, sums[col],
-                                      c + (row * product->cols + col) * size);
+        for (uint64_t column = 0; column < product->columns; column++) {
+            fits &= kvp_store_integer(product->type, sums[column],
+                                      c + (row * product->columns + column) * size);
         }
     }
     free(sums);
@@ -68,19 +68,19 @@ static kvp_status multiply_int64(const struct kvp_product *product, uint8_t *c)
 static kvp_status multiply_wide(const struct kvp_product *product, uint8_t *c)
 {
     size_t size = kvp_matrix_element_size(product->type);
-    struct kvp_wide *sums = calloc((size_t)product->cols, sizeof(*sums));
+    struct kvp_wide *sums = calloc((size_t)product->columns, sizeof(*sums));
     bool fits = true;
     if (sums == NULL) {
         return KVP_NO_MEMORY;
     }
     for (uint64_t row = 0; fits && row < product->rows; row++) {
-        memset(sums, 0, (size_t)product->cols * sizeof(*sums));
+        memset(sums, 0, (size_t)product->columns * sizeof(*sums));
         kvp_product_wide(product, row, sums);
-        for (uint64_t col = 0; col < product->cols; col++) {
+        for (uint64_t column = 0; column < product->columns; column++) {
             int64_t value;
-            fits &= kvp_wide_integer(&sums[col], &value) &&
+            fits &= kvp_wide_integer(&sums[column], &value) &&
                     kvp_store_integer(product->type, value,
-                                      c + (row * product->cols + col) * size);
+                                      c + (row * product->columns + column) * size);
         }
     }
     free(sums);
@@ -89,7 +89,7 @@ static kvp_status multiply_wide(const struct kvp_product *product, uint8_t *c)
 
 static kvp_status multiply(const struct kvp_product *product, uint8_t *c)
 {
-    struct result result = {product->type, product->cols, c};
+    struct result result = {product->type, product->columns, c};
     uint64_t bound = kvp_matrix_type_is_float(product->type) ? 0 : kvp_product_bound(product);
     if (bound <= KVP_EXACT_IN_DOUBLE) {
         return kvp_product_double(product, take_sums, &result);
@@ -97,14 +97,14 @@ static kvp_status multiply(const struct kvp_product *product, uint8_t *c)
     return bound <= INT64_MAX ? multiply_int64(product, c) : multiply_wide(product, c);
 }
 
-kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t cols,
+kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t columns,
                              uint64_t row_begin, uint64_t row_end, const void *a, const void *b,
                              void *c)
 {
     uint64_t size;
     if (row_begin >= row_end || kvp_matrix_size(type, row_end, inner, &size) != KVP_OK ||
-        kvp_matrix_size(type, inner, cols, &size) != KVP_OK ||
-        kvp_matrix_size(type, row_end, cols, &size) != KVP_OK) {
+        kvp_matrix_size(type, inner, columns, &size) != KVP_OK ||
+        kvp_matrix_size(type, row_end, columns, &size) != KVP_OK) {
         return KVP_BAD_REQUEST;
     }
     size = kvp_matrix_element_size(type);
@@ -112,17 +112,17 @@ kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t
         .type = type,
         .rows = row_end - row_begin,
         .inner = inner,
-        .cols = cols,
+        .columns = columns,
         .a = (const uint8_t *)a + row_begin * inner * size,
         .b = b,
     };
-    return multiply(&product, (uint8_t *)c + row_begin * cols * size);
+    return multiply(&product, (uint8_t *)c + row_begin * columns * size);
 }
 
-kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t cols,
+kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t columns,
                         const void *a, const void *b, void *c)
 {
-    return kvp_multiply_rows(type, inner, cols, 0, rows, a, b, c);
+    return kvp_multiply_rows(type, inner, columns, 0, rows, a, b, c);
 }
 
 /* ---- sums ---- */

@@ -3,8 +3,8 @@
  * The arithmetic of a matrix product's tiles.
  *
  * Operands and results are contiguous elements, rows one after the other, without alignment: a is
- * rows x inner, b is inner x cols, c is rows x cols. Their sizes are the caller's duty: overlap or
- * less memory than that is undefined. Dimensions are at least 1.
+ * rows x inner, b is inner x columns, c is rows x columns. Their sizes are the caller's duty:
+ * overlap or less memory than that is undefined. Dimensions are at least 1.
  *
  * Integers: the result is exact, and KVP_OVERFLOW says that an element of the true product does not
  * fit the type; what happens on the way to it does not matter.
@@ -24,13 +24,13 @@
 
 /* c = a * b. KVP_OVERFLOW, KVP_NO_MEMORY (about 1 MiB is used, whatever the shape, and 32 bytes a
  * column for large integers); KVP_BAD_REQUEST: an unknown type or an impossible shape. */
-kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t cols,
+kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t columns,
                         const void *a, const void *b, void *c);
 
 /* The rows [row_begin, row_end) of the same product, to slice a long computation: a and c are the
  * whole operands, only those rows of c are written. Slices of 64 rows cost no extra
  * time. */
-kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t cols,
+kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t columns,
                              uint64_t row_begin, uint64_t row_end, const void *a, const void *b,
                              void *c);
 

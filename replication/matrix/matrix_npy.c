@@ -271,15 +271,15 @@ static void copy_data(const struct header *header, kvp_slice data, struct kvp_ma
     const uint8_t *from = data.data;
     uint8_t *to = matrix->data.data;
     size_t size = kvp_matrix_element_size(matrix->type);
-    uint64_t rows = matrix->rows, cols = matrix->cols;
+    uint64_t rows = matrix->rows, columns = matrix->columns;
     if (!header->by_columns && !header->big_endian) {
         memcpy(to, from, data.size);
         return;
     }
     for (uint64_t row = 0; row < rows; row++) {
-        for (uint64_t col = 0; col < cols; col++) {
-            uint64_t index = header->by_columns ? col * rows + row : row * cols + col;
-            copy_element(from + index * size, to + (row * cols + col) * size, size,
+        for (uint64_t column = 0; column < columns; column++) {
+            uint64_t index = header->by_columns ? column * rows + row : row * columns + column;
+            copy_element(from + index * size, to + (row * columns + column) * size, size,
                          header->big_endian);
         }
     }
@@ -288,14 +288,14 @@ static void copy_data(const struct header *header, kvp_slice data, struct kvp_ma
 static kvp_status refuse_nonfinite(struct kvp_matrix *matrix, const struct kvp_message *message)
 {
     size_t size = kvp_matrix_element_size(matrix->type);
-    uint64_t index = 0, cols = matrix->cols;
+    uint64_t index = 0, columns = matrix->columns;
     while (isfinite(kvp_load_real(matrix->type, matrix->data.data + index * size))) {
         index++;
     }
     kvp_matrix_free(matrix);
     return kvp_refuse(message, KVP_BAD_REQUEST, "row %llu, column %llu is not a finite number",
-                      (unsigned long long)(index / cols + 1),
-                      (unsigned long long)(index % cols + 1));
+                      (unsigned long long)(index / columns + 1),
+                      (unsigned long long)(index % columns + 1));
 }
 
 kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *matrix,
@@ -327,7 +327,7 @@ kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *ma
     return KVP_OK;
 }
 
-kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                                 kvp_buf *file)
 {
     static const char *const descrs[KVP_MATRIX_TYPES] = {"<i4", "<i8", "<f4", "<f8"};
@@ -335,7 +335,7 @@ kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64
     const size_t before = MAGIC_SIZE + 4;
     int used = snprintf(text, sizeof(text),
                         "{'descr': '%s', 'fortran_order': False, 'shape': (%llu, %llu), }",
-                        descrs[type], (unsigned long long)rows, (unsigned long long)cols);
+                        descrs[type], (unsigned long long)rows, (unsigned long long)columns);
     size_t whole = before + (size_t)used + 1;
     whole = (whole + DATA_ALIGNMENT - 1) / DATA_ALIGNMENT * DATA_ALIGNMENT;
     size_t size = whole - before;
@@ -354,7 +354,7 @@ kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64
 kvp_status kvp_npy_write(const struct kvp_matrix *matrix, kvp_buf *file)
 {
     size_t before = file->size;
-    kvp_status status = kvp_npy_write_header(matrix->type, matrix->rows, matrix->cols, file);
+    kvp_status status = kvp_npy_write_header(matrix->type, matrix->rows, matrix->columns, file);
     if (status == KVP_OK) {
         status = kvp_buf_append(file, matrix->data.data, matrix->data.size);
     }

@@ -8,19 +8,19 @@
 
 struct kvp_recheck {
     enum kvp_matrix_type type;
-    uint64_t rows, inner, cols;
+    uint64_t rows, inner, columns;
     uint64_t left; /* of inner */
     double factor;
     struct kvp_wide *exact;     /* integers */
     double *sums, *magnitudes;  /* floats: AB and |A||B|, times KVP_SCALE */
 };
 
-kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t cols,
-                           double factor, struct kvp_recheck **recheck)
+kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t inner,
+                           uint64_t columns, double factor, struct kvp_recheck **recheck)
 {
     uint64_t size;
     *recheck = NULL;
-    kvp_status status = kvp_matrix_size(type, rows, cols, &size);
+    kvp_status status = kvp_matrix_size(type, rows, columns, &size);
     if (status != KVP_OK || inner == 0 || !isfinite(factor) || factor < 0) {
         return status != KVP_OK ? status : KVP_BAD_REQUEST;
     }
@@ -28,8 +28,8 @@ kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t in
     if (made == NULL) {
         return KVP_NO_MEMORY;
     }
-    size_t count = (size_t)(rows * cols);
-    *made = (struct kvp_recheck){.type = type, .rows = rows, .inner = inner, .cols = cols};
+    size_t count = (size_t)(rows * columns);
+    *made = (struct kvp_recheck){.type = type, .rows = rows, .inner = inner, .columns = columns};
     made->left = inner;
     made->factor = factor > 0 ? factor : 1;
     if (kvp_matrix_type_is_float(type)) {
@@ -60,16 +60,16 @@ void kvp_recheck_free(struct kvp_recheck *recheck)
 
 /* Where the sums of a product are added. */
 struct totals {
-    uint64_t cols;
+    uint64_t columns;
     double *reals;
     struct kvp_wide *exact;
 };
 
-static kvp_status take_sums(void *context, uint64_t row, uint64_t col, uint64_t count,
+static kvp_status take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
                             const double *sums)
 {
     const struct totals *totals = context;
-    uint64_t at = row * totals->cols + col;
+    uint64_t at = row * totals->columns + column;
     for (uint64_t i = 0; i < count; i++) {
         if (totals->exact != NULL) {
             kvp_wide_add(&totals->exact[at + i], (int64_t)sums[i]);
@@ -82,19 +82,19 @@ static kvp_status take_sums(void *context, uint64_t row, uint64_t col, uint64_t 
 
 static kvp_status feed_integers(struct kvp_recheck *recheck, const struct kvp_product *product)
 {
-    struct totals totals = {.cols = recheck->cols, .exact = recheck->exact};
+    struct totals totals = {.columns = recheck->columns, .exact = recheck->exact};
     if (kvp_product_bound(product) <= KVP_EXACT_IN_DOUBLE) {
         return kvp_product_double(product, take_sums, &totals);
     }
     for (uint64_t row = 0; row < recheck->rows; row++) {
-        kvp_product_wide(product, row, recheck->exact + row * recheck->cols);
+        kvp_product_wide(product, row, recheck->exact + row * recheck->columns);
     }
     return KVP_OK;
 }
 
 static kvp_status feed_reals(struct kvp_recheck *recheck, struct kvp_product *product)
 {
-    struct totals totals = {.cols = recheck->cols, .reals = recheck->sums};
+    struct totals totals = {.columns = recheck->columns, .reals = recheck->sums};
     product->scaled = true;
     kvp_status status = kvp_product_double(product, take_sums, &totals);
     if (status != KVP_OK) {
@@ -105,18 +105,18 @@ static kvp_status feed_reals(struct kvp_recheck *recheck, struct kvp_product *pr
     return kvp_product_double(product, take_sums, &totals);
 }
 
-/* Are these the bytes of rows x cols elements? */
+/* Are these the bytes of rows x columns elements? */
 static bool has_shape(const struct kvp_recheck *recheck, kvp_slice elements, uint64_t rows,
-                      uint64_t cols)
+                      uint64_t columns)
 {
     uint64_t size;
-    return kvp_matrix_size(recheck->type, rows, cols, &size) == KVP_OK && elements.size == size;
+    return kvp_matrix_size(recheck->type, rows, columns, &size) == KVP_OK && elements.size == size;
 }
 
 kvp_status kvp_recheck_feed(struct kvp_recheck *recheck, uint64_t count, kvp_slice a, kvp_slice b)
 {
     if (!has_shape(recheck, a, recheck->rows, count) ||
-        !has_shape(recheck, b, count, recheck->cols)) {
+        !has_shape(recheck, b, count, recheck->columns)) {
         return KVP_BAD_REQUEST;
     }
     if (count > recheck->left) {
@@ -126,7 +126,7 @@ kvp_status kvp_recheck_feed(struct kvp_recheck *recheck, uint64_t count, kvp_sli
         .type = recheck->type,
         .rows = recheck->rows,
         .inner = count,
-        .cols = recheck->cols,
+        .columns = recheck->columns,
         .a = a.data,
         .b = b.data,
     };
@@ -154,22 +154,22 @@ static bool element_passes(const struct kvp_recheck *recheck, uint64_t index, co
 }
 
 kvp_status kvp_recheck_finish(const struct kvp_recheck *recheck, kvp_slice c, uint64_t *row,
-                              uint64_t *col)
+                              uint64_t *column)
 {
-    if (!has_shape(recheck, c, recheck->rows, recheck->cols)) {
+    if (!has_shape(recheck, c, recheck->rows, recheck->columns)) {
         return KVP_BAD_REQUEST;
     }
     if (recheck->left > 0) {
         return KVP_BAD_ARGUMENT;
     }
     size_t size = kvp_matrix_element_size(recheck->type);
-    for (uint64_t i = 0; i < recheck->rows * recheck->cols; i++) {
+    for (uint64_t i = 0; i < recheck->rows * recheck->columns; i++) {
         if (!element_passes(recheck, i, (const uint8_t *)c.data + i * size)) {
             if (row != NULL) {
-                *row = i / recheck->cols;
+                *row = i / recheck->columns;
             }
-            if (col != NULL) {
-                *col = i % recheck->cols;
+            if (column != NULL) {
+                *column = i % recheck->columns;
             }
             return KVP_CORRUPT;
         }

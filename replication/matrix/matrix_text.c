@@ -18,11 +18,11 @@ kvp_status kvp_refuse(const struct kvp_message *message, kvp_status status, cons
     return status;
 }
 
-kvp_status kvp_admit(enum kvp_matrix_type type, uint64_t rows, uint64_t cols, uint64_t size_max,
+kvp_status kvp_admit(enum kvp_matrix_type type, uint64_t rows, uint64_t columns, uint64_t size_max,
                      const struct kvp_message *message)
 {
     uint64_t size = UINT64_MAX;
-    kvp_status status = kvp_matrix_size(type, rows, cols, &size);
+    kvp_status status = kvp_matrix_size(type, rows, columns, &size);
     if (status == KVP_BAD_REQUEST) {
         return kvp_refuse(message, status, "the matrix has no elements");
     }
@@ -30,18 +30,18 @@ kvp_status kvp_admit(enum kvp_matrix_type type, uint64_t rows, uint64_t cols, ui
         return kvp_refuse(message, KVP_TOO_LARGE,
                           "a matrix of %llu rows and %llu columns of %s is too large: at most %llu "
                           "bytes are allowed",
-                          (unsigned long long)rows, (unsigned long long)cols,
+                          (unsigned long long)rows, (unsigned long long)columns,
                           kvp_matrix_type_name(type), (unsigned long long)size_max);
     }
     return KVP_OK;
 }
 
-kvp_status kvp_admit_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+kvp_status kvp_admit_new(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                          uint64_t size_max, struct kvp_matrix *matrix,
                          const struct kvp_message *message)
 {
-    kvp_status status = kvp_admit(type, rows, cols, size_max, message);
-    if (status == KVP_OK && (status = kvp_matrix_new(type, rows, cols, matrix)) != KVP_OK) {
+    kvp_status status = kvp_admit(type, rows, columns, size_max, message);
+    if (status == KVP_OK && (status = kvp_matrix_new(type, rows, columns, matrix)) != KVP_OK) {
         return kvp_refuse(message, status, "%s", kvp_strerror(status));
     }
     return status;

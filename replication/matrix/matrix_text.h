@@ -22,10 +22,10 @@ kvp_refuse(const struct kvp_message *message, kvp_status status, const char *for
 
 /* May a matrix of this shape be made, by its own size and the caller's limit in bytes? A message
  * and KVP_BAD_REQUEST or KVP_TOO_LARGE if not. */
-kvp_status kvp_admit(enum kvp_matrix_type type, uint64_t rows, uint64_t cols, uint64_t size_max,
+kvp_status kvp_admit(enum kvp_matrix_type type, uint64_t rows, uint64_t columns, uint64_t size_max,
                      const struct kvp_message *message);
 /* kvp_admit(), then kvp_matrix_new(). */
-kvp_status kvp_admit_new(enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+kvp_status kvp_admit_new(enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                          uint64_t size_max, struct kvp_matrix *matrix,
                          const struct kvp_message *message);
 

@@ -20,7 +20,7 @@
 
 /* What was fed of a matrix: how many elements of every row, and how many are left. */
 struct fed {
-    uint64_t rows, cols;
+    uint64_t rows, columns;
     uint64_t *filled;
     uint64_t left;
 };
@@ -52,18 +52,18 @@ static uint64_t words(const struct kvp_verify_config *config)
 {
     uint64_t filled = 2 * config->rows + config->inner;
     if (is_float(config)) {
-        return config->rounds * (config->cols + config->inner + config->rows) + config->inner +
+        return config->rounds * (config->columns + config->inner + config->rows) + config->inner +
                config->rows + filled;
     }
-    return config->rounds * (config->cols + 2 * config->inner + 2 * config->rows) + filled;
+    return config->rounds * (config->columns + 2 * config->inner + 2 * config->rows) + filled;
 }
 
 kvp_status kvp_verify_memory(const struct kvp_verify_config *config, uint64_t *size)
 {
     uint64_t unused;
     const uint64_t shapes[3][2] = {{config->rows, config->inner},
-                                   {config->inner, config->cols},
-                                   {config->rows, config->cols}};
+                                   {config->inner, config->columns},
+                                   {config->rows, config->columns}};
     if (config->rounds < 1 || config->rounds > KVP_VERIFY_ROUNDS_MAX ||
         !isfinite(config->factor) || config->factor < 0) {
         return KVP_BAD_REQUEST;
@@ -75,7 +75,7 @@ kvp_status kvp_verify_memory(const struct kvp_verify_config *config, uint64_t *s
         }
     }
     const uint64_t most = PTRDIFF_MAX / (64 * KVP_VERIFY_ROUNDS_MAX);
-    if (config->rows > most || config->inner > most || config->cols > most) {
+    if (config->rows > most || config->inner > most || config->columns > most) {
         return KVP_TOO_LARGE;
     }
     *size = sizeof(struct kvp_verify) + 8 * words(config);
@@ -89,11 +89,11 @@ static uint64_t *take_words(uint64_t **at, uint64_t count)
     return taken;
 }
 
-static void make_fed(struct fed *fed, uint64_t rows, uint64_t cols, uint64_t **at)
+static void make_fed(struct fed *fed, uint64_t rows, uint64_t columns, uint64_t **at)
 {
     fed->rows = rows;
-    fed->cols = cols;
-    fed->left = rows * cols;
+    fed->columns = columns;
+    fed->left = rows * columns;
     fed->filled = take_words(at, rows);
 }
 
@@ -131,7 +131,7 @@ static uint64_t next_residue(uint64_t *state)
 static void make_random(struct kvp_verify *verify, uint64_t **at)
 {
     struct vectors *random = &verify->random;
-    uint64_t state = verify->config.seed, size = verify->config.cols;
+    uint64_t state = verify->config.seed, size = verify->config.columns;
     uint64_t count = verify->config.rounds * size;
     uint64_t *memory = take_words(at, count);
     random->size = size;
@@ -164,8 +164,8 @@ kvp_status kvp_verify_new(const struct kvp_verify_config *config, struct kvp_ver
     made->config = *config;
     made->config.factor = config->factor > 0 ? config->factor : 1;
     make_fed(&made->a, config->rows, config->inner, &at);
-    make_fed(&made->b, config->inner, config->cols, &at);
-    make_fed(&made->c, config->rows, config->cols, &at);
+    make_fed(&made->b, config->inner, config->columns, &at);
+    make_fed(&made->c, config->rows, config->columns, &at);
     make_random(made, &at);
     make_vectors(config, &made->product, config->inner, &at);
     make_vectors(config, &made->difference, config->rows, &at);
@@ -173,7 +173,7 @@ kvp_status kvp_verify_new(const struct kvp_verify_config *config, struct kvp_ver
         made->magnitude_b = (double *)(void *)take_words(&at, config->inner);
         made->magnitude_ab = (double *)(void *)take_words(&at, config->rows);
         for (uint64_t i = 0; i < config->inner; i++) {
-            made->magnitude_b[i] = (double)config->cols * DBL_MIN; /* lost by scaling */
+            made->magnitude_b[i] = (double)config->columns * DBL_MIN; /* lost by scaling */
         }
     }
     *verify = made;
@@ -264,7 +264,7 @@ struct pass {
 };
 
 static void chunk_integers(const struct kvp_verify *verify, const struct pass *pass, uint64_t row,
-                           uint64_t col, const uint8_t *elements, size_t count)
+                           uint64_t column, const uint8_t *elements, size_t count)
 {
     int64_t x[CHUNK];
     size_t size = kvp_matrix_element_size(verify->config.type);
@@ -272,13 +272,13 @@ static void chunk_integers(const struct kvp_verify *verify, const struct pass *p
         x[i] = kvp_load_integer(verify->config.type, elements + i * size);
     }
     for (unsigned round = 0; round < verify->config.rounds; round++) {
-        add_integers(x, count, pass->factors, round * pass->factors->size + col, pass->sums,
+        add_integers(x, count, pass->factors, round * pass->factors->size + column, pass->sums,
                      round * pass->sums->size + row, pass->subtract);
     }
 }
 
 static void chunk_reals(const struct kvp_verify *verify, const struct pass *pass, uint64_t row,
-                        uint64_t col, const uint8_t *elements, size_t count)
+                        uint64_t column, const uint8_t *elements, size_t count)
 {
     double x[CHUNK], ones = 0;
     size_t size = kvp_matrix_element_size(verify->config.type);
@@ -286,7 +286,7 @@ static void chunk_reals(const struct kvp_verify *verify, const struct pass *pass
         x[i] = kvp_load_real(verify->config.type, elements + i * size) * pass->scale;
     }
     for (unsigned round = 0; round < verify->config.rounds; round++) {
-        double sum = dot(x, pass->factors->real + round * pass->factors->size + col, count);
+        double sum = dot(x, pass->factors->real + round * pass->factors->size + column, count);
         pass->sums->real[round * pass->sums->size + row] += pass->subtract ? -sum : sum;
     }
     if (pass->magnitude_sums == NULL) {
@@ -297,21 +297,21 @@ static void chunk_reals(const struct kvp_verify *verify, const struct pass *pass
         ones += x[i];
     }
     pass->magnitude_sums[row] +=
-        pass->magnitude_factors != NULL ? dot(x, pass->magnitude_factors + col, count) : ones;
+        pass->magnitude_factors != NULL ? dot(x, pass->magnitude_factors + column, count) : ones;
 }
 
 static kvp_status check_block(const struct kvp_verify *verify, const struct fed *fed,
                               const struct kvp_block *block, kvp_slice elements)
 {
-    if (block->rows == 0 || block->cols == 0 || block->rows > fed->rows ||
-        block->cols > fed->cols || block->row > fed->rows - block->rows ||
-        block->col > fed->cols - block->cols ||
+    if (block->rows == 0 || block->columns == 0 || block->rows > fed->rows ||
+        block->columns > fed->columns || block->row > fed->rows - block->rows ||
+        block->column > fed->columns - block->columns ||
         elements.size !=
-            block->rows * block->cols * kvp_matrix_element_size(verify->config.type)) {
+            block->rows * block->columns * kvp_matrix_element_size(verify->config.type)) {
         return KVP_BAD_REQUEST;
     }
     for (uint64_t row = block->row; row < block->row + block->rows; row++) {
-        if (fed->filled[row] != block->col) {
+        if (fed->filled[row] != block->column) {
             return KVP_BAD_ARGUMENT;
         }
     }
@@ -328,17 +328,17 @@ static kvp_status run(const struct kvp_verify *verify, const struct pass *pass,
     size_t size = kvp_matrix_element_size(verify->config.type);
     const uint8_t *at = elements.data;
     for (uint64_t row = block->row; row < block->row + block->rows; row++) {
-        for (uint64_t done = 0; done < block->cols;) {
-            uint64_t left = block->cols - done;
+        for (uint64_t done = 0; done < block->columns;) {
+            uint64_t left = block->columns - done;
             size_t count = left < CHUNK ? (size_t)left : CHUNK;
             (is_float(&verify->config) ? chunk_reals : chunk_integers)(
-                verify, pass, row, block->col + done, at, count);
+                verify, pass, row, block->column + done, at, count);
             at += count * size;
             done += count;
         }
-        pass->fed->filled[row] += block->cols;
+        pass->fed->filled[row] += block->columns;
     }
-    pass->fed->left -= block->rows * block->cols;
+    pass->fed->left -= block->rows * block->columns;
     return KVP_OK;
 }
 
@@ -388,7 +388,7 @@ kvp_status kvp_verify_feed_a(struct kvp_verify *verify, const struct kvp_block *
 static double row_bound(const struct kvp_verify *verify, uint64_t row)
 {
     const struct kvp_verify_config *config = &verify->config;
-    double n = (double)config->inner, q = (double)config->cols;
+    double n = (double)config->inner, q = (double)config->columns;
     bool is_single = config->type == KVP_FLOAT32;
     double u = is_single ? 0x1p-24 : 0x1p-53;
     double relative = 1.01 * ((n + 2) * u + (n + 4 * q + 16) * 0x1p-53);

@@ -55,10 +55,10 @@
 
 #define KVP_VERIFY_ROUNDS_MAX 64u
 
-/* A is rows x inner, B is inner x cols, C is rows x cols. */
+/* A is rows x inner, B is inner x columns, C is rows x columns. */
 struct kvp_verify_config {
     enum kvp_matrix_type type;
-    uint64_t rows, inner, cols;
+    uint64_t rows, inner, columns;
     unsigned rounds; /* 1..KVP_VERIFY_ROUNDS_MAX */
     uint64_t seed;
     double factor;   /* of the floats' bound, above 0; 0 stands for 1 */
@@ -66,7 +66,7 @@ struct kvp_verify_config {
 
 struct kvp_verify;
 
-/* Bytes that kvp_verify_new() takes: at most (16 * rounds + 24) * (rows + inner + cols).
+/* Bytes that kvp_verify_new() takes: at most (16 * rounds + 24) * (rows + inner + columns).
  * KVP_BAD_REQUEST: no such type, shape, number of rounds or factor; KVP_TOO_LARGE. */
 kvp_status kvp_verify_memory(const struct kvp_verify_config *config, uint64_t *size);
 
@@ -98,22 +98,22 @@ struct kvp_recheck;
  * freed by the caller, NULL on failure: KVP_BAD_REQUEST, KVP_TOO_LARGE, KVP_NO_MEMORY (32 bytes an
  * element for integers, 16 for floats, and what kvp_multiply() needs while it is fed).
  */
-kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t cols,
-                           double factor, struct kvp_recheck **recheck);
+kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t inner,
+                           uint64_t columns, double factor, struct kvp_recheck **recheck);
 void kvp_recheck_free(struct kvp_recheck *recheck); /* NULL is fine */
 
 /*
  * Feeds `count` of the inner dimension: a has rows x count elements, from the rows of A that belong
- * to the block, b has count x cols. Every part is fed once, in any order. Takes the time of
+ * to the block, b has count x columns. Every part is fed once, in any order. Takes the time of
  * kvp_multiply(), twice for floats. KVP_BAD_REQUEST: a wrong size, KVP_BAD_ARGUMENT: more than
  * `inner`; both have changed nothing. After KVP_NO_MEMORY it is of no use any more.
  */
 kvp_status kvp_recheck_feed(struct kvp_recheck *recheck, uint64_t count, kvp_slice a, kvp_slice b);
 
-/* Compares with the block of C. KVP_OK; KVP_CORRUPT: *row and *col, within the block, are the first
- * wrong element's (either may be NULL); KVP_BAD_REQUEST: a wrong size; KVP_BAD_ARGUMENT: not all of
- * the inner dimension was fed. */
+/* Compares with the block of C. KVP_OK; KVP_CORRUPT: *row and *column, within the block, are the
+ * first wrong element's (either may be NULL); KVP_BAD_REQUEST: a wrong size; KVP_BAD_ARGUMENT: not
+ * all of the inner dimension was fed. */
 kvp_status kvp_recheck_finish(const struct kvp_recheck *recheck, kvp_slice c, uint64_t *row,
-                              uint64_t *col);
+                              uint64_t *column);
 
 #endif

@@ -263,6 +263,6 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
         (void)snprintf(message, size, "unknown log level \"%s\"", settings->text[SET_LOG_LEVEL]);
         return false;
     }
-    options->log_level = (int)level;
+    options->log_level = level;
     return fill_numbers(settings, options, message, size);
 }

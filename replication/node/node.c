@@ -397,7 +397,7 @@ static kvp_node_state look(struct kvp_node *node)
     const struct kvp_core *core = kvp_executor_core(node->executor);
     const struct kvp_view *view = kvp_core_view(core);
     kvp_node_state state = {
-        .role = kvp_role_name(kvp_core_role(core)),
+        .role = kvp_core_role(core),
         .serving = kvp_core_serving(core, kvp_clock_now_us()),
         .primary_id = view->primary,
         .epoch = view->epoch,
@@ -690,7 +690,7 @@ static struct kvp_node *node_new(void)
         node_init_cond(&node->changed);
         node_disk_init(&node->writer);
         node_disk_init(&node->sender);
-        node->state.role = "outside";
+        node->state.role = KVP_ROLE_OUTSIDE;
     }
     return node;
 }
@@ -705,14 +705,11 @@ static void say_strangers(struct kvp_node *node, const struct kvp_loaded *loaded
     }
 }
 
-kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
-                         size_t message_size)
+static kvp_status node_open(const kvp_node_options *options, kvp_node **node, char *message,
+                            size_t message_size)
 {
     struct kvp_loaded loaded;
     struct kvp_node *made = node_new();
-    if (message && message_size > 0) {
-        message[0] = '\0';
-    }
     if (!made) {
         return KVP_NO_MEMORY;
     }
@@ -760,6 +757,20 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
     made->loop_running = true;
     *node = made;
     return KVP_OK;
+}
+
+kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
+                         size_t message_size)
+{
+    kvp_node_options known;
+    if (message && message_size > 0) {
+        message[0] = '\0';
+    }
+    if (!node) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = node_options_take(&known, options, message, message_size);
+    return status == KVP_OK ? node_open(&known, node, message, message_size) : status;
 }
 
 /* Nobody executes these any more. */
@@ -893,13 +904,18 @@ kvp_status kvp_node_close(kvp_node *node)
 
 /* ---- what the application asks ---- */
 
-void kvp_node_stop(kvp_node *node)
+kvp_status kvp_node_stop(kvp_node *node)
 {
-    struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
-        event->kind = NODE_STOP;
-        node_post(node, event);
+    if (!node) {
+        return KVP_BAD_ARGUMENT;
     }
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (!event) {
+        return KVP_NO_MEMORY;
+    }
+    event->kind = NODE_STOP;
+    node_post(node, event);
+    return KVP_OK;
 }
 
 static uint64_t deadline_of(uint32_t timeout_ms)
@@ -909,6 +925,9 @@ static uint64_t deadline_of(uint32_t timeout_ms)
 
 kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
 {
+    if (!node) {
+        return KVP_BAD_ARGUMENT;
+    }
     uint64_t deadline_us = deadline_of(timeout_ms);
     kvp_status status = KVP_TIMEOUT;
     pthread_mutex_lock(&node->mutex);
@@ -921,20 +940,27 @@ kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
     return status;
 }
 
-void kvp_node_get_state(kvp_node *node, kvp_node_state *state)
+kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state)
 {
+    if (!node || !state) {
+        return KVP_BAD_ARGUMENT;
+    }
     pthread_mutex_lock(&node->mutex);
     *state = node->state;
     pthread_mutex_unlock(&node->mutex);
+    return KVP_OK;
 }
 
 const char *kvp_node_url(const kvp_node *node)
 {
-    return kvp_net_server_url(node->server);
+    return node ? kvp_net_server_url(node->server) : "";
 }
 
 kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms)
 {
+    if (!node) {
+        return KVP_BAD_ARGUMENT;
+    }
     uint64_t deadline_us = deadline_of(timeout_ms);
     pthread_mutex_lock(&node->mutex);
     while (!node->state.serving && !node->ended &&

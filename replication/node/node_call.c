@@ -24,7 +24,7 @@ static void *token_of(struct node_call *call)
     return (void *)((uintptr_t)call | 1u);
 }
 
-static kvp_slice keep(uint8_t **at, kvp_slice bytes)
+static kvp_slice call_keep(uint8_t **at, kvp_slice bytes)
 {
     kvp_slice kept = kvp_slice_of(*at, bytes.size);
     if (bytes.size > 0) {
@@ -34,10 +34,72 @@ static kvp_slice keep(uint8_t **at, kvp_slice bytes)
     return kept;
 }
 
-static struct node_call *call_new(const struct kvp_request *request)
+static struct kvp_txn_op *call_keep_ops(uint8_t **at, const struct kvp_txn_op *ops, uint32_t count)
 {
-    struct node_call *call =
-        calloc(1, sizeof(*call) + request->key.size + request->value.size);
+    struct kvp_txn_op *kept = (struct kvp_txn_op *)(void *)*at;
+    *at += count * sizeof(*kept);
+    for (uint32_t i = 0; i < count; i++) {
+        kept[i] = ops[i];
+    }
+    return kept;
+}
+
+static void call_keep_bytes(uint8_t **at, struct kvp_txn_op *ops, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        ops[i].key = call_keep(at, ops[i].key);
+        ops[i].value = call_keep(at, ops[i].value);
+    }
+}
+
+/* What a transaction points to: its arrays first, which need alignment, then bytes. */
+static void call_keep_txn(struct kvp_request *request, uint8_t **at)
+{
+    struct kvp_compare *compares = (struct kvp_compare *)(void *)*at;
+    *at += request->compare_count * sizeof(*compares);
+    struct kvp_txn_op *then_ops = call_keep_ops(at, request->then_ops, request->then_count);
+    struct kvp_txn_op *else_ops = call_keep_ops(at, request->else_ops, request->else_count);
+    for (uint32_t i = 0; i < request->compare_count; i++) {
+        compares[i] = request->compares[i];
+        compares[i].key = call_keep(at, compares[i].key);
+        compares[i].value = call_keep(at, compares[i].value);
+    }
+    call_keep_bytes(at, then_ops, request->then_count);
+    call_keep_bytes(at, else_ops, request->else_count);
+    request->compares = compares;
+    request->then_ops = then_ops;
+    request->else_ops = else_ops;
+}
+
+static size_t call_ops_size(const struct kvp_txn_op *ops, uint32_t count)
+{
+    size_t size = count * sizeof(*ops);
+    for (uint32_t i = 0; i < count; i++) {
+        size += ops[i].key.size + ops[i].value.size;
+    }
+    return size;
+}
+
+static size_t call_size(const struct kvp_request *request)
+{
+    size_t size = request->key.size + request->value.size +
+                  request->compare_count * sizeof(struct kvp_compare) +
+                  call_ops_size(request->then_ops, request->then_count) +
+                  call_ops_size(request->else_ops, request->else_count);
+    for (uint32_t i = 0; i < request->compare_count; i++) {
+        size += request->compares[i].key.size + request->compares[i].value.size;
+    }
+    return size;
+}
+
+static_assert(offsetof(struct node_call, bytes) % _Alignof(struct kvp_compare) == 0 &&
+                  sizeof(struct kvp_compare) % _Alignof(struct kvp_txn_op) == 0,
+              "the arrays of a transaction are aligned in a call's bytes");
+
+/* The caller may be gone when it is executed: a copy of all that the request points to. */
+static struct node_call *call_new(struct kvp_node *node, const struct kvp_request *request)
+{
+    struct node_call *call = calloc(1, sizeof(*call) + call_size(request));
     if (!call) {
         return NULL;
     }
@@ -46,12 +108,14 @@ static struct node_call *call_new(const struct kvp_request *request)
     node_init_cond(&call->done_cond);
     atomic_init(&call->references, 2);
     call->request = *request;
-    call->request.key = keep(&at, request->key);
-    call->request.value = keep(&at, request->value);
+    call->request.group = kvp_slice_of(node->config.group, strlen(node->config.group));
+    call_keep_txn(&call->request, &at);
+    call->request.key = call_keep(&at, request->key);
+    call->request.value = call_keep(&at, request->value);
     return call;
 }
 
-static void call_unref(struct node_call *call)
+void node_call_unref(struct node_call *call)
 {
     if (atomic_fetch_sub(&call->references, 1) == 1) {
         pthread_mutex_destroy(&call->mutex);
@@ -76,35 +140,42 @@ void node_call_answer(struct node_call *call, const struct kvp_answer *answer)
     call->done = true;
     pthread_cond_signal(&call->done_cond);
     pthread_mutex_unlock(&call->mutex);
-    call_unref(call);
+    node_call_unref(call);
 }
 
-/* Runs a request to its end or the deadline; the caller gives the call back. */
-static kvp_status perform(struct kvp_node *node, struct kvp_request *request,
-                          struct node_call **result)
+static bool is_missing(kvp_slice bytes)
 {
-    bool reads = request->op == KVP_OP_GET;
-    request->group = kvp_slice_of(node->config.group, strlen(node->config.group));
-    if (request->key.size == 0) {
-        return KVP_BAD_REQUEST;
-    }
-    if (request->key.size > KVP_KEY_SIZE_MAX || request->value.size > KVP_VALUE_SIZE_MAX) {
-        return KVP_TOO_LARGE;
-    }
-    struct node_call *call = call_new(request);
+    return !bytes.data && bytes.size > 0;
+}
+
+/* Hands a copy of the request to the loop. NULL: no memory. One reference is the caller's. */
+static struct node_call *call_post(struct kvp_node *node, const struct kvp_request *request)
+{
+    struct node_call *call = call_new(node, request);
     struct node_event *event = calloc(1, sizeof(*event));
     if (!call || !event) {
         free(event);
         if (call) {
-            call_unref(call);
-            call_unref(call);
+            node_call_unref(call);
+            node_call_unref(call);
         }
-        return KVP_NO_MEMORY;
+        return NULL;
     }
     event->kind = NODE_CALL;
     event->call = call;
-    uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
     node_post(node, event);
+    return call;
+}
+
+kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
+                             struct node_call **result)
+{
+    bool reads = request->op == KVP_OP_GET || request->op == KVP_OP_SCAN;
+    uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
+    struct node_call *call = call_post(node, request);
+    if (!call) {
+        return KVP_NO_MEMORY;
+    }
     pthread_mutex_lock(&call->mutex);
     while (!call->done && node_wait_until(&call->done_cond, &call->mutex, deadline_us)) {
     }
@@ -112,6 +183,30 @@ static kvp_status perform(struct kvp_node *node, struct kvp_request *request,
     pthread_mutex_unlock(&call->mutex);
     *result = call;
     return status;
+}
+
+void node_call_forget(struct kvp_node *node, const struct kvp_request *request)
+{
+    struct node_call *call = call_post(node, request);
+    if (call) {
+        node_call_unref(call);
+    }
+}
+
+/* About one key. */
+static kvp_status perform(struct kvp_node *node, const struct kvp_request *request,
+                          struct node_call **result)
+{
+    if (!node || is_missing(request->key) || is_missing(request->value)) {
+        return KVP_BAD_ARGUMENT;
+    }
+    if (request->key.size == 0) {
+        return KVP_BAD_REQUEST;
+    }
+    if (request->key.size > KVP_KEY_SIZE_MAX || request->value.size > KVP_VALUE_SIZE_MAX) {
+        return KVP_TOO_LARGE;
+    }
+    return node_call_perform(node, request, result);
 }
 
 static kvp_status update(struct kvp_node *node, struct kvp_request *request, uint64_t *version)
@@ -126,7 +221,7 @@ static kvp_status update(struct kvp_node *node, struct kvp_request *request, uin
     if (version && shown && kvp_wire_read_uint(kvp_buf_slice(&call->result), &number) == KVP_OK) {
         *version = number;
     }
-    call_unref(call);
+    node_call_unref(call);
     return status;
 }
 
@@ -162,6 +257,9 @@ void node_call_stop_readers(struct kvp_node *node)
 kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version)
 {
     kvp_status status;
+    if (!node || !value || is_missing(key)) {
+        return KVP_BAD_ARGUMENT;
+    }
     if (get_here(node, key, value, version, &status)) {
         return status;
     }
@@ -179,7 +277,7 @@ kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t 
         *version = get.modify;
     }
     if (call) {
-        call_unref(call);
+        node_call_unref(call);
     }
     return status;
 }

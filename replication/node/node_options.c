@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of a node: defaults, checks, and what to say about wrong ones. */
+#include "kvstore/base/options.h"
 #include "kvstore/base/utf8.h"
 #include "replication/node/node_state.h"
 #include "replication/net/sp_address.h"
@@ -10,11 +11,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPTIONS_SIZE_FIRST offsetof(kvp_node_options, peer_from) /* in release 0.1.0 */
+
+void kvp_node_options_init_sized(kvp_node_options *options, size_t size)
+{
+    if (options && size >= OPTIONS_SIZE_FIRST) {
+        memset(options, 0, size);
+        options->size = size;
+        options->log_level = KVP_LOG_INFO;
+    }
+}
+
+/* What programs call that were built for 0.1.0: theirs is a macro since, which tells their size. */
+#undef kvp_node_options_init
+KVP_API void kvp_node_options_init(kvp_node_options *options);
 void kvp_node_options_init(kvp_node_options *options)
 {
-    memset(options, 0, sizeof(*options));
-    options->size = sizeof(*options);
-    options->log_level = KVP_LOG_INFO;
+    kvp_node_options_init_sized(options, OPTIONS_SIZE_FIRST);
+}
+
+kvp_status node_options_take(kvp_node_options *known, const kvp_node_options *options,
+                             char *message, size_t message_size)
+{
+    return kvp_options_take(known, sizeof(*known), options, OPTIONS_SIZE_FIRST,
+                            "kvp_node_options_init", message, message_size);
 }
 
 struct complaint {
@@ -140,35 +160,45 @@ static const char choice[] =
     "  pair available     both go on when they lose each other; updates that only one of them has are "
     "set aside on reunion.";
 
+static kvp_status choose_policy(const kvp_node_options *options, enum kvp_pair_policy *policy,
+                                const struct complaint *complaint)
+{
+    for (unsigned i = KVP_PAIR_BACKUP_WINS; i <= KVP_PAIR_AVAILABLE; i++) {
+        enum kvp_pair_policy each = (enum kvp_pair_policy)i;
+        if (options->pair ? strcmp(options->pair, kvp_pair_policy_name(each)) == 0
+                          : options->policy == each) {
+            *policy = each;
+            return KVP_OK;
+        }
+    }
+    return options->pair ? refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s",
+                                  options->pair, choice)
+                         : refuse(complaint, "unknown pair policy %u; choose one:\n%s",
+                                  (unsigned)options->policy, choice);
+}
+
 static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *options,
                                  const struct complaint *complaint)
 {
-    struct kvp_core_config *core = &node->config.core;
-    static const char *const policies[] = {
-        [KVP_PAIR_BACKUP_WINS] = "backup-wins",
-        [KVP_PAIR_PRIMARY_WINS] = "primary-wins",
-        [KVP_PAIR_AVAILABLE] = "available",
-    };
-    if (!options->witness && !options->pair) {
+    bool pair = options->pair || options->policy != KVP_PAIR_NONE;
+    if (!options->witness && !pair) {
         return refuse(complaint,
                       "who decides when the nodes lose each other? Silence cannot tell a crash from "
                       "a cut, so this has to be chosen, there is no default:\n%s",
                       choice);
     }
-    if (options->witness && options->pair) {
+    if (options->witness && pair) {
         return refuse(complaint, "a witness and a pair policy exclude each other");
     }
     if (options->witness) {
         return KVP_OK;
     }
-    for (unsigned i = KVP_PAIR_BACKUP_WINS; i <= KVP_PAIR_AVAILABLE; i++) {
-        if (strcmp(options->pair, policies[i]) == 0) {
-            core->policy = (enum kvp_pair_policy)i;
-        }
+    if (options->pair && options->policy != KVP_PAIR_NONE) {
+        return refuse(complaint, "the pair policy is given twice, by name and by number");
     }
-    if (core->policy == KVP_PAIR_NONE) {
-        return refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s", options->pair,
-                      choice);
+    kvp_status status = choose_policy(options, &node->config.core.policy, complaint);
+    if (status != KVP_OK) {
+        return status;
     }
     if (node->config.peer_count > 1) {
         return refuse(complaint, "pair mode is for two nodes; %u are configured: use a witness",
@@ -246,8 +276,9 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
 {
     struct complaint complaint = {message, message_size};
     struct kvp_core_config *core = &node->config.core;
-    if (options->size != sizeof(*options)) {
-        return refuse(&complaint, "the options are of another release of the library");
+    if ((unsigned)options->log_level > KVP_LOG_DEBUG) {
+        return refuse(&complaint, "unknown log level %u: they are 0 (error) to 3 (debug)",
+                      (unsigned)options->log_level);
     }
     kvp_status status = set_names(node, options, &complaint);
     if (status != KVP_OK) {
@@ -294,7 +325,7 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     node->on_log = options->on_log;
     node->on_change = options->on_change;
     node->arg = options->arg;
-    node->logger.level = (enum kvp_log_level)options->log_level;
+    node->logger.level = options->log_level;
     node->logger.node_id = options->id;
     return status;
 }

@@ -152,6 +152,13 @@ void node_init_cond(pthread_cond_t *cond);
 void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);
 void node_call_answer(struct node_call *call, const struct kvp_answer *answer);
 void node_call_stop_readers(struct kvp_node *node);
+/* Runs a request to its end or the deadline. *result, if it was made, is to be given back with
+ * node_call_unref(); with a status of its own its result is a reason, encoded. */
+kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
+                             struct node_call **result);
+void node_call_unref(struct node_call *call);
+/* Has it executed, some time; nobody waits. */
+void node_call_forget(struct kvp_node *node, const struct kvp_request *request);
 /* Tokens of calls are told from those of network requests by the lowest bit. */
 bool node_token_is_call(const void *token);
 struct node_call *node_token_call(void *token);
@@ -169,6 +176,9 @@ void node_fence_start(struct kvp_node *node);
 void node_fence_stop(struct kvp_node *node);
 
 /* node_options.c */
+/* Fills `known` from the options of a program that may be built for another release. */
+kvp_status node_options_take(kvp_node_options *known, const kvp_node_options *options,
+                             char *message, size_t message_size);
 kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options, char *message,
                           size_t message_size);
 

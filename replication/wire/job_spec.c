@@ -5,6 +5,7 @@
 #include "kvstore/base/utf8.h"
 #include "replication/wire/mp_reader.h"
 #include "replication/wire/mp_writer.h"
+#include "replication/wire/wire.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@
 
 void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
 {
+    if (!spec) {
+        return;
+    }
     *spec = (struct kvp_job_spec){
         .type = (uint8_t)type,
         .copies = 1,
@@ -46,6 +50,9 @@ kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode)
     };
     unsigned copies, quorum;
     char end;
+    if (!spec || !mode) {
+        return KVP_BAD_ARGUMENT;
+    }
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         if (strcmp(modes[i].name, mode) == 0) {
             spec->copies = modes[i].copies;
@@ -69,6 +76,12 @@ kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode)
 
 /* ---- tiles ---- */
 
+/* Has the specification of a product been filled in? Else there is nothing to divide by. */
+static bool has_tiles(const struct kvp_job_spec *spec)
+{
+    return spec && spec->tile_rows != 0 && spec->tile_inner != 0 && spec->tile_columns != 0;
+}
+
 static uint32_t tiles(uint64_t length, uint32_t tile)
 {
     return (uint32_t)((length + tile - 1) / tile);
@@ -76,6 +89,9 @@ static uint32_t tiles(uint64_t length, uint32_t tile)
 
 struct kvp_job_grid kvp_job_grid_of(const struct kvp_job_spec *spec)
 {
+    if (!has_tiles(spec)) {
+        return (struct kvp_job_grid){0};
+    }
     struct kvp_job_grid grid = {
         .row_tiles = tiles(spec->rows, spec->tile_rows),
         .inner_tiles = tiles(spec->inner, spec->tile_inner),
@@ -97,6 +113,9 @@ static uint32_t part(uint64_t length, uint32_t tile, uint32_t index)
 struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t number, bool *is_b)
 {
     struct kvp_job_grid grid = kvp_job_grid_of(spec);
+    if (grid.tasks == 0 || !is_b) {
+        return (struct kvp_job_block){0};
+    }
     uint32_t of_a = grid.row_tiles * grid.inner_tiles;
     *is_b = number >= of_a;
     if (!*is_b) {
@@ -114,6 +133,9 @@ struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t num
 struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t number)
 {
     uint32_t column_tiles = kvp_job_grid_of(spec).column_tiles;
+    if (column_tiles == 0) {
+        return (struct kvp_job_block){0};
+    }
     uint32_t i = number / column_tiles, j = number % column_tiles;
     return (struct kvp_job_block){
         (uint64_t)i * spec->tile_rows, (uint64_t)j * spec->tile_columns,
@@ -122,12 +144,15 @@ struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t nu
 
 size_t kvp_job_block_size(const struct kvp_job_spec *spec, struct kvp_job_block block)
 {
-    return (size_t)block.rows * block.columns * kvp_matrix_element_size(spec->element);
+    return spec ? (size_t)block.rows * block.columns * kvp_matrix_element_size(spec->element) : 0;
 }
 
 struct kvp_job_tile kvp_job_tile_of(const struct kvp_job_spec *spec, uint32_t task)
 {
     struct kvp_job_grid grid = kvp_job_grid_of(spec);
+    if (grid.tasks == 0) {
+        return (struct kvp_job_tile){0};
+    }
     uint32_t k = task % grid.inner_tiles, output = task / grid.inner_tiles;
     uint32_t i = output / grid.column_tiles, j = output % grid.column_tiles;
     return (struct kvp_job_tile){
@@ -147,13 +172,17 @@ static size_t elements(uint64_t rows, uint64_t inner, uint64_t columns)
 
 size_t kvp_job_tile_size(const struct kvp_job_spec *spec, const struct kvp_job_tile *tile)
 {
-    return KVP_JOB_TILE_HEADER + elements(tile->rows, tile->inner, tile->columns) *
-                                     kvp_matrix_element_size(spec->element);
+    return !spec || !tile ? 0
+                          : KVP_JOB_TILE_HEADER + elements(tile->rows, tile->inner, tile->columns) *
+                                                      kvp_matrix_element_size(spec->element);
 }
 
 void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
                          const struct kvp_job_tile *tile)
 {
+    if (!out || !tile) {
+        return;
+    }
     kvp_put_u32(out, element);
     kvp_put_u32(out + 4, tile->rows);
     kvp_put_u32(out + 8, tile->inner);
@@ -178,7 +207,13 @@ static uint64_t square_beside(uint64_t inner, uint64_t room)
 
 kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer)
 {
+    if (!spec) {
+        return KVP_BAD_ARGUMENT;
+    }
     size_t size = kvp_matrix_element_size(spec->element);
+    if (size == 0 || spec->rows == 0 || spec->inner == 0 || spec->columns == 0) {
+        return KVP_BAD_REQUEST; /* kvp_job_spec_check() says why */
+    }
     size_t block = KVP_JOB_BLOCK_MAX / size;
     if (buffer > KVP_MESSAGE_SIZE_MAX / 2) {
         buffer = KVP_MESSAGE_SIZE_MAX / 2;
@@ -249,8 +284,28 @@ static kvp_status check_matmul(const struct kvp_job_spec *spec, const char **rea
     return KVP_OK;
 }
 
+static bool is_zero(const uint64_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason)
 {
+    const char *unwanted;
+    reason = reason ? reason : &unwanted;
+    if (!spec) {
+        return refuse(KVP_BAD_ARGUMENT, "no specification is given", reason);
+    }
+    if (!is_zero(spec->reserved, sizeof(spec->reserved) / sizeof(spec->reserved[0]))) {
+        return refuse(KVP_BAD_REQUEST,
+                      "it sets what this release does not know: begin with kvp_job_spec_init()",
+                      reason);
+    }
     if (spec->type > KVP_JOB_MATMUL || spec->compare > KVP_AGREE_CHECKSUM ||
         spec->verify > KVP_VERIFY_RECOMPUTE) {
         return refuse(KVP_BAD_REQUEST, "unknown type of job, comparison or verification", reason);
@@ -286,6 +341,9 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
 kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
+    if (!spec || !out) {
+        return KVP_BAD_ARGUMENT;
+    }
     const uint64_t first[] = {spec->type,     spec->copies,   spec->quorum,   spec->copies_max,
                               spec->compare,  spec->verify,   spec->rounds,   spec->priority,
                               spec->attempts_max};
@@ -349,6 +407,9 @@ kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const
 {
     struct kvp_mp_reader reader;
     struct kvp_job_spec read = {.retry_ms = KVP_JOB_RETRY_DEFAULT_MS};
+    if (!spec || !reason) {
+        return KVP_BAD_ARGUMENT;
+    }
     kvp_mp_begin(&reader, bytes);
     uint32_t size = kvp_mp_array(&reader);
     read_name(&reader, read.name);
@@ -410,6 +471,9 @@ static kvp_status check_task(const struct kvp_job_task *task, const char **reaso
 kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, const char **reason)
 {
     struct kvp_mp_reader reader;
+    if (!tasks || !reason) {
+        return KVP_BAD_ARGUMENT;
+    }
     kvp_mp_begin(&reader, array);
     uint32_t count = kvp_mp_array(&reader);
     kvp_slice rest = kvp_slice_of(reader.next, (size_t)(reader.end - reader.next));
@@ -434,7 +498,7 @@ kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, con
 bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task)
 {
     struct kvp_mp_reader reader;
-    if (tasks->next == tasks->count) {
+    if (!tasks || !task || tasks->next == tasks->count) {
         return false;
     }
     kvp_mp_begin(&reader, tasks->rest);
@@ -447,6 +511,9 @@ bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task)
 uint32_t kvp_job_after_next(struct kvp_job_task *task)
 {
     struct kvp_mp_reader reader;
+    if (!task) {
+        return 0;
+    }
     kvp_mp_begin(&reader, task->after);
     uint32_t number = (uint32_t)kvp_mp_uint(&reader);
     task->after = kvp_slice_of(reader.next, (size_t)(reader.end - reader.next));
@@ -456,6 +523,9 @@ uint32_t kvp_job_after_next(struct kvp_job_task *task)
 kvp_status kvp_job_tasks_open(kvp_buf *out, uint32_t count)
 {
     struct kvp_mp_writer writer;
+    if (!out) {
+        return KVP_BAD_ARGUMENT;
+    }
     kvp_mp_write_begin(&writer, out);
     kvp_mp_write_array(&writer, count);
     return kvp_mp_write_end(&writer);
@@ -465,6 +535,9 @@ kvp_status kvp_job_tasks_put(kvp_buf *out, kvp_slice kind, const uint32_t *after
                              uint32_t after_count, bool feed, kvp_slice payload)
 {
     struct kvp_mp_writer writer;
+    if (!out || (!after && after_count > 0)) {
+        return KVP_BAD_ARGUMENT;
+    }
     kvp_mp_write_begin(&writer, out);
     kvp_mp_write_array(&writer, 4);
     kvp_mp_write_str(&writer, kind);

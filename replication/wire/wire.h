@@ -98,6 +98,9 @@ kvp_status kvp_wire_read_txn(kvp_slice result, struct kvp_txn_result *txn);
 kvp_status kvp_wire_txn_next(struct kvp_txn_result *txn, enum kvp_txn_result_kind *kind,
                              struct kvp_get_result *get, bool *flag);
 
+/* Kinds of the tasks that a product makes itself: no task that is added may have one. */
+bool kvp_job_kind_is_reserved(kvp_slice kind);
+
 /* A task handed out (TASK_FETCH). */
 struct kvp_task_grant {
     uint64_t job, attempt;

@@ -16,7 +16,8 @@
 #ifndef KVP_WIRE_SCHEMA_H
 #define KVP_WIRE_SCHEMA_H
 
-#include "kvpair/job_codes.h" /* enum kvp_job_info, enum kvp_task_outcome */
+#include "kvpair/job_codes.h"  /* enum kvp_job_info, enum kvp_task_outcome */
+#include "kvpair/node_codes.h" /* enum kvp_role */
 
 enum kvp_op {
     /* clients and workers */
@@ -68,17 +69,6 @@ enum kvp_op {
 #define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
 #define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)
 #define KVP_OP_IS_WITNESS(op) ((op) >= 96 && (op) < 128)
-
-/* What a node is at the moment (HELLO, STATUS). */
-enum kvp_role {
-    KVP_ROLE_OUTSIDE = 0,   /* not in the view: new, joining, or a standby */
-    KVP_ROLE_BACKUP = 1,    /* in the in-sync set, follows the primary */
-    KVP_ROLE_CANDIDATE = 2, /* in the in-sync set, asks the arbiter for the primary role */
-    KVP_ROLE_ELECT = 3,     /* primary of the view, brings the others to its log's end */
-    KVP_ROLE_PRIMARY = 4,   /* executes requests, while its leases hold */
-    KVP_ROLE_FAILED = 5,    /* its storage failed: member of nothing */
-    KVP_ROLE_STOPPED = 6,   /* shut down */
-};
 
 /* A view on the wire: [version, epoch, primary, in-sync set as uint bit mask]. A point in the log:
  * [seq, epoch, hash]. */

@@ -27,6 +27,7 @@ struct rig {
     kvp_buf answers[4]; /* of JOB_INFO, by what it asks for; empty: an empty list */
     kvp_buf answer;     /* of other operations; empty: nil */
     kvp_status status;
+    uint64_t fetch;     /* the number of the last TASK_FETCH */
     char *output;
     size_t output_size;
 };
@@ -37,6 +38,9 @@ static kvp_status serve(void *arg, const struct kvp_request *request, kvp_buf *r
     bool info = request->op == KVP_OP_JOB_INFO;
     const kvp_buf *answer = info ? &rig->answers[request->job.what] : &rig->answer;
 
+    if (request->op == KVP_OP_TASK_FETCH) {
+        rig->fetch = request->job.number;
+    }
     if (rig->status != KVP_OK) {
         return rig->status;
     }
@@ -113,20 +117,78 @@ static void test_a_task_whose_payload_is_damaged_is_not_given(void **state)
     kvp_result result;
     begin(&rig);
     grant(&rig, "payload", 1);
-    check_refused(KVP_CORRUPT, kvp_task_fetch(rig.cli.client, &worker, 0, 1, 1000, &task, &result),
+    check_refused(KVP_CORRUPT, kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, &result),
                   &result);
     assert_true(task.job == 1 && task.owner.data == NULL);
     grant(&rig, "payload", 0);
-    assert_int_equal(kvp_task_fetch(rig.cli.client, &worker, 0, 1, 1000, &task, &result), KVP_OK);
+    assert_int_equal(kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, &result), KVP_OK);
     assert_true(task.job == 7 && task.attempt == 8 && task.number == 9 && task.beat_ms == 500);
     assert_int_equal(kvp_slice_compare(task.payload, text("payload")), 0);
     assert_int_equal(kvp_slice_compare(task.checkpoint, text("so far")), 0);
     assert_int_equal(result.value.size, 0);
     kvp_task_free(&task);
     grant(&rig, "", 0);
-    assert_int_equal(kvp_task_fetch(rig.cli.client, &worker, 0, 1, 1000, &task, NULL), KVP_OK);
+    assert_int_equal(kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, NULL), KVP_OK);
     assert_int_equal(task.payload.size, 0);
     kvp_task_free(&task);
+    end(&rig);
+}
+
+static void check_fetch(struct rig *rig, const kvp_worker *by, uint32_t slot, uint64_t number,
+                        kvp_status expected)
+{
+    kvp_task task;
+    assert_int_equal(kvp_task_fetch(rig->cli.client, by, slot, 0, &task, NULL), expected);
+    assert_int_equal(rig->fetch, number);
+    if (expected == KVP_OK) {
+        kvp_task_free(&task);
+    }
+}
+
+static void test_the_client_counts_the_fetches_of_each_slot(void **state)
+{
+    (void)state;
+    static struct rig rig;
+    kvp_worker again = worker, other = {.name = "x", .instance = 5};
+    again.instance = 6;
+    begin(&rig);
+    grant(&rig, "payload", 0);
+    check_fetch(&rig, &worker, 0, 1, KVP_OK);
+    check_fetch(&rig, &worker, 0, 2, KVP_OK);
+    check_fetch(&rig, &worker, 7, 1, KVP_OK);
+    check_fetch(&rig, &other, 0, 1, KVP_OK);
+    /* What did not arrive is asked for again under its number. */
+    grant(&rig, "payload", 1);
+    check_fetch(&rig, &worker, 0, 3, KVP_CORRUPT);
+    rig.status = KVP_NO_TASK;
+    check_fetch(&rig, &worker, 0, 3, KVP_NO_TASK);
+    rig.status = KVP_OK;
+    grant(&rig, "payload", 0);
+    check_fetch(&rig, &worker, 0, 3, KVP_OK);
+    check_fetch(&rig, &worker, 0, 4, KVP_OK);
+    check_fetch(&rig, &again, 0, 1, KVP_OK);
+    check_fetch(&rig, &again, 0, 2, KVP_OK);
+    check_fetch(&rig, &worker, 7, 2, KVP_OK);
+    end(&rig);
+}
+
+static void test_whether_a_result_counted_is_told(void **state)
+{
+    (void)state;
+    static struct rig rig;
+    const kvp_task task = {.job = 7};
+    begin(&rig);
+    for (unsigned i = 0; i < 2; i++) {
+        kvp_result result;
+        rig.answer.size = 0;
+        assert_int_equal(kvp_wire_bool(&rig.answer, i == 1), KVP_OK);
+        assert_int_equal(
+            kvp_task_post(rig.cli.client, &worker, &task, KVP_OUTCOME_RESULT, text("x"), &result),
+            KVP_OK);
+        assert_int_equal(result.counted, i == 1);
+        assert_int_equal(result.version, 0);
+        kvp_result_free(&result);
+    }
     end(&rig);
 }
 
@@ -155,7 +217,7 @@ static void test_what_cannot_be_read_after_an_update_is_unknown(void **state)
     /* These may be repeated. */
     check_refused(KVP_CORRUPT,
                   kvp_task_beat(rig.cli.client, &worker, &task, 0, NULL, &go_on, &result), &result);
-    check_refused(KVP_CORRUPT, kvp_task_fetch(rig.cli.client, &worker, 0, 1, 0, &task, &result),
+    check_refused(KVP_CORRUPT, kvp_task_fetch(rig.cli.client, &worker, 0, 0, &task, &result),
                   &result);
     check_refused(KVP_CORRUPT, kvp_job_result(rig.cli.client, 7, 0, &result), &result);
     assert_true(go_on);
@@ -174,7 +236,7 @@ static void test_refusals_come_with_the_status_of_the_node(void **state)
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         rig.status = statuses[i];
         check_refused(statuses[i],
-                      kvp_task_fetch(rig.cli.client, &worker, 0, i + 1, 1000, &task, &result),
+                      kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, &result),
                       &result);
     }
     end(&rig);
@@ -525,6 +587,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_task_whose_payload_is_damaged_is_not_given),
+        cmocka_unit_test(test_the_client_counts_the_fetches_of_each_slot),
+        cmocka_unit_test(test_whether_a_result_counted_is_told),
         cmocka_unit_test(test_what_cannot_be_read_after_an_update_is_unknown),
         cmocka_unit_test(test_refusals_come_with_the_status_of_the_node),
         cmocka_unit_test(test_blocks_go_up_to_eight_at_a_time),

@@ -364,7 +364,8 @@ static void test_signals_reach_a_handler(void **state)
 
 /* ---- products ---- */
 
-static kvp_buf payload_of(uint32_t type, uint32_t rows, uint32_t inner, uint32_t cols, size_t size)
+static kvp_buf payload_of(uint32_t type, uint32_t rows, uint32_t inner, uint32_t columns,
+                          size_t size)
 {
     kvp_buf payload = {0};
 
@@ -374,7 +375,7 @@ static kvp_buf payload_of(uint32_t type, uint32_t rows, uint32_t inner, uint32_t
     kvp_put_u32(payload.data, type);
     kvp_put_u32(payload.data + 4, rows);
     kvp_put_u32(payload.data + 8, inner);
-    kvp_put_u32(payload.data + 12, cols);
+    kvp_put_u32(payload.data + 12, columns);
     return payload;
 }
 

@@ -198,7 +198,7 @@ kvp_node_options alone(const struct place *place)
     options.listen = "tcp://127.0.0.1:0";
     options.pair = "backup-wins";
     options.timeout_ms = WAIT_MS;
-    options.log_level = 3;
+    options.log_level = KVP_LOG_DEBUG;
     options.on_log = on_log;
     return options;
 }

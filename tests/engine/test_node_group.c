@@ -85,7 +85,7 @@ static void check_backup_refuses(const struct group *group)
     kvp_node_state now;
     kvp_buf value = {0};
     kvp_node_get_state(backup, &now);
-    assert_string_equal(now.role, "backup");
+    assert_int_equal(now.role, KVP_ROLE_BACKUP);
     assert_false(now.serving);
     assert_int_equal(now.primary_id, group->primary);
     assert_int_equal(kvp_node_put(backup, TEXT("a"), TEXT("x"), NULL), KVP_NOT_PRIMARY);
@@ -150,6 +150,30 @@ static void test_a_stopping_primary_hands_over(void **state)
     assert_int_equal(kvp_node_wait_serving(group.nodes[3 - leaving], WAIT_MS), KVP_OK);
     check_value(group.nodes[3 - leaving], "a", "one", version);
     wait_in_sync(group.nodes[3 - leaving], 1u << (3 - leaving));
+    end(&group);
+}
+
+static void test_a_primary_hands_over_to_the_node_named(void **state)
+{
+    struct group group;
+    uint64_t version = 0;
+    (void)state;
+    configure(&group, NULL);
+    start(&group);
+    must_put(primary(&group), "a", "one", &version);
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned target = round == 0 ? group.backup : 0;
+        assert_int_equal(kvp_node_handover(group.nodes[group.backup], 0), KVP_NOT_PRIMARY);
+        assert_int_equal(kvp_node_handover(primary(&group), group.primary), KVP_OK);
+        assert_int_equal(kvp_node_handover(primary(&group), KVP_NODE_ID_MAX), KVP_REFUSED);
+        assert_int_equal(kvp_node_handover(primary(&group), KVP_NODE_ID_MAX + 1), KVP_BAD_ARGUMENT);
+        unsigned next = group.backup;
+        assert_int_equal(kvp_node_handover(primary(&group), target), KVP_OK);
+        assert_int_equal(kvp_node_wait_serving(group.nodes[next], WAIT_MS), KVP_OK);
+        settle(&group);
+        assert_int_equal(group.primary, next);
+        check_value(primary(&group), "a", "one", version);
+    }
     end(&group);
 }
 
@@ -349,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_the_other_takes_over_with_a_witness),
         cmocka_unit_test(test_the_other_takes_over_in_a_pair),
         cmocka_unit_test(test_a_stopping_primary_hands_over),
+        cmocka_unit_test(test_a_primary_hands_over_to_the_node_named),
         cmocka_unit_test(test_a_primary_goes_on_without_its_backup),
         cmocka_unit_test(test_without_the_witness_nobody_serves),
         cmocka_unit_test(test_a_call_under_way_ends_when_the_node_is_closed),

@@ -36,7 +36,7 @@ static kvp_status read_matrix(unsigned format, int wanted, kvp_slice file,
 static void same(const struct kvp_matrix *matrix, kvp_status status, struct kvp_matrix *again)
 {
     must(status == KVP_OK && again->type == matrix->type && again->rows == matrix->rows &&
-             again->cols == matrix->cols &&
+             again->columns == matrix->columns &&
              memcmp(again->data.data, matrix->data.data, matrix->data.size) == 0,
          "what was written is not what is read");
     kvp_matrix_free(again);

@@ -39,12 +39,12 @@ int main(int argc, char **argv)
     struct kvp_matrix a = {0}, b = {0}, c = {0};
     struct timespec from, to;
     if (argc != 3 || !load(argv[1], &a) || !load(argv[2], &b) ||
-        kvp_matrix_new(a.type, a.rows, b.cols, &c) != KVP_OK) {
+        kvp_matrix_new(a.type, a.rows, b.columns, &c) != KVP_OK) {
         return 1;
     }
     clock_gettime(CLOCK_MONOTONIC, &from);
     kvp_status status =
-        kvp_multiply(a.type, a.rows, a.cols, b.cols, a.data.data, b.data.data, c.data.data);
+        kvp_multiply(a.type, a.rows, a.columns, b.columns, a.data.data, b.data.data, c.data.data);
     clock_gettime(CLOCK_MONOTONIC, &to);
     printf("%.3f\n", (double)(to.tv_sec - from.tv_sec) * 1e3 +
                          (double)(to.tv_nsec - from.tv_nsec) / 1e6);

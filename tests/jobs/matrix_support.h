@@ -22,14 +22,14 @@ uint64_t random_count(uint64_t *state, uint64_t most);
 
 /* A matrix of numbers from -size to size; whole ones in integer types. */
 struct kvp_matrix random_matrix(uint64_t *state, enum kvp_matrix_type type, uint64_t rows,
-                                uint64_t cols, double size);
-struct kvp_matrix zero_matrix(enum kvp_matrix_type type, uint64_t rows, uint64_t cols);
+                                uint64_t columns, double size);
+struct kvp_matrix zero_matrix(enum kvp_matrix_type type, uint64_t rows, uint64_t columns);
 
-double element_get(const struct kvp_matrix *matrix, uint64_t row, uint64_t col);
-int64_t element_get_integer(const struct kvp_matrix *matrix, uint64_t row, uint64_t col);
+double element_get(const struct kvp_matrix *matrix, uint64_t row, uint64_t column);
+int64_t element_get_integer(const struct kvp_matrix *matrix, uint64_t row, uint64_t column);
 /* The type's nearest; integers exactly. */
-void element_set(struct kvp_matrix *matrix, uint64_t row, uint64_t col, double value);
-void element_set_integer(struct kvp_matrix *matrix, uint64_t row, uint64_t col, int64_t value);
+void element_set(struct kvp_matrix *matrix, uint64_t row, uint64_t column, double value);
+void element_set_integer(struct kvp_matrix *matrix, uint64_t row, uint64_t column, int64_t value);
 
 /* The product by kvp_multiply(), which must succeed. */
 struct kvp_matrix product_of(const struct kvp_matrix *a, const struct kvp_matrix *b);

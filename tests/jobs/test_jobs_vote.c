@@ -225,7 +225,7 @@ static void test_modes_and_their_limits(void **state)
 
 static struct kvp_matrix random_matrix(enum kvp_matrix_type type, uint64_t rows, uint64_t columns)
 {
-    struct kvp_matrix matrix = {.type = type, .rows = rows, .cols = columns};
+    struct kvp_matrix matrix = {.type = type, .rows = rows, .columns = columns};
     size_t count = (size_t)(rows * columns), size = kvp_matrix_element_size(type);
     assert_int_equal(kvp_buf_reserve(&matrix.data, count * size), KVP_OK);
     matrix.data.size = count * size;
@@ -265,7 +265,8 @@ static void work_off(const struct hand *worker)
 
 static struct kvp_matrix assemble(uint64_t job, const struct kvp_job_spec *spec)
 {
-    struct kvp_matrix product = {.type = spec->element, .rows = spec->rows, .cols = spec->columns};
+    struct kvp_matrix product = {
+        .type = spec->element, .rows = spec->rows, .columns = spec->columns};
     size_t size = (size_t)(spec->rows * spec->columns) * kvp_matrix_element_size(spec->element);
     assert_int_equal(kvp_buf_reserve(&product.data, size), KVP_OK);
     product.data.size = size;

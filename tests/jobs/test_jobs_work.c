@@ -41,10 +41,10 @@ static struct kvp_job_spec product_of(uint64_t rows, uint64_t inner, uint64_t co
     return spec;
 }
 
-static void fill(struct kvp_matrix *matrix, uint64_t rows, uint64_t cols)
+static void fill(struct kvp_matrix *matrix, uint64_t rows, uint64_t columns)
 {
-    assert_int_equal(kvp_matrix_new(KVP_INT64, rows, cols, matrix), KVP_OK);
-    for (uint64_t i = 0; i < rows * cols; i++) {
+    assert_int_equal(kvp_matrix_new(KVP_INT64, rows, columns, matrix), KVP_OK);
+    for (uint64_t i = 0; i < rows * columns; i++) {
         int64_t value = (int64_t)(i % 7) - 3;
         memcpy(matrix->data.data + i * sizeof(value), &value, sizeof(value));
     }

@@ -60,9 +60,9 @@ static void test_blocks_cut_and_pasted_make_the_same_matrix(void **state)
         struct kvp_matrix to = zero_matrix(all_types[i], 7, 11);
         uint8_t *bytes = malloc(7 * 11 * 8 + 1);
         for (uint64_t row = 0; row < 7; row += 3) {
-            for (uint64_t col = 0; col < 11; col += 4) {
-                struct kvp_block block = {row, col, row + 3 > 7 ? 7 - row : 3,
-                                          col + 4 > 11 ? 11 - col : 4};
+            for (uint64_t column = 0; column < 11; column += 4) {
+                struct kvp_block block = {row, column, row + 3 > 7 ? 7 - row : 3,
+                                          column + 4 > 11 ? 11 - column : 4};
                 assert_int_equal(kvp_matrix_cut(&from, &block, bytes + 1), KVP_OK);
                 assert_int_equal(kvp_matrix_paste(&to, &block, bytes + 1), KVP_OK);
             }

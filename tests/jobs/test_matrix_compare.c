@@ -13,9 +13,9 @@ static struct kvp_comparison compare(enum kvp_agreement kind, double tolerance, 
     struct kvp_comparison result = {false, 77, 77};
     struct unaligned left = unaligned_copy(kvp_buf_slice(&x->data));
     struct unaligned right = unaligned_copy(kvp_buf_slice(&y->data));
-    assert_int_equal(kvp_matrix_compare(&rule, x->type, x->rows, x->cols, left.bytes, right.bytes,
-                                        &result),
-                     KVP_OK);
+    assert_int_equal(
+        kvp_matrix_compare(&rule, x->type, x->rows, x->columns, left.bytes, right.bytes, &result),
+        KVP_OK);
     free(left.memory);
     free(right.memory);
     return result;
@@ -32,7 +32,7 @@ static bool agree(enum kvp_matrix_type type, enum kvp_agreement kind, double tol
     struct kvp_comparison swapped = compare(kind, tolerance, least, &right, &left);
     assert_int_equal(result.agree, swapped.agree);
     assert_int_equal(result.row, result.agree ? 0 : 1);
-    assert_int_equal(result.col, result.agree ? 0 : 2);
+    assert_int_equal(result.column, result.agree ? 0 : 2);
     kvp_matrix_free(&left);
     kvp_matrix_free(&right);
     return result.agree;
@@ -123,13 +123,13 @@ static void test_checksums_look_at_rows_and_columns(void **state)
         struct kvp_comparison rows = compare(KVP_AGREE_CHECKSUM, 1e-3, 0, &x, &y);
         assert_false(rows.agree);
         assert_int_equal(rows.row, 1);
-        assert_int_equal(rows.col, 0);
+        assert_int_equal(rows.column, 0);
         element_set(&y, 2, 3, 0);
         element_set(&y, 1, 2, -7);
         struct kvp_comparison columns = compare(KVP_AGREE_CHECKSUM, 1e-3, 0, &x, &y);
         assert_false(columns.agree);
         assert_int_equal(columns.row, 0);
-        assert_int_equal(columns.col, 2);
+        assert_int_equal(columns.column, 2);
         kvp_matrix_free(&x);
         kvp_matrix_free(&y);
     }

@@ -21,18 +21,18 @@ static const char npy_int32[] =
 
 static void check_elements(const struct kvp_matrix *matrix, const double *expected)
 {
-    for (uint64_t i = 0; i < matrix->rows * matrix->cols; i++) {
-        assert_true(element_get(matrix, i / matrix->cols, i % matrix->cols) == expected[i]);
+    for (uint64_t i = 0; i < matrix->rows * matrix->columns; i++) {
+        assert_true(element_get(matrix, i / matrix->columns, i % matrix->columns) == expected[i]);
     }
 }
 
 static void check_shape(const struct kvp_matrix *matrix, enum kvp_matrix_type type, uint64_t rows,
-                        uint64_t cols)
+                        uint64_t columns)
 {
     assert_int_equal(matrix->type, type);
     assert_int_equal(matrix->rows, rows);
-    assert_int_equal(matrix->cols, cols);
-    assert_int_equal(matrix->data.size, rows * cols * kvp_matrix_element_size(type));
+    assert_int_equal(matrix->columns, columns);
+    assert_int_equal(matrix->data.size, rows * columns * kvp_matrix_element_size(type));
 }
 
 static void check_refused(kvp_status status, kvp_status expected, const struct kvp_matrix *matrix,
@@ -62,7 +62,7 @@ static kvp_buf npy_file(unsigned version, const char *header, const void *data, 
 }
 
 static void npy_accept(unsigned version, const char *header, const void *data, size_t size,
-                       enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+                       enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                        const double *expected)
 {
     char message[200] = "";
@@ -70,7 +70,7 @@ static void npy_accept(unsigned version, const char *header, const void *data, s
     struct kvp_matrix matrix;
     assert_int_equal(
         kvp_npy_read(kvp_buf_slice(&file), ENOUGH, &matrix, message, sizeof(message)), KVP_OK);
-    check_shape(&matrix, type, rows, cols);
+    check_shape(&matrix, type, rows, columns);
     check_elements(&matrix, expected);
     kvp_matrix_free(&matrix);
     kvp_buf_free(&file);
@@ -257,19 +257,19 @@ static void test_files_written_are_read_as_the_same_matrix(void **state)
     for (int i = 0; i < 80; i++) {
         enum kvp_matrix_type type = all_types[i % 4];
         double size = type == KVP_INT32 ? 0x1p31 : type == KVP_INT64 ? 0x1p63 : ldexp(1, i);
-        uint64_t rows = random_count(&seed, 20), cols = random_count(&seed, 20);
-        struct kvp_matrix matrix = random_matrix(&seed, type, rows, cols, size), again;
+        uint64_t rows = random_count(&seed, 20), columns = random_count(&seed, 20);
+        struct kvp_matrix matrix = random_matrix(&seed, type, rows, columns, size), again;
         kvp_buf npy = {0}, csv = {0};
         assert_int_equal(kvp_npy_write(&matrix, &npy), KVP_OK);
         assert_int_equal((npy.size - matrix.data.size) % 64, 0);
         assert_int_equal(kvp_npy_read(kvp_buf_slice(&npy), ENOUGH, &again, NULL, 0), KVP_OK);
-        check_shape(&again, type, rows, cols);
+        check_shape(&again, type, rows, columns);
         assert_memory_equal(again.data.data, matrix.data.data, matrix.data.size);
         kvp_matrix_free(&again);
         assert_int_equal(kvp_csv_write(&matrix, &csv), KVP_OK);
         assert_int_equal(kvp_csv_read(kvp_buf_slice(&csv), (int)type, ENOUGH, &again, NULL, 0),
                          KVP_OK);
-        check_shape(&again, type, rows, cols);
+        check_shape(&again, type, rows, columns);
         assert_memory_equal(again.data.data, matrix.data.data, matrix.data.size);
         kvp_matrix_free(&again);
         kvp_matrix_free(&matrix);
@@ -295,7 +295,7 @@ static kvp_status read_text(text_reader reader, const char *text, int wanted,
 }
 
 static void text_accept(text_reader reader, const char *text, int wanted,
-                        enum kvp_matrix_type type, uint64_t rows, uint64_t cols,
+                        enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
                         const double *expected)
 {
     char message[200] = "";
@@ -303,7 +303,7 @@ static void text_accept(text_reader reader, const char *text, int wanted,
     kvp_status status = read_text(reader, text, wanted, &matrix, message);
     assert_string_equal(message, "");
     assert_int_equal(status, KVP_OK);
-    check_shape(&matrix, type, rows, cols);
+    check_shape(&matrix, type, rows, columns);
     check_elements(&matrix, expected);
     kvp_matrix_free(&matrix);
 }

@@ -11,22 +11,22 @@
 __extension__ typedef __int128 i128;
 
 static i128 exact_element(const struct kvp_matrix *a, const struct kvp_matrix *b, uint64_t row,
-                          uint64_t col)
+                          uint64_t column)
 {
     i128 sum = 0;
-    for (uint64_t k = 0; k < a->cols; k++) {
-        sum += (i128)element_get_integer(a, row, k) * element_get_integer(b, k, col);
+    for (uint64_t k = 0; k < a->columns; k++) {
+        sum += (i128)element_get_integer(a, row, k) * element_get_integer(b, k, column);
     }
     return sum;
 }
 
 /* The promised order, promised roundings. */
 static double real_element(const struct kvp_matrix *a, const struct kvp_matrix *b, uint64_t row,
-                           uint64_t col)
+                           uint64_t column)
 {
     volatile double sum = 0;
-    for (uint64_t k = 0; k < a->cols; k++) {
-        volatile double product = element_get(a, row, k) * element_get(b, k, col);
+    for (uint64_t k = 0; k < a->columns; k++) {
+        volatile double product = element_get(a, row, k) * element_get(b, k, column);
         sum = sum + product;
     }
     return a->type == KVP_FLOAT32 ? (double)(float)sum : sum;
@@ -34,17 +34,17 @@ static double real_element(const struct kvp_matrix *a, const struct kvp_matrix *
 
 static void check_integers(const struct kvp_matrix *a, const struct kvp_matrix *b)
 {
-    struct kvp_matrix c = zero_matrix(a->type, a->rows, b->cols);
+    struct kvp_matrix c = zero_matrix(a->type, a->rows, b->columns);
     i128 low = a->type == KVP_INT32 ? INT32_MIN : INT64_MIN;
     i128 high = a->type == KVP_INT32 ? INT32_MAX : INT64_MAX;
     bool fits = true;
-    kvp_status status = kvp_multiply(a->type, a->rows, a->cols, b->cols, a->data.data,
+    kvp_status status = kvp_multiply(a->type, a->rows, a->columns, b->columns, a->data.data,
                                      b->data.data, c.data.data);
     for (uint64_t row = 0; row < c.rows; row++) {
-        for (uint64_t col = 0; col < c.cols; col++) {
-            i128 sum = exact_element(a, b, row, col);
+        for (uint64_t column = 0; column < c.columns; column++) {
+            i128 sum = exact_element(a, b, row, column);
             fits = fits && sum >= low && sum <= high;
-            assert_true(status != KVP_OK || sum == element_get_integer(&c, row, col));
+            assert_true(status != KVP_OK || sum == element_get_integer(&c, row, column));
         }
     }
     assert_int_equal(status, fits ? KVP_OK : KVP_OVERFLOW);
@@ -55,18 +55,18 @@ static void check_reals(const struct kvp_matrix *a, const struct kvp_matrix *b)
 {
     struct kvp_matrix c = product_of(a, b);
     for (uint64_t row = 0; row < c.rows; row++) {
-        for (uint64_t col = 0; col < c.cols; col++) {
-            assert_true(real_element(a, b, row, col) == element_get(&c, row, col));
+        for (uint64_t column = 0; column < c.columns; column++) {
+            assert_true(real_element(a, b, row, column) == element_get(&c, row, column));
         }
     }
     kvp_matrix_free(&c);
 }
 
 static void check_random(uint64_t *seed, enum kvp_matrix_type type, uint64_t rows, uint64_t inner,
-                         uint64_t cols, double size)
+                         uint64_t columns, double size)
 {
     struct kvp_matrix a = random_matrix(seed, type, rows, inner, size);
-    struct kvp_matrix b = random_matrix(seed, type, inner, cols, size);
+    struct kvp_matrix b = random_matrix(seed, type, inner, columns, size);
     (kvp_matrix_type_is_float(type) ? check_reals : check_integers)(&a, &b);
     kvp_matrix_free(&a);
     kvp_matrix_free(&b);
@@ -111,8 +111,8 @@ static void test_integers_of_every_size_are_exact_or_refused(void **state)
 
 static void put_row(struct kvp_matrix *matrix, const int64_t *values)
 {
-    for (uint64_t i = 0; i < matrix->rows * matrix->cols; i++) {
-        element_set_integer(matrix, i / matrix->cols, i % matrix->cols, values[i]);
+    for (uint64_t i = 0; i < matrix->rows * matrix->columns; i++) {
+        element_set_integer(matrix, i / matrix->columns, i % matrix->columns, values[i]);
     }
 }
 

@@ -13,7 +13,7 @@ typedef kvp_status (*feed)(struct kvp_verify *verify, const struct kvp_block *bl
 
 static struct unaligned cut(const struct kvp_matrix *matrix, const struct kvp_block *block)
 {
-    size_t size = block->rows * block->cols * kvp_matrix_element_size(matrix->type);
+    size_t size = block->rows * block->columns * kvp_matrix_element_size(matrix->type);
     struct unaligned copy = {malloc(size + 1), {NULL, size}};
     assert_non_null(copy.memory);
     assert_int_equal(kvp_matrix_cut(matrix, block, copy.memory + 1), KVP_OK);
@@ -27,12 +27,12 @@ static uint64_t side(uint64_t at, uint64_t size, uint64_t most)
 }
 
 static void feed_all(struct kvp_verify *verify, feed function, const struct kvp_matrix *matrix,
-                     uint64_t rows, uint64_t cols)
+                     uint64_t rows, uint64_t columns)
 {
     for (uint64_t row = 0; row < matrix->rows; row += rows) {
-        for (uint64_t col = 0; col < matrix->cols; col += cols) {
-            struct kvp_block block = {row, col, side(row, rows, matrix->rows),
-                                      side(col, cols, matrix->cols)};
+        for (uint64_t column = 0; column < matrix->columns; column += columns) {
+            struct kvp_block block = {row, column, side(row, rows, matrix->rows),
+                                      side(column, columns, matrix->columns)};
             struct unaligned bytes = cut(matrix, &block);
             assert_int_equal(function(verify, &block, bytes.bytes), KVP_OK);
             free(bytes.memory);
@@ -48,39 +48,40 @@ struct trial {
     double factor;
 };
 
-static kvp_status freivalds(const struct trial *trial, uint64_t rows, uint64_t cols,
+static kvp_status freivalds(const struct trial *trial, uint64_t rows, uint64_t columns,
                             uint64_t *wrong)
 {
-    const struct kvp_verify_config config = {trial->a.type, trial->a.rows,  trial->a.cols,
-                                             trial->b.cols, trial->rounds, trial->seed,
+    const struct kvp_verify_config config = {trial->a.type, trial->a.rows,  trial->a.columns,
+                                             trial->b.columns, trial->rounds, trial->seed,
                                              trial->factor};
     struct kvp_verify *verify;
     assert_int_equal(kvp_verify_new(&config, &verify), KVP_OK);
-    feed_all(verify, kvp_verify_feed_b, &trial->b, rows, cols);
-    feed_all(verify, kvp_verify_feed_c, &trial->c, cols, rows);
-    feed_all(verify, kvp_verify_feed_a, &trial->a, rows, cols);
+    feed_all(verify, kvp_verify_feed_b, &trial->b, rows, columns);
+    feed_all(verify, kvp_verify_feed_c, &trial->c, columns, rows);
+    feed_all(verify, kvp_verify_feed_a, &trial->a, rows, columns);
     kvp_status status = kvp_verify_finish(verify, wrong);
     kvp_verify_free(verify);
     return status;
 }
 
-static kvp_status recheck(const struct trial *trial, uint64_t depth, uint64_t *row, uint64_t *col)
+static kvp_status recheck(const struct trial *trial, uint64_t depth, uint64_t *row,
+                          uint64_t *column)
 {
-    uint64_t inner = trial->a.cols;
+    uint64_t inner = trial->a.columns;
     struct kvp_recheck *check;
-    assert_int_equal(kvp_recheck_new(trial->a.type, trial->a.rows, inner, trial->b.cols,
+    assert_int_equal(kvp_recheck_new(trial->a.type, trial->a.rows, inner, trial->b.columns,
                                      trial->factor, &check),
                      KVP_OK);
     for (uint64_t k = 0; k < inner; k += depth) {
         struct kvp_block left = {0, k, trial->a.rows, side(k, depth, inner)};
-        struct kvp_block right = {k, 0, side(k, depth, inner), trial->b.cols};
+        struct kvp_block right = {k, 0, side(k, depth, inner), trial->b.columns};
         struct unaligned a = cut(&trial->a, &left), b = cut(&trial->b, &right);
-        assert_int_equal(kvp_recheck_feed(check, left.cols, a.bytes, b.bytes), KVP_OK);
+        assert_int_equal(kvp_recheck_feed(check, left.columns, a.bytes, b.bytes), KVP_OK);
         free(a.memory);
         free(b.memory);
     }
     struct unaligned c = unaligned_copy(kvp_buf_slice(&trial->c.data));
-    kvp_status status = kvp_recheck_finish(check, c.bytes, row, col);
+    kvp_status status = kvp_recheck_finish(check, c.bytes, row, column);
     free(c.memory);
     kvp_recheck_free(check);
     return status;
@@ -89,10 +90,10 @@ static kvp_status recheck(const struct trial *trial, uint64_t depth, uint64_t *r
 static struct trial random_trial(uint64_t *seed, enum kvp_matrix_type type, double size)
 {
     uint64_t rows = random_count(seed, 60), inner = random_count(seed, 70);
-    uint64_t cols = random_count(seed, 65);
+    uint64_t columns = random_count(seed, 65);
     struct trial trial = {.rounds = (unsigned)random_count(seed, 5), .seed = random_next(seed)};
     trial.a = random_matrix(seed, type, rows, inner, size);
-    trial.b = random_matrix(seed, type, inner, cols, size);
+    trial.b = random_matrix(seed, type, inner, columns, size);
     trial.c = product_of(&trial.a, &trial.b);
     return trial;
 }
@@ -164,14 +165,15 @@ static double sum_pairwise(enum kvp_matrix_type type, const double *terms, size_
                              sum_pairwise(type, terms + count / 2, count - count / 2));
 }
 
-static double sum_in_order(const struct trial *trial, enum order order, uint64_t row, uint64_t col)
+static double sum_in_order(const struct trial *trial, enum order order, uint64_t row,
+                           uint64_t column)
 {
     enum kvp_matrix_type type = trial->a.type;
     double terms[128], sum = 0;
-    uint64_t inner = trial->a.cols;
+    uint64_t inner = trial->a.columns;
     for (uint64_t k = 0; k < inner; k++) {
         double a = element_get(&trial->a, row, order == FALLING ? inner - 1 - k : k);
-        double b = element_get(&trial->b, order == FALLING ? inner - 1 - k : k, col);
+        double b = element_get(&trial->b, order == FALLING ? inner - 1 - k : k, column);
         terms[k] = rounded(type, a * b);
         sum = order == FUSED ? (type == KVP_FLOAT32 ? (double)fmaf((float)a, (float)b, (float)sum)
                                                     : fma(a, b, sum))
@@ -195,8 +197,8 @@ static double sum_in_order(const struct trial *trial, enum order order, uint64_t
 static void compute_in_order(struct trial *trial, enum order order)
 {
     for (uint64_t row = 0; row < trial->c.rows; row++) {
-        for (uint64_t col = 0; col < trial->c.cols; col++) {
-            element_set(&trial->c, row, col, sum_in_order(trial, order, row, col));
+        for (uint64_t column = 0; column < trial->c.columns; column++) {
+            element_set(&trial->c, row, column, sum_in_order(trial, order, row, column));
         }
     }
 }
@@ -206,13 +208,13 @@ static void make_nasty(struct trial *trial, uint64_t *seed, int kind)
 {
     for (int matrix = 0; matrix < 2; matrix++) {
         struct kvp_matrix *at = matrix == 0 ? &trial->a : &trial->b;
-        for (uint64_t i = 0; i < at->rows * at->cols; i++) {
+        for (uint64_t i = 0; i < at->rows * at->columns; i++) {
             double sign = random_next(seed) & 1 ? -1 : 1;
             double spread = ldexp(1, (int)random_count(seed, 40) - 20);
             double value = kind == 0   ? sign * spread * (1 + (double)(i % 7) / 7)
                            : kind == 1 ? 1.1
                                        : 1 + 0x1p-20 + (double)(i % 3) * 0x1p-23;
-            element_set(at, i / at->cols, i % at->cols, value);
+            element_set(at, i / at->columns, i % at->columns, value);
         }
     }
 }
@@ -269,18 +271,18 @@ static void test_every_changed_integer_is_found_in_its_row(void **state)
     for (int i = 0; i < 600; i++) {
         struct trial trial = random_trial(&seed, all_types[i % 2], i % 2 ? 0x1p20 : 3000);
         uint64_t row = random_count(&seed, trial.c.rows) - 1, found, found_col;
-        uint64_t col = random_count(&seed, trial.c.cols) - 1;
-        int64_t value = element_get_integer(&trial.c, row, col);
+        uint64_t column = random_count(&seed, trial.c.columns) - 1;
+        int64_t value = element_get_integer(&trial.c, row, column);
         int64_t bit = (int64_t)1 << random_next(&seed) % (i % 2 ? 62 : 31);
         int64_t prime = ((int64_t)1 << 61) - 1;
         int64_t change = i % 6 == 1 ? prime : i % 6 == 3 ? 2 * prime : 0;
-        element_set_integer(&trial.c, row, col, change ? value + change : value ^ bit);
+        element_set_integer(&trial.c, row, column, change ? value + change : value ^ bit);
         trial.rounds = 1;
         assert_int_equal(freivalds(&trial, 11, 7, &found), KVP_CORRUPT);
         assert_int_equal(found, row);
         assert_int_equal(recheck(&trial, 23, &found, &found_col), KVP_CORRUPT);
         assert_int_equal(found, row);
-        assert_int_equal(found_col, col);
+        assert_int_equal(found_col, column);
         trial_free(&trial);
     }
 }
@@ -288,11 +290,11 @@ static void test_every_changed_integer_is_found_in_its_row(void **state)
 /* Twice the bound of the header, for one element of a row. */
 static double twice_the_bound(const struct trial *trial, uint64_t row)
 {
-    double n = (double)trial->a.cols, q = (double)trial->b.cols, sum = 0;
+    double n = (double)trial->a.columns, q = (double)trial->b.columns, sum = 0;
     double u = trial->a.type == KVP_FLOAT32 ? 0x1p-24 : 0x1p-53;
-    for (uint64_t k = 0; k < trial->a.cols; k++) {
-        for (uint64_t col = 0; col < trial->b.cols; col++) {
-            sum += fabs(element_get(&trial->a, row, k) * element_get(&trial->b, k, col));
+    for (uint64_t k = 0; k < trial->a.columns; k++) {
+        for (uint64_t column = 0; column < trial->b.columns; column++) {
+            sum += fabs(element_get(&trial->a, row, k) * element_get(&trial->b, k, column));
         }
     }
     return 2 * 1.01 * ((n + 2) * u + (n + 4 * q + 16) * 0x1p-53) * sum;
@@ -307,9 +309,9 @@ static void test_floats_beyond_the_bound_are_found_as_often_as_promised(void **s
         for (unsigned i = 0; i < trials; i++) {
             struct trial trial = random_trial(&seed, all_types[2 + i % 2], 1);
             uint64_t row = random_count(&seed, trial.c.rows) - 1;
-            uint64_t col = random_count(&seed, trial.c.cols) - 1, found;
+            uint64_t column = random_count(&seed, trial.c.columns) - 1, found;
             double change = 1.02 * twice_the_bound(&trial, row);
-            element_set(&trial.c, row, col, element_get(&trial.c, row, col) + change);
+            element_set(&trial.c, row, column, element_get(&trial.c, row, column) + change);
             trial.rounds = rounds;
             kvp_status status = freivalds(&trial, 9, 8, &found);
             missed += status == KVP_OK;
@@ -349,16 +351,16 @@ static void test_a_recheck_finds_every_float_beyond_its_bound(void **state)
     for (int i = 0; i < 300; i++) {
         struct trial trial = random_trial(&seed, all_types[2 + i % 2], 1);
         uint64_t row = random_count(&seed, trial.c.rows) - 1, found_row;
-        uint64_t col = random_count(&seed, trial.c.cols) - 1, found_col;
-        double n = (double)trial.a.cols, sum = 0, u = i % 2 ? 0x1p-53 : 0x1p-24;
-        for (uint64_t k = 0; k < trial.a.cols; k++) {
-            sum += fabs(element_get(&trial.a, row, k) * element_get(&trial.b, k, col));
+        uint64_t column = random_count(&seed, trial.c.columns) - 1, found_col;
+        double n = (double)trial.a.columns, sum = 0, u = i % 2 ? 0x1p-53 : 0x1p-24;
+        for (uint64_t k = 0; k < trial.a.columns; k++) {
+            sum += fabs(element_get(&trial.a, row, k) * element_get(&trial.b, k, column));
         }
         double bound = 1.01 * ((n + 2) * u + (2 * n + 16) * 0x1p-53) * sum;
-        element_set(&trial.c, row, col, element_get(&trial.c, row, col) + 2.1 * bound);
+        element_set(&trial.c, row, column, element_get(&trial.c, row, column) + 2.1 * bound);
         assert_int_equal(recheck(&trial, 21, &found_row, &found_col), KVP_CORRUPT);
         assert_int_equal(found_row, row);
-        assert_int_equal(found_col, col);
+        assert_int_equal(found_col, column);
         trial_free(&trial);
     }
 }
@@ -367,15 +369,15 @@ static void test_a_result_that_is_not_finite_is_wrong(void **state)
 {
     (void)state;
     static const double wrong[] = {NAN, INFINITY, -INFINITY};
-    uint64_t seed = 8, row, col;
+    uint64_t seed = 8, row, column;
     for (int i = 0; i < 6; i++) {
         struct trial trial = random_trial(&seed, all_types[2 + i % 2], 1);
         element_set(&trial.c, trial.c.rows - 1, 0, wrong[i / 2]);
         assert_int_equal(freivalds(&trial, 9, 8, &row), KVP_CORRUPT);
         assert_int_equal(row, trial.c.rows - 1);
-        assert_int_equal(recheck(&trial, 9, &row, &col), KVP_CORRUPT);
+        assert_int_equal(recheck(&trial, 9, &row, &column), KVP_CORRUPT);
         assert_int_equal(row, trial.c.rows - 1);
-        assert_int_equal(col, 0);
+        assert_int_equal(column, 0);
         trial_free(&trial);
     }
 }

@@ -450,7 +450,7 @@ def test_help_version_and_usage_of_every_program():
         done = subprocess.run([path, "--help"], capture_output=True, timeout=20)
         assert done.returncode == 0 and b"sage" in done.stdout and not done.stderr, name
         done = subprocess.run([path, "--version"], capture_output=True, timeout=20)
-        assert done.returncode == 0 and b"0.1.0" in done.stdout, name
+        assert done.returncode == 0 and b"0.2.0" in done.stdout, name
         done = subprocess.run([path, "--frobnicate"], capture_output=True, timeout=20)
         assert done.returncode == 2 and done.stderr, name
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transactions: built up here, executed at once at the primary, results read here. */
-#include "client/client_priv.h"
+#include "replication/wire/asker.h"
+#include "replication/wire/wire.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct block {
-    struct block *next;
+struct txn_block {
+    struct txn_block *next;
     uint8_t bytes[];
 };
 
@@ -17,29 +18,29 @@ struct txn_result {
 };
 
 struct kvp_txn {
-    kvp_client *client;
+    struct kvp_asker asker;
     struct kvp_txn_scratch parts; /* ops: first the then-branch, from the middle the else-branch */
     uint32_t compare_count, then_count, else_count;
-    struct block *blocks; /* copies of keys and values */
+    struct txn_block *blocks; /* copies of keys and values */
     size_t size;
-    kvp_result error; /* the first of the building, which stays, or the last commit's */
-    bool malformed;   /* it is one of the building */
+    kvp_status status; /* the first error of the building, which stays; else KVP_OK */
+    kvp_buf error;     /* its reason, or the last commit's */
     kvp_buf answer;
     struct txn_result *results;
     size_t result_count;
 };
 
-kvp_txn *kvp_txn_new(kvp_client *client)
+kvp_txn *kvp_txn_start(const struct kvp_asker *asker)
 {
     kvp_txn *txn = calloc(1, sizeof(*txn));
 
     if (txn != NULL) {
-        txn->client = client;
+        txn->asker = *asker;
     }
     return txn;
 }
 
-static void forget_results(kvp_txn *txn)
+static void txn_forget_results(kvp_txn *txn)
 {
     free(txn->results);
     txn->results = NULL;
@@ -53,49 +54,49 @@ void kvp_txn_free(kvp_txn *txn)
         return;
     }
     while (txn->blocks != NULL) {
-        struct block *block = txn->blocks;
+        struct txn_block *block = txn->blocks;
         txn->blocks = block->next;
         free(block);
     }
-    forget_results(txn);
-    kvp_result_free(&txn->error);
+    txn_forget_results(txn);
+    kvp_buf_free(&txn->error);
     free(txn);
 }
 
 /* ---- building ---- */
 
 /* Keeps the first error. */
-static void fail(kvp_txn *txn, kvp_status status, const char *reason)
+static void txn_fail(kvp_txn *txn, kvp_status status, const char *reason)
 {
-    if (!txn->malformed) {
-        kvp_result_free(&txn->error);
-        (void)client_refuse(&txn->error, status, reason);
-        txn->malformed = true;
+    if (txn->status == KVP_OK) {
+        kvp_reason_set(&txn->error, kvp_slice_of(reason, strlen(reason)));
+        txn->status = status;
     }
 }
 
-static void check(kvp_txn *txn, kvp_slice key, kvp_slice value, uint32_t count)
+static void txn_check(kvp_txn *txn, kvp_slice key, kvp_slice value, uint32_t count)
 {
-    kvp_result error = {0};
+    const char *reason;
+    kvp_status status = kvp_key_check(key, &reason);
 
-    if (client_check_key(key, &error) != KVP_OK || client_check_value(value, &error) != KVP_OK) {
-        fail(txn, error.status, client_reason(&error));
-        kvp_result_free(&error);
+    status = status == KVP_OK ? kvp_value_check(value, &reason) : status;
+    if (status != KVP_OK) {
+        txn_fail(txn, status, reason);
     } else if (count == KVP_TXN_OPS_MAX) {
-        fail(txn, KVP_TOO_LARGE, "more than 1024 elements in a list");
+        txn_fail(txn, KVP_TOO_LARGE, "more than 1024 elements in a list");
     }
 }
 
-static kvp_slice copy(kvp_txn *txn, kvp_slice bytes)
+static kvp_slice txn_copy(kvp_txn *txn, kvp_slice bytes)
 {
-    struct block *block = NULL;
+    struct txn_block *block = NULL;
 
-    if (!txn->malformed) {
+    if (txn->status == KVP_OK) {
         txn->size += bytes.size;
         if (txn->size > KVP_TXN_SIZE_MAX) {
-            fail(txn, KVP_TOO_LARGE, "keys and values are more than 4 MiB together");
+            txn_fail(txn, KVP_TOO_LARGE, "keys and values are more than 4 MiB together");
         } else if ((block = malloc(sizeof(*block) + bytes.size)) == NULL) {
-            fail(txn, KVP_NO_MEMORY, "");
+            txn_fail(txn, KVP_NO_MEMORY, "");
         }
     }
     if (block == NULL) {
@@ -109,94 +110,102 @@ static kvp_slice copy(kvp_txn *txn, kvp_slice bytes)
     return kvp_slice_of(block->bytes, bytes.size);
 }
 
-static void add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t version,
+static void txn_add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t version,
                         kvp_slice value)
 {
-    check(txn, key, value, txn->compare_count);
+    if (txn == NULL) {
+        return;
+    }
+    txn_check(txn, key, value, txn->compare_count);
     struct kvp_compare compare = {
         .kind = (uint8_t)kind,
-        .key = copy(txn, key),
+        .key = txn_copy(txn, key),
         .version = version,
-        .value = copy(txn, value),
+        .value = txn_copy(txn, value),
     };
-    if (!txn->malformed) {
+    if (txn->status == KVP_OK) {
         txn->parts.compares[txn->compare_count++] = compare;
     }
 }
 
-static void add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key, kvp_slice value)
+static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key, kvp_slice value)
 {
+    if (txn == NULL) {
+        return;
+    }
     uint32_t *count = branch == KVP_THEN ? &txn->then_count : &txn->else_count;
     struct kvp_txn_op *ops = txn->parts.ops + (branch == KVP_THEN ? 0 : KVP_TXN_OPS_MAX);
 
     if (branch != KVP_THEN && branch != KVP_ELSE) {
-        fail(txn, KVP_BAD_ARGUMENT, "an unknown branch");
+        txn_fail(txn, KVP_BAD_ARGUMENT, "an unknown branch");
     }
-    check(txn, key, value, *count);
+    txn_check(txn, key, value, *count);
     struct kvp_txn_op op = {
         .kind = (uint8_t)kind,
-        .key = copy(txn, key),
-        .value = copy(txn, value),
+        .key = txn_copy(txn, key),
+        .value = txn_copy(txn, value),
     };
-    if (!txn->malformed) {
+    if (txn->status == KVP_OK) {
         ops[(*count)++] = op;
     }
 }
 
-static const kvp_slice none = {NULL, 0};
+static const kvp_slice txn_none = {NULL, 0};
 
 void kvp_txn_if_absent(kvp_txn *txn, kvp_slice key)
 {
-    add_compare(txn, KVP_COMPARE_ABSENT, key, 0, none);
+    txn_add_compare(txn, KVP_COMPARE_ABSENT, key, 0, txn_none);
 }
 
 void kvp_txn_if_present(kvp_txn *txn, kvp_slice key)
 {
-    add_compare(txn, KVP_COMPARE_PRESENT, key, 0, none);
+    txn_add_compare(txn, KVP_COMPARE_PRESENT, key, 0, txn_none);
 }
 
 void kvp_txn_if_version(kvp_txn *txn, kvp_slice key, char relation, uint64_t version)
 {
     switch (relation) {
     case '=':
-        add_compare(txn, KVP_COMPARE_VERSION_EQUAL, key, version, none);
+        txn_add_compare(txn, KVP_COMPARE_VERSION_EQUAL, key, version, txn_none);
         break;
     case '<':
-        add_compare(txn, KVP_COMPARE_VERSION_LESS, key, version, none);
+        txn_add_compare(txn, KVP_COMPARE_VERSION_LESS, key, version, txn_none);
         break;
     case '>':
-        add_compare(txn, KVP_COMPARE_VERSION_GREATER, key, version, none);
+        txn_add_compare(txn, KVP_COMPARE_VERSION_GREATER, key, version, txn_none);
         break;
     default:
-        fail(txn, KVP_BAD_ARGUMENT, "an unknown relation of versions");
+        if (txn != NULL) {
+            txn_fail(txn, KVP_BAD_ARGUMENT, "an unknown relation of versions");
+        }
         break;
     }
 }
 
 void kvp_txn_if_value(kvp_txn *txn, kvp_slice key, bool equal, kvp_slice value)
 {
-    add_compare(txn, equal ? KVP_COMPARE_VALUE_EQUAL : KVP_COMPARE_VALUE_DIFFERS, key, 0, value);
+    txn_add_compare(txn, equal ? KVP_COMPARE_VALUE_EQUAL : KVP_COMPARE_VALUE_DIFFERS, key, 0, value);
 }
 
 void kvp_txn_get(kvp_txn *txn, kvp_branch branch, kvp_slice key)
 {
-    add_op(txn, branch, KVP_TXN_GET, key, none);
+    txn_add_op(txn, branch, KVP_TXN_GET, key, txn_none);
 }
 
 void kvp_txn_put(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_slice value)
 {
-    add_op(txn, branch, KVP_TXN_PUT, key, value);
+    txn_add_op(txn, branch, KVP_TXN_PUT, key, value);
 }
 
 void kvp_txn_delete(kvp_txn *txn, kvp_branch branch, kvp_slice key)
 {
-    add_op(txn, branch, KVP_TXN_DELETE, key, none);
+    txn_add_op(txn, branch, KVP_TXN_DELETE, key, txn_none);
 }
 
 /* ---- executing ---- */
 
 /* The result of one operation of the branch taken. */
-static kvp_status read_result(struct kvp_txn_result *answer, struct txn_result *result)
+static kvp_status txn_read_result(struct kvp_txn_result *answer, struct txn_result *result)
 {
     enum kvp_txn_result_kind kind;
     struct kvp_get_result get = {0};
@@ -216,7 +225,7 @@ static kvp_status read_result(struct kvp_txn_result *answer, struct txn_result *
     return KVP_OK;
 }
 
-static kvp_status read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revision)
+static kvp_status txn_read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revision)
 {
     struct kvp_txn_result answer;
     kvp_status status = kvp_wire_read_txn(kvp_buf_slice(&txn->answer), &answer);
@@ -234,7 +243,7 @@ static kvp_status read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revision)
         return KVP_CORRUPT;
     }
     for (uint32_t i = 0; i < expected; i++) {
-        status = read_result(&answer, &txn->results[i]);
+        status = txn_read_result(&answer, &txn->results[i]);
         if (status != KVP_OK) {
             return status;
         }
@@ -248,35 +257,46 @@ static kvp_status read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revision)
     return KVP_OK;
 }
 
+/* The node has said that it is done, but the rest cannot be read: to call that a failure would be wrong. */
+static kvp_status txn_unread(kvp_txn *txn, kvp_status status)
+{
+    static const char no_memory[] = "the node says done, but there is no memory for the rest of it";
+    static const char unread[] = "the node says done, but the rest of its answer cannot be read";
+
+    kvp_reason_set(&txn->error, status == KVP_NO_MEMORY
+                                    ? kvp_slice_of(no_memory, sizeof(no_memory) - 1)
+                                    : kvp_slice_of(unread, sizeof(unread) - 1));
+    return KVP_TIMEOUT_UNKNOWN;
+}
+
 kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
 {
-    struct call call = {
-        .core = {.request = {.op = KVP_OP_TXN,
-                             .compares = txn->parts.compares,
-                             .compare_count = txn->compare_count,
-                             .then_ops = txn->parts.ops,
-                             .then_count = txn->then_count,
-                             .else_ops = txn->parts.ops + KVP_TXN_OPS_MAX,
-                             .else_count = txn->else_count},
-                 .update = true},
-    };
     bool branch = false;
     uint64_t at = 0;
+    unsigned place = 0;
 
-    forget_results(txn);
-    if (txn->malformed) {
-        return txn->error.status;
+    if (txn == NULL) {
+        return KVP_BAD_ARGUMENT;
     }
-    kvp_result_free(&txn->error);
-    kvp_status status = client_perform(txn->client, &call, 0);
+    txn_forget_results(txn);
+    if (txn->status != KVP_OK) {
+        return txn->status;
+    }
+    struct kvp_request request = {.op = KVP_OP_TXN,
+                                  .compares = txn->parts.compares,
+                                  .compare_count = txn->compare_count,
+                                  .then_ops = txn->parts.ops,
+                                  .then_count = txn->then_count,
+                                  .else_ops = txn->parts.ops + KVP_TXN_OPS_MAX,
+                                  .else_count = txn->else_count};
+    kvp_buf_free(&txn->error);
+    kvp_status status = txn->asker.ask(txn->asker.handle, &request, &place, &txn->answer);
     if (status == KVP_OK) {
-        txn->answer = call.result.value;
-        status = read_answer(txn, &branch, &at);
-        if (status != KVP_OK) {
-            status = client_unread(&txn->error, status);
-        }
+        status = txn_read_answer(txn, &branch, &at);
+        status = status == KVP_OK ? KVP_OK : txn_unread(txn, status);
     } else {
-        txn->error = call.result;
+        txn->error = txn->answer;
+        txn->answer = (kvp_buf){0};
     }
     if (status == KVP_OK && succeeded != NULL) {
         *succeeded = branch;
@@ -289,17 +309,17 @@ kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
 
 const char *kvp_txn_error(const kvp_txn *txn)
 {
-    return client_reason(&txn->error);
+    return txn == NULL ? "" : kvp_reason_text(&txn->error);
 }
 
 size_t kvp_txn_result_count(const kvp_txn *txn)
 {
-    return txn->result_count;
+    return txn == NULL ? 0 : txn->result_count;
 }
 
 kvp_status kvp_txn_result(const kvp_txn *txn, size_t index, kvp_slice *value, uint64_t *version)
 {
-    if (index >= txn->result_count) {
+    if (txn == NULL || index >= txn->result_count) {
         return KVP_BAD_ARGUMENT;
     }
     const struct txn_result *result = &txn->results[index];

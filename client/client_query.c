@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scans and transactions through a client: how their requests get to a node. */
+#include "client/client_priv.h"
+#include "replication/wire/asker.h"
+
+#include <stdlib.h>
+
+#define CLOSE_MS 1000u
+
+/* Places are endpoints, counted from 1. */
+static kvp_status query_ask(void *handle, const struct kvp_request *request, unsigned *place,
+                            kvp_buf *answer)
+{
+    struct call call = {
+        .core = {.request = *request,
+                 .route = *place == 0 ? CLIENT_TO_PRIMARY : CLIENT_TO_ONE,
+                 .endpoint = *place == 0 ? 0 : *place - 1,
+                 .update = kvp_wire_is_update(request->op)},
+    };
+    kvp_status status = client_perform(handle, &call, 0);
+
+    if (status == KVP_OK) {
+        *place = call.core.answered_by + 1;
+    }
+    *answer = call.result.value;
+    return status;
+}
+
+/* Nobody waits for the answer. */
+static void query_close_scan(void *handle, uint64_t cursor, unsigned place)
+{
+    struct call *call = calloc(1, sizeof(*call));
+
+    if (call != NULL) {
+        call->core.request.op = KVP_OP_CLOSE_SCAN;
+        call->core.request.cursor = cursor;
+        call->core.route = CLIENT_TO_ONE;
+        call->core.endpoint = place - 1;
+        call->allocated = true;
+        if (client_start(handle, call, CLOSE_MS) != KVP_OK) {
+            free(call);
+        }
+    }
+}
+
+static struct kvp_asker query_asker(kvp_client *client)
+{
+    return (struct kvp_asker){client, query_ask, query_close_scan};
+}
+
+static kvp_status query_end(kvp_status status, kvp_buf *reason, kvp_result *result)
+{
+    (void)client_refuse(result, status, kvp_reason_text(reason));
+    kvp_buf_free(reason);
+    return status;
+}
+
+kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
+                         kvp_scan **scan, kvp_result *result)
+{
+    struct kvp_asker asker = query_asker(client);
+    kvp_buf reason = {0};
+
+    if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_scan_start(&asker, start, end, keys_only, scan, &reason);
+    return query_end(status, &reason, result);
+}
+
+kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
+                                kvp_scan **scan, kvp_result *result)
+{
+    struct kvp_asker asker = query_asker(client);
+    kvp_buf reason = {0};
+
+    if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_scan_start_prefix(&asker, prefix, keys_only, scan, &reason);
+    return query_end(status, &reason, result);
+}
+
+kvp_txn *kvp_txn_new(kvp_client *client)
+{
+    struct kvp_asker asker = query_asker(client);
+
+    return client == NULL ? NULL : kvp_txn_start(&asker);
+}
