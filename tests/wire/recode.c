@@ -97,13 +97,23 @@ static kvp_status recode_value(struct kvp_request *request, kvp_buf *value)
     return status;
 }
 
+/* Memory of a size that is always the same is taken once. The address sanitizer keeps what is freed, so that
+ * each further piece would lie where nothing was: pages that the system has to make. */
+static void once(void **memory, size_t size)
+{
+    if (*memory == NULL) {
+        *memory = malloc(size);
+        must(*memory != NULL, "no memory");
+    }
+}
+
 static kvp_status recode_request(kvp_slice message, kvp_buf *out)
 {
     struct kvp_request request;
     const char *reason = NULL;
     kvp_buf value = {0};
-    struct kvp_txn_scratch *scratch = malloc(sizeof(*scratch));
-    must(scratch != NULL, "no memory");
+    static struct kvp_txn_scratch *scratch; /* see `once` */
+    once((void **)&scratch, sizeof(*scratch));
     kvp_status status = kvp_wire_request_decode(message, scratch, &request, &reason);
     must(reason != NULL && (status == KVP_OK) == (reason[0] == '\0'), "reason does not fit");
     if (status == KVP_OK) {
@@ -113,7 +123,6 @@ static kvp_status recode_request(kvp_slice message, kvp_buf *out)
         must(kvp_wire_request_encode(&request, out) == KVP_OK, "request decodes, does not encode");
     }
     kvp_buf_free(&value);
-    free(scratch);
     return status;
 }
 
@@ -130,8 +139,8 @@ static kvp_status recode_answer(kvp_slice message, kvp_buf *out)
 static kvp_status recode_peer_request(kvp_slice message, kvp_buf *out)
 {
     kvp_slice group;
-    struct kvp_peer_request *request = malloc(sizeof(*request));
-    must(request != NULL, "no memory");
+    static struct kvp_peer_request *request;
+    once((void **)&request, sizeof(*request));
     memset(request, 0xa5, sizeof(*request)); /* the decoder must not rely on what was there */
     kvp_status status = kvp_peer_request_decode(message, request, &group);
     if (status == KVP_OK) {
@@ -139,7 +148,6 @@ static kvp_status recode_peer_request(kvp_slice message, kvp_buf *out)
              "peer request decodes, does not encode");
     }
     kvp_peer_request_release(request);
-    free(request);
     return status;
 }
 
