@@ -216,6 +216,7 @@ def test_who_reads_slowly_gets_all_of_192_large_answers():
         assert c.ask(PUT, b"large", bytes(MIB))[0] == OK
         for _ in range(192):
             c.send(GET, b"large", False)
+        time.sleep(2)  # much more than the kernel takes is ready by then
         for number in range(192):
             _, code, result = c.answer()
             assert code == OK and len(result[2]) == MIB
