@@ -1,38 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: submitting, handing out, losing, ending. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
-
-static void check_result(uint64_t job, uint32_t number, const char *expected)
-{
-    kvp_buf bytes = {0};
-    assert_int_equal(farm_result(&farm, job, number, &bytes), KVP_OK);
-    check_slice(kvp_buf_slice(&bytes), text(expected));
-    kvp_buf_free(&bytes);
-}
-
-static void check_state(uint64_t job, const char *expected)
-{
-    assert_string_equal(farm_text(&farm, job, "state"), expected);
-}
 
 /* ---- submitting ---- */
 
@@ -650,34 +621,33 @@ static void test_an_attempt_survives_a_failover_by_its_beats(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_job_runs_from_submission_to_result),
-        TEST(test_a_job_that_is_not_started_is_not_handed_out),
-        TEST(test_malformed_submissions_change_nothing),
-        TEST(test_tasks_go_out_in_order_and_jobs_by_priority),
-        TEST(test_a_worker_gets_only_what_it_can_do),
-        TEST(test_a_repeated_fetch_gets_the_same_task),
-        TEST(test_a_delayed_job_waits),
-        TEST(test_a_task_waits_for_others_and_is_fed),
-        TEST(test_a_silent_worker_loses_its_task_to_the_head_of_the_queue),
-        TEST(test_a_task_that_never_ends_is_taken_away),
-        TEST(test_deadlines_adapt_to_what_tasks_take),
-        TEST(test_a_task_larger_than_the_others_gets_more_time_with_each_attempt),
-        TEST(test_a_task_that_fails_too_often_fails_the_job),
-        TEST(test_what_is_given_back_is_nobodys_fault),
-        TEST(test_a_checkpoint_goes_to_the_next_attempt),
-        TEST(test_the_newer_of_two_workers_of_one_name_stays),
-        TEST(test_a_task_that_kills_its_workers_fails_the_job),
-        TEST(test_a_worker_cannot_post_what_it_does_not_hold),
-        TEST(test_a_standby_takes_the_place_of_a_lost_worker),
-        TEST(test_a_standby_alone_works),
-        TEST(test_workers_that_are_gone_make_room),
-        TEST(test_cancelling_takes_tasks_away),
-        TEST(test_a_finished_job_leaves_nothing_behind),
-        TEST(test_jobs_that_were_cancelled_make_room),
-        TEST(test_the_index_is_built_anew),
-        TEST(test_an_attempt_survives_a_failover_by_its_beats),
+        FARM_TEST(test_a_job_runs_from_submission_to_result),
+        FARM_TEST(test_a_job_that_is_not_started_is_not_handed_out),
+        FARM_TEST(test_malformed_submissions_change_nothing),
+        FARM_TEST(test_tasks_go_out_in_order_and_jobs_by_priority),
+        FARM_TEST(test_a_worker_gets_only_what_it_can_do),
+        FARM_TEST(test_a_repeated_fetch_gets_the_same_task),
+        FARM_TEST(test_a_delayed_job_waits),
+        FARM_TEST(test_a_task_waits_for_others_and_is_fed),
+        FARM_TEST(test_a_silent_worker_loses_its_task_to_the_head_of_the_queue),
+        FARM_TEST(test_a_task_that_never_ends_is_taken_away),
+        FARM_TEST(test_deadlines_adapt_to_what_tasks_take),
+        FARM_TEST(test_a_task_larger_than_the_others_gets_more_time_with_each_attempt),
+        FARM_TEST(test_a_task_that_fails_too_often_fails_the_job),
+        FARM_TEST(test_what_is_given_back_is_nobodys_fault),
+        FARM_TEST(test_a_checkpoint_goes_to_the_next_attempt),
+        FARM_TEST(test_the_newer_of_two_workers_of_one_name_stays),
+        FARM_TEST(test_a_task_that_kills_its_workers_fails_the_job),
+        FARM_TEST(test_a_worker_cannot_post_what_it_does_not_hold),
+        FARM_TEST(test_a_standby_takes_the_place_of_a_lost_worker),
+        FARM_TEST(test_a_standby_alone_works),
+        FARM_TEST(test_workers_that_are_gone_make_room),
+        FARM_TEST(test_cancelling_takes_tasks_away),
+        FARM_TEST(test_a_finished_job_leaves_nothing_behind),
+        FARM_TEST(test_jobs_that_were_cancelled_make_room),
+        FARM_TEST(test_the_index_is_built_anew),
+        FARM_TEST(test_an_attempt_survives_a_failover_by_its_beats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

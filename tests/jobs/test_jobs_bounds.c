@@ -1,28 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: what comes late, is too large, or lies damaged in the store. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_records.h"
 #include "replication/wire/mp_writer.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
 
 /* ---- late ---- */
 
@@ -288,19 +272,18 @@ static void test_a_record_that_does_not_fit_its_job_is_found(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_worker_with_a_patient_task_is_not_gone),
-        TEST(test_a_late_copy_of_a_fetch_gets_nothing),
-        TEST(test_a_repeated_fetch_is_a_sign_of_life_until_the_deadline),
-        TEST(test_a_barred_worker_does_not_keep_a_task_by_beating),
-        TEST(test_a_task_is_fed_up_to_8_mib),
-        TEST(test_a_task_that_is_fed_more_fails_the_job),
-        TEST(test_the_next_primary_feeds_as_well),
-        TEST(test_a_list_of_tasks_is_larger_than_a_value),
-        TEST(test_what_tasks_wait_for_is_bounded),
-        TEST(test_a_product_that_never_started_has_no_tasks),
-        TEST(test_a_record_that_does_not_fit_its_job_is_found),
+        FARM_TEST(test_a_worker_with_a_patient_task_is_not_gone),
+        FARM_TEST(test_a_late_copy_of_a_fetch_gets_nothing),
+        FARM_TEST(test_a_repeated_fetch_is_a_sign_of_life_until_the_deadline),
+        FARM_TEST(test_a_barred_worker_does_not_keep_a_task_by_beating),
+        FARM_TEST(test_a_task_is_fed_up_to_8_mib),
+        FARM_TEST(test_a_task_that_is_fed_more_fails_the_job),
+        FARM_TEST(test_the_next_primary_feeds_as_well),
+        FARM_TEST(test_a_list_of_tasks_is_larger_than_a_value),
+        FARM_TEST(test_what_tasks_wait_for_is_bounded),
+        FARM_TEST(test_a_product_that_never_started_has_no_tasks),
+        FARM_TEST(test_a_record_that_does_not_fit_its_job_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

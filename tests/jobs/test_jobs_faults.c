@@ -1,30 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Workers that are broken, hang, or do not suit: what they fail others do, and they are set aside. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
-
-static void check_state(uint64_t job, const char *expected)
-{
-    assert_string_equal(farm_text(&farm, job, "state"), expected);
-}
 
 static void check_worker(const char *name, const char *expected)
 {
@@ -574,33 +553,31 @@ static void test_what_all_active_workers_failed_activates_a_standby(void **state
     check_worker("fit", "active");
 }
 
-#define TEST_OF(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST_OF(test_a_failed_task_goes_to_a_worker_that_has_not_failed_it),
-        TEST_OF(test_one_broken_worker_does_not_fail_a_job),
-        TEST_OF(test_a_lone_worker_with_a_bad_input_ends_with_a_true_reason),
-        TEST_OF(test_a_task_fails_its_job_when_different_workers_failed_it),
-        TEST_OF(test_many_attempts_at_a_broken_worker_do_not_fail_what_another_could_do),
-        TEST_OF(test_a_failed_task_rests_longer_each_time),
-        TEST_OF(test_a_job_may_want_no_rest),
-        TEST_OF(test_a_copy_under_way_keeps_a_task_from_failing),
-        TEST_OF(test_copies_that_fail_by_turns_come_to_an_end),
-        TEST_OF(test_a_copy_that_is_given_back_is_no_end),
-        TEST_OF(test_who_failed_is_known_to_the_next_primary),
-        TEST_OF(test_a_worker_that_fails_what_others_do_is_barred),
-        TEST_OF(test_a_task_that_every_worker_fails_costs_no_standing),
-        TEST_OF(test_who_did_it_in_the_end_is_not_blamed),
-        TEST_OF(test_a_slow_or_lost_worker_keeps_its_standing),
-        TEST_OF(test_a_beat_for_an_attempt_that_is_gone_is_not_wanted),
-        TEST_OF(test_a_task_that_hangs_at_one_worker_goes_to_another),
-        TEST_OF(test_who_gives_a_task_back_lets_others_have_it),
-        TEST_OF(test_a_fit_standby_is_activated_and_no_unfit_one),
-        TEST_OF(test_work_that_no_active_worker_can_do_activates_a_standby),
-        TEST_OF(test_work_for_a_standby_is_found_wherever_it_is),
-        TEST_OF(test_what_all_active_workers_failed_activates_a_standby),
+        FARM_TEST(test_a_failed_task_goes_to_a_worker_that_has_not_failed_it),
+        FARM_TEST(test_one_broken_worker_does_not_fail_a_job),
+        FARM_TEST(test_a_lone_worker_with_a_bad_input_ends_with_a_true_reason),
+        FARM_TEST(test_a_task_fails_its_job_when_different_workers_failed_it),
+        FARM_TEST(test_many_attempts_at_a_broken_worker_do_not_fail_what_another_could_do),
+        FARM_TEST(test_a_failed_task_rests_longer_each_time),
+        FARM_TEST(test_a_job_may_want_no_rest),
+        FARM_TEST(test_a_copy_under_way_keeps_a_task_from_failing),
+        FARM_TEST(test_copies_that_fail_by_turns_come_to_an_end),
+        FARM_TEST(test_a_copy_that_is_given_back_is_no_end),
+        FARM_TEST(test_who_failed_is_known_to_the_next_primary),
+        FARM_TEST(test_a_worker_that_fails_what_others_do_is_barred),
+        FARM_TEST(test_a_task_that_every_worker_fails_costs_no_standing),
+        FARM_TEST(test_who_did_it_in_the_end_is_not_blamed),
+        FARM_TEST(test_a_slow_or_lost_worker_keeps_its_standing),
+        FARM_TEST(test_a_beat_for_an_attempt_that_is_gone_is_not_wanted),
+        FARM_TEST(test_a_task_that_hangs_at_one_worker_goes_to_another),
+        FARM_TEST(test_who_gives_a_task_back_lets_others_have_it),
+        FARM_TEST(test_a_fit_standby_is_activated_and_no_unfit_one),
+        FARM_TEST(test_work_that_no_active_worker_can_do_activates_a_standby),
+        FARM_TEST(test_work_for_a_standby_is_found_wherever_it_is),
+        FARM_TEST(test_what_all_active_workers_failed_activates_a_standby),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

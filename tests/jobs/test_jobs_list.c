@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: lists, page by page; what a page costs; who has how many places. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_records.h"
 #include "replication/wire/mp_reader.h"
@@ -8,22 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
 
 /* ---- pages ---- */
 
@@ -256,13 +240,12 @@ static void test_one_client_does_not_take_all_places_for_workers(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_pages_of_jobs_are_complete_and_in_order),
-        TEST(test_a_page_of_jobs_costs_the_same_however_many_there_are),
-        TEST(test_one_client_does_not_take_all_places_for_jobs),
-        TEST(test_a_job_that_has_ended_is_kept_as_long_as_was_promised),
-        TEST(test_one_client_does_not_take_all_places_for_workers),
+        FARM_TEST(test_pages_of_jobs_are_complete_and_in_order),
+        FARM_TEST(test_a_page_of_jobs_costs_the_same_however_many_there_are),
+        FARM_TEST(test_one_client_does_not_take_all_places_for_jobs),
+        FARM_TEST(test_a_job_that_has_ended_is_kept_as_long_as_was_promised),
+        FARM_TEST(test_one_client_does_not_take_all_places_for_workers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,28 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine of a new primary: requests are answered from what they need, before all has been read. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_state.h"
 
 #include <stdio.h>
 
 #define TASKS 6000u
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
 
 static const struct kvp_jobs *index_of(void)
 {
@@ -252,16 +236,15 @@ static void test_a_worker_finds_the_only_task_behind_many_jobs(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_new_primary_hands_out_before_it_has_read_all),
-        TEST(test_a_result_for_a_task_that_was_not_read_counts),
-        TEST(test_a_large_job_is_read_in_bounded_pieces),
-        TEST(test_a_small_job_is_read_when_it_is_asked_for),
-        TEST(test_jobs_keep_their_order_whichever_is_asked_for_first),
-        TEST(test_a_job_that_was_removed_before_all_were_read_does_not_come_back),
-        TEST(test_few_jobs_are_made_before_all_have_been_read),
-        TEST(test_a_worker_finds_the_only_task_behind_many_jobs),
+        FARM_TEST(test_a_new_primary_hands_out_before_it_has_read_all),
+        FARM_TEST(test_a_result_for_a_task_that_was_not_read_counts),
+        FARM_TEST(test_a_large_job_is_read_in_bounded_pieces),
+        FARM_TEST(test_a_small_job_is_read_when_it_is_asked_for),
+        FARM_TEST(test_jobs_keep_their_order_whichever_is_asked_for_first),
+        FARM_TEST(test_a_job_that_was_removed_before_all_were_read_does_not_come_back),
+        FARM_TEST(test_few_jobs_are_made_before_all_have_been_read),
+        FARM_TEST(test_a_worker_finds_the_only_task_behind_many_jobs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

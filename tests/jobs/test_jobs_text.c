@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: names, kinds and reasons, which people read and strict decoders decode. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_records.h"
 #include "replication/wire/mp_reader.h"
@@ -10,22 +10,6 @@
 #include <string.h>
 
 #define UMLAUT "\xc3\xb6"
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
 
 /* The request is refused, and the reason has this word. */
 static void check_bad(const struct kvp_request *request, const char *word)
@@ -188,14 +172,13 @@ static void test_a_stored_job_with_a_kind_of_products_fails(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_names_that_are_not_utf8_are_refused),
-        TEST(test_kinds_of_products_are_refused_for_tasks),
-        TEST(test_a_reason_is_cut_between_characters),
-        TEST(test_the_end_of_a_long_reason_is_kept),
-        TEST(test_stored_names_that_are_not_utf8_are_shown_without),
-        TEST(test_a_stored_job_with_a_kind_of_products_fails),
+        FARM_TEST(test_names_that_are_not_utf8_are_refused),
+        FARM_TEST(test_kinds_of_products_are_refused_for_tasks),
+        FARM_TEST(test_a_reason_is_cut_between_characters),
+        FARM_TEST(test_the_end_of_a_long_reason_is_kept),
+        FARM_TEST(test_stored_names_that_are_not_utf8_are_shown_without),
+        FARM_TEST(test_a_stored_job_with_a_kind_of_products_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

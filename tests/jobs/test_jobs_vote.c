@@ -1,30 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: redundant execution, products of matrices, verification. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/matrix/matrix_multiply.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static struct farm farm;
 static struct hand hands[6];
 
 static int setup(void **state)
 {
     static const char *const names[] = {"ann", "bob", "cleo", "dave", "eve", "fred"};
-    (void)state;
-    farm_open(&farm);
+    (void)setup_farm(state);
     for (unsigned i = 0; i < 6; i++) {
         hands[i] = farm_join(&farm, names[i], "count", false);
     }
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
     return 0;
 }
 
@@ -46,19 +37,6 @@ static int fetches(unsigned hand)
     return farm_fetch(&farm, &hands[hand], &grant);
 }
 
-static void check_result(uint64_t job, const char *expected)
-{
-    kvp_buf bytes = {0};
-    assert_int_equal(farm_result(&farm, job, 0, &bytes), KVP_OK);
-    check_slice(kvp_buf_slice(&bytes), text(expected));
-    kvp_buf_free(&bytes);
-}
-
-static void check_state(uint64_t job, const char *expected)
-{
-    assert_string_equal(farm_text(&farm, job, "state"), expected);
-}
-
 /* ---- modes ---- */
 
 static void test_dual_first_takes_the_first(void **state)
@@ -76,7 +54,7 @@ static void test_dual_first_takes_the_first(void **state)
     assert_int_equal(fetches(2), KVP_NO_TASK);
     assert_int_equal(farm_post(&farm, &hands[1], &other, "one"), KVP_OK);
     check_state(job, "done");
-    check_result(job, "one");
+    check_result(job, 0, "one");
     assert_int_equal(farm_post_bytes(&farm, &hands[0], &kept, KVP_OUTCOME_RESULT, TEXT("two"), &counted),
                      KVP_OK);
     assert_false(counted);
@@ -119,7 +97,7 @@ static void test_dual_compare_asks_a_third_when_two_disagree(void **state)
     assert_int_equal(fetches(1), KVP_NO_TASK);
     assert_true(does(2, "right"));
     check_state(job, "done");
-    check_result(job, "right");
+    check_result(job, 0, "right");
     assert_int_equal(farm_worker_number(&farm, "bob", "lost_votes"), 1);
     assert_int_equal(farm_worker_number(&farm, "ann", "lost_votes"), 0);
     assert_int_equal(farm_worker_number(&farm, "cleo", "lost_votes"), 0);
@@ -498,7 +476,7 @@ static void test_floats_agree_within_the_tolerance(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown_farm)
     const struct CMUnitTest tests[] = {
         TEST(test_dual_first_takes_the_first),
         TEST(test_copies_go_to_different_workers),

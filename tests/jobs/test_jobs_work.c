@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine: memory is known before it is taken, and what is long is done in pieces. */
-#include "tests/jobs/farm.h"
+#include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_records.h"
 #include "replication/jobs/job_state.h"
@@ -9,22 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-static struct farm farm;
-
-static int setup(void **state)
-{
-    (void)state;
-    farm_open(&farm);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    farm_close(&farm);
-    return 0;
-}
 
 static struct kvp_job_spec product_of(uint64_t rows, uint64_t inner, uint64_t columns,
                                       enum kvp_job_verify verify, unsigned rounds)
@@ -279,15 +263,14 @@ static void test_one_job_at_a_time_holds_memory_for_its_verification(void **stat
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_verification_that_takes_too_much_memory_is_refused),
-        TEST(test_a_job_whose_verification_is_too_large_fails_and_not_the_node),
-        TEST(test_no_step_of_a_verification_does_more_than_its_share),
-        TEST(test_no_step_of_recomputing_does_more_than_its_share),
-        TEST(test_no_step_of_a_sum_does_more_than_its_share),
-        TEST(test_no_entry_has_more_than_some_hundred_keys),
-        TEST(test_one_job_at_a_time_holds_memory_for_its_verification),
+        FARM_TEST(test_a_verification_that_takes_too_much_memory_is_refused),
+        FARM_TEST(test_a_job_whose_verification_is_too_large_fails_and_not_the_node),
+        FARM_TEST(test_no_step_of_a_verification_does_more_than_its_share),
+        FARM_TEST(test_no_step_of_recomputing_does_more_than_its_share),
+        FARM_TEST(test_no_step_of_a_sum_does_more_than_its_share),
+        FARM_TEST(test_no_entry_has_more_than_some_hundred_keys),
+        FARM_TEST(test_one_job_at_a_time_holds_memory_for_its_verification),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config,
 {
     rounds = config->rounds;
     rows = config->rows;
-    work_count.products += config->cols * rounds;
+    work_count.products += config->columns * rounds;
     return __real_kvp_verify_new(config, verify);
 }
 
@@ -58,7 +58,7 @@ kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config,
     kvp_status __wrap_kvp_verify_feed_##letter(                                                    \
         struct kvp_verify *verify, const struct kvp_block *block, kvp_slice elements)              \
     {                                                                                              \
-        work_count.products += block->rows * block->cols * rounds;                                 \
+        work_count.products += block->rows * block->columns * rounds;                                 \
         return __real_kvp_verify_feed_##letter(verify, block, elements);                           \
     }
 
