@@ -18,6 +18,13 @@
 #define KVP_EARLIER_MAX 16u
 #define KVP_STORE_IS_NEW UINT64_MAX /* in place of the first: nobody has known it yet */
 
+/* Which store it is, as a store says itself. Nothing is read of it where `incarnation` is 0. */
+struct kvp_numbers {
+    uint64_t incarnation;
+    uint64_t replaces; /* of a store that is new: the number that it takes the place of; 0: not known */
+    uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
+};
+
 /* What a node knows about itself, kept in its store. Zeroed: a node that never was in a group. */
 struct kvp_meta {
     uint64_t group_id;       /* random, made with the group; 0: blank node */

@@ -24,8 +24,7 @@ struct kvp_arbiter_request {
     uint64_t expected; /* CAS */
     struct kvp_view view;
     bool force;        /* SEED asked for by an operator */
-    uint64_t incarnation; /* CLAIM: of the node's store */
-    uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
+    struct kvp_numbers numbers; /* CLAIM: of the node's store */
 };
 
 struct kvp_arbiter_answer {
@@ -34,6 +33,7 @@ struct kvp_arbiter_answer {
                           anything else: unknown whether it happened */
     uint64_t group_id; /* with KVP_OK, KVP_STALE_VIEW, KVP_REFUSED: the register */
     struct kvp_view view;
+    uint64_t known; /* CLAIM: the number by which the register knows the node; 0: not told */
 };
 
 struct kvp_arbiter;

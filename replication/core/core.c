@@ -55,6 +55,7 @@ void kvp_core_free(struct kvp_core *core)
     }
     core_answer_waiters(core, true);
     answer_held(core, &core->ask_token, KVP_OP_ASK_VIEW);
+    answer_held(core, &core->state_token, KVP_OP_STATE);
     answer_held(core, &core->incoming.token, KVP_OP_SNAPSHOT);
     for (unsigned i = 0; i < core->peer_count; i++) {
         answer_held(core, &core->peers[i].leave_token, KVP_OP_LEAVE);
@@ -162,6 +163,8 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->blank = core->meta.group_id == 0;
     report->doubt = core->meta.doubt;
     report->unsettled = core_pair_unsettled(core);
+    report->known = core->config.policy != KVP_PAIR_NONE &&
+                    (core->confirmed || core_leading(core));
     /* What an arbiter has decided is told, also before it is durable here. In pair mode this node's
      * disk is the register: it may come back from a crash without what is not on it yet. */
     bool decided =
@@ -180,13 +183,19 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
 
 void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code)
 {
-    struct kvp_peer_reply reply = {
-        .code = code,
-        .op = op,
-        .from = core->config.self,
-        .group_id = core->meta.group_id,
-        .echo_us = echo_us,
-    };
+    struct kvp_peer_reply reply; /* all is set but numbers that are not told: they are large */
+    bool told = core->config.policy != KVP_PAIR_NONE && core_identity_drawn(core) &&
+                (op == KVP_OP_STATE || op == KVP_OP_HEARTBEAT);
+    reply.code = code;
+    reply.op = op;
+    reply.from = core->config.self;
+    reply.group_id = core->meta.group_id;
+    reply.echo_us = echo_us;
+    reply.knows = told ? core->meta.peer_incarnation : 0;
+    reply.numbers.incarnation = 0;
+    if (told) {
+        core_identity_numbers(core, &reply.numbers);
+    }
     core_report(core, &reply.report);
     core->port.reply(core->port.arg, token, &reply);
 }
@@ -201,8 +210,12 @@ void core_send_head(const struct kvp_core *core, struct kvp_peer_request *reques
     request->group_id = core->meta.group_id;
     request->sent_us = core->now_us;
     request->view = core->view;
-    request->incarnation = core->config.policy == KVP_PAIR_NONE ? 0 : core->meta.incarnation;
-    memcpy(request->earlier, core->meta.earlier, sizeof(request->earlier));
+    bool data = op == KVP_OP_APPEND || op == KVP_OP_SNAPSHOT; /* HEARTBEAT says the rest */
+    request->numbers.incarnation =
+        core->config.policy == KVP_PAIR_NONE ? 0 : core->meta.incarnation;
+    if (request->numbers.incarnation != 0 && !data) {
+        core_identity_numbers(core, &request->numbers);
+    }
     request->entry_count = 0;
 }
 
@@ -271,6 +284,7 @@ void core_failed(struct kvp_core *core)
     core_answer_waiters(core, true);
     core->lead_epoch = 0;
     core_set_role(core, KVP_ROLE_FAILED);
+    core_identity_written(core);
     unsure = unsure || !core_identity_known(core);
     for (unsigned i = 0; !unsure && i < core->peer_count; i++) {
         struct kvp_peer_request request;
@@ -299,17 +313,16 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
         return;
     }
     core_disk_note(core);
-    if (core->loading || !core_identity_drawn(core)) {
-        return;
-    }
-    if (core->meta.copy) {
-        core->heartbeat_due_us = now_us + core->config.heartbeat_us;
-        core_wishes_tick(core);
-        return;
-    }
     bool due = now_us >= core->heartbeat_due_us;
     if (due) {
         core->heartbeat_due_us = now_us + core->config.heartbeat_us;
+    }
+    if (core->loading || !core_identity_drawn(core)) {
+        return; /* kvp_core_write_done() goes on */
+    }
+    if (core->meta.copy) {
+        core_wishes_tick(core);
+        return;
     }
     core_proposal_step(core);
     core_watch_tick(core);
@@ -410,7 +423,7 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
         break;
     default: /* STATE */
-        core_answer(core, token, request->op, request->sent_us, KVP_OK);
+        core_identity_state(core, request, token);
         break;
     }
 }
@@ -457,16 +470,33 @@ static bool hear(struct kvp_core *core, const struct core_peer *peer, uint64_t g
 static kvp_status admit(struct kvp_core *core, struct core_peer *peer,
                         const struct kvp_peer_request *request)
 {
-    bool leads = request->op == KVP_OP_HEARTBEAT || request->op == KVP_OP_APPEND ||
-                 request->op == KVP_OP_SNAPSHOT;
+    bool binds = request->op == KVP_OP_HEARTBEAT || request->op == KVP_OP_APPEND ||
+                 request->op == KVP_OP_SNAPSHOT || request->op == KVP_OP_ASK_VIEW;
+    bool bound = core->meta.group_id != 0 && !core_leading(core);
     if (core->meta.copy) {
         return KVP_FAILED; /* not REFUSED: the sender is none */
     }
-    if (!core_identity_drawn(core) ||
-        (leads && core->meta.group_id != 0 && !core_identity_may_follow(core))) {
+    if (!core_identity_drawn(core) || (binds && bound && !core_identity_may_follow(core))) {
         return KVP_BUSY;
     }
     return core_identity_admit(core, peer, request);
+}
+
+/* Neither does a node that has failed tell a copy anything, nor can it take a new number. */
+static void answer_stopped(struct kvp_core *core, struct core_peer *peer,
+                           const struct kvp_peer_request *request, void *token)
+{
+    kvp_status status = core->meta.copy || KVP_MUTANT(FAILED_TELLS_COPY)
+                            ? KVP_OK
+                            : core_identity_admit(core, peer, request);
+    bool grants = core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW &&
+                  core_identity_may_follow(core) && !core->meta.copy;
+    if (status == KVP_OK && grants) {
+        core_pair_asked_failed(core, request, token);
+    } else {
+        core_answer(core, token, request->op, request->sent_us,
+                    status == KVP_OK ? KVP_FAILED : status);
+    }
 }
 
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
@@ -478,13 +508,12 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
         return;
     }
-    if (core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW) {
-        core_pair_asked_failed(core, request, token);
+    if (stopped(core)) {
+        answer_stopped(core, peer, request, token);
         return;
     }
-    if (stopped(core) || core->loading) {
-        core_answer(core, token, request->op, request->sent_us,
-                    core->loading ? KVP_BUSY : KVP_FAILED);
+    if (core->loading) {
+        core_answer(core, token, request->op, request->sent_us, KVP_BUSY);
         return;
     }
     if (from_stranger(core, request->group_id, request->from)) {
@@ -507,21 +536,6 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         return;
     }
     dispatch(core, peer, request, token);
-}
-
-/* A pair's other node knows another store as this node's. */
-static bool told_to_be_a_copy(struct kvp_core *core, const struct kvp_peer_reply *reply)
-{
-    bool decides = reply->op == KVP_OP_STATE || reply->op == KVP_OP_HEARTBEAT;
-    if (core->config.policy == KVP_PAIR_NONE || !decides) {
-        return false;
-    }
-    if (reply->code == KVP_OK && !reply->report.unsettled) {
-        core_identity_confirmed(core);
-    } else if (reply->code == KVP_REFUSED) {
-        core_identity_refused(core);
-    }
-    return reply->code == KVP_REFUSED || (reply->code == KVP_BUSY && !core->confirmed);
 }
 
 /* A node that has failed leads no more in this life, so that a lease which was given to it before it was
@@ -554,7 +568,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
         from_stranger(core, reply->group_id, reply->from)) {
         return;
     }
-    if (core->meta.copy || told_to_be_a_copy(core, reply)) {
+    if (core->meta.copy || !core_identity_heard(core, peer, reply)) {
         return;
     }
     peer->last_contact_us = now_us;
@@ -753,6 +767,9 @@ void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status stat
     core_answer_waiters(core, false);
     if (!drawn) {
         kvp_core_tick(core, now_us); /* it may speak now */
+    }
+    if (core->peer_number_needed != 0) {
+        core_identity_written(core);
     }
     core_pair_written(core);
     core_proposal_step(core);

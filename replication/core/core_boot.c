@@ -91,15 +91,15 @@ void core_backup_tick(struct kvp_core *core)
         !wanted(core)) {
         return;
     }
-    if (!core_identity_may_lead(core)) {
-        return;
-    }
     if (!core_eligible(core)) {
         note_once(core, &core->noted_not_eligible, KVP_NOTE_NOT_ELIGIBLE);
         return;
     }
     if (core->config.policy != KVP_PAIR_NONE && !core_pair_may_promote(core)) {
         note_once(core, &core->noted_waits, KVP_NOTE_WAITS_FOR_PEER);
+        return;
+    }
+    if (!core_identity_may_lead(core)) {
         return;
     }
     kvp_node_set set = core->view.in_sync;

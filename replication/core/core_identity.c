@@ -8,11 +8,9 @@
  * from a store that the decider knows as X, Y or Z, and from then on only Z is known. A copy has the
  * numbers of the moment when it was made: it comes second, whoever is started first, and is told so.
  *
- * Why no crash makes a store a stranger to itself: when a number is confirmed the last ones before it stay
- * in mind, and the decider knows one of them or one drawn after it. (In pair mode the other node takes a number
- * at once and has it on its disk a moment later: a crash takes it back to one of those. Of more than
- * KVP_EARLIER_MAX / 2 starts that nobody confirmed, some are forgotten: such a store may have to be emptied.
- * That is the safe side.)
+ * Why no crash makes a store a stranger to itself: a store is confirmed when whoever decides has its number on
+ * its disk, and until then the store keeps the numbers before. (Of more than KVP_EARLIER_MAX / 2 starts that nobody
+ * confirmed, some are forgotten: such a store may have to be emptied. That is the safe side.)
  *
  * Why a copy neither counts nor leads, with an arbiter: before its number is confirmed a store proposes
  * nothing, gives no lease, acknowledges nothing and says neither LEAVE nor RESIGN. While the witness
@@ -22,13 +20,21 @@
  * for longer than the other one needs to hear of it: that one stops giving leases, and the primary takes the
  * node out of the view, before the copy asks to lead.
  *
- * In pair mode every request carries the number, and one that the other node does not know does nothing
- * there. A node that was alone in its view decides by itself: of two copies of it both do, and nobody else is
- * there to tell them apart. The first that the other node hears is the one that it knows.
+ * In pair mode every request carries the number, and so do the answers: by the reply's own element, or by its life,
+ * which begins with it. What comes from a store that is not known changes nothing. Before a store is
+ * confirmed it follows nobody, grants nothing and does not believe answers, unless it was alone in its view: then it
+ * decides by itself. Of two copies of such a node both do, and nobody else is there to tell them apart. The
+ * first that the other node hears is the one that it knows. A node that has failed takes no new number, but still knows
+ * the one that it has.
+ *
+ * An old store may have missed so much that the other one does not say any more what it was known by. To each of them
+ * the other is a stranger, and its word does not count, unless one is confirmed and the other is not.
  *
  * A store that was told that it is a copy keeps that in mind: it stays out until its directory is emptied. An
- * empty store says that it is new (KVP_STORE_IS_NEW among its numbers). It gets a node's place when nothing counts on that node: with an arbiter when it
- * is not in the in-sync set, in pair mode when it has been silent.
+ * empty store says that it is new (KVP_STORE_IS_NEW among its numbers). It gets a node's place when nothing counts on
+ * that node: with an arbiter when it is not in the in-sync set, in pair mode when it has been silent. It names the
+ * number that it replaces, as it was told when it asked: a message that it sent when it was new, and that comes
+ * late, names another one.
  */
 #include "replication/core/core_state.h"
 
@@ -39,6 +45,7 @@
                                and a lease */
 #define NOTE_US    60000000u
 #define EARLIER_KEPT (KVP_EARLIER_MAX / 2)
+#define LIFE_COUNT_MAX 0xffffu
 
 static bool paired(const struct kvp_core *core)
 {
@@ -103,8 +110,26 @@ void core_identity_draw(struct kvp_core *core)
         core->meta.earlier[0] = KVP_STORE_IS_NEW;
     }
     core->meta.incarnation = core_random(core);
+    core->life = core->meta.incarnation & ~(uint64_t)LIFE_COUNT_MAX;
     core->identity_needed = core_persist(core);
     core->started_us = core->now_us;
+}
+
+void core_identity_numbers(const struct kvp_core *core, struct kvp_numbers *numbers)
+{
+    numbers->incarnation = core->meta.incarnation;
+    numbers->replaces = core->replaces;
+    memcpy(numbers->earlier, core->meta.earlier, sizeof(numbers->earlier));
+}
+
+/* A new store that is not known yet is told whose place it would take. */
+bool core_identity_replaces(struct kvp_core *core, uint64_t known)
+{
+    bool news = known != 0 && known != core->replaces && core_identity_new(&core->meta);
+    if (news) {
+        core->replaces = known;
+    }
+    return news;
 }
 
 bool core_identity_drawn(const struct kvp_core *core)
@@ -141,22 +166,23 @@ void core_identity_refused(struct kvp_core *core)
 
 bool core_identity_known(const struct kvp_core *core)
 {
-    return paired(core) || core->confirmed;
+    return core->confirmed || (paired(core) && core_identity_drawn(core));
 }
 
 bool core_identity_may_follow(const struct kvp_core *core)
 {
-    return core_identity_known(core) ||
-           (!core->claim_waits && core->now_us - core->started_us > SILENT_US);
+    bool silent = !paired(core) && !core->claim_waits;
+    return core->confirmed ||
+           (silent && core->now_us - core->started_us > SILENT_US);
 }
 
 bool core_identity_may_lead(const struct kvp_core *core)
 {
-    if (paired(core) || KVP_MUTANT(COPY_LEADS)) {
+    bool alone = core->view.in_sync == kvp_set_of(core->config.self);
+    if (KVP_MUTANT(COPY_LEADS) || (paired(core) && (alone || core->promote_asked))) {
         return true;
     }
-    bool own = core->view.primary == core->config.self ||
-               core->view.in_sync == kvp_set_of(core->config.self);
+    bool own = core->view.primary == core->config.self || alone || paired(core);
     bool waited = core->now_us - core->confirmed_us > UNKNOWN_US;
     return core->confirmed &&
            (own || core->followed || waited || core->promote_asked);
@@ -164,38 +190,151 @@ bool core_identity_may_lead(const struct kvp_core *core)
 
 /* ---- pair mode: the other node's ---- */
 
-static bool is_earlier(const struct kvp_peer_request *request, uint64_t number)
+static bool is_earlier(const uint64_t earlier[KVP_EARLIER_MAX], uint64_t number)
 {
     for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
-        if (number != 0 && request->earlier[i] == number) {
+        if (number != 0 && earlier[i] == number) {
             return true;
         }
     }
     return false;
 }
 
-static void note_stranger(struct kvp_core *core, struct core_peer *peer)
+/* What an earlier life of the store said may come late. */
+static void note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
 {
+    if (is_earlier(core->peer_earlier, number)) {
+        return;
+    }
     if (peer->copy_noted_us == 0 || core->now_us - peer->copy_noted_us > NOTE_US) {
         peer->copy_noted_us = core->now_us;
         core_note(core, KVP_NOTE_PEER_COPY, peer->id);
     }
 }
 
-kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
-                               const struct kvp_peer_request *request)
+static bool writes(const struct kvp_core *core)
+{
+    return core->role != KVP_ROLE_FAILED && core->role != KVP_ROLE_STOPPED;
+}
+
+/* A node whose disk does not answer is about to give its lead away, and may need this one for it. */
+static bool peer_number_durable(const struct kvp_core *core)
+{
+    return core->meta_durable >= core->peer_number_needed || core_disk_hangs(core, core->now_us) ||
+           KVP_MUTANT(NUMBER_NOT_DURABLE);
+}
+
+/* Does the store speak for the other node, or may it from now on? */
+static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
+                        const struct kvp_numbers *numbers)
 {
     uint64_t known = core->meta.peer_incarnation;
     bool silent = core->now_us - peer->last_contact_us > core->config.grace_us;
-    if (!paired(core) || request->incarnation == 0 || request->incarnation == known) {
+    bool named = numbers->replaces == known || KVP_MUTANT(LATE_CLAIM);
+    if (numbers->incarnation == known) {
         return KVP_OK;
     }
-    bool fresh = request->group_id == 0;
-    if (known != 0 && !is_earlier(request, known) && !(fresh && silent)) {
-        note_stranger(core, peer);
+    if (known != 0 && !is_earlier(numbers->earlier, known) && !(fresh && silent && named)) {
+        note_stranger(core, peer, numbers->incarnation);
         return fresh ? KVP_BUSY : KVP_REFUSED;
     }
-    core->meta.peer_incarnation = request->incarnation;
-    core_persist(core);
+    if (!writes(core)) {
+        return KVP_BUSY;
+    }
+    core->meta.peer_incarnation = numbers->incarnation;
+    core->peer_number_needed = core_persist(core);
+    memcpy(core->peer_earlier, numbers->earlier, sizeof(core->peer_earlier));
     return KVP_OK;
+}
+
+kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
+                               const struct kvp_peer_request *request)
+{
+    if (!paired(core) || request->numbers.incarnation == 0) {
+        return KVP_OK;
+    }
+    bool told = request->op != KVP_OP_APPEND && request->op != KVP_OP_SNAPSHOT;
+    bool same = request->numbers.incarnation == core->meta.peer_incarnation;
+    kvp_status status = KVP_OK;
+    if (!same) {
+        status = told ? judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
+    }
+    bool answered =
+        peer_number_durable(core) || (writes(core) && request->op == KVP_OP_STATE);
+    return status == KVP_OK && !answered ? KVP_BUSY : status;
+}
+
+static void answer_held(struct kvp_core *core, kvp_status status)
+{
+    if (core->state_token) {
+        core_answer(core, core->state_token, KVP_OP_STATE, core->state_echo_us, status);
+        core->state_token = NULL;
+    }
+}
+
+void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
+{
+    answer_held(core, KVP_BUSY);
+    core->state_token = token;
+    core->state_echo_us = request->sent_us;
+    core_identity_written(core);
+}
+
+/* Its answers were those of a stranger so far: what it is asked again, it need not wait to be asked. */
+static void ask_again(struct kvp_core *core)
+{
+    if (core->peer_number_needed != 0 && !core->contact && !core_leading(core)) {
+        core_send_state(core, &core->peers[0]);
+    }
+    core->peer_number_needed = 0;
+}
+
+void core_identity_written(struct kvp_core *core)
+{
+    if (!writes(core)) {
+        answer_held(core, KVP_BUSY);
+    } else if (peer_number_durable(core)) {
+        answer_held(core, KVP_OK);
+        ask_again(core);
+    }
+}
+
+/* The last bits of a life count what has become of the store since its start. */
+static bool is_of(uint64_t life, uint64_t number)
+{
+    return (life ^ number) <= LIFE_COUNT_MAX;
+}
+
+static bool comes_from_known(struct kvp_core *core, struct core_peer *peer,
+                             const struct kvp_peer_reply *reply)
+{
+    uint64_t known = core->meta.peer_incarnation;
+    if (reply->numbers.incarnation == 0) {
+        return known == 0 || is_of(reply->report.life, known);
+    }
+    return judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
+           peer_number_durable(core);
+}
+
+bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
+                         const struct kvp_peer_reply *reply)
+{
+    bool decides = reply->op == KVP_OP_STATE || reply->op == KVP_OP_HEARTBEAT;
+    if (!paired(core)) {
+        return true;
+    }
+    bool known = comes_from_known(core, peer, reply);
+    bool speaks = core->confirmed || core_leading(core);
+    if (decides && reply->code == KVP_REFUSED && (known || (reply->report.known && !speaks))) {
+        core_identity_refused(core);
+        return false;
+    }
+    if (!known) {
+        return false;
+    }
+    (void)core_identity_replaces(core, reply->knows);
+    if (decides && (reply->code == KVP_OK || reply->code == KVP_STALE_VIEW)) {
+        core_identity_confirmed(core);
+    }
+    return core->confirmed;
 }

@@ -201,6 +201,11 @@ struct kvp_core {
     bool claims_unknown;       /* the arbiter does not tell stores apart */
     bool claim_waits;          /* it does, and lets this one wait */
     bool confirmed;            /* whoever decides knows this store */
+    uint64_t replaces;         /* whose place a new store would take; 0: not told */
+    uint64_t peer_number_needed; /* pair: what it is asked is answered when meta_durable has come so far */
+    uint64_t peer_earlier[KVP_EARLIER_MAX]; /* as its store said when it was taken for its node's */
+    void *state_token;         /* it waits for that; NULL: it does not */
+    uint64_t state_echo_us;
     bool followed;             /* a primary has talked to it since */
     bool told;                 /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
     uint64_t shown_member_epoch; /* and what was promised before that */
@@ -334,6 +339,9 @@ void core_keep_failed(struct kvp_core *core);        /* there was no room */
 
 /* core_identity.c: which store speaks for a node */
 void core_identity_draw(struct kvp_core *core);        /* at the start */
+void core_identity_numbers(const struct kvp_core *core, struct kvp_numbers *numbers);
+/* Whoever decides knows the node by this number. True: that is news for a store that is new. */
+bool core_identity_replaces(struct kvp_core *core, uint64_t known);
 bool core_identity_drawn(const struct kvp_core *core); /* durably: now it may speak */
 void core_identity_confirmed(struct kvp_core *core);
 void core_identity_refused(struct kvp_core *core); /* it is a copy */
@@ -345,6 +353,12 @@ bool core_identity_may_lead(const struct kvp_core *core);
 /* Of the other node of a pair. KVP_REFUSED: it is a copy; KVP_BUSY: not now. */
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
                                const struct kvp_peer_request *request);
+/* Answers STATE, when the number of whoever asks is durable here. */
+void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_identity_written(struct kvp_core *core); /* or it never will be */
+/* Does the answer count: the two stores know each other? */
+bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
+                         const struct kvp_peer_reply *reply);
 void core_retire(struct kvp_core *core); /* core_view.c: takes part in nothing any more */
 
 /* core_told.c: what a peer tells, and what an arbiter shows */

@@ -504,9 +504,8 @@ void core_watch_tick(struct kvp_core *core)
         .op = core->claims_unknown ? KVP_ARBITER_GET : KVP_ARBITER_CLAIM,
         .id = core->watch_call_id,
         .group_id = core->meta.group_id,
-        .incarnation = core->meta.incarnation,
     };
-    memcpy(request.earlier, core->meta.earlier, sizeof(request.earlier));
+    core_identity_numbers(core, &request.numbers);
     core->port.arbiter(core->port.arg, &request);
 }
 
@@ -550,9 +549,15 @@ static void watched(struct kvp_core *core, const struct kvp_arbiter_answer *answ
         break;
     case KVP_BUSY:
         core->claim_waits = true;
+        if (core_identity_replaces(core, answer->known)) {
+            core->watch_us = core->now_us; /* now it can be named */
+            core_watch_tick(core);
+        }
         break;
     case KVP_REFUSED:
-        core_identity_refused(core);
+        if (answer->group_id == core->meta.group_id) { /* else it says nothing about stores */
+            core_identity_refused(core);
+        }
         break;
     case KVP_BAD_OP: /* a witness of the version before */
         core->claims_unknown = true;

@@ -272,6 +272,7 @@ static void stop_end(struct kvp_core *core)
     }
     core->lead_epoch = 0;
     core_set_role(core, KVP_ROLE_STOPPED);
+    core_identity_written(core);
     core_wishes_changed(core);
 }
 

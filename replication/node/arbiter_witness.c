@@ -37,9 +37,8 @@ kvp_status kvp_arbiter_witness_encode(const struct kvp_arbiter_request *request,
         .expected = request->expected,
         .view = request->view,
         .force = request->force,
-        .incarnation = request->incarnation,
+        .numbers = request->numbers,
     };
-    memcpy(message.earlier, request->earlier, sizeof(message.earlier));
     return kvp_wire_witness_encode(&message, out);
 }
 
@@ -55,7 +54,8 @@ kvp_status kvp_arbiter_witness_decode(kvp_slice body, uint32_t id,
     decoded.status = (kvp_status)message.status;
     bool shows = decoded.status == KVP_OK || decoded.status == KVP_STALE_VIEW ||
                  decoded.status == KVP_REFUSED;
-    status = kvp_wire_read_register(message.result, &decoded.group_id, &decoded.view);
+    status = kvp_wire_read_register(message.result, &decoded.group_id, &decoded.view,
+                                    &decoded.known);
     if (shows && status != KVP_OK && decoded.status != KVP_REFUSED) {
         return status;
     }

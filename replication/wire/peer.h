@@ -20,6 +20,7 @@ struct kvp_peer_report {
     bool blank;             /* has never been in a group */
     bool doubt;             /* its log is shorter than it was */
     bool unsettled;         /* pair mode: its disk may hold a newer view than the one that it shows */
+    bool known;             /* pair mode: its store speaks for its node, as the other one has said */
     struct kvp_view view;   /* the newest view that it knows */
     struct kvp_point tail;  /* end of its log that is durable */
     struct kvp_point commit; /* what it knows to be committed */
@@ -37,8 +38,7 @@ struct kvp_peer_request {
     uint64_t group_id; /* 0: the sender is blank */
     uint64_t sent_us;  /* sender's clock; comes back as `echo_us` */
     struct kvp_view view;
-    uint64_t incarnation;              /* pair mode: of the sender's store; 0: not told */
-    uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
+    struct kvp_numbers numbers; /* pair mode: of the sender's store */
     struct kvp_peer_report report; /* STATE */
 
     struct kvp_point commit; /* HEARTBEAT, APPEND: the primary's commit point */
@@ -72,6 +72,9 @@ struct kvp_peer_reply {
     uint64_t group_id;
     uint64_t echo_us;
     struct kvp_peer_report report;
+    uint64_t knows;       /* pair mode: the number of the asker's node, as the replier knows it; 0: none */
+    struct kvp_numbers numbers; /* pair mode, to STATE and HEARTBEAT: of the replier's store. Last: it is
+                                   large, and not cleared */
 };
 
 #endif

@@ -14,13 +14,15 @@
 
 #define HEAD_SIZE           9u /* elements of a request before the args */
 #define REPLY_SIZE          5u /* elements of the result of a reply */
+#define REPLY_TOLD_SIZE     7u /* with which store answers, and which one it knows */
 #define REPORT_SIZE         11u
 #define CODE_MAX            255
-#define REPORT_FLAGS_MAX    7u
+#define REPORT_FLAGS_MAX    15u
 #define HEARTBEAT_FLAGS_MAX 3u
 #define REPORT_BLANK        1u
 #define REPORT_DOUBT        2u
 #define REPORT_UNSETTLED    4u
+#define REPORT_KNOWN        8u
 #define HEARTBEAT_PREPARE   1u
 #define HEARTBEAT_DIVERGED  2u
 
@@ -44,6 +46,12 @@ static int arg_count(unsigned op)
     default:
         return -1;
     }
+}
+
+/* There are many of them, and HEARTBEAT says the rest of a store's numbers. */
+static bool carries_data(unsigned op)
+{
+    return op == KVP_OP_APPEND || op == KVP_OP_SNAPSHOT;
 }
 
 static bool is_node_id(unsigned id)
@@ -121,7 +129,8 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
     kvp_mp_write_uint(writer, report->role);
     kvp_mp_write_uint(writer, (report->blank ? REPORT_BLANK : 0u) |
                                   (report->doubt ? REPORT_DOUBT : 0u) |
-                                  (report->unsettled ? REPORT_UNSETTLED : 0u));
+                                  (report->unsettled ? REPORT_UNSETTLED : 0u) |
+                                  (report->known ? REPORT_KNOWN : 0u));
     kvp_wire_write_view(writer, &report->view);
     write_point(writer, &report->tail);
     write_point(writer, &report->commit);
@@ -142,6 +151,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     report.blank = (flags & REPORT_BLANK) != 0;
     report.doubt = (flags & REPORT_DOUBT) != 0;
     report.unsettled = (flags & REPORT_UNSETTLED) != 0;
+    report.known = (flags & REPORT_KNOWN) != 0;
     report.view = kvp_wire_take_view(reader);
     report.tail = take_point(reader);
     report.commit = take_point(reader);
@@ -231,7 +241,7 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
     }
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
-    bool told = request->incarnation != 0;
+    bool told = request->numbers.incarnation != 0;
     kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)args + told);
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
@@ -243,10 +253,10 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
     kvp_mp_write_uint(&writer, request->sent_us);
     kvp_wire_write_view(&writer, &request->view);
     write_args(&writer, request);
-    if (told) {
-        kvp_mp_write_array(&writer, 2);
-        kvp_mp_write_uint(&writer, request->incarnation);
-        kvp_wire_write_earlier(&writer, request->earlier);
+    if (told && carries_data(request->op)) {
+        kvp_mp_write_uint(&writer, request->numbers.incarnation);
+    } else if (told) {
+        kvp_wire_write_numbers(&writer, &request->numbers);
     }
     return kvp_mp_write_end_message(&writer);
 }
@@ -345,6 +355,16 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
     }
 }
 
+static kvp_status take_numbers(struct kvp_mp_reader *reader, struct kvp_peer_request *request)
+{
+    if (!carries_data(request->op)) {
+        kvp_wire_take_numbers(reader, &request->numbers);
+    } else {
+        request->numbers.incarnation = kvp_mp_uint(reader);
+    }
+    return reader->failed || request->numbers.incarnation == 0 ? KVP_BAD_REQUEST : KVP_OK;
+}
+
 /* Everything behind version and op, in the order of the wire. */
 static kvp_status take_request(struct kvp_mp_reader *reader, struct kvp_peer_request *request,
                                bool told, kvp_slice *group)
@@ -362,10 +382,7 @@ static kvp_status take_request(struct kvp_mp_reader *reader, struct kvp_peer_req
     }
     kvp_status status = take_args(reader, request);
     if (status == KVP_OK && told) {
-        kvp_mp_array_of(reader, 2);
-        request->incarnation = kvp_mp_uint(reader);
-        kvp_wire_take_earlier(reader, request->earlier);
-        status = reader->failed || request->incarnation == 0 ? KVP_BAD_REQUEST : KVP_OK;
+        status = take_numbers(reader, request);
     }
     if (status == KVP_OK) {
         status = kvp_wire_finish(reader, &reason);
@@ -427,19 +444,24 @@ kvp_status kvp_peer_reply_encode(const struct kvp_peer_reply *reply, kvp_buf *ou
     kvp_mp_write_uint(&writer, (uint64_t)-reply->code);
     kvp_mp_write_uint(&writer, reply->report.view.epoch);
     kvp_mp_write_text(&writer, "");
-    kvp_mp_write_array(&writer, REPLY_SIZE);
+    bool told = reply->numbers.incarnation != 0;
+    kvp_mp_write_array(&writer, told ? REPLY_TOLD_SIZE : REPLY_SIZE);
     kvp_mp_write_uint(&writer, reply->op);
     kvp_mp_write_uint(&writer, reply->from);
     kvp_mp_write_uint(&writer, reply->group_id);
     kvp_mp_write_uint(&writer, reply->echo_us);
     write_report(&writer, &reply->report);
+    if (told) {
+        kvp_wire_write_numbers(&writer, &reply->numbers);
+        kvp_mp_write_uint(&writer, reply->knows);
+    }
     return kvp_mp_write_end_message(&writer);
 }
 
 kvp_status kvp_peer_reply_decode(kvp_slice message, struct kvp_peer_reply *reply)
 {
     struct kvp_mp_reader reader;
-    struct kvp_peer_reply decoded = {0};
+    struct kvp_peer_reply decoded;
     kvp_mp_begin(&reader, message);
     uint32_t count = kvp_mp_array(&reader);
     uint64_t version = kvp_mp_uint(&reader);
@@ -449,16 +471,23 @@ kvp_status kvp_peer_reply_decode(kvp_slice message, struct kvp_peer_reply *reply
     decoded.code = -(int)kvp_mp_uint_max(&reader, CODE_MAX);
     uint64_t epoch = kvp_mp_uint(&reader);
     kvp_slice hint = kvp_mp_str(&reader);
-    kvp_mp_array_of(&reader, REPLY_SIZE);
+    uint32_t size = kvp_mp_array(&reader);
+    bool told = size == REPLY_TOLD_SIZE;
     decoded.op = (unsigned)kvp_mp_uint_max(&reader, UINT8_MAX);
     decoded.from = (uint8_t)kvp_mp_uint_max(&reader, KVP_NODE_ID_MAX);
     decoded.group_id = kvp_mp_uint(&reader);
     decoded.echo_us = kvp_mp_uint(&reader);
     decoded.report = take_report(&reader);
-    if (count != KVP_WIRE_ANSWER_SIZE || hint.size != 0 || !kvp_mp_done(&reader) ||
-        epoch != decoded.report.view.epoch || arg_count(decoded.op) < 0 || decoded.from == 0) {
+    decoded.numbers.incarnation = 0;
+    if (told) {
+        kvp_wire_take_numbers(&reader, &decoded.numbers);
+    }
+    decoded.knows = told ? kvp_mp_uint(&reader) : 0;
+    if (count != KVP_WIRE_ANSWER_SIZE || (size != REPLY_SIZE && !told) || hint.size != 0 ||
+        !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch ||
+        arg_count(decoded.op) < 0 || decoded.from == 0) {
         return KVP_CORRUPT;
     }
-    *reply = decoded;
+    memcpy(reply, &decoded, told ? sizeof(decoded) : offsetof(struct kvp_peer_reply, numbers.replaces));
     return KVP_OK;
 }

@@ -136,14 +136,16 @@ struct kvp_witness_request {
     uint64_t expected; /* CAS */
     struct kvp_view view;
     bool force;        /* SEED by an operator */
-    uint64_t incarnation;              /* CLAIM: of the node's store */
-    uint64_t earlier[KVP_EARLIER_MAX]; /* CLAIM: as which it may be known still; 0 behind the last */
+    struct kvp_numbers numbers; /* CLAIM: of the node's store */
 };
 kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kvp_buf *out);
 kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request *request,
                                    const char **reason);
-/* The register as a result: [group id, view], group id first so that a blank node learns it. */
-kvp_status kvp_wire_result_register(kvp_buf *out, uint64_t group_id, const struct kvp_view *view);
-kvp_status kvp_wire_read_register(kvp_slice result, uint64_t *group_id, struct kvp_view *view);
+/* The register as a result: [group id, view], group id first so that a blank node learns it; to CLAIM
+ * also the number by which it knows the asker's node, if that is not 0. */
+kvp_status kvp_wire_result_register(kvp_buf *out, uint64_t group_id, const struct kvp_view *view,
+                                    uint64_t known);
+kvp_status kvp_wire_read_register(kvp_slice result, uint64_t *group_id, struct kvp_view *view,
+                                  uint64_t *known);
 
 #endif

@@ -27,8 +27,9 @@ kvp_status kvp_wire_check_group(kvp_slice group, const char **reason);
  * it, and nothing that is added to one overflows. */
 #define KVP_WIRE_NUMBER_END ((uint64_t)1 << 62)
 
-void kvp_wire_write_earlier(struct kvp_mp_writer *writer, const uint64_t earlier[KVP_EARLIER_MAX]);
-void kvp_wire_take_earlier(struct kvp_mp_reader *reader, uint64_t earlier[KVP_EARLIER_MAX]);
+/* [incarnation, replaces, earlier ones]. Reading fails where the incarnation or one of those is 0. */
+void kvp_wire_write_numbers(struct kvp_mp_writer *writer, const struct kvp_numbers *numbers);
+void kvp_wire_take_numbers(struct kvp_mp_reader *reader, struct kvp_numbers *numbers);
 
 void kvp_wire_write_view(struct kvp_mp_writer *writer, const struct kvp_view *view);
 struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader);

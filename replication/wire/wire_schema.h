@@ -64,7 +64,7 @@ enum kvp_op {
     KVP_OP_REGISTER_GET = 96,  /* args: none */
     KVP_OP_REGISTER_CAS = 97,  /* args: expected version uint, new view */
     KVP_OP_REGISTER_SEED = 98, /* args: view, force bool */
-    KVP_OP_REGISTER_CLAIM = 99, /* args: incarnation uint, earlier ones array of uint */
+    KVP_OP_REGISTER_CLAIM = 99, /* args: [incarnation, replaces, earlier ones] */
 };
 #define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
 #define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)

@@ -38,29 +38,38 @@ struct kvp_view kvp_wire_take_view(struct kvp_mp_reader *reader)
     return view;
 }
 
-void kvp_wire_write_earlier(struct kvp_mp_writer *writer, const uint64_t earlier[KVP_EARLIER_MAX])
+void kvp_wire_write_numbers(struct kvp_mp_writer *writer, const struct kvp_numbers *numbers)
 {
     uint32_t count = 0;
-    while (count < KVP_EARLIER_MAX && earlier[count] != 0) {
+    while (count < KVP_EARLIER_MAX && numbers->earlier[count] != 0) {
         count++;
     }
+    kvp_mp_write_array(writer, 3);
+    kvp_mp_write_uint(writer, numbers->incarnation);
+    kvp_mp_write_uint(writer, numbers->replaces);
     kvp_mp_write_array(writer, count);
     for (uint32_t i = 0; i < count; i++) {
-        kvp_mp_write_uint(writer, earlier[i]);
+        kvp_mp_write_uint(writer, numbers->earlier[i]);
     }
 }
 
-void kvp_wire_take_earlier(struct kvp_mp_reader *reader, uint64_t earlier[KVP_EARLIER_MAX])
+void kvp_wire_take_numbers(struct kvp_mp_reader *reader, struct kvp_numbers *numbers)
 {
+    kvp_mp_array_of(reader, 3);
+    numbers->incarnation = kvp_mp_uint(reader);
+    numbers->replaces = kvp_mp_uint(reader);
     uint32_t count = kvp_mp_array(reader);
-    if (count > KVP_EARLIER_MAX) {
+    if (count > KVP_EARLIER_MAX || numbers->incarnation == 0) {
         kvp_mp_fail(reader);
     }
     for (uint32_t i = 0; !reader->failed && i < count; i++) {
-        earlier[i] = kvp_mp_uint(reader);
-        if (earlier[i] == 0) {
+        numbers->earlier[i] = kvp_mp_uint(reader);
+        if (numbers->earlier[i] == 0) {
             kvp_mp_fail(reader);
         }
+    }
+    for (uint32_t i = count; i < KVP_EARLIER_MAX; i++) {
+        numbers->earlier[i] = 0;
     }
 }
 
@@ -70,9 +79,10 @@ static int arg_count(unsigned op)
     switch (op) {
     case KVP_OP_REGISTER_GET:
         return 0;
+    case KVP_OP_REGISTER_CLAIM:
+        return 1;
     case KVP_OP_REGISTER_CAS:
     case KVP_OP_REGISTER_SEED:
-    case KVP_OP_REGISTER_CLAIM:
         return 2;
     default:
         return -1;
@@ -95,7 +105,7 @@ static kvp_status check_request(const struct kvp_witness_request *request, const
         return kvp_wire_refuse(KVP_BAD_REQUEST, "group id must not be 0", reason);
     }
     if (request->op == KVP_OP_REGISTER_CLAIM) {
-        return request->incarnation != 0 && request->from != 0
+        return request->numbers.incarnation != 0 && request->from != 0
                    ? KVP_OK
                    : kvp_wire_refuse(KVP_BAD_REQUEST, "a store of no node, or without a number",
                                      reason);
@@ -134,8 +144,7 @@ kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kv
         kvp_wire_write_view(&writer, &request->view);
         kvp_mp_write_bool(&writer, request->force);
     } else if (request->op == KVP_OP_REGISTER_CLAIM) {
-        kvp_mp_write_uint(&writer, request->incarnation);
-        kvp_wire_write_earlier(&writer, request->earlier);
+        kvp_wire_write_numbers(&writer, &request->numbers);
     }
     return kvp_mp_write_end(&writer);
 }
@@ -154,8 +163,7 @@ static void read_fields(struct kvp_mp_reader *reader, struct kvp_witness_request
         request->view = kvp_wire_take_view(reader);
         request->force = kvp_mp_bool(reader);
     } else if (request->op == KVP_OP_REGISTER_CLAIM) {
-        request->incarnation = kvp_mp_uint(reader);
-        kvp_wire_take_earlier(reader, request->earlier);
+        kvp_wire_take_numbers(reader, &request->numbers);
     }
 }
 
@@ -190,27 +198,34 @@ kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request
     return status;
 }
 
-kvp_status kvp_wire_result_register(kvp_buf *out, uint64_t group_id, const struct kvp_view *view)
+kvp_status kvp_wire_result_register(kvp_buf *out, uint64_t group_id, const struct kvp_view *view,
+                                    uint64_t known)
 {
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
-    kvp_mp_write_array(&writer, 2);
+    kvp_mp_write_array(&writer, known == 0 ? 2 : 3);
     kvp_mp_write_uint(&writer, group_id);
     kvp_wire_write_view(&writer, view);
+    if (known != 0) {
+        kvp_mp_write_uint(&writer, known);
+    }
     return kvp_mp_write_end(&writer);
 }
 
-kvp_status kvp_wire_read_register(kvp_slice result, uint64_t *group_id, struct kvp_view *view)
+kvp_status kvp_wire_read_register(kvp_slice result, uint64_t *group_id, struct kvp_view *view,
+                                  uint64_t *known)
 {
     struct kvp_mp_reader reader;
     kvp_mp_begin(&reader, result);
-    kvp_mp_array_of(&reader, 2);
+    uint32_t count = kvp_mp_array(&reader);
     uint64_t group_id_read = kvp_mp_uint(&reader);
     struct kvp_view view_read = kvp_wire_take_view(&reader);
-    if (!kvp_mp_done(&reader)) {
+    uint64_t known_read = count == 3 ? kvp_mp_uint(&reader) : 0;
+    if (!kvp_mp_done(&reader) || (count != 2 && (count != 3 || known_read == 0))) {
         return KVP_CORRUPT;
     }
     *group_id = group_id_read;
     *view = view_read;
+    *known = known_read;
     return KVP_OK;
 }

@@ -129,9 +129,9 @@ static void log_change(const struct app *app, const struct kvp_witness_request *
 {
     char group[QUOTED_GROUP_SIZE];
     char in_sync[KVP_SET_TEXT_SIZE];
-    uint64_t group_id;
+    uint64_t group_id, known;
     struct kvp_view view;
-    if (kvp_wire_read_register(answer->result, &group_id, &view) != KVP_OK) {
+    if (kvp_wire_read_register(answer->result, &group_id, &view, &known) != KVP_OK) {
         return;
     }
     kvp_log(&app->logger, KVP_LOG_INFO, change_event(request),

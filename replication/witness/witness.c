@@ -24,7 +24,6 @@
 #define KNOWN_SIZE 9u      /* u8 id, u64 incarnation; a u8 with their count before them */
 #define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
 #define FORCED_JUMP_MAX ((uint64_t)1 << 32) /* changes of view at an operator's word */
-#define PAST_MAX 8u
 #define COUNT_SIZE 16u     /* u64 count, its complement */
 
 struct group {
@@ -33,7 +32,6 @@ struct group {
     uint64_t id;
     struct kvp_view view;
     uint64_t known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
-    uint64_t past[KVP_NODE_ID_MAX + 1][PAST_MAX]; /* the ones before, in memory only, the newest first */
 };
 
 /* What members of a group say that the register was. */
@@ -461,7 +459,6 @@ static kvp_status set_register(struct kvp_witness *witness,
     set_name(&changed, request->group);
     if (group != NULL) {
         memcpy(changed.known, group->known, sizeof(changed.known));
-        memcpy(changed.past, group->past, sizeof(changed.past));
     }
     status = persist(witness, &changed);
     if (status != KVP_OK) {
@@ -608,31 +605,30 @@ static kvp_status seed_by_members(struct kvp_witness *witness, const struct grou
     return set_register(witness, request, &request->view);
 }
 
+static bool is_among(const struct kvp_numbers *numbers, uint64_t number)
+{
+    for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
+        if (numbers->earlier[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* May the store speak for the node from now on? A new one gets the place of a node on which nothing
- * counts. */
+ * counts. It says whose: what an earlier life of it asked for may come late, when it is not new any more. */
 static kvp_status judge_claim(const struct group *group, const struct kvp_witness_request *request)
 {
+    const struct kvp_numbers *numbers = &request->numbers;
     uint64_t known = group->known[request->from];
-    if (known == 0 || known == request->incarnation) {
+    if (known == 0 || known == numbers->incarnation || is_among(numbers, known)) {
         return KVP_OK;
     }
-    bool new = false;
-    for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
-        if (request->earlier[i] == known) {
-            return KVP_OK;
-        }
-        new = new || request->earlier[i] == KVP_STORE_IS_NEW;
-    }
-    if (!new) {
+    if (!is_among(numbers, KVP_STORE_IS_NEW)) {
         return KVP_MUTANT(COPY_SPEAKS) ? KVP_OK : KVP_REFUSED;
     }
-    /* What an earlier life asked for, when its store was new, may come late. */
-    for (unsigned i = 0; i < PAST_MAX; i++) {
-        if (group->past[request->from][i] == request->incarnation) {
-            return KVP_REFUSED;
-        }
-    }
-    return kvp_set_has(group->view.in_sync, request->from) ? KVP_BUSY : KVP_OK;
+    bool named = numbers->replaces == known || KVP_MUTANT(LATE_CLAIM);
+    return named && !kvp_set_has(group->view.in_sync, request->from) ? KVP_OK : KVP_BUSY;
 }
 
 static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_request *request)
@@ -642,14 +638,11 @@ static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_re
         return KVP_NOT_SEEDED;
     }
     kvp_status status = judge_claim(group, request);
-    if (status != KVP_OK || group->known[request->from] == request->incarnation) {
+    if (status != KVP_OK || group->known[request->from] == request->numbers.incarnation) {
         return status;
     }
     struct group changed = *group;
-    uint64_t *past = changed.past[request->from];
-    memmove(past + 1, past, (PAST_MAX - 1) * sizeof(past[0]));
-    past[0] = changed.known[request->from];
-    changed.known[request->from] = request->incarnation;
+    changed.known[request->from] = request->numbers.incarnation;
     status = persist(witness, &changed);
     if (status == KVP_OK) {
         *group = changed;
@@ -704,12 +697,13 @@ static kvp_status answer_reason(kvp_status code, const char *reason, kvp_buf *an
     return status;
 }
 
-static kvp_status answer_register(const struct group *group, kvp_status code, kvp_buf *answer)
+static kvp_status answer_register(const struct group *group, uint64_t known, kvp_status code,
+                                  kvp_buf *answer)
 {
     kvp_buf result = {0};
     kvp_status status = KVP_OK;
     if (group != NULL) {
-        status = kvp_wire_result_register(&result, group->id, &group->view);
+        status = kvp_wire_result_register(&result, group->id, &group->view, known);
     }
     if (status == KVP_OK) {
         status = append_answer(code, group != NULL ? group->view.epoch : 0, &result, answer);
@@ -733,5 +727,7 @@ kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kv
     if (code == KVP_FAILED || code == KVP_NO_MEMORY) {
         return code;
     }
-    return answer_register(find_group(witness, request.group), code, answer);
+    const struct group *group = find_group(witness, request.group);
+    bool claims = group != NULL && request.op == KVP_OP_REGISTER_CLAIM;
+    return answer_register(group, claims ? group->known[request.from] : 0, code, answer);
 }

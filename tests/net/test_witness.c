@@ -25,7 +25,7 @@ struct said {
     int code;
     bool has_register;
     uint64_t epoch;
-    uint64_t group_id;
+    uint64_t group_id, known;
     struct kvp_view view;
 };
 
@@ -58,7 +58,8 @@ static struct said say(struct kvp_witness *witness, kvp_slice message)
     assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&encoded), &answer), KVP_OK);
     said.code = answer.status;
     said.epoch = answer.epoch;
-    said.has_register = kvp_wire_read_register(answer.result, &said.group_id, &said.view) == KVP_OK;
+    said.has_register = kvp_wire_read_register(answer.result, &said.group_id, &said.view,
+                                               &said.known) == KVP_OK;
     kvp_buf_free(&encoded);
     return said;
 }
@@ -388,14 +389,21 @@ static void test_force_seeds_alone_and_never_goes_back(void **state)
     check_register(witness, view_of(9, 6, 1, set_of(1, 0, 0)));
 }
 
-static struct said claim(struct kvp_witness *witness, unsigned from, uint64_t incarnation,
-                         uint64_t earlier)
+static struct said claim_place(struct kvp_witness *witness, unsigned from, uint64_t incarnation,
+                               uint64_t earlier, uint64_t replaces)
 {
     return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_CLAIM,
                                                       .from = from,
                                                       .group_id = GROUP_ID,
-                                                      .incarnation = incarnation,
-                                                      .earlier = {earlier}});
+                                                      .numbers = {.incarnation = incarnation,
+                                                                  .replaces = replaces,
+                                                                  .earlier = {earlier}}});
+}
+
+static struct said claim(struct kvp_witness *witness, unsigned from, uint64_t incarnation,
+                         uint64_t earlier)
+{
+    return claim_place(witness, from, incarnation, earlier, 0);
 }
 
 static void test_a_copy_does_not_speak_for_its_node(void **state)
@@ -415,26 +423,57 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
     /* A new store waits until nothing counts on its node. */
     struct said said = claim(witness, 1, 10, 0);
     assert_int_equal(said.code, KVP_OK);
-    assert_int_equal(claim(witness, 1, 11, KVP_STORE_IS_NEW).code, KVP_BUSY);
-    assert_int_equal(claim(witness, 3, 31, KVP_STORE_IS_NEW).code,
+    assert_int_equal(claim_place(witness, 1, 11, KVP_STORE_IS_NEW, 10).code, KVP_BUSY);
+    assert_int_equal(claim_place(witness, 3, 31, KVP_STORE_IS_NEW, 30).code,
                      kvp_set_has(view.in_sync, 3) ? KVP_BUSY : KVP_OK);
 }
 
-/* Else the store of today would be a stranger, and its node without one. */
+/* A new store names the number whose place it takes, and gets it when nothing counts on the node. */
+static void test_a_new_store_takes_the_place_that_it_names(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    create(witness);
+    struct kvp_view next = get(witness, GROUP_ID).view;
+    assert_int_equal(claim(witness, 2, 30, KVP_STORE_IS_NEW).code, KVP_OK);
+    struct said said = claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 0);
+    assert_int_equal(said.code, KVP_BUSY);
+    assert_int_equal(said.known, 30);
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 30).code, KVP_BUSY);
+    next.version++;
+    next.epoch++;
+    next.in_sync &= ~kvp_set_of(2);
+    assert_int_equal(cas(witness, 1, next.version - 1, next).code, KVP_OK);
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 29).code, KVP_BUSY);
+    reopen(*state);
+    witness = of(state);
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 30).code, KVP_OK);
+    check_no(witness, claim(witness, 2, 31, 30), KVP_REFUSED, next);
+}
+
+/* Else the store of today would be a stranger, and its node without one: however long ago that life was, and
+ * also when the witness was started anew since. */
 static void test_a_late_claim_of_an_earlier_life_changes_nothing(void **state)
 {
     struct kvp_witness *witness = of(state);
     create(witness);
-    assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_OK);
-    assert_int_equal(claim(witness, 3, 31, 30).code, KVP_OK);
     struct kvp_view next = get(witness, GROUP_ID).view;
     next.version++;
     next.epoch++;
+    next.in_sync &= ~kvp_set_of(3);
     assert_int_equal(cas(witness, 1, next.version - 1, next).code, KVP_OK);
-    assert_int_equal(claim(witness, 3, 32, 31).code, KVP_OK);
-    assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_REFUSED);
-    assert_int_equal(claim(witness, 3, 31, 30).code, KVP_REFUSED);
-    assert_int_equal(claim(witness, 3, 32, 31).code, KVP_OK);
+    assert_int_equal(claim(witness, 3, 29, 0).code, KVP_OK);
+    assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, 29).code, KVP_OK);
+    for (uint64_t number = 31; number < 60; number++) {
+        assert_int_equal(claim(witness, 3, number, number - 1).code, KVP_OK);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_BUSY);
+        assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, 29).code, KVP_BUSY);
+        assert_int_equal(claim(witness, 3, 31, 30).code, KVP_REFUSED);
+        assert_int_equal(claim(witness, 3, 59, 58).code, KVP_OK);
+        reopen(*state);
+        witness = of(state);
+    }
 }
 
 /* One request with the last number would leave none for those that follow. */
@@ -759,6 +798,7 @@ int main(void)
         ON_EMPTY(test_force_seeds_alone_and_never_goes_back),
         ON_EMPTY(test_no_change_uses_up_the_numbers),
         ON_EMPTY(test_a_copy_does_not_speak_for_its_node),
+        ON_EMPTY(test_a_new_store_takes_the_place_that_it_names),
         ON_EMPTY(test_a_late_claim_of_an_earlier_life_changes_nothing),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),

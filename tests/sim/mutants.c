@@ -96,6 +96,17 @@ static void crowded_sessions(struct sim_plan *plan)
     plan->sessions.renew = 200;
 }
 
+/* What a store said when it was new comes when it is not, and its node has been silent. */
+static void late_copies_of_stores(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 300000;
+    plan->crash = plan->reset = plan->cut = 20;
+    plan->duplication = 500;
+    plan->delay_us = 30000;
+    plan->copy_gap_us = 1000000;
+}
+
 /* Somebody tells the nodes of views that nobody granted. */
 static void forged_views(struct sim_plan *plan)
 {
@@ -120,7 +131,7 @@ static void cut_pairs(struct sim_plan *plan)
     plan->log_size_max = 2000;
 }
 
-enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1, AVAILABLE = 3 };
+enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1, PRIMARY_WINS = 2, AVAILABLE = 3 };
 
 static const struct sim_mutant {
     enum kvp_mutant mutant;
@@ -210,6 +221,14 @@ static const struct sim_mutant {
      "a store that is refused, or not known yet, leads all the same", .copies = true},
     {KVP_MUTANT_COPY_SAME_NUMBER, "copy-same-number", WITNESS,
      "a start draws no number of its own", .copies = true},
+    {KVP_MUTANT_NONE, "none-copies-pair", PRIMARY_WINS,
+     "no bug, a pair with copies on failing disks: nothing must be found", failing_disks, .copies = true},
+    {KVP_MUTANT_NUMBER_NOT_DURABLE, "number-not-durable", PRIMARY_WINS,
+     "pair: a store is known before its number is on the disk", failing_disks, .copies = true},
+    {KVP_MUTANT_FAILED_TELLS_COPY, "failed-tells-copy", PRIMARY_WINS,
+     "pair: a node that has failed answers a copy as its original", failing_disks, .copies = true},
+    {KVP_MUTANT_LATE_CLAIM, "late-claim", PRIMARY_WINS,
+     "a new store need not say whose place it takes", late_copies_of_stores, .copies = true},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",

@@ -280,11 +280,11 @@ static kvp_status recode_string(kvp_slice result, kvp_buf *out)
 
 static kvp_status recode_register(kvp_slice result, kvp_buf *out)
 {
-    uint64_t group_id;
+    uint64_t group_id, known;
     struct kvp_view view;
-    kvp_status status = kvp_wire_read_register(result, &group_id, &view);
+    kvp_status status = kvp_wire_read_register(result, &group_id, &view, &known);
     if (status == KVP_OK) {
-        must(kvp_wire_result_register(out, group_id, &view) == KVP_OK, "register");
+        must(kvp_wire_result_register(out, group_id, &view, known) == KVP_OK, "register");
     }
     return status;
 }

@@ -612,7 +612,7 @@ static void register_answer(kvp_buf *out)
 {
     kvp_buf result = {0};
     struct kvp_view view = view_of(8, EPOCH, 1, kvp_set_of(1) | kvp_set_of(2));
-    must(kvp_wire_result_register(&result, GROUP_ID, &view));
+    must(kvp_wire_result_register(&result, GROUP_ID, &view, 0));
     put_answer(out, KVP_OK, "", &result);
 }
 

@@ -573,6 +573,48 @@ static void test_an_answer_of_another_kind_is_no_reply(void **state)
     kvp_buf_free(&out);
 }
 
+static void test_a_reply_tells_which_store_answers(void **state)
+{
+    kvp_buf out = {0};
+    struct kvp_peer_reply back;
+    const struct kvp_peer_reply told = {.op = KVP_OP_STATE,
+                                        .from = 2,
+                                        .report.known = true,
+                                        .knows = 40,
+                                        .numbers = {50, 60, {70, 80}}};
+    (void)state;
+    assert_int_equal(kvp_peer_reply_encode(&told, &out), KVP_OK);
+    assert_int_equal(kvp_peer_reply_decode(kvp_buf_slice(&out), &back), KVP_OK);
+    assert_true(back.report.known);
+    assert_int_equal(back.knows, 40);
+    assert_memory_equal(&back.numbers, &told.numbers, sizeof(told.numbers));
+    kvp_buf_free(&out);
+}
+
+/* Entries and chunks tell no more than they need. */
+static void test_a_request_tells_which_store_asks(void **state)
+{
+    static struct kvp_peer_request asked, back;
+    (void)state;
+    for (unsigned op = KVP_OP_STATE; op <= KVP_OP_RESIGN; op++) {
+        kvp_buf out = {0};
+        kvp_slice group;
+        bool data = op == KVP_OP_APPEND || op == KVP_OP_SNAPSHOT;
+        asked = (struct kvp_peer_request){.op = op,
+                                         .from = 1,
+                                         .to = 2,
+                                         .wish = {1, 1, 1, kvp_set_of(1)},
+                                         .numbers = {50, 60, {70, 80}}};
+        assert_int_equal(kvp_peer_request_encode(&asked, kvp_slice_of("g", 1), &out), KVP_OK);
+        assert_int_equal(kvp_peer_request_decode(kvp_buf_slice(&out), &back, &group), KVP_OK);
+        assert_int_equal(back.numbers.incarnation, 50);
+        assert_int_equal(back.numbers.replaces, data ? 0 : 60);
+        assert_int_equal(back.numbers.earlier[1], data ? 0 : 80);
+        kvp_peer_request_release(&back);
+        kvp_buf_free(&out);
+    }
+}
+
 /* A reply with some fields set by hand. */
 static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, uint64_t flags)
 {
@@ -598,12 +640,12 @@ static kvp_status read_reply(uint64_t epoch, const char *hint, uint64_t role, ui
 static void test_a_reply_that_contradicts_itself_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED, 7), KVP_OK);
+    assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED, 15), KVP_OK);
     assert_int_equal(read_reply(6, "", 0, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "tcp://a:1", 0, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "", KVP_ROLE_STOPPED + 1, 0), KVP_CORRUPT);
     assert_int_equal(read_reply(5, "", 256, 0), KVP_CORRUPT);
-    assert_int_equal(read_reply(5, "", 0, 8), KVP_CORRUPT);
+    assert_int_equal(read_reply(5, "", 0, 16), KVP_CORRUPT);
 }
 
 int main(void)
@@ -634,6 +676,8 @@ int main(void)
         cmocka_unit_test(test_a_reply_shows_the_whole_position),
         cmocka_unit_test(test_a_reply_that_no_decoder_takes_is_not_written),
         cmocka_unit_test(test_an_answer_of_another_kind_is_no_reply),
+        cmocka_unit_test(test_a_reply_tells_which_store_answers),
+        cmocka_unit_test(test_a_request_tells_which_store_asks),
         cmocka_unit_test(test_a_reply_that_contradicts_itself_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

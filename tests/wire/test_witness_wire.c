@@ -124,15 +124,20 @@ static void test_other_ops_and_versions_are_told_apart(void **state)
 static void test_a_register_is_read_back(void **state)
 {
     kvp_buf out = {0};
-    uint64_t group_id = 0;
+    uint64_t group_id = 0, known = 0;
     struct kvp_view view = {0};
     const struct kvp_view sent = {8, 5, 63, (kvp_node_set)1 << 63};
     (void)state;
-    assert_int_equal(kvp_wire_result_register(&out, 9, &sent), KVP_OK);
-    assert_int_equal(kvp_wire_read_register(kvp_buf_slice(&out), &group_id, &view), KVP_OK);
-    assert_int_equal(group_id, 9);
-    assert_true(kvp_view_equal(&view, &sent));
-    assert_int_equal(kvp_wire_read_register(kvp_slice_of("\xc0", 1), &group_id, &view),
+    for (uint64_t number = 0; number < 2; number++) {
+        out.size = 0;
+        assert_int_equal(kvp_wire_result_register(&out, 9, &sent, number), KVP_OK);
+        assert_int_equal(kvp_wire_read_register(kvp_buf_slice(&out), &group_id, &view, &known),
+                         KVP_OK);
+        assert_int_equal(group_id, 9);
+        assert_int_equal(known, number);
+        assert_true(kvp_view_equal(&view, &sent));
+    }
+    assert_int_equal(kvp_wire_read_register(kvp_slice_of("\xc0", 1), &group_id, &view, &known),
                      KVP_CORRUPT);
     kvp_buf_free(&out);
 }

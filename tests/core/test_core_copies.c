@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stores that are not what their node's was last: a directory put back from before, or a copy. Here an old
+ * store is told from the one of today by its numbers alone, so these are put back in the disk's metadata.
+ */
+#include "core_support.h"
+
+#include "replication/core/core_state.h"
+
+#include <string.h>
+
+static void open_pair(struct world *world, enum kvp_pair_policy policy)
+{
+    world_open(world, 2);
+    world->config.policy = policy;
+    world_form(world);
+    world_put(world, 1, 10);
+    world_run(world, SECONDS);
+    assert_serves(world, 1, set2(1, 2));
+}
+
+/* Starts the node anew, so that its numbers of before are those of an old store; returns them. */
+static struct kvp_meta numbers_of_before(struct world *world, unsigned id)
+{
+    struct kvp_meta before = world->nodes[id].disk.meta;
+    world_kill(world, id);
+    world_start(world, id);
+    world_run(world, 3 * SECONDS);
+    assert_true(world->nodes[id].core->confirmed);
+    return before;
+}
+
+static void put_back(struct world *world, unsigned id, const struct kvp_meta *before)
+{
+    struct kvp_meta *meta = &world->nodes[id].disk.meta;
+    meta->incarnation = before->incarnation;
+    memcpy(meta->earlier, before->earlier, sizeof(meta->earlier));
+}
+
+static bool is_copy(struct world *world, unsigned id)
+{
+    return world_status(world, id).meta.copy;
+}
+
+static void test_an_old_store_is_told_that_it_is_one(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        struct kvp_meta before = numbers_of_before(&world, 2);
+        world_kill(&world, 2);
+        put_back(&world, 2, &before);
+        world_start(&world, 2);
+        world_run(&world, 3 * SECONDS);
+        assert_true(is_copy(&world, 2));
+        assert_false(is_copy(&world, 1));
+        assert_int_equal(world_status(&world, 2).role, KVP_ROLE_OUTSIDE);
+        world_close(&world);
+    }
+}
+
+/* Neither of the two was told anything yet: what the old one says must not count. */
+static void test_an_old_store_grants_and_follows_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_BACKUP_WINS);
+    struct kvp_meta before = numbers_of_before(&world, 2);
+    world_kill(&world, 1);
+    world_kill(&world, 2);
+    put_back(&world, 2, &before);
+    world_swallow(&world, 2, 1, KVP_OP_STATE);
+    world_start(&world, 1);
+    world_start(&world, 2);
+    world_run(&world, 10 * SECONDS);
+    assert_false(world_serves(&world, 1) || world_serves(&world, 2));
+    assert_false(is_copy(&world, 1));
+    assert_false(world.nodes[2].core->confirmed);
+    world_close(&world);
+}
+
+/* A node whose disk has failed still knows which store speaks for the other one. */
+static void test_a_failed_node_answers_an_old_store_nothing(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        world_kill(&world, 1);
+        world_start(&world, 1);
+        world_run_serving(&world, 1, 5 * SECONDS);
+        uint64_t end = world.nodes[1].disk.tail.seq;
+        struct kvp_meta before = numbers_of_before(&world, 1);
+        world_run_serving(&world, 1, 5 * SECONDS);
+        world.nodes[2].disk_status = KVP_IO;
+        world_put(&world, 1, 1);
+        world_run(&world, SECONDS);
+        assert_int_equal(world_status(&world, 2).role, KVP_ROLE_FAILED);
+        world_kill(&world, 1);
+        put_back(&world, 1, &before);
+        disk_lose_after(&world.nodes[1], end);
+        world.nodes[1].disk.meta = before; /* both were in sync */
+        world_start(&world, 1);
+        world_run(&world, 5 * SECONDS);
+        assert_false(world_serves(&world, 1));
+        assert_true(is_copy(&world, 1));
+        world_close(&world);
+    }
+}
+
+/* Else a crash of the other one could make it forget a number by which somebody leads. */
+static void test_a_number_is_confirmed_when_the_other_disk_has_it(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    world_kill(&world, 2);
+    world_run(&world, 2 * SECONDS);
+    world.nodes[1].disk_us = 800 * MS;
+    world_start(&world, 2);
+    world_run(&world, 500 * MS);
+    assert_false(world.nodes[2].core->confirmed);
+    assert_true(world.nodes[1].disk.meta.peer_incarnation != world.nodes[2].disk.meta.incarnation);
+    world_run(&world, 2 * SECONDS);
+    assert_true(world.nodes[2].core->confirmed);
+    assert_int_equal(world.nodes[1].disk.meta.peer_incarnation,
+                     world.nodes[2].disk.meta.incarnation);
+    world_close(&world);
+}
+
+/* The other one was started so often since that it does not say any more what this one knows it by: its word
+ * counts if it is known itself, and this one is not. */
+static void test_a_store_from_long_ago_is_told_so_too(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    struct kvp_meta before = numbers_of_before(&world, 2);
+    uint64_t known_then = world.nodes[2].disk.meta.peer_incarnation;
+    for (unsigned i = 0; i < 2 * KVP_EARLIER_MAX; i++) {
+        world_kill(&world, 1);
+        world_start(&world, 1);
+        world_run_serving(&world, 1, 5 * SECONDS);
+    }
+    world_kill(&world, 2);
+    put_back(&world, 2, &before);
+    world.nodes[2].disk.meta.peer_incarnation = known_then;
+    world_start(&world, 2);
+    world_run(&world, 3 * SECONDS);
+    assert_true(is_copy(&world, 2));
+    assert_false(is_copy(&world, 1));
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_close(&world);
+}
+
+/* The loop would run all the time, and do nothing. */
+static void test_a_node_that_waits_for_its_first_write_sleeps(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    world_kill(&world, 2);
+    world.nodes[2].disk_us = 5 * SECONDS;
+    world_start(&world, 2);
+    world_run(&world, SECONDS);
+    kvp_core_tick(world.nodes[2].core, world.now_us);
+    assert_true(kvp_core_deadline(world.nodes[2].core) > world.now_us);
+    world_close(&world);
+}
+
+/* As where it takes changes of registers only from some addresses. */
+static bool refuses_all(struct node *node, const struct kvp_arbiter_request *request,
+                        struct kvp_arbiter_answer *answer)
+{
+    (void)node;
+    (void)request;
+    answer->status = KVP_REFUSED;
+    return true;
+}
+
+static void test_a_witness_that_takes_nothing_makes_no_copy(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_NONE);
+    world.arbiter = refuses_all;
+    world_run(&world, 5 * SECONDS);
+    assert_false(is_copy(&world, 1) || is_copy(&world, 2));
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_an_old_store_is_told_that_it_is_one),
+        cmocka_unit_test(test_an_old_store_grants_and_follows_nothing),
+        cmocka_unit_test(test_a_failed_node_answers_an_old_store_nothing),
+        cmocka_unit_test(test_a_number_is_confirmed_when_the_other_disk_has_it),
+        cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
+        cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),
+        cmocka_unit_test(test_a_witness_that_takes_nothing_makes_no_copy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
