@@ -140,7 +140,7 @@ struct kvp_storage {
     kvp_buf incoming_key; /* the last one received; empty before the first */
 };
 
-/* ---- storage.c ---- */
+/* ---- storage_fail.c ---- */
 
 /* The reason of a failure is kept, the storage refuses everything from now on, and its store is let
  * go. Disk thread only. Returns `status`. */
@@ -157,6 +157,11 @@ kvp_status storage_fail_env(struct kvp_storage *storage, kvp_status status, cons
 kvp_status storage_check(struct kvp_storage *storage);
 struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memory */
 void storage_held_unref(struct storage_held *held);             /* NULL is fine */
+/* Lets go of the active store and of the one being received. Views on it live on. */
+void storage_let_go(struct kvp_storage *storage);
+
+/* ---- storage_new.c ---- */
+
 /* Is there a store, or anybody's directory, of that name? */
 kvp_status storage_is_there(struct kvp_storage *storage, const char *name, bool *found);
 /* A name with a number that was never used. */

@@ -7,17 +7,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LANES_MAX   65536u
 #define SECONDS_MAX 86400u
 #define KILLS_DEFAULT 3u /* of failover */
-
-volatile sig_atomic_t bench_signal;
 
 static const struct {
     const char *name, *summary;
@@ -31,60 +27,6 @@ static const struct {
     {"limits", "what the machine allows; with nodes also how puts and gets relate to it"},
     {NULL, NULL},
 };
-
-/* ---- what all files use ---- */
-
-int bench_complain(const char *format, ...)
-{
-    va_list arguments;
-
-    fputs("kvbench: ", stderr);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    return EXIT_USAGE;
-}
-
-int bench_exit_status(kvp_status status)
-{
-    switch (status) {
-    case KVP_OK:
-        return EXIT_DONE;
-    case KVP_BAD_ARGUMENT:
-    case KVP_BAD_REQUEST:
-    case KVP_TOO_LARGE:
-        return EXIT_USAGE;
-    case KVP_REFUSED:
-    case KVP_WRONG_GROUP:
-        return EXIT_REFUSED;
-    default:
-        return EXIT_NOTHING;
-    }
-}
-
-uint64_t bench_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-void bench_sleep_ms(unsigned ms)
-{
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    (void)nanosleep(&time, NULL);
-}
-
-void bench_add_number(cJSON *object, const char *name, double value, int decimals)
-{
-    char text[64];
-
-    (void)snprintf(text, sizeof(text), "%.*f", decimals, value);
-    (void)cJSON_AddRawToObject(object, name, text);
-}
 
 /* ---- options ---- */
 

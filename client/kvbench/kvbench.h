@@ -39,7 +39,7 @@ struct bench {
     uint64_t seed;
 };
 
-/* ---- kvbench.c ---- */
+/* ---- kvbench_parts.c ---- */
 
 extern volatile sig_atomic_t bench_signal; /* the signal that has come; 0: none */
 

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kvcli: the group from a shell. Options, commands, what errors look like. */
+/* kvcli: the group from a shell. Options, and which commands there are. */
 #include "client/kvcli/kvcli.h"
 #include "kvstore/base/process.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define COMPLAINT_SIZE 4096
 #define NODES_DEFAULT "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
 static const struct kvcli_option get_options[] = {
@@ -96,276 +92,13 @@ const struct kvcli_command kvcli_job_verbs[] = {
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 
-/* ---- complaints ---- */
-
-static bool complaints_in_json;
-
-void kvcli_complain_in_json(void)
-{
-    complaints_in_json = true;
-}
-
-/* {"error": ..., "reason": ..., "status": ...} on a line of standard error; status < 0: there is none. */
-static void complain_json(const char *error, const char *reason, int status)
-{
-    cJSON *object = cJSON_CreateObject();
-
-    kvcli_json_add(&object, "error", kvcli_json_readable(error));
-    if (reason[0] != '\0') {
-        kvcli_json_add(&object, "reason", kvcli_json_readable(reason));
-    }
-    if (status >= 0) {
-        kvcli_json_add(&object, "status", cJSON_CreateNumber(status));
-    }
-    char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
-    fprintf(stderr, "%s\n", text == NULL ? "{\"error\":\"out of memory\"}" : text);
-    cJSON_free(text);
-    cJSON_Delete(object);
-}
-
-/* What nodes and files say may be part of it, and terminals take some characters for commands. */
-int kvcli_complain(const char *format, ...)
-{
-    char text[COMPLAINT_SIZE];
-    va_list arguments;
-
-    fflush(stdout);
-    va_start(arguments, format);
-    int printed = vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    if (complaints_in_json) {
-        complain_json(text, "", -1);
-        return EXIT_USAGE;
-    }
-    fputs("kvcli: ", stderr);
-    kvcli_complain_escaped(kvp_slice_of(text, strlen(text)));
-    fputs(printed >= (int)sizeof(text) ? "...\n" : "\n", stderr);
-    return EXIT_USAGE;
-}
-
-static int exit_status(kvp_status status)
-{
-    switch (status) {
-    case KVP_OK:
-        return EXIT_DONE;
-    case KVP_NOT_FOUND:
-    case KVP_EXISTS:
-    case KVP_VERSION_DIFFERS:
-    case KVP_NO_SUCH_JOB:
-    case KVP_JOB_STATE:
-        return EXIT_NO;
-    case KVP_BAD_ARGUMENT:
-    case KVP_BAD_REQUEST:
-    case KVP_TOO_LARGE:
-        return EXIT_USAGE;
-    case KVP_TIMEOUT_UNKNOWN:
-        return EXIT_UNKNOWN;
-    case KVP_REFUSED:
-    case KVP_WRONG_GROUP:
-        return EXIT_REFUSED;
-    default:
-        return EXIT_NOTHING;
-    }
-}
-
-static int complain_status(kvp_status status, const char *reason)
-{
-    if (complaints_in_json) {
-        fflush(stdout);
-        complain_json(kvp_strerror(status), reason, (int)status);
-    } else {
-        (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ",
-                             reason);
-    }
-    return exit_status(status);
-}
-
-int kvcli_failed(kvp_status status, const kvp_result *detail)
-{
-    char reason[COMPLAINT_SIZE] = "";
-
-    if (status == KVP_VERSION_DIFFERS && detail != NULL && detail->version == 0) {
-        (void)snprintf(reason, sizeof(reason), "the key is absent");
-    } else if (status == KVP_VERSION_DIFFERS && detail != NULL) {
-        (void)snprintf(reason, sizeof(reason), "it is %llu", (unsigned long long)detail->version);
-    } else if (detail != NULL && detail->value.size > 0) {
-        (void)snprintf(reason, sizeof(reason), "%.*s", (int)detail->value.size,
-                       (const char *)detail->value.data);
-    }
-    return complain_status(status, reason);
-}
-
-int kvcli_failed_to_print(bool update)
-{
-    (void)kvcli_complain("%s%s", kvp_strerror(KVP_NO_MEMORY),
-                         update ? "; the command was executed" : "");
-    return update ? EXIT_UNKNOWN : EXIT_NOTHING;
-}
-
-int kvcli_failed_because(kvp_status status, const char *reason)
-{
-    return complain_status(status, reason);
-}
-
-/* ---- running ---- */
-
-const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name)
-{
-    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
-        if (strcmp(command->name, name) == 0) {
-            return command;
-        }
-    }
-    return NULL;
-}
-
-/* A pipe or connection whose other end is closed. */
-static bool reader_is_gone(void)
-{
-    struct pollfd output = {.fd = STDOUT_FILENO};
-
-    return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
-}
-
-/* Output that got lost must not look like success, nor an update as if it had not happened. Who stops
- * reading ("| head") has seen enough: that is no news to him. */
-static int check_output(int code, bool update)
-{
-    bool failed = ferror(stdout) != 0;
-
-    errno = 0;
-    if (fflush(stdout) == 0 && !failed) {
-        return code;
-    }
-    int error = errno;
-    if (reader_is_gone() && !update) {
-        code = code != EXIT_DONE ? code : EXIT_PIPE;
-    } else {
-        (void)kvcli_complain("standard output: %s%s",
-                             error != 0 ? strerror(error) : "some of it could not be written",
-                             update && code == EXIT_DONE ? "; the command was executed" : "");
-        code = code != EXIT_DONE ? code : update ? EXIT_UNKNOWN : EXIT_NOTHING;
-    }
-    clearerr(stdout); /* the prompt goes on */
-    return code;
-}
-
-/* ---- interrupts ---- */
-
-static volatile sig_atomic_t update_under_way;
-
-void kvcli_settled(void)
-{
-    update_under_way = 0;
-}
-
-/* Quiet, as a shell expects it; but nobody shall think that an update has not happened. */
-static void on_interrupt(int number)
-{
-    static const char text[] = "kvcli: interrupted; whether the command was executed is not known\n";
-
-    if (update_under_way) {
-        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-    }
-    _exit(128 + number);
-}
-
-static void catch_interrupts(void)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = on_interrupt}, before;
-
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
-            (void)sigaction(numbers[i], &action, NULL);
-        }
-    }
-}
-
-/* ---- commands ---- */
-
-static int refuse_command(const struct kvcli *cli, const char *group,
-                          const struct kvcli_command *table, const char *name)
-{
-    const char *nearest = kvcli_nearest(table, name);
-    const char *blank = group[0] == '\0' ? "" : " ";
-
-    if (nearest != NULL) {
-        return kvcli_complain("unknown command '%s%s%s'; did you mean %s%s%s?", group, blank, name,
-                              group, blank, nearest);
-    }
-    return kvcli_complain("unknown command '%s%s%s'; try %s", group, blank, name,
-                          cli->prompt ? "help" : "kvcli help");
-}
-
-static int run_command(struct kvcli *cli, const char *title, const struct kvcli_command *command,
-                       int argc, char **argv)
-{
-    struct kvcli_given given;
-    int code = kvcli_read_options(title, command, &argc, argv, &given);
-
-    if (code >= 0) {
-        return check_output(code, false);
-    }
-    if (argc < command->arguments_min || argc > command->arguments_max) {
-        return kvcli_complain("usage: %s%s %s", title,
-                              command->options == NULL ? "" : " [OPTION]...", command->arguments);
-    }
-    cli->given = &given;
-    update_under_way = command->update && !cli->prompt;
-    code = command->run(cli, argc, argv);
-    update_under_way = 0;
-    cli->given = NULL;
-    return check_output(code, command->update);
-}
-
-/* The arguments are moved about. */
-static int run_words(struct kvcli *cli, int argc, char **argv)
-{
-    const struct kvcli_command *command = kvcli_find(kvcli_commands, argv[0]);
-    char title[64];
-
-    if (command == NULL) {
-        return refuse_command(cli, "", kvcli_commands, argv[0]);
-    }
-    if (command->verbs == NULL) {
-        return run_command(cli, command->name, command, argc - 1, argv + 1);
-    }
-    if (argc == 1) {
-        kvcli_print_command(stderr, command->name, command);
-        return EXIT_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        return check_output(kvcli_help(1, argv), false);
-    }
-    const struct kvcli_command *verb = kvcli_find(command->verbs, argv[1]);
-    if (verb == NULL) {
-        return refuse_command(cli, command->name, command->verbs, argv[1]);
-    }
-    (void)snprintf(title, sizeof(title), "%s %s", command->name, verb->name);
-    return run_command(cli, title, verb, argc - 2, argv + 2);
-}
-
-int kvcli_run(struct kvcli *cli, int argc, char **argv)
-{
-    char **words = calloc((size_t)argc + 1, sizeof(*words));
-
-    if (words == NULL) {
-        return kvcli_failed(KVP_NO_MEMORY, NULL);
-    }
-    memcpy(words, argv, (size_t)argc * sizeof(*words));
-    int code = run_words(cli, argc, words);
-    free(words);
-    return code;
-}
-
 static void print_usage(FILE *out)
 {
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
           "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n"
           "More about one: kvcli help COMMAND, or kvcli COMMAND --help.\n\n",
           out);
-    kvcli_print_commands(out);
+    kvcli_print_commands(out, kvcli_commands);
     fputs("\n"
           "  --nodes URL,...   nodes of the group, any of them; else $KVPAIR_NODES; else\n"
           "                    " NODES_DEFAULT "\n"
@@ -413,10 +146,10 @@ static int parse_options(int argc, char **argv, struct kvcli *cli)
             break;
         case 'h':
             print_usage(stdout);
-            return check_output(EXIT_DONE, false);
+            return kvcli_check_output(EXIT_DONE, false);
         case 'v':
             printf("kvcli %s\n", kvp_version());
-            return check_output(EXIT_DONE, false);
+            return kvcli_check_output(EXIT_DONE, false);
         default: /* getopt has said why */
             fputs("Try 'kvcli --help'.\n", stderr);
             return EXIT_USAGE;
@@ -433,14 +166,14 @@ static int run_alone(int argc, char **argv)
     }
     if (argc == 1) {
         print_usage(stdout);
-        return check_output(EXIT_DONE, false);
+        return kvcli_check_output(EXIT_DONE, false);
     }
-    return check_output(kvcli_help(argc - 1, argv + 1), false);
+    return kvcli_check_output(kvcli_help(kvcli_commands, argc - 1, argv + 1), false);
 }
 
 int main(int argc, char **argv)
 {
-    struct kvcli cli = {.nodes = getenv("KVPAIR_NODES"), .timeout_ms = 5000};
+    struct kvcli cli = {.commands = kvcli_commands, .nodes = getenv("KVPAIR_NODES"), .timeout_ms = 5000};
     kvp_client_options options;
     char message[512];
 
@@ -467,10 +200,10 @@ int main(int argc, char **argv)
     kvp_status status = kvp_client_open(&options, &cli.client, message, sizeof(message));
     if (status != KVP_OK) {
         (void)kvcli_complain("%s", message);
-        return exit_status(status);
+        return kvcli_exit_status(status);
     }
     if (optind < argc) {
-        catch_interrupts(); /* the prompt has its own */
+        kvcli_interrupts_end(); /* the prompt has its own */
     }
     code = optind == argc ? kvcli_prompt(&cli) : kvcli_run(&cli, argc - optind, argv + optind);
     kvp_client_close(cli.client);

@@ -36,6 +36,7 @@ struct kvcli_given {
 };
 
 struct kvcli {
+    const struct kvcli_command *commands; /* the last one has no name */
     const char *nodes, *group;
     uint32_t timeout_ms;
     bool json;
@@ -60,11 +61,26 @@ struct kvcli_command {
 /* kvcli.c */
 extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
 extern const struct kvcli_command kvcli_job_verbs[];
+
+/* kvcli_run.c */
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
 int kvcli_run(struct kvcli *cli, int argc, char **argv);
-const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name);
+/* Output that got lost must not look like success: returns the exit status instead of `code`. */
+int kvcli_check_output(int code, bool update);
+
+/* kvcli_interrupt.c */
+/* From now on an interrupt ends the program, which says so while an update is under way; */
+void kvcli_interrupts_end(void);
+/* or it is noted. */
+void kvcli_interrupts_note(void);
+void kvcli_update_begins(void);
 /* The update under way has its outcome, or there is none: an interrupt is no reason to speak. */
 void kvcli_settled(void);
+/* Has somebody at the prompt wanted to get it back since the command began? */
+bool kvcli_interrupted(void);
+void kvcli_interrupt_forget(void);
+
+/* kvcli_complain.c */
 /* From now on complaints are objects in JSON. */
 void kvcli_complain_in_json(void);
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -74,6 +90,7 @@ int kvcli_failed(kvp_status status, const kvp_result *detail);
 int kvcli_failed_because(kvp_status status, const char *reason);
 /* There is no memory for the output. `update`: the command changes something, and was executed. */
 int kvcli_failed_to_print(bool update);
+int kvcli_exit_status(kvp_status status);
 
 /* kvcli_options.c */
 /* Takes the options out of the arguments, which are moved up. -1: go on; else the exit status. */
@@ -83,11 +100,16 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
 const char *kvcli_option(const struct kvcli *cli, const char *name);
 
 /* kvcli_help.c */
-void kvcli_print_commands(FILE *out); /* a line for each */
+/* The command of that name; NULL: there is none. Tables end with a command without a name. */
+const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name);
+void kvcli_print_commands(FILE *out, const struct kvcli_command *table); /* a line for each */
 void kvcli_print_command(FILE *out, const char *title, const struct kvcli_command *command);
-int kvcli_help(int argc, char **argv); /* of the command that the arguments name */
+/* Of the command that the arguments name. */
+int kvcli_help(const struct kvcli_command *table, int argc, char **argv);
 /* How many letters differ; a large number where it does not matter. */
 unsigned kvcli_distance(const char *text, size_t size, const char *word);
+/* The command that other stores call so; NULL: none. */
+const char *kvcli_synonym(const char *word);
 /* The command that may have been meant; NULL: none. */
 const char *kvcli_nearest(const struct kvcli_command *table, const char *word);
 
@@ -188,7 +210,5 @@ bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* kvcli_prompt.c */
 int kvcli_prompt(struct kvcli *cli);
-/* Has somebody at the prompt wanted to get it back since the command began? */
-bool kvcli_interrupted(void);
 
 #endif

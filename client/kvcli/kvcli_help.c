@@ -8,6 +8,16 @@
 
 #define WORD_MAX 32u
 
+const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const char *name)
+{
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
+        if (strcmp(command->name, name) == 0) {
+            return command;
+        }
+    }
+    return NULL;
+}
+
 /* ---- lists ---- */
 
 static void print_line(FILE *out, const char *indent, const char *group,
@@ -33,9 +43,9 @@ static void print_verbs(FILE *out, const struct kvcli_command *command)
     }
 }
 
-void kvcli_print_commands(FILE *out)
+void kvcli_print_commands(FILE *out, const struct kvcli_command *table)
 {
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         print_line(out, "  ", "", command);
         print_verbs(out, command);
     }
@@ -87,8 +97,7 @@ unsigned kvcli_distance(const char *text, size_t size, const char *word)
     return row[length];
 }
 
-/* As other stores call it. */
-static const char *synonym(const char *word)
+const char *kvcli_synonym(const char *word)
 {
     static const char *const pairs[][2] = {
         {"del", "delete"}, {"rm", "delete"},     {"remove", "delete"}, {"unset", "delete"},
@@ -107,13 +116,10 @@ static const char *synonym(const char *word)
 
 const char *kvcli_nearest(const struct kvcli_command *table, const char *word)
 {
-    const char *nearest = table == kvcli_commands ? synonym(word) : NULL;
+    const char *nearest = NULL;
     size_t size = strlen(word);
     unsigned least = size < 3 ? 2 : KVCLI_DISTANCE_MAX + 1;
 
-    if (nearest != NULL) {
-        return nearest;
-    }
     for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         unsigned distance = kvcli_distance(word, size, command->name);
         nearest = distance < least ? command->name : nearest;
@@ -124,10 +130,10 @@ const char *kvcli_nearest(const struct kvcli_command *table, const char *word)
 
 /* ---- help ---- */
 
-int kvcli_help(int argc, char **argv)
+int kvcli_help(const struct kvcli_command *table, int argc, char **argv)
 {
     char title[2 * WORD_MAX + 2];
-    const struct kvcli_command *command = kvcli_find(kvcli_commands, argv[0]);
+    const struct kvcli_command *command = kvcli_find(table, argv[0]);
     const char *group = "", *blank = "";
 
     if (command != NULL && command->verbs != NULL && argc > 1) {

@@ -6,7 +6,6 @@
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +13,6 @@
 #include <wchar.h>
 
 #define HISTORY_SIZE 1000
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-bool kvcli_interrupted(void)
-{
-    return interrupted != 0;
-}
 
 /* Reads a key. libedit's own function takes no notice of a first interrupt, and leaves out bytes
  * that are no character here: another key would be changed than the one typed. */
@@ -38,8 +24,8 @@ static int read_key(EditLine *line, wchar_t *key)
 
     (void)line;
     while (used == (size_t)-2) {
-        ssize_t got = interrupted ? -1 : read(STDIN_FILENO, &byte, 1);
-        if (got < 0 && errno == EINTR && !interrupted) {
+        ssize_t got = kvcli_interrupted() ? -1 : read(STDIN_FILENO, &byte, 1);
+        if (got < 0 && errno == EINTR && !kvcli_interrupted()) {
             continue;
         }
         if (got <= 0) {
@@ -138,9 +124,10 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
 }
 
 /* What the word at `word` can be: a command, or the verb of one. NULL: neither. */
-static const struct kvcli_command *words_for(const char *begin, const char *word)
+static const struct kvcli_command *words_for(const struct kvcli_command *table, const char *begin,
+                                             const char *word)
 {
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         size_t size = strlen(command->name);
         bool before = (size_t)(word - begin) > size && strncmp(begin, command->name, size) == 0 &&
                       begin[size] == ' ';
@@ -149,13 +136,13 @@ static const struct kvcli_command *words_for(const char *begin, const char *word
             return second ? command->verbs : NULL;
         }
     }
-    return begin == word ? kvcli_commands : NULL;
+    return begin == word ? table : NULL;
 }
 
 /* Keys are arguments of all commands but those with verbs. */
-static bool may_be_key(const char *begin)
+static bool may_be_key(const struct kvcli_command *table, const char *begin)
 {
-    for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
+    for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         size_t size = strlen(command->name);
         if (command->verbs != NULL && strncmp(begin, command->name, size) == 0 &&
             begin[size] == ' ') {
@@ -192,24 +179,24 @@ static unsigned char complete(EditLine *line, int key)
     struct kvcli *cli = NULL;
 
     (void)key;
+    el_get(line, EL_CLIENTDATA, &cli);
     while (word > info->buffer && word[-1] != ' ') {
         word--;
     }
     size_t size = (size_t)(info->cursor - word);
-    const struct kvcli_command *table = words_for(info->buffer, word);
+    const struct kvcli_command *table = words_for(cli->commands, info->buffer, word);
     if (table != NULL) {
         return complete_word(line, table, word, size);
     }
-    if (!may_be_key(info->buffer)) {
+    if (!may_be_key(cli->commands, info->buffer)) {
         return CC_ERROR;
     }
-    el_get(line, EL_CLIENTDATA, &cli);
     return complete_key(line, cli, word, size);
 }
 
-static void print_help(void)
+static void print_help(const struct kvcli *cli)
 {
-    kvcli_print_commands(stdout);
+    kvcli_print_commands(stdout, cli->commands);
     printf("  %-9s %-30s %s\n", "help", "", "this");
     printf("  %-9s %-30s %s\n", "exit", "", "the end; also Ctrl-D");
 }
@@ -226,9 +213,9 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
     } else if (argc > 0 && (strcmp(argv[0], "exit") == 0 || strcmp(argv[0], "quit") == 0)) {
         more = false;
     } else if (argc > 1 && strcmp(argv[0], "help") == 0) {
-        (void)kvcli_help(argc - 1, (char **)argv + 1);
+        (void)kvcli_help(cli->commands, argc - 1, (char **)argv + 1);
     } else if (argc > 0 && strcmp(argv[0], "help") == 0) {
-        print_help();
+        print_help(cli);
     } else if (argc > 0) {
         (void)kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
     }
@@ -243,8 +230,8 @@ static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokeniz
 
     for (;;) {
         const char *text = el_gets(line, &count);
-        if (text == NULL && interrupted) {
-            interrupted = 0; /* as in a shell: a new line */
+        if (text == NULL && kvcli_interrupted()) {
+            kvcli_interrupt_forget(); /* as in a shell: a new line */
             putchar('\n');
             el_reset(line);
             continue;
@@ -264,7 +251,6 @@ static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokeniz
 
 int kvcli_prompt(struct kvcli *cli)
 {
-    struct sigaction action = {.sa_handler = on_interrupt};
     char file[4096] = "";
     const char *home = getenv("HOME");
     HistEvent event;
@@ -277,7 +263,7 @@ int kvcli_prompt(struct kvcli *cli)
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }
     cli->prompt = true;
-    (void)sigaction(SIGINT, &action, NULL);
+    kvcli_interrupts_note();
     if (home != NULL) {
         (void)snprintf(file, sizeof(file), "%s/.kvcli_history", home);
     }

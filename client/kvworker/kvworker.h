@@ -105,6 +105,9 @@ struct kvworker {
 int kvworker_run(struct kvworker *worker);
 /* No new tasks; those under way are given back. Any thread. The first call decides the status. */
 void kvworker_stop(struct kvworker *worker, int status);
+
+/* ---- kvworker_pause.c ---- */
+
 /* Waits, if need be; false: the slot's task is to be dropped, or its deadline is over. */
 bool kvworker_pause(struct kvworker_slot *slot, uint32_t ms);
 /* Until the deadline of the slot's task; 0: it is over. */

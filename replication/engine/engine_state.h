@@ -34,6 +34,8 @@ struct kvp_engine {
     struct kvp_engine *past; /* of an earlier time as primary: still to be freed */
 };
 
+/* ---- engine_keys.c ---- */
+
 /* A key as seen by whoever executes: committed state and everything pending. `value` points into
  * engine memory until the next call. */
 struct engine_value {
@@ -47,6 +49,10 @@ kvp_status engine_look(struct kvp_engine *engine, kvp_slice key, struct engine_v
 kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
                       const struct engine_value *present);
 kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key);
+/* The newest layer as a write set. */
+kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set);
+kvp_status engine_check_key(kvp_slice key, const char **reason);
+kvp_status engine_check_value(kvp_slice value, const char **reason);
 
 /* engine_session.c */
 kvp_status engine_open_sessions(struct kvp_engine *engine);
@@ -69,15 +75,11 @@ kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_sess
 kvp_status engine_open_jobs(struct kvp_engine *engine);
 kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution);
-/* engine.c: the newest layer as a write set. */
-kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set);
 
 /* engine_txn.c: KVP_OK with execution->status and answer set; anything else: the engine failed. */
 kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution);
 /* Are keys, values and counts within the limits? Else a status, and the reason. */
 kvp_status engine_txn_check(const struct kvp_request *request, const char **reason);
-kvp_status engine_check_key(kvp_slice key, const char **reason);
-kvp_status engine_check_value(kvp_slice value, const char **reason);
 
 #endif

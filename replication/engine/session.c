@@ -39,6 +39,12 @@ static void session_free_all(struct session_table *table)
     session_ages_free(&table->taken);
 }
 
+void session_table_let_go(struct session_table *table)
+{
+    kvp_state_view_close(table->view);
+    table->view = NULL;
+}
+
 void session_table_clear(struct session_table *table)
 {
     const struct session_table kept = {

@@ -112,12 +112,6 @@ kvp_status session_table_start(struct session_table *table, struct kvp_storage *
     return status;
 }
 
-void session_table_let_go(struct session_table *table)
-{
-    kvp_state_view_close(table->view);
-    table->view = NULL;
-}
-
 /* ---- ages ---- */
 
 static kvp_status session_count(struct session_table *table, struct session_age age)

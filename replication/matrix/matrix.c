@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "replication/matrix/matrix_element.h"
-#include "replication/matrix/matrix_text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -159,81 +158,4 @@ bool kvp_matrix_has_nonfinite(enum kvp_matrix_type type, kvp_slice elements)
         }
     }
     return false;
-}
-
-static bool integer_to_real(int64_t value, enum kvp_matrix_type type, uint8_t *to)
-{
-    /* Compared as double: the nearest to INT64_MAX is 2^63, which is no int64. */
-    if (type == KVP_FLOAT32) {
-        float narrow = (float)value;
-        memcpy(to, &narrow, sizeof(narrow));
-        return narrow < 0x1p63f && (int64_t)narrow == value;
-    }
-    double real = (double)value;
-    memcpy(to, &real, sizeof(real));
-    return real < 0x1p63 && (int64_t)real == value;
-}
-
-static bool real_to_any(double value, enum kvp_matrix_type type, uint8_t *to)
-{
-    if (type == KVP_FLOAT64) {
-        memcpy(to, &value, sizeof(value));
-        return true;
-    }
-    if (type == KVP_FLOAT32) {
-        if (!(fabs(value) <= (double)0x1.fffffep127f)) {
-            return false;
-        }
-        float narrow = (float)value;
-        memcpy(to, &narrow, sizeof(narrow));
-        return (double)narrow == value;
-    }
-    if (!(value >= -0x1p63 && value < 0x1p63) || value != trunc(value)) {
-        return false;
-    }
-    return kvp_store_integer(type, (int64_t)value, to);
-}
-
-static bool element_convert(enum kvp_matrix_type from_type, const uint8_t *from,
-                            enum kvp_matrix_type type, uint8_t *to)
-{
-    if (kvp_matrix_type_is_float(from_type)) {
-        return real_to_any(kvp_load_real(from_type, from), type, to);
-    }
-    int64_t value = kvp_load_integer(from_type, from);
-    return kvp_matrix_type_is_float(type) ? integer_to_real(value, type, to)
-                                          : kvp_store_integer(type, value, to);
-}
-
-static kvp_status refuse_element(const struct kvp_matrix *from, uint64_t index,
-                                 enum kvp_matrix_type type, const struct kvp_message *message)
-{
-    char number[KVP_ELEMENT_TEXT_MAX];
-    (void)kvp_element_text(from->type, from->data.data + index * types[from->type].size, number);
-    return kvp_refuse(message, KVP_BAD_REQUEST,
-                      "row %llu, column %llu: %s cannot be kept exactly as %s",
-                      (unsigned long long)(index / from->columns + 1),
-                      (unsigned long long)(index % from->columns + 1), number, types[type].name);
-}
-
-kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,
-                              struct kvp_matrix *to, char *message, size_t message_size)
-{
-    const struct kvp_message text = {message, message_size};
-    if (from == NULL || to == NULL) {
-        return kvp_refuse(&text, KVP_BAD_ARGUMENT, "no matrix is given");
-    }
-    kvp_status status = kvp_matrix_new(type, from->rows, from->columns, to);
-    if (status != KVP_OK) {
-        return kvp_refuse(&text, status, "%s", kvp_strerror(status));
-    }
-    uint64_t count = from->rows * from->columns;
-    for (uint64_t i = 0; i < count; i++) {
-        if (!element_convert(from->type, from->data.data + i * types[from->type].size, type,
-                             to->data.data + i * types[type].size)) {
-            kvp_matrix_free(to);
-            return refuse_element(from, i, type, &text);
-        }
-    }
-    return KVP_OK;
 }

@@ -96,15 +96,14 @@ void net_connection_deliver(struct connection *connection, struct sp_message *me
 void net_connection_resume_all(struct kvp_net_server *server); /* the thread */
 void net_server_release(struct kvp_net_server *server);
 
-/* net_server.c: the thread */
+/* net_incoming.c: the thread */
+/* Takes account of what has been received. */
+void net_incoming_received(struct connection *connection, size_t size, uint64_t now_us);
 void net_connection_close(struct connection *connection);
 
 /* net_limits.c: the thread, and not while it looks at events, which may be about who is closed here */
 /* May one more be let in, from where peers are or not? Closes one that is idle, if need be. */
 bool net_limits_make_room(struct kvp_net_server *server, bool from_peer);
-/* Takes account of what has been received. */
-void net_limits_received(struct connection *connection, size_t size, uint64_t now_us);
-void net_limits_forget(struct connection *connection);
 /* Closes whose time is over, and who holds too much. Returns in how many ms to look again; -1: there is
  * nothing to look at. */
 int net_limits_check(struct kvp_net_server *server);

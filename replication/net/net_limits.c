@@ -50,41 +50,6 @@ bool net_limits_make_room(struct kvp_net_server *server, bool from_peer)
 
 /* ---- half frames ---- */
 
-static void limits_account(struct connection *connection, size_t incoming)
-{
-    connection->server->incoming += incoming - connection->incoming;
-    connection->incoming = incoming;
-}
-
-void net_limits_received(struct connection *connection, size_t size, uint64_t now_us)
-{
-    const struct sp_stream *stream = &connection->stream;
-    struct kvp_net_server *server = connection->server;
-    bool half = stream->incoming != NULL || (stream->greeted && stream->head_got > 0);
-    size_t got = stream->incoming != NULL ? stream->incoming->size : 0;
-    bool same = connection->frame_us != 0 && half && got >= size;
-    server->unfinished += (size_t)half - (size_t)(connection->frame_us != 0);
-    if (!same) {
-        connection->frame_us = half ? now_us : 0;
-    }
-    connection->received_us = now_us;
-    pthread_mutex_lock(&server->lock);
-    bool peer = connection->peer;
-    if (server->newest != connection) {
-        net_connection_unlist(connection);
-        net_connection_list(connection);
-    }
-    pthread_mutex_unlock(&server->lock);
-    limits_account(connection, stream->incoming != NULL && !peer ? stream->incoming->capacity : 0);
-}
-
-void net_limits_forget(struct connection *connection)
-{
-    connection->server->unfinished -= connection->frame_us != 0;
-    connection->frame_us = 0;
-    limits_account(connection, 0);
-}
-
 /* Half frames of all clients together: the one that grew least lately goes first. */
 static void limits_trim(struct kvp_net_server *server)
 {

@@ -26,22 +26,6 @@
 
 /* ---- its thread ---- */
 
-void net_connection_close(struct connection *connection)
-{
-    struct kvp_net_server *server = connection->server;
-    if (!connection->greeted) {
-        server->ungreeted--;
-    }
-    net_limits_forget(connection);
-    /* Epoll forgets what is closed only when nobody has a copy, and a forked child may. */
-    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
-    pthread_mutex_lock(&server->lock);
-    net_connection_empty(connection);
-    net_connection_free_if_unused(connection);
-    pthread_mutex_unlock(&server->lock);
-    atomic_fetch_sub(&server->connections, 1);
-}
-
 static void connection_add(struct kvp_net_server *server, int fd,
                            const struct sockaddr_storage *address)
 {
@@ -170,7 +154,7 @@ static bool connection_receive(struct connection *connection)
         connection->greeted = true;
         server->ungreeted--;
     }
-    net_limits_received(connection, (size_t)got, kvp_clock_now_us());
+    net_incoming_received(connection, (size_t)got, kvp_clock_now_us());
     return true;
 }
 

@@ -9,90 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- updates that wait for their commit ---- */
-
-static void wait_for(struct kvp_executor *executor, struct exec_waiter *waiter)
-{
-    /* In the order of arrival; an answer that rests on less waits no shorter. */
-    if (executor->last && executor->last->seq > waiter->seq) {
-        waiter->seq = executor->last->seq;
-    }
-    if (executor->last) {
-        executor->last->next = waiter;
-    } else {
-        executor->first = waiter;
-    }
-    executor->last = waiter;
-    executor->waiting_count++;
-    executor->waiting_size += waiter->size;
-}
-
-bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
-               kvp_slice answer)
-{
-    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
-    if (!waiter || kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
-        free(waiter);
-        return false;
-    }
-    waiter->token = token;
-    waiter->seq = seq;
-    waiter->size = answer.size;
-    waiter->status = status;
-    wait_for(executor, waiter);
-    return true;
-}
-
-static struct exec_waiter *take_first(struct kvp_executor *executor)
-{
-    struct exec_waiter *waiter = executor->first;
-    executor->first = waiter->next;
-    if (!executor->first) {
-        executor->last = NULL;
-    }
-    executor->waiting_count--;
-    executor->waiting_size -= waiter->size;
-    return waiter;
-}
-
-static void waiter_free(struct exec_waiter *waiter)
-{
-    kvp_buf_free(&waiter->answer);
-    free(waiter);
-}
-
-void exec_release(struct kvp_executor *executor)
-{
-    while (executor->first && executor->first->seq <= executor->committed) {
-        struct exec_waiter *waiter = take_first(executor);
-        exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
-        waiter_free(waiter);
-    }
-}
-
-void exec_give_up(struct kvp_executor *executor, int status)
-{
-    while (executor->first) {
-        struct exec_waiter *waiter = take_first(executor);
-        exec_refuse(executor, waiter->token, status, NULL);
-        waiter_free(waiter);
-    }
-}
-
-kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
-{
-    struct kvp_entry *entry = kvp_entry_new(writeset->size);
-    if (!entry) {
-        return KVP_NO_MEMORY;
-    }
-    if (writeset->size > 0) {
-        memcpy(entry->payload, writeset->data, writeset->size);
-    }
-    kvp_core_submit(executor->core, executor->now_us, entry);
-    kvp_entry_unref(entry);
-    return KVP_OK;
-}
-
 static void update(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     struct kvp_execution execution = {0};
@@ -124,7 +40,7 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
     waiter->status = execution.status;
     waiter->answer = execution.answer;
     kvp_buf_free(&execution.writeset);
-    wait_for(executor, waiter);
+    exec_wait_add(executor, waiter);
 }
 
 /* ---- reads ---- */
@@ -143,16 +59,6 @@ static void read_result(struct kvp_executor *executor, void *token, kvp_status s
         exec_storage_failed(executor, status);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
     }
-}
-
-bool exec_store_is_away(struct kvp_executor *executor, void *token)
-{
-    bool failed = kvp_core_role(executor->core) == KVP_ROLE_FAILED;
-    if (failed || executor->replacing) {
-        exec_refuse(executor, token, KVP_UNAVAILABLE,
-                    failed ? "the storage has failed" : "the store is being replaced");
-    }
-    return failed || executor->replacing;
 }
 
 static void read_stale(struct kvp_executor *executor, const struct kvp_request *request,

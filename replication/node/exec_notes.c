@@ -26,6 +26,23 @@ void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const cha
     executor->host.log(executor->host.arg, level, event, fields);
 }
 
+void exec_say_storage_failed(struct kvp_executor *executor, kvp_status status)
+{
+    char reason[256];
+    const char *cause = kvp_storage_error(executor->storage);
+    kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
+    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
+             reason);
+}
+
+void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
+{
+    if (status != KVP_NO_MEMORY) {
+        exec_say_storage_failed(executor, status);
+        kvp_core_fail(executor->core, executor->now_us);
+    }
+}
+
 /* ---- troubles ---- */
 
 static struct exec_trouble *trouble_of(struct kvp_executor *executor, unsigned peer)

@@ -111,21 +111,22 @@ struct kvp_executor {
     struct kvp_peer_request peer_request;
 };
 
-/* executor.c */
+/* exec_answer.c */
 void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result);
 void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason);
 bool exec_serving(const struct kvp_executor *executor);
 /* Refuses the request when the state cannot be read at all. */
 bool exec_store_is_away(struct kvp_executor *executor, void *token);
-/* The storage's reading failed: the node is no member any more. */
-void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
-const char *exec_hint(const struct kvp_executor *executor);
+const char *exec_hint(const struct kvp_executor *executor); /* the primary's URL; "": not known */
 
 /* exec_notes.c */
 void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
               const char *format, ...) __attribute__((format(printf, 4, 5)));
 void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number);
 void exec_notes_step(struct kvp_executor *executor);
+void exec_say_storage_failed(struct kvp_executor *executor, kvp_status status);
+/* The storage's reading failed: the node is no member any more. */
+void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
 void exec_role_changed(struct kvp_executor *executor);
 /* An answer came from a peer, or from the arbiter. */
 void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status);
@@ -139,13 +140,16 @@ extern const char exec_blank_text[];
 
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+
+/* exec_wait.c */
+/* Makes a write set the log's next entry. KVP_NO_MEMORY. */
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
+void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter); /* taken over */
 /* Answers when `seq` is committed. False: no memory. */
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
                kvp_slice answer);
 void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
 void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
-/* Makes a write set the log's next entry. KVP_NO_MEMORY. */
-kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
 
 /* exec_jobs.c */
 void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token);

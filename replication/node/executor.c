@@ -6,70 +6,11 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* After a change of primary clients come back, and wait for nothing that can wait. */
 #define REST_US 250000u
-
-const char *exec_hint(const struct kvp_executor *executor)
-{
-    const struct kvp_view *view = kvp_core_view(executor->core);
-    if (view->primary == executor->config.core.self) {
-        return kvp_core_role(executor->core) == KVP_ROLE_PRIMARY ? executor->config.url : "";
-    }
-    for (unsigned i = 0; i < executor->config.peer_count; i++) {
-        if (executor->config.peers[i].id == view->primary) {
-            return executor->config.peers[i].url;
-        }
-    }
-    return "";
-}
-
-void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result)
-{
-    const char *hint = exec_hint(executor);
-    struct kvp_answer answer = {
-        .status = status,
-        .epoch = kvp_core_view(executor->core)->epoch,
-        .hint = kvp_slice_of(hint, strlen(hint)),
-        .result = result,
-    };
-    executor->host.answer(executor->host.arg, token, &answer);
-}
-
-void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason)
-{
-    executor->scratch.size = 0;
-    if (reason && kvp_wire_result_string(&executor->scratch, reason) != KVP_OK) {
-        executor->scratch.size = 0;
-    }
-    exec_answer(executor, token, status, kvp_buf_slice(&executor->scratch));
-}
-
-bool exec_serving(const struct kvp_executor *executor)
-{
-    return executor->running && kvp_core_serving(executor->core, executor->now_us);
-}
-
-static void say_storage_failed(struct kvp_executor *executor, kvp_status status)
-{
-    char reason[256];
-    const char *cause = kvp_storage_error(executor->storage);
-    kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
-    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
-        reason);
-}
-
-void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
-{
-    if (status != KVP_NO_MEMORY) {
-        say_storage_failed(executor, status);
-        kvp_core_fail(executor->core, executor->now_us);
-    }
-}
 
 /* ---- the core's port: messages ---- */
 
@@ -567,7 +508,7 @@ static void write_failed(struct kvp_executor *executor, const struct kvp_disk_jo
                     job->status == KVP_REFUSED;
     if (job->status != KVP_OK && !expected &&
         kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
-        say_storage_failed(executor, job->status);
+        exec_say_storage_failed(executor, job->status);
     }
 }
 

@@ -6,258 +6,15 @@
  */
 #include "replication/node/node_state.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define CLIENT_SLICE_US  5000u
 #define CLIENT_ANSWERS   16u /* may wait for each other to share a system call */
-#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
 #define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
 #define STOPPED_LINGER_MS 100u     /* last answers leave */
-#define STALL_MIN_MS      700u
 #define CLOSE_US          15000000u /* what is under way on a disk that works ends before */
 #define CLOSE_SILENT_US   1500000u  /* its end cannot be known */
-
-/* ---- the queue ---- */
-
-void node_init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
-/* Waits on `cond` once, at most until `deadline_us` of kvp_clock_now_us(); false when that is over. */
-bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us)
-{
-    uint64_t now_us = kvp_clock_now_us();
-    if (now_us >= deadline_us) {
-        return false;
-    }
-    uint64_t left_us = deadline_us - now_us;
-    left_us = left_us < 3600000000u ? left_us : 3600000000u;
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    when.tv_sec += (time_t)(left_us / 1000000);
-    when.tv_nsec += (long)(left_us % 1000000) * 1000;
-    if (when.tv_nsec >= 1000000000) {
-        when.tv_sec++;
-        when.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(cond, mutex, &when);
-    return kvp_clock_now_us() < deadline_us; /* not so when it was cut to an hour */
-}
-
-static size_t event_size(const struct node_event *event)
-{
-    return event->request ? kvp_net_request_body(event->request).size : 0;
-}
-
-/* An application's calls and a client's requests wait in one line, so neither is served first. */
-static bool is_client(const struct node_event *event)
-{
-    return event->kind == NODE_CALL || (event->kind == NODE_REQUEST && !event->from_peer);
-}
-
-static bool nothing_to_do(const struct kvp_node *node)
-{
-    return !node->urgent.first && !node->clients.first && !node->done_first;
-}
-
-void node_post(struct kvp_node *node, struct node_event *event)
-{
-    struct node_queue *queue = is_client(event) ? &node->clients : &node->urgent;
-    event->next = NULL;
-    pthread_mutex_lock(&node->mutex);
-    bool idle = nothing_to_do(node);
-    *(queue->last ? &queue->last->next : &queue->first) = event;
-    queue->last = event;
-    if (event->kind == NODE_REQUEST) {
-        queue->count++;
-        queue->size += event_size(event);
-    }
-    /* Threads of the node's own are joined before it goes, so they may signal late. For the
-     * application's the node may be gone as soon as the mutex is free. */
-    bool early = event->kind == NODE_CALL || event->kind == NODE_STOP;
-    if (idle && early) {
-        pthread_cond_signal(&node->wake);
-    }
-    pthread_mutex_unlock(&node->mutex);
-    if (idle && !early) {
-        pthread_cond_signal(&node->wake); /* the loop does not wake up to wait for the mutex */
-    }
-}
-
-void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
-{
-    job->next = NULL;
-    pthread_mutex_lock(&node->mutex);
-    if (node->done_last) {
-        node->done_last->next = job;
-    } else {
-        node->done_first = job;
-    }
-    node->done_last = job;
-    pthread_mutex_unlock(&node->mutex);
-    pthread_cond_signal(&node->wake);
-}
-
-static void event_free(struct kvp_node *node, struct node_event *event)
-{
-    if (event != &node->fence_event) {
-        kvp_buf_free(&event->body);
-        free(event);
-    }
-}
-
-/* ---- callbacks of transport and arbiter: their threads ---- */
-
-static bool overloaded(struct kvp_node *node, bool peer)
-{
-    pthread_mutex_lock(&node->mutex);
-    bool full = peer ? node->urgent.count >= NODE_PEERS_MAX ||
-                           node->urgent.size >= NODE_PEERS_SIZE_MAX
-                     : node->clients.count >= NODE_CLIENTS_MAX ||
-                           node->clients.size >= NODE_CLIENTS_SIZE_MAX;
-    pthread_mutex_unlock(&node->mutex);
-    return full;
-}
-
-static void answer_plainly(struct kvp_net_request *request, kvp_status code, kvp_slice result)
-{
-    struct kvp_answer answer = {.status = code, .result = result};
-    kvp_buf body = {0};
-    if (kvp_wire_answer_encode(&answer, &body) == KVP_OK) {
-        kvp_net_answer(request, kvp_buf_slice(&body));
-    } else {
-        kvp_net_drop(request);
-    }
-    kvp_buf_free(&body);
-}
-
-/* Has the loop tell of it, which is the one that writes the log. */
-static void report_stranger(struct kvp_node *node, const char *address)
-{
-    uint64_t now_us = kvp_clock_now_us();
-    node->strangers++;
-    if (node->stranger_us != 0 && now_us - node->stranger_us < STRANGERS_EVERY_US) {
-        return;
-    }
-    struct node_event *event = calloc(1, sizeof(*event));
-    char fields[KVP_NET_ADDRESS_SIZE + 32];
-    int size = snprintf(fields, sizeof(fields), "address=%s count=%llu", address,
-                        (unsigned long long)node->strangers);
-    if (!event || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
-        free(event);
-        return;
-    }
-    node->strangers = 0;
-    node->stranger_us = now_us;
-    event->kind = NODE_STRANGER;
-    node_post(node, event);
-}
-
-static void refuse_stranger(struct kvp_node *node, struct kvp_net_request *request)
-{
-    char address[KVP_NET_ADDRESS_SIZE];
-    kvp_buf reason = {0};
-    report_stranger(node, kvp_net_request_address(request, address));
-    if (kvp_wire_result_string(&reason, "peer operations are taken from the addresses that --peer "
-                                        "and --peer-from name, and yours is none of them") ==
-        KVP_OK) {
-        answer_plainly(request, KVP_REFUSED, kvp_buf_slice(&reason));
-    } else {
-        kvp_net_drop(request);
-    }
-    kvp_buf_free(&reason);
-}
-
-static void on_request(void *arg, struct kvp_net_request *request)
-{
-    struct kvp_node *node = arg;
-    unsigned version, op;
-    bool peer_op = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
-                   version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op);
-    bool peer = peer_op && kvp_net_request_from_peer(request);
-    if (peer_op && !peer) {
-        refuse_stranger(node, request);
-        return;
-    }
-    struct node_event *event = overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
-    if (!event) {
-        answer_plainly(request, KVP_BUSY, kvp_slice_of(NULL, 0));
-        return;
-    }
-    event->kind = NODE_REQUEST;
-    event->from_peer = peer;
-    event->request = request;
-    node_post(node, event);
-}
-
-static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
-{
-    struct node_link *link = arg;
-    struct node_event *event = calloc(1, sizeof(*event));
-    (void)id; /* a reply shows the replier's whole position: it needs no request to go with */
-    if (!event || kvp_buf_append(&event->body, body.data, body.size) != KVP_OK) {
-        free(event);
-        return; /* as if lost */
-    }
-    event->kind = NODE_PEER_ANSWER;
-    event->peer = link->peer;
-    node_post(link->node, event);
-}
-
-static void on_link_state(void *arg, bool connected)
-{
-    struct node_link *link = arg;
-    struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
-        event->kind = NODE_LINK;
-        event->peer = link->peer;
-        event->link = link->kind;
-        event->flag = connected;
-        node_post(link->node, event);
-    }
-}
-
-static void post_unreached(struct kvp_node *node, uint8_t peer, const char *reason)
-{
-    struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
-        event->kind = NODE_UNREACHED;
-        event->peer = peer;
-        event->reason = reason;
-        node_post(node, event);
-    }
-}
-
-static void on_link_failure(void *arg, const char *reason)
-{
-    const struct node_link *link = arg;
-    if (link->kind == KVP_LINK_CONTROL) { /* the other one fails likewise */
-        post_unreached(link->node, link->peer, reason);
-    }
-}
-
-static void on_arbiter_failure(void *arg, const char *reason)
-{
-    post_unreached(arg, 0, reason);
-}
-
-static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer)
-{
-    struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
-        event->kind = NODE_ARBITER;
-        event->arbiter = *answer;
-        node_post(arg, event);
-    }
-}
 
 /* ---- the executor's host: the loop thread ---- */
 
@@ -435,42 +192,6 @@ static bool publish(struct kvp_node *node, kvp_node_state *state)
     return differs && node->on_change;
 }
 
-struct batch {
-    struct node_event *events;
-    struct kvp_disk_job *jobs;
-    bool quit;
-};
-
-static struct batch take(struct kvp_node *node, uint64_t deadline_us)
-{
-    pthread_mutex_lock(&node->mutex);
-    while (nothing_to_do(node) && !node->quit &&
-           node_wait_until(&node->wake, &node->mutex, deadline_us)) {
-    }
-    struct batch batch = {node->urgent.first, node->done_first, node->quit};
-    memset(&node->urgent, 0, sizeof(node->urgent));
-    node->done_first = node->done_last = NULL;
-    pthread_mutex_unlock(&node->mutex);
-    return batch;
-}
-
-static struct node_event *take_client(struct kvp_node *node)
-{
-    pthread_mutex_lock(&node->mutex);
-    struct node_queue *queue = &node->clients;
-    struct node_event *event = queue->first;
-    if (event) {
-        queue->first = event->next;
-        queue->last = queue->first ? queue->last : NULL;
-    }
-    if (event && event->kind == NODE_REQUEST) {
-        queue->count--;
-        queue->size -= event_size(event);
-    }
-    pthread_mutex_unlock(&node->mutex);
-    return event;
-}
-
 /* Clients get a slice of time, so that a burst of theirs does not hold up heartbeats. */
 static void run_clients(struct kvp_node *node, bool all)
 {
@@ -479,10 +200,10 @@ static void run_clients(struct kvp_node *node, bool all)
     while (goes_on) {
         kvp_net_server_hold(node->server);
         for (unsigned i = 0; i < CLIENT_ANSWERS && goes_on; i++) {
-            struct node_event *event = take_client(node);
+            struct node_event *event = node_take_client(node);
             if (event) {
                 run_event(node, event);
-                event_free(node, event);
+                node_event_free(node, event);
             }
             goes_on = event && (all || kvp_clock_now_us() < until_us);
         }
@@ -498,7 +219,7 @@ static uint64_t next_deadline(const struct kvp_node *node)
 }
 
 /* What has come, and what follows from it. The executor is in use. */
-static void run_batch(struct kvp_node *node, const struct batch *batch)
+static void run_batch(struct kvp_node *node, const struct node_batch *batch)
 {
     kvp_net_server_hold(node->server);
     for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
@@ -508,7 +229,7 @@ static void run_batch(struct kvp_node *node, const struct batch *batch)
     for (struct node_event *event = batch->events, *next; event; event = next) {
         next = event->next;
         run_event(node, event);
-        event_free(node, event);
+        node_event_free(node, event);
     }
     kvp_net_server_let_go(node->server);
     run_clients(node, batch->quit);
@@ -527,7 +248,7 @@ static void *loop(void *arg)
     uint64_t deadline_us = 0;
     kvp_node_state state;
     for (;;) {
-        struct batch batch = take(node, deadline_us);
+        struct node_batch batch = node_take(node, deadline_us);
         atomic_store(&node->loop_waits, true);
         pthread_mutex_lock(&node->work);
         atomic_store(&node->loop_waits, false);
@@ -548,16 +269,6 @@ static void *loop(void *arg)
 
 /* ---- opening and closing ---- */
 
-static kvp_status say(char *message, size_t size, kvp_status status, const char *what)
-{
-    if (message && size > 0) {
-        snprintf(message, size, "%s: %s", what,
-                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT or ipc://PATH"
-                                            : kvp_strerror(status));
-    }
-    return status;
-}
-
 static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *options,
                                struct kvp_loaded *loaded, char *message, size_t size)
 {
@@ -571,82 +282,6 @@ static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *op
         kvp_storage_set_quarantine(node->storage, node->quarantine);
     }
     return status;
-}
-
-static kvp_status open_server(struct kvp_node *node, const char *url, char *message, size_t size)
-{
-    char reason[KVP_URL_SIZE_MAX + 128] = "";
-    struct kvp_net_server_config config = {.url = url,
-                                           .peers = node->peer_addresses,
-                                           .on_request = on_request,
-                                           .arg = node,
-                                           .reason = reason,
-                                           .reason_size = sizeof(reason)};
-    kvp_status status = kvp_address_list_start(node->peer_addresses);
-    if (status != KVP_OK) {
-        return say(message, size, status, "the list of the peers' addresses");
-    }
-    status = kvp_net_listen(&config, &node->server);
-    if (status != KVP_OK) {
-        if (message && size > 0) {
-            snprintf(message, size, "cannot listen on %s: %s", url, reason);
-        }
-        return status;
-    }
-    if (node->config.url[0] == '\0') {
-        snprintf(node->config.url, sizeof(node->config.url), "%s",
-                 kvp_net_server_url(node->server));
-    }
-    return KVP_OK;
-}
-
-/* A connection that swallows what is sent is given up for a new one: not before a lost packet or two
- * would have been sent again. */
-static unsigned stall_ms(const struct kvp_node *node)
-{
-    uint64_t lease_ms = node->config.core.lease_us / 1000;
-    return lease_ms > STALL_MIN_MS ? (unsigned)lease_ms : STALL_MIN_MS;
-}
-
-static kvp_status open_links(struct kvp_node *node, char *message, size_t size)
-{
-    for (unsigned i = 0; i < node->config.peer_count * KVP_LINK_KINDS; i++) {
-        const struct kvp_executor_peer *peer = &node->config.peers[i / KVP_LINK_KINDS];
-        struct node_link *link = &node->links[i];
-        link->node = node;
-        link->peer = peer->id;
-        link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
-        struct kvp_net_link_config config = {.url = peer->url,
-                                             .stall_ms = stall_ms(node),
-                                             .on_answer = on_link_answer,
-                                             .on_state = on_link_state,
-                                             .on_failure = on_link_failure,
-                                             .arg = link};
-        kvp_status status = kvp_net_link_open(&config, &link->link);
-        if (status != KVP_OK) {
-            return say(message, size, status, peer->url);
-        }
-        node->link_count++;
-    }
-    return KVP_OK;
-}
-
-static kvp_status open_arbiter(struct kvp_node *node, const kvp_node_options *options,
-                               char *message, size_t size)
-{
-    if (!options->witness) {
-        return KVP_OK;
-    }
-    struct kvp_arbiter_config config = {
-        .url = options->witness,
-        .group = node->config.group,
-        .node_id = options->id,
-        .on_answer = on_arbiter_answer,
-        .on_failure = on_arbiter_failure,
-        .arg = node,
-    };
-    kvp_status status = kvp_arbiter_witness_open(&config, &node->arbiter);
-    return status == KVP_OK ? KVP_OK : say(message, size, status, options->witness);
 }
 
 static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *loaded)
@@ -722,13 +357,7 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
         status = open_storage(made, options, &loaded, message, message_size);
     }
     if (status == KVP_OK) {
-        status = open_server(made, options->listen, message, message_size);
-    }
-    if (status == KVP_OK) {
-        status = open_links(made, message, message_size);
-    }
-    if (status == KVP_OK) {
-        status = open_arbiter(made, options, message, message_size);
+        status = node_links_open(made, options, message, message_size);
     }
     if (status == KVP_OK) {
         say_strangers(made, &loaded);
@@ -749,7 +378,7 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
     }
     if (status != KVP_OK) {
         if (message && message_size > 0 && message[0] == '\0') {
-            say(message, message_size, status, "the node cannot start");
+            node_say(message, message_size, status, "the node cannot start");
         }
         kvp_node_close(made);
         return status;
@@ -776,7 +405,7 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
 /* Nobody executes these any more. */
 static void refuse_rest(struct kvp_node *node)
 {
-    struct batch batch = take(node, 0);
+    struct node_batch batch = node_take(node, 0);
     for (struct node_event *event = batch.events, *next; event; event = next) {
         next = event->next;
         if (event->kind == NODE_REQUEST) {
@@ -785,7 +414,7 @@ static void refuse_rest(struct kvp_node *node)
             struct kvp_answer answer = {.status = KVP_CLOSED};
             node_call_answer(event->call, &answer);
         }
-        event_free(node, event);
+        node_event_free(node, event);
     }
     for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
         next = job->next;

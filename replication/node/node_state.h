@@ -142,11 +142,32 @@ struct kvp_node {
     pthread_t fence_thread;
 };
 
-/* node.c */
+/* What the loop takes from the queue at once. Requests and calls stay in it: node_take_client(). */
+struct node_batch {
+    struct node_event *events;
+    struct kvp_disk_job *jobs;
+    bool quit;
+};
+
+/* node_queue.c */
 void node_post(struct kvp_node *node, struct node_event *event); /* owned by the loop from now on */
 void node_post_done(struct kvp_node *node, struct kvp_disk_job *job);
+/* The loop: waits until there is something, or until the deadline. */
+struct node_batch node_take(struct kvp_node *node, uint64_t deadline_us);
+struct node_event *node_take_client(struct kvp_node *node); /* NULL: none waits */
+void node_event_free(struct kvp_node *node, struct node_event *event);
+/* Does so much wait that another request, of a peer or of a client, must be refused? */
+bool node_overloaded(struct kvp_node *node, bool peer);
+/* Waits on `cond` once, at most until `deadline_us` of kvp_clock_now_us(); false when that is over. */
 bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us);
 void node_init_cond(pthread_cond_t *cond);
+
+/* node_links.c */
+/* Opens the port, the links to the peers, the arbiter. `message` says what could not be opened. */
+kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *options, char *message,
+                           size_t size);
+/* Writes "WHAT: what the status means" to `message`; returns the status. */
+kvp_status node_say(char *message, size_t size, kvp_status status, const char *what);
 
 /* node_call.c */
 void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);

@@ -61,6 +61,7 @@ static void begin(struct rig *rig)
     rig->server.serve_job = serve;
     rig->server.job_arg = rig;
     kvp_client_options_init(&options);
+    rig->cli.commands = kvcli_commands;
     options.nodes = rig->cli.nodes = server_url(&rig->server);
     options.timeout_ms = rig->cli.timeout_ms = 30000;
     assert_int_equal(kvp_client_open(&options, &rig->cli.client, NULL, 0), KVP_OK);

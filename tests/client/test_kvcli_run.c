@@ -31,6 +31,7 @@ static void begin(struct rig *rig)
     kvp_client_options_init(&options);
     options.nodes = rig->cli.nodes = server_url(&rig->server);
     options.timeout_ms = rig->cli.timeout_ms = 30000;
+    rig->cli.commands = kvcli_commands;
     rig->cli.json = true;
     assert_int_equal(kvp_client_open(&options, &rig->cli.client, NULL, 0), KVP_OK);
 }
@@ -166,7 +167,8 @@ static void test_what_may_have_been_meant_is_named(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-        const char *nearest = kvcli_nearest(kvcli_commands, pairs[i][0]);
+        const char *nearest = kvcli_synonym(pairs[i][0]);
+        nearest = nearest != NULL ? nearest : kvcli_nearest(kvcli_commands, pairs[i][0]);
         if (pairs[i][1] == NULL) {
             assert_null(nearest);
         } else {

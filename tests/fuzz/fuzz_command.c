@@ -125,6 +125,7 @@ static void try_kvcli(uint8_t pick, int argc, char **argv)
     for (char **word = argv + 1; *word != NULL; word++) {
         uint64_t number;
         (void)kvcli_nearest(kvcli_commands, *word);
+        (void)kvcli_synonym(*word);
         if (kvcli_parse_number(*word, 1000, &number)) {
             must(number <= 1000, "a number out of range");
         }

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Interrupts. They end a command, quietly, as a shell expects it; but nobody shall think that an update
+ * has not happened. At the prompt they only want it back.
+ */
+#include "client/kvcli/kvcli.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t update_under_way, interrupted;
+
+void kvcli_update_begins(void)
+{
+    update_under_way = 1;
+}
+
+void kvcli_settled(void)
+{
+    update_under_way = 0;
+}
+
+static void interrupt_end(int number)
+{
+    static const char text[] = "kvcli: interrupted; whether the command was executed is not known\n";
+
+    if (update_under_way) {
+        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    }
+    _exit(128 + number);
+}
+
+void kvcli_interrupts_end(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = interrupt_end}, before;
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            (void)sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
+static void interrupt_note(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void kvcli_interrupts_note(void)
+{
+    struct sigaction action = {.sa_handler = interrupt_note};
+
+    (void)sigaction(SIGINT, &action, NULL);
+}
+
+bool kvcli_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+void kvcli_interrupt_forget(void)
+{
+    interrupted = 0;
+}

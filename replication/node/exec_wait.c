@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* New entries of the log, and updates that wait for their commit. */
+#include "replication/node/exec_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
+{
+    struct kvp_entry *entry = kvp_entry_new(writeset->size);
+    if (!entry) {
+        return KVP_NO_MEMORY;
+    }
+    if (writeset->size > 0) {
+        memcpy(entry->payload, writeset->data, writeset->size);
+    }
+    kvp_core_submit(executor->core, executor->now_us, entry);
+    kvp_entry_unref(entry);
+    return KVP_OK;
+}
+
+void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
+{
+    /* In the order of arrival; an answer that rests on less waits no shorter. */
+    if (executor->last && executor->last->seq > waiter->seq) {
+        waiter->seq = executor->last->seq;
+    }
+    if (executor->last) {
+        executor->last->next = waiter;
+    } else {
+        executor->first = waiter;
+    }
+    executor->last = waiter;
+    executor->waiting_count++;
+    executor->waiting_size += waiter->size;
+}
+
+bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
+               kvp_slice answer)
+{
+    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
+    if (!waiter || kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
+        free(waiter);
+        return false;
+    }
+    waiter->token = token;
+    waiter->seq = seq;
+    waiter->size = answer.size;
+    waiter->status = status;
+    exec_wait_add(executor, waiter);
+    return true;
+}
+
+static struct exec_waiter *wait_take_first(struct kvp_executor *executor)
+{
+    struct exec_waiter *waiter = executor->first;
+    executor->first = waiter->next;
+    if (!executor->first) {
+        executor->last = NULL;
+    }
+    executor->waiting_count--;
+    executor->waiting_size -= waiter->size;
+    return waiter;
+}
+
+static void wait_free(struct exec_waiter *waiter)
+{
+    kvp_buf_free(&waiter->answer);
+    free(waiter);
+}
+
+void exec_release(struct kvp_executor *executor)
+{
+    while (executor->first && executor->first->seq <= executor->committed) {
+        struct exec_waiter *waiter = wait_take_first(executor);
+        exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
+        wait_free(waiter);
+    }
+}
+
+void exec_give_up(struct kvp_executor *executor, int status)
+{
+    while (executor->first) {
+        struct exec_waiter *waiter = wait_take_first(executor);
+        exec_refuse(executor, waiter->token, status, NULL);
+        wait_free(waiter);
+    }
+}

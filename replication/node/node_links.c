@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's ways to others: its port, links to peers, the arbiter. What comes in is posted to the loop. */
+#include "replication/node/node_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
+#define STALL_MIN_MS      700u
+
+static void links_answer(struct kvp_net_request *request, kvp_status code, kvp_slice result)
+{
+    struct kvp_answer answer = {.status = code, .result = result};
+    kvp_buf body = {0};
+    if (kvp_wire_answer_encode(&answer, &body) == KVP_OK) {
+        kvp_net_answer(request, kvp_buf_slice(&body));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&body);
+}
+
+/* Has the loop tell of it, which is the one that writes the log. */
+static void links_report_stranger(struct kvp_node *node, const char *address)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    node->strangers++;
+    if (node->stranger_us != 0 && now_us - node->stranger_us < STRANGERS_EVERY_US) {
+        return;
+    }
+    struct node_event *event = calloc(1, sizeof(*event));
+    char fields[KVP_NET_ADDRESS_SIZE + 32];
+    int size = snprintf(fields, sizeof(fields), "address=%s count=%llu", address,
+                        (unsigned long long)node->strangers);
+    if (!event || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
+        free(event);
+        return;
+    }
+    node->strangers = 0;
+    node->stranger_us = now_us;
+    event->kind = NODE_STRANGER;
+    node_post(node, event);
+}
+
+static void links_refuse_stranger(struct kvp_node *node, struct kvp_net_request *request)
+{
+    char address[KVP_NET_ADDRESS_SIZE];
+    kvp_buf reason = {0};
+    links_report_stranger(node, kvp_net_request_address(request, address));
+    if (kvp_wire_result_string(&reason, "peer operations are taken from the addresses that --peer "
+                                        "and --peer-from name, and yours is none of them") ==
+        KVP_OK) {
+        links_answer(request, KVP_REFUSED, kvp_buf_slice(&reason));
+    } else {
+        kvp_net_drop(request);
+    }
+    kvp_buf_free(&reason);
+}
+
+static void on_request(void *arg, struct kvp_net_request *request)
+{
+    struct kvp_node *node = arg;
+    unsigned version, op;
+    bool peer_op = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
+                   version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op);
+    bool peer = peer_op && kvp_net_request_from_peer(request);
+    if (peer_op && !peer) {
+        links_refuse_stranger(node, request);
+        return;
+    }
+    struct node_event *event = node_overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
+    if (!event) {
+        links_answer(request, KVP_BUSY, kvp_slice_of(NULL, 0));
+        return;
+    }
+    event->kind = NODE_REQUEST;
+    event->from_peer = peer;
+    event->request = request;
+    node_post(node, event);
+}
+
+static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
+{
+    struct node_link *link = arg;
+    struct node_event *event = calloc(1, sizeof(*event));
+    (void)id; /* a reply shows the replier's whole position: it needs no request to go with */
+    if (!event || kvp_buf_append(&event->body, body.data, body.size) != KVP_OK) {
+        free(event);
+        return; /* as if lost */
+    }
+    event->kind = NODE_PEER_ANSWER;
+    event->peer = link->peer;
+    node_post(link->node, event);
+}
+
+static void on_link_state(void *arg, bool connected)
+{
+    struct node_link *link = arg;
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_LINK;
+        event->peer = link->peer;
+        event->link = link->kind;
+        event->flag = connected;
+        node_post(link->node, event);
+    }
+}
+
+static void links_post_unreached(struct kvp_node *node, uint8_t peer, const char *reason)
+{
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_UNREACHED;
+        event->peer = peer;
+        event->reason = reason;
+        node_post(node, event);
+    }
+}
+
+static void on_link_failure(void *arg, const char *reason)
+{
+    const struct node_link *link = arg;
+    if (link->kind == KVP_LINK_CONTROL) { /* the other one fails likewise */
+        links_post_unreached(link->node, link->peer, reason);
+    }
+}
+
+static void on_arbiter_failure(void *arg, const char *reason)
+{
+    links_post_unreached(arg, 0, reason);
+}
+
+static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer)
+{
+    struct node_event *event = calloc(1, sizeof(*event));
+    if (event) {
+        event->kind = NODE_ARBITER;
+        event->arbiter = *answer;
+        node_post(arg, event);
+    }
+}
+
+kvp_status node_say(char *message, size_t size, kvp_status status, const char *what)
+{
+    if (message && size > 0) {
+        snprintf(message, size, "%s: %s", what,
+                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT or ipc://PATH"
+                                            : kvp_strerror(status));
+    }
+    return status;
+}
+
+static kvp_status links_open_server(struct kvp_node *node, const char *url, char *message, size_t size)
+{
+    char reason[KVP_URL_SIZE_MAX + 128] = "";
+    struct kvp_net_server_config config = {.url = url,
+                                           .peers = node->peer_addresses,
+                                           .on_request = on_request,
+                                           .arg = node,
+                                           .reason = reason,
+                                           .reason_size = sizeof(reason)};
+    kvp_status status = kvp_address_list_start(node->peer_addresses);
+    if (status != KVP_OK) {
+        return node_say(message, size, status, "the list of the peers' addresses");
+    }
+    status = kvp_net_listen(&config, &node->server);
+    if (status != KVP_OK) {
+        if (message && size > 0) {
+            snprintf(message, size, "cannot listen on %s: %s", url, reason);
+        }
+        return status;
+    }
+    if (node->config.url[0] == '\0') {
+        snprintf(node->config.url, sizeof(node->config.url), "%s",
+                 kvp_net_server_url(node->server));
+    }
+    return KVP_OK;
+}
+
+/* A connection that swallows what is sent is given up for a new one: not before a lost packet or two
+ * would have been sent again. */
+static unsigned links_stall_ms(const struct kvp_node *node)
+{
+    uint64_t lease_ms = node->config.core.lease_us / 1000;
+    return lease_ms > STALL_MIN_MS ? (unsigned)lease_ms : STALL_MIN_MS;
+}
+
+static kvp_status links_open_peers(struct kvp_node *node, char *message, size_t size)
+{
+    for (unsigned i = 0; i < node->config.peer_count * KVP_LINK_KINDS; i++) {
+        const struct kvp_executor_peer *peer = &node->config.peers[i / KVP_LINK_KINDS];
+        struct node_link *link = &node->links[i];
+        link->node = node;
+        link->peer = peer->id;
+        link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
+        struct kvp_net_link_config config = {.url = peer->url,
+                                             .stall_ms = links_stall_ms(node),
+                                             .on_answer = on_link_answer,
+                                             .on_state = on_link_state,
+                                             .on_failure = on_link_failure,
+                                             .arg = link};
+        kvp_status status = kvp_net_link_open(&config, &link->link);
+        if (status != KVP_OK) {
+            return node_say(message, size, status, peer->url);
+        }
+        node->link_count++;
+    }
+    return KVP_OK;
+}
+
+static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_options *options,
+                               char *message, size_t size)
+{
+    if (!options->witness) {
+        return KVP_OK;
+    }
+    struct kvp_arbiter_config config = {
+        .url = options->witness,
+        .group = node->config.group,
+        .node_id = options->id,
+        .on_answer = on_arbiter_answer,
+        .on_failure = on_arbiter_failure,
+        .arg = node,
+    };
+    kvp_status status = kvp_arbiter_witness_open(&config, &node->arbiter);
+    return status == KVP_OK ? KVP_OK : node_say(message, size, status, options->witness);
+}
+
+kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *options, char *message,
+                           size_t size)
+{
+    kvp_status status = links_open_server(node, options->listen, message, size);
+    status = status == KVP_OK ? links_open_peers(node, message, size) : status;
+    return status == KVP_OK ? links_open_arbiter(node, options, message, size) : status;
+}
