@@ -7,6 +7,7 @@
 #include "client/kvworker/kvworker.h"
 #include "kvstore/base/clock.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>

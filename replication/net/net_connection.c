@@ -23,7 +23,7 @@
 #define HELD_SIZE_MAX    (64u * 1024u * 1024u)
 #define DELAYED_MAX      64u /* answers to a connection that wait while the server holds */
 #define DELAYED_SIZE_MAX 65536u
-#define UNREAD_MAX       (8u * 1024u * 1024u) /* answers of a connection: the next ones are postponed */
+#define UNREAD_MAX       (8u * 1024u * 1024u) /* answers of a connection: the next are postponed */
 #define UNREAD_FEW       65536u               /* the same, when all together have much */
 
 /* ---- with the lock held ---- */
