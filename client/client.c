@@ -443,7 +443,7 @@ static kvp_status add_nodes(kvp_client *client, const char *nodes, char *message
             (void)snprintf(message, size,
                            client->link_status == KVP_BAD_ARGUMENT
                                ? "'%.200s' is not the address of a node; one is like "
-                                 "tcp://127.0.0.1:7001"
+                                 "tcp://127.0.0.1:7001, with a port of 1 to 65535"
                                : "%.200s: cannot be dialled",
                            url);
             return client->link_status;

@@ -95,7 +95,8 @@ const struct kvcli_command kvcli_job_verbs[] = {
 static void print_usage(FILE *out)
 {
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
-          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt.\n"
+          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt; else the commands\n"
+          "are read from standard input, one a line.\n"
           "More about one: kvcli help COMMAND, or kvcli COMMAND --help.\n\n",
           out);
     kvcli_print_commands(out, kvcli_commands);
@@ -188,10 +189,7 @@ int main(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    if (optind == argc && !isatty(STDIN_FILENO)) {
-        print_usage(stderr);
-        return EXIT_USAGE;
-    }
+    bool script = optind == argc && !isatty(STDIN_FILENO);
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error like others */
     kvp_client_options_init(&options);
     options.nodes = cli.nodes;
@@ -202,10 +200,12 @@ int main(int argc, char **argv)
         (void)kvcli_complain("%s", message);
         return kvcli_exit_status(status);
     }
-    if (optind < argc) {
+    if (optind < argc || script) {
         kvcli_interrupts_end(); /* the prompt has its own */
     }
-    code = optind == argc ? kvcli_prompt(&cli) : kvcli_run(&cli, argc - optind, argv + optind);
+    code = script           ? kvcli_script(&cli)
+           : optind == argc ? kvcli_prompt(&cli)
+                            : kvcli_run(&cli, argc - optind, argv + optind);
     kvp_client_close(cli.client);
     return code;
 }

@@ -41,6 +41,7 @@ struct kvcli {
     uint32_t timeout_ms;
     bool json;
     bool prompt; /* a person is typing */
+    bool script; /* standard input has the commands */
     kvp_client *client;
     const struct kvcli_given *given; /* while a command runs */
 };
@@ -210,5 +211,7 @@ bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* kvcli_prompt.c */
 int kvcli_prompt(struct kvcli *cli);
+/* Runs the commands on standard input, one a line. The exit status is that of the first that failed. */
+int kvcli_script(struct kvcli *cli);
 
 #endif

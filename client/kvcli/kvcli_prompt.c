@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The prompt: lines with history and completion, each one a command. */
+/* The prompt: lines with history and completion, each one a command; and the same lines from a file. */
 #include "client/kvcli/kvcli.h"
 
 #include <errno.h>
@@ -201,15 +201,16 @@ static void print_help(const struct kvcli *cli)
     printf("  %-9s %-30s %s\n", "exit", "", "the end; also Ctrl-D");
 }
 
-/* False: the end. */
-static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
+/* False: the end. *code is the exit status of the command, if there was one. */
+static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text, int *code)
 {
     int argc = 0;
     const char **argv = NULL;
     bool more = true;
 
+    *code = EXIT_DONE;
     if (tok_str(tokenizer, text, &argc, &argv) != 0) {
-        (void)kvcli_complain("a quote is not closed");
+        *code = kvcli_complain("a quote is not closed");
     } else if (argc > 0 && (strcmp(argv[0], "exit") == 0 || strcmp(argv[0], "quit") == 0)) {
         more = false;
     } else if (argc > 1 && strcmp(argv[0], "help") == 0) {
@@ -217,7 +218,7 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
     } else if (argc > 0 && strcmp(argv[0], "help") == 0) {
         print_help(cli);
     } else if (argc > 0) {
-        (void)kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
+        *code = kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
     }
     tok_reset(tokenizer);
     return more;
@@ -226,7 +227,7 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
 static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokenizer *tokenizer)
 {
     HistEvent event;
-    int count = 0;
+    int count = 0, code;
 
     for (;;) {
         const char *text = el_gets(line, &count);
@@ -243,7 +244,7 @@ static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokeniz
         if (strspn(text, " \t\n") < (size_t)count) {
             (void)history(past, &event, H_ENTER, text);
         }
-        if (!run_line(cli, tokenizer, text)) {
+        if (!run_line(cli, tokenizer, text, &code)) {
             return;
         }
     }
@@ -286,4 +287,66 @@ int kvcli_prompt(struct kvcli *cli)
     history_end(past);
     el_end(line);
     return EXIT_DONE;
+}
+
+/* ---- lines from a file ---- */
+
+struct script {
+    unsigned long line, commands, failed, first_line;
+    int code; /* of the first that failed */
+};
+
+/* Blank lines and those that begin with # are none. False: the end. */
+static bool script_line(struct kvcli *cli, Tokenizer *tokenizer, struct script *script, char *text,
+                        size_t size)
+{
+    size_t blank = strspn(text, " \t\r\n");
+    int code = EXIT_DONE;
+    bool more = true;
+
+    script->line++;
+    if (strlen(text) != size) {
+        code = kvcli_complain("a zero byte in the line");
+    } else if (text[blank] == '\0' || text[blank] == '#') {
+        return true;
+    } else {
+        text[strcspn(text, "\r\n")] = '\0';
+        more = run_line(cli, tokenizer, text, &code);
+    }
+    script->commands++;
+    if (code != EXIT_DONE && script->failed++ == 0) {
+        script->code = code;
+        script->first_line = script->line;
+    }
+    return more;
+}
+
+int kvcli_script(struct kvcli *cli)
+{
+    struct script script = {.code = EXIT_DONE};
+    Tokenizer *tokenizer = tok_init(NULL);
+    char *text = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+
+    if (tokenizer == NULL) {
+        return kvcli_failed(KVP_NO_MEMORY, NULL);
+    }
+    cli->script = true;
+    do {
+        size = getline(&text, &capacity, stdin);
+    } while (size >= 0 && script_line(cli, tokenizer, &script, text, (size_t)size));
+    free(text);
+    tok_end(tokenizer);
+    if (size < 0 && ferror(stdin)) {
+        return kvcli_complain("standard input: %s", strerror(errno));
+    }
+    if (script.commands == 0) {
+        return kvcli_complain("no command, neither as an argument nor on standard input; try kvcli --help");
+    }
+    if (script.failed > 0) {
+        (void)kvcli_complain("%lu of %lu commands failed, the first in line %lu", script.failed,
+                             script.commands, script.first_line);
+    }
+    return script.code;
 }

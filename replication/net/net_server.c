@@ -295,7 +295,8 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     struct sp_address address;
     kvp_status status = sp_address_parse(config->url, &address);
     if (status != KVP_OK) {
-        tell_reason(config, "not of the form tcp://HOST:PORT or ipc://PATH");
+        tell_reason(config, "not of the form tcp://HOST:PORT, with a PORT of 0 to 65535, or "
+                            "ipc://PATH");
         return status;
     }
     struct kvp_net_server *opened = calloc(1, sizeof(*opened));

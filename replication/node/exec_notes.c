@@ -302,7 +302,7 @@ void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t numbe
         return;
     }
     if (note == KVP_NOTE_GROUP_CREATED) {
-        exec_say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%016" PRIx64, number);
+        exec_say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%" PRIu64, number);
         return;
     }
     executor->why = text != NULL                    ? text

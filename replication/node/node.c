@@ -330,6 +330,16 @@ static struct kvp_node *node_new(void)
     return node;
 }
 
+/* A group of one is made without asking anybody: it may be that --peer was forgotten. */
+static void say_alone(struct kvp_node *node)
+{
+    if (node->config.peer_count == 0 && node->arbiter) {
+        kvp_log(&node->logger, KVP_LOG_WARN, "alone_with_a_witness",
+                "reason=\"it has a witness and no peers: it is a group of one; if there are other nodes, "
+                "stop it and name them with --peer\"");
+    }
+}
+
 static void say_strangers(struct kvp_node *node, const struct kvp_loaded *loaded)
 {
     if (loaded->stranger_count > 0) {
@@ -361,7 +371,8 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
     }
     if (status == KVP_OK) {
         say_strangers(made, &loaded);
-        kvp_log(&made->logger, KVP_LOG_INFO, "started", "url=%s group_id=%016llx tail=%llu%s",
+        say_alone(made);
+        kvp_log(&made->logger, KVP_LOG_INFO, "started", "url=%s group_id=%llu tail=%llu%s",
                 made->config.url, (unsigned long long)loaded.meta.group_id,
                 (unsigned long long)loaded.tail.seq, loaded.meta.doubt ? " doubt=true" : "");
         status = open_executor(made, &loaded);

@@ -144,7 +144,8 @@ kvp_status node_say(char *message, size_t size, kvp_status status, const char *w
 {
     if (message && size > 0) {
         snprintf(message, size, "%s: %s", what,
-                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT or ipc://PATH"
+                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT, with a PORT of 1 to "
+                                              "65535, or ipc://PATH"
                                             : kvp_strerror(status));
     }
     return status;

@@ -119,7 +119,7 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
     for (unsigned i = 0; i < node->config.peer_count; i++) {
         const char *url = node->config.peers[i].url;
         if (kvp_address_list_add(node->peer_addresses, kvp_slice_of(url, strlen(url))) != KVP_OK) {
-            return refuse(complaint, "peer %u: %s is not of the form tcp://HOST:PORT",
+            return refuse(complaint, "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
                           node->config.peers[i].id, url);
         }
     }

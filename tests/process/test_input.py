@@ -448,6 +448,38 @@ def test_garbage_on_the_ports_changes_nothing():
         wait_for(lambda: sorted(group.status(group.primary())["in_sync"]) == [1, 2], "in sync")
 
 
+def test_commands_are_read_from_standard_input():
+    with Group(count=1, pair="primary-wins").start() as group:
+        done = group.cli(stdin=b"put a 1\n\n# a comment\n  put 'b c' \"two words\"\nget a\n", check=0)
+        assert done.stdout == b"1" and done.stderr == b"", done
+        assert group.get("b c") == b"two words"
+        done = group.cli(stdin=b"get none\nput d -\nfrob\nput e 'x\nget a", check=1)
+        assert done.stdout == b"1" and b"first in line 1" in done.stderr, done
+        assert b"4 of 5" in done.stderr and b"standard input has the commands" in done.stderr, done
+        group.cli("get", "d", check=1)
+        for text in (b"", b"\n# nothing\n"):
+            done = group.cli(stdin=text, check=2)
+            assert b"no command" in done.stderr and done.stderr.count(b"\n") == 1, done
+        done = group.cli("--json", stdin=b"get a\nget a\nexit\nget none\n", check=0)
+        assert [json.loads(line)["value"] for line in done.stdout.splitlines()] == ["1", "1"], done
+
+
+def test_a_witness_without_peers_is_warned_of():
+    with Group(count=1).start() as group:
+        assert log_has(group, 1, "alone_with_a_witness", "--peer"), group.nodes[1].text()
+    with Group(count=1, pair="primary-wins").start() as group:
+        assert not log_has(group, 1, "alone_with_a_witness")
+
+
+def test_ids_of_groups_have_one_spelling():
+    with Group(count=1).start() as group:
+        number = group.status(1)["group_id"]
+        assert log_has(group, 1, "group_created", "group_id=%s" % number), group.nodes[1].text()
+        group.kill(1)
+        group.start_node(1)
+        wait_for(lambda: log_has(group, 1, "started", "group_id=%s " % number), "the start")
+
+
 def test_help_version_and_usage_of_every_program():
     for name in ("kvnode", "kvwitness", "kvcli"):
         path = kvtest.program(name)
@@ -466,7 +498,8 @@ def test_wrong_options_of_kvnode_are_named():
         for extra, word in ((["--id", "64"], b"id"), (["--pair", "both"], b"both"),
                             (["--heartbeat-ms", "500"], b"heartbeat"), (["--peer", "x"], b"x"),
                             (["--grace-ms", "abc"], b"grace"), (["--peer", "1=tcp://a:1"], b"1"),
-                            (["--config", "/nonexistent"], b"/nonexistent")):
+                            (["--config", "/nonexistent"], b"/nonexistent"),
+                            (["--peer", "2=tcp://a:70000"], b"1 to 65535")):
             done = subprocess.run([kvtest.program("kvnode")] + good + extra, capture_output=True,
                                   timeout=20)
             assert done.returncode == 2 and word in done.stderr, (extra, done)
