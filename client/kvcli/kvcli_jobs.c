@@ -276,6 +276,11 @@ static void print_job(const cJSON *job)
         print_text(reason);
         putchar('\n');
     }
+    if (kvcli_json_text(job, "lacks")[0] != '\0') {
+        printf("  waits        ");
+        print_text(kvcli_json_text(job, "lacks"));
+        putchar('\n');
+    }
     if (strcmp(kvcli_json_text(job, "type"), "matmul") == 0) {
         print_product(job);
     }

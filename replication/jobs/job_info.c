@@ -5,6 +5,7 @@
 #include "kvstore/base/utf8.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,12 +77,69 @@ static void put_matmul(struct kvp_mp_writer *writer, const struct job *job)
     put_number(writer, "verified", verified_permille(job));
 }
 
-static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_t now_us)
+/* ---- what a job lacks ---- */
+
+#define LOOK_TASKS 256u /* at the front of the queue */
+
+static bool worker_is_there(const struct worker *worker, uint64_t now_us)
+{
+    return worker->record.active && !worker->record.barred && !worker->record.left &&
+           !worker_silent(worker, now_us);
+}
+
+static unsigned count_able(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
+                           uint64_t now_us)
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        const struct worker *worker = jobs->workers[i];
+        count += worker_is_there(worker, now_us) && task_fits(worker, job, number);
+    }
+    return count;
+}
+
+/* Of the first task of each kind that waits for a worker: can as many active ones do it as it wants? */
+static void job_lacks(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us, char *text,
+                      size_t size)
+{
+    uint32_t seen = 0; /* kinds, as bits: there are 16 at most */
+    text[0] = '\0';
+    uint32_t number = job->record.state == JOB_RUNNING ? job->queue_first : JOB_NONE;
+    for (unsigned n = 0; n < LOOK_TASKS && number != JOB_NONE && text[0] == '\0'; n++) {
+        const struct task *task = &job->tasks[number];
+        uint32_t bit = UINT32_C(1) << task->kind;
+        unsigned able = seen & bit ? UINT_MAX : count_able(jobs, job, number, now_us);
+        const char *kind = job->record.spec.type == KVP_JOB_MATMUL
+                               ? KVP_JOB_MATMUL_KIND
+                               : job->record.kinds[task->kind].text;
+        if (able == 0) {
+            (void)snprintf(text, size, "no active worker can do task %u: its kind is %s, its size %zu bytes",
+                           number, kind, task_bytes(job, number));
+        } else if (able < task->copies) {
+            (void)snprintf(text, size, "task %u, of the kind %s, wants %u different workers; %u active can do it",
+                           number, kind, task->copies, able);
+        }
+        seen |= bit;
+        number = task->next;
+    }
+}
+
+static void put_lacks(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
+                      const struct job *job, uint64_t now_us)
+{
+    char text[JOB_REASON_MAX];
+    job_lacks(jobs, job, now_us, text, sizeof(text));
+    put_text(writer, "lacks", text);
+}
+
+/* `jobs`: NULL in lists, which do not tell what the jobs lack. */
+static void put_job(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
+                    const struct job *job, uint64_t now_us)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
     bool matmul = spec->type == KVP_JOB_MATMUL;
     uint64_t end_us = job->record.state > JOB_VERIFYING ? job->ended_us : now_us;
-    kvp_mp_write_map(writer, matmul ? 18 + 12 : 18);
+    kvp_mp_write_map(writer, (matmul ? 18u + 12u : 18u) + (jobs != NULL));
     put_number(writer, "id", job->id);
     put_text(writer, "name", spec->name);
     put_text(writer, "type", matmul ? "matmul" : "tasks");
@@ -100,6 +158,9 @@ static void put_job(struct kvp_mp_writer *writer, const struct job *job, uint64_
     put_number(writer, "priority", spec->priority);
     put_number(writer, "verify", spec->verify);
     put_number(writer, "elapsed_ms", (end_us - job->started_us) / 1000);
+    if (jobs != NULL) {
+        put_lacks(writer, jobs, job, now_us);
+    }
     if (matmul) {
         put_matmul(writer, job);
     }
@@ -132,7 +193,7 @@ static void list_jobs(struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,
     kvp_mp_write_uint(writer, count < left ? jobs->by_id[first + count]->id : 0);
     kvp_mp_write_array(writer, count);
     for (uint32_t i = first; i < first + count; i++) {
-        put_job(writer, jobs->by_id[i], now_us);
+        put_job(writer, NULL, jobs->by_id[i], now_us);
     }
 }
 
@@ -404,7 +465,7 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         list_jobs(jobs, args->number, now_us, &writer);
         break;
     case KVP_INFO_JOB:
-        put_job(&writer, job, now_us);
+        put_job(&writer, jobs, job, now_us);
         break;
     case KVP_INFO_TASKS:
         status = list_tasks(jobs, job, args->number, now_us, &writer);

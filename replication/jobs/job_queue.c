@@ -261,11 +261,15 @@ static const char *kind_for(const struct worker *worker, const struct job *job, 
                                                         : KVP_JOB_MATMUL_KIND;
 }
 
+bool task_fits(const struct worker *worker, const struct job *job, uint32_t number)
+{
+    return worker_has_kind(worker, kind_for(worker, job, number)) &&
+           task_bytes(job, number) <= worker->record.buffer;
+}
+
 bool task_suits(const struct worker *worker, const struct job *job, uint32_t number)
 {
-    return !has_seen(&job->tasks[number], worker) &&
-           worker_has_kind(worker, kind_for(worker, job, number)) &&
-           task_bytes(job, number) <= worker->record.buffer;
+    return !has_seen(&job->tasks[number], worker) && task_fits(worker, job, number);
 }
 
 /* The first task of the job's queue that the worker may have; it stays in the queue. */

@@ -242,7 +242,9 @@ bool task_needs(const struct task *task);
 bool job_hands_out(const struct job *job, uint64_t now_us); /* it runs, and its delay is over */
 /* What a worker needs for it. */
 size_t task_bytes(const struct job *job, uint32_t number);
-/* Could the worker do the task, as far as kind, size and its other copies go? */
+/* Could the worker do the task, as far as kind and size go? */
+bool task_fits(const struct worker *worker, const struct job *job, uint32_t number);
+/* And as far as its other copies go? */
 bool task_suits(const struct worker *worker, const struct job *job, uint32_t number);
 void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number);
 void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number);

@@ -238,9 +238,38 @@ static void test_one_client_does_not_take_all_places_for_workers(void **state)
     assert_int_equal(join_by(9, 2000), KVP_OK); /* nothing was heard of them */
 }
 
+static void check_lacks(uint64_t job, const char *word)
+{
+    const char *found = farm_text(&farm, job, "lacks");
+    assert_true(word[0] == '\0' ? found[0] == '\0' : strstr(found, word) != NULL);
+}
+
+static void test_a_job_says_which_workers_it_lacks(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single"), three = mode_of("tmr");
+    struct kvp_task_grant grant;
+    uint64_t job = farm_job(&farm, &spec, 2);
+    check_lacks(job, "no active worker can do task 0: its kind is count");
+    (void)farm_join(&farm, "other", "sum", false);
+    (void)farm_join_sized(&farm, "small", "count", false, 0);
+    (void)farm_join(&farm, "rest", "count", true);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    check_lacks(job, "");
+    uint64_t voted = farm_job(&farm, &three, 1);
+    check_lacks(voted, "wants 3 different workers");
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    check_lacks(voted, "wants 3 different workers");
+    assert_int_equal(farm_leave(&farm, &ann), KVP_OK);
+    farm_wait(&farm, 100);
+    (void)farm_cancel(&farm, voted);
+    check_lacks(voted, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FARM_TEST(test_a_job_says_which_workers_it_lacks),
         FARM_TEST(test_pages_of_jobs_are_complete_and_in_order),
         FARM_TEST(test_a_page_of_jobs_costs_the_same_however_many_there_are),
         FARM_TEST(test_one_client_does_not_take_all_places_for_jobs),
