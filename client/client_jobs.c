@@ -331,6 +331,10 @@ static kvp_status take_shapes(struct kvp_job_spec *spec, const struct kvp_matrix
                        a->rows, a->columns, b->rows, b->columns);
         return client_refuse(result, KVP_BAD_REQUEST, text);
     }
+    if (kvp_matrix_has_nonfinite(a->type, kvp_buf_slice(&a->data)) ||
+        kvp_matrix_has_nonfinite(b->type, kvp_buf_slice(&b->data))) {
+        return client_refuse(result, KVP_BAD_REQUEST, "a matrix has a NaN or an infinity");
+    }
     spec->type = KVP_JOB_MATMUL;
     spec->element = (uint8_t)a->type;
     spec->rows = a->rows;

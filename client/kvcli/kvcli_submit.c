@@ -365,6 +365,9 @@ struct batch {
     uint32_t count;
     kvp_buf tasks; /* without the array's head */
     uint64_t line;
+    bool checking; /* they are looked at, not sent */
+    char kinds[KVP_JOB_KINDS_MAX][KVP_NAME_SIZE_MAX + 1];
+    unsigned kind_count;
 };
 
 static int send_batch(struct batch *batch)
@@ -379,11 +382,19 @@ static int send_batch(struct batch *batch)
     if (status == KVP_OK) {
         status = kvp_buf_append(&message, batch->tasks.data, batch->tasks.size);
     }
-    if (status == KVP_OK) {
-        status = kvp_job_add_tasks(batch->cli->client, batch->job, batch->first,
-                                   kvp_buf_slice(&message), &result);
+    int code = EXIT_DONE;
+    if (status == KVP_OK && batch->checking) {
+        struct kvp_job_tasks read;
+        const char *reason = "";
+        status = kvp_job_tasks_begin(kvp_buf_slice(&message), &read, &reason);
+        code = status == KVP_OK ? EXIT_DONE : kvcli_failed_because(status, reason);
+    } else {
+        if (status == KVP_OK) {
+            status = kvp_job_add_tasks(batch->cli->client, batch->job, batch->first,
+                                       kvp_buf_slice(&message), &result);
+        }
+        code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
     }
-    int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
     kvp_result_free(&result);
     kvp_buf_free(&message);
     batch->first += batch->count;
@@ -483,6 +494,20 @@ static int take_payload(const struct batch *batch, const cJSON *line, kvp_buf *p
                : complain_line(batch, "a payload of more than 1 MiB");
 }
 
+static bool take_kind(struct batch *batch, const char *kind)
+{
+    for (unsigned i = 0; i < batch->kind_count; i++) {
+        if (strcmp(batch->kinds[i], kind) == 0) {
+            return true;
+        }
+    }
+    if (batch->kind_count == KVP_JOB_KINDS_MAX) {
+        return false;
+    }
+    (void)snprintf(batch->kinds[batch->kind_count++], sizeof(batch->kinds[0]), "%s", kind);
+    return true;
+}
+
 static int add_task(struct batch *batch, const cJSON *line, kvp_slice payload)
 {
     const char *kind = kvcli_json_text(line, "kind");
@@ -492,6 +517,12 @@ static int add_task(struct batch *batch, const cJSON *line, kvp_slice payload)
 
     if (kind[0] == '\0' || strlen(kind) > KVP_NAME_SIZE_MAX) {
         return complain_line(batch, "\"kind\" is 1 to 64 bytes of text");
+    }
+    if (!take_kind(batch, kind)) {
+        return complain_line(batch, "a job has at most 16 kinds of tasks");
+    }
+    if (batch->first + batch->count >= KVP_JOB_TASKS_MAX) {
+        return complain_line(batch, "too many tasks for a job");
     }
     if (feed != NULL && !cJSON_IsBool(feed)) {
         return complain_line(batch, "\"feed\" is true or false");
@@ -563,31 +594,58 @@ static int send_lines(struct batch *batch, FILE *file, const char *name)
     return code == EXIT_DONE ? send_batch(batch) : code;
 }
 
-/* Makes the job, fills it from the file, starts it. What could not be made whole is cancelled. */
+static int take_lines(struct batch *batch, const struct submission *submission, FILE *file)
+{
+    int code = send_lines(batch, file, file == stdin ? "standard input" : submission->files[0]);
+
+    kvp_buf_free(&batch->tasks);
+    return code == EXIT_DONE && batch->first == 0
+               ? kvcli_complain("%s: no tasks", submission->files[0])
+               : code;
+}
+
+/* Before there is a job: what can be read twice is looked at. */
+static int check_lines(struct kvcli *cli, const struct submission *submission, FILE *file)
+{
+    struct batch batch = {.cli = cli, .checking = true};
+    off_t begin = ftello(file);
+
+    if (begin < 0) {
+        return EXIT_DONE; /* a pipe */
+    }
+    int code = take_lines(&batch, submission, file);
+    if (code == EXIT_DONE && fseeko(file, begin, SEEK_SET) != 0) {
+        return kvcli_complain("%s: %s", submission->files[0], strerror(errno));
+    }
+    return code;
+}
+
+/* Makes the job, fills it from the file, starts it. What could not be made whole is taken away. */
 static int submit_lines(struct kvcli *cli, const struct submission *submission, FILE *file,
                         uint64_t *job)
 {
     kvp_result result;
-    kvp_status status = kvp_job_new(cli->client, &submission->spec, job, &result);
-    int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
+    int code = check_lines(cli, submission, file);
 
+    if (code != EXIT_DONE) {
+        return code;
+    }
+    kvp_status status = kvp_job_new(cli->client, &submission->spec, job, &result);
+    code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
     kvp_result_free(&result);
     if (code != EXIT_DONE) {
         return code;
     }
     struct batch batch = {.cli = cli, .job = *job};
-    code = send_lines(&batch, file, file == stdin ? "standard input" : submission->files[0]);
-    kvp_buf_free(&batch.tasks);
-    if (code == EXIT_DONE && batch.first == 0) {
-        code = kvcli_complain("%s: no tasks", submission->files[0]);
-    }
+    code = take_lines(&batch, submission, file);
     if (code == EXIT_DONE) {
         status = kvp_job_start(cli->client, *job, &result);
         code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
         kvp_result_free(&result);
     }
-    if (code != EXIT_DONE && code != EXIT_UNKNOWN) {
-        (void)kvp_job_cancel(cli->client, *job, NULL);
+    if (code != EXIT_DONE && code != EXIT_UNKNOWN &&
+        kvp_job_cancel(cli->client, *job, NULL) == KVP_OK) {
+        (void)kvp_job_remove(cli->client, *job, NULL);
     }
     return code;
 }

@@ -434,9 +434,32 @@ def test_malformed_tasks_are_refused_with_their_line():
         for line in lines:
             done = farm.cli("job", "submit", "tasks", "-", stdin=b'{"kind":"a"}\n\n' + line.encode())
             assert done.returncode == 2 and b"line 3" in done.stderr, (line, done)
+            path = farm.path("lines")
+            with open(path, "wb") as file:
+                file.write(b'{"kind":"a"}\n\n' + line.encode())
+            done = farm.cli("job", "submit", "tasks", path, check=2)
+            assert b"line 3" in done.stderr, (line, done)
         farm.cli("job", "submit", "tasks", "-", stdin=b"\n", check=2)
+        wait_for(lambda: json.loads(farm.cli("--json", "job", "list", check=0).stdout) == [],
+                 "nothing to be left of them")
+
+
+def test_what_kvcli_refuses_makes_no_job():
+    with Farm(1).start() as farm:
+        first = farm.submit_tasks([{"kind": "a"}])
+        path = farm.path("lines")
+        kinds = [{"kind": "k%d" % number} for number in range(17)]
+        for lines in (["nonsense"], [json.dumps(kind) for kind in kinds],
+                      ['{"kind":"a"}'] * 5000 + ["{}"]):
+            with open(path, "w") as file:
+                file.write("\n".join(lines))
+            done = farm.cli("job", "submit", "tasks", path, check=2)
+            assert b"line %d" % len(lines) in done.stderr, done
+        with open(farm.path("nan.csv"), "w") as file:
+            file.write("1.5,nan\n2,3\n")
+        done = farm.cli("job", "submit", "matmul", farm.path("nan.csv"), farm.path("nan.csv"), check=2)
         jobs = json.loads(farm.cli("--json", "job", "list", check=0).stdout)
-        assert all(job["state"] in ("cancelled", "removing") for job in jobs), jobs
+        assert [str(job["id"]) for job in jobs] == [str(first)], jobs
 
 
 def test_a_cancelled_job_ends_its_programs():
