@@ -42,10 +42,10 @@ void kvp_engine_reset(struct kvp_engine *engine);
 /* The same for a node that others wait for: takes as long, whatever the engine knows. What comes back is
  * to be used instead; it keeps the old one and frees that with kvp_engine_sweep(). */
 struct kvp_engine *kvp_engine_succeed(struct kvp_engine *engine);
-/* Frees a piece of what was known before, if its time has come. */
-void kvp_engine_sweep(struct kvp_engine *engine, uint64_t now_us);
+/* Frees a piece of what was known before. */
+void kvp_engine_sweep(struct kvp_engine *engine);
 uint64_t kvp_engine_sweep_us(const struct kvp_engine *engine); /* when; UINT64_MAX: all is free */
-/* What nobody waits for, reading and freeing, is not begun before: clients come back first. */
+/* What nobody waits for, reading and freeing, does not go on before: who asks comes first. */
 void kvp_engine_rest(struct kvp_engine *engine, uint64_t until_us);
 /* The store is about to be replaced: no view of it stays open. To be followed by a reset. */
 void kvp_engine_let_go(struct kvp_engine *engine);
@@ -95,6 +95,8 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
                            struct kvp_execution *execution, bool *more);
 /* When to call that; UINT64_MAX: no need. */
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine);
+/* Is there something to read that nobody waits for? */
+bool kvp_engine_reads(const struct kvp_engine *engine);
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine);
 
 void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq);

@@ -108,6 +108,11 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
     return status;
 }
 
+bool kvp_engine_reads(const struct kvp_engine *engine)
+{
+    return engine->sessions.view || kvp_jobs_reads(engine->jobs);
+}
+
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
 {
     uint64_t jobs_us = kvp_jobs_deadline(engine->jobs);

@@ -27,11 +27,11 @@ struct kvp_engine *kvp_engine_succeed(struct kvp_engine *engine)
     return made;
 }
 
-void kvp_engine_sweep(struct kvp_engine *engine, uint64_t now_us)
+void kvp_engine_sweep(struct kvp_engine *engine)
 {
     struct kvp_engine *past = engine->past;
     size_t budget = SWEEP_AT_ONCE;
-    if (kvp_engine_sweep_us(engine) > now_us) {
+    if (!past) {
         return;
     }
     overlay_dismantle(&past->overlay, &budget);

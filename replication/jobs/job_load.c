@@ -12,7 +12,10 @@
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define HEAP_STEP (112u * 1024u) /* less than what the heap gives back at once, or maps by itself */
 
 /* In this order: standings are workers', votes name workers, tasks lie in jobs. */
 enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS };
@@ -343,11 +346,20 @@ static void check_complete(struct kvp_jobs *jobs)
     }
 }
 
+/* Memory for a step's records in one piece. In a thread like the loop's glibc's heap grows by single pages
+ * otherwise, with a system call each, for which the other threads are stopped. */
+static void heap_reserve(void)
+{
+    void *volatile reserve = malloc(HEAP_STEP);
+    free(reserve);
+}
+
 kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us)
 {
     if (jobs_are_known(jobs)) {
         return KVP_OK;
     }
+    heap_reserve();
     kvp_status status = load_jobs(jobs, &jobs->read_job, budget, now_us);
     jobs->stirred = true;
     if (status == KVP_NOT_FOUND) {

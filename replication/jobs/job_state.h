@@ -217,7 +217,7 @@ kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us);
 kvp_status jobs_read_page(struct kvp_jobs *jobs, uint64_t from, size_t count, uint64_t now_us);
 /* A job, in the index or in the store. NULL: there is none. */
 kvp_status job_look(struct kvp_jobs *jobs, uint64_t id, uint64_t now_us, struct job **job);
-#define JOB_READ_STEPS 128u /* so much more than in one step of loading is read for one request */
+#define JOB_READ_STEPS 64u /* so much more than in one step of loading is read for one request */
 bool job_is_read(const struct job *job);
 /* Reads tasks of a job up to `upto` - 1, as far as *budget goes. */
 kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_t *budget);

@@ -24,8 +24,8 @@
 
 struct kvp_jobs;
 
-/* Requests of clients that come back wait for a step: some tens of microseconds. */
-#define KVP_JOBS_LOAD_AT_ONCE 32u
+/* Requests wait for a step: some tens of microseconds. */
+#define KVP_JOBS_LOAD_AT_ONCE 64u
 
 struct kvp_jobs_config {
     uint32_t jobs_max;       /* 0: 4096 */

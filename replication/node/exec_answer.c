@@ -18,6 +18,11 @@ const char *exec_hint(const struct kvp_executor *executor)
     return "";
 }
 
+void exec_rest(struct kvp_executor *executor, uint64_t time_us)
+{
+    kvp_engine_rest(executor->engine, executor->now_us + time_us);
+}
+
 bool exec_serving(const struct kvp_executor *executor)
 {
     return executor->running && kvp_core_serving(executor->core, executor->now_us);

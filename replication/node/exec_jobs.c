@@ -163,6 +163,9 @@ static bool step(struct kvp_executor *executor)
     bool more = false;
     uint64_t seq = kvp_core_next_seq(executor->core);
     kvp_status status = kvp_engine_step(executor->engine, seq, &execution, &more);
+    if (kvp_engine_reads(executor->engine)) {
+        exec_rest(executor, EXEC_PAUSE_US);
+    }
     if (status != KVP_OK) {
         executor->broken = true;
         exec_storage_failed(executor, status);

@@ -13,6 +13,10 @@
 #define EXEC_PARKED_MAX       256u               /* scans that wait for the state to catch up */
 #define EXEC_CURSOR_IDLE_US   30000000u
 #define EXEC_FETCHES_MAX      4096u
+/* What nobody waits for: after a change of primary clients come back first, and later a step of it leaves
+ * the loop, and a processor, to others for most of the time. */
+#define EXEC_REST_US          250000u
+#define EXEC_PAUSE_US         1000u
 
 /* An update that has been executed: answered when `seq` is committed. */
 struct exec_waiter {
@@ -115,6 +119,8 @@ struct kvp_executor {
 void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result);
 void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason);
 bool exec_serving(const struct kvp_executor *executor);
+/* Nothing that nobody waits for is done for so long. */
+void exec_rest(struct kvp_executor *executor, uint64_t time_us);
 /* Refuses the request when the state cannot be read at all. */
 bool exec_store_is_away(struct kvp_executor *executor, void *token);
 const char *exec_hint(const struct kvp_executor *executor); /* the primary's URL; "": not known */

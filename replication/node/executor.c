@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After a change of primary clients come back, and wait for nothing that can wait. */
-#define REST_US 250000u
-
 /* ---- the core's port: messages ---- */
 
 static void port_send(void *arg, const struct kvp_peer_request *request)
@@ -294,7 +291,7 @@ static void become_primary(struct kvp_executor *executor)
         status = kvp_engine_start_jobs(executor->engine, kvp_core_group_id(executor->core),
                                        executor->config.core.random ^ executor->now_us);
     }
-    kvp_engine_rest(executor->engine, executor->now_us + REST_US);
+    exec_rest(executor, EXEC_REST_US);
     if (status != KVP_OK) {
         exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
         kvp_core_fail(executor->core, executor->now_us);
@@ -308,7 +305,7 @@ static void cease_primary(struct kvp_executor *executor)
 {
     executor->running = false;
     executor->engine = kvp_engine_succeed(executor->engine);
-    kvp_engine_rest(executor->engine, executor->now_us + REST_US);
+    exec_rest(executor, EXEC_REST_US);
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, false);
     exec_fetch_end(executor);
@@ -586,7 +583,10 @@ void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
     settle(executor);
     kvp_core_flush(executor->core, now_us);
     settle(executor);
-    kvp_engine_sweep(executor->engine, now_us);
+    if (kvp_engine_sweep_us(executor->engine) <= now_us) {
+        kvp_engine_sweep(executor->engine);
+        exec_rest(executor, EXEC_PAUSE_US);
+    }
 }
 
 void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us)
