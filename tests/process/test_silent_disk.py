@@ -3,6 +3,7 @@
 that every process ends when it is told to."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,14 +14,20 @@ from kvtest import Group, Process, program, wait_for
 LIBRARY = os.path.join(kvtest.BUILD, "tests", "process", "libheld_calls.so")
 
 
+def sanitizer_runtime():
+    """Paths of the address sanitizer's library, which wants to be the first that is loaded; none where there is none,
+    or where it is a part of the program."""
+    listed = subprocess.run(["ldd", program("kvnode")], capture_output=True, check=True, text=True).stdout
+    return re.findall(r"=> (\S*lib(?:clang_rt\.)?asan\S*)", listed)
+
+
 class Held:
     """Processes started with its prefix wait in these calls on files below `under`, once held."""
 
     def __init__(self, group, under, calls):
         self.file = group.path("held")
-        preload = subprocess.run(["realpath", LIBRARY], capture_output=True, check=True,
-                                 text=True).stdout.strip()
-        self.prefix = ["env", "LD_PRELOAD=" + preload, "HELD_CALLS=" + calls,
+        preload = sanitizer_runtime() + [os.path.realpath(LIBRARY)]
+        self.prefix = ["env", "LD_PRELOAD=" + " ".join(preload), "HELD_CALLS=" + calls,
                        "HELD_UNDER=" + under, "HELD_WHILE=" + self.file]
 
     def hold(self):
