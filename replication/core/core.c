@@ -173,7 +173,8 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->tail = KVP_MUTANT(BACKUP_ACKS_MEMORY) ? core->log.tail : core->durable;
     report->commit = core_parted(core) ? core->durable : core->commit_point;
     report->received = core->log.tail.seq;
-    bool promised = core->meta_durable == core->meta_wanted && !core->replacing;
+    bool promised = core->meta_durable == core->meta_wanted && !core->replacing &&
+                    !core->stopping; /* nothing is to be handed over to it */
     report->member_epoch = promised ? core->meta.member_epoch : 0;
     report->snapshot = core->incoming.id;
     report->wanted = core->incoming.next;
@@ -321,6 +322,7 @@ void kvp_core_tick(struct kvp_core *core, uint64_t now_us)
         return; /* kvp_core_write_done() goes on */
     }
     if (core->meta.copy) {
+        core_identity_tell_copy(core);
         core_wishes_tick(core);
         return;
     }
@@ -408,6 +410,7 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
                 core_answer(core, peer->leave_token, KVP_OP_LEAVE, 0, KVP_BUSY);
             }
             peer->leave_token = token;
+            core->propose_after_us = core->now_us; /* what was refused before is another thing now */
             core_lead_tick(core);
         } else {
             core_answer(core, token, request->op, request->sent_us,
@@ -479,24 +482,8 @@ static kvp_status admit(struct kvp_core *core, struct core_peer *peer,
     if (!core_identity_drawn(core) || (binds && bound && !core_identity_may_follow(core))) {
         return KVP_BUSY;
     }
-    return core_identity_admit(core, peer, request);
-}
-
-/* Neither does a node that has failed tell a copy anything, nor can it take a new number. */
-static void answer_stopped(struct kvp_core *core, struct core_peer *peer,
-                           const struct kvp_peer_request *request, void *token)
-{
-    kvp_status status = core->meta.copy || KVP_MUTANT(FAILED_TELLS_COPY)
-                            ? KVP_OK
-                            : core_identity_admit(core, peer, request);
-    bool grants = core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW &&
-                  core_identity_may_follow(core) && !core->meta.copy;
-    if (status == KVP_OK && grants) {
-        core_pair_asked_failed(core, request, token);
-    } else {
-        core_answer(core, token, request->op, request->sent_us,
-                    status == KVP_OK ? KVP_FAILED : status);
-    }
+    kvp_status status = core_identity_admit(core, peer, request);
+    return status == KVP_OK && !core_identity_at_home(core, peer, request) ? KVP_BUSY : status;
 }
 
 void kvp_core_request(struct kvp_core *core, uint64_t now_us,
@@ -509,7 +496,7 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
         return;
     }
     if (stopped(core)) {
-        answer_stopped(core, peer, request, token);
+        core_pair_asked_stopped(core, peer, request, token);
         return;
     }
     if (core->loading) {
@@ -571,6 +558,7 @@ void kvp_core_reply(struct kvp_core *core, uint64_t now_us, const struct kvp_pee
     if (core->meta.copy || !core_identity_heard(core, peer, reply)) {
         return;
     }
+    core_identity_answers(core, peer, reply);
     peer->last_contact_us = now_us;
     peer->blank_seen = reply->report.blank;
     if (reply->group_id != 0 && core->meta.group_id != 0) {
@@ -878,6 +866,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
             .in_sync = kvp_set_has(core->view.in_sync, peer->id),
             .match = core_leading(core) ? peer->match : 0,
             .heard_us = peer->last_contact_us,
+            .twice = peer->copy_seen_us != 0 && now_us - peer->copy_seen_us < KVP_COPY_SHOWN_US,
         };
     }
 }

@@ -172,6 +172,7 @@ struct kvp_core_peer_status {
     bool in_sync;
     uint64_t match;    /* durable there, as far as this node knows */
     uint64_t heard_us; /* time of the last answer; 0: never */
+    bool twice;        /* two stores say that they are its, a moment ago */
 };
 struct kvp_core_status {
     enum kvp_role role;

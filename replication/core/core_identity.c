@@ -30,6 +30,9 @@
  * An old store may have missed so much that the other one does not say any more what it was known by. To each of them
  * the other is a stranger, and its word does not count, unless one is confirmed and the other is not.
  *
+ * With an arbiter the other nodes do not judge, but tell where they see two (at the end of this file). A copy tells
+ * them from time to time that it is there.
+ *
  * A store that was told that it is a copy keeps that in mind: it stays out until its directory is emptied. An
  * empty store says that it is new (KVP_STORE_IS_NEW among its numbers). It gets a node's place when nothing counts on
  * that node: with an arbiter when it is not in the in-sync set, in pair mode when it has been silent. It names the
@@ -43,7 +46,6 @@
 #define SILENT_US  1000000u /* the arbiter does not answer: what reaches this node decides */
 #define UNKNOWN_US 3000000u /* before a backup leads that no primary has talked to: longer than WATCH_PERIOD_US
                                and a lease */
-#define NOTE_US    60000000u
 #define EARLIER_KEPT (KVP_EARLIER_MAX / 2)
 #define LIFE_COUNT_MAX 0xffffu
 
@@ -158,6 +160,7 @@ void core_identity_refused(struct kvp_core *core)
     }
     core_note(core, KVP_NOTE_COPY, core->config.self);
     core->meta.copy = true;
+    core->copy_due_us = core->now_us + core->config.grace_us;
     core_persist(core);
     core_retire(core);
 }
@@ -200,15 +203,21 @@ static bool is_earlier(const uint64_t earlier[KVP_EARLIER_MAX], uint64_t number)
     return false;
 }
 
-/* What an earlier life of the store said may come late. */
-static void note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
+static void note_twice(struct kvp_core *core, struct core_peer *peer)
 {
-    if (is_earlier(core->peer_earlier, number)) {
-        return;
-    }
-    if (peer->copy_noted_us == 0 || core->now_us - peer->copy_noted_us > NOTE_US) {
+    peer->copy_seen_us = core->now_us;
+    if (peer->copy_noted_us == 0 || core->now_us - peer->copy_noted_us > KVP_COPY_SHOWN_US) {
         peer->copy_noted_us = core->now_us;
         core_note(core, KVP_NOTE_PEER_COPY, peer->id);
+    }
+}
+
+/* What an earlier life of the store said may come late. Before it was heard itself, nobody can tell. */
+static void note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
+{
+    bool heard = core->peer_said == core->meta.peer_incarnation;
+    if (heard && !is_earlier(core->peer_earlier, number)) {
+        note_twice(core, peer);
     }
 }
 
@@ -224,6 +233,14 @@ static bool peer_number_durable(const struct kvp_core *core)
            KVP_MUTANT(NUMBER_NOT_DURABLE);
 }
 
+static void remember_peer(struct kvp_core *core, const struct kvp_numbers *numbers)
+{
+    if (core->peer_said != numbers->incarnation) {
+        core->peer_said = numbers->incarnation;
+        memcpy(core->peer_earlier, numbers->earlier, sizeof(core->peer_earlier));
+    }
+}
+
 /* Does the store speak for the other node, or may it from now on? */
 static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
                         const struct kvp_numbers *numbers)
@@ -232,6 +249,7 @@ static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fres
     bool silent = core->now_us - peer->last_contact_us > core->config.grace_us;
     bool named = numbers->replaces == known || KVP_MUTANT(LATE_CLAIM);
     if (numbers->incarnation == known) {
+        remember_peer(core, numbers);
         return KVP_OK;
     }
     if (known != 0 && !is_earlier(numbers->earlier, known) && !(fresh && silent && named)) {
@@ -243,7 +261,7 @@ static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fres
     }
     core->meta.peer_incarnation = numbers->incarnation;
     core->peer_number_needed = core_persist(core);
-    memcpy(core->peer_earlier, numbers->earlier, sizeof(core->peer_earlier));
+    remember_peer(core, numbers);
     return KVP_OK;
 }
 
@@ -337,4 +355,58 @@ bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
         core_identity_confirmed(core);
     }
     return core->confirmed;
+}
+
+/* ---- with an arbiter: are there two? ---- */
+
+/* One that asks, goes on asking and does not answer, while another one does, is no life of that one: it was
+ * asked after the other had spoken. Whatever came late does not come again. */
+bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
+                           const struct kvp_peer_request *request)
+{
+    uint64_t life = request->report.life;
+    if (paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
+        is_of(life, peer->answers)) {
+        return true;
+    }
+    bool fresh = core->now_us - peer->heard_life_us <= core->config.lease_us;
+    if (peer->stranger == 0 || !is_of(life, peer->stranger)) {
+        peer->stranger = life;
+        peer->stranger_us = core->now_us;
+        peer->contested_us = 0;
+    } else if (core->now_us - peer->stranger_us > core->config.grace_us) {
+        peer->contested_us = core->now_us;
+    }
+    core_send_state(core, peer);
+    return !fresh;
+}
+
+void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
+                           const struct kvp_peer_reply *reply)
+{
+    if (paired(core)) {
+        return;
+    }
+    uint64_t life = reply->report.life;
+    if (peer->stranger != 0 && is_of(life, peer->stranger)) {
+        peer->stranger = 0;
+        peer->contested_us = 0;
+    } else if (peer->contested_us != 0 && reply->echo_us >= peer->contested_us) {
+        peer->contested_us = 0;
+        note_twice(core, peer);
+    }
+    peer->answers = life;
+    peer->heard_life_us = core->now_us;
+}
+
+/* In a pair it might be taken for the node by one that has forgotten everything. */
+void core_identity_tell_copy(struct kvp_core *core)
+{
+    if (paired(core) || core->now_us < core->copy_due_us) {
+        return;
+    }
+    core->copy_due_us = core->now_us + KVP_COPY_TOLD_US;
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        core_send_state(core, &core->peers[i]);
+    }
 }

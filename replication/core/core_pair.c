@@ -144,6 +144,9 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     if (wish->primary == core->config.self && !core->contact && !KVP_MUTANT(BOOT_ASKED)) {
         return KVP_REFUSED; /* the boot rule, whoever wishes it: an earlier life may have given away more */
     }
+    if (wish->primary == core->config.self && core->stopping) {
+        return KVP_REFUSED;
+    }
     if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {
         return KVP_STALE_VIEW;
     }
@@ -153,8 +156,7 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     return KVP_OK;
 }
 
-void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
-                            void *token)
+static void asked_failed(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
 {
     kvp_status status = judge(core, request);
     if (status == KVP_OK && kvp_set_has(request->wish.in_sync, core->config.self)) {
@@ -164,6 +166,23 @@ void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request
         core->meta.view = core->view = request->wish;
     }
     core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
+}
+
+/* Neither does it tell a copy anything, nor can it take a new number. */
+void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,
+                             const struct kvp_peer_request *request, void *token)
+{
+    kvp_status status = core->meta.copy || KVP_MUTANT(FAILED_TELLS_COPY)
+                            ? KVP_OK
+                            : core_identity_admit(core, peer, request);
+    bool grants = core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW &&
+                  core_identity_may_follow(core) && !core->meta.copy;
+    if (status == KVP_OK && grants) {
+        asked_failed(core, request, token);
+    } else {
+        core_answer(core, token, request->op, request->sent_us,
+                    status == KVP_OK ? KVP_FAILED : status);
+    }
 }
 
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token)

@@ -13,6 +13,8 @@
 #define KVP_CORE_BATCH_SIZE (8u * 1024u * 1024u)
 #define KVP_CORE_APPLY_WAIT_US 1000u /* for company, of what is committed */
 #define KVP_CORE_APPLY_WAIT    64u   /* entries that wait so at most */
+#define KVP_COPY_TOLD_US       5000000u  /* a copy tells the others so often that it is there, */
+#define KVP_COPY_SHOWN_US      60000000u /* and they show it for so long */
 
 enum peer_mode {
     PEER_PROBE,     /* its position is not known: waits for a fresh report */
@@ -51,7 +53,13 @@ struct core_peer {
     bool checking_commit; /* CHECK: compares the commit point (else the tail) */
     struct kvp_point check;
     bool diverged;
-    uint64_t copy_noted_us; /* when it was said last that there are two of it; 0: never */
+    uint64_t answers;       /* life of the store that answered last, at its address; 0: none did */
+    uint64_t heard_life_us; /* when it did */
+    uint64_t stranger;      /* life of another one, which asks; 0: none */
+    uint64_t stranger_us;   /* since when */
+    uint64_t contested_us;  /* it asked again when it had had time to go; 0: it did not */
+    uint64_t copy_seen_us;  /* when there were two of it last; 0: never */
+    uint64_t copy_noted_us; /* when that was said last */
     bool resigned;       /* it said that it has stopped or wants to */
     uint64_t resigned_us;
 
@@ -201,9 +209,11 @@ struct kvp_core {
     bool claims_unknown;       /* the arbiter does not tell stores apart */
     bool claim_waits;          /* it does, and lets this one wait */
     bool confirmed;            /* whoever decides knows this store */
+    uint64_t copy_due_us;      /* a copy: when to tell the others again */
     uint64_t replaces;         /* whose place a new store would take; 0: not told */
     uint64_t peer_number_needed; /* pair: what it is asked is answered when meta_durable has come so far */
-    uint64_t peer_earlier[KVP_EARLIER_MAX]; /* as its store said when it was taken for its node's */
+    uint64_t peer_said;        /* the number with which it said */
+    uint64_t peer_earlier[KVP_EARLIER_MAX]; /* these */
     void *state_token;         /* it waits for that; NULL: it does not */
     uint64_t state_echo_us;
     bool followed;             /* a primary has talked to it since */
@@ -359,6 +369,13 @@ void core_identity_written(struct kvp_core *core); /* or it never will be */
 /* Does the answer count: the two stores know each other? */
 bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
                          const struct kvp_peer_reply *reply);
+/* With an arbiter the nodes do not decide which store of a peer is the right one, but they tell where there are
+ * two: one answers at its address, and another one asks. False: that one's request is not the peer's. */
+bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
+                           const struct kvp_peer_request *request);
+void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
+                           const struct kvp_peer_reply *reply);
+void core_identity_tell_copy(struct kvp_core *core); /* tick of a store that is a copy */
 void core_retire(struct kvp_core *core); /* core_view.c: takes part in nothing any more */
 
 /* core_told.c: what a peer tells, and what an arbiter shows */
@@ -413,8 +430,9 @@ void core_pair_installed(struct kvp_core *core); /* a view has come into force *
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
-void core_pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
-                            void *token);
+/* Whatever is asked of a node that has failed or stopped. */
+void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,
+                             const struct kvp_peer_request *request, void *token);
 void core_pair_written(struct kvp_core *core);
 
 #endif

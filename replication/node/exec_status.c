@@ -72,6 +72,7 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
         put_string(map, "url", url);
         put_bool(map, "connected", peer->heard);
         put_bool(map, "in_sync", peer->in_sync);
+        reason = peer->twice ? "two stores say that they are this node's" : reason;
         put_string(map, "trouble", reason == NULL ? "" : reason);
         if (leads) {
             put_uint(map, "match", peer->match);

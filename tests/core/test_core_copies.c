@@ -154,6 +154,76 @@ static void test_a_store_from_long_ago_is_told_so_too(void **state)
     world_close(&world);
 }
 
+static bool twice(struct world *world, unsigned id, unsigned peer)
+{
+    const struct kvp_core_status status = world_status(world, id);
+    for (unsigned i = 0; i < status.peer_count; i++) {
+        if (status.peers[i].id == peer) {
+            return status.peers[i].twice;
+        }
+    }
+    return false;
+}
+
+/* A store with the peer's id, at an address that nobody was told of. */
+static void another_asks(struct world *world, uint64_t life)
+{
+    static struct kvp_peer_request request;
+    request = (struct kvp_peer_request){
+        .op = KVP_OP_STATE,
+        .from = 2,
+        .to = 1,
+        .group_id = kvp_core_group_id(world->nodes[1].core),
+        .sent_us = world->now_us,
+        .report = {.life = life},
+    };
+    world_request(world, 1, &request);
+}
+
+static void test_a_node_that_sees_two_stores_of_a_peer_says_so(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_NONE);
+    uint64_t before = world.nodes[2].core->life;
+    world_kill(&world, 2);
+    world_start(&world, 2);
+    world_run(&world, 3 * SECONDS);
+    another_asks(&world, before); /* it comes late */
+    world_run(&world, 3 * SECONDS);
+    another_asks(&world, before ^ (UINT64_C(1) << 40));
+    assert_false(twice(&world, 1, 2));
+    for (unsigned i = 0; i < 3; i++) {
+        world_run(&world, SECONDS);
+        another_asks(&world, before ^ (UINT64_C(1) << 50));
+    }
+    world_run(&world, SECONDS);
+    assert_true(twice(&world, 1, 2));
+    assert_int_equal(world_count(&world, 1, DID_NOTE, KVP_NOTE_PEER_COPY), 1);
+    assert_serves(&world, 1, set2(1, 2));
+    world_run(&world, 61 * SECONDS);
+    assert_false(twice(&world, 1, 2));
+    world_close(&world);
+}
+
+static void test_a_node_that_is_started_anew_is_one(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        for (unsigned i = 0; i < 20; i++) {
+            world_kill(&world, 1 + i % 2);
+            world_run(&world, i * 50 * MS);
+            world_start(&world, 1 + i % 2);
+            world_run(&world, 700 * MS);
+        }
+        assert_int_equal(world_count(&world, 1, DID_NOTE, KVP_NOTE_PEER_COPY), 0);
+        assert_int_equal(world_count(&world, 2, DID_NOTE, KVP_NOTE_PEER_COPY), 0);
+        world_close(&world);
+    }
+}
+
 /* The loop would run all the time, and do nothing. */
 static void test_a_node_that_waits_for_its_first_write_sleeps(void **state)
 {
@@ -198,6 +268,8 @@ int main(void)
         cmocka_unit_test(test_a_failed_node_answers_an_old_store_nothing),
         cmocka_unit_test(test_a_number_is_confirmed_when_the_other_disk_has_it),
         cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
+        cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),
+        cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),
         cmocka_unit_test(test_a_witness_that_takes_nothing_makes_no_copy),
     };

@@ -550,6 +550,41 @@ static void test_stop(void **state)
     }
 }
 
+/* Neither takes what the other one hands over: each would hand it back, until their time is over. */
+static void stop_both(enum kvp_pair_policy policy, unsigned first, uint64_t later_us, uint64_t disk_us)
+{
+    struct world world;
+    open_pair(&world, policy);
+    world.nodes[1].disk_us = world.nodes[2].disk_us = disk_us;
+    world_put(&world, 1, 4);
+    world_stop(&world, first);
+    world_run(&world, later_us);
+    world_stop(&world, 3 - first);
+    world_run(&world, SECONDS);
+    assert_true(world.nodes[1].stopped && world.nodes[2].stopped);
+    assert_int_equal(world_count(&world, 1, DID_SERVE, ANY), 1);
+    assert_in_range(world_count(&world, 2, DID_SERVE, ANY), 0, 1);
+    world_kill(&world, 1);
+    world_kill(&world, 2);
+    world_start(&world, 1);
+    world_start(&world, 2);
+    check_together(&world);
+    world_close(&world);
+}
+
+static void test_two_that_stop_at_once_hand_nothing_to_and_fro(void **state)
+{
+    static const uint64_t later_us[] = {0, 1 * MS, 10 * MS, 30 * MS, 80 * MS};
+    static const uint64_t disk_us[] = {1 * MS, 10 * MS, 40 * MS};
+    (void)state;
+    for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        for (unsigned i = 0; i < 2 * 5 * 3; i++) {
+            stop_both((enum kvp_pair_policy)policy, 1 + i % 2, later_us[i / 2 % 5],
+                      disk_us[i / 10]);
+        }
+    }
+}
+
 static void test_handover(void **state)
 {
     (void)state;
@@ -731,6 +766,7 @@ int main(void)
         cmocka_unit_test(test_boots_single),
         cmocka_unit_test(test_founding),
         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_two_that_stop_at_once_hand_nothing_to_and_fro),
         cmocka_unit_test(test_handover),
         cmocka_unit_test(test_grant_is_lost),
         cmocka_unit_test(test_grant_of_a_failed_holder_is_slow),

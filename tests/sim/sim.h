@@ -173,6 +173,7 @@ struct sim {
     struct sim_place *heap;
     size_t heap_count, heap_capacity;
     struct sim_node nodes[SIM_COPY + 1];
+    bool copied;    /* a store has been, in this run */
     unsigned first; /* which of a node and its copy was confirmed first, by address; 0: none yet */
     struct kvp_env *witness_env;
     struct kvp_witness *witness;

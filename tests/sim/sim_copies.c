@@ -4,7 +4,7 @@
  * copy are both started, in any order. The copy has the node's id and an address that nobody was told of; it
  * reaches the witness and the nodes.
  *
- * What must hold: only the one that is confirmed first speaks for the node. The other one is never confirmed,
+ * What must hold: nobody sees two stores of a node before there are; only the one that is confirmed first speaks for the node. The other one is never confirmed,
  * never serves, says that it is a copy; nobody else says so. An operator then ends a copy that says so; if it
  * is the original that does, the directory of the copy takes its place.
  *
@@ -126,6 +126,7 @@ static void copies_make(struct sim *sim, struct sim_node *original)
         return;
     }
     sim->faults++;
+    sim->copied = true;
     sim->first = 0;
     sim_contract_copied(sim, original->id, copy->id);
     copies_witness_back(sim);
@@ -215,6 +216,17 @@ void sim_copies_calm(struct sim *sim)
 
 /* ---- after every event ---- */
 
+static bool copies_seen(const struct sim_node *node)
+{
+    const struct kvp_core *core = copies_core(node);
+    for (unsigned i = 0; core && i < core->peer_count; i++) {
+        if (core->peers[i].copy_seen_us != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void copies_watch(struct sim *sim, const struct sim_node *node)
 {
     const struct sim_node *copy = copies_copy(sim);
@@ -224,6 +236,9 @@ static void copies_watch(struct sim *sim, const struct sim_node *node)
     }
     if (copies_says_so(node) && (!one_of_two || sim->first == node->id)) {
         sim_fail(sim, "%u says that it is a copy, and is none", node->id);
+    }
+    if (!sim->copied && copies_seen(node)) {
+        sim_fail(sim, "%u says that there are two of a node, and there are not", node->id);
     }
     if (!one_of_two || !copies_confirmed(node)) {
         return;
