@@ -4,7 +4,8 @@
 # Sets up, builds, shows and tests kvpair on Debian 12.
 #
 #   ./build.sh demo      packages, build, then examples/failover.sh
-#   ./build.sh test      packages, then the tests in a normal and in an ASan+UBSan build
+#   ./build.sh test      packages, then the tests in a normal and in an ASan+UBSan build, those with
+#                        threads under TSan, and the fuzzers for a moment, which clang builds
 #   ./build.sh packages  only the packages
 #   ./build.sh build     only the build, tests included (in ./build)
 set -eu
@@ -16,7 +17,8 @@ packages='gcc meson ninja-build pkg-config libmsgpack-dev libleveldb-dev libedit
 test_packages='libnng-dev libcmocka-dev python3 iproute2 iptables strace e2fsprogs util-linux mount spin'
 # For the microcontroller's client: without these its tests on boards, for RISC-V and of its rules are skipped, and
 # the port to lwIP is not compiled. valgrind counts instructions.
-board_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy cppcheck valgrind'
+board_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy clang-format cppcheck valgrind
+    g++ gcc-multilib'
 
 install_packages() { # PACKAGE...
     missing=''
@@ -53,15 +55,49 @@ build_normal() {
     ninja -C build
 }
 
+count() { # LOG WORD
+    number=$(sed -n "s/^$2: *\([0-9]*\).*/\1/p" "$1" | tail -n 1)
+    echo "${number:-0}"
+}
+
+# How many passed and failed in the runs of which these are the logs.
+sum_up() { # LOG...
+    for log; do
+        passed=$((passed + $(count "$log" Ok)))
+        failed=$((failed + $(count "$log" Fail) + $(count "$log" Timeout)))
+    done
+}
+
+# Programs that are killed and timed run one after the other. What takes nothing but time, the simulator and the model,
+# goes on beside them on another core.
 run_tests() { # DIRECTORY NAME
     echo "== $2"
-    meson test -C "$1" --print-errorlogs --no-rebuild && status=0 || status=1
-    log=$1/meson-logs/testlog.txt
-    passed=$((passed + $(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$log" | tail -n 1)))
-    failed=$((failed + $(sed -n 's/^Fail: *\([0-9]*\).*/\1/p' "$log" | tail -n 1)))
-    timeouts=$(sed -n 's/^Timeout: *\([0-9]*\).*/\1/p' "$log" | tail -n 1)
-    failed=$((failed + ${timeouts:-0}))
-    [ $status -eq 0 ] || result=1
+    meson test -C "$1" --print-errorlogs --no-rebuild --logbase unit --suite unit --suite lint || result=1
+    nice -n 10 meson test -C "$1" --print-errorlogs --no-rebuild --logbase sim --num-processes 1 --suite sim \
+        --suite model >"$1/sim.txt" 2>&1 &
+    beside=$!
+    meson test -C "$1" --print-errorlogs --no-rebuild --logbase process --suite process --suite perf \
+        --suite torture || result=1
+    wait $beside || result=1
+    cat "$1/sim.txt"
+    sum_up "$1/meson-logs/unit.txt" "$1/meson-logs/sim.txt" "$1/meson-logs/process.txt"
+}
+
+# What has threads, under the thread sanitizer. LevelDB and the C++ library are not built for it, so what they do
+# cannot be judged. The rest of it, with real programs: tests/soak.sh tsan.
+run_threads() {
+    echo '== thread sanitizer'
+    programs='engine/test_executor engine/test_node engine/test_node_group engine/test_node_jobs net/test_net
+        net/test_net_files net/test_net_hostile net/test_net_limits client/test_client'
+    names='test_executor test_node test_node_group test_node_jobs test_net test_net_files test_net_hostile
+        test_net_limits client'
+    configure build-tsan -Db_sanitize=thread -Db_lundef=false
+    # shellcheck disable=SC2086
+    ninja -C build-tsan $(printf 'tests/%s ' $programs)
+    # shellcheck disable=SC2086
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" meson test -C build-tsan --no-rebuild \
+        --print-errorlogs --timeout-multiplier 10 $names || result=1
+    sum_up build-tsan/meson-logs/testlog.txt
 }
 
 case "${1:-}" in
@@ -93,6 +129,9 @@ test)
     ninja -C build-sanitize
     run_tests build 'normal build'
     run_tests build-sanitize 'address and undefined behaviour sanitizers'
+    run_threads
+    # The fuzzers' build is clang's, with its warnings as errors.
+    tests/soak.sh fuzz 20 || result=1
     echo "$passed passed, $failed failed"
     exit $result
     ;;

@@ -53,22 +53,24 @@ promotion() {
         --settle 60
 }
 
+fuzz_one() { # SECONDS TARGET
+    mkdir -p "build-fuzz/found/$2"
+    "build-fuzz/tests/fuzz/fuzz_$2" -max_total_time="$1" -max_len=8192 \
+        -artifact_prefix="build-fuzz/found/$2-" -print_final_stats=1 \
+        "build-fuzz/found/$2" "tests/fuzz/corpus/$2" >"build-fuzz/found/$2.log" 2>&1 && return 0
+    echo "fuzz_$2 found something: build-fuzz/found/$2.log" >&2
+    tail -n 30 "build-fuzz/found/$2.log"
+    return 1
+}
+
 fuzz() {
-    [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true \
+    [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true -Dwerror=true \
         -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-fuzz
-    for target in request answer peer witness record storage mcu line matrix config job journal \
-        command json; do
-        echo "== $target"
-        mkdir -p "build-fuzz/found/$target"
-        "build-fuzz/tests/fuzz/fuzz_$target" -max_total_time="${1:-60}" -max_len=8192 \
-            -artifact_prefix="build-fuzz/found/$target-" -print_final_stats=1 \
-            "build-fuzz/found/$target" "tests/fuzz/corpus/$target" \
-            >"build-fuzz/found/$target.log" 2>&1 || failed="${failed:-} $target"
-        tail -n 12 "build-fuzz/found/$target.log"
-    done
-    [ -z "${failed:-}" ] || echo "found something:$failed" >&2
-    [ -z "${failed:-}" ]
+    # As many at a time as there are cores.
+    printf '%s\n' request answer peer witness record storage mcu line matrix config job journal \
+        command json | xargs -n 1 -P "$(nproc)" tests/soak.sh fuzz_one "${1:-60}"
+    grep -H 'stat::number_of_executed_units' build-fuzz/found/*.log
 }
 
 tsan() {
