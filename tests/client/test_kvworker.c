@@ -571,8 +571,8 @@ static void test_wrong_options_are_refused(void **state)
         "--nodes tcp://a:1 --log-level loud",
         "--nodes tcp://a:1 --buffer 10",
         "--nodes tcp://a:1 --unknown",
-        "--nodes tcp://a:1 --id "
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ("--nodes tcp://a:1 --id "
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
     };
     struct kvworker_options options;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

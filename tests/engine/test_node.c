@@ -347,7 +347,7 @@ static void call_back(void *arg, int level, const char *line)
 static void test_a_callback_that_calls_the_node_is_not_stuck(void **state)
 {
     struct place place;
-    struct caller caller = {0};
+    struct caller caller = {NULL};
     (void)state;
     place_open(&place);
     kvp_node_options options = alone(&place);

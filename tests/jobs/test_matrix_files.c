@@ -323,7 +323,7 @@ static void test_csv_separators_comments_and_ends_of_lines(void **state)
     static const char *const texts[] = {
         "1,2,3\n4,5,6\n",       "1,2,3\r\n4,5,6\r\n",      "1;2;3\n4;5;6",
         "1\t2\t3\n4\t5\t6\n",   "1 2 3\n4 5 6\n",          "  1   2  3  \n 4\t5 6\t",
-        "1, 2 ,3\n\n\n4,5,6\n", "# head, er\n1,2,3 # x\n#\n4,5,6\n", "\xef\xbb\xbf" "1,2,3\n4,5,6",
+        "1, 2 ,3\n\n\n4,5,6\n", "# head, er\n1,2,3 # x\n#\n4,5,6\n", ("\xef\xbb\xbf" "1,2,3\n4,5,6"),
         "+1,02,3\n4,5,6\n\n",   "\n\n1,2,3\n \t \n4,5,6"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         text_accept(kvp_csv_read, texts[i], KVP_MATRIX_GUESS, KVP_INT64, 2, 3,
@@ -459,7 +459,7 @@ static void test_csv_writes_the_shortest_numbers(void **state)
 {
     (void)state;
     static const double numbers[] = {0.1, 1, -2.5, 1e300, 0x1p-1074, 1.0 / 3, DBL_MAX, 123456789,
-                                     9007199254740993, -0.0};
+                                     (double)9007199254740993, -0.0};
     struct kvp_matrix matrix = zero_matrix(KVP_FLOAT64, 2, 5);
     kvp_buf file = {0};
     for (uint64_t i = 0; i < 10; i++) {
