@@ -102,7 +102,7 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | fuzz | tsan | coverage) "$@" ;;
+sim | torture | peers | promotion | fuzz | fuzz_one | tsan | coverage) "$@" ;;
 all)
     sim
     torture
