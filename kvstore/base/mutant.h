@@ -48,7 +48,6 @@ enum kvp_mutant {
     KVP_MUTANT_GRANT_UNNOTED,       /* pair: who is given all of it does not keep in mind from where on */
     KVP_MUTANT_NUMBER_NOT_DURABLE,  /* pair: a store is known before the number is on the disk */
     KVP_MUTANT_FAILED_TELLS_COPY,   /* pair: a node that has failed answers a copy as its original */
-    KVP_MUTANT_LATE_CLAIM,          /* a new store need not say whose place it takes */
     KVP_MUTANT_TOLD_LEADS,          /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,          /* what a peer said is not put right by the register */
     /* jobs */

@@ -175,14 +175,14 @@ bool core_identity_known(const struct kvp_core *core)
 bool core_identity_may_follow(const struct kvp_core *core)
 {
     bool silent = !paired(core) && !core->claim_waits;
-    return core->confirmed ||
+    return core->confirmed || KVP_MUTANT(BOOT_ASKED) ||
            (silent && core->now_us - core->started_us > SILENT_US);
 }
 
 bool core_identity_may_lead(const struct kvp_core *core)
 {
     bool alone = core->view.in_sync == kvp_set_of(core->config.self);
-    if (KVP_MUTANT(COPY_LEADS) || (paired(core) && (alone || core->promote_asked))) {
+    if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) || (paired(core) && (alone || core->promote_asked))) {
         return true;
     }
     bool own = core->view.primary == core->config.self || alone || paired(core);
@@ -247,7 +247,7 @@ static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fres
 {
     uint64_t known = core->meta.peer_incarnation;
     bool silent = core->now_us - peer->last_contact_us > core->config.grace_us;
-    bool named = numbers->replaces == known || KVP_MUTANT(LATE_CLAIM);
+    bool named = numbers->replaces == known;
     if (numbers->incarnation == known) {
         remember_peer(core, numbers);
         return KVP_OK;

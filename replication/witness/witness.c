@@ -627,7 +627,7 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
     if (!is_among(numbers, KVP_STORE_IS_NEW)) {
         return KVP_MUTANT(COPY_SPEAKS) ? KVP_OK : KVP_REFUSED;
     }
-    bool named = numbers->replaces == known || KVP_MUTANT(LATE_CLAIM);
+    bool named = numbers->replaces == known;
     return named && !kvp_set_has(group->view.in_sync, request->from) ? KVP_OK : KVP_BUSY;
 }
 

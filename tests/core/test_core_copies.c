@@ -154,6 +154,38 @@ static void test_a_store_from_long_ago_is_told_so_too(void **state)
     world_close(&world);
 }
 
+/* What a store asked when it was new comes when it is not, and its node has been silent. */
+static void test_a_late_message_of_a_store_that_was_new_changes_nothing(void **state)
+{
+    (void)state;
+    static struct kvp_peer_request request;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    uint64_t first = world.nodes[2].disk.meta.incarnation;
+    (void)numbers_of_before(&world, 2);
+    uint64_t known = world.nodes[1].disk.meta.peer_incarnation;
+    assert_true(known != first);
+    world_kill(&world, 2);
+    world_run(&world, 5 * SECONDS);
+    for (unsigned i = 0; i < 2; i++) {
+        request = (struct kvp_peer_request){
+            .op = KVP_OP_STATE,
+            .from = 2,
+            .to = 1,
+            .sent_us = world.now_us,
+            .numbers = {first, i == 0 ? 0 : first, {KVP_STORE_IS_NEW}},
+        };
+        world_request(&world, 1, &request);
+        world_run(&world, SECONDS);
+        assert_int_equal(world.nodes[1].disk.meta.peer_incarnation, known);
+    }
+    request.numbers.replaces = known; /* an emptied one is told, and names it */
+    world_request(&world, 1, &request);
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(world.nodes[1].disk.meta.peer_incarnation, first);
+    world_close(&world);
+}
+
 static bool twice(struct world *world, unsigned id, unsigned peer)
 {
     const struct kvp_core_status status = world_status(world, id);
@@ -268,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_a_failed_node_answers_an_old_store_nothing),
         cmocka_unit_test(test_a_number_is_confirmed_when_the_other_disk_has_it),
         cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
+        cmocka_unit_test(test_a_late_message_of_a_store_that_was_new_changes_nothing),
         cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),
         cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),

@@ -96,17 +96,6 @@ static void crowded_sessions(struct sim_plan *plan)
     plan->sessions.renew = 200;
 }
 
-/* What a store said when it was new comes when it is not, and its node has been silent. */
-static void late_copies_of_stores(struct sim_plan *plan)
-{
-    two_nodes(plan);
-    plan->fault_gap_us = 300000;
-    plan->crash = plan->reset = plan->cut = 20;
-    plan->duplication = 500;
-    plan->delay_us = 30000;
-    plan->copy_gap_us = 1000000;
-}
-
 /* Somebody tells the nodes of views that nobody granted. */
 static void forged_views(struct sim_plan *plan)
 {
@@ -161,7 +150,7 @@ static const struct sim_mutant {
      "a lease counts from the answer, not from the question", late_messages},
     {KVP_MUTANT_SHORT_GRACE, "short-grace", WITNESS, "a backup waits less than the lease"},
     {KVP_MUTANT_CANDIDATE_FOLLOWS, "candidate-follows", WITNESS,
-     "a candidate goes on giving leases"},
+     "a candidate goes on giving leases", late_messages},
     {KVP_MUTANT_IGNORE_EPOCH, "ignore-epoch", WITNESS,
      "a follower believes a primary of an older view"},
     {KVP_MUTANT_APPLY_EARLY, "apply-early", WITNESS,
@@ -227,8 +216,6 @@ static const struct sim_mutant {
      "pair: a store is known before its number is on the disk", failing_disks, .copies = true},
     {KVP_MUTANT_FAILED_TELLS_COPY, "failed-tells-copy", PRIMARY_WINS,
      "pair: a node that has failed answers a copy as its original", failing_disks, .copies = true},
-    {KVP_MUTANT_LATE_CLAIM, "late-claim", PRIMARY_WINS,
-     "a new store need not say whose place it takes", late_copies_of_stores, .copies = true},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",
