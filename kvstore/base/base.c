@@ -103,17 +103,25 @@ kvp_status kvp_buf_reserve(kvp_buf *buf, size_t extra)
     return KVP_OK;
 }
 
-kvp_status kvp_buf_append(kvp_buf *buf, const void *data, size_t size)
+/* Without room, or with something missing. */
+static kvp_status buf_append_slowly(kvp_buf *buf, const void *data, size_t size)
 {
     if (buf == NULL || (data == NULL && size > 0)) {
         return KVP_BAD_ARGUMENT;
     }
-    if (size == 0) {
-        return KVP_OK;
+    kvp_status status = size == 0 ? KVP_OK : kvp_buf_reserve(buf, size);
+    if (status == KVP_OK && size > 0) {
+        memcpy(buf->data + buf->size, data, size);
+        buf->size += size;
     }
-    kvp_status status = kvp_buf_reserve(buf, size);
-    if (status != KVP_OK) {
-        return status;
+    return status;
+}
+
+kvp_status kvp_buf_append(kvp_buf *buf, const void *data, size_t size)
+{
+    /* The size 0 is not below any: it goes the other way. */
+    if (buf == NULL || data == NULL || size - 1 >= buf->capacity - buf->size) {
+        return buf_append_slowly(buf, data, size);
     }
     memcpy(buf->data + buf->size, data, size);
     buf->size += size;
