@@ -393,23 +393,54 @@ static void test_matrices_that_do_not_fit_make_no_job(void **state)
     end(&f);
 }
 
-/* NaN is found by the node: the upload fails in the middle, and with it the job. */
+/* The client looks at a matrix before; what it changes into while it is uploaded the node sees. */
+static void put_nan(void *arg, uint64_t sent, uint64_t all)
+{
+    const float nan = __builtin_nanf("");
+    (void)sent;
+    (void)all;
+    memcpy(((struct kvp_matrix *)arg)->data.data, &nan, sizeof(nan));
+}
+
+static void test_a_matrix_with_nan_makes_no_job(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct kvp_job_spec spec;
+    struct kvp_matrix a, b;
+    uint64_t job = 0;
+    kvp_result result;
+    begin(&f);
+    kvp_job_spec_init(&spec, KVP_JOB_MATMUL);
+    assert_int_equal(kvp_matrix_new(KVP_FLOAT32, 10, 10, &a), KVP_OK);
+    assert_int_equal(kvp_matrix_new(KVP_FLOAT32, 10, 10, &b), KVP_OK);
+    put_nan(&b, 0, 0);
+    kvp_status status =
+        kvp_job_submit_matmul(f.client, &spec, &a, &b, 4000, &job, NULL, NULL, &result);
+    assert_non_null(strstr((const char *)result.value.data, "NaN"));
+    check_refused(KVP_BAD_REQUEST, status, &result);
+    assert_int_equal(job, 0);
+    check_told(&f, KVP_INFO_JOBS, 0, "[]");
+    kvp_matrix_free(&a);
+    kvp_matrix_free(&b);
+    end(&f);
+}
+
+/* The node finds it: the upload fails in the middle, and with it the job. */
 static void test_an_upload_that_fails_cancels_the_job(void **state)
 {
     (void)state;
     struct fixture f;
     struct kvp_job_spec spec;
     struct kvp_matrix a, b;
-    const float nan = __builtin_nanf("");
     uint64_t job = 0;
     kvp_result result;
     begin(&f);
     kvp_job_spec_init(&spec, KVP_JOB_MATMUL);
     assert_int_equal(kvp_matrix_new(KVP_FLOAT32, 100, 100, &a), KVP_OK);
     assert_int_equal(kvp_matrix_new(KVP_FLOAT32, 100, 100, &b), KVP_OK);
-    memcpy(b.data.data, &nan, sizeof(nan));
     kvp_status status =
-        kvp_job_submit_matmul(f.client, &spec, &a, &b, 4000, &job, NULL, NULL, &result);
+        kvp_job_submit_matmul(f.client, &spec, &a, &b, 4000, &job, put_nan, &b, &result);
     assert_non_null(strstr((const char *)result.value.data, "NaN"));
     check_refused(KVP_BAD_REQUEST, status, &result);
     assert_true(job > 0);
@@ -487,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_wrong_arguments_of_workers_are_refused_here),
         cmocka_unit_test(test_a_product_is_uploaded_multiplied_and_fetched),
         cmocka_unit_test(test_matrices_that_do_not_fit_make_no_job),
+        cmocka_unit_test(test_a_matrix_with_nan_makes_no_job),
         cmocka_unit_test(test_an_upload_that_fails_cancels_the_job),
         cmocka_unit_test(test_jobs_are_listed_in_pages),
         cmocka_unit_test(test_wrong_jobs_are_refused),
