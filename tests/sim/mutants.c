@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIMIT_DEFAULT 1500u
+#define LIMIT_DEFAULT 6000u
 #define LIMIT_NONE    300u /* more than the harsh plan needs to find what it is for */
 #define LIMIT_JOBS    100u /* the same with jobs: they take longer */
 #define BATCH         50u /* seeds in one process, before it is known which one finds something */
