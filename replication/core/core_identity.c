@@ -49,7 +49,7 @@
 #define EARLIER_KEPT (KVP_EARLIER_MAX / 2)
 #define LIFE_COUNT_MAX 0xffffu
 
-static bool paired(const struct kvp_core *core)
+static bool identity_paired(const struct kvp_core *core)
 {
     return core->config.policy != KVP_PAIR_NONE;
 }
@@ -169,12 +169,12 @@ void core_identity_refused(struct kvp_core *core)
 
 bool core_identity_known(const struct kvp_core *core)
 {
-    return core->confirmed || (paired(core) && core_identity_drawn(core));
+    return core->confirmed || (identity_paired(core) && core_identity_drawn(core));
 }
 
 bool core_identity_may_follow(const struct kvp_core *core)
 {
-    bool silent = !paired(core) && !core->claim_waits;
+    bool silent = !identity_paired(core) && !core->claim_waits;
     return core->confirmed || KVP_MUTANT(BOOT_ASKED) ||
            (silent && core->now_us - core->started_us > SILENT_US);
 }
@@ -182,10 +182,10 @@ bool core_identity_may_follow(const struct kvp_core *core)
 bool core_identity_may_lead(const struct kvp_core *core)
 {
     bool alone = core->view.in_sync == kvp_set_of(core->config.self);
-    if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) || (paired(core) && (alone || core->promote_asked))) {
+    if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) || (identity_paired(core) && (alone || core->promote_asked))) {
         return true;
     }
-    bool own = core->view.primary == core->config.self || alone || paired(core);
+    bool own = core->view.primary == core->config.self || alone || identity_paired(core);
     bool waited = core->now_us - core->confirmed_us > UNKNOWN_US;
     return core->confirmed &&
            (own || core->followed || waited || core->promote_asked);
@@ -242,7 +242,7 @@ static void remember_peer(struct kvp_core *core, const struct kvp_numbers *numbe
 }
 
 /* Does the store speak for the other node, or may it from now on? */
-static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
+static kvp_status identity_judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
                         const struct kvp_numbers *numbers)
 {
     uint64_t known = core->meta.peer_incarnation;
@@ -268,14 +268,14 @@ static kvp_status judge(struct kvp_core *core, struct core_peer *peer, bool fres
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
                                const struct kvp_peer_request *request)
 {
-    if (!paired(core) || request->numbers.incarnation == 0) {
+    if (!identity_paired(core) || request->numbers.incarnation == 0) {
         return KVP_OK;
     }
     bool told = request->op != KVP_OP_APPEND && request->op != KVP_OP_SNAPSHOT;
     bool same = request->numbers.incarnation == core->meta.peer_incarnation;
     kvp_status status = KVP_OK;
     if (!same) {
-        status = told ? judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
+        status = told ? identity_judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
     }
     bool answered =
         peer_number_durable(core) || (writes(core) && request->op == KVP_OP_STATE);
@@ -298,9 +298,13 @@ void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *r
     core_identity_written(core);
 }
 
-/* Its answers were those of a stranger so far: what it is asked again, it need not wait to be asked. */
+/* Its answers were those of a stranger so far: what it is asked again, it need not wait to be asked. Where the
+ * disk hangs they count, but the number is still to be waited for. */
 static void ask_again(struct kvp_core *core)
 {
+    if (core->meta_durable < core->peer_number_needed) {
+        return;
+    }
     if (core->peer_number_needed != 0 && !core->contact && !core_leading(core)) {
         core_send_state(core, &core->peers[0]);
     }
@@ -318,7 +322,7 @@ void core_identity_written(struct kvp_core *core)
 }
 
 /* The last bits of a life count what has become of the store since its start. */
-static bool is_of(uint64_t life, uint64_t number)
+static bool identity_is_of(uint64_t life, uint64_t number)
 {
     return (life ^ number) <= LIFE_COUNT_MAX;
 }
@@ -328,9 +332,9 @@ static bool comes_from_known(struct kvp_core *core, struct core_peer *peer,
 {
     uint64_t known = core->meta.peer_incarnation;
     if (reply->numbers.incarnation == 0) {
-        return known == 0 || is_of(reply->report.life, known);
+        return known == 0 || identity_is_of(reply->report.life, known);
     }
-    return judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
+    return identity_judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
            peer_number_durable(core);
 }
 
@@ -338,7 +342,7 @@ bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
                          const struct kvp_peer_reply *reply)
 {
     bool decides = reply->op == KVP_OP_STATE || reply->op == KVP_OP_HEARTBEAT;
-    if (!paired(core)) {
+    if (!identity_paired(core)) {
         return true;
     }
     bool known = comes_from_known(core, peer, reply);
@@ -365,12 +369,12 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_request *request)
 {
     uint64_t life = request->report.life;
-    if (paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
-        is_of(life, peer->answers)) {
+    if (identity_paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
+        identity_is_of(life, peer->answers)) {
         return true;
     }
     bool fresh = core->now_us - peer->heard_life_us <= core->config.lease_us;
-    if (peer->stranger == 0 || !is_of(life, peer->stranger)) {
+    if (peer->stranger == 0 || !identity_is_of(life, peer->stranger)) {
         peer->stranger = life;
         peer->stranger_us = core->now_us;
         peer->contested_us = 0;
@@ -384,11 +388,11 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
 void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_reply *reply)
 {
-    if (paired(core)) {
+    if (identity_paired(core)) {
         return;
     }
     uint64_t life = reply->report.life;
-    if (peer->stranger != 0 && is_of(life, peer->stranger)) {
+    if (peer->stranger != 0 && identity_is_of(life, peer->stranger)) {
         peer->stranger = 0;
         peer->contested_us = 0;
     } else if (peer->contested_us != 0 && reply->echo_us >= peer->contested_us) {
@@ -402,7 +406,7 @@ void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
 /* In a pair it might be taken for the node by one that has forgotten everything. */
 void core_identity_tell_copy(struct kvp_core *core)
 {
-    if (paired(core) || core->now_us < core->copy_due_us) {
+    if (identity_paired(core) || core->now_us < core->copy_due_us) {
         return;
     }
     core->copy_due_us = core->now_us + KVP_COPY_TOLD_US;

@@ -116,12 +116,12 @@ void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *repl
 }
 
 /* Has that node made it? Two views of one epoch would both stay. */
-static bool is_of(const struct kvp_view *view, uint8_t node)
+static bool pair_made_by(const struct kvp_view *view, uint8_t node)
 {
     return (view->epoch & KVP_NODE_ID_MAX) == node;
 }
 
-static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_request *request)
+static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_request *request)
 {
     const struct kvp_view *wish = &request->wish;
     /* While a grant is on its way to the disk it is neither given nor refused: whoever repeats the
@@ -131,7 +131,7 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
     }
     bool asked = core->config.policy == KVP_PAIR_BACKUP_WINS ||
                  core->config.policy == KVP_PAIR_PRIMARY_WINS; /* nobody asks elsewhere */
-    bool sound = (asked && is_of(wish, request->from)) ||
+    bool sound = (asked && pair_made_by(wish, request->from)) ||
                  (core->config.policy != KVP_PAIR_NONE && KVP_MUTANT(GRANT_ANY));
     if (!sound || !holds(core) || alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
@@ -158,7 +158,7 @@ static kvp_status judge(const struct kvp_core *core, const struct kvp_peer_reque
 
 static void asked_failed(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
 {
-    kvp_status status = judge(core, request);
+    kvp_status status = pair_judge(core, request);
     if (status == KVP_OK && kvp_set_has(request->wish.in_sync, core->config.self)) {
         status = KVP_FAILED;
     }
@@ -187,7 +187,7 @@ void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,
 
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
 {
-    kvp_status status = judge(core, request);
+    kvp_status status = pair_judge(core, request);
     if (status != KVP_OK) {
         core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
         return;

@@ -129,6 +129,46 @@ static void test_a_number_is_confirmed_when_the_other_disk_has_it(void **state)
     world_close(&world);
 }
 
+static kvp_status asked_as(struct world *world, uint64_t number)
+{
+    static struct kvp_peer_request request;
+    request = (struct kvp_peer_request){
+        .op = KVP_OP_HEARTBEAT,
+        .from = 1,
+        .to = 2,
+        .group_id = kvp_core_group_id(world->nodes[2].core),
+        .sent_us = world->now_us,
+        .view = world_status(world, 2).view,
+        .numbers = {.incarnation = number},
+    };
+    world_request(world, 2, &request);
+    return (kvp_status)world->last_reply.code;
+}
+
+/* Who is about to need the other one answers without the disk; but a disk that has failed has no number, and will
+ * not get it. */
+static void test_a_number_that_a_hung_disk_never_took_does_not_count(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_PRIMARY_WINS);
+    world.nodes[2].disk_us = 10 * SECONDS;
+    world_put(&world, 1, 1);
+    world_run(&world, 3 * SECONDS);
+    world_kill(&world, 1);
+    world_start(&world, 1);
+    world_run(&world, 3 * SECONDS);
+    uint64_t number = world.nodes[1].disk.meta.incarnation;
+    assert_int_equal(world_status(&world, 2).meta.peer_incarnation, number);
+    assert_true(world.nodes[1].core->confirmed);
+    world.nodes[2].disk_status = KVP_IO;
+    world_run(&world, 10 * SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_FAILED);
+    assert_true(world.nodes[2].disk.meta.peer_incarnation != number);
+    assert_int_equal(asked_as(&world, number), KVP_BUSY);
+    world_close(&world);
+}
+
 /* The other one was started so often since that it does not say any more what this one knows it by: its word
  * counts if it is known itself, and this one is not. */
 static void test_a_store_from_long_ago_is_told_so_too(void **state)
@@ -299,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_an_old_store_grants_and_follows_nothing),
         cmocka_unit_test(test_a_failed_node_answers_an_old_store_nothing),
         cmocka_unit_test(test_a_number_is_confirmed_when_the_other_disk_has_it),
+        cmocka_unit_test(test_a_number_that_a_hung_disk_never_took_does_not_count),
         cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
         cmocka_unit_test(test_a_late_message_of_a_store_that_was_new_changes_nothing),
         cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),

@@ -4,8 +4,8 @@
  * copy are both started, in any order. The copy has the node's id and an address that nobody was told of; it
  * reaches the witness and the nodes.
  *
- * What must hold: nobody sees two stores of a node before there are; only the one that is confirmed first speaks for the node. The other one is never confirmed,
- * never serves, says that it is a copy; nobody else says so. An operator then ends a copy that says so; if it
+ * What must hold: nobody sees two stores of a node before there are. Only the one that is confirmed first speaks
+ * for the node. The other one is never confirmed, never serves, says that it is a copy; nobody else says so. An operator then ends a copy that says so; if it
  * is the original that does, the directory of the copy takes its place.
  *
  * Left out is what docs/guarantees.md does not promise: copies of running nodes (the original is dead at that
