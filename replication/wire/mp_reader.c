@@ -2,6 +2,7 @@
 /* One function understands the first bytes of a value; everything else is a use of it. */
 #include "replication/wire/mp_reader.h"
 
+#include <endian.h>
 #include <string.h>
 
 /* What stands before the contents of a value. */
@@ -65,19 +66,38 @@ static void settle_sign(struct head *head, unsigned width)
     }
 }
 
+/* `width` bytes, the first the highest: 0, 1, 2, 4 or 8. Each in one piece: most of a message between nodes is
+ * numbers of 8 bytes. */
+static uint64_t mp_number_of(const uint8_t *bytes, unsigned width)
+{
+    uint64_t eight;
+    uint32_t four;
+    switch (width) {
+    case 0:
+        return 0;
+    case 1:
+        return bytes[0];
+    case 2:
+        return (uint64_t)bytes[0] << 8 | bytes[1];
+    case 4:
+        memcpy(&four, bytes, sizeof(four));
+        return be32toh(four);
+    default:
+        memcpy(&eight, bytes, sizeof(eight));
+        return be64toh(eight);
+    }
+}
+
 static bool head_of_format(const uint8_t *bytes, size_t size, struct head *head)
 {
     const struct format *format = &formats[bytes[0] - 0xc0];
     head->type = (enum kvp_mp_type)format->type;
     head->size = 1u + format->width;
     head->body = format->body;
-    head->number = 0;
     if (head->type == KVP_MP_NONE || size < head->size) {
         return false;
     }
-    for (unsigned i = 1; i <= format->width; i++) {
-        head->number = head->number << 8 | bytes[i];
-    }
+    head->number = mp_number_of(bytes + 1, format->width);
     if (head->type == KVP_MP_BOOL) {
         head->number = bytes[0] & 1u;
     } else if (head->type == KVP_MP_INT) {
@@ -180,15 +200,13 @@ int64_t kvp_mp_int(struct kvp_mp_reader *reader)
 double kvp_mp_double(struct kvp_mp_reader *reader)
 {
     struct head head;
-    uint64_t bits = 0;
+    uint64_t bits;
     double value;
     if (!take(reader, KVP_MP_FLOAT, &head) || head.body != sizeof(bits)) {
         kvp_mp_fail(reader);
         return 0;
     }
-    for (const uint8_t *at = reader->next - sizeof(bits); at < reader->next; at++) {
-        bits = bits << 8 | *at;
-    }
+    bits = mp_number_of(reader->next - sizeof(bits), sizeof(bits));
     memcpy(&value, &bits, sizeof(value));
     return value;
 }
