@@ -21,6 +21,8 @@ enum {
 };
 
 #define KVCLI_OPTIONS_MAX  32u
+/* A line of a file: a value and a key in which each byte is written as \u00XX, and what is around them. */
+#define KVCLI_LINE_MAX     (6u * (KVP_VALUE_SIZE_MAX + KVP_KEY_SIZE_MAX) + 4096u)
 #define KVCLI_DISTANCE_MAX 2u /* letters wrong in what is still taken for a slip */
 
 struct kvcli_option {
@@ -125,6 +127,9 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv);
 /* kvcli_files.c */
 /* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
+/* Reads a line without its end; the buffer's memory is used again. KVP_NOT_FOUND: there is none, or the file
+ * cannot be read (ferror()); KVP_TOO_LARGE: longer than KVCLI_LINE_MAX; KVP_NO_MEMORY. */
+kvp_status kvcli_read_line(FILE *file, kvp_buf *line);
 /* Makes a file of the bytes, or writes them to a device; what was there stays if that fails.
  * Complains; returns the exit status. */
 int kvcli_write_file(const char *name, kvp_slice bytes);

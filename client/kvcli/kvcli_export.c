@@ -23,9 +23,8 @@
 #include <sys/stat.h>
 
 #define FORMAT_VERSION 1
-/* A value in which each byte is written as \u00XX, its key likewise, and the names around. */
-#define LINE_SIZE_MAX  (6u * (KVP_VALUE_SIZE_MAX + KVP_KEY_SIZE_MAX) + 4096u)
 /* A transaction's keys and values: few enough that others get their turn between two. */
+#define KEYS_MAX       ((uint64_t)1 << 53) /* that a number in JSON tells exactly */
 #define BATCH_KEYS_MAX 512u
 #define BATCH_SIZE     (512u * 1024u)
 
@@ -118,29 +117,24 @@ static int complain_line(const struct import *import, const char *reason)
                           import->name, import->line, reason);
 }
 
-/* Reads a line without its end. False: there is none, or it is too long (*code says so). */
+/* False: there is none, or it cannot be had (*code says so). */
 static bool read_line(struct import *import, kvp_buf *line, int *code)
 {
-    int byte;
+    kvp_status status = kvcli_read_line(import->file, line);
 
-    line->size = 0;
-    while ((byte = getc_unlocked(import->file)) != EOF && byte != '\n') {
-        uint8_t one = (uint8_t)byte;
-        if (line->size == LINE_SIZE_MAX || kvp_buf_append(line, &one, 1) != KVP_OK) {
-            import->line++;
-            *code = complain_line(import, "longer than a key and a value can be");
-            return false;
-        }
-    }
-    if (byte == EOF && ferror(import->file)) {
+    if (status == KVP_NOT_FOUND && ferror(import->file)) {
         *code = kvcli_complain("import: %s: %s", import->name, strerror(errno));
-        return false;
     }
-    if (byte == EOF && line->size == 0) {
+    if (status == KVP_NOT_FOUND) {
         return false;
     }
     import->line++;
-    return true;
+    if (status == KVP_TOO_LARGE) {
+        *code = complain_line(import, "longer than a key and a value can be");
+    } else if (status != KVP_OK) {
+        *code = kvcli_failed(status, NULL);
+    }
+    return status == KVP_OK;
 }
 
 /* One key alone, where it may be there already. */
@@ -266,7 +260,7 @@ static int take_header(struct import *import, const cJSON *version)
 
 static int take_trailer(struct import *import, const cJSON *object)
 {
-    if (kvcli_json_integer(object, "keys", UINT32_MAX) != import->keys) {
+    if (kvcli_json_integer(object, "keys", KEYS_MAX) != import->keys) {
         return complain_line(import, "the number of keys in the file is another one: some are missing");
     }
     import->ended = true;

@@ -61,6 +61,23 @@ bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content)
     return done;
 }
 
+kvp_status kvcli_read_line(FILE *file, kvp_buf *line)
+{
+    int byte;
+
+    line->size = 0;
+    while ((byte = getc_unlocked(file)) != EOF && byte != '\n') {
+        uint8_t one = (uint8_t)byte;
+        if (line->size == KVCLI_LINE_MAX) {
+            return KVP_TOO_LARGE;
+        }
+        if (kvp_buf_append(line, &one, 1) != KVP_OK) {
+            return KVP_NO_MEMORY;
+        }
+    }
+    return byte == EOF && (line->size == 0 || ferror(file)) ? KVP_NOT_FOUND : KVP_OK;
+}
+
 /* ---- writing ---- */
 
 static bool write_all(int fd, kvp_slice bytes)

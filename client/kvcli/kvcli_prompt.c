@@ -300,7 +300,7 @@ struct script {
 static bool script_line(struct kvcli *cli, Tokenizer *tokenizer, struct script *script, char *text,
                         size_t size)
 {
-    size_t blank = strspn(text, " \t\r\n");
+    size_t blank = strspn(text, " \t\r");
     int code = EXIT_DONE;
     bool more = true;
 
@@ -310,7 +310,7 @@ static bool script_line(struct kvcli *cli, Tokenizer *tokenizer, struct script *
     } else if (text[blank] == '\0' || text[blank] == '#') {
         return true;
     } else {
-        text[strcspn(text, "\r\n")] = '\0';
+        text[strcspn(text, "\r")] = '\0';
         more = run_line(cli, tokenizer, text, &code);
     }
     script->commands++;
@@ -325,20 +325,31 @@ int kvcli_script(struct kvcli *cli)
 {
     struct script script = {.code = EXIT_DONE};
     Tokenizer *tokenizer = tok_init(NULL);
-    char *text = NULL;
-    size_t capacity = 0;
-    ssize_t size;
+    kvp_buf text = {0};
+    kvp_status status;
+    bool more = true;
 
     if (tokenizer == NULL) {
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }
     cli->script = true;
-    do {
-        size = getline(&text, &capacity, stdin);
-    } while (size >= 0 && script_line(cli, tokenizer, &script, text, (size_t)size));
-    free(text);
+    while (more && (status = kvcli_read_line(stdin, &text)) == KVP_OK) {
+        /* The commands' words are strings. */
+        status = kvp_buf_append(&text, "", 1);
+        if (status != KVP_OK) {
+            break;
+        }
+        more = script_line(cli, tokenizer, &script, (char *)text.data, text.size - 1);
+    }
+    kvp_buf_free(&text);
     tok_end(tokenizer);
-    if (size < 0 && ferror(stdin)) {
+    if (more && status == KVP_TOO_LARGE) {
+        return kvcli_complain("standard input, line %lu: longer than a command can be", script.line + 1);
+    }
+    if (more && status == KVP_NO_MEMORY) {
+        return kvcli_failed(status, NULL);
+    }
+    if (more && ferror(stdin)) {
         return kvcli_complain("standard input: %s", strerror(errno));
     }
     if (script.commands == 0) {

@@ -69,7 +69,7 @@ static int run_command(struct kvcli *cli, const char *title, const struct kvcli_
                               command->options == NULL ? "" : " [OPTION]...", command->arguments);
     }
     bool reads = strstr(command->arguments, "|-") != NULL;
-    if (cli->script && reads && argc > 0 && strcmp(argv[argc - 1], "-") == 0) {
+    if (cli->script && reads && (argc == 0 || strcmp(argv[argc - 1], "-") == 0)) {
         return kvcli_complain("%s: standard input has the commands; name a file", title);
     }
     cli->given = &given;

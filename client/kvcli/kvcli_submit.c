@@ -573,21 +573,25 @@ static int take_line(struct batch *batch, kvp_slice text)
 
 static int send_lines(struct batch *batch, FILE *file, const char *name)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
+    kvp_buf line = {0};
+    kvp_status status = KVP_OK;
     int code = EXIT_DONE;
 
-    while (code == EXIT_DONE && (size = getline(&line, &capacity, file)) >= 0) {
+    while (code == EXIT_DONE && (status = kvcli_read_line(file, &line)) == KVP_OK) {
         batch->line++;
-        while (size > 0 && memchr(" \t\r\n", line[size - 1], 4) != NULL) {
-            size--;
+        while (line.size > 0 && memchr(" \t\r", line.data[line.size - 1], 3) != NULL) {
+            line.size--;
         }
-        if (size > 0) {
-            code = take_line(batch, kvp_slice_of(line, (size_t)size));
+        if (line.size > 0) {
+            code = take_line(batch, kvp_buf_slice(&line));
         }
     }
-    free(line);
+    kvp_buf_free(&line);
+    if (code == EXIT_DONE && status != KVP_OK && status != KVP_NOT_FOUND) {
+        batch->line++;
+        return status == KVP_TOO_LARGE ? complain_line(batch, "longer than a task can be")
+                                       : kvcli_failed(status, NULL);
+    }
     if (code == EXIT_DONE && ferror(file)) {
         code = kvcli_complain("%s: %s", name, strerror(errno));
     }

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -446,6 +447,22 @@ def test_garbage_on_the_ports_changes_nothing():
         assert group.get("untouched") == b"1"
         group.cli("put", "untouched", "2", check=0)
         wait_for(lambda: sorted(group.status(group.primary())["in_sync"]) == [1, 2], "in sync")
+
+
+def test_a_line_that_does_not_end_costs_no_more_than_a_line_may():
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    with Group().start() as group:
+        group.put("k", b"v")
+        base = [kvtest.program("kvcli"), "--nodes", group.nodes_option()]
+        for words in ([], ["import", "-"], ["job", "submit", "tasks", "-"]):
+            with open("/dev/zero", "rb") as endless:
+                done = subprocess.run(base + words, stdin=endless, capture_output=True, timeout=60 * SLOW,
+                                      preexec_fn=limited if kvtest.SANITIZERS == "none" else None)
+            assert done.returncode == 2 and b"longer than" in done.stderr, (words, done)
+        done = group.cli(stdin=b"import\nput x 1\n")
+        assert done.returncode == 2 and b"standard input has the commands" in done.stderr, done
+        assert group.get("x") == b"1"  # not taken for what is to be imported
 
 
 def test_commands_are_read_from_standard_input():
