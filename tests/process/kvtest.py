@@ -52,6 +52,16 @@ def free_ports(count):
     return ports
 
 
+def process_ended(pid):
+    """True if the process is no more, or has ended and nobody has asked how. A process that goes between the opening of its file and the
+    reading of it is one that has ended."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def wait_for(condition, what, seconds=20):
     deadline = time.monotonic() + seconds * SLOW
     while True:

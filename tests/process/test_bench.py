@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import kvtest
-from kvtest import SLOW, Group, program, wait_for
+from kvtest import SLOW, Group, process_ended, program, wait_for
 
 LIMITS = ["tcp_1", "tcp_64", "fdatasync_append", "fdatasync_settled", "leveldb_synced"]
 OURS = ["put_1", "put_64", "get_1", "get_64"]
@@ -131,14 +131,6 @@ def children(pid):
         return [int(word) for word in file.read().split()]
 
 
-def gone(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as file:
-            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 def test_signals_leave_nothing_behind():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         folder = tempfile.mkdtemp(prefix="kvbench-test-")
@@ -153,7 +145,7 @@ def test_signals_leave_nothing_behind():
         finally:
             child.kill()
         assert child.returncode == -number and out == b"", (child.returncode, out)
-        wait_for(lambda: all(gone(pid) for pid in mine), "the processes to be gone")
+        wait_for(lambda: all(process_ended(pid) for pid in mine), "the processes to be gone")
         if number != signal.SIGKILL:
             assert os.listdir(folder) == [], os.listdir(folder)
         shutil.rmtree(folder)

@@ -6,7 +6,7 @@ import signal
 
 import kvtest
 import matrices
-from kvtest import wait_for
+from kvtest import process_ended, wait_for
 from test_jobs import Farm
 
 
@@ -17,14 +17,6 @@ def tasks(kind, count=1):
 def program_of(mark):
     """The process that has written its number to the file."""
     return int(wait_for(lambda: os.path.exists(mark) and open(mark).read().strip(), "the program"))
-
-
-def ended(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as file:
-            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_broken_workers_fail_no_job_of_a_good_one():
@@ -60,7 +52,7 @@ def test_a_handler_that_hangs_is_ended_and_its_workers_come_back():
                            "hang=trap '' TERM; echo $$ >%s; while :; do sleep 1; done" % mark)
         job = farm.submit_tasks(tasks("hang"), "--deadline", "1000", "--max-attempts", "2")
         pid = program_of(mark)
-        wait_for(lambda: ended(pid), "its end")
+        wait_for(lambda: process_ended(pid), "its end")
         done = farm.wait_job(job, check=1)
         assert b"failed at 2 different workers" in done.stderr, done.stderr
         assert b"did not end by the deadline" in done.stderr, done.stderr
@@ -89,7 +81,7 @@ def test_a_worker_that_is_cut_off_ends_its_program_at_the_deadline():
         job = farm.submit_tasks(tasks("hang"), "--deadline", "2000", "--max-attempts", "1")
         pid = program_of(mark)
         farm.nodes[1].signal(signal.SIGSTOP)
-        wait_for(lambda: ended(pid), "its end, with nobody to ask", seconds=8)
+        wait_for(lambda: process_ended(pid), "its end, with nobody to ask", seconds=8)
         farm.nodes[1].signal(signal.SIGCONT)
         farm.wait_job(job, check=1)
         farm.wait_job(farm.submit_tasks(tasks("ok", 3)))

@@ -11,7 +11,7 @@ import time
 
 import kvtest
 import matrices
-from kvtest import SLOW, Group, Process, program, wait_for
+from kvtest import SLOW, Group, Process, process_ended, program, wait_for
 
 TYPES = ("int32", "int64", "float32", "float64")
 MODES = ("single", "dual-first", "dual-compare", "tmr", "quad")
@@ -472,7 +472,7 @@ def test_a_cancelled_job_ends_its_programs():
         farm.cli("job", "wait", job, "--timeout", "1", check=3)
         farm.cli("job", "cancel", job, check=0)
         farm.wait_job(job, check=6)
-        wait_for(lambda: not os.path.exists("/proc/%d" % pid), "its end")
+        wait_for(lambda: process_ended(pid), "its end")
         farm.cli("job", "cancel", job, check=1)
 
 
