@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The handle: the core under a lock, a link for each endpoint, and one thread for what is due. A
- * request goes out on the thread of its caller and its outcome comes in on the transport's thread, so
- * a call that is answered in time never waits for the thread here.
+ * request goes out on the thread of its caller and its outcome comes in on the transport's thread,
+ * so a call that is answered in time never waits for the thread here.
  */
 #include "client/client_fetches.h"
 #include "client/client_priv.h"
@@ -402,7 +402,9 @@ kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoi
 
 /* ---- life ---- */
 
-#define OPTIONS_SIZE_FIRST sizeof(kvp_client_options) /* in release 0.1.0: it has not grown since */
+#define OPTIONS_SIZE_FIRST                                                                         \
+    sizeof(kvp_client_options) /* in release 0.1.0: it has not grown since                         \
+                                */
 
 void kvp_client_options_init_sized(kvp_client_options *options, size_t size)
 {

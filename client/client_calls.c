@@ -204,8 +204,7 @@ kvp_status kvp_handover(kvp_client *client, unsigned target_id, kvp_result *resu
 
 kvp_status kvp_promote(kvp_client *client, const char *node, bool force, kvp_result *result)
 {
-    struct call call = {
-        .core = {.request = {.op = KVP_OP_PROMOTE, .force = force}, .once = true}};
+    struct call call = {.core = {.request = {.op = KVP_OP_PROMOTE, .force = force}, .once = true}};
 
     if (node == NULL) {
         return client_refuse(result, KVP_BAD_ARGUMENT, "the node to be promoted must be named");

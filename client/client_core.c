@@ -23,11 +23,11 @@
 
 struct endpoint {
     char url[KVP_URL_SIZE_MAX + 1];
-    bool given;     /* by the user */
-    bool opened;    /* connecting or connected */
+    bool given;  /* by the user */
+    bool opened; /* connecting or connected */
     bool up;
     const char *failure; /* of the last attempt to connect; NULL: none, or it is up */
-    kvp_status refusal; /* it is not one of our group's nodes, it said */
+    kvp_status refusal;  /* it is not one of our group's nodes, it said */
     unsigned unanswered; /* requests on its connection, also of calls that are done or elsewhere */
     uint64_t heard_us;   /* its last answer or part of one, or the connection */
     uint64_t moved;      /* bytes there and back, when last looked at */
@@ -36,8 +36,8 @@ struct endpoint {
 };
 
 struct lane {
-    struct client_call *call; /* NULL: free */
-    uint32_t messages; /* sent in it, for all its calls: their ids */
+    struct client_call *call;       /* NULL: free */
+    uint32_t messages;              /* sent in it, for all its calls: their ids */
     uint64_t client, number, birth; /* session; client 0: none yet */
     uint16_t slot;
 };
@@ -56,19 +56,19 @@ struct client_core {
     struct endpoint endpoints[CLIENT_ENDPOINTS_MAX];
     unsigned endpoint_count;
     unsigned target;
-    unsigned hinted;   /* the endpoint of the last hint; CLIENT_ENDPOINTS_MAX: none */
-    unsigned strikes;  /* moves of the target since the last good answer */
-    unsigned rests;    /* pauses since then */
-    uint64_t pause_us; /* nothing goes to a primary before */
+    unsigned hinted;     /* the endpoint of the last hint; CLIENT_ENDPOINTS_MAX: none */
+    unsigned strikes;    /* moves of the target since the last good answer */
+    unsigned rests;      /* pauses since then */
+    uint64_t pause_us;   /* nothing goes to a primary before */
     const char *trouble; /* why calls do not get on */
 
     uint64_t epoch_seen;
-    uint64_t group_id; /* 0: not known */
+    uint64_t group_id;   /* 0: not known */
     bool group_doubtful; /* epochs went back: is it still the same group? */
-    uint64_t birth;    /* for new sessions; 0 in a young group */
+    uint64_t birth;      /* for new sessions; 0 in a young group */
     bool birth_known;
     struct client_call *hello; /* the call that asks for it */
-    uint64_t client;       /* for new sessions */
+    uint64_t client;           /* for new sessions */
     uint32_t next_slot;
 
     struct lane *lanes;
@@ -222,11 +222,12 @@ static unsigned next_up(const struct client_core *core, unsigned from)
 }
 
 /* A node cut off from us is still the primary to the others for a while, and they send us back to
- * it. Its late answer counts whatever is asked elsewhere meanwhile, so it need not be waited for. */
+ * it. Its late answer counts whatever is asked elsewhere meanwhile, so it need not be waited for.
+ */
 static void shun(struct client_core *core, struct endpoint *endpoint)
 {
-    unsigned times = endpoint->silences < TRY_DOUBLINGS_MAX ? endpoint->silences
-                                                            : TRY_DOUBLINGS_MAX;
+    unsigned times =
+        endpoint->silences < TRY_DOUBLINGS_MAX ? endpoint->silences : TRY_DOUBLINGS_MAX;
 
     if (core->now_us >= endpoint->shunned_us) { /* else another call has just found it out */
         endpoint->shunned_us = core->now_us + (core->config.try_us << (times + 1));
@@ -281,8 +282,8 @@ static bool has_prefix(kvp_slice text, const char *prefix, size_t size)
 
 /*
  * Nodes name others, and what a node says are bytes from the network: only those that the user has
- * named are believed, and about addresses of their own scheme ("tcp://": nobody far away leads us to a
- * socket of this machine). A node of this machine may name any.
+ * named are believed, and about addresses of their own scheme ("tcp://": nobody far away leads us
+ * to a socket of this machine). A node of this machine may name any.
  */
 static bool may_name(const struct endpoint *from, kvp_slice url)
 {
@@ -293,13 +294,13 @@ static bool may_name(const struct endpoint *from, kvp_slice url)
     return from->given && (local || (size > 0 && has_prefix(url, from->url, size)));
 }
 
-/* The endpoint of a URL that the node at `from` has told, made if need be and if that is to be believed;
- * the number of them: none. */
+/* The endpoint of a URL that the node at `from` has told, made if need be and if that is to be
+ * believed; the number of them: none. */
 static unsigned learn_url(struct client_core *core, unsigned from, kvp_slice url)
 {
     unsigned index = find_url(core, url);
-    bool usable = url.size > 0 && url.size <= KVP_URL_SIZE_MAX &&
-                  memchr(url.data, '\0', url.size) == NULL;
+    bool usable =
+        url.size > 0 && url.size <= KVP_URL_SIZE_MAX && memchr(url.data, '\0', url.size) == NULL;
 
     if (index == core->endpoint_count && usable && index < CLIENT_ENDPOINTS_MAX &&
         may_name(&core->endpoints[from], url)) {

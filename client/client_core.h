@@ -15,8 +15,8 @@
 #include "replication/net/net.h"
 #include "replication/wire/wire.h"
 
-#define CLIENT_NODES_MAX     16u   /* given by the user */
-#define CLIENT_ENDPOINTS_MAX 32u   /* with those that were learned, or named for one call */
+#define CLIENT_NODES_MAX     16u /* given by the user */
+#define CLIENT_ENDPOINTS_MAX 32u /* with those that were learned, or named for one call */
 #define CLIENT_LANES_MAX     4096u
 
 enum client_route {
@@ -38,9 +38,9 @@ enum client_call_state {
 struct client_call {
     struct kvp_request request; /* without group, epoch and session */
     enum client_route route;
-    unsigned endpoint; /* CLIENT_TO_ONE */
-    bool update;       /* has a session: may be repeated after an attempt without an answer */
-    bool once;         /* waits for its first answer; is not repeated when that cannot come */
+    unsigned endpoint;    /* CLIENT_TO_ONE */
+    bool update;          /* has a session: may be repeated after an attempt without an answer */
+    bool once;            /* waits for its first answer; is not repeated when that cannot come */
     uint64_t patience_us; /* how long the node may take to answer, besides the way there and back */
     uint64_t deadline_us;
 
@@ -80,7 +80,7 @@ struct client_core_config {
     uint64_t client_id; /* random, not 0 */
     uint64_t seed;      /* of the randomness in pauses */
     uint64_t try_us;
-    unsigned lanes;     /* 1 to CLIENT_LANES_MAX */
+    unsigned lanes; /* 1 to CLIENT_LANES_MAX */
     struct client_core_port port;
 };
 

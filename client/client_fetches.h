@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which number the next TASK_FETCH of a worker's slot has. The node hands a slot the same task again
- * when it asks under the same number again, so a number is used until a task has arrived under it: a
- * grant that got lost on its way is granted once more and not to somebody else.
+ * Which number the next TASK_FETCH of a worker's slot has. The node hands a slot the same task
+ * again when it asks under the same number again, so a number is used until a task has arrived
+ * under it: a grant that got lost on its way is granted once more and not to somebody else.
  *
  * Not thread-safe.
  */

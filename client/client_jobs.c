@@ -19,8 +19,9 @@ struct call client_job_call(unsigned op)
     struct call call = {
         .core = {.request = {.op = op},
                  .route = CLIENT_TO_PRIMARY,
-                 .update = op != KVP_OP_JOB_INFO && op != KVP_OP_JOB_RESULT && op != KVP_OP_JOB_BLOCK &&
-                           op != KVP_OP_TASK_FETCH && op != KVP_OP_TASK_BEAT},
+                 .update = op != KVP_OP_JOB_INFO && op != KVP_OP_JOB_RESULT &&
+                           op != KVP_OP_JOB_BLOCK && op != KVP_OP_TASK_FETCH &&
+                           op != KVP_OP_TASK_BEAT},
     };
 
     return call;
@@ -209,13 +210,12 @@ static void settle(struct parcel *parcel, kvp_status status, const char *reason)
     pthread_mutex_unlock(&transfer->lock);
 }
 
-/* Waits until fewer than `count` are under way. False: one has failed; with count 1 also then none is
- * under way. */
+/* Waits until fewer than `count` are under way. False: one has failed; with count 1 also then none
+ * is under way. */
 static bool wait_below(struct transfer *transfer, unsigned count, uint64_t *moved)
 {
     pthread_mutex_lock(&transfer->lock);
-    while (transfer->under_way >= count &&
-           (count == 1 || transfer->failure.status == KVP_OK)) {
+    while (transfer->under_way >= count && (count == 1 || transfer->failure.status == KVP_OK)) {
         pthread_cond_wait(&transfer->settled, &transfer->lock);
     }
     bool good = transfer->failure.status == KVP_OK;
@@ -351,8 +351,8 @@ static kvp_status take_tiles(struct kvp_job_spec *spec, size_t buffer, kvp_resul
 
     if (status == KVP_TOO_LARGE) {
         (void)snprintf(text, sizeof(text),
-                       "tasks of at most %zu bytes would be more than %u, or cannot be at all", buffer,
-                       KVP_JOB_TASKS_MAX);
+                       "tasks of at most %zu bytes would be more than %u, or cannot be at all",
+                       buffer, KVP_JOB_TASKS_MAX);
         return client_refuse(result, status, text);
     }
     if (status != KVP_OK) {
@@ -428,8 +428,7 @@ kvp_status kvp_job_product(kvp_client *client, uint64_t job, const struct kvp_jo
     struct transfer transfer;
     uint64_t moved = 0;
     const char *reason = "";
-    kvp_status status =
-        client_require(client != NULL && spec != NULL && product != NULL, result);
+    kvp_status status = client_require(client != NULL && spec != NULL && product != NULL, result);
 
     if (status != KVP_OK) {
         return status;
@@ -448,8 +447,8 @@ kvp_status kvp_job_product(kvp_client *client, uint64_t job, const struct kvp_jo
     transfer_begin(&transfer, client, job, spec);
     transfer.product = product;
     for (uint32_t i = 0; i < count && wait_below(&transfer, UNDER_WAY_MAX, &moved); i++) {
-        struct parcel *parcel = pack(&transfer, result_call(job, i), on_received,
-                                     kvp_job_output(spec, i), 0);
+        struct parcel *parcel =
+            pack(&transfer, result_call(job, i), on_received, kvp_job_output(spec, i), 0);
         if (parcel != NULL) {
             post(parcel);
         }

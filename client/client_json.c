@@ -25,8 +25,8 @@ static cJSON *convert(struct conversion *conversion, const char *name, unsigned 
 /* Strings of cJSON end at their first zero byte. */
 static cJSON *convert_text(kvp_slice text)
 {
-    bool sound = kvp_utf8_is_valid(text) &&
-                 (text.size == 0 || memchr(text.data, '\0', text.size) == NULL);
+    bool sound =
+        kvp_utf8_is_valid(text) && (text.size == 0 || memchr(text.data, '\0', text.size) == NULL);
     char *copy = malloc(text.size + 1);
 
     if (copy == NULL) {

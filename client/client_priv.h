@@ -37,7 +37,8 @@ kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeou
 kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_ms);
 /* Hands the call's result over to `result`; frees it where that is NULL. */
 void client_gather(struct call *call, kvp_result *result);
-/* The handle's timeout, and a second for each 128 KiB that a call carries, or has to wait behind. */
+/* The handle's timeout, and a second for each 128 KiB that a call carries, or has to wait behind.
+ */
 uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes);
 
 /* The endpoint of a URL; `reason` gets why not. */
@@ -46,7 +47,8 @@ kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoi
 
 /* A call on jobs, to the primary. The rest of the request is the caller's. */
 struct call client_job_call(unsigned op);
-/* Ends a synchronous call on jobs: with KVP_OK, too, its undecoded answer is dropped. Returns status. */
+/* Ends a synchronous call on jobs: with KVP_OK, too, its undecoded answer is dropped. Returns
+ * status. */
 kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result);
 
 /* client_fetches.h: the number of the next fetch for a slot; a task has arrived under it. */
@@ -54,8 +56,8 @@ kvp_status client_fetch_begin(kvp_client *client, const kvp_worker *worker, uint
                               uint64_t *number);
 void client_fetch_end(kvp_client *client, const kvp_worker *worker, uint32_t slot, uint64_t number);
 
-/* A result of STATUS or JOB_INFO as JSON text: an object, or an array if a list is wanted. Whatever a
- * node sends, it is valid JSON. KVP_CORRUPT (it is something else), KVP_NO_MEMORY. */
+/* A result of STATUS or JOB_INFO as JSON text: an object, or an array if a list is wanted. Whatever
+ * a node sends, it is valid JSON. KVP_CORRUPT (it is something else), KVP_NO_MEMORY. */
 kvp_status client_json(kvp_slice value, bool list, kvp_buf *text);
 
 #endif

@@ -63,8 +63,7 @@ kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *c
                            unsigned kind_count, uint64_t buffer, bool standby, kvp_result *result)
 {
     kvp_buf bytes = {0};
-    kvp_status status =
-        client_require(client != NULL && worker != NULL && kinds != NULL, result);
+    kvp_status status = client_require(client != NULL && worker != NULL && kinds != NULL, result);
 
     if (status != KVP_OK) {
         return status;
@@ -133,8 +132,7 @@ kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, uint32_t
                           uint32_t wait_ms, kvp_task *task, kvp_result *result)
 {
     uint64_t number = 0;
-    kvp_status status =
-        client_require(client != NULL && worker != NULL && task != NULL, result);
+    kvp_status status = client_require(client != NULL && worker != NULL && task != NULL, result);
 
     if (status != KVP_OK) {
         return status;
@@ -170,8 +168,8 @@ kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp
                          uint32_t progress, const kvp_slice *checkpoint, bool *go_on,
                          kvp_result *result)
 {
-    kvp_status status = client_require(
-        client != NULL && worker != NULL && task != NULL && go_on != NULL, result);
+    kvp_status status =
+        client_require(client != NULL && worker != NULL && task != NULL && go_on != NULL, result);
 
     if (status != KVP_OK) {
         return status;
@@ -196,8 +194,7 @@ kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp
 kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp_task *task,
                          unsigned outcome, kvp_slice bytes, kvp_result *result)
 {
-    kvp_status status =
-        client_require(client != NULL && worker != NULL && task != NULL, result);
+    kvp_status status = client_require(client != NULL && worker != NULL && task != NULL, result);
 
     status = status == KVP_OK ? client_check_value(bytes, result) : status;
     if (status != KVP_OK) {

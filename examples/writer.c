@@ -154,12 +154,10 @@ static int usage(void)
 
 static bool parse(int argc, char **argv, struct options *options)
 {
-    static const struct option known[] = {{"nodes", required_argument, NULL, 'n'},
-                                          {"journal", required_argument, NULL, 'j'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"prefix", required_argument, NULL, 'p'},
-                                          {"size", required_argument, NULL, 'z'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"nodes", required_argument, NULL, 'n'},   {"journal", required_argument, NULL, 'j'},
+        {"seconds", required_argument, NULL, 's'}, {"prefix", required_argument, NULL, 'p'},
+        {"size", required_argument, NULL, 'z'},    {NULL, 0, NULL, 0}};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (which) {

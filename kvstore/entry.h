@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One entry of the replicated log: a write set with its number, the epoch it was made in, and the
- * chained hash that binds it to all entries before it. Entries are immutable and shared by reference
- * count (atomic) between the replication core, the disk thread and messages under way.
+ * chained hash that binds it to all entries before it. Entries are immutable and shared by
+ * reference count (atomic) between the replication core, the disk thread and messages under way.
  */
 #ifndef KVP_ENTRY_H
 #define KVP_ENTRY_H
@@ -11,8 +11,8 @@
 
 #include <stdatomic.h>
 
-/* A place in the log: the entry `seq`, made in `epoch`, where the chain of hashes has come to `hash`.
- * {0, 0, 0} is the empty log. */
+/* A place in the log: the entry `seq`, made in `epoch`, where the chain of hashes has come to
+ * `hash`. {0, 0, 0} is the empty log. */
 struct kvp_point {
     uint64_t seq;
     uint64_t epoch;

@@ -592,9 +592,9 @@ kvp_status kvp_journal_replay(struct kvp_journal *journal, uint64_t first, kvp_j
 
 /* ---- beginning ---- */
 
-/* Writes the current file once more as it was read, and zeros behind the end. All of it: where an earlier
- * sync has failed, the kernel shows to readers what is not on the disk, takes it for written, and the next
- * sync does nothing about it. */
+/* Writes the current file once more as it was read, and zeros behind the end. All of it: where an
+ * earlier sync has failed, the kernel shows to readers what is not on the disk, takes it for
+ * written, and the next sync does nothing about it. */
 static kvp_status write_again(struct kvp_journal *journal)
 {
     const struct journal_file *file = &journal->files[journal->chain - 1];
@@ -688,8 +688,8 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
         return fail_errno(journal, &file);
     }
     journal->next_id++;
-    /* A larger one is for a frame that fills it but for the last block: at once, so it would only be
-     * written twice. */
+    /* A larger one is for a frame that fills it but for the last block: at once, so it would only
+     * be written twice. */
     uint64_t from = size > journal->file_size ? size - BLOCK_SIZE : 0;
     if (!fill_with_zeros(file.fd, from, size) || fsync(file.fd) != 0 ||
         fsync(journal->directory) != 0) {

@@ -74,8 +74,7 @@ kvp_status kvp_record_decode(kvp_slice raw, struct kvp_record *record)
     }
     record->create_revision = kvp_get_u64(bytes + 1);
     record->modify_revision = kvp_get_u64(bytes + 9);
-    record->value =
-        kvp_slice_of(bytes + KVP_RECORD_HEADER_SIZE, raw.size - KVP_RECORD_HEADER_SIZE);
+    record->value = kvp_slice_of(bytes + KVP_RECORD_HEADER_SIZE, raw.size - KVP_RECORD_HEADER_SIZE);
     return KVP_OK;
 }
 

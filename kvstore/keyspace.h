@@ -11,10 +11,9 @@
  *                                       modify u64, value bytes                        state
  *   'E'     (nothing)                   session floor u64: sessions last used at or
  *                                       before this seq have been dropped              state
- *   'J'     see replication/jobs/job_records.h      jobs, tasks, workers                               state
- *   'S'     client u64, slot u16        session record: number u64, seq u64, code u8,
- *                                       answer bytes (one msgpack value)               state
- *   'M'     name                        metadata, see storage_new.c                    node
+ *   'J'     see replication/jobs/job_records.h      jobs, tasks, workers state 'S'     client u64,
+ * slot u16        session record: number u64, seq u64, code u8, answer bytes (one msgpack value)
+ * state 'M'     name                        metadata, see storage_new.c                    node
  *
  * The log is not here but in the store's journal (storage_log.c). Numbers in keys are big-endian
  * (they sort), numbers in values little-endian. The state's prefixes lie in 'D'..'K' and 'N'..'Z';

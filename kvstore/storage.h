@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A node's storage: the log and the node's own metadata in a store's journal, the applied state in its
- * map, and what is around it: the second record of the log's tail, the store that a snapshot is being
- * received into, the stores set aside. It knows bytes, numbers and order, not the replication protocol.
+ * A node's storage: the log and the node's own metadata in a store's journal, the applied state in
+ * its map, and what is around it: the second record of the log's tail, the store that a snapshot is
+ * being received into, the stores set aside. It knows bytes, numbers and order, not the replication
+ * protocol.
  *
  * Threads: everything but kvp_storage_get(), kvp_storage_snapshot() and the reading of iterators
  * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT
@@ -15,13 +16,14 @@
 #include "kvstore/store.h"
 #include "kvstore/view.h"
 
-#define KVP_EARLIER_MAX 16u
+#define KVP_EARLIER_MAX  16u
 #define KVP_STORE_IS_NEW UINT64_MAX /* in place of the first: nobody has known it yet */
 
 /* Which store it is, as a store says itself. Nothing is read of it where `incarnation` is 0. */
 struct kvp_numbers {
     uint64_t incarnation;
-    uint64_t replaces; /* of a store that is new: the number that it takes the place of; 0: not known */
+    uint64_t
+        replaces; /* of a store that is new: the number that it takes the place of; 0: not known */
     uint64_t earlier[KVP_EARLIER_MAX]; /* as which it may be known still; 0 behind the last */
 };
 
@@ -36,20 +38,20 @@ struct kvp_meta {
     uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
     uint64_t shown_version;  /* of the newest view that an arbiter has shown or granted; 0: none */
     /* Which store this is (core_identity.c): another number after every start. */
-    uint64_t incarnation;    /* 0: never drawn, or a store of the version before */
+    uint64_t incarnation;              /* 0: never drawn, or a store of the version before */
     uint64_t earlier[KVP_EARLIER_MAX]; /* those before, as which others may still know it, oldest
                                           first; 0 behind the last */
-    bool copy;               /* another store speaks for this node: this one stays out */
-    uint64_t peer_incarnation; /* pair mode: as which the other node is known; 0: not yet */
+    bool copy;                         /* another store speaks for this node: this one stays out */
+    uint64_t peer_incarnation;         /* pair mode: as which the other node is known; 0: not yet */
 };
 
 /* What opening a data directory found. */
 struct kvp_loaded {
     struct kvp_meta meta;
-    struct kvp_point tail;    /* last entry of the log, == applied when the log is empty */
-    struct kvp_point applied; /* the state is that of this point */
-    uint64_t log_first;       /* seq of the oldest entry kept; tail.seq + 1 when none is */
-    uint64_t log_size;        /* of the entries kept, kvp_entry_cost() of each */
+    struct kvp_point tail;     /* last entry of the log, == applied when the log is empty */
+    struct kvp_point applied;  /* the state is that of this point */
+    uint64_t log_first;        /* seq of the oldest entry kept; tail.seq + 1 when none is */
+    uint64_t log_size;         /* of the entries kept, kvp_entry_cost() of each */
     unsigned stores_set_aside; /* and kept by precaution */
     unsigned
         stranger_count; /* directories that look like stores of ours, but the books do not name */
@@ -99,20 +101,20 @@ void kvp_storage_close(struct kvp_storage *storage); /* NULL is fine */
 void kvp_storage_set_quarantine(struct kvp_storage *storage, struct kvp_quarantine quarantine);
 
 /*
- * One step of the log: truncation, appending and metadata happen together or not at all, then what is
- * to be applied is. Arrays and entries are borrowed for the call. What is applied is not durable by
- * itself: after a power cut the state may be an earlier one, and the log has what is missing.
+ * One step of the log: truncation, appending and metadata happen together or not at all, then what
+ * is to be applied is. Arrays and entries are borrowed for the call. What is applied is not durable
+ * by itself: after a power cut the state may be an earlier one, and the log has what is missing.
  */
 struct kvp_storage_write {
-    bool sync;                        /* log and metadata are durable on return */
-    bool truncate;                    /* first cut all entries after `truncate_after` */
+    bool sync;     /* log and metadata are durable on return */
+    bool truncate; /* first cut all entries after `truncate_after` */
     uint64_t truncate_after;
-    struct kvp_entry *const *append;  /* entries to append, consecutive */
+    struct kvp_entry *const *append; /* entries to append, consecutive */
     size_t append_count;
-    struct kvp_entry *const *apply;   /* entries to apply to the state, consecutive, in the log */
+    struct kvp_entry *const *apply; /* entries to apply to the state, consecutive, in the log */
     size_t apply_count;
-    uint64_t trim_to;                 /* entries up to and with this seq may be dropped; 0: none */
-    const struct kvp_meta *meta;      /* NULL: unchanged */
+    uint64_t trim_to;            /* entries up to and with this seq may be dropped; 0: none */
+    const struct kvp_meta *meta; /* NULL: unchanged */
 };
 
 /* KVP_NO_MEMORY: nothing has changed. KVP_BAD_ARGUMENT: not a step that the log allows (a gap, a

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The books: which directories beside the active store this node has made and may remove. Whatever is
- * not named here stays, whatever its name looks like: an operator's copies lie in the same place. A name
- * is written down before the directory is made, and taken out when the directory is gone.
+ * The books: which directories beside the active store this node has made and may remove. Whatever
+ * is not named here stays, whatever its name looks like: an operator's copies lie in the same
+ * place. A name is written down before the directory is made, and taken out when the directory is
+ * gone.
  *
  * The file `books` is text:
  *
  *   temporary incoming-3                  (being received, or about to be replaced)
- *   spare replaced-2-12                   (kept by precaution, oldest first: goes when room is needed)
- *   crc 1a2b3c4d                          (CRC-32 of the lines before)
+ *   spare replaced-2-12                   (kept by precaution, oldest first: goes when room is
+ * needed) crc 1a2b3c4d                          (CRC-32 of the lines before)
  *
  * Books that are missing or damaged name nothing: then directories may be left over, and are told.
  */
@@ -74,7 +75,8 @@ static bool decode(kvp_slice raw, struct storage_books *books)
     text[raw.size] = '\0';
     for (char *rest = NULL, *line = strtok_r(text, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
-        if (temporaries < STORAGE_TEMPORARIES && take(line, TEMPORARY, books->temporary[temporaries])) {
+        if (temporaries < STORAGE_TEMPORARIES &&
+            take(line, TEMPORARY, books->temporary[temporaries])) {
             temporaries++;
         } else if (books->spare_count < STORAGE_SPARES_MAX &&
                    take(line, SPARE, books->spares[books->spare_count])) {
@@ -134,8 +136,7 @@ static kvp_status remove_others(struct kvp_storage *storage, const struct storag
         bool used = name[0] == '\0' || strcmp(name, storage->name) == 0 ||
                     strcmp(name, books->temporary[0]) == 0 ||
                     strcmp(name, books->temporary[1]) == 0;
-        kvp_status status =
-            used ? KVP_OK : storage->env->ops->destroy_store(storage->env, name);
+        kvp_status status = used ? KVP_OK : storage->env->ops->destroy_store(storage->env, name);
         if (status != KVP_OK) {
             return storage_fail_env(storage, status, "removing what is left of a snapshot");
         }

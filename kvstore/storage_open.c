@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACTIVE_FILE    "active"
-#define DAMAGED        "the store is damaged"
+#define ACTIVE_FILE       "active"
+#define DAMAGED           "the store is damaged"
 #define NUMBER_DIGITS_MAX 18u
-#define KEY_SLICE(key) kvp_slice_of(key, sizeof(key) - 1)
+#define KEY_SLICE(key)    kvp_slice_of(key, sizeof(key) - 1)
 
 /* The stores in the directory. */
 struct listing {

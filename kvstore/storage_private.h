@@ -24,16 +24,16 @@
 
 #include <pthread.h>
 
-#define STORAGE_META_SIZE  (84u + 8u * KVP_EARLIER_MAX + 8u)
-#define STORAGE_META_SIZE_1 67u /* of version 1, which is read, too */
-#define STORAGE_POINT_SIZE 24u
-#define STORAGE_BASE_SIZE  (STORAGE_POINT_SIZE + 8u)
-#define STORAGE_SLOT_SIZE  64u
-#define STORAGE_RECORD_SIZE_MAX (21u + STORAGE_META_SIZE) /* before the entries */
-#define STORAGE_ENTRY_SIZE 20u /* before the payload: its size, epoch, hash */
-#define STORAGE_PAIR_HEADER_SIZE 8u /* of a snapshot's pairs */
+#define STORAGE_META_SIZE        (84u + 8u * KVP_EARLIER_MAX + 8u)
+#define STORAGE_META_SIZE_1      67u /* of version 1, which is read, too */
+#define STORAGE_POINT_SIZE       24u
+#define STORAGE_BASE_SIZE        (STORAGE_POINT_SIZE + 8u)
+#define STORAGE_SLOT_SIZE        64u
+#define STORAGE_RECORD_SIZE_MAX  (21u + STORAGE_META_SIZE) /* before the entries */
+#define STORAGE_ENTRY_SIZE       20u /* before the payload: its size, epoch, hash */
+#define STORAGE_PAIR_HEADER_SIZE 8u  /* of a snapshot's pairs */
 
-#define STORAGE_STORE_PREFIX "store-"
+#define STORAGE_STORE_PREFIX    "store-"
 #define STORAGE_INCOMING_PREFIX "incoming-"
 #define STORAGE_DIVERGED_PREFIX "diverged-"
 #define STORAGE_REPLACED_PREFIX "replaced-"
@@ -123,13 +123,13 @@ struct kvp_storage {
     char group[KVP_GROUP_NAME_MAX + 1];
     unsigned node_id;
     struct kvp_meta meta;
-    struct kvp_point base;    /* before the oldest entry kept */
-    uint64_t first_frame;     /* of the journal that counts: that of the oldest entry, or a later one */
+    struct kvp_point base; /* before the oldest entry kept */
+    uint64_t first_frame; /* of the journal that counts: that of the oldest entry, or a later one */
     uint64_t next_frame;
     struct kvp_point applied; /* base.seq <= applied.seq <= tail.seq */
     struct kvp_point tail;
     struct storage_index index;
-    kvp_buf scratch; /* for a frame that is read */
+    kvp_buf scratch;          /* for a frame that is read */
     struct storage_slot slot; /* the newest record of the active store */
     unsigned slot_index;      /* where it is; the next goes to the other place */
     uint64_t generation;      /* the greatest used */
@@ -182,9 +182,9 @@ kvp_status storage_write_pointer(struct kvp_storage *storage,
                                  const struct storage_pointer *pointer);
 
 /*
- * Makes a store with an empty log at `point` the one that pointer->active names: identity, record of
- * the tail, then the pointer. `store` is that store, open, with its state in it; NULL: it is made
- * here, and closed again.
+ * Makes a store with an empty log at `point` the one that pointer->active names: identity, record
+ * of the tail, then the pointer. `store` is that store, open, with its state in it; NULL: it is
+ * made here, and closed again.
  */
 kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage_pointer *pointer,
                                const struct kvp_meta *meta, struct kvp_point point,
@@ -257,8 +257,8 @@ size_t storage_index_find(const struct storage_index *index, uint64_t seq);
 kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, struct kvp_point *point);
 /* Cost of the entries first..tail. */
 kvp_status storage_log_size(struct kvp_storage *storage, uint64_t first, uint64_t *size);
-/* Writes what the step says of truncation, entries and metadata as one frame. KVP_NO_MEMORY: nothing
- * has changed. Other failures stop the storage. */
+/* Writes what the step says of truncation, entries and metadata as one frame. KVP_NO_MEMORY:
+ * nothing has changed. Other failures stop the storage. */
 kvp_status storage_log_write(struct kvp_storage *storage, const struct kvp_storage_write *write);
 /* Lets go of as much of the journal as lies before the entry `to` + 1. */
 kvp_status storage_log_trim(struct kvp_storage *storage, uint64_t to);

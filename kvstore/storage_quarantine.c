@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How much is kept beside the data. Stores that may have what nobody else has are never removed: when
- * they are as many or as large as the operator allows, the active store stays where it is, and the
- * caller is told. Spares, which never counted, make room, the oldest first.
+ * How much is kept beside the data. Stores that may have what nobody else has are never removed:
+ * when they are as many or as large as the operator allows, the active store stays where it is, and
+ * the caller is told. Spares, which never counted, make room, the oldest first.
  */
 #include "kvstore/storage_private.h"
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one step of the log: what happens to the log and the metadata at one moment is one frame of the
- * store's journal, and what then happens to the state is one batch of its map. The map is not synced:
- * what it loses in a power cut is in the journal and is applied again. But it may never be ahead of
- * what the journal has durably.
+ * The one step of the log: what happens to the log and the metadata at one moment is one frame of
+ * the store's journal, and what then happens to the state is one batch of its map. The map is not
+ * synced: what it loses in a power cut is in the journal and is applied again. But it may never be
+ * ahead of what the journal has durably.
  */
 #include "kvstore/storage_private.h"
 #include "kvstore/writeset.h"
-
 
 /* Where the log and the state will be after a write. */
 struct step {

@@ -61,16 +61,16 @@ struct kvp_store_ops {
     kvp_status (*iter_status)(struct kvp_iter *iter);
     void (*iter_close)(struct kvp_iter *iter);
 
-    /* The journal, which belongs to the writing thread. Batches and frames are durable on their own:
-     * of each kind the last ones may be lost. */
+    /* The journal, which belongs to the writing thread. Batches and frames are durable on their
+     * own: of each kind the last ones may be lost. */
 
     /* Calls `each` for the frames from `first` on, in their order; its status, if not KVP_OK, ends
-     * that. Behind the last one lie others that were written later if *more: after a power cut or of
-     * damage. KVP_CORRUPT: there are frames missing before others that were durable. */
+     * that. Behind the last one lie others that were written later if *more: after a power cut or
+     * of damage. KVP_CORRUPT: there are frames missing before others that were durable. */
     kvp_status (*journal_replay)(struct kvp_store *store, uint64_t first, kvp_journal_each each,
                                  void *arg, bool *more);
-    /* To be called once, after a replay, before the first append: what is behind the end found goes. The
-     * number of the next frame is the last one's + 1, or `first` if there was none. */
+    /* To be called once, after a replay, before the first append: what is behind the end found
+     * goes. The number of the next frame is the last one's + 1, or `first` if there was none. */
     kvp_status (*journal_begin)(struct kvp_store *store);
     /* Appends the parts one behind the other as one frame. With `sync` it and all before it are
      * durable on return. */
@@ -97,7 +97,8 @@ struct kvp_env;
 
 struct kvp_env_ops {
     /* Opens the store called `name` ([a-z0-9.-], at most 63 characters), made if `create`.
-     * KVP_NOT_FOUND (absent and not `create`), KVP_CORRUPT, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY. */
+     * KVP_NOT_FOUND (absent and not `create`), KVP_CORRUPT, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY.
+     */
     kvp_status (*open_store)(struct kvp_env *env, const char *name, bool create,
                              struct kvp_store **store);
     /* Removes a closed store, or what a crash left of one. Absent is KVP_OK. What others have put

@@ -13,7 +13,8 @@ typedef uint64_t kvp_node_set;
 /* So many changes of view may a node be behind that goes by another one's word. */
 #define KVP_VIEW_JUMP_MAX ((uint64_t)1 << 20)
 
-/* Epochs and versions are smaller: nobody has counted so far, and nothing that is added overflows. */
+/* Epochs and versions are smaller: nobody has counted so far, and nothing that is added overflows.
+ */
 #define KVP_VIEW_NUMBER_END ((uint64_t)1 << 61)
 
 struct kvp_view {

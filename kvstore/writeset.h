@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A write set: the puts and deletes of raw state keys that executing one request produced. It is
- * the payload of a log entry. Form, version 1: {u8 kind, u32 key size, key, [u32 value size, value]}*
- * with kind 1 put, 2 delete; numbers little-endian. An empty write set is valid.
+ * the payload of a log entry. Form, version 1: {u8 kind, u32 key size, key, [u32 value size,
+ * value]}* with kind 1 put, 2 delete; numbers little-endian. An empty write set is valid.
  */
 #ifndef KVP_WRITESET_H
 #define KVP_WRITESET_H

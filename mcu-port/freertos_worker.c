@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An example: a worker for matrix tasks as a task of FreeRTOS, over lwIP's sockets. One thread works and beats;
- * others of the system run while it waits, and when their priority is higher. Call kvmcu_worker_begin() when
- * the network is up.
+ * An example: a worker for matrix tasks as a task of FreeRTOS, over lwIP's sockets. One thread
+ * works and beats; others of the system run while it waits, and when their priority is higher. Call
+ * kvmcu_worker_begin() when the network is up.
  *
- * Nodes, name and seed are the board's. The client needs a quarter of the stack (docs/mcu.md); the rest is for
- * lwIP's socket calls.
+ * Nodes, name and seed are the board's. The client needs a quarter of the stack (docs/mcu.md); the
+ * rest is for lwIP's socket calls.
  */
 #include "FreeRTOS.h"
 #include "task.h"
@@ -43,7 +43,9 @@ static void idle(void *arg)
 static void work(void *arg)
 {
     static const char *const kinds[] = {KVMCU_MATMUL_KIND};
-    static struct kvmcu_worker worker = {.kinds = kinds, .kind_count = 1, .workspace = workspace,
+    static struct kvmcu_worker worker = {.kinds = kinds,
+                                         .kind_count = 1,
+                                         .workspace = workspace,
                                          .workspace_size = sizeof(workspace)};
     uint32_t seed[4];
     int status = KVMCU_OK;
@@ -53,8 +55,13 @@ static void work(void *arg)
     board_seed(seed);
     kvmcu_sockets_init(&sockets, board_urls, now_ms, idle);
     const struct kvmcu_config config = {
-        .transport = &sockets.transport, .worker = &worker, .group = "default",
-        .urls = board_urls, .url_count = 2, .buffer = buffer, .buffer_size = sizeof(buffer),
+        .transport = &sockets.transport,
+        .worker = &worker,
+        .group = "default",
+        .urls = board_urls,
+        .url_count = 2,
+        .buffer = buffer,
+        .buffer_size = sizeof(buffer),
         .client = kvmcu_client_number(seed, sizeof(seed)),
     };
     if (kvmcu_init(&client, &config) == KVMCU_OK) {

@@ -11,20 +11,20 @@
 
 #include <string.h>
 
-#define FRAME_HEAD      12u
-#define FRAME_MAX       0x1000000u
-#define CHUNK           32u  /* bytes read at a time */
-#define CHUNKS          16u  /* so many of them in one poll */
-#define TRY_MS          300u
-#define TRY_DOUBLINGS   3u
-#define REST_MS         10u
-#define REST_MAX_MS     500u
-#define PATIENCE        4u   /* so many tries at a node that is not ready; a power of 2 */
-#define PARDON          8u   /* after so many rests a mute node is asked again */
-#define PLACE_HIGH_MAX  0x40000000u /* of a place in the log or an epoch: 2^62 */
-#define ROLE_PRIMARY    4u
-#define NONE            0xffu
-#define PLACE_OF(op)    ((op) & 15u) /* of an operation in tables */
+#define FRAME_HEAD     12u
+#define FRAME_MAX      0x1000000u
+#define CHUNK          32u /* bytes read at a time */
+#define CHUNKS         16u /* so many of them in one poll */
+#define TRY_MS         300u
+#define TRY_DOUBLINGS  3u
+#define REST_MS        10u
+#define REST_MAX_MS    500u
+#define PATIENCE       4u          /* so many tries at a node that is not ready; a power of 2 */
+#define PARDON         8u          /* after so many rests a mute node is asked again */
+#define PLACE_HIGH_MAX 0x40000000u /* of a place in the log or an epoch: 2^62 */
+#define ROLE_PRIMARY   4u
+#define NONE           0xffu
+#define PLACE_OF(op)   ((op)&15u) /* of an operation in tables */
 
 enum link { LINK_DOWN, LINK_OPENING, LINK_GREETING, LINK_UP };
 
@@ -150,7 +150,8 @@ static unsigned behind(const struct kvmcu *client, unsigned target)
     return target + 1u < client->url_count ? target + 1u : 0;
 }
 
-/* A node that let a try pass without a word is left alone for a while: each visit takes that long. */
+/* A node that let a try pass without a word is left alone for a while: each visit takes that long.
+ */
 static unsigned next_target(const struct kvmcu *client)
 {
     unsigned next = behind(client, client->target);
@@ -573,7 +574,7 @@ static int take_task(struct kvmcu *client)
     }
     client->kept = 0;
     return crc32_of(client->worker->workspace, task->payload_size) == task->crc ? KVMCU_OK
-                                                                           : KVMCU_CORRUPT;
+                                                                                : KVMCU_CORRUPT;
 }
 
 /* The nodes have forgotten the worker. False: that is the end of the call. */
@@ -644,8 +645,8 @@ static void take_answer(struct kvmcu *client)
         take_refusal(client);
         return;
     }
-    client->refused &= (uint16_t)~(1u << client->target);
-    client->silent &= (uint16_t)~(1u << client->target);
+    client->refused &= (uint16_t) ~(1u << client->target);
+    client->silent &= (uint16_t) ~(1u << client->target);
     client->mute = client->mute == client->target ? NONE : client->mute;
     if (is_outdated(client)) {
         client->flags |= GROUP_DOUBTFUL;
@@ -653,8 +654,8 @@ static void take_answer(struct kvmcu *client)
         take_unknown(client);
     } else if (client->asked == KVMCU_HELLO && client->op != KVMCU_HELLO) {
         take_hello(client);
-    } else if (verdict == FINAL || (client->small[CODE] == KVMCU_CORRUPT &&
-                                    client->op == KVMCU_POST)) {
+    } else if (verdict == FINAL ||
+               (client->small[CODE] == KVMCU_CORRUPT && client->op == KVMCU_POST)) {
         take_final(client);
     } else if (verdict == ELSEWHERE) {
         move_on(client, client->hinted);
@@ -668,7 +669,15 @@ static void take_answer(struct kvmcu *client)
 /* ---- reading: values ---- */
 
 enum kind {
-    BAD, NIL, BOOL, UINT, INT, STR, BIN, ARRAY, MAP,
+    BAD,
+    NIL,
+    BOOL,
+    UINT,
+    INT,
+    STR,
+    BIN,
+    ARRAY,
+    MAP,
     ANY,       /* in patterns only, and so are the next */
     TO_RESULT, /* goes on with what belongs to operation and code */
     TO_NODE,   /* as often as the list is long, then behind it */
@@ -698,24 +707,56 @@ enum {
 };
 
 static const uint8_t patterns[] = {
-    P(ARRAY, 5), P(UINT, SMALL + VERSION), P(UINT, SMALL + CODE), P(UINT, EPOCH), P(STR, 0),
+    P(ARRAY, 5),
+    P(UINT, SMALL + VERSION),
+    P(UINT, SMALL + CODE),
+    P(UINT, EPOCH),
+    P(STR, 0),
     P(TO_RESULT, 0),
     /* GET */
-    P(ARRAY, 4), P(UINT, REVISION), P(UINT, CREATED), P(BIN, 0), P(UINT, BEHIND), P(BAD, 0),
+    P(ARRAY, 4),
+    P(UINT, REVISION),
+    P(UINT, CREATED),
+    P(BIN, 0),
+    P(UINT, BEHIND),
+    P(BAD, 0),
     /* HELLO */
-    P(ARRAY, 11), P(UINT, SMALL + NODE), P(UINT, SMALL + ROLE), P(UINT, GROUP_ID),
-    P(UINT, SMALL + PRIMARY), P(ARRAY, LIST), P(TO_NODE, 0),
-    P(ARRAY, 2), P(UINT, UNUSED), P(STR, 0), P(TO_NODE, 0),
-    P(UINT, REVISION), P(UINT, UNUSED), P(UINT, UNUSED), P(UINT, UNUSED), P(UINT, UNUSED),
-    P(UINT, UNUSED), P(BAD, 0),
+    P(ARRAY, 11),
+    P(UINT, SMALL + NODE),
+    P(UINT, SMALL + ROLE),
+    P(UINT, GROUP_ID),
+    P(UINT, SMALL + PRIMARY),
+    P(ARRAY, LIST),
+    P(TO_NODE, 0),
+    P(ARRAY, 2),
+    P(UINT, UNUSED),
+    P(STR, 0),
+    P(TO_NODE, 0),
+    P(UINT, REVISION),
+    P(UINT, UNUSED),
+    P(UINT, UNUSED),
+    P(UINT, UNUSED),
+    P(UINT, UNUSED),
+    P(UINT, UNUSED),
+    P(BAD, 0),
     /* updates, and errors with a revision */
-    P(UINT, REVISION), P(BAD, 0),
+    P(UINT, REVISION),
+    P(BAD, 0),
     /* BEAT, POST */
-    P(BOOL, REVISION), P(BAD, 0),
+    P(BOOL, REVISION),
+    P(BAD, 0),
     /* FETCH */
-    P(ARRAY, 9), P(UINT, JOB), P(UINT, SMALL + TASK_NUMBER), P(UINT, ATTEMPT), P(STR, 0),
-    P(UINT, SMALL + TASK_BEAT), P(UINT, SMALL + TASK_DEADLINE), P(BIN, 0), P(BIN, 0),
-    P(UINT, SMALL + TASK_CRC), P(BAD, 0),
+    P(ARRAY, 9),
+    P(UINT, JOB),
+    P(UINT, SMALL + TASK_NUMBER),
+    P(UINT, ATTEMPT),
+    P(STR, 0),
+    P(UINT, SMALL + TASK_BEAT),
+    P(UINT, SMALL + TASK_DEADLINE),
+    P(BIN, 0),
+    P(BIN, 0),
+    P(UINT, SMALL + TASK_CRC),
+    P(BAD, 0),
     /* LEAVE, and other errors */
     P(ANY, 0),
 };
@@ -723,8 +764,18 @@ static const uint8_t patterns[] = {
 static unsigned result_pattern(const struct kvmcu *client)
 {
     static const uint8_t good[] = {
-        0, PATTERN_HELLO, PATTERN_GET, PATTERN_REVISION, PATTERN_REVISION, PATTERN_REVISION,
-        PATTERN_REVISION, 0, PATTERN_REVISION, PATTERN_ANY, PATTERN_GRANT, PATTERN_WANTED,
+        0,
+        PATTERN_HELLO,
+        PATTERN_GET,
+        PATTERN_REVISION,
+        PATTERN_REVISION,
+        PATTERN_REVISION,
+        PATTERN_REVISION,
+        0,
+        PATTERN_REVISION,
+        PATTERN_ANY,
+        PATTERN_GRANT,
+        PATTERN_WANTED,
         PATTERN_WANTED,
     };
     unsigned code = client->small[CODE];
@@ -895,11 +946,10 @@ static bool take_value(struct kvmcu *client)
 
 /* 0xc0 to 0xdf: the kind, and how many bytes of number or size follow. */
 static const uint8_t formats[32] = {
-    P(NIL, 0),   P(BAD, 0),   P(BOOL, 0),  P(BOOL, 0), P(BIN, 1),  P(BIN, 2),  P(BIN, 4),
-    P(BAD, 0),   P(BAD, 0),   P(BAD, 0),   P(BAD, 0),  P(BAD, 0),  P(UINT, 1), P(UINT, 2),
-    P(UINT, 4),  P(UINT, 8),  P(INT, 1),   P(INT, 2),  P(INT, 4),  P(INT, 8),  P(BAD, 0),
-    P(BAD, 0),   P(BAD, 0),   P(BAD, 0),   P(BAD, 0),  P(STR, 1),  P(STR, 2),  P(STR, 4),
-    P(ARRAY, 2), P(ARRAY, 4), P(MAP, 2),   P(MAP, 4),
+    P(NIL, 0), P(BAD, 0), P(BOOL, 0), P(BOOL, 0), P(BIN, 1),   P(BIN, 2),   P(BIN, 4),  P(BAD, 0),
+    P(BAD, 0), P(BAD, 0), P(BAD, 0),  P(BAD, 0),  P(UINT, 1),  P(UINT, 2),  P(UINT, 4), P(UINT, 8),
+    P(INT, 1), P(INT, 2), P(INT, 4),  P(INT, 8),  P(BAD, 0),   P(BAD, 0),   P(BAD, 0),  P(BAD, 0),
+    P(BAD, 0), P(STR, 1), P(STR, 2),  P(STR, 4),  P(ARRAY, 2), P(ARRAY, 4), P(MAP, 2),  P(MAP, 4),
 };
 
 /* The first byte of a value. */
@@ -1184,8 +1234,9 @@ static void step(struct kvmcu *client)
     if (client->state == RESTING && passed(client, client->due_ms)) {
         client->state = READY;
     }
-    bool trying = client->state > READY || (client->state == READY &&
-                  (client->link == LINK_OPENING || client->link == LINK_GREETING));
+    bool trying =
+        client->state > READY ||
+        (client->state == READY && (client->link == LINK_OPENING || client->link == LINK_GREETING));
     if (trying && passed(client, client->due_ms)) {
         lose(client);
         return;
@@ -1245,7 +1296,7 @@ int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint3
     }
     client->request = request;
     client->op = request->op;
-    client->flags &= (uint8_t)~(UNSETTLED | STALE);
+    client->flags &= (uint8_t) ~(UNSETTLED | STALE);
     if (request->op == KVMCU_GET && request->stale) {
         client->flags |= STALE;
     }
@@ -1339,7 +1390,7 @@ static bool is_worker(const struct kvmcu_config *config)
         kinds += 2 + text_size(worker->kinds[i]);
     }
     return KVMCU_BUFFER_FOR_WORKER(text_size(config->group), text_size(worker->name), kinds) <=
-               config->buffer_size;
+           config->buffer_size;
 }
 
 int kvmcu_init(struct kvmcu *client, const struct kvmcu_config *config)

@@ -38,13 +38,13 @@ enum kvmcu_status {
     KVMCU_REFUSED = 16,
     KVMCU_TIMEOUT = 18,         /* the deadline passed, and nothing was executed */
     KVMCU_TIMEOUT_UNKNOWN = 19, /* the update may have been executed, or may still be */
-    KVMCU_CORRUPT = 22,         /* FETCH: the payload came damaged, fetch again; POST: the result did,
-                                   post again */
-    KVMCU_BAD_ARGUMENT = 25,    /* or a call is under way already */
-    KVMCU_CLOSED = 26,          /* kvmcu_stop() ended it, and nothing was executed */
-    KVMCU_NO_SUCH_JOB = 31,     /* the job is over, or not there any more */
-    KVMCU_JOB_STATE = 32,       /* likewise */
-    KVMCU_NO_TASK = 33,         /* FETCH: nothing to do at the moment; fetch again */
+    KVMCU_CORRUPT = 22,      /* FETCH: the payload came damaged, fetch again; POST: the result did,
+                                post again */
+    KVMCU_BAD_ARGUMENT = 25, /* or a call is under way already */
+    KVMCU_CLOSED = 26,       /* kvmcu_stop() ended it, and nothing was executed */
+    KVMCU_NO_SUCH_JOB = 31,  /* the job is over, or not there any more */
+    KVMCU_JOB_STATE = 32,    /* likewise */
+    KVMCU_NO_TASK = 33,      /* FETCH: nothing to do at the moment; fetch again */
     KVMCU_WORKER_UNKNOWN = 34,  /* BEAT, POST: the task is lost; the next FETCH joins again */
     KVMCU_WORKER_REPLACED = 35, /* another worker has joined under this name: end */
     KVMCU_WORKER_BARRED = 36,   /* lost too many votes, or failed what others did: end */
@@ -110,9 +110,9 @@ struct kvmcu_transport {
 struct kvmcu_worker {
     const char *name;
     const char *const *kinds; /* of tasks that it can do */
-    uint8_t *workspace;            /* where payloads go: align it as the tasks want it */
+    uint8_t *workspace;       /* where payloads go: align it as the tasks want it */
     uint8_t *checkpoint;      /* where checkpoints go; may be NULL */
-    uint32_t workspace_size;       /* no task comes that needs more, payload and result */
+    uint32_t workspace_size;  /* no task comes that needs more, payload and result */
     uint32_t checkpoint_max;  /* longer ones are left out */
     uint8_t kind_count;       /* 1 to KVMCU_KINDS_MAX */
     bool standby;             /* gets tasks when another worker is gone */
@@ -122,10 +122,10 @@ struct kvmcu_worker {
 struct kvmcu_task {
     uint64_t job, attempt;
     uint32_t number;
-    uint32_t beat_ms;         /* beat at least so often */
-    uint32_t deadline_ms;     /* it will be taken away then */
-    uint32_t crc;             /* of the payload */
-    uint32_t payload_size;    /* in the worker's workspace, which is the user's until the next FETCH */
+    uint32_t beat_ms;      /* beat at least so often */
+    uint32_t deadline_ms;  /* it will be taken away then */
+    uint32_t crc;          /* of the payload */
+    uint32_t payload_size; /* in the worker's workspace, which is the user's until the next FETCH */
     uint32_t checkpoint_size; /* 0: none */
     uint8_t kind;             /* its place in the worker's list of kinds */
 };
@@ -152,11 +152,11 @@ struct kvmcu_request {
     uint64_t version;        /* DELETE (0: any), CAS (0: absent) */
     uint32_t value_size;
     uint16_t key_size;
-    uint16_t wait_ms;        /* FETCH: for a task to come; nodes wait up to 30 s */
-    uint16_t progress;       /* BEAT: thousandths */
-    uint8_t op;              /* enum kvmcu_op */
-    uint8_t outcome;         /* POST: enum kvmcu_outcome */
-    bool stale;              /* GET: from any node, may be old */
+    uint16_t wait_ms;  /* FETCH: for a task to come; nodes wait up to 30 s */
+    uint16_t progress; /* BEAT: thousandths */
+    uint8_t op;        /* enum kvmcu_op */
+    uint8_t outcome;   /* POST: enum kvmcu_outcome */
+    bool stale;        /* GET: from any node, may be old */
 };
 
 struct kvmcu_result {
@@ -174,8 +174,8 @@ struct kvmcu_result {
 /* For the client itself only. The small ones come first: on small cores what is near is cheaper. */
 struct kvmcu {
     uint8_t state, link, stage, kind, bytes, expect, flags;
-    uint8_t op, asked, target, hinted, strikes, rests, tries, losses, mute, sent_here,
-        list_left, url_count;
+    uint8_t op, asked, target, hinted, strikes, rests, tries, losses, mute, sent_here, list_left,
+        url_count;
     uint8_t small[5];
     uint16_t buffer_size, out_at, out_size;
     uint16_t try_ms, slot, refused, silent;
@@ -218,9 +218,14 @@ void kvmcu_stop(struct kvmcu *client);
 
 /* Sets what is not named to 0, in C and in C++. */
 #ifdef __cplusplus
-#define KVMCU_NOTHING {}
+#define KVMCU_NOTHING                                                                              \
+    {                                                                                              \
+    }
 #else
-#define KVMCU_NOTHING {0}
+#define KVMCU_NOTHING                                                                              \
+    {                                                                                              \
+        0                                                                                          \
+    }
 #endif
 
 int kvmcu_call(struct kvmcu *client, const struct kvmcu_request *request, uint32_t timeout_ms);

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 struct kvmcu_line {
-    size_t (*read)(void *arg, void *data, size_t size); /* how many bytes there were */
+    size_t (*read)(void *arg, void *data, size_t size);        /* how many bytes there were */
     size_t (*write)(void *arg, const void *data, size_t size); /* how many were taken */
     uint32_t (*now_ms)(void *arg);
     void (*idle)(void *arg); /* NULL: nothing */

@@ -173,8 +173,7 @@ bool kvmcu_tile_read(struct kvmcu_tile *tile, const uint8_t *payload, uint32_t s
     uint64_t a_size = (uint64_t)tile->rows * tile->inner;
     uint64_t b_size = (uint64_t)tile->inner * tile->columns;
     uint64_t c_size = (uint64_t)tile->rows * tile->columns << bits;
-    if (a_size + b_size != room || room << bits != size - HEAD_SIZE ||
-        c_size > UINT32_MAX) {
+    if (a_size + b_size != room || room << bits != size - HEAD_SIZE || c_size > UINT32_MAX) {
         return false;
     }
     tile->result_size = (uint32_t)c_size;
@@ -254,8 +253,7 @@ static int post(struct kvmcu *client, struct kvmcu_task *task, uint8_t outcome, 
 
     do {
         status = kvmcu_post(client, task, outcome, data, size, timeout_ms);
-    } while (status == KVMCU_TIMEOUT || status == KVMCU_TIMEOUT_UNKNOWN ||
-             status == KVMCU_CORRUPT);
+    } while (status == KVMCU_TIMEOUT || status == KVMCU_TIMEOUT_UNKNOWN || status == KVMCU_CORRUPT);
     return status;
 }
 

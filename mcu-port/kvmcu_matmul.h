@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tasks of the kind "matmul" for the microcontroller's client: the product of two tiles, row by row, with
- * beats between rows, in one thread. C99, no heap, no globals. Needs the compiler's arithmetic of
- * 64-bit integers and, for tiles of floats, of doubles.
+ * Tasks of the kind "matmul" for the microcontroller's client: the product of two tiles, row by
+ * row, with beats between rows, in one thread. C99, no heap, no globals. Needs the compiler's
+ * arithmetic of 64-bit integers and, for tiles of floats, of doubles.
  */
 #ifndef KVMCU_MATMUL_H
 #define KVMCU_MATMUL_H
@@ -41,8 +41,8 @@ bool kvmcu_tile_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result
 
 /*
  * Waits for one task and does it: fetches, multiplies, beats, posts until there is an answer. The
- * result goes behind the payload in the worker's workspace. `row`: another function than kvmcu_tile_row(),
- * a faster one of the chip's vendor, say; NULL: that one.
+ * result goes behind the payload in the worker's workspace. `row`: another function than
+ * kvmcu_tile_row(), a faster one of the chip's vendor, say; NULL: that one.
  *
  * KVMCU_OK: one task less, whoever did it. KVMCU_WORKER_REPLACED, KVMCU_WORKER_BARRED: end. Others
  * (KVMCU_NO_TASK, KVMCU_TIMEOUT, ...): once more.

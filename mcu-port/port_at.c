@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One command at a time; what the modem says is read word by word (a word is a line), and whenever one means
- * something, the next thing is done. A connection that the client gives up is closed when the modem can hear
- * of it: what was announced to it as data is always sent to its end, so that nothing else can get into a
- * stream of bytes, and into a value.
+ * One command at a time; what the modem says is read word by word (a word is a line), and whenever
+ * one means something, the next thing is done. A connection that the client gives up is closed when
+ * the modem can hear of it: what was announced to it as data is always sent to its end, so that
+ * nothing else can get into a stream of bytes, and into a value.
  */
 #include "port_at.h"
 
@@ -15,12 +15,13 @@
 #define CONNECT_MS 10000u
 #define SETUP_MS   20000u /* joining a network takes its time */
 #define SYNC_TRIES 10u    /* then it is reset, if it can be */
-#define FAILURES   8u     /* in a row to connect, and it is set up again: it may have been reset unheard */
-#define READ_MAX   512u
+#define FAILURES                                                                                   \
+    8u /* in a row to connect, and it is set up again: it may have been reset unheard */
+#define READ_MAX 512u
 
 enum phase {
-    DOWN,       /* nothing is known of it */
-    SYNCING,    /* ATE0 is to be answered */
+    DOWN,    /* nothing is known of it */
+    SYNCING, /* ATE0 is to be answered */
     SETTING_UP,
     IDLE,
     CONNECTING,
@@ -258,8 +259,8 @@ static void begin_data(struct kvmcu_at *modem)
 {
     uint32_t size = 0;
 
-    for (unsigned at = 5; at < modem->in_size && modem->in[at] >= '0' && modem->in[at] <= '9' &&
-                          size < 100000;
+    for (unsigned at = 5;
+         at < modem->in_size && modem->in[at] >= '0' && modem->in[at] <= '9' && size < 100000;
          at++) {
         size = size * 10 + (uint32_t)(modem->in[at] - '0');
     }
@@ -440,7 +441,7 @@ static void at_close(void *arg)
 {
     struct kvmcu_at *modem = arg;
 
-    modem->flags &= (uint8_t)~(WANTED | FAILED);
+    modem->flags &= (uint8_t) ~(WANTED | FAILED);
     if (modem->phase == UP) {
         settle(modem);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection that the client gives up is aborted: lwIP forgets it at once, nothing of it waits in the pools for
- * a peer that may be gone, and no byte of it can come later.
+ * A connection that the client gives up is aborted: lwIP forgets it at once, nothing of it waits in
+ * the pools for a peer that may be gone, and no byte of it can come later.
  */
 #include "port_lwip.h"
 

@@ -4,8 +4,8 @@
 #define CALL(name) lwip_##name
 #define SEND_FLAGS 0
 #else
-#define CALL(name) name
-#define SEND_FLAGS MSG_NOSIGNAL
+#define CALL(name)      name
+#define SEND_FLAGS      MSG_NOSIGNAL
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <fcntl.h>

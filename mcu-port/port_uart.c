@@ -9,7 +9,7 @@
 #define CRC_SIZE     4u
 #define NO_CRC       0xffffffffu
 #define WITH_ITS_CRC 0xdebb20e3u /* of any bytes and their CRC behind them */
-#define READ_MAX     512u /* bytes in one call: the line shall not keep it for ever */
+#define READ_MAX     512u        /* bytes in one call: the line shall not keep it for ever */
 
 enum state { CLOSED, OPENING, OPEN, BROKEN };
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection over a serial line, for boards without a network: on its other end mcu-port/uart_bridge.py
- * makes TCP connections for it. Frames have a CRC-32 and are counted, so a byte that is lost or
- * flipped breaks the connection and nothing else. C99, freestanding, no heap, no globals.
+ * A connection over a serial line, for boards without a network: on its other end
+ * mcu-port/uart_bridge.py makes TCP connections for it. Frames have a CRC-32 and are counted, so a
+ * byte that is lost or flipped breaks the connection and nothing else. C99, freestanding, no heap,
+ * no globals.
  *
- * A frame: type, connection, count, 0 to KVMCU_UART_DATA_MAX bytes, CRC-32 of all that, the lowest byte
- * first. On the line there is 0xC0 before and behind it; 0xC0 and 0xDB within are DB DC and DB DD.
+ * A frame: type, connection, count, 0 to KVMCU_UART_DATA_MAX bytes, CRC-32 of all that, the lowest
+ * byte first. On the line there is 0xC0 before and behind it; 0xC0 and 0xDB within are DB DC and DB
+ * DD.
  */
 #ifndef KVMCU_PORT_UART_H
 #define KVMCU_PORT_UART_H

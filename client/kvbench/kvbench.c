@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES_MAX   65536u
-#define SECONDS_MAX 86400u
+#define LANES_MAX     65536u
+#define SECONDS_MAX   86400u
 #define KILLS_DEFAULT 3u /* of failover */
 
 static const struct {
@@ -386,9 +386,15 @@ static void catch_signals(void)
 int main(int argc, char **argv)
 {
     static struct group group;
-    struct bench bench = {.clients = 1, .outstanding = 1, .reads = 50, .txn_keys = 10,
-                          .profile = "default", .value_size = 100, .keys = 10000,
-                          .timeout_ms = 5000, .seed = 1};
+    struct bench bench = {.clients = 1,
+                          .outstanding = 1,
+                          .reads = 50,
+                          .txn_keys = 10,
+                          .profile = "default",
+                          .value_size = 100,
+                          .keys = 10000,
+                          .timeout_ms = 5000,
+                          .seed = 1};
 
     if (!kvp_process_fill_standard()) {
         return EXIT_NOTHING;

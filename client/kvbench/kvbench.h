@@ -14,7 +14,7 @@
 /* Exit statuses: those of kvcli. */
 enum {
     EXIT_DONE = 0,
-    EXIT_NO = 1,      /* acknowledged writes were lost, or executed twice; tasks were lost */
+    EXIT_NO = 1, /* acknowledged writes were lost, or executed twice; tasks were lost */
     EXIT_USAGE = 2,
     EXIT_NOTHING = 3, /* nothing could be measured, or the result got lost */
     EXIT_REFUSED = 5,
@@ -24,7 +24,7 @@ struct bench {
     const char *mode;
     const char *nodes, *group;
     bool spawn;
-    const char *profile; /* of the nodes that it spawns */
+    const char *profile;    /* of the nodes that it spawns */
     const char *bin, *data; /* NULL: kvbench's own directory; a temporary one */
     unsigned clients, outstanding;
     unsigned reads;    /* mixed: per cent of the operations */

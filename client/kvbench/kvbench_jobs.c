@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Jobs: many small tasks are queued, then workers fetch each and post a result at once, so that what is
- * measured is the queue. With --kills the primary is killed in the middle.
+ * Jobs: many small tasks are queued, then workers fetch each and post a result at once, so that
+ * what is measured is the queue. With --kills the primary is killed in the middle.
  */
 #include "client/kvbench/kvbench.h"
 #include "kvpair/kvp_jobs.h"
@@ -136,8 +136,8 @@ static void *run_place(void *arg)
     while (!atomic_load(&farm->ends)) {
         kvp_task task;
         uint64_t begun_ns = bench_now_ns();
-        kvp_status status = kvp_task_fetch(member->client, &member->worker, place->slot, WAIT_MS,
-                                           &task, NULL);
+        kvp_status status =
+            kvp_task_fetch(member->client, &member->worker, place->slot, WAIT_MS, &task, NULL);
         if (status == KVP_OK) {
             status = kvp_task_post(member->client, &member->worker, &task, KVP_OUTCOME_RESULT,
                                    kvp_slice_of("done", 4), NULL);

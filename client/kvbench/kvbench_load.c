@@ -18,7 +18,7 @@
 #define SECONDS_MAX      600.0 /* where only a count is given */
 #define VALUE_CHOICE     4096u /* values begin anywhere in this much noise, so that they differ */
 #define ZIPF_EXPONENT    0.99
-#define PAUSE_MS         5u    /* after a failure, so that nobody is asked in a tight loop */
+#define PAUSE_MS         5u /* after a failure, so that nobody is asked in a tight loop */
 #define KEY_SIZE         24u
 
 struct handle {

@@ -116,8 +116,20 @@ bool group_spawn(struct group *group, unsigned index)
     char program[PATH_MAX + 16], data[PATH_MAX + 16], log[PATH_MAX + 16], id[16], peer[64];
     unsigned other = GROUP_NODES + 1 - index; /* of a node */
     char *witness[] = {program, "--data", data, "--listen", group->urls[index], NULL};
-    char *node[] = {program, "--data", data, "--listen", group->urls[index], "--id", id, "--peer",
-                    peer, "--witness", group->urls[GROUP_WITNESS], "--profile", group->profile, NULL};
+    char *node[] = {program,
+                    "--data",
+                    data,
+                    "--listen",
+                    group->urls[index],
+                    "--id",
+                    id,
+                    "--peer",
+                    peer,
+                    "--witness",
+                    group->urls[GROUP_WITNESS],
+                    "--profile",
+                    group->profile,
+                    NULL};
     bool is_node = index != GROUP_WITNESS;
 
     (void)snprintf(program, sizeof(program), "%s/%s", group->bin, is_node ? "kvnode" : "kvwitness");

@@ -68,7 +68,8 @@ const struct kvcli_command kvcli_commands[] = {
      kvcli_export, NULL, NULL, false},
     {"import", "[FILE|-]", "put the keys of an export", 0, 1, true, kvcli_import, import_options,
      NULL, false},
-    {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL, false},
+    {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL,
+     false},
     {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover, NULL,
      NULL, false},
     {"promote", "", "a node shall become primary", 0, 0, true, kvcli_promote, promote_options, NULL,
@@ -95,7 +96,8 @@ const struct kvcli_command kvcli_job_verbs[] = {
 static void print_usage(FILE *out)
 {
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
-          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt; else the commands\n"
+          "Reads and changes a kvpair group. Without a command, on a terminal: a prompt; else the "
+          "commands\n"
           "are read from standard input, one a line.\n"
           "More about one: kvcli help COMMAND, or kvcli COMMAND --help.\n\n",
           out);
@@ -107,7 +109,8 @@ static void print_usage(FILE *out)
           "  --timeout MS      how long to try (5000)\n"
           "  --json            output for programs, errors too\n"
           "  --help, -h, --version\n\n"
-          "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job failed);\n"
+          "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job "
+          "failed);\n"
           "2 usage; 3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown;\n"
           "5 refused; 6 job wait: it was cancelled.\n"
           "If output gets lost: 4 after an update, else 3; 141 where its reader has left.\n"
@@ -119,9 +122,12 @@ static void print_usage(FILE *out)
 static int parse_options(int argc, char **argv, struct kvcli *cli)
 {
     static const struct option known[] = {
-        {"nodes", required_argument, NULL, 'n'}, {"group", required_argument, NULL, 'g'},
-        {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'},
+        {"nodes", required_argument, NULL, 'n'},
+        {"group", required_argument, NULL, 'g'},
+        {"timeout", required_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
     };
     uint64_t timeout_ms = 0;
@@ -174,7 +180,8 @@ static int run_alone(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct kvcli cli = {.commands = kvcli_commands, .nodes = getenv("KVPAIR_NODES"), .timeout_ms = 5000};
+    struct kvcli cli = {
+        .commands = kvcli_commands, .nodes = getenv("KVPAIR_NODES"), .timeout_ms = 5000};
     kvp_client_options options;
     char message[512];
 

@@ -11,7 +11,7 @@
 /* Exit statuses: a contract with scripts. */
 enum {
     EXIT_DONE = 0,
-    EXIT_NO = 1,      /* not found, exists, version differs, the job failed or is not so far */
+    EXIT_NO = 1, /* not found, exists, version differs, the job failed or is not so far */
     EXIT_USAGE = 2,
     EXIT_NOTHING = 3, /* unavailable or timed out; nothing happened */
     EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
@@ -20,8 +20,9 @@ enum {
     EXIT_PIPE = 141,    /* nobody reads the output any more; as if by SIGPIPE */
 };
 
-#define KVCLI_OPTIONS_MAX  32u
-/* A line of a file: a value and a key in which each byte is written as \u00XX, and what is around them. */
+#define KVCLI_OPTIONS_MAX 32u
+/* A line of a file: a value and a key in which each byte is written as \u00XX, and what is around
+ * them. */
 #define KVCLI_LINE_MAX     (6u * (KVP_VALUE_SIZE_MAX + KVP_KEY_SIZE_MAX) + 4096u)
 #define KVCLI_DISTANCE_MAX 2u /* letters wrong in what is still taken for a slip */
 
@@ -56,9 +57,9 @@ struct kvcli_command {
     bool update; /* may change something */
     /* argv[0] is the first argument; options have been taken out: kvcli_option(). */
     int (*run)(struct kvcli *cli, int argc, char **argv);
-    const struct kvcli_option *options;  /* NULL: none */
-    const struct kvcli_command *verbs; /* not NULL: its first argument is one of these */
-    bool brief; /* lists of commands do not show its options */
+    const struct kvcli_option *options; /* NULL: none */
+    const struct kvcli_command *verbs;  /* not NULL: its first argument is one of these */
+    bool brief;                         /* lists of commands do not show its options */
 };
 
 /* kvcli.c */
@@ -127,8 +128,8 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv);
 /* kvcli_files.c */
 /* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
-/* Reads a line without its end; the buffer's memory is used again. KVP_NOT_FOUND: there is none, or the file
- * cannot be read (ferror()); KVP_TOO_LARGE: longer than KVCLI_LINE_MAX; KVP_NO_MEMORY. */
+/* Reads a line without its end; the buffer's memory is used again. KVP_NOT_FOUND: there is none, or
+ * the file cannot be read (ferror()); KVP_TOO_LARGE: longer than KVCLI_LINE_MAX; KVP_NO_MEMORY. */
 kvp_status kvcli_read_line(FILE *file, kvp_buf *line);
 /* Makes a file of the bytes, or writes them to a device; what was there stays if that fails.
  * Complains; returns the exit status. */
@@ -154,8 +155,9 @@ int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_remove(struct kvcli *cli, int argc, char **argv);
 /* The argument as the id of a job; complains. */
 bool kvcli_job_id(const char *argument, uint64_t *job);
-/* What the group says about a job, as an object that the caller deletes; NULL: *status and *result (not
- * freed) say why. `text` (may be NULL) gets it as it was written: numbers in cJSON may be rounded. */
+/* What the group says about a job, as an object that the caller deletes; NULL: *status and *result
+ * (not freed) say why. `text` (may be NULL) gets it as it was written: numbers in cJSON may be
+ * rounded. */
 cJSON *kvcli_job_fetch(struct kvcli *cli, uint64_t job, kvp_buf *text, kvp_result *result);
 
 /* kvcli_wait.c */
@@ -173,8 +175,8 @@ int kvcli_job_submit(struct kvcli *cli, int argc, char **argv);
 /* kvcli_matrix.c */
 int kvcli_job_result(struct kvcli *cli, int argc, char **argv);
 struct kvp_matrix;
-/* Reads a matrix from a file, by the suffix of its name or else its first bytes. `wanted`: a type, or
- * KVP_MATRIX_GUESS. Complains. */
+/* Reads a matrix from a file, by the suffix of its name or else its first bytes. `wanted`: a type,
+ * or KVP_MATRIX_GUESS. Complains. */
 bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
 
 /* kvcli_text.c */
@@ -216,7 +218,8 @@ bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* kvcli_prompt.c */
 int kvcli_prompt(struct kvcli *cli);
-/* Runs the commands on standard input, one a line. The exit status is that of the first that failed. */
+/* Runs the commands on standard input, one a line. The exit status is that of the first that
+ * failed. */
 int kvcli_script(struct kvcli *cli);
 
 #endif

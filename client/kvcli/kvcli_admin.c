@@ -9,7 +9,7 @@
 
 #define NODES_MAX       16
 #define REASON_SIZE     512
-#define DISK_SILENT_MS  1000 /* less is a disk at work */
+#define DISK_SILENT_MS  1000  /* less is a disk at work */
 #define STATUS_PATIENCE 1000u /* ms: a node that is well answers at once */
 
 struct query {
@@ -158,7 +158,8 @@ static void print_remarks(const cJSON *object)
         separator = ", ";
     }
     print_arbiter(object, &separator);
-    if (why[0] != '\0' && !(silent && strstr(why, "own disk") != NULL)) { /* which has just been said */
+    if (why[0] != '\0' &&
+        !(silent && strstr(why, "own disk") != NULL)) { /* which has just been said */
         fputs(separator, stdout);
         kvcli_print_cell(why, 0);
     }
@@ -171,7 +172,8 @@ static void print_in_sync(const cJSON *object)
     size_t used = 0;
     const cJSON *member;
 
-    cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(object, "in_sync")) {
+    cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(object, "in_sync"))
+    {
         if (used < sizeof(in_sync)) {
             used += (size_t)snprintf(in_sync + used, sizeof(in_sync) - used, "%s%d",
                                      used ? "," : "", member->valueint);
@@ -238,8 +240,8 @@ static void take_answer(const struct kvcli *cli, const struct query *query, stru
     if (object != NULL) {
         const char *why = kvcli_json_text(object, "why");
         verdict->answered++;
-        verdict->serving = verdict->serving ||
-                           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
+        verdict->serving =
+            verdict->serving || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
         take_hint(query->url, kvcli_json_text(object, "hint"), verdict);
         if (why[0] != '\0' && verdict->why[0] == '\0') {
             (void)snprintf(verdict->why, sizeof(verdict->why), "%s", why);
@@ -254,10 +256,10 @@ static bool hinted_serves(const struct kvcli *cli, const char *url)
     struct query query = {.cli = cli, .url = url};
 
     (void)ask(&query);
-    cJSON *object = query.status != KVP_OK
-                        ? NULL
-                        : cJSON_ParseWithLength((const char *)query.result.value.data,
-                                                query.result.value.size);
+    cJSON *object =
+        query.status != KVP_OK
+            ? NULL
+            : cJSON_ParseWithLength((const char *)query.result.value.data, query.result.value.size);
     bool serves = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
     cJSON_Delete(object);
     kvp_result_free(&query.result);
@@ -273,10 +275,10 @@ static int judge(const struct kvcli *cli, const struct verdict *verdict)
     if (verdict->serving || (verdict->hint[0] != '\0' && hinted_serves(cli, verdict->hint))) {
         return EXIT_DONE;
     }
-    return kvcli_failed_because(KVP_UNAVAILABLE,
-                                verdict->answered == 0    ? "no node answers"
-                                : verdict->why[0] != '\0' ? verdict->why
-                                                          : "no node serves at the moment");
+    return kvcli_failed_because(KVP_UNAVAILABLE, verdict->answered == 0 ? "no node answers"
+                                                 : verdict->why[0] != '\0'
+                                                     ? verdict->why
+                                                     : "no node serves at the moment");
 }
 
 int kvcli_status(struct kvcli *cli, int argc, char **argv)
@@ -323,8 +325,7 @@ int kvcli_handover(struct kvcli *cli, int argc, char **argv)
     uint64_t target = 0;
     kvp_result result;
 
-    if (argc == 1 &&
-        (!kvcli_parse_number(argv[0], KVP_NODE_ID_MAX, &target) || target == 0)) {
+    if (argc == 1 && (!kvcli_parse_number(argv[0], KVP_NODE_ID_MAX, &target) || target == 0)) {
         return kvcli_complain("handover: '%s' is not the id of a node (1 to 63)", argv[0]);
     }
     kvp_status status = kvp_handover(cli->client, (unsigned)target, &result);

@@ -15,7 +15,8 @@ void kvcli_complain_in_json(void)
     complaints_in_json = true;
 }
 
-/* {"error": ..., "reason": ..., "status": ...} on a line of standard error; status < 0: there is none. */
+/* {"error": ..., "reason": ..., "status": ...} on a line of standard error; status < 0: there is
+ * none. */
 static void complain_json(const char *error, const char *reason, int status)
 {
     cJSON *object = cJSON_CreateObject();
@@ -84,8 +85,7 @@ static int complain_status(kvp_status status, const char *reason)
         fflush(stdout);
         complain_json(kvp_strerror(status), reason, (int)status);
     } else {
-        (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ",
-                             reason);
+        (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ", reason);
     }
     return kvcli_exit_status(status);
 }

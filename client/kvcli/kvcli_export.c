@@ -7,12 +7,12 @@
  *   {"key": "a/2", "value": {"base64": "AAE="}}
  *   {"end": true, "keys": 2}
  *
- * The last line tells a file that was cut off from a whole one. Files of others, without the first and
- * the last line, are imported as well, and other members of a pair are looked past: `kvcli --json scan`
- * prints "version", and a version is the group's to give.
+ * The last line tells a file that was cut off from a whole one. Files of others, without the first
+ * and the last line, are imported as well, and other members of a pair are looked past: `kvcli
+ * --json scan` prints "version", and a version is the group's to give.
  *
- * What is imported goes in transactions of many keys. They are not one: an import that was interrupted
- * has put what comes first in the file, and does no harm when it is repeated.
+ * What is imported goes in transactions of many keys. They are not one: an import that was
+ * interrupted has put what comes first in the file, and does no harm when it is repeated.
  */
 #include "client/kvcli/kvcli.h"
 
@@ -113,7 +113,8 @@ struct import {
 
 static int complain_line(const struct import *import, const char *reason)
 {
-    return kvcli_complain("import: %s, line %" PRIu64 ": %s; of it and what follows nothing was put",
+    return kvcli_complain("import: %s, line %" PRIu64
+                          ": %s; of it and what follows nothing was put",
                           import->name, import->line, reason);
 }
 
@@ -231,8 +232,9 @@ static int take_pair(struct import *import, const cJSON *object)
 
     if (!kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "key"), &pair->key) ||
         !kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "value"), &pair->value)) {
-        return complain_line(import, "{\"key\": BYTES, \"value\": BYTES} is wanted, where BYTES is a "
-                                     "string or {\"base64\": \"...\"}");
+        return complain_line(import,
+                             "{\"key\": BYTES, \"value\": BYTES} is wanted, where BYTES is a "
+                             "string or {\"base64\": \"...\"}");
     }
     if (pair->key.size == 0 || pair->key.size > KVP_KEY_SIZE_MAX ||
         pair->value.size > KVP_VALUE_SIZE_MAX) {
@@ -261,7 +263,8 @@ static int take_header(struct import *import, const cJSON *version)
 static int take_trailer(struct import *import, const cJSON *object)
 {
     if (kvcli_json_integer(object, "keys", KEYS_MAX) != import->keys) {
-        return complain_line(import, "the number of keys in the file is another one: some are missing");
+        return complain_line(import,
+                             "the number of keys in the file is another one: some are missing");
     }
     import->ended = true;
     return EXIT_DONE;

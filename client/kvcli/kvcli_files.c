@@ -2,9 +2,9 @@
 /*
  * Files that people name: values and matrices in, results out.
  *
- * A result is written beside the file it is for and takes its name when it is whole, so that what was
- * there is lost only for something better. Devices, fifos and such are written to as they are. Nothing is
- * removed that was not made here.
+ * A result is written beside the file it is for and takes its name when it is whole, so that what
+ * was there is lost only for something better. Devices, fifos and such are written to as they are.
+ * Nothing is removed that was not made here.
  */
 #include "client/kvcli/kvcli.h"
 
@@ -133,7 +133,8 @@ static int write_beside(const char *name, const struct stat *before, kvp_slice b
     }
     int fd = mkostemp(beside, O_CLOEXEC);
     if (fd < 0) {
-        /* A file may be writable in a directory that is not, and its name nearly as long as may be. */
+        /* A file may be writable in a directory that is not, and its name nearly as long as may be.
+         */
         return before != NULL && errno != ENOSPC ? write_in_place(name, bytes) : errno;
     }
     take_after(fd, before);
@@ -147,8 +148,8 @@ static int write_beside(const char *name, const struct stat *before, kvp_slice b
     return error;
 }
 
-/* /dev/stdout and the like lead to a file that is open already, and that others may be writing to: it is
- * written on, not replaced. -1: it is no such name, or nothing is open there. */
+/* /dev/stdout and the like lead to a file that is open already, and that others may be writing to:
+ * it is written on, not replaced. -1: it is no such name, or nothing is open there. */
 static int own_descriptor(const char *name)
 {
     static const char directory[] = "/dev/fd/";
@@ -171,7 +172,7 @@ int kvcli_write_file(const char *name, kvp_slice bytes)
     struct stat about, link;
     int own = own_descriptor(name);
     bool there = stat(name, &about) == 0;
-    bool dangling = !there && lstat(name, &link) == 0; /* then what it points to is made */
+    bool dangling = !there && lstat(name, &link) == 0;  /* then what it points to is made */
     char *target = there ? realpath(name, NULL) : NULL; /* a link stays one */
     int error;
 

@@ -62,8 +62,8 @@ void kvcli_print_command(FILE *out, const char *title, const struct kvcli_comman
         print_verbs(out, command);
     }
     for (; option != NULL && option->name != NULL; option++) {
-        int width = fprintf(out, "%s  %s%s%s", option == command->options ? "\n" : "",
-                            option->name, option->argument == NULL ? "" : " ",
+        int width = fprintf(out, "%s  %s%s%s", option == command->options ? "\n" : "", option->name,
+                            option->argument == NULL ? "" : " ",
                             option->argument == NULL ? "" : option->argument);
         width -= option == command->options ? 1 : 0;
         fprintf(out, "%*s  %s\n", width < 22 ? 22 - width : 0, "", option->summary);
@@ -100,10 +100,10 @@ unsigned kvcli_distance(const char *text, size_t size, const char *word)
 const char *kvcli_synonym(const char *word)
 {
     static const char *const pairs[][2] = {
-        {"del", "delete"}, {"rm", "delete"},     {"remove", "delete"}, {"unset", "delete"},
-        {"set", "put"},    {"store", "put"},     {"ls", "scan"},       {"list", "scan"},
-        {"keys", "scan"},  {"read", "get"},      {"cat", "get"},       {"info", "status"},
-        {"jobs", "job"},   {"failover", "promote"}, {"add", "create"}, {"transaction", "txn"},
+        {"del", "delete"}, {"rm", "delete"},        {"remove", "delete"}, {"unset", "delete"},
+        {"set", "put"},    {"store", "put"},        {"ls", "scan"},       {"list", "scan"},
+        {"keys", "scan"},  {"read", "get"},         {"cat", "get"},       {"info", "status"},
+        {"jobs", "job"},   {"failover", "promote"}, {"add", "create"},    {"transaction", "txn"},
     };
 
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

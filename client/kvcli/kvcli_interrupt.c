@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interrupts. They end a command, quietly, as a shell expects it; but nobody shall think that an update
- * has not happened. At the prompt they only want it back.
+ * Interrupts. They end a command, quietly, as a shell expects it; but nobody shall think that an
+ * update has not happened. At the prompt they only want it back.
  */
 #include "client/kvcli/kvcli.h"
 
@@ -22,7 +22,8 @@ void kvcli_settled(void)
 
 static void interrupt_end(int number)
 {
-    static const char text[] = "kvcli: interrupted; whether the command was executed is not known\n";
+    static const char text[] =
+        "kvcli: interrupted; whether the command was executed is not known\n";
 
     if (update_under_way) {
         (void)!write(STDERR_FILENO, text, sizeof(text) - 1);

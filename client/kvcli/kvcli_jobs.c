@@ -248,9 +248,9 @@ static void print_product(const cJSON *job)
     print_text(kvcli_json_text(job, "element"));
     printf(", %.0f x %.0f times %.0f x %.0f, tiles of %.0f x %.0f x %.0f\n",
            kvcli_json_count(job, "rows"), kvcli_json_count(job, "inner"),
-           kvcli_json_count(job, "inner"),
-           kvcli_json_count(job, "columns"), kvcli_json_count(job, "tile_rows"),
-           kvcli_json_count(job, "tile_inner"), kvcli_json_count(job, "tile_columns"));
+           kvcli_json_count(job, "inner"), kvcli_json_count(job, "columns"),
+           kvcli_json_count(job, "tile_rows"), kvcli_json_count(job, "tile_inner"),
+           kvcli_json_count(job, "tile_columns"));
     printf("  uploaded     %.0f of %.0f blocks\n", kvcli_json_count(job, "uploaded"),
            kvcli_json_count(job, "inputs"));
     printf("  combined     %.0f of %.0f blocks\n", kvcli_json_count(job, "combined"),
@@ -339,10 +339,9 @@ static void print_attempts(const cJSON *task)
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(task, "results"))
     {
         print_attempt(item);
-        printf("%-9s  ",
-               json_true(item, "agreed") ? "agreed"
-               : decided                 ? "disagreed"
-                                         : "undecided");
+        printf("%-9s  ", json_true(item, "agreed") ? "agreed"
+                         : decided                 ? "disagreed"
+                                                   : "undecided");
         if (json_true(item, "overflow")) {
             puts("overflow");
         } else {
@@ -371,8 +370,8 @@ static void print_task_row(struct listing *listing, const cJSON *task)
         return;
     }
     if (listing->printed++ == 0) {
-        printf("%12s  %-7s  %6s  %5s  %6s  %4s  %s\n", "TASK", "STATE", "COPIES", "VOTES",
-               "FAILED", "LOST", "REASON");
+        printf("%12s  %-7s  %6s  %5s  %6s  %4s  %s\n", "TASK", "STATE", "COPIES", "VOTES", "FAILED",
+               "LOST", "REASON");
     }
     printf("%12.0f  ", kvcli_json_count(task, "task"));
     kvcli_print_cell(kvcli_json_text(task, "state"), 7);

@@ -56,9 +56,10 @@ static int refuse_unknown(const struct reading *reading, const char *argument, s
         return kvcli_complain("%s: unknown option '%.*s'; did you mean %s?", reading->title,
                               (int)size, argument, nearest);
     }
-    return kvcli_complain("%s: unknown option '%.*s' (what begins with '-' and is none stands after "
-                          "'--')",
-                          reading->title, (int)size, argument);
+    return kvcli_complain(
+        "%s: unknown option '%.*s' (what begins with '-' and is none stands after "
+        "'--')",
+        reading->title, (int)size, argument);
 }
 
 /* --name, --name VALUE, --name=VALUE, -n VALUE. -1: go on; else the exit status. */

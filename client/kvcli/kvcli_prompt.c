@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The prompt: lines with history and completion, each one a command; and the same lines from a file. */
+/* The prompt: lines with history and completion, each one a command; and the same lines from a
+ * file. */
 #include "client/kvcli/kvcli.h"
 
 #include <errno.h>
@@ -344,7 +345,8 @@ int kvcli_script(struct kvcli *cli)
     kvp_buf_free(&text);
     tok_end(tokenizer);
     if (more && status == KVP_TOO_LARGE) {
-        return kvcli_complain("standard input, line %lu: longer than a command can be", script.line + 1);
+        return kvcli_complain("standard input, line %lu: longer than a command can be",
+                              script.line + 1);
     }
     if (more && status == KVP_NO_MEMORY) {
         return kvcli_failed(status, NULL);
@@ -353,7 +355,8 @@ int kvcli_script(struct kvcli *cli)
         return kvcli_complain("standard input: %s", strerror(errno));
     }
     if (script.commands == 0) {
-        return kvcli_complain("no command, neither as an argument nor on standard input; try kvcli --help");
+        return kvcli_complain(
+            "no command, neither as an argument nor on standard input; try kvcli --help");
     }
     if (script.failed > 0) {
         (void)kvcli_complain("%lu of %lu commands failed, the first in line %lu", script.failed,

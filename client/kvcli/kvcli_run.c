@@ -17,8 +17,8 @@ static bool reader_is_gone(void)
     return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-/* Output that got lost must not look like success, nor an update as if it had not happened. Who stops
- * reading ("| head") has seen enough: that is no news to him. */
+/* Output that got lost must not look like success, nor an update as if it had not happened. Who
+ * stops reading ("| head") has seen enough: that is no news to him. */
 int kvcli_check_output(int code, bool update)
 {
     bool failed = ferror(stdout) != 0;

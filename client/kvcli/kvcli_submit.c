@@ -195,9 +195,9 @@ static int take_option(struct submission *submission, const char *name, const ch
     if (taken == 0) {
         return kvcli_complain("job submit tasks: %s is for products of matrices", name);
     }
-    return taken > 0 ? EXIT_DONE
-                     : kvcli_complain("job submit: %s cannot be '%s': %s", name, value,
-                                      summary_of(name));
+    return taken > 0
+               ? EXIT_DONE
+               : kvcli_complain("job submit: %s cannot be '%s': %s", name, value, summary_of(name));
 }
 
 static int parse(const struct kvcli *cli, int argc, char **argv, struct submission *submission)

@@ -174,7 +174,8 @@ static bool decode64(const char *text, kvp_buf *bytes)
 cJSON *kvcli_json_bytes(kvp_slice bytes)
 {
     bool readable = is_text(bytes);
-    char *text = readable ? strndup(bytes.size == 0 ? "" : bytes.data, bytes.size) : encode64(bytes);
+    char *text =
+        readable ? strndup(bytes.size == 0 ? "" : bytes.data, bytes.size) : encode64(bytes);
     cJSON *item = text == NULL ? NULL : cJSON_CreateString(text);
 
     free(text);

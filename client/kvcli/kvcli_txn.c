@@ -77,7 +77,8 @@ static bool add_compare(kvp_txn *txn, const cJSON *array)
     } else if (good && size == 4 && is_word(array, 1, "version")) {
         good = add_version_compare(txn, key, array);
     } else {
-        good = good && size == 4 && is_word(array, 1, "value") && add_value_compare(txn, key, array);
+        good =
+            good && size == 4 && is_word(array, 1, "value") && add_value_compare(txn, key, array);
     }
     kvp_buf_free(&bytes);
     return good;
@@ -124,7 +125,8 @@ static bool build(kvp_txn *txn, const cJSON *root)
         (void)kvcli_complain("txn: an object {\"if\": [], \"then\": [], \"else\": []} is wanted");
         return false;
     }
-    cJSON_ArrayForEach(part, root) {
+    cJSON_ArrayForEach(part, root)
+    {
         bool compares = strcmp(part->string, "if") == 0;
         bool then = strcmp(part->string, "then") == 0;
         int index = 0;
@@ -136,7 +138,8 @@ static bool build(kvp_txn *txn, const cJSON *root)
             (void)kvcli_complain("txn: '%s' is there twice", part->string);
             return false;
         }
-        cJSON_ArrayForEach(item, part) {
+        cJSON_ArrayForEach(item, part)
+        {
             index++;
             if (!cJSON_IsArray(item) ||
                 !(compares ? add_compare(txn, item)

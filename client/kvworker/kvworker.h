@@ -59,7 +59,7 @@ struct kvworker_slot {
     struct kvworker *worker;
     uint32_t number;
     pthread_t thread;
-    int wake;          /* an eventfd: readable when the task is to be dropped */
+    int wake; /* an eventfd: readable when the task is to be dropped */
     kvp_task task;
     kvp_worker held_by;        /* of `task`: the worker may have joined again since */
     _Atomic uint32_t progress; /* thousandths */
@@ -87,16 +87,16 @@ struct kvworker {
     struct kvworker_slot slots[KVWORKER_SLOTS_MAX];
     unsigned slot_count; /* started */
     pthread_mutex_t lock;
-    pthread_cond_t changed;  /* what beats have to know */
-    pthread_mutex_t joining; /* held by who joins again */
-    kvp_worker self;         /* under lock */
-    bool unreachable;        /* under lock: said so */
+    pthread_cond_t changed;        /* what beats have to know */
+    pthread_mutex_t joining;       /* held by who joins again */
+    kvp_worker self;               /* under lock */
+    bool unreachable;              /* under lock: said so */
     char mark[KVWORKER_MARK_SIZE]; /* of its handlers */
-    bool ended;              /* under lock: no slot runs any more */
-    uint64_t idle_since_us;  /* under lock */
-    _Atomic uint64_t tasks;  /* fetched so far */
-    _Atomic bool stopping;   /* nothing new is begun */
-    _Atomic int status;      /* to exit with */
+    bool ended;                    /* under lock: no slot runs any more */
+    uint64_t idle_since_us;        /* under lock */
+    _Atomic uint64_t tasks;        /* fetched so far */
+    _Atomic bool stopping;         /* nothing new is begun */
+    _Atomic int status;            /* to exit with */
 };
 
 /* ---- kvworker_run.c: fetching, beating, posting ---- */
@@ -137,7 +137,7 @@ struct kvworker_block {
     struct kvworker_block *next;
     uint64_t job;
     uint32_t number;
-    unsigned users;   /* it stays as long as there are some */
+    unsigned users; /* it stays as long as there are some */
     bool loading;
     kvp_status status;
     kvp_buf elements;
@@ -145,7 +145,8 @@ struct kvworker_block {
 
 void kvworker_blocks_init(struct kvworker_blocks *blocks);
 void kvworker_blocks_free(struct kvworker_blocks *blocks);
-/* A block, from memory or from a node; to be given back, whatever its status is. NULL: no memory. */
+/* A block, from memory or from a node; to be given back, whatever its status is. NULL: no memory.
+ */
 struct kvworker_block *kvworker_block_take(struct kvworker *worker, uint64_t job, uint32_t number);
 void kvworker_block_give_back(struct kvworker *worker, struct kvworker_block *block);
 

@@ -66,8 +66,7 @@ static void make_room(struct kvworker_blocks *blocks)
 
     do {
         last = NULL;
-        for (struct kvworker_block **link = &blocks->first; *link != NULL;
-             link = &(*link)->next) {
+        for (struct kvworker_block **link = &blocks->first; *link != NULL; link = &(*link)->next) {
             last = may_go(blocks, *link) ? link : last;
         }
         if (last != NULL) {

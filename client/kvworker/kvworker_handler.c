@@ -123,8 +123,8 @@ static void reset_signals(void)
 
 /* The child's life up to the shell. It dies with this thread, which waits for it: a worker that is
  * killed leaves no shell behind. Only what is safe between fork and exec is called. */
-static _Noreturn void become_shell(const char *command, const int theirs[PIPES],
-                                   char **environment, pid_t worker)
+static _Noreturn void become_shell(const char *command, const int theirs[PIPES], char **environment,
+                                   pid_t worker)
 {
     const char *const arguments[] = {"sh", "-c", command, NULL};
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker that was killed has left behind. The shell of a handler dies with its worker; what the
- * shell has started may go on. So every handler carries a mark in its environment: the worker's process
- * number, the time when that process began, and its session. Whoever has the mark of a process that
- * is no more is ended by the next worker that starts. A process that made itself a session of its own
- * was meant to stay, and does.
+ * What a worker that was killed has left behind. The shell of a handler dies with its worker; what
+ * the shell has started may go on. So every handler carries a mark in its environment: the worker's
+ * process number, the time when that process began, and its session. Whoever has the mark of a
+ * process that is no more is ended by the next worker that starts. A process that made itself a
+ * session of its own was meant to stay, and does.
  *
- * Numbers of processes are used again: a worker is known by the time of its start as well, and who is
- * to be ended is held by a pidfd from before its mark is read.
+ * Numbers of processes are used again: a worker is known by the time of its start as well, and who
+ * is to be ended is held by a pidfd from before its mark is read.
  */
 #include "client/kvworker/kvworker.h"
 
@@ -22,8 +22,8 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#define MARK             "KVPAIR_WORKER_PROCESS="
-#define ENVIRONMENT_MAX  (256u * 1024u) /* bytes of it that are looked at */
+#define MARK            "KVPAIR_WORKER_PROCESS="
+#define ENVIRONMENT_MAX (256u * 1024u) /* bytes of it that are looked at */
 
 /* Of a file below /proc as much as fits, ended by a zero; 0: it cannot be read. */
 static size_t orphans_read(pid_t pid, const char *name, char *bytes, size_t size)
@@ -85,8 +85,7 @@ static bool orphans_has_mark_of_dead(const char *environment, size_t size, pid_t
     if (at >= end || sscanf(at, MARK "%ld:%llu:%ld", &pid, &start, &its_session) != 3) {
         return false;
     }
-    return pid > 0 && start > 0 && its_session == session &&
-           orphans_start_of((pid_t)pid) != start;
+    return pid > 0 && start > 0 && its_session == session && orphans_start_of((pid_t)pid) != start;
 }
 
 static bool orphans_end(pid_t pid, char *environment)

@@ -17,10 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FETCH_WAIT_MS 1000u
-#define TIMEOUT_MS    3000u /* of other calls; all of them are repeated */
-#define REST_MS       200u
-#define LONG_REST_MS  1000u
+#define FETCH_WAIT_MS     1000u
+#define TIMEOUT_MS        3000u /* of other calls; all of them are repeated */
+#define REST_MS           200u
+#define LONG_REST_MS      1000u
 #define DEADLINE_SLACK_MS 100u /* the node, which counts it, takes the task away before */
 
 /* ---- stopping ---- */
@@ -358,8 +358,8 @@ static void begin_task(struct kvworker_slot *slot)
     uint64_t count = 0;
 
     atomic_store(&slot->progress, 0);
-    slot->deadline_us = kvp_clock_now_us() +
-                        ((uint64_t)slot->task.deadline_ms + DEADLINE_SLACK_MS) * 1000;
+    slot->deadline_us =
+        kvp_clock_now_us() + ((uint64_t)slot->task.deadline_ms + DEADLINE_SLACK_MS) * 1000;
     pthread_mutex_lock(&worker->lock);
     slot->busy = true;
     slot->unwanted = false;

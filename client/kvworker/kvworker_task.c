@@ -35,14 +35,15 @@ static bool run_handler(struct kvworker_slot *slot, const char *command,
     uint32_t timeout_ms = slot->worker->options.handler_timeout_ms;
     uint32_t left_ms = kvworker_left_ms(slot);
     bool deadline = timeout_ms == 0 || left_ms < timeout_ms;
-    const char *const variables[] = {text[0], text[1], text[2], text[3],
-                                     slot->worker->mark, NULL};
+    const char *const variables[] = {text[0], text[1], text[2], text[3], slot->worker->mark, NULL};
     struct kvworker_order order = {
         .command = command,
         .input = task->payload,
         .variables = variables,
         .output_max = KVP_VALUE_SIZE_MAX,
-        .timeout_ms = !deadline ? timeout_ms : left_ms > 0 ? left_ms : 1,
+        .timeout_ms = !deadline     ? timeout_ms
+                      : left_ms > 0 ? left_ms
+                                    : 1,
         .deadline = deadline,
         .cancel = slot->wake,
         .group = &slot->handler,

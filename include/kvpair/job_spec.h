@@ -5,9 +5,9 @@
  * tiling and uploads blocks, the node checks what it gets against the same numbers.
  *
  * A matrix job has I x K blocks of A, K x J blocks of B, I x J blocks of C, where I, K, J are the
- * numbers of tiles along rows, inner dimension and columns. Blocks are numbered A first, both by rows:
- * A(i,k) is i*K+k, B(k,j) is I*K + k*J+j. Task (i*J+j)*K + k computes A(i,k)*B(k,j); the sum over k
- * is the block i*J+j of C. Tiles at the far edges are smaller.
+ * numbers of tiles along rows, inner dimension and columns. Blocks are numbered A first, both by
+ * rows: A(i,k) is i*K+k, B(k,j) is I*K + k*J+j. Task (i*J+j)*K + k computes A(i,k)*B(k,j); the sum
+ * over k is the block i*J+j of C. Tiles at the far edges are smaller.
  */
 #ifndef KVP_JOB_SPEC_H
 #define KVP_JOB_SPEC_H
@@ -25,29 +25,31 @@ enum kvp_job_type {
 };
 
 enum kvp_job_verify { /* what is done with the whole product before the job is called done */
-    KVP_VERIFY_NONE = 0,
-    KVP_VERIFY_FREIVALDS = 1,
-    KVP_VERIFY_RECOMPUTE = 2,
+                      KVP_VERIFY_NONE = 0,
+                      KVP_VERIFY_FREIVALDS = 1,
+                      KVP_VERIFY_RECOMPUTE = 2,
 };
 
-#define KVP_JOB_COPIES_MAX   8u
-#define KVP_JOB_TASKS_MAX    (1u << 20)
-#define KVP_JOB_KINDS_MAX    16u  /* kinds of task in one job; kinds of one worker */
-#define KVP_JOB_DEPS_MAX     4096u /* tasks that one task waits for */
-#define KVP_JOB_BATCH_MAX    1024u /* tasks in one message */
-#define KVP_JOB_TASKS_SIZE_MAX (4u * 1024u * 1024u) /* bytes of the list of tasks in one message */
-#define KVP_JOB_BLOCK_MAX    KVP_VALUE_SIZE_MAX
-#define KVP_JOB_MATMUL_KIND  "matmul"
-#define KVP_JOB_TILE_HEADER  16u /* type u32, rows u32, inner u32, columns u32, before A and B */
-/* The same for workers that fetch blocks themselves and keep them (JOB_BLOCK): behind the header come
- * the numbers of the blocks of A and B, u32 each. Who can do both kinds gets this one. */
-#define KVP_JOB_BLOCKS_KIND  "matmul-blocks"
-#define KVP_JOB_BUFFER_DEFAULT (2u * 1024u * 1024u)
+#define KVP_JOB_COPIES_MAX 8u
+#define KVP_JOB_TASKS_MAX  (1u << 20)
+#define KVP_JOB_KINDS_MAX  16u   /* kinds of task in one job; kinds of one worker */
+#define KVP_JOB_DEPS_MAX   4096u /* tasks that one task waits for */
+#define KVP_JOB_BATCH_MAX  1024u /* tasks in one message */
+#define KVP_JOB_TASKS_SIZE_MAX                                                                     \
+    (4u * 1024u * 1024u) /* bytes of the list of tasks in one message                              \
+                          */
+#define KVP_JOB_BLOCK_MAX   KVP_VALUE_SIZE_MAX
+#define KVP_JOB_MATMUL_KIND "matmul"
+#define KVP_JOB_TILE_HEADER 16u /* type u32, rows u32, inner u32, columns u32, before A and B */
+/* The same for workers that fetch blocks themselves and keep them (JOB_BLOCK): behind the header
+ * come the numbers of the blocks of A and B, u32 each. Who can do both kinds gets this one. */
+#define KVP_JOB_BLOCKS_KIND      "matmul-blocks"
+#define KVP_JOB_BUFFER_DEFAULT   (2u * 1024u * 1024u)
 #define KVP_JOB_RETRY_DEFAULT_MS 200u
 
 struct kvp_job_spec {
     char name[KVP_NAME_SIZE_MAX + 1]; /* for people; may be empty */
-    uint8_t type;         /* enum kvp_job_type */
+    uint8_t type;                     /* enum kvp_job_type */
     uint8_t copies;       /* of every task, handed to different workers: 1..KVP_JOB_COPIES_MAX */
     uint8_t quorum;       /* results that must agree: 1..copies */
     uint8_t copies_max;   /* copies..KVP_JOB_COPIES_MAX: how far disagreement may raise copies */
@@ -61,10 +63,10 @@ struct kvp_job_spec {
     uint32_t deadline_ms; /* of an attempt; 0: adapts to what the tasks take */
     uint32_t delay_ms;    /* from the start (or a change of primary) to the first handing out */
     uint32_t keep_s;      /* how long a finished job stays */
-    uint32_t retry_ms;    /* a task that failed rests for so long, twice as long each further time */
+    uint32_t retry_ms; /* a task that failed rests for so long, twice as long each further time */
     /* MATMUL */
-    uint8_t element;      /* enum kvp_matrix_type */
-    uint64_t rows, inner, columns;               /* A is rows x inner, B inner x columns */
+    uint8_t element;               /* enum kvp_matrix_type */
+    uint64_t rows, inner, columns; /* A is rows x inner, B inner x columns */
     uint32_t tile_rows, tile_inner, tile_columns;
     uint64_t reserved[6];
 };
@@ -78,9 +80,9 @@ KVP_API void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type
 KVP_API kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode);
 
 /*
- * Chooses tiles so that a task and its result fit `buffer` bytes (and each block fits a value). Keeps
- * the inner dimension whole where one dot product fits, else cuts it, too. KVP_TOO_LARGE: not even
- * one element by one element fits, or there would be more than KVP_JOB_TASKS_MAX tasks.
+ * Chooses tiles so that a task and its result fit `buffer` bytes (and each block fits a value).
+ * Keeps the inner dimension whole where one dot product fits, else cuts it, too. KVP_TOO_LARGE: not
+ * even one element by one element fits, or there would be more than KVP_JOB_TASKS_MAX tasks.
  */
 KVP_API kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
 
@@ -125,8 +127,8 @@ KVP_API size_t kvp_job_tile_size(const struct kvp_job_spec *spec, const struct k
 KVP_API void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
                                  const struct kvp_job_tile *tile);
 
-/* Tasks of a JOB_TASKS message: an array of [kind str, after array of uint, feed bool, payload bin];
- * feed: the results of the tasks in `after` follow the payload, in that order. */
+/* Tasks of a JOB_TASKS message: an array of [kind str, after array of uint, feed bool, payload
+ * bin]; feed: the results of the tasks in `after` follow the payload, in that order. */
 struct kvp_job_task {
     kvp_slice kind, payload;
     bool feed;
@@ -137,7 +139,8 @@ struct kvp_job_tasks {
     uint32_t count, next;
     kvp_slice rest;
 };
-/* Checks the form of all of it; numbers of tasks are not looked at. KVP_BAD_REQUEST, KVP_TOO_LARGE. */
+/* Checks the form of all of it; numbers of tasks are not looked at. KVP_BAD_REQUEST, KVP_TOO_LARGE.
+ */
 KVP_API kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks,
                                        const char **reason);
 /* False: no more. */

@@ -48,36 +48,36 @@ extern "C" {
  */
 typedef enum kvp_status {
     KVP_OK = 0,
-    KVP_NOT_FOUND = -1,        /* no such key */
-    KVP_EXISTS = -2,           /* create: the key is there already */
-    KVP_VERSION_DIFFERS = -3,  /* cas: the key's version is another one */
-    KVP_NOT_PRIMARY = -4,      /* asked the wrong node; nothing was executed */
-    KVP_UNCERTAIN = -5,        /* the node lost its role before it knew; repeat with the same session */
-    KVP_UNAVAILABLE = -6,      /* nothing was executed; try again later */
-    KVP_BUSY = -7,             /* queue full; nothing was executed; try again later */
-    KVP_SESSION_EXPIRED = -8,  /* the session is not known any more; this request was not executed */
-    KVP_STALE_REQUEST = -9,    /* a newer request of the session was executed; its answer is gone */
-    KVP_BAD_REQUEST = -10,     /* malformed: wrong type, count, length or range */
-    KVP_TOO_LARGE = -11,       /* over a limit of this header */
-    KVP_WRONG_GROUP = -12,     /* the node belongs to another group */
-    KVP_BAD_VERSION = -13,     /* an unknown wire or storage version */
-    KVP_BAD_OP = -14,          /* an unknown operation */
-    KVP_CURSOR_EXPIRED = -15,  /* scan: the cursor is not known any more; start again */
-    KVP_REFUSED = -16,         /* not allowed by role, policy or permission */
-    KVP_STALE_VIEW = -17,      /* peers and arbiter: the sender's view is not the newest */
-    KVP_TIMEOUT = -18,         /* the deadline passed; nothing was executed */
+    KVP_NOT_FOUND = -1,       /* no such key */
+    KVP_EXISTS = -2,          /* create: the key is there already */
+    KVP_VERSION_DIFFERS = -3, /* cas: the key's version is another one */
+    KVP_NOT_PRIMARY = -4,     /* asked the wrong node; nothing was executed */
+    KVP_UNCERTAIN = -5,   /* the node lost its role before it knew; repeat with the same session */
+    KVP_UNAVAILABLE = -6, /* nothing was executed; try again later */
+    KVP_BUSY = -7,        /* queue full; nothing was executed; try again later */
+    KVP_SESSION_EXPIRED = -8, /* the session is not known any more; this request was not executed */
+    KVP_STALE_REQUEST = -9,   /* a newer request of the session was executed; its answer is gone */
+    KVP_BAD_REQUEST = -10,    /* malformed: wrong type, count, length or range */
+    KVP_TOO_LARGE = -11,      /* over a limit of this header */
+    KVP_WRONG_GROUP = -12,    /* the node belongs to another group */
+    KVP_BAD_VERSION = -13,    /* an unknown wire or storage version */
+    KVP_BAD_OP = -14,         /* an unknown operation */
+    KVP_CURSOR_EXPIRED = -15, /* scan: the cursor is not known any more; start again */
+    KVP_REFUSED = -16,        /* not allowed by role, policy or permission */
+    KVP_STALE_VIEW = -17,     /* peers and arbiter: the sender's view is not the newest */
+    KVP_TIMEOUT = -18,        /* the deadline passed; nothing was executed */
     KVP_TIMEOUT_UNKNOWN = -19, /* the deadline passed; the update may or may not have happened */
     KVP_NO_MEMORY = -20,
-    KVP_IO = -21,         /* disk or network input/output failed */
-    KVP_CORRUPT = -22,    /* stored or received data is damaged */
-    KVP_DISK_FULL = -23,  /* no space left for the store */
-    KVP_LOCKED = -24,     /* another process holds the data directory */
+    KVP_IO = -21,           /* disk or network input/output failed */
+    KVP_CORRUPT = -22,      /* stored or received data is damaged */
+    KVP_DISK_FULL = -23,    /* no space left for the store */
+    KVP_LOCKED = -24,       /* another process holds the data directory */
     KVP_BAD_ARGUMENT = -25, /* the caller broke the function's contract */
-    KVP_CLOSED = -26,     /* the handle is closing or closed */
+    KVP_CLOSED = -26,       /* the handle is closing or closed */
     KVP_ADDRESS_IN_USE = -27,
-    KVP_NOT_SEEDED = -28, /* the arbiter does not know the group (new, or it lost its state) */
-    KVP_FAILED = -29,     /* this node has stopped after a storage failure */
-    KVP_DIVERGED = -30,   /* the store holds updates that the group never agreed on */
+    KVP_NOT_SEEDED = -28,      /* the arbiter does not know the group (new, or it lost its state) */
+    KVP_FAILED = -29,          /* this node has stopped after a storage failure */
+    KVP_DIVERGED = -30,        /* the store holds updates that the group never agreed on */
     KVP_NO_SUCH_JOB = -31,     /* the job, or the task in it, is not there (any more) */
     KVP_JOB_STATE = -32,       /* the job is not in a state that allows it */
     KVP_NO_TASK = -33,         /* fetch: nothing to do for this worker now */
@@ -134,9 +134,9 @@ KVP_API int kvp_slice_compare(kvp_slice a, kvp_slice b);
 /* Limits, in bytes or counts. Requests over them are answered with KVP_TOO_LARGE. */
 #define KVP_KEY_SIZE_MAX     1024u
 #define KVP_VALUE_SIZE_MAX   (1024u * 1024u)
-#define KVP_TXN_OPS_MAX      1024u            /* compares, then-operations and else-operations, each */
-#define KVP_TXN_READ_MAX    (32u * 1024u * 1024u) /* keys and values that it has to look at */
-#define KVP_TXN_SIZE_MAX     (4u * 1024u * 1024u) /* all keys and values of one transaction */
+#define KVP_TXN_OPS_MAX      1024u /* compares, then-operations and else-operations, each */
+#define KVP_TXN_READ_MAX     (32u * 1024u * 1024u) /* keys and values that it has to look at */
+#define KVP_TXN_SIZE_MAX     (4u * 1024u * 1024u)  /* all keys and values of one transaction */
 #define KVP_MESSAGE_SIZE_MAX (16u * 1024u * 1024u)
 #define KVP_GROUP_NAME_MAX   64u
 #define KVP_NAME_SIZE_MAX    64u /* of a worker, a job, a kind of task */

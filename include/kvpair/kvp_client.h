@@ -5,8 +5,8 @@
  *
  * Caveats first:
  *  - KVP_TIMEOUT_UNKNOWN means what it says: the update may have happened, or may still happen.
- *    KVP_TIMEOUT and KVP_UNAVAILABLE mean that it did not and will not. (An update that was executed,
- *    with an answer that cannot be read, is KVP_TIMEOUT_UNKNOWN, too.)
+ *    KVP_TIMEOUT and KVP_UNAVAILABLE mean that it did not and will not. (An update that was
+ * executed, with an answer that cannot be read, is KVP_TIMEOUT_UNKNOWN, too.)
  *  - Reads are linearizable unless `stale` is asked for.
  *  - A handle may be used by any number of threads at once. Do not use it in a child after fork().
  *  - Callbacks of asynchronous calls run on a thread of the library: do not block there, and do not
@@ -26,26 +26,26 @@ extern "C" {
 typedef struct kvp_client kvp_client;
 
 typedef struct kvp_client_options {
-    size_t size;             /* sizeof(struct kvp_client_options): set by kvp_client_options_init */
-    const char *nodes;       /* "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002": at most 16 */
-    const char *group;       /* group name; NULL: "default" */
-    uint32_t timeout_ms;     /* deadline of each call; 0: 5000 */
-    uint32_t try_ms;         /* an unanswered attempt is repeated, elsewhere too, after this; 0: 300 */
+    size_t size;         /* sizeof(struct kvp_client_options): set by kvp_client_options_init */
+    const char *nodes;   /* "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002": at most 16 */
+    const char *group;   /* group name; NULL: "default" */
+    uint32_t timeout_ms; /* deadline of each call; 0: 5000 */
+    uint32_t try_ms;     /* an unanswered attempt is repeated, elsewhere too, after this; 0: 300 */
     uint32_t outstanding_max; /* requests under way at once; more wait their turn; 0: 256 */
 } kvp_client_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */
 KVP_API void kvp_client_options_init_sized(kvp_client_options *options, size_t size);
-#define kvp_client_options_init(options) \
+#define kvp_client_options_init(options)                                                           \
     kvp_client_options_init_sized((options), sizeof(kvp_client_options))
 
 /* Makes a handle; does not wait for a connection. `message` (may be NULL) receives the reason of a
  * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group), KVP_NO_MEMORY. */
 KVP_API kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **client,
                                    char *message, size_t message_size);
-/* Ends calls under way (their callbacks run before this returns): with KVP_CLOSED, or, where an update
- * may have happened, KVP_TIMEOUT_UNKNOWN. Scans and transactions must not be used any more but closed
- * and freed before. NULL is fine. */
+/* Ends calls under way (their callbacks run before this returns): with KVP_CLOSED, or, where an
+ * update may have happened, KVP_TIMEOUT_UNKNOWN. Scans and transactions must not be used any more
+ * but closed and freed before. NULL is fine. */
 KVP_API void kvp_client_close(kvp_client *client);
 
 /* What a call gives back. Free with kvp_result_free(). */
@@ -55,18 +55,18 @@ typedef struct kvp_result {
     uint64_t version;         /* get: modify revision; updates: the new one; KVP_EXISTS and
                                  KVP_VERSION_DIFFERS: the present one (0: absent) */
     uint64_t create_revision; /* get */
-    uint64_t behind;          /* stale reads: entries that the node knew to be committed and that the
-                               * answer does not show. What it has not heard of is not in it: 0 does
-                               * not mean "new" (commit_age_ms of kvp_node_status() tells how long) */
-    kvp_buf value;            /* get: the value. status: JSON text. errors: reason text, may be empty */
+    uint64_t behind; /* stale reads: entries that the node knew to be committed and that the
+                      * answer does not show. What it has not heard of is not in it: 0 does
+                      * not mean "new" (commit_age_ms of kvp_node_status() tells how long) */
+    kvp_buf value;   /* get: the value. status: JSON text. errors: reason text, may be empty */
     uint64_t reserved[4];
 } kvp_result;
 
 KVP_API void kvp_result_free(kvp_result *result);
 
-/* Synchronous calls: return result->status. `result` may be NULL where only the status matters; else it
- * is overwritten (not freed first). Slices are borrowed for the call. Errors: any of kvp_base.h;
- * KVP_BAD_ARGUMENT and KVP_TOO_LARGE are found before anything is sent. */
+/* Synchronous calls: return result->status. `result` may be NULL where only the status matters;
+ * else it is overwritten (not freed first). Slices are borrowed for the call. Errors: any of
+ * kvp_base.h; KVP_BAD_ARGUMENT and KVP_TOO_LARGE are found before anything is sent. */
 KVP_API kvp_status kvp_get(kvp_client *client, kvp_slice key, kvp_result *result);
 KVP_API kvp_status kvp_get_stale(kvp_client *client, kvp_slice key, kvp_result *result);
 KVP_API kvp_status kvp_put(kvp_client *client, kvp_slice key, kvp_slice value, kvp_result *result);
@@ -80,10 +80,11 @@ KVP_API kvp_status kvp_cas(kvp_client *client, kvp_slice key, uint64_t version, 
                            kvp_result *result);
 
 /* Asynchronous calls: copy their slices and return at once. `done` runs exactly once if KVP_OK is
- * returned, and the result is valid during it only; else it never runs. timeout_ms 0: the handle's. */
+ * returned, and the result is valid during it only; else it never runs. timeout_ms 0: the handle's.
+ */
 typedef void (*kvp_callback)(void *arg, const kvp_result *result);
-KVP_API kvp_status kvp_get_async(kvp_client *client, kvp_slice key, bool stale,
-                                 uint32_t timeout_ms, kvp_callback done, void *arg);
+KVP_API kvp_status kvp_get_async(kvp_client *client, kvp_slice key, bool stale, uint32_t timeout_ms,
+                                 kvp_callback done, void *arg);
 KVP_API kvp_status kvp_put_async(kvp_client *client, kvp_slice key, kvp_slice value,
                                  uint32_t timeout_ms, kvp_callback done, void *arg);
 KVP_API kvp_status kvp_create_async(kvp_client *client, kvp_slice key, kvp_slice value,
@@ -91,10 +92,11 @@ KVP_API kvp_status kvp_create_async(kvp_client *client, kvp_slice key, kvp_slice
 KVP_API kvp_status kvp_delete_async(kvp_client *client, kvp_slice key, uint64_t version,
                                     uint32_t timeout_ms, kvp_callback done, void *arg);
 KVP_API kvp_status kvp_cas_async(kvp_client *client, kvp_slice key, uint64_t version,
-                                 kvp_slice value, uint32_t timeout_ms, kvp_callback done, void *arg);
+                                 kvp_slice value, uint32_t timeout_ms, kvp_callback done,
+                                 void *arg);
 
-/* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. `result` (may be
- * NULL) is as for synchronous calls: when opening fails, it has the reason. */
+/* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. `result` (may
+ * be NULL) is as for synchronous calls: when opening fails, it has the reason. */
 KVP_API kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
                                  kvp_scan **scan, kvp_result *result);
 KVP_API kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,

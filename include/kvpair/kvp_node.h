@@ -4,13 +4,13 @@
  * find each other by the addresses given here.
  *
  * Caveats first:
- *  - Only the primary reads and writes. On any other node these calls return KVP_NOT_PRIMARY at once;
- *    a kvp_client (kvp_client.h) finds the primary by itself, from the same process, too.
+ *  - Only the primary reads and writes. On any other node these calls return KVP_NOT_PRIMARY at
+ * once; a kvp_client (kvp_client.h) finds the primary by itself, from the same process, too.
  *  - KVP_UNCERTAIN and KVP_TIMEOUT_UNKNOWN mean that the update may have happened.
- *  - When the disk hangs, a primary gives the lead away after sync_timeout_ms; in a pair it stops, as
- *    when the disk fails. kvp_node_open() on a disk that hangs does not return.
- *  - When the disk fails the node stops for good (kvp_node_wait_end() returns KVP_FAILED): what it is
- *    not sure of it never acknowledges. Close it, repair, open it again.
+ *  - When the disk hangs, a primary gives the lead away after sync_timeout_ms; in a pair it stops,
+ * as when the disk fails. kvp_node_open() on a disk that hangs does not return.
+ *  - When the disk fails the node stops for good (kvp_node_wait_end() returns KVP_FAILED): what it
+ * is not sure of it never acknowledges. Close it, repair, open it again.
  *  - A handle may be used by any number of threads. Do not use it in a child after fork().
  *  - Callbacks run on a thread of the node: do not block there and do not call the node from there.
  */
@@ -34,29 +34,29 @@ typedef struct kvp_node_state {
     bool serving;        /* is primary and may answer now */
     unsigned primary_id; /* of the newest view known here; 0: none */
     uint64_t epoch;
-    uint64_t in_sync;    /* bit i: node i is in the in-sync set */
+    uint64_t in_sync; /* bit i: node i is in the in-sync set */
     uint64_t reserved[4];
 } kvp_node_state;
 
 typedef struct kvp_node_options {
-    size_t size;                /* sizeof(kvp_node_options): set by kvp_node_options_init() */
-    unsigned id;                /* 1..63, unique in the group */
-    const char *data_dir;       /* made if absent; one process at a time */
-    const char *listen;         /* "tcp://127.0.0.1:7001"; port 0 picks one */
-    const char *advertise;      /* address that clients are told; NULL: as listened on */
-    const char *group;          /* NULL: "default" */
-    const char *peers;          /* "2=tcp://10.0.0.2:7001,3=tcp://..."; NULL or "": none */
+    size_t size;           /* sizeof(kvp_node_options): set by kvp_node_options_init() */
+    unsigned id;           /* 1..63, unique in the group */
+    const char *data_dir;  /* made if absent; one process at a time */
+    const char *listen;    /* "tcp://127.0.0.1:7001"; port 0 picks one */
+    const char *advertise; /* address that clients are told; NULL: as listened on */
+    const char *group;     /* NULL: "default" */
+    const char *peers;     /* "2=tcp://10.0.0.2:7001,3=tcp://..."; NULL or "": none */
     /* Who decides about the primary: exactly one of the two. */
-    const char *witness;        /* URL of a kvwitness */
-    const char *pair;           /* two nodes by themselves: a policy's name, or `policy` below */
-    const char *fence_command;  /* run by /bin/sh before a promotion; must exit 0. NULL: none */
-    uint32_t heartbeat_ms;      /* 0: 100 */
-    uint32_t lease_ms;          /* 0: 400; more than heartbeat_ms */
-    uint32_t grace_ms;          /* 0: 500; more than lease_ms */
-    uint32_t sync_timeout_ms;   /* 0: 2000 */
-    uint32_t sync_replicas;     /* wanted size of the in-sync set; 0: all nodes */
-    uint64_t log_size_max;      /* bytes of log kept for peers that lag; 0: 64 MiB */
-    uint32_t timeout_ms;        /* deadline of the calls below; 0: 5000 */
+    const char *witness;          /* URL of a kvwitness */
+    const char *pair;             /* two nodes by themselves: a policy's name, or `policy` below */
+    const char *fence_command;    /* run by /bin/sh before a promotion; must exit 0. NULL: none */
+    uint32_t heartbeat_ms;        /* 0: 100 */
+    uint32_t lease_ms;            /* 0: 400; more than heartbeat_ms */
+    uint32_t grace_ms;            /* 0: 500; more than lease_ms */
+    uint32_t sync_timeout_ms;     /* 0: 2000 */
+    uint32_t sync_replicas;       /* wanted size of the in-sync set; 0: all nodes */
+    uint64_t log_size_max;        /* bytes of log kept for peers that lag; 0: 64 MiB */
+    uint32_t timeout_ms;          /* deadline of the calls below; 0: 5000 */
     enum kvp_log_level log_level; /* init: KVP_LOG_INFO */
     /* Log lines (logfmt, no newline), with their enum kvp_log_level; NULL: standard error. */
     void (*on_log)(void *arg, int level, const char *line);
@@ -64,29 +64,30 @@ typedef struct kvp_node_options {
     void (*on_change)(void *arg, const kvp_node_state *state);
     void *arg;
     /* ---- since 0.2.0 ---- */
-    /* Where peer operations come from, beside the hosts of `peers`: addresses, networks (10.1.0.0/16),
-     * host names, with commas between; "any": from everywhere. NULL: from nowhere else. */
+    /* Where peer operations come from, beside the hosts of `peers`: addresses, networks
+     * (10.1.0.0/16), host names, with commas between; "any": from everywhere. NULL: from nowhere
+     * else. */
     const char *peer_from;
     /* What is kept beside the data: stores that had to make way, and may have what nobody else has.
      * When there are as many, or they are as large, a further one is not replaced: the node stays
      * outside. */
     uint32_t quarantine_stores;   /* at most 32; 0: 8 */
     uint64_t quarantine_size_max; /* bytes; 0: 16 GiB */
-    uint64_t verify_size_max;   /* bytes of memory for the verification of a product; 0: 64 MiB */
-    enum kvp_pair_policy policy; /* as `pair`, by number; not both */
+    uint64_t verify_size_max;     /* bytes of memory for the verification of a product; 0: 64 MiB */
+    enum kvp_pair_policy policy;  /* as `pair`, by number; not both */
 } kvp_node_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */
 KVP_API void kvp_node_options_init_sized(kvp_node_options *options, size_t size);
-#define kvp_node_options_init(options) \
+#define kvp_node_options_init(options)                                                             \
     kvp_node_options_init_sized((options), sizeof(kvp_node_options))
 
 /*
- * Opens the data, listens, and begins to take part in the group, in the background. Strings are copied.
- * `message` (may be NULL) receives a reason in plain words of at most `message_size` bytes on failure:
- * KVP_BAD_ARGUMENT (an option), KVP_LOCKED (another process has the data), KVP_ADDRESS_IN_USE,
- * KVP_WRONG_GROUP and KVP_REFUSED (the data is of another group or node), KVP_CORRUPT, KVP_BAD_VERSION,
- * KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY.
+ * Opens the data, listens, and begins to take part in the group, in the background. Strings are
+ * copied. `message` (may be NULL) receives a reason in plain words of at most `message_size` bytes
+ * on failure: KVP_BAD_ARGUMENT (an option), KVP_LOCKED (another process has the data),
+ * KVP_ADDRESS_IN_USE, KVP_WRONG_GROUP and KVP_REFUSED (the data is of another group or node),
+ * KVP_CORRUPT, KVP_BAD_VERSION, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY.
  */
 KVP_API kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
                                  size_t message_size);
@@ -99,10 +100,10 @@ KVP_API kvp_status kvp_node_stop(kvp_node *node);
 KVP_API kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms);
 /* Ends the node, without handover if it was not stopped before: for the group as a crash, without
  * loss. Calls under way return KVP_CLOSED or KVP_UNCERTAIN. NULL is fine.
- * KVP_TIMEOUT: a disk that neither answers nor fails holds a thread of the node, after 1.5 s if it has
- * been silent already, else after 15. The handle is gone all the same, and no callback comes any more;
- * what is left (said in the log) are the threads that wait, the lock on the data, the memory, and
- * perhaps the address. They go when the disk answers, or with the process. */
+ * KVP_TIMEOUT: a disk that neither answers nor fails holds a thread of the node, after 1.5 s if it
+ * has been silent already, else after 15. The handle is gone all the same, and no callback comes
+ * any more; what is left (said in the log) are the threads that wait, the lock on the data, the
+ * memory, and perhaps the address. They go when the disk answers, or with the process. */
 KVP_API kvp_status kvp_node_close(kvp_node *node);
 
 KVP_API kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state);
@@ -113,8 +114,8 @@ KVP_API const char *kvp_node_url(const kvp_node *node);
 KVP_API kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms);
 
 /*
- * Operations at the primary, without a socket. An update returns when it is durable on every member of
- * the in-sync set. Slices are borrowed for the call; `version` (may be NULL) receives the modify
+ * Operations at the primary, without a socket. An update returns when it is durable on every member
+ * of the in-sync set. Slices are borrowed for the call; `version` (may be NULL) receives the modify
  * revision, with KVP_EXISTS and KVP_VERSION_DIFFERS the present one. Errors: those named,
  * KVP_NOT_PRIMARY, KVP_UNAVAILABLE, KVP_BUSY (nothing happened), KVP_UNCERTAIN, KVP_TIMEOUT_UNKNOWN
  * (unknown), KVP_BAD_REQUEST, KVP_TOO_LARGE, KVP_CLOSED, KVP_NO_MEMORY.
@@ -132,15 +133,16 @@ KVP_API kvp_status kvp_node_delete(kvp_node *node, kvp_slice key, uint64_t expec
 KVP_API kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_slice value,
                                 uint64_t *version);
 /* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. */
-KVP_API kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bool keys_only,
-                                      kvp_scan **scan);
+KVP_API kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end,
+                                      bool keys_only, kvp_scan **scan);
 KVP_API kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
                                              kvp_scan **scan);
 /* An empty transaction: kvp_txn.h. NULL when memory is short. */
 KVP_API kvp_txn *kvp_node_txn_new(kvp_node *node);
 
-/* Gives the lead to the node named, or (target_id 0) to any that is in sync; returns when that one has
- * it. KVP_REFUSED: that one is not in the in-sync set, or not known; KVP_NOT_PRIMARY, KVP_BUSY. */
+/* Gives the lead to the node named, or (target_id 0) to any that is in sync; returns when that one
+ * has it. KVP_REFUSED: that one is not in the in-sync set, or not known; KVP_NOT_PRIMARY, KVP_BUSY.
+ */
 KVP_API kvp_status kvp_node_handover(kvp_node *node, unsigned target_id);
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transactions: compares, then operations if all of them hold, else other operations; atomic. A
- * client (kvp_client.h) or a node (kvp_node.h) makes them. Build, commit, read the results by index,
- * free; before the client or node is closed. Keys and values are copied. A build error is kept and
- * returned by commit. One thread at a time.
+ * client (kvp_client.h) or a node (kvp_node.h) makes them. Build, commit, read the results by
+ * index, free; before the client or node is closed. Keys and values are copied. A build error is
+ * kept and returned by commit. One thread at a time.
  */
 #ifndef KVP_TXN_H
 #define KVP_TXN_H
@@ -30,8 +30,9 @@ KVP_API kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revis
 /* Why commit failed, for people; may be empty. Lives until the next commit or kvp_txn_free(). */
 KVP_API const char *kvp_txn_error(const kvp_txn *txn);
 KVP_API size_t kvp_txn_result_count(const kvp_txn *txn);
-/* Result of the index-th operation of the branch taken: get: KVP_OK and value, or KVP_NOT_FOUND; put:
- * KVP_OK; delete: KVP_OK or KVP_NOT_FOUND. Slices live as long as the txn. value, version may be NULL. */
+/* Result of the index-th operation of the branch taken: get: KVP_OK and value, or KVP_NOT_FOUND;
+ * put: KVP_OK; delete: KVP_OK or KVP_NOT_FOUND. Slices live as long as the txn. value, version may
+ * be NULL. */
 KVP_API kvp_status kvp_txn_result(const kvp_txn *txn, size_t index, kvp_slice *value,
                                   uint64_t *version);
 KVP_API void kvp_txn_free(kvp_txn *txn);

@@ -11,71 +11,71 @@
 
 enum kvp_mutant {
     KVP_MUTANT_NONE,
-    KVP_MUTANT_ACK_ALONE,           /* commit without the other members */
-    KVP_MUTANT_ACK_BEFORE_DISK,     /* commit before the primary's own disk has it */
-    KVP_MUTANT_BACKUP_ACKS_MEMORY,  /* a backup reports what is not on its disk yet */
-    KVP_MUTANT_UNSYNCED,            /* writes are not synced */
-    KVP_MUTANT_SKIP_LEASE,          /* a primary serves without leases */
-    KVP_MUTANT_LEASE_FROM_RECEIPT,  /* a lease counts from the answer, not from the question */
-    KVP_MUTANT_SHORT_GRACE,         /* a backup waits less than the lease */
-    KVP_MUTANT_CANDIDATE_FOLLOWS,   /* a candidate goes on giving leases */
-    KVP_MUTANT_IGNORE_EPOCH,        /* a follower believes a primary of an older view */
-    KVP_MUTANT_APPLY_EARLY,         /* entries are applied before they are committed */
-    KVP_MUTANT_PROMOTE_OUTSIDE,     /* a node out of the in-sync set becomes primary */
-    KVP_MUTANT_NO_ELECT,            /* a new primary serves before the others have its log */
-    KVP_MUTANT_ADD_UNREADY,         /* a member is added that lacks committed entries */
-    KVP_MUTANT_REMOVE_AT_ONCE,      /* a member does not count any more before the arbiter says so */
-    KVP_MUTANT_ACCEPT_MISMATCH,     /* entries are appended behind another predecessor */
-    KVP_MUTANT_CUT_TOO_FAR,         /* a late message cuts entries of the same leadership */
-    KVP_MUTANT_FORGET_SESSIONS,     /* a new primary does not know the old one's sessions */
-    KVP_MUTANT_SESSION_DROP_USED,   /* a session makes room though it was used a moment ago */
+    KVP_MUTANT_ACK_ALONE,          /* commit without the other members */
+    KVP_MUTANT_ACK_BEFORE_DISK,    /* commit before the primary's own disk has it */
+    KVP_MUTANT_BACKUP_ACKS_MEMORY, /* a backup reports what is not on its disk yet */
+    KVP_MUTANT_UNSYNCED,           /* writes are not synced */
+    KVP_MUTANT_SKIP_LEASE,         /* a primary serves without leases */
+    KVP_MUTANT_LEASE_FROM_RECEIPT, /* a lease counts from the answer, not from the question */
+    KVP_MUTANT_SHORT_GRACE,        /* a backup waits less than the lease */
+    KVP_MUTANT_CANDIDATE_FOLLOWS,  /* a candidate goes on giving leases */
+    KVP_MUTANT_IGNORE_EPOCH,       /* a follower believes a primary of an older view */
+    KVP_MUTANT_APPLY_EARLY,        /* entries are applied before they are committed */
+    KVP_MUTANT_PROMOTE_OUTSIDE,    /* a node out of the in-sync set becomes primary */
+    KVP_MUTANT_NO_ELECT,           /* a new primary serves before the others have its log */
+    KVP_MUTANT_ADD_UNREADY,        /* a member is added that lacks committed entries */
+    KVP_MUTANT_REMOVE_AT_ONCE,     /* a member does not count any more before the arbiter says so */
+    KVP_MUTANT_ACCEPT_MISMATCH,    /* entries are appended behind another predecessor */
+    KVP_MUTANT_CUT_TOO_FAR,        /* a late message cuts entries of the same leadership */
+    KVP_MUTANT_FORGET_SESSIONS,    /* a new primary does not know the old one's sessions */
+    KVP_MUTANT_SESSION_DROP_USED,  /* a session makes room though it was used a moment ago */
     KVP_MUTANT_SESSION_DROPPED_LIVES, /* a dropped session's old record is believed */
-    KVP_MUTANT_SESSION_FLOOR,       /* that a session was dropped is not told to the other nodes */
-    KVP_MUTANT_REPEAT_EXECUTES,     /* a repeat is executed again */
-    KVP_MUTANT_BLIND_WITNESS,       /* the witness does not compare before it sets */
-    KVP_MUTANT_FORGETFUL_WITNESS,   /* the witness answers before its disk has the change */
-    KVP_MUTANT_BOOT_ALONE,          /* pair: a restarted node decides without having heard the other */
-    KVP_MUTANT_SETTLED,             /* pair: what is on its way to the disk, or was, is not told */
-    KVP_MUTANT_UNWATCHED_DISK,      /* a primary does not look at its own disk */
-    KVP_MUTANT_KEEP_HUNG_MEMBER,    /* who hands over because its disk hangs stays a member */
-    KVP_MUTANT_REPLACE_UNSEEN,      /* a snapshot replaces a store, whoever sends it */
-    KVP_MUTANT_COPY_SPEAKS,         /* the witness accepts any store for a node */
-    KVP_MUTANT_COPY_LEADS,          /* a store that is refused, or not known yet, leads all the same */
-    KVP_MUTANT_COPY_SAME_NUMBER,    /* a start draws no number of its own */
-    KVP_MUTANT_RESIGN_BELIEVED,     /* whoever is said to have failed has no lease any more */
-    KVP_MUTANT_GRANT_ANY,           /* pair: a view is granted whatever its number, and where nobody asks */
-    KVP_MUTANT_BOOT_ASKED,          /* pair: a restarted node leads because it is asked to */
-    KVP_MUTANT_GRANT_UNNOTED,       /* pair: who is given all of it does not keep in mind from where on */
-    KVP_MUTANT_NUMBER_NOT_DURABLE,  /* pair: a store is known before the number is on the disk */
-    KVP_MUTANT_FAILED_TELLS_COPY,   /* pair: a node that has failed answers a copy as its original */
-    KVP_MUTANT_TOLD_LEADS,          /* a node leads because a peer says so */
-    KVP_MUTANT_TOLD_STAYS,          /* what a peer said is not put right by the register */
+    KVP_MUTANT_SESSION_FLOOR,     /* that a session was dropped is not told to the other nodes */
+    KVP_MUTANT_REPEAT_EXECUTES,   /* a repeat is executed again */
+    KVP_MUTANT_BLIND_WITNESS,     /* the witness does not compare before it sets */
+    KVP_MUTANT_FORGETFUL_WITNESS, /* the witness answers before its disk has the change */
+    KVP_MUTANT_BOOT_ALONE,       /* pair: a restarted node decides without having heard the other */
+    KVP_MUTANT_SETTLED,          /* pair: what is on its way to the disk, or was, is not told */
+    KVP_MUTANT_UNWATCHED_DISK,   /* a primary does not look at its own disk */
+    KVP_MUTANT_KEEP_HUNG_MEMBER, /* who hands over because its disk hangs stays a member */
+    KVP_MUTANT_REPLACE_UNSEEN,   /* a snapshot replaces a store, whoever sends it */
+    KVP_MUTANT_COPY_SPEAKS,      /* the witness accepts any store for a node */
+    KVP_MUTANT_COPY_LEADS,       /* a store that is refused, or not known yet, leads all the same */
+    KVP_MUTANT_COPY_SAME_NUMBER, /* a start draws no number of its own */
+    KVP_MUTANT_RESIGN_BELIEVED,  /* whoever is said to have failed has no lease any more */
+    KVP_MUTANT_GRANT_ANY,  /* pair: a view is granted whatever its number, and where nobody asks */
+    KVP_MUTANT_BOOT_ASKED, /* pair: a restarted node leads because it is asked to */
+    KVP_MUTANT_GRANT_UNNOTED, /* pair: who is given all of it does not keep in mind from where on */
+    KVP_MUTANT_NUMBER_NOT_DURABLE, /* pair: a store is known before the number is on the disk */
+    KVP_MUTANT_FAILED_TELLS_COPY,  /* pair: a node that has failed answers a copy as its original */
+    KVP_MUTANT_TOLD_LEADS,         /* a node leads because a peer says so */
+    KVP_MUTANT_TOLD_STAYS,         /* what a peer said is not put right by the register */
     /* jobs */
-    KVP_MUTANT_JOB_NO_QUORUM,       /* the first result of a task decides */
-    KVP_MUTANT_JOB_VOTE_TWICE,      /* a worker's second result for a task is another vote */
-    KVP_MUTANT_JOB_FORGET_LOST,     /* a task whose worker is lost is not handed out again */
-    KVP_MUTANT_JOB_FREE_EARLY,      /* a task begins when one of those that it waits for is done */
-    KVP_MUTANT_JOB_OVERWRITE,       /* a late result takes the place of the accepted one */
-    KVP_MUTANT_JOB_AFTER_CANCEL,    /* a result of a job that has ended is accepted */
-    KVP_MUTANT_JOB_FORGET_VOTES,    /* a new primary does not know the votes */
-    KVP_MUTANT_JOB_NOT_LOOKED_FOR,  /* a job that a new primary has not read yet is unknown to it */
-    KVP_MUTANT_JOB_UNREAD,          /* a task is handed out as if nothing were known of it */
-    KVP_MUTANT_JOB_FORGET_SUMS,     /* a new primary does not know what was summed up */
-    KVP_MUTANT_JOB_FENCED_WORKER,   /* a worker that was replaced goes on getting tasks */
-    KVP_MUTANT_JOB_ANY_ATTEMPT,     /* the number of an attempt is not checked */
-    KVP_MUTANT_JOB_CHECKPOINT,      /* workers whose results are compared share checkpoints */
-    KVP_MUTANT_JOB_LOST_VOTES,      /* who loses votes late is not found out */
-    KVP_MUTANT_JOB_NO_VERIFY,       /* a product is not verified */
-    KVP_MUTANT_JOB_LEFTOVERS,       /* checkpoints are left when a job is removed */
-    KVP_MUTANT_JOB_VERIFY_ANY,      /* nobody looks how much memory a verification takes */
-    KVP_MUTANT_JOB_SUM_SHORT,       /* a sum is written when a step is over, not when it is complete */
-    KVP_MUTANT_JOB_USED_UP,         /* a request that was not executed uses up its number */
-    KVP_MUTANT_JOB_BACK_TO_FAILER,  /* a failed task returns to whoever failed it */
-    KVP_MUTANT_JOB_BLAMED_AT_ONCE,  /* standing is lost for a failure before anybody did better */
-    KVP_MUTANT_JOB_FORGET_FAULTS,   /* a new primary does not know who failed what */
-    KVP_MUTANT_JOB_REST_FOREVER,    /* a task that failed rests for ever */
-    KVP_MUTANT_JOB_GONE_WANTED,     /* a beat for an attempt that is gone is answered "go on" */
-    KVP_MUTANT_JOB_UNFIT_STANDBY,   /* any standby takes any place */
+    KVP_MUTANT_JOB_NO_QUORUM,      /* the first result of a task decides */
+    KVP_MUTANT_JOB_VOTE_TWICE,     /* a worker's second result for a task is another vote */
+    KVP_MUTANT_JOB_FORGET_LOST,    /* a task whose worker is lost is not handed out again */
+    KVP_MUTANT_JOB_FREE_EARLY,     /* a task begins when one of those that it waits for is done */
+    KVP_MUTANT_JOB_OVERWRITE,      /* a late result takes the place of the accepted one */
+    KVP_MUTANT_JOB_AFTER_CANCEL,   /* a result of a job that has ended is accepted */
+    KVP_MUTANT_JOB_FORGET_VOTES,   /* a new primary does not know the votes */
+    KVP_MUTANT_JOB_NOT_LOOKED_FOR, /* a job that a new primary has not read yet is unknown to it */
+    KVP_MUTANT_JOB_UNREAD,         /* a task is handed out as if nothing were known of it */
+    KVP_MUTANT_JOB_FORGET_SUMS,    /* a new primary does not know what was summed up */
+    KVP_MUTANT_JOB_FENCED_WORKER,  /* a worker that was replaced goes on getting tasks */
+    KVP_MUTANT_JOB_ANY_ATTEMPT,    /* the number of an attempt is not checked */
+    KVP_MUTANT_JOB_CHECKPOINT,     /* workers whose results are compared share checkpoints */
+    KVP_MUTANT_JOB_LOST_VOTES,     /* who loses votes late is not found out */
+    KVP_MUTANT_JOB_NO_VERIFY,      /* a product is not verified */
+    KVP_MUTANT_JOB_LEFTOVERS,      /* checkpoints are left when a job is removed */
+    KVP_MUTANT_JOB_VERIFY_ANY,     /* nobody looks how much memory a verification takes */
+    KVP_MUTANT_JOB_SUM_SHORT, /* a sum is written when a step is over, not when it is complete */
+    KVP_MUTANT_JOB_USED_UP,   /* a request that was not executed uses up its number */
+    KVP_MUTANT_JOB_BACK_TO_FAILER, /* a failed task returns to whoever failed it */
+    KVP_MUTANT_JOB_BLAMED_AT_ONCE, /* standing is lost for a failure before anybody did better */
+    KVP_MUTANT_JOB_FORGET_FAULTS,  /* a new primary does not know who failed what */
+    KVP_MUTANT_JOB_REST_FOREVER,   /* a task that failed rests for ever */
+    KVP_MUTANT_JOB_GONE_WANTED,    /* a beat for an attempt that is gone is answered "go on" */
+    KVP_MUTANT_JOB_UNFIT_STANDBY,  /* any standby takes any place */
     KVP_MUTANTS_COUNT,
 };
 

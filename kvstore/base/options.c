@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OPTIONS_SIZE_MAX 4096u /* no release will have a larger one; a size that was not set may be any */
+#define OPTIONS_SIZE_MAX                                                                           \
+    4096u /* no release will have a larger one; a size that was not set may be any */
 
 static bool options_are_zero(const uint8_t *bytes, size_t size)
 {
@@ -31,7 +32,8 @@ kvp_status kvp_options_take(void *to, size_t size, const void *from, size_t size
     }
     memcpy(&given, from, sizeof(given));
     if (given < size_first || given > OPTIONS_SIZE_MAX) {
-        snprintf(message, message_size, "the size of the options was not set: begin with %s()", init);
+        snprintf(message, message_size, "the size of the options was not set: begin with %s()",
+                 init);
         return KVP_BAD_ARGUMENT;
     }
     if (given > size && !options_are_zero((const uint8_t *)from + size, given - size)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Option structs of programs that were built for another release of the library. Such a struct begins
- * with its size (size_t) in the program, and grows at its end only, so each release knows the
- * beginning of every other one's. In all of them zero means the default.
+ * Option structs of programs that were built for another release of the library. Such a struct
+ * begins with its size (size_t) in the program, and grows at its end only, so each release knows
+ * the beginning of every other one's. In all of them zero means the default.
  */
 #ifndef KVP_OPTIONS_H
 #define KVP_OPTIONS_H

@@ -23,8 +23,8 @@ static inline bool kvp_process_fill_standard(void)
     return fd >= 0;
 }
 
-/* The same for a tool in a pipeline: reading from or writing to what was closed fails, as if it still
- * were. (An input that is /dev/null would be taken for an empty one.) */
+/* The same for a tool in a pipeline: reading from or writing to what was closed fails, as if it
+ * still were. (An input that is /dev/null would be taken for an empty one.) */
 static inline bool kvp_process_break_standard(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -39,7 +39,8 @@ static inline bool kvp_process_break_standard(void)
 #define KVP_PROCESS_DESCRIPTORS_WANTED 1024u
 
 /* As many connections as the system lets us have. (Who uses select(2) keeps the soft limit low; we
- * do not.) Says so if that is little: files and peers come first, and what is left is for clients. */
+ * do not.) Says so if that is little: files and peers come first, and what is left is for clients.
+ */
 static inline void kvp_process_raise_descriptor_limit(const char *program)
 {
     struct rlimit limit;
@@ -49,10 +50,11 @@ static inline void kvp_process_raise_descriptor_limit(const char *program)
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* else it stays as it is */
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < KVP_PROCESS_DESCRIPTORS_WANTED) {
-        fprintf(stderr,
-                "%s: only %llu files and connections may be open at once (ulimit -n); at least %u are "
-                "wanted\n",
-                program, (unsigned long long)limit.rlim_cur, KVP_PROCESS_DESCRIPTORS_WANTED);
+        fprintf(
+            stderr,
+            "%s: only %llu files and connections may be open at once (ulimit -n); at least %u are "
+            "wanted\n",
+            program, (unsigned long long)limit.rlim_cur, KVP_PROCESS_DESCRIPTORS_WANTED);
     }
 }
 

@@ -35,10 +35,9 @@ size_t kvp_utf8_character(kvp_slice text)
         }
     }
     /* Longer than need be, half of a surrogate pair, or above U+10FFFF. */
-    bool wrong = length > 2 && ((bytes[0] == 0xe0 && bytes[1] < 0xa0) ||
-                                (bytes[0] == 0xed && bytes[1] > 0x9f) ||
-                                (bytes[0] == 0xf0 && bytes[1] < 0x90) ||
-                                (bytes[0] == 0xf4 && bytes[1] > 0x8f));
+    bool wrong = length > 2 &&
+                 ((bytes[0] == 0xe0 && bytes[1] < 0xa0) || (bytes[0] == 0xed && bytes[1] > 0x9f) ||
+                  (bytes[0] == 0xf0 && bytes[1] < 0x90) || (bytes[0] == 0xf4 && bytes[1] > 0x8f));
     return wrong ? 0 : length;
 }
 

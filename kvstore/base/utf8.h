@@ -15,8 +15,8 @@ bool kvp_utf8_is_valid(kvp_slice text);
 /*
  * Both make valid UTF-8 of any bytes, ended by a zero, in `size` bytes (at least 1): a control
  * character becomes a space, a byte that belongs to no character a question mark. Text that is too
- * long is cut between two characters: kvp_utf8_copy() keeps its beginning, kvp_utf8_copy_end() "..."
- * and its end. Return the length.
+ * long is cut between two characters: kvp_utf8_copy() keeps its beginning, kvp_utf8_copy_end()
+ * "..." and its end. Return the length.
  */
 size_t kvp_utf8_copy(char *to, size_t size, kvp_slice text);
 size_t kvp_utf8_copy_end(char *to, size_t size, kvp_slice text);

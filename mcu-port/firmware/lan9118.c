@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SMSC's LAN9118 (and LAN9220) as on the MPS2 boards, polled. Frames go by 32-bit words through two FIFOs in the
- * chip, which hold about 10 KB of what comes while nobody looks; TCP repeats what finds no room. The chip puts two bytes
- * before each frame (ETH_PAD_SIZE), so that IP's headers lie at full words.
+ * SMSC's LAN9118 (and LAN9220) as on the MPS2 boards, polled. Frames go by 32-bit words through two
+ * FIFOs in the chip, which hold about 10 KB of what comes while nobody looks; TCP repeats what
+ * finds no room. The chip puts two bytes before each frame (ETH_PAD_SIZE), so that IP's headers lie
+ * at full words.
  */
 #include "nic.h"
 
@@ -26,27 +27,27 @@
 #define MAC_ACCESS REGISTER(0xa4u)
 #define MAC_DATA   REGISTER(0xa8u)
 
-#define AWAKE         0x87654321u
-#define SOFT_RESET    1u
-#define TX_FIFO_SIZE  (5u << 16 | 1u << 20) /* KB of 16; and a bit that must be one */
-#define RX_OFFSET     ((uint32_t)ETH_PAD_SIZE << 8)
-#define TX_ON         2u
-#define TX_OFFSET     ((uint32_t)ETH_PAD_SIZE << 16)
-#define TX_WHOLE      (1u << 13 | 1u << 12) /* first and last piece */
-#define MAC_BUSY      0x80000000u
-#define MAC_READ      0x40000000u
-#define MAC_CONTROL   1u
-#define MAC_HIGH      2u
-#define MAC_LOW       3u
-#define FULL_DUPLEX   (1u << 20)
-#define TRANSMIT      8u
-#define RECEIVE       4u
-#define RX_ERROR      0x8000u
-#define CRC_SIZE      4u
-#define HEAD_SIZE     14u
-#define FRAME_MAX     1514u
-#define PATIENCE      100000u /* reads of a register */
-#define FRAMES        8u      /* taken in one go */
+#define AWAKE        0x87654321u
+#define SOFT_RESET   1u
+#define TX_FIFO_SIZE (5u << 16 | 1u << 20) /* KB of 16; and a bit that must be one */
+#define RX_OFFSET    ((uint32_t)ETH_PAD_SIZE << 8)
+#define TX_ON        2u
+#define TX_OFFSET    ((uint32_t)ETH_PAD_SIZE << 16)
+#define TX_WHOLE     (1u << 13 | 1u << 12) /* first and last piece */
+#define MAC_BUSY     0x80000000u
+#define MAC_READ     0x40000000u
+#define MAC_CONTROL  1u
+#define MAC_HIGH     2u
+#define MAC_LOW      3u
+#define FULL_DUPLEX  (1u << 20)
+#define TRANSMIT     8u
+#define RECEIVE      4u
+#define RX_ERROR     0x8000u
+#define CRC_SIZE     4u
+#define HEAD_SIZE    14u
+#define FRAME_MAX    1514u
+#define PATIENCE     100000u /* reads of a register */
+#define FRAMES       8u      /* taken in one go */
 
 /* ---- starting it ---- */
 
@@ -195,7 +196,8 @@ err_t nic_init(struct netif *netif)
     }
     netif->hwaddr_len = ETH_HWADDR_LEN;
     netif->mtu = 1500;
-    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+    netif->flags =
+        NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
     netif->output = etharp_output;
     netif->linkoutput = nic_output;
     return ERR_OK;

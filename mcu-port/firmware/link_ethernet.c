@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ethernet with lwIP. BOARD_IP, BOARD_MASK, BOARD_GATEWAY are the board's place in the network; BOARD_ADDRESSES is where
- * the nodes are seen from there, when that is not what they call themselves.
+ * Ethernet with lwIP. BOARD_IP, BOARD_MASK, BOARD_GATEWAY are the board's place in the network;
+ * BOARD_ADDRESSES is where the nodes are seen from there, when that is not what they call
+ * themselves.
  */
 #include "board.h"
 #include "link.h"
@@ -28,8 +29,8 @@ uint32_t sys_now(void)
     return board_now_ms();
 }
 
-/* Marsaglia's xorshift. After a reset the first port must be another one: the nodes, or whatever is between, may still
- * have the connections of before. */
+/* Marsaglia's xorshift. After a reset the first port must be another one: the nodes, or whatever is
+ * between, may still have the connections of before. */
 uint32_t network_random(void)
 {
     random_state ^= random_state << 13;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A serial line: to a host where mcu-port/uart_bridge.py runs with the same URLs; or, with BOARD_MODEM, to a modem with
- * AT commands, which joins the network by the commands BOARD_MODEM.
+ * A serial line: to a host where mcu-port/uart_bridge.py runs with the same URLs; or, with
+ * BOARD_MODEM, to a modem with AT commands, which joins the network by the commands BOARD_MODEM.
  */
 #include "board.h"
 #include "link.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker for matrix tasks on a bare board. Which way it is connected is linked with it: link_line.c or
- * link_ethernet.c. BOARD_NAME, BOARD_URLS (the nodes, as they call themselves), BOARD_STANDBY and BOARD_SLOW_MS (more
- * time for each row, to have a task under way when something happens) come from the build.
+ * A worker for matrix tasks on a bare board. Which way it is connected is linked with it:
+ * link_line.c or link_ethernet.c. BOARD_NAME, BOARD_URLS (the nodes, as they call themselves),
+ * BOARD_STANDBY and BOARD_SLOW_MS (more time for each row, to have a task under way when something
+ * happens) come from the build.
  */
 #include "board.h"
 #include "kvmcu_matmul.h"
@@ -22,7 +23,11 @@ static uint8_t workspace[BOARD_WORKSPACE] __attribute__((aligned(8)));
 static struct kvmcu client;
 
 static const struct kvmcu_worker worker = {
-    .name = BOARD_NAME, .kinds = kinds, .kind_count = 1, .workspace = workspace, .workspace_size = sizeof(workspace),
+    .name = BOARD_NAME,
+    .kinds = kinds,
+    .kind_count = 1,
+    .workspace = workspace,
+    .workspace_size = sizeof(workspace),
     .standby = BOARD_STANDBY,
 };
 
@@ -61,9 +66,14 @@ int main(void)
         return 2;
     }
     const struct kvmcu_config config = {
-        .transport = transport, .worker = &worker, .group = "default", .urls = urls,
-        .url_count = sizeof(urls) / sizeof(urls[0]), .buffer = buffer,
-        .buffer_size = sizeof(buffer), .client = kvmcu_client_number(&seed, sizeof(seed)),
+        .transport = transport,
+        .worker = &worker,
+        .group = "default",
+        .urls = urls,
+        .url_count = sizeof(urls) / sizeof(urls[0]),
+        .buffer = buffer,
+        .buffer_size = sizeof(buffer),
+        .client = kvmcu_client_number(&seed, sizeof(seed)),
     };
     if (kvmcu_init(&client, &config) != KVMCU_OK) {
         return 2;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* BBC micro:bit: nRF51822, a Cortex-M0, as QEMU has it. The line is its UART; the tick is TIMER0. */
+/* BBC micro:bit: nRF51822, a Cortex-M0, as QEMU has it. The line is its UART; the tick is TIMER0.
+ */
 #include "board.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
-#define UART(offset)  REGISTER(0x40002000u + (offset))
-#define TIMER(offset) REGISTER(0x40008000u + (offset))
-#define ENABLE_IRQS   REGISTER(0xe000e100u)
+#define UART(offset)      REGISTER(0x40002000u + (offset))
+#define TIMER(offset)     REGISTER(0x40008000u + (offset))
+#define ENABLE_IRQS       REGISTER(0xe000e100u)
 
 #define UART_START_IN   UART(0x000u)
 #define UART_START_OUT  UART(0x008u)

@@ -12,18 +12,18 @@
 
 enum kvp_arbiter_op {
     KVP_ARBITER_GET,
-    KVP_ARBITER_CAS,  /* the view takes the place of the one with version `expected`; 0: creates */
+    KVP_ARBITER_CAS,   /* the view takes the place of the one with version `expected`; 0: creates */
     KVP_ARBITER_CLAIM, /* GET, by a store that speaks for the node; KVP_REFUSED: another one does */
-    KVP_ARBITER_SEED, /* this is the view: the register was lost, or an operator says so */
+    KVP_ARBITER_SEED,  /* this is the view: the register was lost, or an operator says so */
 };
 
 struct kvp_arbiter_request {
     enum kvp_arbiter_op op;
-    uint32_t id;       /* comes back with the answer */
+    uint32_t id; /* comes back with the answer */
     uint64_t group_id;
     uint64_t expected; /* CAS */
     struct kvp_view view;
-    bool force;        /* SEED asked for by an operator */
+    bool force;                 /* SEED asked for by an operator */
     struct kvp_numbers numbers; /* CLAIM: of the node's store */
 };
 

@@ -163,12 +163,10 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->blank = core->meta.group_id == 0;
     report->doubt = core->meta.doubt;
     report->unsettled = core_pair_unsettled(core);
-    report->known = core->config.policy != KVP_PAIR_NONE &&
-                    (core->confirmed || core_leading(core));
+    report->known = core->config.policy != KVP_PAIR_NONE && (core->confirmed || core_leading(core));
     /* What an arbiter has decided is told, also before it is durable here. In pair mode this node's
      * disk is the register: it may come back from a crash without what is not on it yet. */
-    bool decided =
-        core->proposal.stage == PROPOSAL_GRANTED && core->config.policy == KVP_PAIR_NONE;
+    bool decided = core->proposal.stage == PROPOSAL_GRANTED && core->config.policy == KVP_PAIR_NONE;
     report->view = decided ? core->meta.view : core->view;
     report->tail = KVP_MUTANT(BACKUP_ACKS_MEMORY) ? core->log.tail : core->durable;
     report->commit = core_parted(core) ? core->durable : core->commit_point;
@@ -225,8 +223,8 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core_enter(core, now_us);
     core->meta = loaded->meta;
     core->view = loaded->meta.view;
-    core->told = core->config.policy == KVP_PAIR_NONE &&
-                 core->meta.view.version != core->meta.shown_version;
+    core->told =
+        core->config.policy == KVP_PAIR_NONE && core->meta.view.version != core->meta.shown_version;
     core->shown_member_epoch = core->meta.member_epoch;
     core->shown_doubt = core->meta.doubt;
     core->heard_primary_us = core->commit_heard_us = now_us;
@@ -410,7 +408,8 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
                 core_answer(core, peer->leave_token, KVP_OP_LEAVE, 0, KVP_BUSY);
             }
             peer->leave_token = token;
-            core->propose_after_us = core->now_us; /* what was refused before is another thing now */
+            core->propose_after_us =
+                core->now_us; /* what was refused before is another thing now */
             core_lead_tick(core);
         } else {
             core_answer(core, token, request->op, request->sent_us,
@@ -431,8 +430,8 @@ static void dispatch(struct kvp_core *core, struct core_peer *peer,
     }
 }
 
-/* Entries are made in views: none is of a later epoch than its sender's view, and their epochs do not
- * fall. Whoever sends something else is no node of ours. */
+/* Entries are made in views: none is of a later epoch than its sender's view, and their epochs do
+ * not fall. Whoever sends something else is no node of ours. */
 static bool epochs_in_order(const struct kvp_peer_request *request)
 {
     uint64_t epoch = request->view.epoch;
@@ -469,7 +468,8 @@ static bool hear(struct kvp_core *core, const struct core_peer *peer, uint64_t g
     return newer;
 }
 
-/* Does this store speak for its node, and the sender's for its own? Else nothing is said that counts. */
+/* Does this store speak for its node, and the sender's for its own? Else nothing is said that
+ * counts. */
 static kvp_status admit(struct kvp_core *core, struct core_peer *peer,
                         const struct kvp_peer_request *request)
 {
@@ -525,9 +525,9 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     dispatch(core, peer, request, token);
 }
 
-/* A node that has failed leads no more in this life, so that a lease which was given to it before it was
- * asked is nothing to wait for. An answer that comes late may be an earlier life's: the next one has been
- * heard since, or leads in an epoch of its own. */
+/* A node that has failed leads no more in this life, so that a lease which was given to it before
+ * it was asked is nothing to wait for. An answer that comes late may be an earlier life's: the next
+ * one has been heard since, or leads in an epoch of its own. */
 static void hear_resigned(struct kvp_core *core, struct core_peer *peer,
                           const struct kvp_peer_reply *reply)
 {
@@ -690,14 +690,11 @@ static void start_write(struct kvp_core *core)
     write.truncate = core->cut_pending;
     write.truncate_after = core->cut_after;
     write.append = core->batch;
-    write.append_count =
-        gather(core, core->written + 1, core->log.tail.seq, 0, &core->write_last);
+    write.append_count = gather(core, core->written + 1, core->log.tail.seq, 0, &core->write_last);
     write.apply = core->batch + KVP_CORE_BATCH;
-    write.apply_count =
-        gather(core, core->applied + 1, apply_to, KVP_CORE_BATCH, &core->applying);
+    write.apply_count = gather(core, core->applied + 1, apply_to, KVP_CORE_BATCH, &core->applying);
     if (write.append_count > 0) {
-        write.trim_to =
-            kvp_core_log_trim(&core->log, core->config.log_size_max, trim_limit(core));
+        write.trim_to = kvp_core_log_trim(&core->log, core->config.log_size_max, trim_limit(core));
     }
     bool meta = core->meta_durable != core->meta_wanted;
     write.meta = meta ? &core->meta : NULL;
@@ -766,8 +763,8 @@ void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status stat
     }
 }
 
-void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
-                            kvp_status status, struct kvp_entry *const *entries, size_t count)
+void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t id, kvp_status status,
+                            struct kvp_entry *const *entries, size_t count)
 {
     core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
@@ -793,8 +790,8 @@ enum kvp_role kvp_core_role(const struct kvp_core *core)
 
 bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us)
 {
-    if (core->role != KVP_ROLE_PRIMARY ||
-        (core->proposal.stage >= PROPOSAL_CAS && core->proposal.view.primary != core->config.self)) {
+    if (core->role != KVP_ROLE_PRIMARY || (core->proposal.stage >= PROPOSAL_CAS &&
+                                           core->proposal.view.primary != core->config.self)) {
         return false;
     }
     kvp_node_set required = KVP_MUTANT(SKIP_LEASE) ? 0 : core_required(core);
@@ -852,8 +849,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->commit = core->commit;
     status->applied = core->applied;
     status->known_commit = kvp_core_known_commit(core);
-    status->commit_age_us =
-        kvp_core_serving(core, now_us) ? 0 : now_us - core->commit_heard_us;
+    status->commit_age_us = kvp_core_serving(core, now_us) ? 0 : now_us - core->commit_heard_us;
     status->disk_silent_us = core_disk_silence(core, now_us);
     status->quarantine_full = core->quarantine_full;
     status->peer_count = core->peer_count;

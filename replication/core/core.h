@@ -2,18 +2,18 @@
 /*
  * The replication core: primary-backup replication in the manner of PacificA (Lin et al.,
  * MSR-TR-2008-25), as a pure state machine. It has no clock, socket, thread, disk or random source:
- * what happens comes in through the functions below with the time as an argument; what is to be done
- * goes out through the functions of `struct kvp_core_port`. The simulator and the node drive the
- * same code.
+ * what happens comes in through the functions below with the time as an argument; what is to be
+ * done goes out through the functions of `struct kvp_core_port`. The simulator and the node drive
+ * the same code.
  *
  * Contract with the port:
- *  - Port functions are called from inside core functions. They must not call the core back; results
- *    come later as an event of their own. Pointers are valid during the call only (take references
- *    of entries that are to be kept).
+ *  - Port functions are called from inside core functions. They must not call the core back;
+ * results come later as an event of their own. Pointers are valid during the call only (take
+ * references of entries that are to be kept).
  *  - Storage jobs are carried out in two queues, each in the order given: snapshot_* in one, write,
- *    read_log, incoming_* and set_aside in the other. Nothing is known about the order of two jobs of
- *    different queues. Each but snapshot_close and incoming_abort gives exactly one kvp_core_*_done()
- *    event, in the order of its queue.
+ *    read_log, incoming_* and set_aside in the other. Nothing is known about the order of two jobs
+ * of different queues. Each but snapshot_close and incoming_abort gives exactly one
+ * kvp_core_*_done() event, in the order of its queue.
  *  - send() and arbiter() may lose what they are given: the core repeats. reply() likewise.
  *  - After a batch of events the caller calls kvp_core_flush(): this is where group commit happens.
  */
@@ -26,21 +26,21 @@
 
 struct kvp_core_config {
     uint8_t self;
-    kvp_node_set nodes;       /* all data nodes of the group, self included */
-    unsigned sync_replicas;   /* wanted size of the in-sync set; 0: all nodes */
+    kvp_node_set nodes;     /* all data nodes of the group, self included */
+    unsigned sync_replicas; /* wanted size of the in-sync set; 0: all nodes */
     enum kvp_pair_policy policy;
-    bool fence;               /* run the fence before every promotion */
+    bool fence; /* run the fence before every promotion */
     uint64_t heartbeat_us, lease_us, grace_us, sync_timeout_us;
-    uint64_t log_size_max;    /* bytes of log kept on disk, about */
-    uint64_t cache_size_max;  /* payload bytes of applied entries kept in memory, about */
-    uint64_t random;          /* makes group and snapshot ids; differs from start to start */
+    uint64_t log_size_max;   /* bytes of log kept on disk, about */
+    uint64_t cache_size_max; /* payload bytes of applied entries kept in memory, about */
+    uint64_t random;         /* makes group and snapshot ids; differs from start to start */
 };
 
 enum kvp_note {
     KVP_NOTE_GROUP_CREATED,
-    KVP_NOTE_WRONG_GROUP,      /* a peer belongs to another group: number = peer */
-    KVP_NOTE_BLANK_BUT_KNOWN,  /* all nodes are empty, but the arbiter knows the group */
-    KVP_NOTE_ARBITER_UNKNOWN,  /* the arbiter does not know the group any more: seeding */
+    KVP_NOTE_WRONG_GROUP,     /* a peer belongs to another group: number = peer */
+    KVP_NOTE_BLANK_BUT_KNOWN, /* all nodes are empty, but the arbiter knows the group */
+    KVP_NOTE_ARBITER_UNKNOWN, /* the arbiter does not know the group any more: seeding */
     KVP_NOTE_ARBITER_SILENT,
     KVP_NOTE_ARBITER_FOREIGN,  /* the arbiter's register is of another group id */
     KVP_NOTE_PEER_LOST,        /* number = peer: silent, being removed from the in-sync set */
@@ -50,21 +50,21 @@ enum kvp_note {
     KVP_NOTE_SNAPSHOT_SENDING, /* number = peer */
     KVP_NOTE_SNAPSHOT_RECEIVING,
     KVP_NOTE_SNAPSHOT_RECEIVED, /* number = seq */
-    KVP_NOTE_LOG_CUT,          /* number = last seq kept: an uncommitted suffix was cut off */
-    KVP_NOTE_DIVERGED,         /* number = updates that the group never saw: set aside */
-    KVP_NOTE_PRIMARY_SILENT,   /* number = primary */
-    KVP_NOTE_NOT_ELIGIBLE,     /* primary silent, but this node may not lead */
+    KVP_NOTE_LOG_CUT,           /* number = last seq kept: an uncommitted suffix was cut off */
+    KVP_NOTE_DIVERGED,          /* number = updates that the group never saw: set aside */
+    KVP_NOTE_PRIMARY_SILENT,    /* number = primary */
+    KVP_NOTE_NOT_ELIGIBLE,      /* primary silent, but this node may not lead */
     KVP_NOTE_FENCE_FAILED,
-    KVP_NOTE_WAITS_FOR_PEER,   /* pair mode: alone after a start, waits for the peer or an operator */
-    KVP_NOTE_RESIGNED,         /* number = peer that has declared to have stopped */
-    KVP_NOTE_TIMES_DIFFER,     /* number = peer: its grace is too short for this node's lease */
-    KVP_NOTE_DISK_SILENT,      /* number = ms that this node's own disk has not answered for */
-    KVP_NOTE_DISK_ANSWERS,     /* it does again */
-    KVP_NOTE_DISK_GIVEN_UP,    /* number = peer that is to lead in this node's place */
-    KVP_NOTE_DISK_NO_HEIR,     /* there is none that could */
-    KVP_NOTE_COPY,             /* this store is a copy: another one speaks for number = this node */
-    KVP_NOTE_PEER_COPY,        /* number = peer: a copy of its store is running, too */
-    KVP_NOTE_VIEW_TAKEN_BACK,  /* number = epoch: a peer's word, but nobody has granted it */
+    KVP_NOTE_WAITS_FOR_PEER, /* pair mode: alone after a start, waits for the peer or an operator */
+    KVP_NOTE_RESIGNED,       /* number = peer that has declared to have stopped */
+    KVP_NOTE_TIMES_DIFFER,   /* number = peer: its grace is too short for this node's lease */
+    KVP_NOTE_DISK_SILENT,    /* number = ms that this node's own disk has not answered for */
+    KVP_NOTE_DISK_ANSWERS,   /* it does again */
+    KVP_NOTE_DISK_GIVEN_UP,  /* number = peer that is to lead in this node's place */
+    KVP_NOTE_DISK_NO_HEIR,   /* there is none that could */
+    KVP_NOTE_COPY,           /* this store is a copy: another one speaks for number = this node */
+    KVP_NOTE_PEER_COPY,      /* number = peer: a copy of its store is running, too */
+    KVP_NOTE_VIEW_TAKEN_BACK, /* number = epoch: a peer's word, but nobody has granted it */
 };
 const char *kvp_note_name(enum kvp_note note);
 
@@ -89,10 +89,10 @@ struct kvp_core_port {
     void (*fence)(void *arg);
 
     void (*committed)(void *arg, uint64_t seq); /* all up to seq is; role PRIMARY or ELECT */
-    void (*changed)(void *arg);        /* role, view or serving may be another one now */
+    void (*changed)(void *arg);                 /* role, view or serving may be another one now */
     void (*handover_done)(void *arg, kvp_status status);
     void (*promote_done)(void *arg, kvp_status status);
-    void (*stopped)(void *arg);        /* kvp_core_stop() is through: the process may end */
+    void (*stopped)(void *arg); /* kvp_core_stop() is through: the process may end */
     void (*note)(void *arg, enum kvp_note note, uint64_t number);
 };
 
@@ -130,8 +130,8 @@ void kvp_core_apply(struct kvp_core *core);
 
 void kvp_core_write_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
 /* Entries are borrowed. */
-void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t peer,
-                            kvp_status status, struct kvp_entry *const *entries, size_t count);
+void kvp_core_read_log_done(struct kvp_core *core, uint64_t now_us, uint8_t peer, kvp_status status,
+                            struct kvp_entry *const *entries, size_t count);
 void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t peer,
                               kvp_status status, struct kvp_point point);
 void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t peer,
@@ -142,7 +142,8 @@ void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
                              const struct kvp_arbiter_answer *answer);
 void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success);
 
-/* An operator's wishes. target 0: the member that is furthest. handover_done/promote_done follow. */
+/* An operator's wishes. target 0: the member that is furthest. handover_done/promote_done follow.
+ */
 void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target);
 void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force);
 /* Leaves in good order (handover, leave); port.stopped follows. */
@@ -161,14 +162,15 @@ bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_next_seq(const struct kvp_core *core);
 
 uint64_t kvp_core_applied(const struct kvp_core *core); /* the state on disk is of this seq */
-/* What is known to be committed in the group, here or not: for telling how old this node's state is. */
+/* What is known to be committed in the group, here or not: for telling how old this node's state
+ * is. */
 uint64_t kvp_core_known_commit(const struct kvp_core *core);
 const struct kvp_view *kvp_core_view(const struct kvp_core *core);
 uint64_t kvp_core_group_id(const struct kvp_core *core); /* 0: none yet */
 
 struct kvp_core_peer_status {
     uint8_t id;
-    bool heard;        /* answered within the lease time */
+    bool heard; /* answered within the lease time */
     bool in_sync;
     uint64_t match;    /* durable there, as far as this node knows */
     uint64_t heard_us; /* time of the last answer; 0: never */
@@ -180,10 +182,10 @@ struct kvp_core_status {
     struct kvp_view view;
     struct kvp_point tail;
     uint64_t durable, commit, applied;
-    uint64_t known_commit; /* the primary's commit seq as last heard */
+    uint64_t known_commit;   /* the primary's commit seq as last heard */
     uint64_t commit_age_us;  /* since then the commit seq may have moved unknown to this node */
     uint64_t disk_silent_us; /* so long the node's own disk has owed an answer; 0: it owes none */
-    bool quarantine_full;  /* stays outside: there is no room for its store beside another one */
+    bool quarantine_full;    /* stays outside: there is no room for its store beside another one */
     unsigned peer_count;
     struct kvp_core_peer_status peers[KVP_NODES_MAX];
 };

@@ -31,8 +31,8 @@ static void heard(struct kvp_core *core)
     }
 }
 
-/* Both logs agree up to the primary's commit point as far as this node's entries are known to be the
- * primary's: those of its leadership, or below a point that it has compared. */
+/* Both logs agree up to the primary's commit point as far as this node's entries are known to be
+ * the primary's: those of its leadership, or below a point that it has compared. */
 static void learn_commit(struct kvp_core *core, uint64_t seq, uint64_t verified)
 {
     core->known_commit = seq > core->known_commit ? seq : core->known_commit;
@@ -83,8 +83,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         core_persist(core);
     }
     /* A message may have been under way since before this node was started, or emptied. */
-    if (request->prepare && request->life == core->life && !core->stopping &&
-        !core->replacing) {
+    if (request->prepare && request->life == core->life && !core->stopping && !core->replacing) {
         promise(core);
     }
     /* An empty log is in nobody's way: the word is about the one set aside just before. */
@@ -135,8 +134,8 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
     }
 }
 
-/* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have. While a view is
- * on its way to the disk in which this node is alone, that will not stay so. */
+/* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have.
+ * While a view is on its way to the disk in which this node is alone, that will not stay so. */
 static void compared(struct kvp_core *core, uint64_t seq)
 {
     if (core->meta.solo_from != 0 && seq >= core->durable.seq && !core->ask_token) {
@@ -290,7 +289,7 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point)
     core->meta.member_epoch = core->shown_member_epoch = 0;
     core->shown_doubt = false;
     core->meta.doubt = point.epoch > core->meta.view.epoch; /* sent in a view that nobody granted */
-    core_persist(core); /* with the views learned meanwhile */
+    core_persist(core);                                     /* with the views learned meanwhile */
     core->life++;
     core->cut_pending = false;
     kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);

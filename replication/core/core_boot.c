@@ -52,9 +52,8 @@ void core_outside_tick(struct kvp_core *core)
         }
     }
     bool founder = core->meta.group_id != 0;
-    if (core->meta.view.version == 0 && core->proposal.stage == PROPOSAL_NONE &&
-        !core->stopping && core->now_us >= core->propose_after_us &&
-        (founder || may_found(core))) {
+    if (core->meta.view.version == 0 && core->proposal.stage == PROPOSAL_NONE && !core->stopping &&
+        core->now_us >= core->propose_after_us && (founder || may_found(core))) {
         found(core);
     }
 }

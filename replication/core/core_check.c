@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What holds between the core's fields whenever an event has been dealt with. core_state.h says what
- * each field is; here is how they stand to each other. The checks cost less than a message and are on
- * in every build: a node that believes nonsense about its log had better stop.
+ * What holds between the core's fields whenever an event has been dealt with. core_state.h says
+ * what each field is; here is how they stand to each other. The checks cost less than a message and
+ * are on in every build: a node that believes nonsense about its log had better stop.
  */
 #include "replication/core/core_state.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * This node's own disk: how long it has owed an answer. A disk that fails says so; one that hangs
- * says nothing, and a primary behind it would hold its group for ever. Past the time that a backup's
- * disk is given, a primary gives its role to a member whose disk works. That needs no write here: an
- * arbiter has the new view durably; in a pair the other one takes the role from a node that has
- * failed. What the disk answers later is an answer like others, and the node joins like others.
+ * says nothing, and a primary behind it would hold its group for ever. Past the time that a
+ * backup's disk is given, a primary gives its role to a member whose disk works. That needs no
+ * write here: an arbiter has the new view durably; in a pair the other one takes the role from a
+ * node that has failed. What the disk answers later is an answer like others, and the node joins
+ * like others.
  */
 #include "replication/core/core_state.h"
 
@@ -42,7 +43,8 @@ bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us)
     return silence(core, CORE_DISK_STORE, now_us) > core->config.sync_timeout_us;
 }
 
-/* Long enough under way that nothing should be begun that needs the disk and cannot be taken back. */
+/* Long enough under way that nothing should be begun that needs the disk and cannot be taken back.
+ */
 bool core_disk_doubtful(const struct kvp_core *core)
 {
     return silence(core, CORE_DISK_STORE, core->now_us) > core->config.lease_us;
@@ -56,8 +58,7 @@ void core_disk_note(struct kvp_core *core)
         core->disk_noted_us = 0;
         core_note(core, KVP_NOTE_DISK_ANSWERS, 0);
     }
-    uint64_t due_us =
-        core->disk_noted_us ? 2 * core->disk_noted_us : core->config.sync_timeout_us;
+    uint64_t due_us = core->disk_noted_us ? 2 * core->disk_noted_us : core->config.sync_timeout_us;
     if (silent_us > due_us) {
         core->disk_noted_us = silent_us;
         core_note(core, KVP_NOTE_DISK_SILENT, silent_us / 1000);
@@ -66,8 +67,7 @@ void core_disk_note(struct kvp_core *core)
 
 static bool disk_works(const struct kvp_core *core, const struct core_peer *peer)
 {
-    return peer->behind_us == 0 ||
-           core->now_us - peer->behind_us <= core->config.sync_timeout_us;
+    return peer->behind_us == 0 || core->now_us - peer->behind_us <= core->config.sync_timeout_us;
 }
 
 static const struct core_peer *heir(const struct kvp_core *core)

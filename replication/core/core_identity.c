@@ -1,52 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which store speaks for a node. A data directory can be copied, with the machine or by hand, or put
- * back from yesterday: then two stores have one id, and only one of them has what the node has
+ * Which store speaks for a node. A data directory can be copied, with the machine or by hand, or
+ * put back from yesterday: then two stores have one id, and only one of them has what the node has
  * acknowledged. So a store has an incarnation: a number that is drawn anew with every start and is
  * durable before anything is said. Whoever decides about the node keeps the number that it knows it
- * by: the register, or in pair mode the other node, durably. "I was X or Y, and am Z now" is accepted
- * from a store that the decider knows as X, Y or Z, and from then on only Z is known. A copy has the
- * numbers of the moment when it was made: it comes second, whoever is started first, and is told so.
+ * by: the register, or in pair mode the other node, durably. "I was X or Y, and am Z now" is
+ * accepted from a store that the decider knows as X, Y or Z, and from then on only Z is known. A
+ * copy has the numbers of the moment when it was made: it comes second, whoever is started first,
+ * and is told so.
  *
- * Why no crash makes a store a stranger to itself: a store is confirmed when whoever decides has its number on
- * its disk, and until then the store keeps the numbers before. (Of more than KVP_EARLIER_MAX / 2 starts that nobody
- * confirmed, some are forgotten: such a store may have to be emptied. That is the safe side.)
+ * Why no crash makes a store a stranger to itself: a store is confirmed when whoever decides has
+ * its number on its disk, and until then the store keeps the numbers before. (Of more than
+ * KVP_EARLIER_MAX / 2 starts that nobody confirmed, some are forgotten: such a store may have to be
+ * emptied. That is the safe side.)
  *
- * Why a copy neither counts nor leads, with an arbiter: before its number is confirmed a store proposes
- * nothing, gives no lease, acknowledges nothing and says neither LEAVE nor RESIGN. While the witness
- * does not answer, a node goes on by the heartbeats that reach it: the primary sends them to the address
- * that it was told, and a copy is somewhere else. It still proposes nothing. When the witness is back, a copy
- * may be the first to be confirmed. It waits, as any backup that no primary has talked to since its start,
- * for longer than the other one needs to hear of it: that one stops giving leases, and the primary takes the
- * node out of the view, before the copy asks to lead.
+ * Why a copy neither counts nor leads, with an arbiter: before its number is confirmed a store
+ * proposes nothing, gives no lease, acknowledges nothing and says neither LEAVE nor RESIGN. While
+ * the witness does not answer, a node goes on by the heartbeats that reach it: the primary sends
+ * them to the address that it was told, and a copy is somewhere else. It still proposes nothing.
+ * When the witness is back, a copy may be the first to be confirmed. It waits, as any backup that
+ * no primary has talked to since its start, for longer than the other one needs to hear of it: that
+ * one stops giving leases, and the primary takes the node out of the view, before the copy asks to
+ * lead.
  *
- * In pair mode every request carries the number, and so do the answers: by the reply's own element, or by its life,
- * which begins with it. What comes from a store that is not known changes nothing. Before a store is
- * confirmed it follows nobody, grants nothing and does not believe answers, unless it was alone in its view: then it
- * decides by itself. Of two copies of such a node both do, and nobody else is there to tell them apart. The
- * first that the other node hears is the one that it knows. A node that has failed takes no new number, but still knows
- * the one that it has.
+ * In pair mode every request carries the number, and so do the answers: by the reply's own element,
+ * or by its life, which begins with it. What comes from a store that is not known changes nothing.
+ * Before a store is confirmed it follows nobody, grants nothing and does not believe answers,
+ * unless it was alone in its view: then it decides by itself. Of two copies of such a node both do,
+ * and nobody else is there to tell them apart. The first that the other node hears is the one that
+ * it knows. A node that has failed takes no new number, but still knows the one that it has.
  *
- * An old store may have missed so much that the other one does not say any more what it was known by. To each of them
- * the other is a stranger, and its word does not count, unless one is confirmed and the other is not.
+ * An old store may have missed so much that the other one does not say any more what it was known
+ * by. To each of them the other is a stranger, and its word does not count, unless one is confirmed
+ * and the other is not.
  *
- * With an arbiter the other nodes do not judge, but tell where they see two (at the end of this file). A copy tells
- * them from time to time that it is there.
+ * With an arbiter the other nodes do not judge, but tell where they see two (at the end of this
+ * file). A copy tells them from time to time that it is there.
  *
- * A store that was told that it is a copy keeps that in mind: it stays out until its directory is emptied. An
- * empty store says that it is new (KVP_STORE_IS_NEW among its numbers). It gets a node's place when nothing counts on
- * that node: with an arbiter when it is not in the in-sync set, in pair mode when it has been silent. It names the
- * number that it replaces, as it was told when it asked: a message that it sent when it was new, and that comes
- * late, names another one.
+ * A store that was told that it is a copy keeps that in mind: it stays out until its directory is
+ * emptied. An empty store says that it is new (KVP_STORE_IS_NEW among its numbers). It gets a
+ * node's place when nothing counts on that node: with an arbiter when it is not in the in-sync set,
+ * in pair mode when it has been silent. It names the number that it replaces, as it was told when
+ * it asked: a message that it sent when it was new, and that comes late, names another one.
  */
 #include "replication/core/core_state.h"
 
 #include <string.h>
 
-#define SILENT_US  1000000u /* the arbiter does not answer: what reaches this node decides */
-#define UNKNOWN_US 3000000u /* before a backup leads that no primary has talked to: longer than WATCH_PERIOD_US
-                               and a lease */
-#define EARLIER_KEPT (KVP_EARLIER_MAX / 2)
+#define SILENT_US 1000000u /* the arbiter does not answer: what reaches this node decides */
+#define UNKNOWN_US                                                                                 \
+    3000000u /* before a backup leads that no primary has talked to: longer than WATCH_PERIOD_US   \
+                and a lease */
+#define EARLIER_KEPT   (KVP_EARLIER_MAX / 2)
 #define LIFE_COUNT_MAX 0xffffu
 
 static bool identity_paired(const struct kvp_core *core)
@@ -56,7 +61,8 @@ static bool identity_paired(const struct kvp_core *core)
 
 /* ---- the store's own numbers ---- */
 
-/* Behind the first half, which ends with the number that was confirmed last, the oldest makes room. */
+/* Behind the first half, which ends with the number that was confirmed last, the oldest makes room.
+ */
 static void remember_earlier(struct kvp_meta *meta)
 {
     unsigned count = 0;
@@ -81,8 +87,8 @@ bool core_identity_new(const struct kvp_meta *meta)
     return false;
 }
 
-/* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash of the
- * other node may take it back to one that it had known before. */
+/* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash
+ * of the other node may take it back to one that it had known before. */
 static void keep_last(struct kvp_meta *meta)
 {
     uint64_t kept[KVP_EARLIER_MAX] = {0};
@@ -182,13 +188,13 @@ bool core_identity_may_follow(const struct kvp_core *core)
 bool core_identity_may_lead(const struct kvp_core *core)
 {
     bool alone = core->view.in_sync == kvp_set_of(core->config.self);
-    if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) || (identity_paired(core) && (alone || core->promote_asked))) {
+    if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) ||
+        (identity_paired(core) && (alone || core->promote_asked))) {
         return true;
     }
     bool own = core->view.primary == core->config.self || alone || identity_paired(core);
     bool waited = core->now_us - core->confirmed_us > UNKNOWN_US;
-    return core->confirmed &&
-           (own || core->followed || waited || core->promote_asked);
+    return core->confirmed && (own || core->followed || waited || core->promote_asked);
 }
 
 /* ---- pair mode: the other node's ---- */
@@ -212,7 +218,8 @@ static void note_twice(struct kvp_core *core, struct core_peer *peer)
     }
 }
 
-/* What an earlier life of the store said may come late. Before it was heard itself, nobody can tell. */
+/* What an earlier life of the store said may come late. Before it was heard itself, nobody can
+ * tell. */
 static void note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
 {
     bool heard = core->peer_said == core->meta.peer_incarnation;
@@ -226,7 +233,8 @@ static bool writes(const struct kvp_core *core)
     return core->role != KVP_ROLE_FAILED && core->role != KVP_ROLE_STOPPED;
 }
 
-/* A node whose disk does not answer is about to give its lead away, and may need this one for it. */
+/* A node whose disk does not answer is about to give its lead away, and may need this one for it.
+ */
 static bool peer_number_durable(const struct kvp_core *core)
 {
     return core->meta_durable >= core->peer_number_needed || core_disk_hangs(core, core->now_us) ||
@@ -243,7 +251,7 @@ static void remember_peer(struct kvp_core *core, const struct kvp_numbers *numbe
 
 /* Does the store speak for the other node, or may it from now on? */
 static kvp_status identity_judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
-                        const struct kvp_numbers *numbers)
+                                 const struct kvp_numbers *numbers)
 {
     uint64_t known = core->meta.peer_incarnation;
     bool silent = core->now_us - peer->last_contact_us > core->config.grace_us;
@@ -275,10 +283,10 @@ kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
     bool same = request->numbers.incarnation == core->meta.peer_incarnation;
     kvp_status status = KVP_OK;
     if (!same) {
-        status = told ? identity_judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
+        status =
+            told ? identity_judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
     }
-    bool answered =
-        peer_number_durable(core) || (writes(core) && request->op == KVP_OP_STATE);
+    bool answered = peer_number_durable(core) || (writes(core) && request->op == KVP_OP_STATE);
     return status == KVP_OK && !answered ? KVP_BUSY : status;
 }
 
@@ -298,8 +306,8 @@ void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *r
     core_identity_written(core);
 }
 
-/* Its answers were those of a stranger so far: what it is asked again, it need not wait to be asked. Where the
- * disk hangs they count, but the number is still to be waited for. */
+/* Its answers were those of a stranger so far: what it is asked again, it need not wait to be
+ * asked. Where the disk hangs they count, but the number is still to be waited for. */
 static void ask_again(struct kvp_core *core)
 {
     if (core->meta_durable < core->peer_number_needed) {
@@ -363,8 +371,8 @@ bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
 
 /* ---- with an arbiter: are there two? ---- */
 
-/* One that asks, goes on asking and does not answer, while another one does, is no life of that one: it was
- * asked after the other had spoken. Whatever came late does not come again. */
+/* One that asks, goes on asking and does not answer, while another one does, is no life of that
+ * one: it was asked after the other had spoken. Whatever came late does not come again. */
 bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_request *request)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Receiving a snapshot, chunk by chunk, into a store beside the active one. Nothing of it counts, is
- * served or makes this node eligible before the last chunk is in and the stores have been switched.
+ * Receiving a snapshot, chunk by chunk, into a store beside the active one. Nothing of it counts,
+ * is served or makes this node eligible before the last chunk is in and the stores have been
+ * switched.
  */
 #include "replication/core/core_state.h"
 

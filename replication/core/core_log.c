@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log in memory: a ring of entry references and a ring of segments that counts the disk part. */
+/* The log in memory: a ring of entry references and a ring of segments that counts the disk part.
+ */
 #include "replication/core/core_log.h"
 
 #include <assert.h>

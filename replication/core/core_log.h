@@ -23,11 +23,11 @@ struct kvp_core_log {
     uint64_t first;           /* oldest entry in memory; tail.seq + 1 when none is */
     struct kvp_point base;    /* the point before `first` */
     struct kvp_point tail;
-    uint64_t cached_size;     /* payload bytes in memory */
+    uint64_t cached_size; /* payload bytes in memory */
 
-    uint64_t disk_first;      /* oldest entry kept on disk; tail.seq + 1 when none is */
+    uint64_t disk_first; /* oldest entry kept on disk; tail.seq + 1 when none is */
     uint64_t disk_size;
-    uint64_t segment_size;    /* a segment is closed when it has as much */
+    uint64_t segment_size;                 /* a segment is closed when it has as much */
     unsigned segment_first, segment_count; /* ring */
     struct kvp_log_segment segments[KVP_LOG_SEGMENTS];
 };
@@ -39,15 +39,17 @@ void kvp_core_log_free(struct kvp_core_log *log);
  * to `disk_last` with `disk_size` bytes. */
 void kvp_core_log_reset(struct kvp_core_log *log, struct kvp_point point, uint64_t disk_first,
                         uint64_t disk_last, uint64_t disk_size);
-/* Adds a chained entry that follows the tail; takes a reference. `on_disk`: it is counted in the disk
- * part already. */
+/* Adds a chained entry that follows the tail; takes a reference. `on_disk`: it is counted in the
+ * disk part already. */
 kvp_status kvp_core_log_append(struct kvp_core_log *log, struct kvp_entry *entry, bool on_disk);
 /* Drops all entries after `seq`, which is base.seq or later. */
 void kvp_core_log_truncate(struct kvp_core_log *log, uint64_t seq);
-/* Lets go of the oldest entries in memory, up to `limit`, while there are more than size_max bytes. */
+/* Lets go of the oldest entries in memory, up to `limit`, while there are more than size_max bytes.
+ */
 void kvp_core_log_evict(struct kvp_core_log *log, uint64_t limit, uint64_t size_max);
 
-struct kvp_entry *kvp_core_log_get(const struct kvp_core_log *log, uint64_t seq); /* NULL: not here */
+struct kvp_entry *kvp_core_log_get(const struct kvp_core_log *log,
+                                   uint64_t seq); /* NULL: not here */
 /* The point at `seq`; false when it is not in memory. */
 bool kvp_core_log_point(const struct kvp_core_log *log, uint64_t seq, struct kvp_point *point);
 

@@ -15,8 +15,8 @@
  * Boot rule: a node that has just started may have a stale copy. It decides by itself only when its
  * last durable view was itself alone, or after the other one has answered a message that it sent
  * since its start (and so would have shown a newer view), or on an operator's word. An answer does
- * not count while a newer view may be on its way to the other one's disk, or got lost there: what it
- * was granted by an earlier life of this node, which had failed, is known to nobody else.
+ * not count while a newer view may be on its way to the other one's disk, or got lost there: what
+ * it was granted by an earlier life of this node, which had failed, is known to nobody else.
  */
 #include "replication/core/core_state.h"
 
@@ -104,13 +104,12 @@ void core_pair_ask(struct kvp_core *core)
     core->port.send(core->port.arg, &request);
 }
 
-/* A grant shows the view itself, and has been taken from there. What comes here may be a refusal, or
- * a late answer to what was asked for an earlier proposal: that one says nothing about this. */
+/* A grant shows the view itself, and has been taken from there. What comes here may be a refusal,
+ * or a late answer to what was asked for an earlier proposal: that one says nothing about this. */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply)
 {
     if (core->config.policy != KVP_PAIR_NONE && core->proposal.stage == PROPOSAL_CAS &&
-        reply->code != KVP_OK &&
-        reply->echo_us >= core->proposal.asked_us) {
+        reply->code != KVP_OK && reply->echo_us >= core->proposal.asked_us) {
         core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
     }
 }
@@ -142,7 +141,8 @@ static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_
         return KVP_REFUSED;
     }
     if (wish->primary == core->config.self && !core->contact && !KVP_MUTANT(BOOT_ASKED)) {
-        return KVP_REFUSED; /* the boot rule, whoever wishes it: an earlier life may have given away more */
+        return KVP_REFUSED; /* the boot rule, whoever wishes it: an earlier life may have given away
+                               more */
     }
     if (wish->primary == core->config.self && core->stopping) {
         return KVP_REFUSED;
@@ -214,6 +214,5 @@ void core_pair_written(struct kvp_core *core)
         struct kvp_view view = core->ask_view;
         core_install(core, &view);
     }
-    core_answer(core, token, KVP_OP_ASK_VIEW, core->ask_echo_us,
-                stands ? KVP_OK : KVP_STALE_VIEW);
+    core_answer(core, token, KVP_OP_ASK_VIEW, core->ask_echo_us, stands ? KVP_OK : KVP_STALE_VIEW);
 }

@@ -73,8 +73,8 @@ static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_
         return;
     }
     core_note(core, why, peer->id);
-    core_propose(core, REASON_REMOVE, core->config.self,
-                 core->view.in_sync & ~kvp_set_of(peer->id), peer->id);
+    core_propose(core, REASON_REMOVE, core->config.self, core->view.in_sync & ~kvp_set_of(peer->id),
+                 peer->id);
 }
 
 /* Silent for the lease, counted from the moment that we began to lead. */
@@ -87,8 +87,7 @@ static bool lost(const struct kvp_core *core, const struct core_peer *peer)
 /* Whatever the reason: its disk, a connection that swallows entries, or none for them. */
 static bool slow(const struct kvp_core *core, const struct core_peer *peer)
 {
-    return peer->behind_us != 0 &&
-           core->now_us - peer->behind_us > core->config.sync_timeout_us;
+    return peer->behind_us != 0 && core->now_us - peer->behind_us > core->config.sync_timeout_us;
 }
 
 static void watch_progress(struct kvp_core *core, struct core_peer *peer)
@@ -156,8 +155,9 @@ static void add_ready_joiner(struct kvp_core *core)
     }
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
-        if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) && peer->report.member_epoch == core->view.epoch &&
-            !peer->report.doubt && peer->lease_us > core->now_us) {
+        if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) &&
+            peer->report.member_epoch == core->view.epoch && !peer->report.doubt &&
+            peer->lease_us > core->now_us) {
             core_propose(core, REASON_ADD, core->config.self,
                          core->view.in_sync | kvp_set_of(peer->id), peer->id);
             return;
@@ -314,8 +314,7 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
         raise_match(core, peer, report->tail.seq);
     }
     land_flights(peer);
-    if (overdue(core, peer, reply) &&
-        report->received < peer->flights[peer->flight_first].last) {
+    if (overdue(core, peer, reply) && report->received < peer->flights[peer->flight_first].last) {
         core_probe_restart(core, peer); /* an APPEND got lost */
     }
 }
@@ -323,14 +322,13 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
 /* Was it sent since the peer's position was compared? What is older may be about another log. */
 static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_reply *reply)
 {
-    return peer->flight_count > 0 &&
-           reply->echo_us >= peer->flights[peer->flight_first].sent_us;
+    return peer->flight_count > 0 && reply->echo_us >= peer->flights[peer->flight_first].sent_us;
 }
 
 /*
- * How long an answer lets this node serve. Every node is told its times by itself: one that would act
- * before this node's lease ends gives a shorter one, which leaves a sixth of its grace for clocks that
- * drift.
+ * How long an answer lets this node serve. Every node is told its times by itself: one that would
+ * act before this node's lease ends gives a shorter one, which leaves a sixth of its grace for
+ * clocks that drift.
  */
 static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64_t grace_us)
 {
@@ -378,14 +376,14 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply)
 {
     const struct kvp_peer_report *report = &reply->report;
-    bool follows = report->view.primary == core->config.self &&
-                   report->view.epoch >= core->lead_epoch;
+    bool follows =
+        report->view.primary == core->config.self && report->view.epoch >= core->lead_epoch;
     if (!follows) {
         return; /* said before it knew of us: it will, by the next heartbeat */
     }
-    bool ours = reply->code == KVP_OK &&
-                (reply->op == KVP_OP_HEARTBEAT || reply->op == KVP_OP_APPEND ||
-                 reply->op == KVP_OP_SNAPSHOT);
+    bool ours =
+        reply->code == KVP_OK && (reply->op == KVP_OP_HEARTBEAT || reply->op == KVP_OP_APPEND ||
+                                  reply->op == KVP_OP_SNAPSHOT);
     if (ours) {
         peer->heard_us = core->now_us;
         peer->resigned = peer->resigned && reply->echo_us <= peer->resigned_us;

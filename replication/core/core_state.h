@@ -7,12 +7,12 @@
 #include "replication/core/core_log.h"
 #include "kvstore/base/mutant.h"
 
-#define KVP_CORE_FLIGHTS    8u    /* APPEND messages under way to one peer */
-#define KVP_CORE_WAITERS    64u   /* APPEND messages that wait for this node's disk */
-#define KVP_CORE_BATCH      4096u /* entries in one disk write */
-#define KVP_CORE_BATCH_SIZE (8u * 1024u * 1024u)
-#define KVP_CORE_APPLY_WAIT_US 1000u /* for company, of what is committed */
-#define KVP_CORE_APPLY_WAIT    64u   /* entries that wait so at most */
+#define KVP_CORE_FLIGHTS       8u    /* APPEND messages under way to one peer */
+#define KVP_CORE_WAITERS       64u   /* APPEND messages that wait for this node's disk */
+#define KVP_CORE_BATCH         4096u /* entries in one disk write */
+#define KVP_CORE_BATCH_SIZE    (8u * 1024u * 1024u)
+#define KVP_CORE_APPLY_WAIT_US 1000u     /* for company, of what is committed */
+#define KVP_CORE_APPLY_WAIT    64u       /* entries that wait so at most */
 #define KVP_COPY_TOLD_US       5000000u  /* a copy tells the others so often that it is there, */
 #define KVP_COPY_SHOWN_US      60000000u /* and they show it for so long */
 
@@ -27,29 +27,29 @@ struct core_peer {
     uint8_t id;
     bool link_up;
     enum peer_mode mode;
-    uint64_t heard_us;  /* its last answer came; 0: never */
-    uint64_t lease_us;  /* it does not promote itself before this */
-    bool times_noted;   /* said that its grace is too short */
-    uint64_t life;      /* of it, as its last answer told; 0: not known */
+    uint64_t heard_us;        /* its last answer came; 0: never */
+    uint64_t lease_us;        /* it does not promote itself before this */
+    bool times_noted;         /* said that its grace is too short */
+    uint64_t life;            /* of it, as its last answer told; 0: not known */
     uint64_t last_contact_us; /* any message of it came; 0: never since the start */
-    bool reported;      /* `report` is fresh enough to probe by */
-    bool blank_seen;    /* it said that it is blank, since our start */
-    uint64_t probe_us;  /* answers to what was sent before this say nothing about its position */
+    bool reported;            /* `report` is fresh enough to probe by */
+    bool blank_seen;          /* it said that it is blank, since our start */
+    uint64_t probe_us; /* answers to what was sent before this say nothing about its position */
     struct kvp_peer_report report;
 
-    uint64_t match;      /* durable there, verified; rises only */
-    uint64_t match_us;   /* when it rose last */
-    uint64_t behind_us;  /* since when it has lacked entries without getting any; 0: it lacks none */
+    uint64_t match;     /* durable there, verified; rises only */
+    uint64_t match_us;  /* when it rose last */
+    uint64_t behind_us; /* since when it has lacked entries without getting any; 0: it lacks none */
     struct kvp_point sent; /* the last entry sent */
-    uint64_t position_us;  /* only APPEND answers, or what was sent later, tell its position: its log
-                              had a suffix to be cut; UINT64_MAX: not known to be cut yet */
+    uint64_t position_us; /* only APPEND answers, or what was sent later, tell its position: its log
+                             had a suffix to be cut; UINT64_MAX: not known to be cut yet */
     unsigned flight_first, flight_count; /* ring */
     struct {
         uint64_t last;
         uint64_t sent_us;
     } flights[KVP_CORE_FLIGHTS];
     uint64_t commit_told; /* commit seq in the last message */
-    bool reading;        /* a read_log for it is under way */
+    bool reading;         /* a read_log for it is under way */
     bool checking_commit; /* CHECK: compares the commit point (else the tail) */
     struct kvp_point check;
     bool diverged;
@@ -60,17 +60,17 @@ struct core_peer {
     uint64_t contested_us;  /* it asked again when it had had time to go; 0: it did not */
     uint64_t copy_seen_us;  /* when there were two of it last; 0: never */
     uint64_t copy_noted_us; /* when that was said last */
-    bool resigned;       /* it said that it has stopped or wants to */
+    bool resigned;          /* it said that it has stopped or wants to */
     uint64_t resigned_us;
 
     uint64_t round_target; /* log tail when the last round began: see core_primary.c */
     uint64_t round_us;
     bool caught_up;
-    void *leave_token;   /* answers its LEAVE when it is out of the view */
+    void *leave_token; /* answers its LEAVE when it is out of the view */
 
     struct {
-        uint64_t id;     /* 0: not open yet */
-        uint64_t index;  /* of `chunk` */
+        uint64_t id;    /* 0: not open yet */
+        uint64_t index; /* of `chunk` */
         bool opening, reading, have_chunk, last;
         uint64_t sent_us, progress_us;
         struct kvp_point point;
@@ -82,7 +82,8 @@ enum proposal_stage {
     PROPOSAL_NONE,
     PROPOSAL_LOOK,    /* asks the arbiter whether it can be reached and what it knows */
     PROPOSAL_FENCE,   /* the fence command runs */
-    PROPOSAL_PREPARE, /* add: the joiner gets everything committed; our not being alone is durable */
+    PROPOSAL_PREPARE, /* add: the joiner gets everything committed; our not being alone is durable
+                       */
     PROPOSAL_CAS,     /* asked; the outcome is unknown until answered */
     PROPOSAL_GRANTED, /* granted; becomes durable here before it counts */
 };
@@ -101,12 +102,12 @@ struct core_proposal {
     enum proposal_stage stage;
     enum proposal_reason reason;
     struct kvp_view view;
-    uint8_t subject;        /* ADD, REMOVE: the peer */
-    uint32_t call_id;       /* of the arbiter call under way; 0: none */
-    uint64_t asked_us;      /* when it was asked for first */
-    uint64_t retry_us;      /* when to ask again */
-    uint64_t meta_needed;   /* PREPARE, GRANTED: goes on when meta_durable has come so far */
-    uint64_t solo_from;     /* PREPARE: meta.solo_from as it was */
+    uint8_t subject;      /* ADD, REMOVE: the peer */
+    uint32_t call_id;     /* of the arbiter call under way; 0: none */
+    uint64_t asked_us;    /* when it was asked for first */
+    uint64_t retry_us;    /* when to ask again */
+    uint64_t meta_needed; /* PREPARE, GRANTED: goes on when meta_durable has come so far */
+    uint64_t solo_from;   /* PREPARE: meta.solo_from as it was */
 };
 
 enum handover_stage {
@@ -136,24 +137,24 @@ struct kvp_core {
     struct kvp_core_config config;
     struct kvp_core_port port;
     uint64_t now_us;
-    bool touched;       /* by an event since core_check() looked */
-    uint64_t life;      /* another one whenever the store is another one */
+    bool touched;  /* by an event since core_check() looked */
+    uint64_t life; /* another one whenever the store is another one */
     uint64_t random;
 
     enum kvp_role role;
-    struct kvp_meta meta;      /* as it is to be on disk */
-    struct kvp_view view;      /* in force: == meta.view but while a granted one becomes durable */
-    uint64_t lead_epoch;       /* this node has been primary since this epoch; 0: it is not */
+    struct kvp_meta meta; /* as it is to be on disk */
+    struct kvp_view view; /* in force: == meta.view but while a granted one becomes durable */
+    uint64_t lead_epoch;  /* this node has been primary since this epoch; 0: it is not */
     uint64_t meta_wanted, meta_writing, meta_durable; /* versions of `meta` */
 
     struct kvp_core_log log;
-    struct kvp_point durable;  /* end of the log on disk */
-    uint64_t written;          /* end of the log handed to the disk */
+    struct kvp_point durable; /* end of the log on disk */
+    uint64_t written;         /* end of the log handed to the disk */
     uint64_t commit;
     struct kvp_point commit_point;
     uint64_t applied, applying;
-    uint64_t apply_due_us;     /* what is committed waits for the next write until then; 0: nothing */
-    bool cut_pending;          /* the next write truncates after cut_after */
+    uint64_t apply_due_us; /* what is committed waits for the next write until then; 0: nothing */
+    bool cut_pending;      /* the next write truncates after cut_after */
     uint64_t cut_after;
     bool writing;              /* a write is under way */
     uint64_t write_last;       /* it ends with this entry (of the log as it is now) */
@@ -165,27 +166,27 @@ struct kvp_core {
     uint64_t quarantine_us;    /* when to try again */
     struct kvp_entry *batch[2 * KVP_CORE_BATCH];
     struct {
-        unsigned jobs;         /* asked for and not answered */
-        uint64_t since_us;     /* the oldest of them is under way */
+        unsigned jobs;     /* asked for and not answered */
+        uint64_t since_us; /* the oldest of them is under way */
     } disk[CORE_DISK_QUEUES];
-    uint64_t disk_noted_us;    /* it was said that it had been silent for so long; 0: it was not */
-    bool disk_no_heir;         /* it was said that nobody could take the lead */
+    uint64_t disk_noted_us; /* it was said that it had been silent for so long; 0: it was not */
+    bool disk_no_heir;      /* it was said that nobody could take the lead */
 
     /* follower */
     uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
     bool primary_resigned;
-    kvp_node_set lent;         /* to whom a lease may have been given that has not ended */
-    uint64_t lent_us;          /* when it was given last, or this node started */
-    uint64_t known_commit;     /* as the primary said */
-    uint64_t commit_heard_us;  /* when it said so last, or this node started */
+    kvp_node_set lent;        /* to whom a lease may have been given that has not ended */
+    uint64_t lent_us;         /* when it was given last, or this node started */
+    uint64_t known_commit;    /* as the primary said */
+    uint64_t commit_heard_us; /* when it said so last, or this node started */
     unsigned waiter_count;
     struct append_waiter waiters[KVP_CORE_WAITERS];
     struct {
-        uint64_t id;           /* 0: none */
+        uint64_t id; /* 0: none */
         uint64_t next;
         struct kvp_point point;
         bool last;
-        void *token;           /* answered when the jobs under way are done */
+        void *token; /* answered when the jobs under way are done */
         uint64_t echo_us;
         uint8_t from;
         uint64_t
@@ -199,48 +200,49 @@ struct kvp_core {
     uint64_t propose_after_us; /* a refused or failed attempt to lead is not repeated before */
     bool fencing;              /* the fence command runs */
     uint32_t last_call_id;
-    uint32_t watch_call_id;    /* the regular look at the register; 0: none */
-    uint64_t watch_us;         /* when to look next */
-    struct kvp_view shown;     /* by the register, in this life */
-    uint64_t looked_us;        /* when it was looked at last */
+    uint32_t watch_call_id; /* the regular look at the register; 0: none */
+    uint64_t watch_us;      /* when to look next */
+    struct kvp_view shown;  /* by the register, in this life */
+    uint64_t looked_us;     /* when it was looked at last */
     /* which store this is */
-    uint64_t identity_needed;  /* nothing is said before meta_durable has come so far */
+    uint64_t identity_needed; /* nothing is said before meta_durable has come so far */
     uint64_t started_us, confirmed_us;
-    bool claims_unknown;       /* the arbiter does not tell stores apart */
-    bool claim_waits;          /* it does, and lets this one wait */
-    bool confirmed;            /* whoever decides knows this store */
-    uint64_t copy_due_us;      /* a copy: when to tell the others again */
-    uint64_t replaces;         /* whose place a new store would take; 0: not told */
-    uint64_t peer_number_needed; /* pair: what it is asked is answered when meta_durable has come so far */
-    uint64_t peer_said;        /* the number with which it said */
+    bool claims_unknown;         /* the arbiter does not tell stores apart */
+    bool claim_waits;            /* it does, and lets this one wait */
+    bool confirmed;              /* whoever decides knows this store */
+    uint64_t copy_due_us;        /* a copy: when to tell the others again */
+    uint64_t replaces;           /* whose place a new store would take; 0: not told */
+    uint64_t peer_number_needed; /* pair: what it is asked is answered when meta_durable has come so
+                                    far */
+    uint64_t peer_said;          /* the number with which it said */
     uint64_t peer_earlier[KVP_EARLIER_MAX]; /* these */
-    void *state_token;         /* it waits for that; NULL: it does not */
+    void *state_token;                      /* it waits for that; NULL: it does not */
     uint64_t state_echo_us;
-    bool followed;             /* a primary has talked to it since */
-    bool told;                 /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
+    bool followed; /* a primary has talked to it since */
+    bool told;     /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
     uint64_t shown_member_epoch; /* and what was promised before that */
     bool shown_doubt;
-    uint32_t told_call_id;     /* what the arbiter was asked after this, it answers knowing of it */
-    uint64_t verified_us;      /* pair: when the other was asked whether what a request said is so */
+    uint32_t told_call_id; /* what the arbiter was asked after this, it answers knowing of it */
+    uint64_t verified_us;  /* pair: when the other was asked whether what a request said is so */
     bool noted_silent, noted_unknown, noted_foreign;
-    bool contact;              /* a peer in the group answered since the start, and was settled */
-    void *ask_token;           /* pair: the grant becomes durable, then this is answered */
+    bool contact;    /* a peer in the group answered since the start, and was settled */
+    void *ask_token; /* pair: the grant becomes durable, then this is answered */
     uint64_t ask_echo_us;
     uint64_t ask_meta_needed;
     struct kvp_view ask_view;
 
     /* operator's wishes */
-    bool draining;             /* no new updates: handover */
+    bool draining; /* no new updates: handover */
     enum handover_stage handover;
-    uint8_t handover_wanted;   /* 0: the member that is furthest */
-    uint8_t handover_target;   /* DRAINS, GIVEN */
+    uint8_t handover_wanted; /* 0: the member that is furthest */
+    uint8_t handover_target; /* DRAINS, GIVEN */
     uint64_t handover_deadline_us;
     uint64_t handover_look_us; /* GIVEN: when to ask the target again */
     bool handover_told;        /* handover_done is owed: not when we stop by ourselves */
     bool promote_asked;
     uint64_t promote_deadline_us;
     bool stopping;
-    bool left;                 /* the primary has confirmed that this node is out of the view */
+    bool left; /* the primary has confirmed that this node is out of the view */
     bool leave_sent;
     uint64_t leave_due_us, stop_deadline_us;
 
@@ -265,9 +267,9 @@ static inline bool core_leading(const struct kvp_core *core)
     return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
 }
 
-/* Does the log end with entries that this node may have acknowledged alone? Nothing of them is cut off
- * or replaced unseen (R6): the primary compares the whole log, and either has all of it, or says that it
- * has diverged. */
+/* Does the log end with entries that this node may have acknowledged alone? Nothing of them is cut
+ * off or replaced unseen (R6): the primary compares the whole log, and either has all of it, or
+ * says that it has diverged. */
 static inline bool core_parted(const struct kvp_core *core)
 {
     return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
@@ -289,7 +291,8 @@ static inline uint64_t core_grace(const struct kvp_core *core)
 struct core_peer *core_peer(struct kvp_core *core, unsigned id); /* NULL: not configured */
 void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number);
 void core_set_role(struct kvp_core *core, enum kvp_role role);
-uint64_t core_persist(struct kvp_core *core); /* meta has changed; returns the version to wait for */
+uint64_t
+core_persist(struct kvp_core *core); /* meta has changed; returns the version to wait for */
 void core_report(const struct kvp_core *core, struct kvp_peer_report *report);
 void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code);
 void core_send_head(const struct kvp_core *core, struct kvp_peer_request *request, unsigned op,
@@ -330,7 +333,8 @@ void core_answer_waiters(struct kvp_core *core, bool all);
 /* Entries of later views, which nobody granted: nobody was told that they are safe. */
 void core_drop_later(struct kvp_core *core, uint64_t epoch);
 void core_set_aside(struct kvp_core *core);
-/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that go. */
+/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that
+ * go. */
 void core_replace_begin(struct kvp_core *core, uint64_t lost);
 void core_replace_end(struct kvp_core *core, struct kvp_point point);
 
@@ -348,7 +352,7 @@ bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
 void core_keep_failed(struct kvp_core *core);        /* there was no room */
 
 /* core_identity.c: which store speaks for a node */
-void core_identity_draw(struct kvp_core *core);        /* at the start */
+void core_identity_draw(struct kvp_core *core); /* at the start */
 void core_identity_numbers(const struct kvp_core *core, struct kvp_numbers *numbers);
 /* Whoever decides knows the node by this number. True: that is news for a store that is new. */
 bool core_identity_replaces(struct kvp_core *core, uint64_t known);
@@ -364,13 +368,15 @@ bool core_identity_may_lead(const struct kvp_core *core);
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
                                const struct kvp_peer_request *request);
 /* Answers STATE, when the number of whoever asks is durable here. */
-void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
+void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request,
+                         void *token);
 void core_identity_written(struct kvp_core *core); /* or it never will be */
 /* Does the answer count: the two stores know each other? */
 bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
                          const struct kvp_peer_reply *reply);
-/* With an arbiter the nodes do not decide which store of a peer is the right one, but they tell where there are
- * two: one answers at its address, and another one asks. False: that one's request is not the peer's. */
+/* With an arbiter the nodes do not decide which store of a peer is the right one, but they tell
+ * where there are two: one answers at its address, and another one asks. False: that one's request
+ * is not the peer's. */
 bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_request *request);
 void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
@@ -418,16 +424,16 @@ void core_disk_lead_tick(struct kvp_core *core);
 /* core_wishes.c: what an operator wants */
 bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
 void core_wishes_tick(struct kvp_core *core);
-void core_wishes_changed(struct kvp_core *core); /* the view is another one, or all is over */
-void core_wishes_left(struct kvp_core *core);    /* the primary has answered LEAVE */
+void core_wishes_changed(struct kvp_core *core);   /* the view is another one, or all is over */
+void core_wishes_left(struct kvp_core *core);      /* the primary has answered LEAVE */
 void core_wishes_heartbeat(struct kvp_core *core); /* of the primary that this node follows */
 void core_wishes_heard(struct kvp_core *core, const struct kvp_peer_reply *reply);
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
 bool core_pair_unsettled(const struct kvp_core *core); /* what is decided may not be in force yet */
-void core_pair_installed(struct kvp_core *core); /* a view has come into force */
-void core_pair_ask(struct kvp_core *core); /* puts the proposal to who may grant it */
+void core_pair_installed(struct kvp_core *core);       /* a view has come into force */
+void core_pair_ask(struct kvp_core *core);             /* puts the proposal to who may grant it */
 void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 /* Whatever is asked of a node that has failed or stopped. */

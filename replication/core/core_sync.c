@@ -68,7 +68,8 @@ static void start_snapshot(struct kvp_core *core, struct core_peer *peer)
 }
 
 /* Our log does not reach back to where the peer's ends. Before an operator forced a view upon the
- * group it may have acknowledged what is not in it: then its store must not be replaced unseen (R6).
+ * group it may have acknowledged what is not in it: then its store must not be replaced unseen
+ * (R6).
  */
 static bool may_hold_more(const struct kvp_core *core, const struct core_peer *peer)
 {
@@ -107,7 +108,8 @@ static void resolve(struct kvp_core *core, struct core_peer *peer, enum comparis
     }
     peer->mode = PEER_PROBE;
     peer->diverged = true;
-    peer->probe_us = core->now_us + 1; /* by the next heartbeat it knows, and sets its store aside */
+    peer->probe_us =
+        core->now_us + 1; /* by the next heartbeat it knows, and sets its store aside */
 }
 
 void core_probe(struct kvp_core *core, struct core_peer *peer)
@@ -154,8 +156,7 @@ void core_sync_log_read(struct kvp_core *core, struct core_peer *peer,
             core_probe_restart(core, peer);
             return;
         }
-        resolve(core, peer,
-                kvp_point_equal(entries[0]->point, peer->check) ? MATCHES : DIFFERS);
+        resolve(core, peer, kvp_point_equal(entries[0]->point, peer->check) ? MATCHES : DIFFERS);
         return;
     }
     if (peer->mode != PEER_REPLICATE) {
@@ -254,8 +255,8 @@ static void send_chunk(struct kvp_core *core, struct core_peer *peer)
     core->port.send(core->port.arg, &request);
 }
 
-void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id,
-                              kvp_status status, struct kvp_point point)
+void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id, kvp_status status,
+                              struct kvp_point point)
 {
     core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);

@@ -2,25 +2,28 @@
 /*
  * Views that a peer tells, and what an arbiter shows.
  *
- * A peer's word may make this node follow or step down; it never makes it lead. A node leads, counts a
- * view for dropping a member and acknowledges alone only in a view that its own compare-and-set made or
- * that its arbiter has shown it. Whoever tells it that it is the primary makes it look at the register.
+ * A peer's word may make this node follow or step down; it never makes it lead. A node leads,
+ * counts a view for dropping a member and acknowledges alone only in a view that its own
+ * compare-and-set made or that its arbiter has shown it. Whoever tells it that it is the primary
+ * makes it look at the register.
  *
  * In pair mode the view says who holds the register, so that a view which is believed wrongly is a
- * register that has split. A request changes nothing there: it makes this node ask the other one, at the
- * address that is configured, and only the answer counts. It is the holder's word, durable there
- * (core_pair.c), or this node's own grant.
+ * register that has split. A request changes nothing there: it makes this node ask the other one,
+ * at the address that is configured, and only the answer counts. It is the holder's word, durable
+ * there (core_pair.c), or this node's own grant.
  *
- * With an arbiter, why following is harmless: who follows acknowledges nothing to clients and asks the arbiter before it
- * leads; the register compares with what it has. Why it does not last: a view that was only told is
- * replaced by the one that the register shows to a question asked *after* it was told. Registers do not go
- * back: had the told one been granted, that answer would show it or a later one. A view that the
- * register itself has shown once (meta.shown_version) is never taken back: then the register did go back,
- * and an operator has to look at it. A view that is taken back to is not led in, even if it names this
- * node: it goes the way of every candidate, with an epoch of its own.
+ * With an arbiter, why following is harmless: who follows acknowledges nothing to clients and asks
+ * the arbiter before it leads; the register compares with what it has. Why it does not last: a view
+ * that was only told is replaced by the one that the register shows to a question asked *after* it
+ * was told. Registers do not go back: had the told one been granted, that answer would show it or a
+ * later one. A view that the register itself has shown once (meta.shown_version) is never taken
+ * back: then the register did go back, and an operator has to look at it. A view that is taken back
+ * to is not led in, even if it names this node: it goes the way of every candidate, with an epoch
+ * of its own.
  *
- * Numbers: a told epoch may be ahead of the one known by KVP_VIEW_JUMP_MAX changes of view. A node that was
- * away for longer hears the rest from the register. So no word reaches the end of the numbers.
+ * Numbers: a told epoch may be ahead of the one known by KVP_VIEW_JUMP_MAX changes of view. A node
+ * that was away for longer hears the rest from the register. So no word reaches the end of the
+ * numbers.
  */
 #include "replication/core/core_state.h"
 

@@ -11,10 +11,10 @@
  *   FORCE          (FENCE) -> CAS -> GRANTED         an operator's word, against the register
  *   BEQUEATH  LOOK -> CAS                            the primary's disk hangs (core_disk.c)
  *
- * Up to CAS a proposal may be dropped. From then on the register may hold it, known to us or not: it
- * is asked for again until the answer is definite, and until then both views bind this node: every
- * member of either has to acknowledge, and who may be primary no more serves no more. LOOK keeps a
- * node from getting there while the arbiter cannot be reached.
+ * Up to CAS a proposal may be dropped. From then on the register may hold it, known to us or not:
+ * it is asked for again until the answer is definite, and until then both views bind this node:
+ * every member of either has to acknowledge, and who may be primary no more serves no more. LOOK
+ * keeps a node from getting there while the arbiter cannot be reached.
  *
  * The register is an arbiter's (port.arbiter) or, in pair mode, lies with one of the two nodes
  * (core_pair.c).
@@ -39,14 +39,14 @@ static bool paired(const struct kvp_core *core)
     return core->config.policy != KVP_PAIR_NONE;
 }
 
-/* The arbiter counts epochs one by one. In pair mode they are {counter, node id}: two nodes cut from
- * each other never make the same one. */
+/* The arbiter counts epochs one by one. In pair mode they are {counter, node id}: two nodes cut
+ * from each other never make the same one. */
 static struct kvp_view next_view(const struct kvp_core *core, uint8_t primary, kvp_node_set in_sync)
 {
     struct kvp_view view = {.primary = primary, .in_sync = in_sync};
     /* Whoever is forced to lead with entries of a view that nobody granted goes on behind them. */
-    uint64_t epoch = core->meta.view.epoch > core->log.tail.epoch ? core->meta.view.epoch
-                                                                  : core->log.tail.epoch;
+    uint64_t epoch =
+        core->meta.view.epoch > core->log.tail.epoch ? core->meta.view.epoch : core->log.tail.epoch;
     if (paired(core)) {
         view.epoch = ((epoch >> 6) + 1) << 6 | core->config.self;
         view.version = view.epoch;
@@ -251,8 +251,8 @@ static void ask(struct kvp_core *core)
         core->proposal.retry_us = core->now_us + ASK_AGAIN_US;
         core_pair_ask(core);
     } else {
-        ask_arbiter(core, core->proposal.reason == REASON_FORCE ? KVP_ARBITER_SEED
-                                                                : KVP_ARBITER_CAS);
+        ask_arbiter(core,
+                    core->proposal.reason == REASON_FORCE ? KVP_ARBITER_SEED : KVP_ARBITER_CAS);
     }
 }
 
@@ -357,9 +357,8 @@ void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t pr
 static bool joiner_ready(struct kvp_core *core)
 {
     const struct core_peer *peer = core_peer(core, core->proposal.subject);
-    return KVP_MUTANT(ADD_UNREADY) ||
-           (core->meta_durable >= core->proposal.meta_needed && peer->mode == PEER_REPLICATE &&
-            peer->match >= core->commit);
+    return KVP_MUTANT(ADD_UNREADY) || (core->meta_durable >= core->proposal.meta_needed &&
+                                       peer->mode == PEER_REPLICATE && peer->match >= core->commit);
 }
 
 void core_proposal_step(struct kvp_core *core)

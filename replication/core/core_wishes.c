@@ -113,8 +113,8 @@ static void handover_wait(struct kvp_core *core)
     }
 }
 
-/* Its chosen one may have gone, or its lease have ended for a moment: within the time there is one more
- * choice, and meanwhile updates go on. */
+/* Its chosen one may have gone, or its lease have ended for a moment: within the time there is one
+ * more choice, and meanwhile updates go on. */
 static void handover_again(struct kvp_core *core)
 {
     bool over = core->now_us > core->handover_deadline_us;
@@ -155,16 +155,15 @@ static void handover_tick(struct kvp_core *core)
     }
 }
 
-/* The register has decided, or a storage has. It is answered when the target serves: whoever asked may
- * read there in the next moment. */
+/* The register has decided, or a storage has. It is answered when the target serves: whoever asked
+ * may read there in the next moment. */
 static void handover_changed(struct kvp_core *core, bool ended)
 {
     bool ours = !ended && core->view.primary == core->config.self;
     if (core->handover == HANDOVER_NONE || (ours && core->handover != HANDOVER_GIVEN)) {
         return;
     }
-    if (ended || core->view.primary != core->handover_target ||
-        core->handover == HANDOVER_WAITS) {
+    if (ended || core->view.primary != core->handover_target || core->handover == HANDOVER_WAITS) {
         handover_end(core, ended ? KVP_FAILED : KVP_STALE_VIEW);
         return;
     }
@@ -211,8 +210,8 @@ static void promote_force(struct kvp_core *core)
 void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
 {
     core_enter(core, now_us);
-    bool heard = core->now_us - core->heard_primary_us <= core->config.grace_us &&
-                 !core->primary_resigned;
+    bool heard =
+        core->now_us - core->heard_primary_us <= core->config.grace_us && !core->primary_resigned;
     bool member = core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE;
     kvp_status status = KVP_OK;
     if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED || core->stopping) {
@@ -235,7 +234,8 @@ void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
     core->promote_asked = true;
     core->promote_deadline_us = now_us + PROMOTE_US;
     if (core_leading(core) && !force) {
-        /* It leads, and may be about to serve; if not, there is nothing more that it could become. */
+        /* It leads, and may be about to serve; if not, there is nothing more that it could become.
+         */
         core->promote_deadline_us = now_us + core->config.lease_us + core->config.grace_us;
         return;
     }
@@ -298,8 +298,8 @@ void core_wishes_left(struct kvp_core *core)
 
 static void leave(struct kvp_core *core)
 {
-    if (core->now_us < core->leave_due_us || core->view.primary == 0 || !core_identity_known(core) ||
-        core->view.primary == core->config.self) {
+    if (core->now_us < core->leave_due_us || core->view.primary == 0 ||
+        !core_identity_known(core) || core->view.primary == core->config.self) {
         return;
     }
     struct kvp_peer_request request;

@@ -190,7 +190,8 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         overlay_rollback(&engine->overlay);
         return KVP_OK;
     }
-    /* The job engine may have made room, in vain, before it refused: that counts, the request does not. */
+    /* The job engine may have made room, in vain, before it refused: that counts, the request does
+     * not. */
     execution->kind = KVP_EXECUTION_APPEND;
     status = engine_collect(engine, &execution->writeset);
     if (status == KVP_OK && found && !refused) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine executes requests at the primary: committed state plus the pending write sets before it
- * (the overlay) in, write set and answer out. Sessions make a repeated request return its first
+ * The engine executes requests at the primary: committed state plus the pending write sets before
+ * it (the overlay) in, write set and answer out. Sessions make a repeated request return its first
  * answer (rule R5). Pure: no clock, socket or thread; it reads the store through kvp_storage_get().
  * One thread.
  *
- * Life of an update: kvp_engine_execute() with the seq that the entry will get puts its effect in the
- * overlay; the replication core commits it (kvp_engine_commit() moves what reads see); the disk thread
- * applies it to the store (kvp_engine_applied() drops it from the overlay). A node that stops being
- * primary calls kvp_engine_reset().
+ * Life of an update: kvp_engine_execute() with the seq that the entry will get puts its effect in
+ * the overlay; the replication core commits it (kvp_engine_commit() moves what reads see); the disk
+ * thread applies it to the store (kvp_engine_applied() drops it from the overlay). A node that
+ * stops being primary calls kvp_engine_reset().
  */
 #ifndef KVP_ENGINE_H
 #define KVP_ENGINE_H
@@ -25,9 +25,9 @@ struct kvp_record_versions {
 };
 
 struct kvp_engine_config {
-    uint32_t sessions_max;         /* session slots remembered; 0: 65536 */
-    uint32_t session_answers_max;  /* bytes of their large answers; 0: 32 MiB */
-    uint32_t session_idle_ms;      /* a slot makes room when it was not used for so long; 0: 10 s */
+    uint32_t sessions_max;        /* session slots remembered; 0: 65536 */
+    uint32_t session_answers_max; /* bytes of their large answers; 0: 32 MiB */
+    uint32_t session_idle_ms;     /* a slot makes room when it was not used for so long; 0: 10 s */
     struct kvp_jobs_config jobs;
 };
 
@@ -39,8 +39,8 @@ void kvp_engine_close(struct kvp_engine *engine);
 kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *storage, uint64_t seq);
 /* Forgets sessions and overlay; execute and read must not be called before the next start. */
 void kvp_engine_reset(struct kvp_engine *engine);
-/* The same for a node that others wait for: takes as long, whatever the engine knows. What comes back is
- * to be used instead; it keeps the old one and frees that with kvp_engine_sweep(). */
+/* The same for a node that others wait for: takes as long, whatever the engine knows. What comes
+ * back is to be used instead; it keeps the old one and frees that with kvp_engine_sweep(). */
 struct kvp_engine *kvp_engine_succeed(struct kvp_engine *engine);
 /* Frees a piece of what was known before. */
 void kvp_engine_sweep(struct kvp_engine *engine);
@@ -51,26 +51,26 @@ void kvp_engine_rest(struct kvp_engine *engine, uint64_t until_us);
 void kvp_engine_let_go(struct kvp_engine *engine);
 
 enum kvp_execution_kind {
-    KVP_EXECUTION_ANSWER,  /* `answer` may be sent now */
-    KVP_EXECUTION_APPEND,  /* append `writeset` as seq; send `answer` when it is committed */
-    KVP_EXECUTION_WAIT,    /* a repeat of a pending request: send `answer` when wait_seq commits */
+    KVP_EXECUTION_ANSWER, /* `answer` may be sent now */
+    KVP_EXECUTION_APPEND, /* append `writeset` as seq; send `answer` when it is committed */
+    KVP_EXECUTION_WAIT,   /* a repeat of a pending request: send `answer` when wait_seq commits */
 };
 
 struct kvp_execution {
     enum kvp_execution_kind kind;
-    int status;         /* of the answer */
-    kvp_buf answer;     /* the encoded result (one msgpack value, empty for nil); caller frees */
-    kvp_buf writeset;   /* APPEND: payload; caller frees */
-    uint64_t wait_seq;  /* WAIT */
+    int status;        /* of the answer */
+    kvp_buf answer;    /* the encoded result (one msgpack value, empty for nil); caller frees */
+    kvp_buf writeset;  /* APPEND: payload; caller frees */
+    uint64_t wait_seq; /* WAIT */
 };
 
 /*
  * Executes an update: put, create, delete, cas, or a txn. `seq` is one more than the last appended.
  * An update with a session always appends, even when it changes no key (a failed create, say), so
  * that a late duplicate cannot run; without a session an update that changes nothing answers
- * KVP_EXECUTION_WAIT for the last appended seq, because its answer rests on pending writes. A read-only
- * txn without session likewise. On any failure of the engine itself (memory, storage) returns the
- * status, with nothing changed.
+ * KVP_EXECUTION_WAIT for the last appended seq, because its answer rests on pending writes. A
+ * read-only txn without session likewise. On any failure of the engine itself (memory, storage)
+ * returns the status, with nothing changed.
  */
 kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
                               uint64_t seq, struct kvp_execution *execution);
@@ -81,18 +81,18 @@ kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *val
                           struct kvp_record_versions *versions);
 
 /*
- * Jobs (replication/jobs/jobs.h). Their operations go through kvp_engine_execute() like all others, except
- * TASK_FETCH. The time is what kvp_engine_set_now() said last. A status other than KVP_OK for one of
- * them means that this node must not go on as primary.
+ * Jobs (replication/jobs/jobs.h). Their operations go through kvp_engine_execute() like all others,
+ * except TASK_FETCH. The time is what kvp_engine_set_now() said last. A status other than KVP_OK
+ * for one of them means that this node must not go on as primary.
  */
 void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us);
 /* Behind kvp_engine_start(): the index of jobs is built anew, step by step. `salt`, `seed`: see
  * kvp_jobs_start(). */
 kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint64_t seed);
-/* A piece of what is due by itself: also what is still to be read. KVP_EXECUTION_APPEND: append `writeset` as seq; else nothing was
- * written. *more: call again at once, before others. */
-kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
-                           struct kvp_execution *execution, bool *more);
+/* A piece of what is due by itself: also what is still to be read. KVP_EXECUTION_APPEND: append
+ * `writeset` as seq; else nothing was written. *more: call again at once, before others. */
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
+                           bool *more);
 /* When to call that; UINT64_MAX: no need. */
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine);
 /* Is there something to read that nobody waits for? */

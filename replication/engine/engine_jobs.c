@@ -62,8 +62,9 @@ kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint6
 {
     bool all;
     kvp_status status = kvp_jobs_start(engine->jobs, engine->storage, salt, seed, engine->now_us);
-    return status == KVP_OK ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all)
-                            : status;
+    return status == KVP_OK
+               ? kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all)
+               : status;
 }
 
 static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
@@ -87,8 +88,8 @@ static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execu
     return status;
 }
 
-kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq,
-                           struct kvp_execution *execution, bool *more)
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
+                           bool *more)
 {
     bool all = false;
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keys as whoever executes sees them, the overlay above the store, and what may be a key or a value. */
+/* Keys as whoever executes sees them, the overlay above the store, and what may be a key or a
+ * value. */
 #include "replication/engine/engine_state.h"
 #include "kvstore/writeset.h"
 
@@ -35,12 +36,12 @@ static kvp_status key_decode(kvp_slice raw, struct engine_value *value)
 /*
  * A key at `seq`: the newest version that the overlay has up to there, else what the store has. The
  * disk thread applies entries while this runs, but only committed ones, in their order, and a
- * version leaves the overlay only after it was applied. So what is found in the store is never older
- * than a version that the overlay has given up, and where the overlay has none up to `seq` the store
- * has nothing newer than the committed point: two reads never go back in time.
+ * version leaves the overlay only after it was applied. So what is found in the store is never
+ * older than a version that the overlay has given up, and where the overlay has none up to `seq`
+ * the store has nothing newer than the committed point: two reads never go back in time.
  */
 static kvp_status key_look_at(struct kvp_engine *engine, kvp_slice key, uint64_t seq,
-                          struct engine_value *value)
+                              struct engine_value *value)
 {
     struct kvp_raw_key raw;
     kvp_raw_key_data(&raw, key);
@@ -51,8 +52,7 @@ static kvp_status key_look_at(struct kvp_engine *engine, kvp_slice key, uint64_t
         return version->is_delete ? KVP_OK : key_decode(kvp_buf_slice(&version->raw), value);
     }
     engine->scratch.size = 0;
-    kvp_status status =
-        kvp_storage_get(engine->storage, kvp_raw_key_slice(&raw), &engine->scratch);
+    kvp_status status = kvp_storage_get(engine->storage, kvp_raw_key_slice(&raw), &engine->scratch);
     if (status == KVP_NOT_FOUND) {
         return KVP_OK;
     }
@@ -108,7 +108,8 @@ kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key)
 kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set)
 {
     kvp_status status = KVP_OK;
-    for (const struct overlay_version *v = engine->overlay.newest->first; v && status == KVP_OK; v = v->next) {
+    for (const struct overlay_version *v = engine->overlay.newest->first; v && status == KVP_OK;
+         v = v->next) {
         kvp_slice key = kvp_slice_of(v->key->data, v->key->size);
         status = v->is_delete ? kvp_writeset_delete(set, key)
                               : kvp_writeset_put(set, key, kvp_buf_slice(&v->raw));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a node knew as primary, when it is that no more. Its successor waits for a word from it, so nothing
- * is freed at once: the old engine is put aside as it is, and freed piece by piece between messages.
+ * What a node knew as primary, when it is that no more. Its successor waits for a word from it, so
+ * nothing is freed at once: the old engine is put aside as it is, and freed piece by piece between
+ * messages.
  */
 #include "replication/engine/engine_state.h"
 

@@ -11,7 +11,7 @@
 #define SESSIONS_DEFAULT        65536u
 #define SESSION_ANSWERS_DEFAULT (32u * 1024u * 1024u)
 #define SESSION_IDLE_MS_DEFAULT 10000u
-#define DROPS_AT_ONCE           2u  /* one more than begin: a table that is too full shrinks */
+#define DROPS_AT_ONCE           2u   /* one more than begin: a table that is too full shrinks */
 #define BOUNDS_SIZE             256u /* of what dropping them adds to a write set, and more */
 
 static uint32_t given_or(uint32_t given, uint32_t otherwise)

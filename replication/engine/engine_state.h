@@ -10,7 +10,7 @@
 
 /* With a session the answer is kept with it: room for one value of the largest size and what is
  * around 1024 results. */
-#define ENGINE_TXN_ANSWER_MAX   (KVP_VALUE_SIZE_MAX + 64u * 1024u)
+#define ENGINE_TXN_ANSWER_MAX (KVP_VALUE_SIZE_MAX + 64u * 1024u)
 
 /* Sessions with a large answer that the store does not have yet. */
 struct engine_large {
@@ -29,8 +29,8 @@ struct kvp_engine {
     uint64_t executed;  /* seq of the newest layer, or what the store had at the start */
     struct engine_large *large;
     size_t large_count, large_capacity;
-    kvp_buf scratch;    /* a record read from the store */
-    uint64_t rest_us;   /* nothing that nobody waits for is done before */
+    kvp_buf scratch;         /* a record read from the store */
+    uint64_t rest_us;        /* nothing that nobody waits for is done before */
     struct kvp_engine *past; /* of an earlier time as primary: still to be freed */
 };
 
@@ -56,8 +56,8 @@ kvp_status engine_check_value(kvp_slice value, const char **reason);
 
 /* engine_session.c */
 kvp_status engine_open_sessions(struct kvp_engine *engine);
-/* What is known of the session that a request belongs to. Sets *handled when the request must not be
- * executed (again). */
+/* What is known of the session that a request belongs to. Sets *handled when the request must not
+ * be executed (again). */
 kvp_status engine_open_session(struct kvp_engine *engine, const struct kvp_session_id *id,
                                struct session_found *found, struct kvp_execution *execution,
                                bool *handled);

@@ -10,13 +10,13 @@
 #include "kvpair/kvp_base.h"
 
 struct overlay_version {
-    struct overlay_version *older;  /* of the same key */
+    struct overlay_version *older; /* of the same key */
     struct overlay_version *newer;
-    struct overlay_version *next;   /* of the same layer */
+    struct overlay_version *next; /* of the same layer */
     struct overlay_key *key;
     uint64_t seq;
     bool is_delete;
-    kvp_buf raw;                    /* the stored form (keyspace.h) */
+    kvp_buf raw; /* the stored form (keyspace.h) */
 };
 
 struct overlay_key {
@@ -42,8 +42,8 @@ struct overlay {
 kvp_status overlay_init(struct overlay *overlay);
 void overlay_clear(struct overlay *overlay); /* drops all layers */
 void overlay_free(struct overlay *overlay);
-/* Frees versions of an overlay that nobody looks at any more, at most *budget, which is what is left
- * then. */
+/* Frees versions of an overlay that nobody looks at any more, at most *budget, which is what is
+ * left then. */
 void overlay_dismantle(struct overlay *overlay, size_t *budget);
 
 /* Opens a layer above all others. */

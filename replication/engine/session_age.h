@@ -9,9 +9,9 @@
 #include "kvpair/kvp_base.h"
 
 struct session_age {
-    uint64_t seq;    /* of the slot's last request */
+    uint64_t seq; /* of the slot's last request */
     uint64_t client;
-    uint32_t size;   /* of its answer */
+    uint32_t size; /* of its answer */
     uint16_t slot;
 };
 

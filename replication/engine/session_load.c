@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the state knows of sessions: single slots when they are asked for, the age of all step by step. */
+/* What the state knows of sessions: single slots when they are asked for, the age of all step by
+ * step. */
 #include "replication/engine/session.h"
 #include "kvstore/base/mutant.h"
 

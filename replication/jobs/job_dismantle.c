@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Giving back the memory of jobs and workers: of one job that is gone, and, piece by piece, of an index
- * that nobody looks at any more. A node that steps down may have a large one, and others wait for what it
- * has to say.
+ * Giving back the memory of jobs and workers: of one job that is gone, and, piece by piece, of an
+ * index that nobody looks at any more. A node that steps down may have a large one, and others wait
+ * for what it has to say.
  */
 #include "replication/jobs/job_state.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attempts that came to nothing. A task remembers who failed it and who was lost with it, and goes, after
- * a rest, to a worker that did neither, as long as there is one. So a broken worker costs the jobs time
- * but no task; and a task that is broken itself comes to an end, since every worker has it at most
- * until all have failed it.
+ * Attempts that came to nothing. A task remembers who failed it and who was lost with it, and goes,
+ * after a rest, to a worker that did neither, as long as there is one. So a broken worker costs the
+ * jobs time but no task; and a task that is broken itself comes to an end, since every worker has
+ * it at most until all have failed it.
  *
  * A worker is blamed for a failure only when another worker has done the task: then it was not the
- * task. With some blame it is on probation (one task at a time, and a rest after each failure), with more
- * it is barred. Each result of its own that counts takes away some. A worker that is lost, or misses a
- * deadline, is not blamed: it may be slow, and right.
+ * task. With some blame it is on probation (one task at a time, and a rest after each failure),
+ * with more it is barred. Each result of its own that counts takes away some. A worker that is
+ * lost, or misses a deadline, is not blamed: it may be slow, and right.
  *
  * Until somebody has done what a worker failed, it is suspected, so that it does not run through
  * the whole queue meanwhile. Suspicion lies in memory only.
@@ -24,15 +24,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define PROBATION_FAULTS   3u
-#define BARRED_FAULTS      8u
-#define PARDONED_FAULTS    (BARRED_FAULTS - 2) /* of one that joins again */
-#define WORKER_REST_US     UINT64_C(250000)
-#define WORKER_DOUBLINGS   5u
-#define RETURN_REST_US     UINT64_C(100000)
-#define RETURN_DOUBLINGS   6u
-#define TASK_REST_MAX_US   UINT64_C(60000000) /* unless the job wants more from the start */
-#define TASK_DOUBLINGS     8u
+#define PROBATION_FAULTS 3u
+#define BARRED_FAULTS    8u
+#define PARDONED_FAULTS  (BARRED_FAULTS - 2) /* of one that joins again */
+#define WORKER_REST_US   UINT64_C(250000)
+#define WORKER_DOUBLINGS 5u
+#define RETURN_REST_US   UINT64_C(100000)
+#define RETURN_DOUBLINGS 6u
+#define TASK_REST_MAX_US UINT64_C(60000000) /* unless the job wants more from the start */
+#define TASK_DOUBLINGS   8u
 
 /* ---- rests: a heap, the first to end on top ---- */
 
@@ -114,8 +114,8 @@ uint64_t job_rests_due_us(const struct kvp_jobs *jobs)
     return jobs->rest_count > 0 ? jobs->rests[0].due_us : UINT64_MAX;
 }
 
-/* Twice as long with each failure, a quarter more or less, so that what failed together is not tried
- * again together. */
+/* Twice as long with each failure, a quarter more or less, so that what failed together is not
+ * tried again together. */
 static uint64_t task_rest_us(const struct job *job, uint32_t number, uint32_t failed)
 {
     uint64_t parts[] = {job->id, number, failed};
@@ -140,7 +140,8 @@ static void worker_rest(struct kvp_jobs *jobs, struct worker *worker, uint64_t f
                         unsigned doublings, uint64_t now_us)
 {
     worker->rest_us = now_us + (first_us << doublings);
-    (void)rest_push(jobs, (struct rest){.due_us = worker->rest_us}); /* else its next fetch finds out */
+    (void)rest_push(jobs,
+                    (struct rest){.due_us = worker->rest_us}); /* else its next fetch finds out */
 }
 
 /* ---- what a worker is trusted with ---- */
@@ -239,8 +240,9 @@ bool standing_barred(const struct worker *worker)
 
 kvp_status standing_refuse(const struct worker *worker, struct job_answer *answer)
 {
-    char text[JOB_REASON_MAX + 1] = "barred: other workers have done tasks that this one failed, the "
-                                    "last time: ";
+    char text[JOB_REASON_MAX + 1] =
+        "barred: other workers have done tasks that this one failed, the "
+        "last time: ";
     size_t used = strlen(text);
     if (!standing_barred(worker)) {
         return job_refuse(answer, KVP_WORKER_BARRED, NULL); /* it has lost votes */
@@ -443,8 +445,8 @@ static void faults_explain(const struct task *task, uint32_t number, uint32_t at
     if (record->lost == 1) {
         used = snprintf(text, size, "task %u failed: ", number);
     } else if (workers >= attempts_max) {
-        used = snprintf(text, size, "task %u failed at %u different workers, the last time: ",
-                        number, workers);
+        used = snprintf(text, size,
+                        "task %u failed at %u different workers, the last time: ", number, workers);
     } else if (workers == 1) {
         used = snprintf(text, size,
                         "task %u failed %u times at the only worker that there is for it, "
@@ -469,9 +471,9 @@ static bool task_is_spent(const struct kvp_jobs *jobs, const struct job *job, ui
            (record->lost >= max && !another_could(jobs, job, number, now_us));
 }
 
-/* Where the copies under way, without the one that has just come to nothing, can still make a quorum,
- * they are waited for; nobody gets another one meanwhile, else two that fail by turns would go on
- * for ever. */
+/* Where the copies under way, without the one that has just come to nothing, can still make a
+ * quorum, they are waited for; nobody gets another one meanwhile, else two that fail by turns would
+ * go on for ever. */
 static bool task_is_given_up(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
                              const struct task_record *record, uint64_t now_us)
 {
@@ -564,8 +566,7 @@ static kvp_status faults_blame(struct kvp_jobs *jobs, struct task *task,
     return status;
 }
 
-kvp_status faults_settle(struct kvp_jobs *jobs, struct task *task,
-                         const struct task_record *record)
+kvp_status faults_settle(struct kvp_jobs *jobs, struct task *task, const struct task_record *record)
 {
     kvp_status status = task->faults ? faults_blame(jobs, task, record) : KVP_OK;
     for (unsigned i = 0; i < record->vote_count && status == KVP_OK; i++) {

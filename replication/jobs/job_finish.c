@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From the last task to the end of a job: what is due next, and, when its time is over, removal. Each
- * step is bounded, whatever numbers the submitter chose: config.step_work, or some hundred keys. What
- * has been summed up is in the store; a verification begins anew with a new primary.
+ * From the last task to the end of a job: what is due next, and, when its time is over, removal.
+ * Each step is bounded, whatever numbers the submitter chose: config.step_work, or some hundred
+ * keys. What has been summed up is in the store; a verification begins anew with a new primary.
  *
  * Sums and verifications hold memory while they are under way, so only one job has one at a time.
  */
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define UPLOAD_KEEP_US    3600000000u /* a job that nobody goes on uploading */
+#define UPLOAD_KEEP_US 3600000000u /* a job that nobody goes on uploading */
 
 /* ---- a task is done ---- */
 

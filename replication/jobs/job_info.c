@@ -98,9 +98,10 @@ static unsigned count_able(const struct kvp_jobs *jobs, const struct job *job, u
     return count;
 }
 
-/* Of the first task of each kind that waits for a worker: can as many active ones do it as it wants? */
-static void job_lacks(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us, char *text,
-                      size_t size)
+/* Of the first task of each kind that waits for a worker: can as many active ones do it as it
+ * wants? */
+static void job_lacks(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us,
+                      char *text, size_t size)
 {
     uint32_t seen = 0; /* kinds, as bits: there are 16 at most */
     text[0] = '\0';
@@ -113,11 +114,14 @@ static void job_lacks(const struct kvp_jobs *jobs, const struct job *job, uint64
                                ? KVP_JOB_MATMUL_KIND
                                : job->record.kinds[task->kind].text;
         if (able == 0) {
-            (void)snprintf(text, size, "no active worker can do task %u: its kind is %s, its size %zu bytes",
+            (void)snprintf(text, size,
+                           "no active worker can do task %u: its kind is %s, its size %zu bytes",
                            number, kind, task_bytes(job, number));
         } else if (able < task->copies) {
-            (void)snprintf(text, size, "task %u, of the kind %s, wants %u different workers; %u active can do it",
-                           number, kind, task->copies, able);
+            (void)snprintf(
+                text, size,
+                "task %u, of the kind %s, wants %u different workers; %u active can do it", number,
+                kind, task->copies, able);
         }
         seen |= bit;
         number = task->next;
@@ -206,8 +210,8 @@ struct shown {
     uint32_t next;
 };
 
-/* The attempts under way at tasks `first` to `end`: found by one walk over what the workers have, and
- * not by one for each task. */
+/* The attempts under way at tasks `first` to `end`: found by one walk over what the workers have,
+ * and not by one for each task. */
 struct page {
     uint32_t first, end;
     uint32_t heads[TASKS_AT_ONCE];
@@ -322,8 +326,8 @@ static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, const struct 
     return KVP_OK;
 }
 
-static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t from,
-                             uint64_t now_us, struct kvp_mp_writer *writer)
+static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t from, uint64_t now_us,
+                             struct kvp_mp_writer *writer)
 {
     uint32_t count = job->record.task_count;
     uint32_t first = from < count ? (uint32_t)from : count;

@@ -3,11 +3,12 @@
  * Building the index from the store, a bounded number of records at a time. Payloads, blocks and
  * results are never read: only the records.
  *
- * First come the workers, of which there are never many. From then on requests are answered: a job is
- * read when a request names it, and its tasks when one needs them; all others in the background. Tasks
- * are read in their order, since they wait for those before them only: what has been read of a job is as
- * good as all of it. The records of what has not been read yet are those that the view shows, for nothing
- * is written about a job or a task before it is read, and nothing is removed before all has been.
+ * First come the workers, of which there are never many. From then on requests are answered: a job
+ * is read when a request names it, and its tasks when one needs them; all others in the background.
+ * Tasks are read in their order, since they wait for those before them only: what has been read of
+ * a job is as good as all of it. The records of what has not been read yet are those that the view
+ * shows, for nothing is written about a job or a task before it is read, and nothing is removed
+ * before all has been.
  */
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"
@@ -15,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAP_STEP (112u * 1024u) /* less than what the heap gives back at once, or maps by itself */
+#define HEAP_STEP                                                                                  \
+    (112u * 1024u) /* less than what the heap gives back at once, or maps by itself                \
+                    */
 
 /* In this order: standings are workers', votes name workers, tasks lie in jobs. */
 enum phase { PHASE_WORKERS, PHASE_STANDINGS, PHASE_JOBS, PHASE_TASKS };
@@ -256,8 +259,8 @@ static kvp_status load_jobs(struct kvp_jobs *jobs, uint64_t *from, size_t *budge
     struct kvp_raw_key key;
     uint64_t id = 0;
     job_key_job(&key, *from);
-    kvp_status status = kvp_state_view_seek(jobs->view, kvp_raw_key_slice(&key),
-                                            kvp_slice_of(to, sizeof(to)));
+    kvp_status status =
+        kvp_state_view_seek(jobs->view, kvp_raw_key_slice(&key), kvp_slice_of(to, sizeof(to)));
     while (status == KVP_OK && *budget > 0) {
         status = load_next_job(jobs, now_us, &id);
         *from = status == KVP_OK ? id + 1 : *from;
@@ -285,8 +288,8 @@ static kvp_status seek_task(struct kvp_jobs *jobs, const struct job *job)
     return kvp_state_view_seek(jobs->view, kvp_raw_key_slice(&from), kvp_raw_key_slice(&to));
 }
 
-/* No record for the next task. One of a product has none before something happened to it; a job that is
- * being removed loses them from the end on. */
+/* No record for the next task. One of a product has none before something happened to it; a job
+ * that is being removed loses them from the end on. */
 static kvp_status load_gap(struct kvp_jobs *jobs, struct job *job, bool at_end)
 {
     if (job->record.spec.type == KVP_JOB_MATMUL) {
@@ -346,8 +349,8 @@ static void check_complete(struct kvp_jobs *jobs)
     }
 }
 
-/* Memory for a step's records in one piece. In a thread like the loop's glibc's heap grows by single pages
- * otherwise, with a system call each, for which the other threads are stopped. */
+/* Memory for a step's records in one piece. In a thread like the loop's glibc's heap grows by
+ * single pages otherwise, with a system call each, for which the other threads are stopped. */
 static void heap_reserve(void)
 {
     void *volatile reserve = malloc(HEAP_STEP);
@@ -387,7 +390,7 @@ kvp_status job_read(struct kvp_jobs *jobs, struct job *job, uint32_t upto, size_
         return KVP_OK;
     }
     kvp_status status = seek_task(jobs, job);
-    while (status == KVP_OK && !job_is_read(job) && job->read < upto && *budget > 0) {
+    while (status == KVP_OK && !job_is_read(job) && job->read<upto && * budget> 0) {
         status = load_next(jobs, job);
         --*budget;
     }

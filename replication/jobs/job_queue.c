@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who works on what: the queues of tasks that want a worker, and the attempts under way. All of it is
- * in memory only. A new primary puts every open task in its queue again, and adopts the attempts
+ * Who works on what: the queues of tasks that want a worker, and the attempts under way. All of it
+ * is in memory only. A new primary puts every open task in its queue again, and adopts the attempts
  * that workers go on beating for.
  */
 #include "replication/jobs/job_state.h"
@@ -16,15 +16,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define SCAN_MAX         4096u     /* tasks looked at for one fetch */
-#define OTHERS_MAX       16384u    /* workers looked at for one fetch, in the place of who failed */
-#define NONCE_BITS       30u
-#define REIGN_BITS       10u       /* of them: which primary gave it */
+#define SCAN_MAX          4096u  /* tasks looked at for one fetch */
+#define OTHERS_MAX        16384u /* workers looked at for one fetch, in the place of who failed */
+#define NONCE_BITS        30u
+#define REIGN_BITS        10u                /* of them: which primary gave it */
 #define FIRST_DEADLINE_US UINT64_C(60000000) /* while nothing is known about what tasks take */
-#define RATIO_MAX        10u
-#define DEADLINE_FACTOR  3u
-#define DOUBLINGS_MAX    8u
-#define LOST_AT_ONCE     64u       /* attempts taken back in one entry */
+#define RATIO_MAX         10u
+#define DEADLINE_FACTOR   3u
+#define DOUBLINGS_MAX     8u
+#define LOST_AT_ONCE      64u /* attempts taken back in one entry */
 
 /* ---- queues ---- */
 
@@ -120,8 +120,7 @@ struct attempt *attempt_find(const struct worker *worker, const struct job *job,
                              uint64_t token)
 {
     struct attempt *attempt = worker->attempts;
-    while (attempt &&
-           (attempt->job != job || attempt->task != task || attempt->token != token)) {
+    while (attempt && (attempt->job != job || attempt->task != task || attempt->token != token)) {
         attempt = attempt->next;
     }
     return attempt;
@@ -147,9 +146,10 @@ static void unsee(struct task *task, const struct worker *worker)
     }
 }
 
-/* An attempt may take: what the job says; else three times the mean of what was seen, times the ratio of
- * slowest to fastest, but never less than the silence that loses a worker. Twice as long after each
- * deadline that was missed: what others took may say nothing about a task that is larger than they. */
+/* An attempt may take: what the job says; else three times the mean of what was seen, times the
+ * ratio of slowest to fastest, but never less than the silence that loses a worker. Twice as long
+ * after each deadline that was missed: what others took may say nothing about a task that is larger
+ * than they. */
 static uint64_t allowed_us(const struct job *job, const struct task *task)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
@@ -188,13 +188,12 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
     worker->attempt_count++;
     job->live++;
     job->tasks[task].live++;
-    if (!has_seen(&job->tasks[task], worker) &&
-        job->tasks[task].seen_count < KVP_JOB_COPIES_MAX) {
+    if (!has_seen(&job->tasks[task], worker) && job->tasks[task].seen_count < KVP_JOB_COPIES_MAX) {
         job->tasks[task].seen[job->tasks[task].seen_count++] = worker->index;
     }
     uint64_t silence_us = (uint64_t)job->record.spec.silence_ms * 1000;
-    uint64_t due = now_us + silence_us < attempt->deadline_us ? now_us + silence_us
-                                                              : attempt->deadline_us;
+    uint64_t due =
+        now_us + silence_us < attempt->deadline_us ? now_us + silence_us : attempt->deadline_us;
     jobs->check_us = due < jobs->check_us ? due : jobs->check_us;
     return attempt;
 }
@@ -257,8 +256,7 @@ static const char *kind_for(const struct worker *worker, const struct job *job, 
     if (job->record.spec.type == KVP_JOB_TASKS) {
         return job->record.kinds[job->tasks[number].kind].text;
     }
-    return worker_has_kind(worker, KVP_JOB_BLOCKS_KIND) ? KVP_JOB_BLOCKS_KIND
-                                                        : KVP_JOB_MATMUL_KIND;
+    return worker_has_kind(worker, KVP_JOB_BLOCKS_KIND) ? KVP_JOB_BLOCKS_KIND : KVP_JOB_MATMUL_KIND;
 }
 
 bool task_fits(const struct worker *worker, const struct job *job, uint32_t number)
@@ -311,8 +309,7 @@ static kvp_status matmul_payload(struct kvp_jobs *jobs, struct job *job, uint32_
     kvp_job_tile_header(header, job->record.spec.element, &tile);
     kvp_put_u32(header + KVP_JOB_TILE_HEADER, tile.a);
     kvp_put_u32(header + KVP_JOB_TILE_HEADER + 4, tile.b);
-    kvp_status status =
-        kvp_buf_append(out, header, inlined ? KVP_JOB_TILE_HEADER : sizeof(header));
+    kvp_status status = kvp_buf_append(out, header, inlined ? KVP_JOB_TILE_HEADER : sizeof(header));
     if (!inlined) {
         return status;
     }
@@ -428,8 +425,8 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
     return status;
 }
 
-/* A slot has one task at a time: who asks for the next in it has not got, or given up, the last. False:
- * this is a late copy of an earlier request, and nobody waits for its answer. */
+/* A slot has one task at a time: who asks for the next in it has not got, or given up, the last.
+ * False: this is a late copy of an earlier request, and nobody waits for its answer. */
 static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
                         const struct kvp_job_args *args, uint64_t now_us, struct attempt **again)
 {
@@ -464,7 +461,8 @@ struct find {
     size_t unread;   /* records of the store */
 };
 
-/* The first task that the worker may have of a job: of what is in the index, or has to be read for it. */
+/* The first task that the worker may have of a job: of what is in the index, or has to be read for
+ * it. */
 static kvp_status find_in(struct kvp_jobs *jobs, struct job *job, const struct worker *worker,
                           uint64_t now_us, struct find *find, uint32_t *number)
 {
@@ -494,7 +492,8 @@ static kvp_status find_first(struct kvp_jobs *jobs, const struct worker *worker,
 }
 
 /* More jobs, each time twice as many: those that were there are looked through again. */
-static kvp_status find_more(struct kvp_jobs *jobs, uint64_t now_us, size_t *count, struct find *find)
+static kvp_status find_more(struct kvp_jobs *jobs, uint64_t now_us, size_t *count,
+                            struct find *find)
 {
     size_t budget = *count < find->unread ? *count : find->unread;
     find->unread -= budget;
@@ -525,8 +524,8 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
     return hand_out(jobs, worker, job, number, args, now_us, answer);
 }
 
-kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request,
-                          uint64_t now_us, int *status, kvp_buf *answer, bool *rests)
+kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                          int *status, kvp_buf *answer, bool *rests)
 {
     struct job_answer made = {KVP_OK, answer};
     kvp_status result = KVP_OK;
@@ -565,18 +564,17 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
 
 /* ---- beats ---- */
 
-/* An attempt that an earlier primary gave goes on under this one, if its worker is heard of soon. What
- * this one gave and does not know any more has been taken away, and a worker that hangs does not get
- * it back by beating. */
+/* An attempt that an earlier primary gave goes on under this one, if its worker is heard of soon.
+ * What this one gave and does not know any more has been taken away, and a worker that hangs does
+ * not get it back by beating. */
 static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
                       const struct job *job, const struct task *task, uint64_t token,
                       uint64_t now_us)
 {
     uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
-    return reign_of(token) != jobs->reign && now_us < soon_us &&
-           job->record.state == JOB_RUNNING && task->state == TASK_OPEN &&
-           task->seen_count < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
-           worker->attempt_count < ATTEMPTS_MAX;
+    return reign_of(token) != jobs->reign && now_us < soon_us && job->record.state == JOB_RUNNING &&
+           task->state == TASK_OPEN && task->seen_count < KVP_JOB_COPIES_MAX &&
+           !has_seen(task, worker) && worker->attempt_count < ATTEMPTS_MAX;
 }
 
 static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_request *request)
@@ -672,8 +670,8 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     unsigned lost = 0;
     for (uint32_t i = 0; i < jobs->worker_count && lost < LOST_AT_ONCE; i++) {
         struct worker *worker = jobs->workers[i];
-        for (struct attempt *attempt = worker->attempts, *next;
-             attempt && lost < LOST_AT_ONCE; attempt = next) {
+        for (struct attempt *attempt = worker->attempts, *next; attempt && lost < LOST_AT_ONCE;
+             attempt = next) {
             const char *reason;
             enum fault how;
             next = attempt->next;

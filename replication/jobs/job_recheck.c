@@ -24,7 +24,8 @@ static kvp_status cut_columns(kvp_slice block, uint32_t rows, size_t row_size, s
 }
 
 /* Of the tile's inner dimension as much as a step may take. */
-static uint32_t part_of(const struct kvp_jobs *jobs, const struct job *job, const struct kvp_job_tile *tile)
+static uint32_t part_of(const struct kvp_jobs *jobs, const struct job *job,
+                        const struct kvp_job_tile *tile)
 {
     uint64_t count = jobs->config.step_work * 2 / ((uint64_t)tile->rows * tile->columns);
     uint64_t left = tile->inner - job->verify_part;
@@ -32,8 +33,8 @@ static uint32_t part_of(const struct kvp_jobs *jobs, const struct job *job, cons
     return (uint32_t)(count < left ? count : left);
 }
 
-static kvp_status feed_part(struct kvp_jobs *jobs, struct job *job,
-                            const struct kvp_job_tile *tile, uint32_t count)
+static kvp_status feed_part(struct kvp_jobs *jobs, struct job *job, const struct kvp_job_tile *tile,
+                            uint32_t count)
 {
     size_t size = kvp_matrix_element_size(job->record.spec.element);
     size_t row_size = tile->columns * size;
@@ -41,8 +42,8 @@ static kvp_status feed_part(struct kvp_jobs *jobs, struct job *job,
     kvp_status status = cut_columns(kvp_buf_slice(&jobs->other), tile->rows, tile->inner * size,
                                     job->verify_part * size, count * size, &columns);
     if (status == KVP_OK) {
-        kvp_slice rows = kvp_slice_of(jobs->value.data + job->verify_part * row_size,
-                                      count * row_size);
+        kvp_slice rows =
+            kvp_slice_of(jobs->value.data + job->verify_part * row_size, count * row_size);
         status = kvp_recheck_feed(job->recheck, count, kvp_buf_slice(&columns), rows);
     }
     kvp_buf_free(&columns);
@@ -94,10 +95,9 @@ static kvp_status compare(struct kvp_jobs *jobs, struct job *job, const struct k
     }
     char text[JOB_REASON_MAX];
     struct kvp_job_block block = kvp_job_output(&job->record.spec, tile->output);
-    (void)snprintf(text, sizeof(text),
-                   "verification failed: element (%llu, %llu) of the product is wrong",
-                   (unsigned long long)(block.row + row),
-                   (unsigned long long)(block.column + column));
+    (void)snprintf(
+        text, sizeof(text), "verification failed: element (%llu, %llu) of the product is wrong",
+        (unsigned long long)(block.row + row), (unsigned long long)(block.column + column));
     *did = true;
     return job_end(jobs, job, JOB_FAILED, text, now_us);
 }
@@ -110,8 +110,8 @@ kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t n
     kvp_status status = KVP_OK;
     job->verify_total = job->grid.tasks;
     if (!job->recheck) {
-        status = kvp_recheck_new(spec->element, tile.rows, spec->inner, tile.columns, 0,
-                                 &job->recheck);
+        status =
+            kvp_recheck_new(spec->element, tile.rows, spec->inner, tile.columns, 0, &job->recheck);
     }
     if (status == KVP_OK) {
         status = feed(jobs, job, &tile);

@@ -66,8 +66,8 @@ void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
                          kvp_slice *name)
 {
-    static const char with_number[] = {JOB_KEY_TASK, JOB_KEY_PAYLOAD, JOB_KEY_RESULT, JOB_KEY_SUM,
-                                       JOB_KEY_CHECKPOINT, JOB_KEY_FAULTS};
+    static const char with_number[] = {JOB_KEY_TASK, JOB_KEY_PAYLOAD,    JOB_KEY_RESULT,
+                                       JOB_KEY_SUM,  JOB_KEY_CHECKPOINT, JOB_KEY_FAULTS};
     const uint8_t *bytes = raw.data;
     if (raw.size < 3 || bytes[0] != KVP_PREFIX_JOB) {
         return KVP_CORRUPT;

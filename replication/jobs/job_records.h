@@ -16,8 +16,8 @@
  *
  * Records are msgpack arrays. What is not here is not replicated: who has which task at the moment.
  *
- * Faults and standings have keys of their own, which a version that does not know them never looks at: so
- * it reads the records that it knows.
+ * Faults and standings have keys of their own, which a version that does not know them never looks
+ * at: so it reads the records that it knows.
  */
 #ifndef KVP_JOB_RECORDS_H
 #define KVP_JOB_RECORDS_H
@@ -35,7 +35,7 @@ enum job_state {
     JOB_DONE,
     JOB_FAILED,
     JOB_CANCELLED,
-    JOB_REMOVING,  /* its records are being deleted */
+    JOB_REMOVING, /* its records are being deleted */
 };
 
 enum task_state {
@@ -52,8 +52,8 @@ struct job_kind {
 struct job_record {
     struct kvp_job_spec spec;
     uint8_t state;
-    uint32_t task_count;   /* TASKS: added so far */
-    uint32_t blocks;       /* MATMUL: input blocks that are there */
+    uint32_t task_count; /* TASKS: added so far */
+    uint32_t blocks;     /* MATMUL: input blocks that are there */
     char reason[JOB_REASON_MAX + 1];
     unsigned kind_count;
     struct job_kind kinds[KVP_JOB_KINDS_MAX];
@@ -63,24 +63,24 @@ struct job_record {
 struct job_vote {
     char worker[KVP_NAME_SIZE_MAX + 1];
     uint64_t attempt;
-    uint8_t outcome;  /* RESULT or OVERFLOW */
-    bool agreed;      /* one of those that decided */
+    uint8_t outcome; /* RESULT or OVERFLOW */
+    bool agreed;     /* one of those that decided */
     uint32_t size;
-    uint64_t digest;  /* of its bytes */
+    uint64_t digest; /* of its bytes */
 };
 
 struct task_record {
     uint8_t state;
     uint8_t kind;
     bool feed;
-    bool summed;      /* MATMUL: the block of the product that this task begins is there */
+    bool summed; /* MATMUL: the block of the product that this task begins is there */
     uint8_t copies;
     uint8_t lost;
-    uint8_t winner;   /* DONE: vote whose bytes are the result */
-    uint32_t size;    /* of the payload */
+    uint8_t winner;                  /* DONE: vote whose bytes are the result */
+    uint32_t size;                   /* of the payload */
     char reason[JOB_REASON_MAX + 1]; /* why an attempt was lost, the last time */
     uint32_t after_count;
-    kvp_slice after;  /* encoded numbers, within the bytes that were read */
+    kvp_slice after; /* encoded numbers, within the bytes that were read */
     unsigned vote_count;
     struct job_vote votes[KVP_JOB_COPIES_MAX];
 };
@@ -88,8 +88,8 @@ struct task_record {
 struct worker_record {
     uint64_t instance;
     uint64_t buffer;
-    bool standby;     /* joined as one */
-    bool active;      /* gets tasks: no standby, or activated */
+    bool standby; /* joined as one */
+    bool active;  /* gets tasks: no standby, or activated */
     bool left;
     bool barred;
     uint32_t lost_votes;
@@ -112,8 +112,8 @@ struct faults_record {
 };
 
 struct standing_record {
-    uint32_t faults;  /* tasks that it failed and others did, less the results that counted since */
-    uint32_t ever;    /* such tasks, all of them */
+    uint32_t faults; /* tasks that it failed and others did, less the results that counted since */
+    uint32_t ever;   /* such tasks, all of them */
     char reason[JOB_REASON_MAX + 1]; /* why it failed the last of them */
 };
 
@@ -149,6 +149,7 @@ kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record); 
 kvp_status faults_record_encode(const struct faults_record *record, kvp_buf *out);
 kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record); /* KVP_CORRUPT */
 kvp_status standing_record_encode(const struct standing_record *record, kvp_buf *out);
-kvp_status standing_record_decode(kvp_slice bytes, struct standing_record *record); /* KVP_CORRUPT */
+kvp_status standing_record_decode(kvp_slice bytes,
+                                  struct standing_record *record); /* KVP_CORRUPT */
 
 #endif

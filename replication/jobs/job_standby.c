@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a standby becomes active, and which one. It takes the place of an active worker that is lost or
- * barred, if it can do what that one did; and it begins when work waits that no active worker can do,
- * be it by its kind, its size, or because all of them have failed it or have another copy.
+ * When a standby becomes active, and which one. It takes the place of an active worker that is lost
+ * or barred, if it can do what that one did; and it begins when work waits that no active worker
+ * can do, be it by its kind, its size, or because all of them have failed it or have another copy.
  */
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"
@@ -97,8 +97,8 @@ static struct worker *standby_for_places(const struct kvp_jobs *jobs, uint64_t n
 
 /* ---- work that waits for somebody else ---- */
 
-/* Looking through the tasks of a job: an active worker can do those of a kind below `can` bytes, and
- * nobody at all those from `cannot` bytes on, unless they have other copies or were failed. */
+/* Looking through the tasks of a job: an active worker can do those of a kind below `can` bytes,
+ * and nobody at all those from `cannot` bytes on, unless they have other copies or were failed. */
 struct look {
     const struct kvp_jobs *jobs;
     const struct job *job;
@@ -154,9 +154,8 @@ static struct worker *look_through(struct look *look, uint32_t *number)
     for (; *number < job->record.task_count && look->tasks_left > 0 && look->workers_left > 0;
          ++*number, look->tasks_left--) {
         const struct task *task = &job->tasks[*number];
-        struct worker *reserve = task_needs(task) && !task->resting
-                                     ? standby_for_task(look, *number)
-                                     : NULL;
+        struct worker *reserve =
+            task_needs(task) && !task->resting ? standby_for_task(look, *number) : NULL;
         if (reserve) {
             return reserve;
         }
@@ -167,8 +166,8 @@ static struct worker *look_through(struct look *look, uint32_t *number)
 /* Goes on where the last check has stopped, and at most once round. */
 static struct worker *standby_for_work(struct kvp_jobs *jobs, uint64_t now_us)
 {
-    struct look look = {.jobs = jobs, .now_us = now_us, .tasks_left = LOOK_TASKS,
-                        .workers_left = LOOK_WORKERS};
+    struct look look = {
+        .jobs = jobs, .now_us = now_us, .tasks_left = LOOK_TASKS, .workers_left = LOOK_WORKERS};
     struct job *job = job_find(jobs, jobs->look_job);
     uint32_t number = job ? jobs->look_task : 0;
     struct worker *reserve = NULL;
@@ -199,7 +198,8 @@ static bool standby_any(const struct kvp_jobs *jobs, uint64_t now_us, uint64_t *
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         const struct worker *worker = jobs->workers[i];
         bool away = worker_gone(worker, now_us);
-        uint64_t due_us = (worker->attempt_count > 0 ? now_us : worker->heard_us) + WORKER_SILENCE_US;
+        uint64_t due_us =
+            (worker->attempt_count > 0 ? now_us : worker->heard_us) + WORKER_SILENCE_US;
         *next_us = !away && due_us < *next_us ? due_us : *next_us;
         any = any || (!away && !worker->record.active);
     }

@@ -8,48 +8,49 @@
 #include "replication/matrix/matrix_verify.h"
 #include "replication/wire/wire.h"
 
-#define JOB_NONE          UINT32_MAX
-#define JOB_BUCKETS       256u
-#define WORKER_SILENCE_US 2000000u  /* a worker without a task that was not heard of for so long is gone */
-#define ATTEMPTS_MAX      256u      /* that one worker may have at a time */
-#define PAYLOAD_MAX       (8u * 1024u * 1024u) /* with what it is fed */
+#define JOB_NONE    UINT32_MAX
+#define JOB_BUCKETS 256u
+#define WORKER_SILENCE_US                                                                          \
+    2000000u              /* a worker without a task that was not heard of for so long is gone */
+#define ATTEMPTS_MAX 256u /* that one worker may have at a time */
+#define PAYLOAD_MAX  (8u * 1024u * 1024u) /* with what it is fed */
 /* What one step may do before others get their turn, in bytes read and elementary products: some
  * milliseconds. */
-#define STEP_WORK_MAX     (UINT64_C(4) << 20)
-#define JOB_KEY_WORK      4096u     /* what reading or deleting one more key counts as */
-#define JOB_KEYS_AT_ONCE  256u      /* deleted in one entry */
-#define VERIFY_SIZE_MAX   (UINT64_C(64) << 20)
+#define STEP_WORK_MAX    (UINT64_C(4) << 20)
+#define JOB_KEY_WORK     4096u /* what reading or deleting one more key counts as */
+#define JOB_KEYS_AT_ONCE 256u  /* deleted in one entry */
+#define VERIFY_SIZE_MAX  (UINT64_C(64) << 20)
 /* One client may have more than this share of the places only while others find as many free. */
-#define SHARE_OF(places)  ((places) < 64u ? (places) : (places) / 4)
-#define UPLOAD_REST_US    60000000u /* an upload that rests for so long makes room for others */
-#define EDGES_PER_TASK    4u        /* on average over all jobs, of the most tasks that there may be */
+#define SHARE_OF(places) ((places) < 64u ? (places) : (places) / 4)
+#define UPLOAD_REST_US   60000000u /* an upload that rests for so long makes room for others */
+#define EDGES_PER_TASK   4u /* on average over all jobs, of the most tasks that there may be */
 
 struct attempt {
-    struct attempt *next;  /* of the same worker */
+    struct attempt *next; /* of the same worker */
     struct job *job;
     uint32_t task;
     uint64_t token;
     uint64_t started_us, heard_us, deadline_us;
-    uint32_t slot;         /* where the worker has it */
-    uint64_t number;       /* of the fetch */
+    uint32_t slot;   /* where the worker has it */
+    uint64_t number; /* of the fetch */
     uint32_t progress;
 };
 
 struct worker {
-    struct worker *next;   /* in its bucket */
-    uint64_t client;       /* that it joined through; 0: not known, or without a session */
-    uint16_t index;        /* in jobs->workers */
+    struct worker *next; /* in its bucket */
+    uint64_t client;     /* that it joined through; 0: not known, or without a session */
+    uint16_t index;      /* in jobs->workers */
     char name[KVP_NAME_SIZE_MAX + 1];
     struct worker_record record;
-    uint64_t heard_us;     /* it joined, asked for a task, posted, or beat for one that it has */
-    uint32_t done;         /* results that counted, since this primary began */
+    uint64_t heard_us; /* it joined, asked for a task, posted, or beat for one that it has */
+    uint32_t done;     /* results that counted, since this primary began */
     struct attempt *attempts;
     unsigned attempt_count;
     struct standing_record standing;
     char fault_reason[JOB_REASON_MAX + 1]; /* why it failed the last task that it failed */
-    uint32_t suspicion;    /* failures that nobody has done better, or shared, so far */
-    uint32_t returned;     /* tasks in a row that it took and gave back, or dropped */
-    uint64_t rest_us;      /* it begins nothing before */
+    uint32_t suspicion; /* failures that nobody has done better, or shared, so far */
+    uint32_t returned;  /* tasks in a row that it took and gave back, or dropped */
+    uint64_t rest_us;   /* it begins nothing before */
 };
 
 /* Who failed a task; in memory only while the task is open, and only workers that are known. */
@@ -64,19 +65,19 @@ struct task_faults {
 };
 
 struct task {
-    uint32_t next;         /* in the job's queue */
-    uint32_t size;         /* TASKS: bytes of payload, with what it is fed */
-    uint32_t result;       /* DONE: bytes of the result */
-    uint32_t after_left;   /* tasks it still waits for */
-    uint32_t edges;        /* first of those that wait for it */
+    uint32_t next;                     /* in the job's queue */
+    uint32_t size;                     /* TASKS: bytes of payload, with what it is fed */
+    uint32_t result;                   /* DONE: bytes of the result */
+    uint32_t after_left;               /* tasks it still waits for */
+    uint32_t edges;                    /* first of those that wait for it */
     uint16_t seen[KVP_JOB_COPIES_MAX]; /* workers that have it or gave a result */
     uint8_t seen_count;
     uint8_t state, kind, copies, votes, live, lost;
     bool queued, feed;
-    bool dependent;        /* waits for others, or did */
-    uint8_t overdue;       /* attempts lost at their deadline, or under an earlier primary */
-    bool resting;          /* it failed, and is not handed out for a while */
-    bool spent;            /* it will be given up, unless the copies under way do it */
+    bool dependent;             /* waits for others, or did */
+    uint8_t overdue;            /* attempts lost at their deadline, or under an earlier primary */
+    bool resting;               /* it failed, and is not handed out for a while */
+    bool spent;                 /* it will be given up, unless the copies under way do it */
     struct task_faults *faults; /* NULL: nobody has failed it */
 };
 
@@ -93,39 +94,40 @@ struct edge {
 /* A block of a product whose inner dimension is cut. */
 struct output {
     uint32_t parts_left;
-    uint32_t next;         /* of those that can be summed up */
+    uint32_t next; /* of those that can be summed up */
     bool summed;
 };
 
 struct job {
-    struct job *next;      /* by priority, then id */
+    struct job *next; /* by priority, then id */
     struct job *bucket;
     uint64_t id;
-    uint64_t client;       /* that made it; 0: not known (any more), or without a session */
+    uint64_t client; /* that made it; 0: not known (any more), or without a session */
     struct job_record record;
     struct kvp_job_grid grid; /* MATMUL */
     struct task *tasks;
     uint32_t task_capacity;
-    uint32_t read;         /* tasks that are in the index, the first ones; the others are all zero */
+    uint32_t read; /* tasks that are in the index, the first ones; the others are all zero */
     struct edge *edges;
     uint32_t edge_count, edge_capacity;
     struct output *outputs; /* MATMUL with several inner tiles */
     uint32_t queue_first, queue_last, queued;
     uint32_t sum_first, sum_last, summed;
-    uint32_t sum_next;     /* part of the first of them that is added, or deleted, next */
-    kvp_buf sum;           /* of the parts before */
-    uint32_t too_large;    /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
+    uint32_t sum_next;  /* part of the first of them that is added, or deleted, next */
+    kvp_buf sum;        /* of the parts before */
+    uint32_t too_large; /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
     uint32_t done, live, waiting, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
     /* What attempts took, for deadlines. */
     uint64_t took_sum_us, took_min_us, took_max_us;
     uint32_t took_count;
-    struct kvp_verify *verify;   /* FREIVALDS */
-    struct kvp_recheck *recheck; /* RECOMPUTE, of one block */
-    bool released;         /* its delay is over */
-    bool reserved;         /* TASKS with a kind that is no more allowed: it fails */
+    struct kvp_verify *verify;          /* FREIVALDS */
+    struct kvp_recheck *recheck;        /* RECOMPUTE, of one block */
+    bool released;                      /* its delay is over */
+    bool reserved;                      /* TASKS with a kind that is no more allowed: it fails */
     uint32_t verify_next, verify_total; /* blocks looked at */
-    uint64_t verify_part;  /* of the next one: elements (RECOMPUTE: inner) that have been looked at */
+    uint64_t
+        verify_part; /* of the next one: elements (RECOMPUTE: inner) that have been looked at */
     uint32_t remove_next;
 };
 
@@ -136,31 +138,31 @@ struct kvp_jobs {
     /* while loading */
     struct kvp_state_view *view; /* NULL: all has been read */
     unsigned phase;
-    uint32_t unread;       /* jobs whose tasks have not all been read */
-    uint64_t read_job;     /* where to go on */
-    uint32_t fresh_jobs;   /* made since this primary began */
+    uint32_t unread;     /* jobs whose tasks have not all been read */
+    uint64_t read_job;   /* where to go on */
+    uint32_t fresh_jobs; /* made since this primary began */
     uint64_t fresh_tasks;
     uint64_t salt, random;
-    uint32_t reign;        /* in the attempts that this primary gives */
-    uint64_t ready_us;     /* when the index was complete */
+    uint32_t reign;    /* in the attempts that this primary gives */
+    uint64_t ready_us; /* when the index was complete */
     struct job *first;
     struct job *last[256]; /* of each priority */
     struct job *buckets[JOB_BUCKETS];
-    struct job **by_id;    /* all jobs, for lists */
+    struct job **by_id; /* all jobs, for lists */
     uint32_t by_id_capacity;
     uint32_t job_count;
-    uint64_t task_total;   /* of all jobs */
+    uint64_t task_total; /* of all jobs */
     struct worker **workers;
     struct worker *worker_buckets[JOB_BUCKETS];
     uint32_t worker_count;
-    bool stirred;          /* somebody who waits may get a task */
-    bool busy;             /* finish_step may have something to do */
-    struct job *at_work;   /* a sum or verification of this one is under way */
-    uint64_t work;         /* that the present step has done, against config.step_work */
-    uint64_t check_us;     /* look for lost attempts and workers then */
-    struct rest *rests;    /* a heap */
+    bool stirred;        /* somebody who waits may get a task */
+    bool busy;           /* finish_step may have something to do */
+    struct job *at_work; /* a sum or verification of this one is under way */
+    uint64_t work;       /* that the present step has done, against config.step_work */
+    uint64_t check_us;   /* look for lost attempts and workers then */
+    struct rest *rests;  /* a heap */
     size_t rest_count, rest_capacity;
-    uint64_t look_job;     /* where to go on looking for work that no active worker can do */
+    uint64_t look_job; /* where to go on looking for work that no active worker can do */
     uint32_t look_task;
     kvp_buf scratch, value, other;
 };
@@ -188,8 +190,9 @@ void job_forget(struct kvp_jobs *jobs, struct job *job);
 struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
                              const struct worker_record *record);
 /* Forgets the workers that may be forgotten. */
-kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct worker *worker,
-                                                               uint64_t now_us), uint64_t now_us);
+kvp_status workers_purge(struct kvp_jobs *jobs,
+                         bool (*may_go)(const struct worker *worker, uint64_t now_us),
+                         uint64_t now_us);
 kvp_status job_reserve_tasks(struct job *job, uint32_t count);
 kvp_status job_reserve_edges(struct job *job, uint32_t count);
 /* Nothing is in the way of the task any more. */
@@ -284,8 +287,8 @@ enum fault {
 kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
                         enum fault how, const char *reason, uint64_t now_us);
 bool task_failed_by(const struct task *task, const struct worker *worker);
-/* The worker has failed the task, and another could do it. *budget bounds the work of several calls;
- * when it is used up, the answer is true. */
+/* The worker has failed the task, and another could do it. *budget bounds the work of several
+ * calls; when it is used up, the answer is true. */
 bool task_kept_from(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
                     const struct worker *worker, uint64_t now_us, uint32_t *budget);
 kvp_status task_faults_load(struct kvp_jobs *jobs, struct task *task,
@@ -319,8 +322,8 @@ uint64_t job_rests_due_us(const struct kvp_jobs *jobs);
 kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                       uint64_t now_us, struct job_answer *answer);
 /* The job is over; its attempts end. */
-kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
-                   const char *reason, uint64_t now_us);
+kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state, const char *reason,
+                   uint64_t now_us);
 
 /* job_worker.c */
 kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
@@ -346,7 +349,8 @@ kvp_status job_remove(struct kvp_jobs *jobs, struct job *job);
 uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us);
 /* job_sum.c: some parts of a block of the product are added, or deleted. */
 kvp_status job_step_sum(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
-/* job_verify.c: is the memory that the verification will take allowed? False: `reason` says what is. */
+/* job_verify.c: is the memory that the verification will take allowed? False: `reason` says what
+ * is. */
 bool job_verify_fits(const struct kvp_jobs *jobs, const struct kvp_job_spec *spec, char *reason,
                      size_t size);
 /* Some of the verification. *did: the job has ended. */

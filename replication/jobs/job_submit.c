@@ -72,24 +72,27 @@ static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t no
     bool greedy = places.taken + share >= all && places.of_client >= share && share < all;
     if (greedy && !(places.spare && places.spare->client == client)) {
         *room = false;
-        return job_refuse_format(answer, KVP_BUSY,
-                                 "%u of the %u places for jobs are taken, %u of them by this client: "
-                                 "the others are for other clients; cancel or remove some",
-                                 places.taken, all, places.of_client);
+        return job_refuse_format(
+            answer, KVP_BUSY,
+            "%u of the %u places for jobs are taken, %u of them by this client: "
+            "the others are for other clients; cancel or remove some",
+            places.taken, all, places.of_client);
     }
     if (greedy || places.taken >= all) {
         *room = places.spare != NULL;
-        return places.spare ? job_remove(jobs, places.spare)
-                            : job_refuse_format(answer, KVP_BUSY,
-                                                "all %u places for jobs are taken, %u of them by jobs "
-                                                "that have ended and are kept: remove some, or keep "
-                                                "them for a shorter time", all, places.ended);
+        return places.spare
+                   ? job_remove(jobs, places.spare)
+                   : job_refuse_format(answer, KVP_BUSY,
+                                       "all %u places for jobs are taken, %u of them by jobs "
+                                       "that have ended and are kept: remove some, or keep "
+                                       "them for a shorter time",
+                                       all, places.ended);
     }
     return KVP_OK;
 }
 
-static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *request,
-                             uint64_t seq, uint64_t now_us, struct job_answer *answer)
+static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
+                             uint64_t now_us, struct job_answer *answer)
 {
     struct job_record record = {.state = JOB_UPLOADING};
     const char *reason = "";
@@ -339,8 +342,8 @@ static kvp_status submit_start(struct kvp_jobs *jobs, struct job *job, uint64_t 
     return job_write(jobs, job);
 }
 
-kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state,
-                   const char *reason, uint64_t now_us)
+kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state, const char *reason,
+                   uint64_t now_us)
 {
     attempts_drop(jobs, job);
     job->record.state = (uint8_t)state;

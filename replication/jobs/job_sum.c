@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the inner dimension is cut, a block of the product is a sum of results. There may be a
- * million of them: some are added in each step, into memory. The sum is written when it is complete,
- * and then the parts are deleted, some in each step, too. A new primary adds up anew what was not
- * written; parts that an earlier one was about to delete go with the job.
+ * million of them: some are added in each step, into memory. The sum is written when it is
+ * complete, and then the parts are deleted, some in each step, too. A new primary adds up anew what
+ * was not written; parts that an earlier one was about to delete go with the job.
  */
 #include "replication/jobs/job_state.h"
 #include "kvpair/matrix.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verification of a whole product. Its memory follows from numbers that the submitter chose, so it is
- * computed beforehand, when the job is made and again when it begins: more than the bound, or than the
- * system has, fails the job and never the node. A step feeds a part of a block.
+ * Verification of a whole product. Its memory follows from numbers that the submitter chose, so it
+ * is computed beforehand, when the job is made and again when it begins: more than the bound, or
+ * than the system has, fails the job and never the node. A step feeds a part of a block.
  */
 #include "replication/jobs/job_state.h"
 #include "kvpair/matrix.h"
@@ -80,8 +80,8 @@ struct verify_block {
     feed_function feed;
 };
 
-/* The order is B, C, A: `verify_next` counts B's numbers from that of its first block on. False: all
- * have been fed. */
+/* The order is B, C, A: `verify_next` counts B's numbers from that of its first block on. False:
+ * all have been fed. */
 static bool verify_block_at(struct kvp_jobs *jobs, struct job *job, struct verify_block *block,
                             kvp_status *status)
 {
@@ -133,8 +133,8 @@ static kvp_status verify_feed(struct kvp_jobs *jobs, struct job *job,
 {
     size_t size = kvp_matrix_element_size(job->record.spec.element);
     uint64_t all = (uint64_t)block->place.rows * block->place.columns;
-    struct kvp_block part =
-        verify_part(block->place, job->verify_part, jobs->config.step_work / job->record.spec.rounds);
+    struct kvp_block part = verify_part(block->place, job->verify_part,
+                                        jobs->config.step_work / job->record.spec.rounds);
     uint64_t count = part.rows * part.columns;
     jobs->other.size = 0;
     kvp_status status = job_get(jobs, &block->key, &jobs->other);
@@ -142,12 +142,12 @@ static kvp_status verify_feed(struct kvp_jobs *jobs, struct job *job,
         return KVP_CORRUPT;
     }
     if (status == KVP_OK) {
-        status = block->feed(job->verify, &part,
-                             kvp_slice_of(jobs->other.data + job->verify_part * size, count * size));
+        status =
+            block->feed(job->verify, &part,
+                        kvp_slice_of(jobs->other.data + job->verify_part * size, count * size));
     }
     if (status == KVP_OK) {
-        jobs->work +=
-            jobs->other.size + (count + part.rows * ROW_WORK) * job->record.spec.rounds;
+        jobs->work += jobs->other.size + (count + part.rows * ROW_WORK) * job->record.spec.rounds;
         job->verify_part += count;
     }
     if (job->verify_part == all) {

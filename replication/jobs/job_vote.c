@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a posted result is worth. Every result is a vote; a task is done when `quorum` votes agree, and
- * the first of those that agree is its result. Who voted otherwise has lost a vote. When the copies
- * that are out cannot reach a quorum any more, one more worker is asked.
+ * What a posted result is worth. Every result is a vote; a task is done when `quorum` votes agree,
+ * and the first of those that agree is its result. Who voted otherwise has lost a vote. When the
+ * copies that are out cannot reach a quorum any more, one more worker is asked.
  *
  * A result that comes for a task that is done changes nothing, but it is still a vote that can be
  * lost: else the slowest of three workers could never be found out.
@@ -140,13 +140,12 @@ static kvp_status settle_votes(struct kvp_jobs *jobs, const struct post *post,
 
 /* ---- counting ---- */
 
-/* How often results of this task have disagreed: one more worker was asked, or a result was outvoted,
- * which mostly is the same event seen before and after. */
+/* How often results of this task have disagreed: one more worker was asked, or a result was
+ * outvoted, which mostly is the same event seen before and after. */
 uint32_t task_disagreements(const struct job *job, const struct task_record *record)
 {
-    uint32_t asked = record->copies > job->record.spec.copies
-                         ? record->copies - job->record.spec.copies
-                         : 0;
+    uint32_t asked =
+        record->copies > job->record.spec.copies ? record->copies - job->record.spec.copies : 0;
     uint32_t outvoted = 0;
     for (unsigned i = 0; i < record->vote_count && record->state == TASK_DONE; i++) {
         outvoted += record->votes[i].agreed ? 0 : 1;
@@ -210,7 +209,8 @@ static kvp_status go_on(struct kvp_jobs *jobs, struct post *post, struct task_re
                         unsigned group, uint64_t now_us)
 {
     const struct kvp_job_spec *spec = &post->job->record.spec;
-    unsigned to_come = record->copies > record->vote_count ? record->copies - record->vote_count : 0;
+    unsigned to_come =
+        record->copies > record->vote_count ? record->copies - record->vote_count : 0;
     if (group + to_come >= spec->quorum) {
         return task_write(jobs, post->job, post->number, record);
     }
@@ -221,15 +221,16 @@ static kvp_status go_on(struct kvp_jobs *jobs, struct post *post, struct task_re
         return task_write(jobs, post->job, post->number, record);
     }
     char text[JOB_REASON_MAX];
-    (void)snprintf(text, sizeof(text), "task %u: %u results, and no %u of them agree",
-                   post->number, record->vote_count, spec->quorum);
+    (void)snprintf(text, sizeof(text), "task %u: %u results, and no %u of them agree", post->number,
+                   record->vote_count, spec->quorum);
     record->state = post->task->state = TASK_FAILED;
     kvp_status status = task_write(jobs, post->job, post->number, record);
     return status == KVP_OK ? job_end(jobs, post->job, JOB_FAILED, text, now_us) : status;
 }
 
 /* How many votes agree with the new one, and which; and the size of the largest party. Parties are
- * told by whom a vote agrees with, which tolerances make no equivalence: the new vote is what counts. */
+ * told by whom a vote agrees with, which tolerances make no equivalence: the new vote is what
+ * counts. */
 static kvp_status count(struct kvp_jobs *jobs, const struct post *post, struct task_record *record,
                         unsigned *with)
 {

@@ -56,7 +56,8 @@ static bool read_kinds(kvp_slice array, struct worker_record *record)
 /* One that left or is silent may be forgotten, but not what it did wrong. */
 static bool may_go(const struct worker *worker, uint64_t now_us)
 {
-    return worker->record.lost_votes == 0 && worker_gone(worker, now_us) && worker->attempt_count == 0;
+    return worker->record.lost_votes == 0 && worker_gone(worker, now_us) &&
+           worker->attempt_count == 0;
 }
 
 static bool places_are_short(const struct kvp_jobs *jobs)
@@ -78,11 +79,12 @@ static kvp_status check_places(const struct kvp_jobs *jobs, uint64_t client,
         its += jobs->workers[i]->client == client;
     }
     *room = !places_are_short(jobs) || its < share;
-    return *room ? KVP_OK
-                 : job_refuse_format(answer, KVP_BUSY,
-                                     "%u of the %u places for workers are taken, %u of them by this "
-                                     "client: the others are for other clients",
-                                     jobs->worker_count, all, its);
+    return *room
+               ? KVP_OK
+               : job_refuse_format(answer, KVP_BUSY,
+                                   "%u of the %u places for workers are taken, %u of them by this "
+                                   "client: the others are for other clients",
+                                   jobs->worker_count, all, its);
 }
 
 static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *request,
@@ -118,8 +120,8 @@ static kvp_status lose_attempts(struct kvp_jobs *jobs, struct worker *worker, ui
 {
     kvp_status status = KVP_OK;
     while (worker->attempts && status == KVP_OK) {
-        status = attempt_lost(jobs, worker, worker->attempts, FAULT_LOST, "the worker was started anew",
-                              now_us);
+        status = attempt_lost(jobs, worker, worker->attempts, FAULT_LOST,
+                              "the worker was started anew", now_us);
     }
     return status;
 }
@@ -134,7 +136,8 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
         .active = !request->job.standby,
     };
     if (!read_kinds(request->value, &record)) {
-        return job_refuse(answer, KVP_BAD_REQUEST, "a worker names 1 to 16 kinds of tasks, each 1 to 64 bytes of UTF-8");
+        return job_refuse(answer, KVP_BAD_REQUEST,
+                          "a worker names 1 to 16 kinds of tasks, each 1 to 64 bytes of UTF-8");
     }
     if (memchr(request->key.data, 0, request->key.size) != NULL ||
         !kvp_utf8_is_valid(request->key)) {

@@ -114,8 +114,8 @@ static void job_delist(struct kvp_jobs *jobs, const struct job *job)
 struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
 {
     struct worker *worker = jobs->worker_buckets[bucket_of_name(name.data, name.size)];
-    while (worker && (strlen(worker->name) != name.size ||
-                      memcmp(worker->name, name.data, name.size) != 0)) {
+    while (worker &&
+           (strlen(worker->name) != name.size || memcmp(worker->name, name.data, name.size) != 0)) {
         worker = worker->next;
     }
     return worker;
@@ -292,8 +292,9 @@ static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
     }
 }
 
-kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct worker *worker,
-                                                               uint64_t now_us), uint64_t now_us)
+kvp_status workers_purge(struct kvp_jobs *jobs,
+                         bool (*may_go)(const struct worker *worker, uint64_t now_us),
+                         uint64_t now_us)
 {
     uint32_t kept = 0, count = jobs->worker_count, first = 0;
     while (first < count && !may_go(jobs->workers[first], now_us)) {
@@ -333,8 +334,8 @@ kvp_status workers_purge(struct kvp_jobs *jobs, bool (*may_go)(const struct work
 kvp_status job_reserve_tasks(struct job *job, uint32_t count)
 {
     void *tasks = job->tasks;
-    kvp_status status = grow(&tasks, &job->task_capacity, job->record.task_count + count,
-                             sizeof(*job->tasks));
+    kvp_status status =
+        grow(&tasks, &job->task_capacity, job->record.task_count + count, sizeof(*job->tasks));
     job->tasks = tasks;
     return status;
 }
@@ -342,8 +343,8 @@ kvp_status job_reserve_tasks(struct job *job, uint32_t count)
 kvp_status job_reserve_edges(struct job *job, uint32_t count)
 {
     void *edges = job->edges;
-    kvp_status status = grow(&edges, &job->edge_capacity, job->edge_count + count,
-                             sizeof(*job->edges));
+    kvp_status status =
+        grow(&edges, &job->edge_capacity, job->edge_count + count, sizeof(*job->edges));
     job->edges = edges;
     return status;
 }
@@ -511,7 +512,8 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
     made->config.workers_max = config->workers_max ? config->workers_max : 1024;
     made->config.lost_votes_max = config->lost_votes_max ? config->lost_votes_max : 3;
     made->config.step_work = config->step_work ? config->step_work : STEP_WORK_MAX;
-    made->config.verify_size_max = config->verify_size_max ? config->verify_size_max : VERIFY_SIZE_MAX;
+    made->config.verify_size_max =
+        config->verify_size_max ? config->verify_size_max : VERIFY_SIZE_MAX;
     made->config.load_at_once = config->load_at_once ? config->load_at_once : KVP_JOBS_LOAD_AT_ONCE;
     made->store = *store;
     made->workers = calloc(made->config.workers_max, sizeof(struct worker *));

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The job engine: which tasks there are, who works on them, what their results are worth. A pure state
- * machine at the primary: requests and the time come in, writes to the replicated store and answers
- * go out. What must survive a failover is in the store (job_records.h); the rest is an index over it
- * that a new primary builds again, and who has which task at the moment, which workers tell it by
- * their beats.
+ * The job engine: which tasks there are, who works on them, what their results are worth. A pure
+ * state machine at the primary: requests and the time come in, writes to the replicated store and
+ * answers go out. What must survive a failover is in the store (job_records.h); the rest is an
+ * index over it that a new primary builds again, and who has which task at the moment, which
+ * workers tell it by their beats.
  *
  * Handing out a task writes nothing: a task whose worker or primary is lost is handed out again. A
- * result is accepted by writing it. Every attempt has a number that a later primary can check without
- * having given it.
+ * result is accepted by writing it. Every attempt has a number that a later primary can check
+ * without having given it.
  *
  * One thread. A status other than KVP_OK from execute, step or load means that the engine itself
- * failed (memory, storage): index and store may have parted, and the node must not go on as primary.
+ * failed (memory, storage): index and store may have parted, and the node must not go on as
+ * primary.
  *
- * Sources: redundant execution after BOINC's validator (quorum, canonical result); queue states after
- * beanstalkd.
+ * Sources: redundant execution after BOINC's validator (quorum, canonical result); queue states
+ * after beanstalkd.
  */
 #ifndef KVP_JOBS_H_ENGINE
 #define KVP_JOBS_H_ENGINE
@@ -28,12 +29,12 @@ struct kvp_jobs;
 #define KVP_JOBS_LOAD_AT_ONCE 64u
 
 struct kvp_jobs_config {
-    uint32_t jobs_max;       /* 0: 4096 */
-    uint32_t tasks_max;      /* of all jobs together; 0: 2^21 */
-    uint32_t workers_max;    /* 0: 1024 */
-    uint32_t lost_votes_max; /* a worker is barred when it has lost so many; 0: 3 */
-    uint32_t load_at_once;   /* records that a new primary reads in one step; 0: as below */
-    uint64_t step_work;      /* bytes and products that one step may take; 0: 4 Mi */
+    uint32_t jobs_max;        /* 0: 4096 */
+    uint32_t tasks_max;       /* of all jobs together; 0: 2^21 */
+    uint32_t workers_max;     /* 0: 1024 */
+    uint32_t lost_votes_max;  /* a worker is barred when it has lost so many; 0: 3 */
+    uint32_t load_at_once;    /* records that a new primary reads in one step; 0: as below */
+    uint64_t step_work;       /* bytes and products that one step may take; 0: 4 Mi */
     uint64_t verify_size_max; /* bytes of memory for the verification of a product; 0: 64 MiB */
 };
 
@@ -55,13 +56,14 @@ void kvp_jobs_close(struct kvp_jobs *jobs); /* NULL is fine */
 kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, uint64_t salt,
                           uint64_t seed, uint64_t now_us);
 void kvp_jobs_reset(struct kvp_jobs *jobs);
-/* Nobody uses it any more, and it is to be closed: gives up its view of the store, which takes no time, */
+/* Nobody uses it any more, and it is to be closed: gives up its view of the store, which takes no
+ * time, */
 void kvp_jobs_let_go(struct kvp_jobs *jobs);
 /* and its memory, in at most *budget pieces; *budget is what is left then. */
 void kvp_jobs_dismantle(struct kvp_jobs *jobs, size_t *budget);
 /* Goes on with that, for about `records` records; *all when it is done. Requests are answered with
- * KVP_UNAVAILABLE until the workers have been read. From then on those about a job read what they need of
- * it; if that is too much for one request, it is answered so, too, and a repeat goes on. */
+ * KVP_UNAVAILABLE until the workers have been read. From then on those about a job read what they
+ * need of it; if that is too much for one request, it is answered so, too, and a repeat goes on. */
 kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us, bool *all);
 
 /* Is there more to read that no request waits for? */
@@ -73,10 +75,10 @@ kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *req
                             uint64_t now_us, int *status, kvp_buf *answer);
 
 /* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. *rests: the
- * answer rests on what was executed so far (a task on those that it waited for), and must not be given
- * before that is committed. */
-kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request,
-                          uint64_t now_us, int *status, kvp_buf *answer, bool *rests);
+ * answer rests on what was executed so far (a task on those that it waited for), and must not be
+ * given before that is committed. */
+kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                          int *status, kvp_buf *answer, bool *rests);
 /* Has anything happened since the last call that may let a waiting worker have a task? */
 bool kvp_jobs_stirred(struct kvp_jobs *jobs);
 

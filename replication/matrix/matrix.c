@@ -120,8 +120,8 @@ kvp_status kvp_matrix_cut(const struct kvp_matrix *matrix, const struct kvp_bloc
     }
     size_t width = (size_t)block->columns * types[matrix->type].size;
     for (uint64_t row = 0; row < block->rows; row++) {
-        memcpy((uint8_t *)bytes + row * width,
-               matrix->data.data + block_offset(matrix, block, row), width);
+        memcpy((uint8_t *)bytes + row * width, matrix->data.data + block_offset(matrix, block, row),
+               width);
     }
     return KVP_OK;
 }

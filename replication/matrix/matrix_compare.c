@@ -146,8 +146,7 @@ kvp_status kvp_matrix_compare(const struct kvp_compare_rule *rule, enum kvp_matr
                               struct kvp_comparison *result)
 {
     uint64_t size;
-    if (!kvp_agreement_valid(rule->kind) || !is_size(rule->tolerance) ||
-        !is_size(rule->floor)) {
+    if (!kvp_agreement_valid(rule->kind) || !is_size(rule->tolerance) || !is_size(rule->floor)) {
         return KVP_BAD_ARGUMENT;
     }
     if (kvp_matrix_size(type, rows, columns, &size) != KVP_OK || x.size != size || y.size != size) {

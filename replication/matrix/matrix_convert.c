@@ -55,11 +55,10 @@ static kvp_status convert_refuse(const struct kvp_matrix *from, uint64_t index,
     char number[KVP_ELEMENT_TEXT_MAX];
     const uint8_t *element = from->data.data + index * kvp_matrix_element_size(from->type);
     (void)kvp_element_text(from->type, element, number);
-    return kvp_refuse(message, KVP_BAD_REQUEST,
-                      "row %llu, column %llu: %s cannot be kept exactly as %s",
-                      (unsigned long long)(index / from->columns + 1),
-                      (unsigned long long)(index % from->columns + 1), number,
-                      kvp_matrix_type_name(type));
+    return kvp_refuse(
+        message, KVP_BAD_REQUEST, "row %llu, column %llu: %s cannot be kept exactly as %s",
+        (unsigned long long)(index / from->columns + 1),
+        (unsigned long long)(index % from->columns + 1), number, kvp_matrix_type_name(type));
 }
 
 kvp_status kvp_matrix_convert(const struct kvp_matrix *from, enum kvp_matrix_type type,

@@ -61,9 +61,8 @@ static bool next_field(struct fields *fields, kvp_slice *field)
         return false;
     }
     const char *begin = fields->rest.data;
-    const char *stop = fields->rest.size > 0
-                           ? memchr(begin, fields->separator, fields->rest.size)
-                           : NULL;
+    const char *stop =
+        fields->rest.size > 0 ? memchr(begin, fields->separator, fields->rest.size) : NULL;
     size_t size = stop != NULL ? (size_t)(stop - begin) : fields->rest.size;
     fields->more = stop != NULL;
     *field = kvp_trim(kvp_slice_of(begin, size));
@@ -155,8 +154,9 @@ static kvp_status read_csv(struct csv *csv, int wanted, uint64_t size_max,
     if (status != KVP_OK) {
         return status;
     }
-    csv->type = wanted >= 0 ? (enum kvp_matrix_type)wanted
-                            : csv->integers ? KVP_INT64 : KVP_FLOAT64;
+    csv->type = wanted >= 0     ? (enum kvp_matrix_type)wanted
+                : csv->integers ? KVP_INT64
+                                : KVP_FLOAT64;
     status = kvp_admit_new(csv->type, csv->rows, csv->columns, size_max, matrix, csv->message);
     return status == KVP_OK ? fill(csv, matrix) : status;
 }

@@ -33,8 +33,8 @@
  * floats of any byte order, stored by rows or by columns. The data must have exactly the size that
  * the header says. Other element types: kvp_matrix_convert() after reading.
  */
-kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *matrix,
-                        char *message, size_t message_size);
+kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *matrix, char *message,
+                        size_t message_size);
 
 /* Version 1.0, by rows, data at a multiple of 64 bytes, as NumPy writes it. */
 kvp_status kvp_npy_write(const struct kvp_matrix *matrix, kvp_buf *file);
@@ -63,7 +63,7 @@ kvp_status kvp_csv_write(const struct kvp_matrix *matrix, kvp_buf *file);
  * wants each once), as is one in the half that symmetry implies. A guess is int64 for integer and
  * pattern, float64 for real.
  */
-kvp_status kvp_market_read(kvp_slice file, int wanted, uint64_t size_max,
-                           struct kvp_matrix *matrix, char *message, size_t message_size);
+kvp_status kvp_market_read(kvp_slice file, int wanted, uint64_t size_max, struct kvp_matrix *matrix,
+                           char *message, size_t message_size);
 
 #endif

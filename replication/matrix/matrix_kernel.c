@@ -19,7 +19,7 @@
 #define TILE_ROWS   4
 #define LANES       4
 #define TILE_COLS   (2 * LANES)
-#define ROWS_BLOCK  64u  /* multiples of the tile's sides */
+#define ROWS_BLOCK  64u /* multiples of the tile's sides */
 #define COLS_BLOCK  256u
 #define INNER_BLOCK 256u
 #define ALIGNMENT   64u

@@ -29,8 +29,7 @@ typedef kvp_status (*kvp_take_sums)(void *context, uint64_t row, uint64_t column
                                     const double *sums);
 
 /* Every element's sum in float64, in the order that matrix_multiply.h promises. KVP_NO_MEMORY. */
-kvp_status kvp_product_double(const struct kvp_product *product, kvp_take_sums take,
-                              void *context);
+kvp_status kvp_product_double(const struct kvp_product *product, kvp_take_sums take, void *context);
 
 /* Integers: no sum of products of any part of a row and a column is larger in magnitude;
  * UINT64_MAX stands for all numbers from there on. */

@@ -20,7 +20,7 @@ struct market {
     enum symmetry symmetry;
     uint64_t rows, columns, count; /* count: elements that the file gives */
     struct kvp_matrix *matrix;
-    uint8_t *seen;              /* a bit for every element */
+    uint8_t *seen; /* a bit for every element */
     const struct kvp_message *message;
 };
 
@@ -132,8 +132,7 @@ static kvp_status read_size(struct market *market, enum kvp_matrix_type type, ui
         return kvp_refuse(market->message, KVP_BAD_REQUEST, "the file ends before its size");
     }
     if (!read_count(&line, &market->rows) || !read_count(&line, &market->columns) ||
-        (market->coordinate && !read_count(&line, &market->count)) ||
-        kvp_word_next(&line, &word)) {
+        (market->coordinate && !read_count(&line, &market->count)) || kvp_word_next(&line, &word)) {
         return refuse_line(market, market->coordinate
                                        ? "rows, columns and number of elements are expected"
                                        : "rows and columns are expected");
@@ -305,8 +304,8 @@ static kvp_status read_market(struct market *market, int wanted, uint64_t size_m
     return status;
 }
 
-kvp_status kvp_market_read(kvp_slice file, int wanted, uint64_t size_max,
-                           struct kvp_matrix *matrix, char *message, size_t message_size)
+kvp_status kvp_market_read(kvp_slice file, int wanted, uint64_t size_max, struct kvp_matrix *matrix,
+                           char *message, size_t message_size)
 {
     const struct kvp_message text = {message, message_size};
     struct market market = {.lines = kvp_lines_of(file), .matrix = matrix, .message = &text};

@@ -36,7 +36,6 @@ kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t
 
 /* sum += addend, element by element, to combine products over parts of the inner dimension; floats
  * are added in their own type. KVP_OVERFLOW as above: a sum of parts that fit may not fit. */
-kvp_status kvp_matrix_add(enum kvp_matrix_type type, uint64_t count, void *sum,
-                          const void *addend);
+kvp_status kvp_matrix_add(enum kvp_matrix_type type, uint64_t count, void *sum, const void *addend);
 
 #endif

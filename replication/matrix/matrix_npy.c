@@ -298,8 +298,8 @@ static kvp_status refuse_nonfinite(struct kvp_matrix *matrix, const struct kvp_m
                       (unsigned long long)(index % columns + 1));
 }
 
-kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *matrix,
-                        char *message, size_t message_size)
+kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *matrix, char *message,
+                        size_t message_size)
 {
     const struct kvp_message text = {message, message_size};
     struct reader reader = {.message = &text};
@@ -314,8 +314,8 @@ kvp_status kvp_npy_read(kvp_slice file, uint64_t size_max, struct kvp_matrix *ma
         status = check_shape(&header, data, size_max, &text);
     }
     if (status == KVP_OK) {
-        status = kvp_admit_new(header.type, header.shape[0], header.shape[1], size_max, matrix,
-                               &text);
+        status =
+            kvp_admit_new(header.type, header.shape[0], header.shape[1], size_max, matrix, &text);
     }
     if (status != KVP_OK) {
         return status;
@@ -341,8 +341,8 @@ kvp_status kvp_npy_write_header(enum kvp_matrix_type type, uint64_t rows, uint64
     size_t size = whole - before;
     memset(text + used, ' ', size - (size_t)used);
     text[size - 1] = '\n';
-    const uint8_t begin[] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)size,
-                             (uint8_t)(size >> 8)};
+    const uint8_t begin[] = {0x93, 'N', 'U', 'M',           'P',
+                             'Y',  1,   0,   (uint8_t)size, (uint8_t)(size >> 8)};
     kvp_status status = kvp_buf_reserve(file, whole);
     if (status == KVP_OK) {
         (void)kvp_buf_append(file, begin, sizeof(begin));

@@ -11,8 +11,8 @@ struct kvp_recheck {
     uint64_t rows, inner, columns;
     uint64_t left; /* of inner */
     double factor;
-    struct kvp_wide *exact;     /* integers */
-    double *sums, *magnitudes;  /* floats: AB and |A||B|, times KVP_SCALE */
+    struct kvp_wide *exact;    /* integers */
+    double *sums, *magnitudes; /* floats: AB and |A||B|, times KVP_SCALE */
 };
 
 kvp_status kvp_recheck_new(enum kvp_matrix_type type, uint64_t rows, uint64_t inner,

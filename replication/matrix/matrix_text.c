@@ -313,8 +313,8 @@ size_t kvp_element_text(enum kvp_matrix_type type, const uint8_t *element,
 {
     char made[KVP_ELEMENT_TEXT_MAX] = "";
     if (!kvp_matrix_type_is_float(type)) {
-        int length = snprintf(made, sizeof(made), "%lld",
-                              (long long)kvp_load_integer(type, element));
+        int length =
+            snprintf(made, sizeof(made), "%lld", (long long)kvp_load_integer(type, element));
         memcpy(text, made, sizeof(made));
         return (size_t)length;
     }

@@ -64,8 +64,8 @@ kvp_status kvp_verify_memory(const struct kvp_verify_config *config, uint64_t *s
     const uint64_t shapes[3][2] = {{config->rows, config->inner},
                                    {config->inner, config->columns},
                                    {config->rows, config->columns}};
-    if (config->rounds < 1 || config->rounds > KVP_VERIFY_ROUNDS_MAX ||
-        !isfinite(config->factor) || config->factor < 0) {
+    if (config->rounds < 1 || config->rounds > KVP_VERIFY_ROUNDS_MAX || !isfinite(config->factor) ||
+        config->factor < 0) {
         return KVP_BAD_REQUEST;
     }
     for (int i = 0; i < 3; i++) {
@@ -402,9 +402,8 @@ static bool row_passes(const struct kvp_verify *verify, uint64_t row)
     double bound = is_float(&verify->config) ? row_bound(verify, row) : 0;
     for (unsigned round = 0; round < verify->config.rounds; round++) {
         uint64_t at = round * difference->size + row;
-        if (is_float(&verify->config)
-                ? !isfinite(bound) || !(fabs(difference->real[at]) <= bound)
-                : difference->prime[at] != 0 || difference->power[at] != 0) {
+        if (is_float(&verify->config) ? !isfinite(bound) || !(fabs(difference->real[at]) <= bound)
+                                      : difference->prime[at] != 0 || difference->power[at] != 0) {
             return false;
         }
     }

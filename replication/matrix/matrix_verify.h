@@ -61,7 +61,7 @@ struct kvp_verify_config {
     uint64_t rows, inner, columns;
     unsigned rounds; /* 1..KVP_VERIFY_ROUNDS_MAX */
     uint64_t seed;
-    double factor;   /* of the floats' bound, above 0; 0 stands for 1 */
+    double factor; /* of the floats' bound, above 0; 0 stands for 1 */
 };
 
 struct kvp_verify;

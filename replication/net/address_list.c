@@ -19,7 +19,7 @@
 
 #define FOUND_MAX      16u /* addresses of a name */
 #define REFRESH_MS     30000
-#define UNRESOLVED_MS  2000 /* while a name of the list has no address */
+#define UNRESOLVED_MS  2000     /* while a name of the list has no address */
 #define REFRESH_MIN_US 1000000u /* who is refused again and again costs one look-up a second */
 
 /* An IPv4 address is kept as ::ffff:a.b.c.d: one form for both families. */
@@ -141,8 +141,7 @@ static kvp_status add_host(struct kvp_address_list *list, const char *host)
 {
     struct network network;
     bool numeric = parse_network(host, &network);
-    if (strcmp(host, "localhost") == 0 ||
-        (numeric && is_this_machine(&network))) {
+    if (strcmp(host, "localhost") == 0 || (numeric && is_this_machine(&network))) {
         list->local = true;
         return KVP_OK;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A list of addresses that something is allowed from. Host names in it are looked up by a thread of the
- * list: at the start, every half minute, and soon after an address was asked for that is not in the
- * list, so that a host that has moved is known again. A name that cannot be looked up keeps the
+ * A list of addresses that something is allowed from. Host names in it are looked up by a thread of
+ * the list: at the start, every half minute, and soon after an address was asked for that is not in
+ * the list, so that a host that has moved is known again. A name that cannot be looked up keeps the
  * addresses that it had. All addresses of this machine's loopback, and Unix sockets, count as one.
  */
 #ifndef KVP_ADDRESS_LIST_H
@@ -18,8 +18,8 @@ struct sockaddr;
 
 /* NULL when memory is short. */
 struct kvp_address_list *kvp_address_list_new(void);
-/* Takes one entry: a host name, an address, a network such as 10.1.0.0/16, a URL (its host), or `any`.
- * Before it is started. KVP_BAD_ARGUMENT, KVP_TOO_LARGE (entries). */
+/* Takes one entry: a host name, an address, a network such as 10.1.0.0/16, a URL (its host), or
+ * `any`. Before it is started. KVP_BAD_ARGUMENT, KVP_TOO_LARGE (entries). */
 kvp_status kvp_address_list_add(struct kvp_address_list *list, kvp_slice text);
 /* The same for a list with commas between. */
 kvp_status kvp_address_list_add_all(struct kvp_address_list *list, const char *text);

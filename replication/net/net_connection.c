@@ -7,8 +7,8 @@
  * HELD_MAX requests or HELD_SIZE_MAX bytes with us. What it had asked for by then may make far more
  * than that; so the callee asks, before it executes a request, whether to postpone it, and gets it
  * again when the answers before it have been read. A client is cut off only when answers that could
- * not be postponed make more than half of what all together may have, or when it has most of what is
- * too much for all. Who is cut off asks again, as after any loss.
+ * not be postponed make more than half of what all together may have, or when it has most of what
+ * is too much for all. Who is cut off asks again, as after any loss.
  */
 #include "replication/net/address_list.h"
 #include "kvstore/base/clock.h"
@@ -342,7 +342,6 @@ void kvp_net_server_let_go(struct kvp_net_server *server)
     }
     pthread_mutex_unlock(&server->lock);
 }
-
 
 /* ---- requests that are postponed ---- */
 

@@ -31,13 +31,13 @@ struct connection {
     /* Guarded by the server's lock, as is the stream's sending half. */
     size_t held; /* requests that the callee has */
     size_t held_size;
-    size_t unsent;   /* bytes of answers in the queue, as the server's sum has them */
+    size_t unsent;    /* bytes of answers in the queue, as the server's sum has them */
     uint64_t sent_us; /* when the socket last took bytes of the queue, or the queue came to be */
     struct kvp_net_request *postponed_first, *postponed_last; /* are counted in `held` */
     bool resumes; /* in the server's list of those whose postponed requests are due */
     struct connection *next_resuming;
-    bool peer;       /* has shown itself a peer */
-    bool delayed;    /* has output that waits until the server lets go */
+    bool peer;    /* has shown itself a peer */
+    bool delayed; /* has output that waits until the server lets go */
     struct connection *next_delayed;
     bool cut_off;    /* gets nothing more; to be closed by the thread */
     bool paused;     /* not read from */
@@ -73,10 +73,11 @@ struct kvp_net_server {
     uint64_t accept_again_us; /* 0: the listener is being watched */
     uint8_t buffer[NET_READ_SIZE];
     pthread_mutex_t lock; /* guards what follows */
-    struct connection *oldest, *newest; /* who has been silent longest is first; changed by the thread */
-    size_t unsent;                      /* of all connections */
-    unsigned peer_count;                /* connections that have shown themselves peers */
-    bool watched; /* the thread will look whether answers are read */
+    struct connection *oldest,
+        *newest;         /* who has been silent longest is first; changed by the thread */
+    size_t unsent;       /* of all connections */
+    unsigned peer_count; /* connections that have shown themselves peers */
+    bool watched;        /* the thread will look whether answers are read */
     bool holds;
     struct connection *delayed, *resuming;
     bool closed;
@@ -101,11 +102,12 @@ void net_server_release(struct kvp_net_server *server);
 void net_incoming_received(struct connection *connection, size_t size, uint64_t now_us);
 void net_connection_close(struct connection *connection);
 
-/* net_limits.c: the thread, and not while it looks at events, which may be about who is closed here */
+/* net_limits.c: the thread, and not while it looks at events, which may be about who is closed here
+ */
 /* May one more be let in, from where peers are or not? Closes one that is idle, if need be. */
 bool net_limits_make_room(struct kvp_net_server *server, bool from_peer);
-/* Closes whose time is over, and who holds too much. Returns in how many ms to look again; -1: there is
- * nothing to look at. */
+/* Closes whose time is over, and who holds too much. Returns in how many ms to look again; -1:
+ * there is nothing to look at. */
 int net_limits_check(struct kvp_net_server *server);
 
 #endif

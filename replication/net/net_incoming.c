@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a connection takes while it receives: half frames, the time since bytes came; and its end. */
+/* What a connection takes while it receives: half frames, the time since bytes came; and its end.
+ */
 #include "replication/net/net_connection.h"
 
 #include <sys/epoll.h>
@@ -29,7 +30,8 @@ void net_incoming_received(struct connection *connection, size_t size, uint64_t 
         net_connection_list(connection);
     }
     pthread_mutex_unlock(&server->lock);
-    incoming_account(connection, stream->incoming != NULL && !peer ? stream->incoming->capacity : 0);
+    incoming_account(connection,
+                     stream->incoming != NULL && !peer ? stream->incoming->capacity : 0);
 }
 
 static void incoming_forget(struct connection *connection)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What strangers may take of a server: connections, memory of half-received frames, time. Whoever has
- * been silent longest gives way, so that those who do nothing never shut out those who do something.
- * Connections of peers (they have sent a peer operation from a peer's address) do not give way to
- * clients, and some places are kept for the addresses of peers.
+ * What strangers may take of a server: connections, memory of half-received frames, time. Whoever
+ * has been silent longest gives way, so that those who do nothing never shut out those who do
+ * something. Connections of peers (they have sent a peer operation from a peer's address) do not
+ * give way to clients, and some places are kept for the addresses of peers.
  */
 #include "kvstore/base/clock.h"
 #include "replication/net/net_connection.h"

@@ -8,7 +8,8 @@
 
 #include <pthread.h>
 
-/* Signals are the application's: none of them is handled on a thread made here. Returns an errno. */
+/* Signals are the application's: none of them is handled on a thread made here. Returns an errno.
+ */
 int net_start_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);
 void net_wake(int wake_fd);
 void net_take_wake(int wake_fd);

@@ -55,7 +55,7 @@ struct kvp_net_link {
     unsigned attempt; /* belongs to the thread, as does what follows */
     unsigned pause_ms;
     uint64_t arrived, stalled_us; /* bytes, and since when no more have */
-    const char *failure; /* why this attempt came to nothing, as far as is known */
+    const char *failure;          /* why this attempt came to nothing, as far as is known */
     uint8_t buffer[READ_SIZE];
     atomic_uint_fast64_t received; /* bytes */
     atomic_bool incoming;          /* a part of a message has come */
@@ -158,8 +158,8 @@ static void link_take(struct kvp_net_link *link, const struct sp_message *messag
     }
 }
 
-/* Answers that have come together often lead to requests: those go out together, too, when link_serve()
- * flushes next, with one system call. */
+/* Answers that have come together often lead to requests: those go out together, too, when
+ * link_serve() flushes next, with one system call. */
 static void link_delay(struct kvp_net_link *link, bool delays)
 {
     pthread_mutex_lock(&link->lock);
@@ -276,8 +276,7 @@ static bool link_serve(struct kvp_net_link *link)
         }
         bool told = until_us == 0 || link->failure == mute;
         uint64_t wake_us = told ? until_us : begin_us + MUTE_US;
-        short events = link_poll(link, link->stream.fd,
-                                 (short)(POLLIN | (pending ? POLLOUT : 0)),
+        short events = link_poll(link, link->stream.fd, (short)(POLLIN | (pending ? POLLOUT : 0)),
                                  link_look_us(link, wake_us));
         if ((events & (POLLIN | POLLHUP | POLLERR)) != 0 && !link_receive(link)) {
             return until_us == 0;
@@ -389,8 +388,8 @@ static kvp_status link_push(struct kvp_net_link *link, struct sp_message *messag
     }
     sp_stream_push(stream, message);
     link->sent += message->size;
-    bool delayed = link->delays && stream->queue_count < DELAYED_MAX &&
-                   stream->queue_size < DELAYED_SIZE_MAX;
+    bool delayed =
+        link->delays && stream->queue_count < DELAYED_MAX && stream->queue_size < DELAYED_SIZE_MAX;
     if (!link->pending && !delayed) {
         if (sp_stream_flush(stream, &link->pending) != KVP_OK) {
             net_break_off(stream);

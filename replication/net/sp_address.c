@@ -142,8 +142,8 @@ static kvp_status begin_connect(int family, const struct sockaddr *name, socklen
                                 const char **reason)
 {
     int opened = sp_address_socket(family);
-    if (opened >= 0 && (connect(opened, name, size) == 0 || errno == EINPROGRESS ||
-                        errno == EINTR)) {
+    if (opened >= 0 &&
+        (connect(opened, name, size) == 0 || errno == EINPROGRESS || errno == EINTR)) {
         *fd = opened;
         return KVP_OK;
     }

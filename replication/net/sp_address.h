@@ -21,7 +21,8 @@ struct sp_address {
 kvp_status sp_address_parse(const char *url, struct sp_address *address);
 
 /* Begins to connect; `attempt` picks among the addresses of a host in turn. Blocks while a host
- * name is looked up. KVP_UNAVAILABLE when that already failed; *reason (which lives on) says why. */
+ * name is looked up. KVP_UNAVAILABLE when that already failed; *reason (which lives on) says why.
+ */
 kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt, int *fd,
                               const char **reason);
 /* What an errno of connecting means, for people. */
@@ -30,8 +31,8 @@ const char *sp_address_reason(int error);
 /* Makes a connected TCP socket fit for short messages and dead peers; others are left alone. */
 void sp_address_tune(const struct sp_address *address, int fd);
 
-/* What listening and connecting share: a non-blocking socket (-1: errno), the addresses of a tcp host
- * (to be freed with freeaddrinfo(); returns what getaddrinfo() did), the name of a Unix socket
+/* What listening and connecting share: a non-blocking socket (-1: errno), the addresses of a tcp
+ * host (to be freed with freeaddrinfo(); returns what getaddrinfo() did), the name of a Unix socket
  * (KVP_BAD_ARGUMENT: it is too long). */
 int sp_address_socket(int family);
 int sp_address_resolve(const struct sp_address *address, bool listening, struct addrinfo **found);

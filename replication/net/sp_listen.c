@@ -166,9 +166,9 @@ static bool is_deserted(const struct sockaddr_un *name, socklen_t size)
 
 static const char *kind_of_file(mode_t mode)
 {
-    return S_ISREG(mode)   ? "a file"
-           : S_ISDIR(mode) ? "a directory"
-           : S_ISLNK(mode) ? "a symbolic link"
+    return S_ISREG(mode)    ? "a file"
+           : S_ISDIR(mode)  ? "a directory"
+           : S_ISLNK(mode)  ? "a symbolic link"
            : S_ISFIFO(mode) ? "a fifo"
                             : "a device";
 }
@@ -205,8 +205,8 @@ static bool remove_deserted(const char *path, const struct sockaddr_un *name, so
     return removed;
 }
 
-/* The directory is locked meanwhile: a second process that starts now must not remove what the first
- * has put there after it looked. */
+/* The directory is locked meanwhile: a second process that starts now must not remove what the
+ * first has put there after it looked. */
 static bool make_room(const char *path, const struct sockaddr_un *name, socklen_t size,
                       struct sp_listener *listener, kvp_status *status)
 {
@@ -232,15 +232,15 @@ static void remember_file(const char *path, struct sp_listener *listener)
     }
 }
 
-/* The socket gets its path when it listens already, or a second process that starts at the same time
- * would take it for a deserted one. Returns 0 or an errno. */
+/* The socket gets its path when it listens already, or a second process that starts at the same
+ * time would take it for a deserted one. Returns 0 or an errno. */
 static int bind_beside(const struct sp_address *address, struct sp_listener *listener)
 {
     struct sp_address beside = {.kind = SP_ADDRESS_IPC};
     struct sockaddr_un name;
     socklen_t size;
-    int printed = snprintf(beside.name, sizeof(beside.name), "%s~%ld", address->name,
-                           (long)getpid());
+    int printed =
+        snprintf(beside.name, sizeof(beside.name), "%s~%ld", address->name, (long)getpid());
     if (printed >= (int)sizeof(beside.name) || sp_address_unix(&beside, &name, &size) != KVP_OK) {
         return ENAMETOOLONG;
     }

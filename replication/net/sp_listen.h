@@ -11,17 +11,17 @@
 
 struct sp_listener {
     unsigned count;
-    int fds[SP_LISTENERS_MAX];     /* listening, non-blocking */
-    char url[KVP_URL_SIZE_MAX + 16]; /* with the real port */
+    int fds[SP_LISTENERS_MAX];           /* listening, non-blocking */
+    char url[KVP_URL_SIZE_MAX + 16];     /* with the real port */
     char reason[KVP_URL_SIZE_MAX + 128]; /* of a failure, for people */
-    char path[KVP_URL_SIZE_MAX + 1]; /* ipc: the file made; "": none */
+    char path[KVP_URL_SIZE_MAX + 1];     /* ipc: the file made; "": none */
     dev_t device;
     ino_t inode;
 };
 
 /*
- * Listens on all addresses that the host has and this machine can use. At the path of an ipc URL only
- * a socket that nobody listens on is replaced; anything else stays, and `reason` names it.
+ * Listens on all addresses that the host has and this machine can use. At the path of an ipc URL
+ * only a socket that nobody listens on is replaced; anything else stays, and `reason` names it.
  * KVP_ADDRESS_IN_USE; KVP_UNAVAILABLE: the host's name or address may come yet, nobody has it at
  * the moment; KVP_BAD_ARGUMENT, KVP_IO, KVP_NO_MEMORY.
  */

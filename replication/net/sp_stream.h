@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One connection that speaks SP over a stream socket: the greeting, then frames of a length, header
- * words and a body. Knows bytes and queues; who calls what from which thread is the matter of net_*.c:
- * the receiving half belongs to one thread, the sending half is guarded by the caller's lock.
+ * words and a body. Knows bytes and queues; who calls what from which thread is the matter of
+ * net_*.c: the receiving half belongs to one thread, the sending half is guarded by the caller's
+ * lock.
  *
  * Greeting, both ways:  00 'S' 'P' 00, u16 protocol, 00 00. Frame: u64 size, then so many bytes
  * (over Unix sockets one byte 01 precedes the size). All numbers are big-endian.

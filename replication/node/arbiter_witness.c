@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define PROBE_ID 0x7fffffffu /* the core counts its requests from 1 */
-#define STALL_MS 1000u /* of a connection that swallows what is sent */
+#define STALL_MS 1000u       /* of a connection that swallows what is sent */
 
 struct witness_arbiter {
     struct kvp_arbiter base;
@@ -54,8 +54,8 @@ kvp_status kvp_arbiter_witness_decode(kvp_slice body, uint32_t id,
     decoded.status = (kvp_status)message.status;
     bool shows = decoded.status == KVP_OK || decoded.status == KVP_STALE_VIEW ||
                  decoded.status == KVP_REFUSED;
-    status = kvp_wire_read_register(message.result, &decoded.group_id, &decoded.view,
-                                    &decoded.known);
+    status =
+        kvp_wire_read_register(message.result, &decoded.group_id, &decoded.view, &decoded.known);
     if (shows && status != KVP_OK && decoded.status != KVP_REFUSED) {
         return status;
     }
@@ -63,13 +63,14 @@ kvp_status kvp_arbiter_witness_decode(kvp_slice body, uint32_t id,
     return KVP_OK;
 }
 
-/* What is asked when the connection comes up tells who listens there, and nothing about the group. */
+/* What is asked when the connection comes up tells who listens there, and nothing about the group.
+ */
 static void take_probe(struct kvp_arbiter_answer *answer)
 {
     bool wrong = answer->status == KVP_BAD_OP || answer->status == KVP_BAD_VERSION ||
                  (answer->status == KVP_REFUSED && answer->view.version == 0);
-    *answer = (struct kvp_arbiter_answer){.id = PROBE_ID,
-                                          .status = wrong ? answer->status : KVP_OK};
+    *answer =
+        (struct kvp_arbiter_answer){.id = PROBE_ID, .status = wrong ? answer->status : KVP_OK};
 }
 
 static void on_answer(void *arg, uint32_t id, kvp_slice body)
@@ -83,7 +84,6 @@ static void on_answer(void *arg, uint32_t id, kvp_slice body)
         arbiter->config.on_answer(arbiter->config.arg, &answer);
     }
 }
-
 
 static void on_failure(void *arg, const char *reason)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Work for the disk: what the replication core asks of the storage, as jobs that can be carried to
- * other threads (node_disk.c) or be delayed (a simulator), run there, and carried back. There are two
- * queues: one has all that changes the store or looks at its log, the other the snapshots that are being
- * sent (kvp_disk_sends()). Within each, jobs are run one after the other in the order in which they were
- * made; nothing is promised about the order of a job of one and a job of the other.
+ * other threads (node_disk.c) or be delayed (a simulator), run there, and carried back. There are
+ * two queues: one has all that changes the store or looks at its log, the other the snapshots that
+ * are being sent (kvp_disk_sends()). Within each, jobs are run one after the other in the order in
+ * which they were made; nothing is promised about the order of a job of one and a job of the other.
  */
 #ifndef KVP_DISK_H
 #define KVP_DISK_H
@@ -24,7 +24,8 @@ enum kvp_disk_op {
     KVP_DISK_SET_ASIDE,
 };
 
-/* A chunk of a snapshot takes as long to read as several writes, and nothing in the store waits for it. */
+/* A chunk of a snapshot takes as long to read as several writes, and nothing in the store waits for
+ * it. */
 static inline bool kvp_disk_sends(enum kvp_disk_op op)
 {
     return op == KVP_DISK_SNAPSHOT_OPEN || op == KVP_DISK_SNAPSHOT_READ ||
@@ -38,15 +39,15 @@ struct kvp_disk_job {
     kvp_status status;              /* result */
     struct kvp_storage_write write; /* WRITE: its arrays are in `entries`, its meta is `meta` */
     struct kvp_meta meta;
-    struct kvp_entry **entries;     /* owned, with a reference each; READ_LOG: result */
+    struct kvp_entry **entries; /* owned, with a reference each; READ_LOG: result */
     size_t entry_count;
-    uint64_t from;                  /* READ_LOG */
+    uint64_t from; /* READ_LOG */
     size_t size_max, count_max;
-    struct kvp_point point;         /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
-    kvp_buf chunk;                  /* INCOMING_WRITE; SNAPSHOT_READ: result */
-    bool last;                      /* SNAPSHOT_READ: result */
-    enum kvp_keep keep;             /* INCOMING_FINISH, SET_ASIDE: of the store that goes */
-    struct kvp_aside aside;         /* INCOMING_FINISH, SET_ASIDE: result */
+    struct kvp_point point; /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
+    kvp_buf chunk;          /* INCOMING_WRITE; SNAPSHOT_READ: result */
+    bool last;              /* SNAPSHOT_READ: result */
+    enum kvp_keep keep;     /* INCOMING_FINISH, SET_ASIDE: of the store that goes */
+    struct kvp_aside aside; /* INCOMING_FINISH, SET_ASIDE: result */
 };
 
 /* A job with room for `entry_max` entries; NULL when memory is short. */

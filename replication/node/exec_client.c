@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Clients' requests: who may be answered what, and when. Reads are answered at once by a primary
- * whose leases hold; updates are executed at once and answered when they are committed and the leases
- * hold (rules R1 and R3).
+ * whose leases hold; updates are executed at once and answered when they are committed and the
+ * leases hold (rules R1 and R3).
  */
 #include "replication/node/exec_state.h"
 
@@ -15,8 +15,8 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
     uint64_t seq = kvp_core_next_seq(executor->core);
     kvp_engine_set_now(executor->engine, executor->now_us);
     struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
-    kvp_status status = waiter ? kvp_engine_execute(executor->engine, request, seq, &execution)
-                               : KVP_NO_MEMORY;
+    kvp_status status =
+        waiter ? kvp_engine_execute(executor->engine, request, seq, &execution) : KVP_NO_MEMORY;
     if (status != KVP_OK) {
         free(waiter);
         exec_storage_failed(executor, status);
@@ -31,7 +31,8 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
         free(waiter);
         return;
     }
-    if (execution.kind == KVP_EXECUTION_APPEND && exec_append(executor, &execution.writeset) != KVP_OK) {
+    if (execution.kind == KVP_EXECUTION_APPEND &&
+        exec_append(executor, &execution.writeset) != KVP_OK) {
         executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
     }
     waiter->token = token;
@@ -85,8 +86,7 @@ static void read(struct kvp_executor *executor, const struct kvp_request *reques
 {
     struct kvp_record_versions versions = {0};
     executor->value.size = 0;
-    kvp_status status =
-        kvp_engine_get(executor->engine, request->key, &executor->value, &versions);
+    kvp_status status = kvp_engine_get(executor->engine, request->key, &executor->value, &versions);
     struct kvp_record record = {versions.create_revision, versions.modify_revision,
                                 kvp_buf_slice(&executor->value)};
     read_result(executor, token, status, &record, 0);
@@ -163,8 +163,8 @@ static kvp_status reason_to_refuse(const struct kvp_executor *executor,
     if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
         return KVP_NOT_PRIMARY;
     }
-    bool able = writes ? kvp_core_accepting(executor->core, executor->now_us)
-                       : exec_serving(executor);
+    bool able =
+        writes ? kvp_core_accepting(executor->core, executor->now_us) : exec_serving(executor);
     if (request->epoch_seen > kvp_core_view(executor->core)->epoch) {
         *reason = "this node has not heard of the view that the request has seen";
         return KVP_UNAVAILABLE;

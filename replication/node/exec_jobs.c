@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Jobs at the executor: workers that wait for a task, and what the job engine does by itself. Its own
- * writes are entries like any other, only that no client waits for them.
+ * Jobs at the executor: workers that wait for a task, and what the job engine does by itself. Its
+ * own writes are entries like any other, only that no client waits for them.
  */
 #include "replication/node/exec_state.h"
 
@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS_AT_ONCE   8u       /* pieces of work between other events */
-#define LOOK_AGAIN_US   500000u  /* a waiting worker is taken for alive, if its connection is */
-#define WAIT_MAX_MS     30000u
+#define STEPS_AT_ONCE 8u      /* pieces of work between other events */
+#define LOOK_AGAIN_US 500000u /* a waiting worker is taken for alive, if its connection is */
+#define WAIT_MAX_MS   30000u
 
 /* ---- workers that wait ---- */
 
@@ -48,14 +48,13 @@ static void answer_fetch(struct kvp_executor *executor, void *token, int code, b
 }
 
 /* Gives an answer, if there is one. */
-static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *request,
-                      void *token)
+static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     int code = KVP_OK;
     bool rests = false;
     executor->scratch.size = 0;
-    kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request,
-                                       executor->now_us, &code, &executor->scratch, &rests);
+    kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request, executor->now_us,
+                                       &code, &executor->scratch, &rests);
     if (status != KVP_OK) {
         exec_storage_failed(executor, status);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
@@ -74,8 +73,7 @@ static void drop_same_slot(struct kvp_executor *executor, const struct kvp_reque
     struct exec_fetch **link = &executor->fetches;
     while (*link) {
         const struct kvp_request *other = &(*link)->request;
-        if (other->job.slot == request->job.slot &&
-            other->job.instance == request->job.instance &&
+        if (other->job.slot == request->job.slot && other->job.instance == request->job.instance &&
             kvp_slice_compare(other->key, request->key) == 0) {
             fetch_refuse(executor, link, KVP_NO_TASK);
             return;
@@ -191,8 +189,8 @@ void exec_jobs_step(struct kvp_executor *executor)
         }
     }
     bool stirred = kvp_jobs_stirred(kvp_engine_jobs(executor->engine));
-    if (executor->fetches &&
-        (stirred || executor->now_us >= waiting_deadline(executor)) && exec_serving(executor)) {
+    if (executor->fetches && (stirred || executor->now_us >= waiting_deadline(executor)) &&
+        exec_serving(executor)) {
         serve_waiting(executor);
     }
 }

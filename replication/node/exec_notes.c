@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a node tells people about the others: who cannot be reached or is not what he should be, with
- * the cause; why this node does not serve. A trouble is told when it has lasted for a moment, again at
- * growing intervals, and when it is over.
+ * What a node tells people about the others: who cannot be reached or is not what he should be,
+ * with the cause; why this node does not serve. A trouble is told when it has lasted for a moment,
+ * again at growing intervals, and when it is over.
  */
 #include "replication/node/exec_state.h"
 
@@ -31,8 +31,8 @@ void exec_say_storage_failed(struct kvp_executor *executor, kvp_status status)
     char reason[256];
     const char *cause = kvp_storage_error(executor->storage);
     kvp_log_quote(reason, sizeof(reason), cause[0] ? cause : kvp_strerror(status));
-    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s", kvp_strerror(status),
-             reason);
+    exec_say(executor, KVP_LOG_ERROR, "storage_failed", "status=\"%s\" reason=%s",
+             kvp_strerror(status), reason);
 }
 
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status)
@@ -110,13 +110,11 @@ void exec_notes_step(struct kvp_executor *executor)
         const struct kvp_executor_peer *peer = &executor->config.peers[i];
         snprintf(fields, sizeof(fields), "peer=%u url=%s", peer->id,
                  kvp_log_quote(url, sizeof(url), peer->url));
-        trouble_step(executor, &executor->peer_troubles[i], "peer_trouble", "peer_back",
-                     fields);
+        trouble_step(executor, &executor->peer_troubles[i], "peer_trouble", "peer_back", fields);
     }
     snprintf(fields, sizeof(fields), "url=%s",
              kvp_log_quote(url, sizeof(url), executor->config.arbiter_url));
-    trouble_step(executor, &executor->arbiter_trouble, "arbiter_trouble", "arbiter_back",
-                 fields);
+    trouble_step(executor, &executor->arbiter_trouble, "arbiter_trouble", "arbiter_back", fields);
 }
 
 /* ---- what is heard of the others ---- */
@@ -131,11 +129,11 @@ void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint
 void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status)
 {
     set_trouble(executor, trouble_of(executor, peer),
-                status == KVP_OK            ? NULL
-                : status == KVP_BAD_OP      ? "a witness answers there, or a node of another release"
+                status == KVP_OK       ? NULL
+                : status == KVP_BAD_OP ? "a witness answers there, or a node of another release"
                 : status == KVP_WRONG_GROUP ? "a node of another group answers there"
-                : status == KVP_REFUSED     ? "it takes nothing from this node's address (its --peer)"
-                                            : kvp_strerror(status));
+                : status == KVP_REFUSED ? "it takes nothing from this node's address (its --peer)"
+                                        : kvp_strerror(status));
 }
 
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who)
@@ -149,15 +147,16 @@ void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned wh
 void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer)
 {
     bool ours = kvp_core_view(executor->core)->version != 0;
-    bool shows = answer->view.version != 0; /* a refusal that shows the register is one of its rules */
+    bool shows =
+        answer->view.version != 0; /* a refusal that shows the register is one of its rules */
     kvp_status status = answer->status;
     set_trouble(executor, &executor->arbiter_trouble,
-                status == KVP_BAD_OP                ? "a node answers there, no witness"
-                : status == KVP_BAD_VERSION         ? "a witness of another release answers there"
-                : status == KVP_WRONG_GROUP         ? "it keeps another group under this name"
-                : status == KVP_NOT_SEEDED && ours  ? "it does not know this group (any more)"
-                : status == KVP_REFUSED && !shows   ? "it takes nothing from this node's address"
-                                                    : NULL);
+                status == KVP_BAD_OP               ? "a node answers there, no witness"
+                : status == KVP_BAD_VERSION        ? "a witness of another release answers there"
+                : status == KVP_WRONG_GROUP        ? "it keeps another group under this name"
+                : status == KVP_NOT_SEEDED && ours ? "it does not know this group (any more)"
+                : status == KVP_REFUSED && !shows  ? "it takes nothing from this node's address"
+                                                   : NULL);
 }
 
 /* ---- the core's notes ---- */
@@ -232,12 +231,13 @@ static const char *note_field(enum kvp_note note)
 }
 
 const char exec_blank_text[] =
-    "the witness knows a group of this name, and no node here has its data: restore a data directory; or, "
+    "the witness knows a group of this name, and no node here has its data: restore a data "
+    "directory; or, "
     "if the data is gone for good, take another --group, or a witness with an empty data directory";
 
-static const char exec_copy_text[] =
-    "this store is a copy of the node's, or an old one put back: the group knows a later one. It stays out; "
-    "empty its data directory, and the node is sent everything";
+static const char exec_copy_text[] = "this store is a copy of the node's, or an old one put back: "
+                                     "the group knows a later one. It stays out; "
+                                     "empty its data directory, and the node is sent everything";
 
 static const char *note_text(const struct kvp_executor *executor, enum kvp_note note)
 {
@@ -305,9 +305,7 @@ void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t numbe
         exec_say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%" PRIu64, number);
         return;
     }
-    executor->why = text != NULL                    ? text
-                    : note == KVP_NOTE_DISK_ANSWERS ? NULL
-                                                    : executor->why;
+    executor->why = text != NULL ? text : note == KVP_NOTE_DISK_ANSWERS ? NULL : executor->why;
     if (!may_repeat(executor, note, number)) {
         return;
     }
@@ -359,9 +357,9 @@ const char *exec_why(const struct kvp_executor *executor, char *text, size_t siz
     }
     switch (role) {
     case KVP_ROLE_PRIMARY:
-        return exec_serving(executor)  ? ""
-               : peers != NULL         ? peers
-                                       : "waits for the lease of its backup";
+        return exec_serving(executor) ? ""
+               : peers != NULL        ? peers
+                                      : "waits for the lease of its backup";
     case KVP_ROLE_BACKUP:
         return "";
     case KVP_ROLE_ELECT:
@@ -381,15 +379,15 @@ const char *exec_why(const struct kvp_executor *executor, char *text, size_t siz
                  arbiter);
         return text;
     }
-    return peers != NULL                     ? peers
+    return peers != NULL                ? peers
            : role == KVP_ROLE_CANDIDATE ? "asks to lead"
-                                             : "is not in sync yet";
+                                        : "is not in sync yet";
 }
 
 const char *exec_arbiter_state(const struct kvp_executor *executor)
 {
     const struct exec_trouble *trouble = &executor->arbiter_trouble;
-    return trouble->reason != NULL ? trouble->reason
+    return trouble->reason != NULL                                     ? trouble->reason
            : trouble->known || executor->config.arbiter_url[0] == '\0' ? "ok"
                                                                        : "not heard of yet";
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Scans: every one reads a state view of its own from beginning to end, page by page, so that it
- * shows one point in time. The cursor on the wire is {cursor id, page number}: a client that lost an
- * answer asks for the same page again and gets the same. A linearizable scan starts when everything
- * that was committed at its arrival has been applied.
+ * shows one point in time. The cursor on the wire is {cursor id, page number}: a client that lost
+ * an answer asks for the same page again and gets the same. A linearizable scan starts when
+ * everything that was committed at its arrival has been applied.
  */
 #include "replication/node/exec_state.h"
 
@@ -19,7 +19,7 @@
 #define ABANDONED_US       1000000u
 /* Bytes that are read for one page, also where only keys are asked for: the store has no way around
  * the values. Who wants more asks again, and heartbeats and others come in between. */
-#define PAGE_READ_MAX      (1024u * 1024u)
+#define PAGE_READ_MAX (1024u * 1024u)
 
 static void cursor_free(struct exec_cursor *cursor)
 {
@@ -246,8 +246,7 @@ void exec_scan(struct kvp_executor *executor, const struct kvp_request *request,
     }
 }
 
-void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request,
-                     void *token)
+void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     struct exec_cursor *cursor = cursor_find(executor, request->cursor);
     if (cursor) {

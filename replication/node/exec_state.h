@@ -7,16 +7,16 @@
 #include "replication/engine/engine.h"
 #include "replication/node/executor.h"
 
-#define EXEC_WAITING_MAX      16384u             /* updates that wait for their commit */
+#define EXEC_WAITING_MAX      16384u /* updates that wait for their commit */
 #define EXEC_WAITING_SIZE_MAX (64u * 1024u * 1024u)
 #define EXEC_CURSORS_MAX      64u
-#define EXEC_PARKED_MAX       256u               /* scans that wait for the state to catch up */
+#define EXEC_PARKED_MAX       256u /* scans that wait for the state to catch up */
 #define EXEC_CURSOR_IDLE_US   30000000u
 #define EXEC_FETCHES_MAX      4096u
-/* What nobody waits for: after a change of primary clients come back first, and later a step of it leaves
- * the loop, and a processor, to others for most of the time. */
-#define EXEC_REST_US          250000u
-#define EXEC_PAUSE_US         1000u
+/* What nobody waits for: after a change of primary clients come back first, and later a step of it
+ * leaves the loop, and a processor, to others for most of the time. */
+#define EXEC_REST_US  250000u
+#define EXEC_PAUSE_US 1000u
 
 /* An update that has been executed: answered when `seq` is committed. */
 struct exec_waiter {
@@ -30,12 +30,12 @@ struct exec_waiter {
 
 /* A scan that goes on: a state view, and the page last sent, which may have to be sent again. */
 struct exec_cursor {
-    uint64_t id;      /* 0: free. The low 20 bits of the number on the wire are the page */
+    uint64_t id; /* 0: free. The low 20 bits of the number on the wire are the page */
     struct kvp_state_view *view;
     bool stale, keys_only;
-    bool done;        /* the last page has been sent */
+    bool done; /* the last page has been sent */
     uint64_t used_us;
-    uint32_t page;    /* last page sent */
+    uint32_t page; /* last page sent */
     struct kvp_raw_key page_start, end;
 };
 
@@ -43,7 +43,7 @@ struct exec_parked {
     void *token;
     uint64_t needed; /* applied has to come so far */
     struct kvp_request request;
-    uint8_t *keys;   /* holds the request's key and value */
+    uint8_t *keys; /* holds the request's key and value */
 };
 
 /* A worker that waits for a task. */
@@ -59,9 +59,9 @@ struct exec_fetch {
 
 /* What is wrong with a peer or the arbiter, as far as this node can reach it. */
 struct exec_trouble {
-    bool known;          /* something was heard, good or bad */
-    const char *reason;  /* static; NULL: it is well */
-    const char *told;    /* what the log has last; NULL: nothing that must be taken back */
+    bool known;         /* something was heard, good or bad */
+    const char *reason; /* static; NULL: it is well */
+    const char *told;   /* what the log has last; NULL: nothing that must be taken back */
     uint64_t since_us, again_us, pause_us;
 };
 
@@ -80,9 +80,9 @@ struct kvp_executor {
     struct kvp_engine *engine;
     uint64_t started_us, now_us;
 
-    bool running;     /* the engine is started: this node is primary */
-    bool broken;      /* no memory for something that must not get lost */
-    bool replacing;   /* the store is being replaced: no state views */
+    bool running;   /* the engine is started: this node is primary */
+    bool broken;    /* no memory for something that must not get lost */
+    bool replacing; /* the store is being replaced: no state views */
     uint64_t committed, applied_told;
     uint64_t noted_epoch;
     enum kvp_role noted_role;
@@ -98,7 +98,8 @@ struct kvp_executor {
 
     struct exec_cursor cursors[EXEC_CURSORS_MAX];
     uint64_t cursors_due_us; /* when one of them may have been idle for too long */
-    uint64_t last_cursor; /* begins somewhere: the last life's cursors are not to be taken for ours */
+    uint64_t
+        last_cursor; /* begins somewhere: the last life's cursors are not to be taken for ours */
     struct exec_parked parked[EXEC_PARKED_MAX];
     unsigned parked_count;
 
@@ -109,7 +110,7 @@ struct kvp_executor {
     void *handover_token, *promote_token;
     bool noted_quarantine; /* that it is full */
 
-    kvp_buf scratch;  /* results and messages being built */
+    kvp_buf scratch; /* results and messages being built */
     kvp_buf value;
     struct kvp_txn_scratch txn;
     struct kvp_peer_request peer_request;
@@ -154,8 +155,8 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter); /
 /* Answers when `seq` is committed. False: no memory. */
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
                kvp_slice answer);
-void exec_release(struct kvp_executor *executor);              /* waiters whose entry is committed */
-void exec_give_up(struct kvp_executor *executor, int status);  /* all waiters */
+void exec_release(struct kvp_executor *executor);             /* waiters whose entry is committed */
+void exec_give_up(struct kvp_executor *executor, int status); /* all waiters */
 
 /* exec_jobs.c */
 void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token);
@@ -165,8 +166,7 @@ uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
 
 /* exec_scan.c */
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);
-void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request,
-                     void *token);
+void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursors */
 /* Ends the linearizable scans (this node is not primary any more), or all of them; parked ones
  * are refused. */

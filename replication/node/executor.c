@@ -75,8 +75,7 @@ static void port_write(void *arg, const struct kvp_storage_write *write)
     submit(executor, job);
 }
 
-static void port_read_log(void *arg, uint8_t peer, uint64_t from, size_t size_max,
-                          size_t count_max)
+static void port_read_log(void *arg, uint8_t peer, uint64_t from, size_t size_max, size_t count_max)
 {
     struct kvp_executor *executor = arg;
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_READ_LOG, peer, count_max);
@@ -162,7 +161,7 @@ static void port_fence(void *arg)
 {
     struct kvp_executor *executor = arg;
     exec_say(executor, KVP_LOG_WARN, "fence_started", "primary=%u",
-        kvp_core_view(executor->core)->primary);
+             kvp_core_view(executor->core)->primary);
     executor->host.fence(executor->host.arg);
 }
 
@@ -197,17 +196,20 @@ static const char *promote_reason(const struct kvp_executor *executor)
 {
     enum kvp_role role = kvp_core_role(executor->core);
     if (exec_is_copy(executor)) {
-        return "this store is a copy of the node's, or an old one put back: it stays out until its data "
+        return "this store is a copy of the node's, or an old one put back: it stays out until its "
+               "data "
                "directory is emptied (docs/operations.md says how a copy is restored)";
     }
     if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT) {
-        return "this node leads already, but may not serve: a member of its view does not answer, and "
+        return "this node leads already, but may not serve: a member of its view does not answer, "
+               "and "
                "it may not go on without (in a pair under backup-wins that is the backup's right). "
                "Start that member, promote it, or use --force here if it is lost for good";
     }
     if (kvp_core_view(executor->core)->version == 0) {
-        return executor->why != NULL ? executor->why
-                                     : "this node has no data of a group yet: nothing can be promoted";
+        return executor->why != NULL
+                   ? executor->why
+                   : "this node has no data of a group yet: nothing can be promoted";
     }
     return "the primary is alive, or this node may not lead (--force overrides)";
 }
@@ -277,8 +279,8 @@ static void log_changes(struct kvp_executor *executor)
     }
     if (serving != executor->noted_serving) {
         executor->noted_serving = serving;
-        exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving", "role=%s epoch=%" PRIu64,
-            kvp_role_name(role), view->epoch);
+        exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving",
+                 "role=%s epoch=%" PRIu64, kvp_role_name(role), view->epoch);
     }
 }
 
@@ -293,7 +295,8 @@ static void become_primary(struct kvp_executor *executor)
     }
     exec_rest(executor, EXEC_REST_US);
     if (status != KVP_OK) {
-        exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"", kvp_strerror(status));
+        exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"",
+                 kvp_strerror(status));
         kvp_core_fail(executor->core, executor->now_us);
         return;
     }
@@ -456,7 +459,7 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
         if (kvp_wire_answer_decode(body, &answer) == KVP_OK) {
             exec_peer_answered(executor, peer, (kvp_status)answer.status);
             exec_say(executor, KVP_LOG_DEBUG, "peer_refused", "peer=%u reason=\"%s\"", peer,
-                kvp_strerror(answer.status));
+                     kvp_strerror(answer.status));
         }
     }
 }
@@ -466,7 +469,7 @@ void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t p
 {
     executor->now_us = now_us;
     exec_say(executor, KVP_LOG_DEBUG, up ? "link_up" : "link_down", "peer=%u kind=%s", peer,
-        kind == KVP_LINK_DATA ? "data" : "control");
+             kind == KVP_LINK_DATA ? "data" : "control");
     if (kind == KVP_LINK_DATA) {
         kvp_core_link(executor->core, now_us, peer, up);
     }
@@ -478,7 +481,8 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
     executor->replacing = false;
     if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
         executor->noted_quarantine = true;
-        exec_say(executor, KVP_LOG_ERROR, "quarantine_full",
+        exec_say(
+            executor, KVP_LOG_ERROR, "quarantine_full",
             "stores=%u reason=\"this store has to make way and may have what nobody else has; as "
             "many "
             "are kept as allowed. Move or remove diverged-* in the data directory (kvnode(8)), or "
@@ -488,13 +492,13 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
     executor->noted_quarantine = executor->noted_quarantine && job->status != KVP_OK;
     if (aside->dropped > 0) {
         exec_say(executor, KVP_LOG_WARN, "quarantine_dropped",
-            "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
+                 "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
     }
     if (job->status == KVP_OK && aside->name[0]) {
         bool spare = job->keep == KVP_KEEP_SPARE;
         executor->config.stores_set_aside = aside->count;
         exec_say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
-            spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
+                 spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
     }
 }
 
@@ -503,8 +507,7 @@ static void write_failed(struct kvp_executor *executor, const struct kvp_disk_jo
     bool expected = job->status == KVP_NOT_FOUND || job->status == KVP_BAD_REQUEST ||
                     job->status == KVP_NO_MEMORY || job->status == KVP_BUSY ||
                     job->status == KVP_REFUSED;
-    if (job->status != KVP_OK && !expected &&
-        kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
+    if (job->status != KVP_OK && !expected && kvp_core_role(executor->core) != KVP_ROLE_FAILED) {
         exec_say_storage_failed(executor, job->status);
     }
 }

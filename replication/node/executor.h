@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The executor is a whole node without threads, sockets and clock: it ties the replication core, the
- * engine, the wire and the storage together. Its host (node.c, or a simulator) carries messages,
- * runs disk jobs and tells the time.
+ * The executor is a whole node without threads, sockets and clock: it ties the replication core,
+ * the engine, the wire and the storage together. Its host (node.c, or a simulator) carries
+ * messages, runs disk jobs and tells the time.
  *
  * One thread at a time. Host functions are called from inside executor functions and must not call
  * the executor back. After a batch of events the host calls kvp_executor_flush().
@@ -25,7 +25,7 @@ struct kvp_executor_peer {
 struct kvp_executor_config {
     struct kvp_core_config core;
     char group[KVP_GROUP_NAME_MAX + 1];
-    char url[KVP_URL_SIZE_MAX + 1]; /* where clients and peers reach this node */
+    char url[KVP_URL_SIZE_MAX + 1];         /* where clients and peers reach this node */
     char arbiter_url[KVP_URL_SIZE_MAX + 1]; /* "": there is none */
     unsigned peer_count;
     struct kvp_executor_peer peers[KVP_NODES_MAX];
@@ -71,8 +71,8 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
 /* Answers what is still held, and calls no other host function. NULL is fine. */
 void kvp_executor_close(struct kvp_executor *executor);
 
-/* A message that came to the node's port; `token` is given to host.answer or host.answer_peer exactly
- * once. Slices are borrowed for the call. */
+/* A message that came to the node's port; `token` is given to host.answer or host.answer_peer
+ * exactly once. Slices are borrowed for the call. */
 void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
                           void *token);
 /* A decoded request of the application that embeds the node. */
@@ -86,7 +86,8 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
                               kvp_slice body);
 void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
                        enum kvp_link_kind kind, bool up);
-/* A peer, or (0) the arbiter, cannot be reached; `reason` is static. What it says later takes that back. */
+/* A peer, or (0) the arbiter, cannot be reached; `reason` is static. What it says later takes that
+ * back. */
 void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
                             const char *reason);
 void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,

@@ -13,7 +13,7 @@ enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
 
 #define OPENING_SLOW_S   3u
 #define OPENING_PATIENCE 20u /* twentieths of a second, of who has been told to stop */
-#define STOP_LIMIT_S     7u /* the replication core has 5 */
+#define STOP_LIMIT_S     7u  /* the replication core has 5 */
 
 static const char usage[] =
     "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
@@ -109,8 +109,8 @@ static int parse(int argc, char **argv, struct kvnode_settings *settings, int *s
     return *status != 0;
 }
 
-/* Shared by the main thread and the one that takes the signals: a disk that hangs may hold the former
- * for ever. */
+/* Shared by the main thread and the one that takes the signals: a disk that hangs may hold the
+ * former for ever. */
 struct process {
     const char *data_dir;
     pthread_mutex_t mutex;
@@ -150,7 +150,8 @@ static void watch_opening(struct process *process)
         seconds++;
         if (seconds >= due && !node_of(process)) {
             due *= 2;
-            fprintf(stderr, "kvnode: opening the data in %s has taken %u s: the disk does not answer\n",
+            fprintf(stderr,
+                    "kvnode: opening the data in %s has taken %u s: the disk does not answer\n",
                     process->data_dir, seconds);
         }
     }

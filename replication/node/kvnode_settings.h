@@ -54,8 +54,8 @@ struct kvnode_settings {
 /* From the command line. False: the value is too long. */
 bool kvnode_settings_give(struct kvnode_settings *settings, int which, const char *value);
 
-/* The file, when all of the command line has been given. False: `message` says what is wrong, with the
- * `name` of the file and the line. */
+/* The file, when all of the command line has been given. False: `message` says what is wrong, with
+ * the `name` of the file and the line. */
 bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FILE *file,
                           char *message, size_t size);
 

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CLIENT_SLICE_US  5000u
-#define CLIENT_ANSWERS   16u /* may wait for each other to share a system call */
-#define FAILED_LINGER_US  1000000u /* the others hear of the failure and take over */
-#define STOPPED_LINGER_MS 100u     /* last answers leave */
+#define CLIENT_SLICE_US   5000u
+#define CLIENT_ANSWERS    16u       /* may wait for each other to share a system call */
+#define FAILED_LINGER_US  1000000u  /* the others hear of the failure and take over */
+#define STOPPED_LINGER_MS 100u      /* last answers leave */
 #define CLOSE_US          15000000u /* what is under way on a disk that works ends before */
 #define CLOSE_SILENT_US   1500000u  /* its end cannot be known */
 
@@ -253,8 +253,8 @@ static void *loop(void *arg)
         pthread_mutex_lock(&node->work);
         atomic_store(&node->loop_waits, false);
         run_batch(node, &batch);
-        bool stale = node->state_stale ||
-                     (node->linger_us != 0 && kvp_clock_now_us() >= node->linger_us);
+        bool stale =
+            node->state_stale || (node->linger_us != 0 && kvp_clock_now_us() >= node->linger_us);
         bool tell = stale && publish(node, &state);
         deadline_us = next_deadline(node);
         pthread_mutex_unlock(&node->work);
@@ -335,7 +335,8 @@ static void say_alone(struct kvp_node *node)
 {
     if (node->config.peer_count == 0 && node->arbiter) {
         kvp_log(&node->logger, KVP_LOG_WARN, "alone_with_a_witness",
-                "reason=\"it has a witness and no peers: it is a group of one; if there are other nodes, "
+                "reason=\"it has a witness and no peers: it is a group of one; if there are other "
+                "nodes, "
                 "stop it and name them with --peer\"");
     }
 }

@@ -226,10 +226,10 @@ static kvp_status update(struct kvp_node *node, struct kvp_request *request, uin
 }
 
 /*
- * Reads in the caller's thread, while the loop does not use the executor: a hop to the loop and back
- * would take many times as long. A loop that waits goes first, however fast the caller asks. False:
- * the loop has to be asked. (A callback that calls the node, which it must not, does not get the
- * mutex that its thread has, and meets its deadline.)
+ * Reads in the caller's thread, while the loop does not use the executor: a hop to the loop and
+ * back would take many times as long. A loop that waits goes first, however fast the caller asks.
+ * False: the loop has to be asked. (A callback that calls the node, which it must not, does not get
+ * the mutex that its thread has, and meets its deadline.)
  */
 static bool get_here(struct kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version,
                      kvp_status *status)

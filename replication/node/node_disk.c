@@ -2,8 +2,8 @@
 /*
  * The disk threads: they run the storage's jobs, so that the loop never waits for the disk. One has
  * all that changes the store or looks at the log, in the order of the jobs. The other has the
- * snapshots that are being sent: a chunk takes as long to read as several writes, and nothing in the
- * store waits for it.
+ * snapshots that are being sent: a chunk takes as long to read as several writes, and nothing in
+ * the store waits for it.
  */
 #include "replication/node/node_state.h"
 

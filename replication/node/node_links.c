@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's ways to others: its port, links to peers, the arbiter. What comes in is posted to the loop. */
+/* The node's ways to others: its port, links to peers, the arbiter. What comes in is posted to the
+ * loop. */
 #include "replication/node/node_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
-#define STALL_MIN_MS      700u
+#define STALL_MIN_MS       700u
 
 static void links_answer(struct kvp_net_request *request, kvp_status code, kvp_slice result)
 {
@@ -47,9 +48,9 @@ static void links_refuse_stranger(struct kvp_node *node, struct kvp_net_request 
     char address[KVP_NET_ADDRESS_SIZE];
     kvp_buf reason = {0};
     links_report_stranger(node, kvp_net_request_address(request, address));
-    if (kvp_wire_result_string(&reason, "peer operations are taken from the addresses that --peer "
-                                        "and --peer-from name, and yours is none of them") ==
-        KVP_OK) {
+    if (kvp_wire_result_string(&reason,
+                               "peer operations are taken from the addresses that --peer "
+                               "and --peer-from name, and yours is none of them") == KVP_OK) {
         links_answer(request, KVP_REFUSED, kvp_buf_slice(&reason));
     } else {
         kvp_net_drop(request);
@@ -144,14 +145,16 @@ kvp_status node_say(char *message, size_t size, kvp_status status, const char *w
 {
     if (message && size > 0) {
         snprintf(message, size, "%s: %s", what,
-                 status == KVP_BAD_ARGUMENT ? "not an address of the form tcp://HOST:PORT, with a PORT of 1 to "
-                                              "65535, or ipc://PATH"
-                                            : kvp_strerror(status));
+                 status == KVP_BAD_ARGUMENT
+                     ? "not an address of the form tcp://HOST:PORT, with a PORT of 1 to "
+                       "65535, or ipc://PATH"
+                     : kvp_strerror(status));
     }
     return status;
 }
 
-static kvp_status links_open_server(struct kvp_node *node, const char *url, char *message, size_t size)
+static kvp_status links_open_server(struct kvp_node *node, const char *url, char *message,
+                                    size_t size)
 {
     char reason[KVP_URL_SIZE_MAX + 128] = "";
     struct kvp_net_server_config config = {.url = url,
@@ -178,8 +181,8 @@ static kvp_status links_open_server(struct kvp_node *node, const char *url, char
     return KVP_OK;
 }
 
-/* A connection that swallows what is sent is given up for a new one: not before a lost packet or two
- * would have been sent again. */
+/* A connection that swallows what is sent is given up for a new one: not before a lost packet or
+ * two would have been sent again. */
 static unsigned links_stall_ms(const struct kvp_node *node)
 {
     uint64_t lease_ms = node->config.core.lease_us / 1000;
@@ -210,7 +213,7 @@ static kvp_status links_open_peers(struct kvp_node *node, char *message, size_t 
 }
 
 static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_options *options,
-                               char *message, size_t size)
+                                     char *message, size_t size)
 {
     if (!options->witness) {
         return KVP_OK;

@@ -119,13 +119,17 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
     for (unsigned i = 0; i < node->config.peer_count; i++) {
         const char *url = node->config.peers[i].url;
         if (kvp_address_list_add(node->peer_addresses, kvp_slice_of(url, strlen(url))) != KVP_OK) {
-            return refuse(complaint, "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
-                          node->config.peers[i].id, url);
+            return refuse(
+                complaint,
+                "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
+                node->config.peers[i].id, url);
         }
     }
     if (peer_from && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
-        return refuse(complaint, "\"%s\" is no list of addresses, networks and host names, and not "
-                      "\"any\" (--peer-from)", peer_from);
+        return refuse(complaint,
+                      "\"%s\" is no list of addresses, networks and host names, and not "
+                      "\"any\" (--peer-from)",
+                      peer_from);
     }
     return KVP_OK;
 }
@@ -153,11 +157,14 @@ static kvp_status check_own(const struct kvp_node *node, const kvp_node_options 
 }
 
 static const char choice[] =
-    "  witness      a third process (kvwitness URL) decides who leads: safe, and the group stays up "
+    "  witness      a third process (kvwitness URL) decides who leads: safe, and the group stays "
+    "up "
     "when one node dies. Recommended.\n"
     "  pair backup-wins   the backup takes over; a primary that loses its backup stops. Safe.\n"
-    "  pair primary-wins  the primary goes on; a backup takes over only on an operator's word. Safe.\n"
-    "  pair available     both go on when they lose each other; updates that only one of them has are "
+    "  pair primary-wins  the primary goes on; a backup takes over only on an operator's word. "
+    "Safe.\n"
+    "  pair available     both go on when they lose each other; updates that only one of them has "
+    "are "
     "set aside on reunion.";
 
 static kvp_status choose_policy(const kvp_node_options *options, enum kvp_pair_policy *policy,
@@ -182,10 +189,11 @@ static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *
 {
     bool pair = options->pair || options->policy != KVP_PAIR_NONE;
     if (!options->witness && !pair) {
-        return refuse(complaint,
-                      "who decides when the nodes lose each other? Silence cannot tell a crash from "
-                      "a cut, so this has to be chosen, there is no default:\n%s",
-                      choice);
+        return refuse(
+            complaint,
+            "who decides when the nodes lose each other? Silence cannot tell a crash from "
+            "a cut, so this has to be chosen, there is no default:\n%s",
+            choice);
     }
     if (options->witness && pair) {
         return refuse(complaint, "a witness and a pair policy exclude each other");
@@ -257,8 +265,10 @@ static kvp_status set_names(struct kvp_node *node, const kvp_node_options *optio
         return refuse(complaint, "a group's name is UTF-8: clients could not send this one");
     }
     if (!options->advertise && is_wildcard(options->listen)) {
-        return refuse(complaint, "'%s' stands for all addresses: give the one that clients use, too "
-                      "(--advertise)", options->listen);
+        return refuse(complaint,
+                      "'%s' stands for all addresses: give the one that clients use, too "
+                      "(--advertise)",
+                      options->listen);
     }
     if (options->advertise &&
         !copy(node->config.url, sizeof(node->config.url), options->advertise)) {

@@ -130,10 +130,10 @@ struct node_event *node_take_client(struct kvp_node *node)
 bool node_overloaded(struct kvp_node *node, bool peer)
 {
     pthread_mutex_lock(&node->mutex);
-    bool full = peer ? node->urgent.count >= NODE_PEERS_MAX ||
-                           node->urgent.size >= NODE_PEERS_SIZE_MAX
-                     : node->clients.count >= NODE_CLIENTS_MAX ||
-                           node->clients.size >= NODE_CLIENTS_SIZE_MAX;
+    bool full =
+        peer ? node->urgent.count >= NODE_PEERS_MAX || node->urgent.size >= NODE_PEERS_SIZE_MAX
+             : node->clients.count >= NODE_CLIENTS_MAX ||
+                   node->clients.size >= NODE_CLIENTS_SIZE_MAX;
     pthread_mutex_unlock(&node->mutex);
     return full;
 }

@@ -22,14 +22,14 @@
 #define NODE_PEERS_SIZE_MAX   (256u * 1024u * 1024u)
 
 enum node_event_kind {
-    NODE_REQUEST,      /* a message came to the port */
-    NODE_CALL,         /* the application wants something */
+    NODE_REQUEST, /* a message came to the port */
+    NODE_CALL,    /* the application wants something */
     NODE_PEER_ANSWER,
     NODE_LINK,
     NODE_ARBITER,
-    NODE_UNREACHED,    /* a peer, or (0) the arbiter */
+    NODE_UNREACHED, /* a peer, or (0) the arbiter */
     NODE_FENCE_DONE,
-    NODE_STRANGER,     /* a peer operation from where no peer is */
+    NODE_STRANGER, /* a peer operation from where no peer is */
     NODE_STOP,
 };
 
@@ -38,12 +38,12 @@ struct node_event {
     enum node_event_kind kind;
     uint8_t peer;
     enum kvp_link_kind link;
-    bool flag;                 /* LINK: up; FENCE_DONE: success */
-    bool from_peer;            /* REQUEST */
+    bool flag;      /* LINK: up; FENCE_DONE: success */
+    bool from_peer; /* REQUEST */
     struct kvp_net_request *request;
     struct node_call *call;
     struct kvp_arbiter_answer arbiter;
-    const char *reason;        /* UNREACHED: static */
+    const char *reason; /* UNREACHED: static */
     kvp_buf body;
 };
 
@@ -55,7 +55,7 @@ struct node_call {
     bool done;
     struct kvp_request request; /* its slices point into `bytes` */
     kvp_status status;
-    kvp_buf result;             /* the encoded result */
+    kvp_buf result; /* the encoded result */
     uint8_t bytes[];
 };
 
@@ -96,8 +96,8 @@ struct kvp_node {
     struct kvp_storage *storage;
     struct kvp_address_list *peer_addresses; /* whence peer operations are taken */
     struct kvp_net_server *server;
-    uint64_t strangers;      /* the server's thread: refused since the log last told of it */
-    uint64_t stranger_us;    /* the same: when it did */
+    uint64_t strangers;   /* the server's thread: refused since the log last told of it */
+    uint64_t stranger_us; /* the same: when it did */
     struct kvp_arbiter *arbiter;
     unsigned link_count;
     struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];
@@ -105,33 +105,33 @@ struct kvp_node {
     kvp_buf out; /* loop thread: answers being encoded */
 
     /* The executor is the loop's, but the application reads by itself (node_call.c). */
-    pthread_mutex_t work;     /* who uses the executor has it */
-    atomic_bool loop_waits;   /* for it: the application lets it go first */
-    atomic_bool closing;      /* the application does not read by itself any more */
-    atomic_uint readers;      /* threads of the application that may be about to take it */
+    pthread_mutex_t work;   /* who uses the executor has it */
+    atomic_bool loop_waits; /* for it: the application lets it go first */
+    atomic_bool closing;    /* the application does not read by itself any more */
+    atomic_uint readers;    /* threads of the application that may be about to take it */
 
-    pthread_mutex_t mutex;   /* the queue, and what is published */
-    pthread_cond_t wake;     /* the loop has something to do */
-    pthread_cond_t changed;  /* something published has changed */
+    pthread_mutex_t mutex;     /* the queue, and what is published */
+    pthread_cond_t wake;       /* the loop has something to do */
+    pthread_cond_t changed;    /* something published has changed */
     struct node_queue urgent;  /* peers, links, arbiter: first, and all of it */
     struct node_queue clients; /* requests and calls: a slice of time, then the others again */
     struct kvp_disk_job *done_first, *done_last;
     bool quit;
-    bool state_stale;        /* loop thread: publish anew */
+    bool state_stale; /* loop thread: publish anew */
     kvp_node_state state;
     bool ended;
     kvp_status end_status;
-    uint64_t linger_us;      /* loop thread: failed; when to declare the end. 0: not failed,
-                                UINT64_MAX: declared */
-    bool stopped;            /* loop thread */
+    uint64_t linger_us; /* loop thread: failed; when to declare the end. 0: not failed,
+                           UINT64_MAX: declared */
+    bool stopped;       /* loop thread */
 
     struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
     struct kvp_quarantine quarantine;
     struct node_disk writer, sender;
 
-    bool closed;             /* all has ended: what is left is this structure */
-    bool abandoned;          /* nobody waits for that: whoever ends last frees it */
-    atomic_bool mute;        /* the application is not called any more */
+    bool closed;      /* all has ended: what is left is this structure */
+    bool abandoned;   /* nobody waits for that: whoever ends last frees it */
+    atomic_bool mute; /* the application is not called any more */
 
     bool loop_running;
     pthread_t loop_thread;
@@ -158,7 +158,8 @@ struct node_event *node_take_client(struct kvp_node *node); /* NULL: none waits 
 void node_event_free(struct kvp_node *node, struct node_event *event);
 /* Does so much wait that another request, of a peer or of a client, must be refused? */
 bool node_overloaded(struct kvp_node *node, bool peer);
-/* Waits on `cond` once, at most until `deadline_us` of kvp_clock_now_us(); false when that is over. */
+/* Waits on `cond` once, at most until `deadline_us` of kvp_clock_now_us(); false when that is over.
+ */
 bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_us);
 void node_init_cond(pthread_cond_t *cond);
 

@@ -13,8 +13,8 @@
 struct kvp_asker {
     void *handle;
     /* Executes a request and waits: at the primary where *place is 0, else at the node that set it,
-     * which sets it. KVP_OK: `answer`, which is empty before, is the encoded result; other codes: it is
-     * a text for people with a zero byte behind it, or empty. */
+     * which sets it. KVP_OK: `answer`, which is empty before, is the encoded result; other codes:
+     * it is a text for people with a zero byte behind it, or empty. */
     kvp_status (*ask)(void *handle, const struct kvp_request *request, unsigned *place,
                       kvp_buf *answer);
     /* Lets the node at that place forget the cursor; nobody waits. */

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPEC_SIZE        22u
-#define SPEC_SIZE_RETRY  23u /* with the pause after a failure */
-#define KEEP_DEFAULT_S   86400u
-#define SILENCE_MIN_MS   100u
-#define SILENCE_MAX_MS   3600000u
-#define RETRY_MAX_MS     3600000u
+#define SPEC_SIZE       22u
+#define SPEC_SIZE_RETRY 23u /* with the pause after a failure */
+#define KEEP_DEFAULT_S  86400u
+#define SILENCE_MIN_MS  100u
+#define SILENCE_MAX_MS  3600000u
+#define RETRY_MAX_MS    3600000u
 
 void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
 {
@@ -120,14 +120,14 @@ struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t num
     *is_b = number >= of_a;
     if (!*is_b) {
         uint32_t i = number / grid.inner_tiles, k = number % grid.inner_tiles;
-        return (struct kvp_job_block){
-            (uint64_t)i * spec->tile_rows, (uint64_t)k * spec->tile_inner,
-            part(spec->rows, spec->tile_rows, i), part(spec->inner, spec->tile_inner, k)};
+        return (struct kvp_job_block){(uint64_t)i * spec->tile_rows, (uint64_t)k * spec->tile_inner,
+                                      part(spec->rows, spec->tile_rows, i),
+                                      part(spec->inner, spec->tile_inner, k)};
     }
     uint32_t k = (number - of_a) / grid.column_tiles, j = (number - of_a) % grid.column_tiles;
-    return (struct kvp_job_block){
-        (uint64_t)k * spec->tile_inner, (uint64_t)j * spec->tile_columns,
-        part(spec->inner, spec->tile_inner, k), part(spec->columns, spec->tile_columns, j)};
+    return (struct kvp_job_block){(uint64_t)k * spec->tile_inner, (uint64_t)j * spec->tile_columns,
+                                  part(spec->inner, spec->tile_inner, k),
+                                  part(spec->columns, spec->tile_columns, j)};
 }
 
 struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t number)
@@ -137,9 +137,9 @@ struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t nu
         return (struct kvp_job_block){0};
     }
     uint32_t i = number / column_tiles, j = number % column_tiles;
-    return (struct kvp_job_block){
-        (uint64_t)i * spec->tile_rows, (uint64_t)j * spec->tile_columns,
-        part(spec->rows, spec->tile_rows, i), part(spec->columns, spec->tile_columns, j)};
+    return (struct kvp_job_block){(uint64_t)i * spec->tile_rows, (uint64_t)j * spec->tile_columns,
+                                  part(spec->rows, spec->tile_rows, i),
+                                  part(spec->columns, spec->tile_columns, j)};
 }
 
 size_t kvp_job_block_size(const struct kvp_job_spec *spec, struct kvp_job_block block)
@@ -227,7 +227,8 @@ kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer)
         inner = least((uint64_t)sqrt((double)room / 3), least(block, inner));
         inner = inner < 1 ? 1 : inner;
     }
-    uint64_t side = least(square_beside(inner, room), least(block / inner, (uint64_t)sqrt((double)block)));
+    uint64_t side =
+        least(square_beside(inner, room), least(block / inner, (uint64_t)sqrt((double)block)));
     uint64_t rows = least(side, spec->rows), columns = least(side, spec->columns);
     /* What one side does not need, the other may have. */
     if (rows < side) {
@@ -344,12 +345,13 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
     if (!spec || !out) {
         return KVP_BAD_ARGUMENT;
     }
-    const uint64_t first[] = {spec->type,     spec->copies,   spec->quorum,   spec->copies_max,
-                              spec->compare,  spec->verify,   spec->rounds,   spec->priority,
-                              spec->attempts_max};
-    const uint64_t second[] = {spec->silence_ms, spec->deadline_ms, spec->delay_ms, spec->keep_s,
-                               spec->element,    spec->rows,        spec->inner,    spec->columns,
-                               spec->tile_rows,  spec->tile_inner,  spec->tile_columns};
+    const uint64_t first[] = {spec->type,       spec->copies,   spec->quorum,
+                              spec->copies_max, spec->compare,  spec->verify,
+                              spec->rounds,     spec->priority, spec->attempts_max};
+    const uint64_t second[] = {spec->silence_ms, spec->deadline_ms, spec->delay_ms,
+                               spec->keep_s,     spec->element,     spec->rows,
+                               spec->inner,      spec->columns,     spec->tile_rows,
+                               spec->tile_inner, spec->tile_columns};
     kvp_mp_write_begin(&writer, out);
     bool retry = spec->retry_ms != KVP_JOB_RETRY_DEFAULT_MS;
     kvp_mp_write_array(&writer, retry ? SPEC_SIZE_RETRY : SPEC_SIZE);
@@ -382,9 +384,9 @@ static void read_name(struct kvp_mp_reader *reader, char *name)
 
 static void read_numbers(struct kvp_mp_reader *reader, struct kvp_job_spec *spec)
 {
-    uint8_t *const bytes[] = {&spec->type,    &spec->copies, &spec->quorum, &spec->copies_max,
-                              &spec->compare, &spec->verify, &spec->rounds, &spec->priority,
-                              &spec->attempts_max};
+    uint8_t *const bytes[] = {&spec->type,       &spec->copies,   &spec->quorum,
+                              &spec->copies_max, &spec->compare,  &spec->verify,
+                              &spec->rounds,     &spec->priority, &spec->attempts_max};
     for (size_t i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
         *bytes[i] = (uint8_t)kvp_mp_uint_max(reader, UINT8_MAX);
     }
@@ -445,8 +447,10 @@ static void take_task(struct kvp_mp_reader *reader, struct kvp_job_task *task)
 
 bool kvp_job_kind_is_reserved(kvp_slice kind)
 {
-    return kvp_slice_compare(kind, kvp_slice_of(KVP_JOB_MATMUL_KIND, strlen(KVP_JOB_MATMUL_KIND))) == 0 ||
-           kvp_slice_compare(kind, kvp_slice_of(KVP_JOB_BLOCKS_KIND, strlen(KVP_JOB_BLOCKS_KIND))) == 0;
+    return kvp_slice_compare(kind,
+                             kvp_slice_of(KVP_JOB_MATMUL_KIND, strlen(KVP_JOB_MATMUL_KIND))) == 0 ||
+           kvp_slice_compare(kind,
+                             kvp_slice_of(KVP_JOB_BLOCKS_KIND, strlen(KVP_JOB_BLOCKS_KIND))) == 0;
 }
 
 static kvp_status check_task(const struct kvp_job_task *task, const char **reason)

@@ -66,8 +66,8 @@ static void settle_sign(struct head *head, unsigned width)
     }
 }
 
-/* `width` bytes, the first the highest: 0, 1, 2, 4 or 8. Each in one piece: most of a message between nodes is
- * numbers of 8 bytes. */
+/* `width` bytes, the first the highest: 0, 1, 2, 4 or 8. Each in one piece: most of a message
+ * between nodes is numbers of 8 bytes. */
 static uint64_t mp_number_of(const uint8_t *bytes, unsigned width)
 {
     uint64_t eight;

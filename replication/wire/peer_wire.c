@@ -484,10 +484,11 @@ kvp_status kvp_peer_reply_decode(kvp_slice message, struct kvp_peer_reply *reply
     }
     decoded.knows = told ? kvp_mp_uint(&reader) : 0;
     if (count != KVP_WIRE_ANSWER_SIZE || (size != REPLY_SIZE && !told) || hint.size != 0 ||
-        !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch ||
-        arg_count(decoded.op) < 0 || decoded.from == 0) {
+        !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch || arg_count(decoded.op) < 0 ||
+        decoded.from == 0) {
         return KVP_CORRUPT;
     }
-    memcpy(reply, &decoded, told ? sizeof(decoded) : offsetof(struct kvp_peer_reply, numbers.replaces));
+    memcpy(reply, &decoded,
+           told ? sizeof(decoded) : offsetof(struct kvp_peer_reply, numbers.replaces));
     return KVP_OK;
 }

@@ -6,8 +6,8 @@
 #include "kvpair/kvp_base.h"
 
 /* Identity for exactly-once. client 0: no session (a retry may run twice). `birth` is a seq that
- * the client learned (HELLO) before its first use of the slot: it tells a session that never was from
- * one that has been dropped. */
+ * the client learned (HELLO) before its first use of the slot: it tells a session that never was
+ * from one that has been dropped. */
 struct kvp_session_id {
     uint64_t client;
     uint16_t slot;
@@ -35,14 +35,15 @@ struct kvp_txn_scratch {
 };
 
 /* What the operations on jobs, tasks and workers need besides key (the worker's name) and value (a
- * specification, tasks, a list of kinds: one msgpack value; a block, a result, a checkpoint: bytes). */
+ * specification, tasks, a list of kinds: one msgpack value; a block, a result, a checkpoint:
+ * bytes). */
 struct kvp_job_args {
     uint64_t job;
-    uint64_t attempt;    /* beat, post: as given with the task */
-    uint64_t instance;   /* of the worker, as given when it joined */
-    uint64_t number;     /* data: block; tasks: of the first; info, result: from here on; fetch:
-                            of the request in its slot */
-    uint64_t buffer;     /* join: bytes of a task and its result that the worker can hold */
+    uint64_t attempt;  /* beat, post: as given with the task */
+    uint64_t instance; /* of the worker, as given when it joined */
+    uint64_t number;   /* data: block; tasks: of the first; info, result: from here on; fetch:
+                          of the request in its slot */
+    uint64_t buffer;   /* join: bytes of a task and its result that the worker can hold */
     uint32_t task;
     uint32_t what;       /* info: enum kvp_job_info */
     uint32_t slot;       /* fetch */

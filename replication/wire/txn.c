@@ -111,7 +111,7 @@ static kvp_slice txn_copy(kvp_txn *txn, kvp_slice bytes)
 }
 
 static void txn_add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t version,
-                        kvp_slice value)
+                            kvp_slice value)
 {
     if (txn == NULL) {
         return;
@@ -128,7 +128,8 @@ static void txn_add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t
     }
 }
 
-static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key, kvp_slice value)
+static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key,
+                       kvp_slice value)
 {
     if (txn == NULL) {
         return;
@@ -184,7 +185,8 @@ void kvp_txn_if_version(kvp_txn *txn, kvp_slice key, char relation, uint64_t ver
 
 void kvp_txn_if_value(kvp_txn *txn, kvp_slice key, bool equal, kvp_slice value)
 {
-    txn_add_compare(txn, equal ? KVP_COMPARE_VALUE_EQUAL : KVP_COMPARE_VALUE_DIFFERS, key, 0, value);
+    txn_add_compare(txn, equal ? KVP_COMPARE_VALUE_EQUAL : KVP_COMPARE_VALUE_DIFFERS, key, 0,
+                    value);
 }
 
 void kvp_txn_get(kvp_txn *txn, kvp_branch branch, kvp_slice key)
@@ -257,7 +259,8 @@ static kvp_status txn_read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revis
     return KVP_OK;
 }
 
-/* The node has said that it is done, but the rest cannot be read: to call that a failure would be wrong. */
+/* The node has said that it is done, but the rest cannot be read: to call that a failure would be
+ * wrong. */
 static kvp_status txn_unread(kvp_txn *txn, kvp_status status)
 {
     static const char no_memory[] = "the node says done, but there is no memory for the rest of it";

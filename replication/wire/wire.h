@@ -18,8 +18,8 @@ kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op);
 bool kvp_wire_is_update(unsigned op);
 
 /* A client request. `scratch` holds the parts of a txn and lives as long as the request is used.
- * KVP_BAD_VERSION, KVP_BAD_OP, KVP_BAD_REQUEST, KVP_TOO_LARGE; `reason` (never NULL) is then a static
- * string. */
+ * KVP_BAD_VERSION, KVP_BAD_OP, KVP_BAD_REQUEST, KVP_TOO_LARGE; `reason` (never NULL) is then a
+ * static string. */
 kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *scratch,
                                    struct kvp_request *request, const char **reason);
 kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *out);
@@ -58,13 +58,14 @@ struct kvp_hello {
         kvp_slice url;
     } nodes[KVP_NODES_MAX];
 };
-kvp_status kvp_wire_result_hello(kvp_buf *out, const struct kvp_hello *hello); /* limits added here */
+kvp_status kvp_wire_result_hello(kvp_buf *out,
+                                 const struct kvp_hello *hello); /* limits added here */
 kvp_status kvp_wire_read_hello(kvp_slice result, struct kvp_hello *hello);
 
 /* SCAN: build with begin, pair..., end (patches the count); read with an iterator. */
 struct kvp_scan_writer {
     kvp_buf *out;
-    size_t head;    /* where the fixed-size head begins */
+    size_t head; /* where the fixed-size head begins */
     uint32_t count;
 };
 kvp_status kvp_wire_scan_begin(struct kvp_scan_writer *writer, kvp_buf *out);
@@ -125,8 +126,8 @@ kvp_status kvp_wire_nil(kvp_buf *out);
 
 /* Witness: requests and the register in answers (result of all three: the register's present view,
  * or nil when the group is unknown; codes: KVP_OK, KVP_STALE_VIEW when the compare fails,
- * KVP_NOT_SEEDED for an unknown group, KVP_WRONG_GROUP when the group id differs). A CAS with expected
- * version 0 creates the group. */
+ * KVP_NOT_SEEDED for an unknown group, KVP_WRONG_GROUP when the group id differs). A CAS with
+ * expected version 0 creates the group. */
 struct kvp_witness_request {
     unsigned op;
     kvp_slice group;
@@ -135,14 +136,14 @@ struct kvp_witness_request {
     uint64_t group_id; /* 0: GET by a blank node that does not know it */
     uint64_t expected; /* CAS */
     struct kvp_view view;
-    bool force;        /* SEED by an operator */
+    bool force;                 /* SEED by an operator */
     struct kvp_numbers numbers; /* CLAIM: of the node's store */
 };
 kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kvp_buf *out);
 kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request *request,
                                    const char **reason);
-/* The register as a result: [group id, view], group id first so that a blank node learns it; to CLAIM
- * also the number by which it knows the asker's node, if that is not 0. */
+/* The register as a result: [group id, view], group id first so that a blank node learns it; to
+ * CLAIM also the number by which it knows the asker's node, if that is not 0. */
 kvp_status kvp_wire_result_register(kvp_buf *out, uint64_t group_id, const struct kvp_view *view,
                                     uint64_t known);
 kvp_status kvp_wire_read_register(kvp_slice result, uint64_t *group_id, struct kvp_view *view,

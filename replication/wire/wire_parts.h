@@ -23,11 +23,12 @@ kvp_status kvp_wire_check_group(kvp_slice group, const char **reason);
 
 /* A view: [version, epoch, primary, in-sync set]. Sound: all zero ("no view"), or version and epoch
  * not 0, ids 1..63, the primary a member of the set. Reading fails for any other. */
-/* Numbers of entries, epochs and versions are smaller: whoever sends a larger one has not counted to
- * it, and nothing that is added to one overflows. */
+/* Numbers of entries, epochs and versions are smaller: whoever sends a larger one has not counted
+ * to it, and nothing that is added to one overflows. */
 #define KVP_WIRE_NUMBER_END ((uint64_t)1 << 62)
 
-/* [incarnation, replaces, earlier ones]. Reading fails where the incarnation or one of those is 0. */
+/* [incarnation, replaces, earlier ones]. Reading fails where the incarnation or one of those is 0.
+ */
 void kvp_wire_write_numbers(struct kvp_mp_writer *writer, const struct kvp_numbers *numbers);
 void kvp_wire_take_numbers(struct kvp_mp_reader *reader, struct kvp_numbers *numbers);
 

@@ -21,18 +21,18 @@
 
 enum kvp_op {
     /* clients and workers */
-    KVP_OP_HELLO = 1,    /* args: none */
-    KVP_OP_GET = 2,      /* args: key bin, stale bool */
-    KVP_OP_PUT = 3,      /* args: key bin, value bin */
-    KVP_OP_CREATE = 4,   /* args: key bin, value bin */
-    KVP_OP_DELETE = 5,   /* args: key bin, version uint (0: any) */
-    KVP_OP_CAS = 6,      /* args: key bin, version uint, value bin */
-    KVP_OP_SCAN = 7,     /* args: start bin, end bin (empty: none), count max uint, size max uint,
-                                  cursor uint (0: new), keys only bool, stale bool */
-    KVP_OP_TXN = 8,      /* args: compares array, then array, else array */
-    KVP_OP_STATUS = 9,   /* args: none */
-    KVP_OP_HANDOVER = 10,/* args: target id uint (0: any) */
-    KVP_OP_PROMOTE = 11, /* args: force bool */
+    KVP_OP_HELLO = 1,     /* args: none */
+    KVP_OP_GET = 2,       /* args: key bin, stale bool */
+    KVP_OP_PUT = 3,       /* args: key bin, value bin */
+    KVP_OP_CREATE = 4,    /* args: key bin, value bin */
+    KVP_OP_DELETE = 5,    /* args: key bin, version uint (0: any) */
+    KVP_OP_CAS = 6,       /* args: key bin, version uint, value bin */
+    KVP_OP_SCAN = 7,      /* args: start bin, end bin (empty: none), count max uint, size max uint,
+                                   cursor uint (0: new), keys only bool, stale bool */
+    KVP_OP_TXN = 8,       /* args: compares array, then array, else array */
+    KVP_OP_STATUS = 9,    /* args: none */
+    KVP_OP_HANDOVER = 10, /* args: target id uint (0: any) */
+    KVP_OP_PROMOTE = 11,  /* args: force bool */
     KVP_OP_CLOSE_SCAN = 12, /* args: cursor uint */
     /* jobs */
     KVP_OP_JOB_NEW = 16,    /* args: specification array */
@@ -46,12 +46,13 @@ enum kvp_op {
     /* workers */
     KVP_OP_WORKER_JOIN = 24,  /* args: name str, kinds array of str, buffer uint, standby bool */
     KVP_OP_WORKER_LEAVE = 25, /* args: name str, instance uint */
-    KVP_OP_TASK_FETCH = 26,   /* args: name str, instance uint, slot uint, number uint, wait ms uint */
-    KVP_OP_TASK_BEAT = 27,    /* args: name str, instance uint, job uint, task uint, attempt uint,
-                                       progress uint, checkpoint bin or nil */
-    KVP_OP_TASK_POST = 28,    /* args: name str, instance uint, job uint, task uint, attempt uint,
-                                       outcome uint, crc uint, result bin */
-    KVP_OP_JOB_REMOVE = 29,   /* args: job uint */
+    KVP_OP_TASK_FETCH =
+        26,                /* args: name str, instance uint, slot uint, number uint, wait ms uint */
+    KVP_OP_TASK_BEAT = 27, /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                    progress uint, checkpoint bin or nil */
+    KVP_OP_TASK_POST = 28, /* args: name str, instance uint, job uint, task uint, attempt uint,
+                                    outcome uint, crc uint, result bin */
+    KVP_OP_JOB_REMOVE = 29, /* args: job uint */
     /* peers */
     KVP_OP_STATE = 64,
     KVP_OP_HEARTBEAT = 65,
@@ -61,9 +62,9 @@ enum kvp_op {
     KVP_OP_LEAVE = 69,
     KVP_OP_RESIGN = 70,
     /* witness */
-    KVP_OP_REGISTER_GET = 96,  /* args: none */
-    KVP_OP_REGISTER_CAS = 97,  /* args: expected version uint, new view */
-    KVP_OP_REGISTER_SEED = 98, /* args: view, force bool */
+    KVP_OP_REGISTER_GET = 96,   /* args: none */
+    KVP_OP_REGISTER_CAS = 97,   /* args: expected version uint, new view */
+    KVP_OP_REGISTER_SEED = 98,  /* args: view, force bool */
     KVP_OP_REGISTER_CLAIM = 99, /* args: [incarnation, replaces, earlier ones] */
 };
 #define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
@@ -99,26 +100,24 @@ enum kvp_txn_op_kind {
  *   DELETE     revision uint of the deletion
  *              KVP_EXISTS (create) and KVP_VERSION_DIFFERS (cas, delete with a version) carry the
  *              present modify revision uint; 0: absent. DELETE of an absent key: KVP_NOT_FOUND.
- *   SCAN       [cursor uint (0: complete), revision uint, [[key bin, modify, create, value bin]...],
- *               behind uint]; value is empty with keys only
- *   TXN        [succeeded bool, revision uint, [per operation result...]]: GET
- *              [modify, create, value bin] or nil when absent; PUT nil; DELETE bool (was there)
- *   STATUS     map str -> value
- *   JOB_NEW     job uint
- *   JOB_INFO    JOBS [more from uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS
- *   JOB_RESULT, JOB_BLOCK   bin
+ *   SCAN       [cursor uint (0: complete), revision uint, [[key bin, modify, create, value
+ * bin]...], behind uint]; value is empty with keys only TXN        [succeeded bool, revision uint,
+ * [per operation result...]]: GET [modify, create, value bin] or nil when absent; PUT nil; DELETE
+ * bool (was there) STATUS     map str -> value JOB_NEW     job uint JOB_INFO    JOBS [more from
+ * uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS JOB_RESULT, JOB_BLOCK   bin
  *   WORKER_JOIN instance uint
  *   TASK_FETCH  [job uint, task uint, attempt uint, kind str, beat ms uint, deadline ms uint,
- *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is over
- *   TASK_BEAT   bool: go on (false: the task is not wanted any more)
- *   TASK_POST   bool: counted (false: the task was done already)
- *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL, JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0
- * An error may carry a str that says what is wrong.
+ *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is
+ * over TASK_BEAT   bool: go on (false: the task is not wanted any more) TASK_POST   bool: counted
+ * (false: the task was done already) HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START,
+ * JOB_CANCEL, JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0 An error
+ * may carry a str that says what is wrong.
  */
 
 #define KVP_WIRE_REQUEST_HEAD 8 /* elements of a client request before args */
 #define KVP_WIRE_ANSWER_SIZE  5 /* elements of an answer */
-#define KVP_WIRE_OUTSTANDING_MAX 192 /* unanswered requests a client has on one connection: a node
-                                        does not read on from one that has 256 */
+#define KVP_WIRE_OUTSTANDING_MAX                                                                   \
+    192 /* unanswered requests a client has on one connection: a node                              \
+           does not read on from one that has 256 */
 
 #endif

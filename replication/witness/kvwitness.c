@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvwitness: the arbiter process. Requests arrive on the transport's threads and go into a bounded
- * queue; the main thread alone handles them, one after the other, and takes the signals. Another one
- * watches it: a disk that hangs holds the main thread, and then what waits is answered and a signal
- * obeyed all the same. Nothing here decides anything: that is witness.c.
+ * queue; the main thread alone handles them, one after the other, and takes the signals. Another
+ * one watches it: a disk that hangs holds the main thread, and then what waits is answered and a
+ * signal obeyed all the same. Nothing here decides anything: that is witness.c.
  */
 #include "kvstore/base/clock.h"
 #include "replication/net/await_address.h"
@@ -35,7 +35,7 @@
 #define WATCH_MS           500
 #define STOP_MS            2000 /* after a signal, until the disk is waited for no more */
 #define SOURCE_GROUPS_MAX  (KVP_WITNESS_GROUPS_MAX / 4) /* that may come from one address */
-#define STRANGERS_EVERY_US 10000000u /* the log tells of those who are refused */
+#define STRANGERS_EVERY_US 10000000u                    /* the log tells of those who are refused */
 
 struct options {
     const char *data;
@@ -50,8 +50,8 @@ struct app {
     struct kvp_witness *witness;
     struct witness_access access;
     struct witness_sources sources;
-    uint64_t strangers;      /* refused since the log last told of it */
-    uint64_t stranger_us;    /* when it did */
+    uint64_t strangers;   /* refused since the log last told of it */
+    uint64_t stranger_us; /* when it did */
     struct kvp_net_server *server;
     sigset_t signals;
     int signal_fd; /* readable: a signal to stop */
@@ -59,7 +59,8 @@ struct app {
     int end_fd;    /* readable: the watch may end */
     bool watched;
     pthread_t watch;
-    atomic_uint_fast64_t disk_us; /* since when the main thread may be waiting for the disk; 0: not */
+    atomic_uint_fast64_t
+        disk_us; /* since when the main thread may be waiting for the disk; 0: not */
     kvp_buf busy, stranger, crowd, silent; /* encoded answers */
     pthread_mutex_t lock;
     struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
@@ -446,8 +447,8 @@ static void close_all(struct app *app)
 
 static int run(const struct options *options)
 {
-    static struct app app = {.signal_fd = -1, .wake_fd = -1, .end_fd = -1,
-                             .lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct app app = {
+        .signal_fd = -1, .wake_fd = -1, .end_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
     char url[2 * KVP_URL_SIZE_MAX];
     int code = EXIT_FAILURE;
     app.logger.level = options->log_level;
@@ -486,7 +487,8 @@ static void print_usage(FILE *out)
           "\n"
           "  --data DIR         directory of the registers; made if absent\n"
           "  --listen URL       address to serve, such as tcp://0.0.0.0:7400\n"
-          "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these addresses,\n"
+          "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these "
+          "addresses,\n"
           "                     networks or host names, with commas between; repeat for more\n"
           "  --log-level LEVEL  error, warn, info (default) or debug\n"
           "  --help             print this and exit\n"
@@ -494,7 +496,14 @@ static void print_usage(FILE *out)
           out);
 }
 
-enum { OPTION_DATA = 256, OPTION_LISTEN, OPTION_ALLOW, OPTION_LOG_LEVEL, OPTION_HELP, OPTION_VERSION };
+enum {
+    OPTION_DATA = 256,
+    OPTION_LISTEN,
+    OPTION_ALLOW,
+    OPTION_LOG_LEVEL,
+    OPTION_HELP,
+    OPTION_VERSION
+};
 
 static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
@@ -527,8 +536,9 @@ static int parse_option(int option, struct options *options)
         return -1;
     case OPTION_ALLOW:
         if (witness_access_add(&options->access, optarg) != KVP_OK) {
-            return usage_error("--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
-                               "or any, perhaps with GROUP= before it");
+            return usage_error(
+                "--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
+                "or any, perhaps with GROUP= before it");
         }
         return -1;
     case OPTION_LOG_LEVEL:

@@ -14,24 +14,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STORE_NAME     "register"
-#define COUNT_FILE     "register.count"
-#define GROUP_PREFIX   'G'
-#define COUNT_KEY      "C"
-#define FORMAT_VERSION 2u /* 1: without the incarnations of members, and written while there are none */
-#define REGISTER_SIZE  34u /* u8 format, u64 group id, version, epoch, u8 primary, u64 in-sync set \
-                            */
-#define KNOWN_SIZE 9u      /* u8 id, u64 incarnation; a u8 with their count before them */
+#define STORE_NAME   "register"
+#define COUNT_FILE   "register.count"
+#define GROUP_PREFIX 'G'
+#define COUNT_KEY    "C"
+#define FORMAT_VERSION                                                                             \
+    2u /* 1: without the incarnations of members, and written while there are none */
+#define REGISTER_SIZE                                                                              \
+    34u /* u8 format, u64 group id, version, epoch, u8 primary, u64 in-sync set                    \
+         */
+#define KNOWN_SIZE        9u /* u8 id, u64 incarnation; a u8 with their count before them */
 #define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
-#define FORCED_JUMP_MAX ((uint64_t)1 << 32) /* changes of view at an operator's word */
-#define COUNT_SIZE 16u     /* u64 count, its complement */
+#define FORCED_JUMP_MAX   ((uint64_t)1 << 32) /* changes of view at an operator's word */
+#define COUNT_SIZE        16u                 /* u64 count, its complement */
 
 struct group {
     char name[KVP_GROUP_NAME_MAX];
     size_t name_size;
     uint64_t id;
     struct kvp_view view;
-    uint64_t known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
+    uint64_t
+        known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
 };
 
 /* What members of a group say that the register was. */
@@ -424,9 +427,8 @@ static kvp_status persist(struct kvp_witness *witness, const struct group *group
         {kvp_slice_of(key, 1 + group->name_size), kvp_slice_of(value, size), false},
         {kvp_slice_of(COUNT_KEY, 1), kvp_slice_of(count, sizeof(count)), false},
     };
-    kvp_status status =
-        witness->store->ops->write(witness->store, ops, sizeof(ops) / sizeof(ops[0]),
-                                   !KVP_MUTANT(FORGETFUL_WITNESS));
+    kvp_status status = witness->store->ops->write(
+        witness->store, ops, sizeof(ops) / sizeof(ops[0]), !KVP_MUTANT(FORGETFUL_WITNESS));
     if (status != KVP_OK) {
         return fail(witness, status, witness->store->ops->error(witness->store));
     }
@@ -476,7 +478,7 @@ static kvp_status set_register(struct kvp_witness *witness,
 /* Nobody has a reason to count further at once, and the numbers must never end. */
 static bool in_reach(const struct kvp_view *old, const struct kvp_view *new, uint64_t jump)
 {
-    return new->epoch - old->epoch <= jump && new->epoch < KVP_VIEW_NUMBER_END;
+    return new->epoch - old->epoch <= jump &&new->epoch < KVP_VIEW_NUMBER_END;
 }
 
 static kvp_status create(struct kvp_witness *witness, const struct kvp_witness_request *request)
@@ -616,7 +618,8 @@ static bool is_among(const struct kvp_numbers *numbers, uint64_t number)
 }
 
 /* May the store speak for the node from now on? A new one gets the place of a node on which nothing
- * counts. It says whose: what an earlier life of it asked for may come late, when it is not new any more. */
+ * counts. It says whose: what an earlier life of it asked for may come late, when it is not new any
+ * more. */
 static kvp_status judge_claim(const struct group *group, const struct kvp_witness_request *request)
 {
     const struct kvp_numbers *numbers = &request->numbers;

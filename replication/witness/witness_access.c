@@ -44,8 +44,8 @@ kvp_status witness_access_add(struct witness_access *access, const char *text)
             return KVP_NO_MEMORY;
         }
     }
-    kvp_status status = access_find(access, text, equals != NULL ? (size_t)(equals - text) : 0,
-                                    &list);
+    kvp_status status =
+        access_find(access, text, equals != NULL ? (size_t)(equals - text) : 0, &list);
     if (status == KVP_OK) {
         status = kvp_address_list_add_all(list, addresses);
     }
@@ -67,8 +67,8 @@ static bool access_has(const struct witness_access *access, kvp_slice group,
     bool found = false;
     for (size_t i = 0; i < access->count && !found; i++) {
         const char *name = access->groups[i].name;
-        bool applies = name[0] == '\0' || (strlen(name) == group.size &&
-                                           memcmp(name, group.data, group.size) == 0);
+        bool applies = name[0] == '\0' ||
+                       (strlen(name) == group.size && memcmp(name, group.data, group.size) == 0);
         found = applies && kvp_net_request_is_from(request, access->groups[i].list);
     }
     return found;

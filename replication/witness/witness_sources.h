@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From which addresses names of groups have come to a witness since it began, so that one of them does
- * not take the places of all.
+ * From which addresses names of groups have come to a witness since it began, so that one of them
+ * does not take the places of all.
  */
 #ifndef KVP_WITNESS_SOURCES_H
 #define KVP_WITNESS_SOURCES_H
@@ -23,8 +23,8 @@ struct witness_sources {
     uint32_t others; /* groups from addresses that have no place in the table */
 };
 
-/* May this address bring one more group, where each may bring `most`? Those that have no place in the
- * table share one number. */
+/* May this address bring one more group, where each may bring `most`? Those that have no place in
+ * the table share one number. */
 bool witness_sources_permit(const struct witness_sources *sources, const char *address,
                             uint32_t most);
 /* It has brought so many. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A program of release 0.1.0: what it has of the library's headers is a copy of them as they were. It
- * is linked with the library as it is now and still runs. Its option structs stand before bytes that
- * the library must not touch.
+ * A program of release 0.1.0: what it has of the library's headers is a copy of them as they were.
+ * It is linked with the library as it is now and still runs. Its option structs stand before bytes
+ * that the library must not touch.
  */
 #include <assert.h>
 #include <stdbool.h>

@@ -131,7 +131,8 @@ static void test_a_policy_is_given_once_by_name_or_by_number(void **state)
     check_open(&options, KVP_BAD_ARGUMENT, "log level 4");
 }
 
-static void test_a_specification_of_a_newer_release_is_refused_if_it_sets_something_new(void **state)
+static void
+test_a_specification_of_a_newer_release_is_refused_if_it_sets_something_new(void **state)
 {
     struct kvp_job_spec spec;
     const char *reason = "";
@@ -152,7 +153,8 @@ int main(void)
         cmocka_unit_test(test_options_without_a_size_are_refused),
         cmocka_unit_test(test_a_client_of_a_newer_release_is_taken_if_it_sets_nothing_new),
         cmocka_unit_test(test_a_policy_is_given_once_by_name_or_by_number),
-        cmocka_unit_test(test_a_specification_of_a_newer_release_is_refused_if_it_sets_something_new),
+        cmocka_unit_test(
+            test_a_specification_of_a_newer_release_is_refused_if_it_sets_something_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

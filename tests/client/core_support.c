@@ -67,9 +67,9 @@ static kvp_status port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice
                           .id = id,
                           .at_us = fake->now_us};
     assert_int_equal(kvp_buf_append(&sent->body, body.data, body.size), KVP_OK);
-    assert_int_equal(kvp_wire_request_decode(kvp_buf_slice(&sent->body), &scratch, &sent->request,
-                                             &reason),
-                     KVP_OK);
+    assert_int_equal(
+        kvp_wire_request_decode(kvp_buf_slice(&sent->body), &scratch, &sent->request, &reason),
+        KVP_OK);
     assert_int_equal(sent->request.group.size, strlen(GROUP));
     assert_memory_equal(sent->request.group.data, GROUP, strlen(GROUP));
     return KVP_OK;

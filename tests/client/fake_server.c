@@ -22,8 +22,8 @@ static size_t find(const struct fake_server *server, kvp_slice key, bool *there)
            kvp_slice_compare(kvp_buf_slice(&server->pairs[i].key), key) < 0) {
         i++;
     }
-    *there = i < server->pair_count &&
-             kvp_slice_compare(kvp_buf_slice(&server->pairs[i].key), key) == 0;
+    *there =
+        i < server->pair_count && kvp_slice_compare(kvp_buf_slice(&server->pairs[i].key), key) == 0;
     return i;
 }
 
@@ -48,7 +48,7 @@ static void set(struct fake_server *server, kvp_slice key, kvp_slice value)
     pair->modify = server->revision;
 }
 
-static bool delete(struct fake_server *server, kvp_slice key)
+static bool delete (struct fake_server *server, kvp_slice key)
 {
     bool there = false;
     size_t at = find(server, key, &there);
@@ -85,8 +85,8 @@ static kvp_status serve_update(struct fake_server *server, const struct kvp_requ
     bool there = false;
     size_t at = find(server, request->key, &there);
     uint64_t version = there ? server->pairs[at].modify : 0;
-    bool compares = request->op == KVP_OP_CAS ||
-                    (request->op == KVP_OP_DELETE && request->version != 0);
+    bool compares =
+        request->op == KVP_OP_CAS || (request->op == KVP_OP_DELETE && request->version != 0);
 
     if (request->op == KVP_OP_CREATE && there) {
         (void)kvp_wire_result_uint(result, version);
@@ -100,7 +100,7 @@ static kvp_status serve_update(struct fake_server *server, const struct kvp_requ
         return KVP_NOT_FOUND;
     }
     if (request->op == KVP_OP_DELETE) {
-        (void)delete(server, request->key);
+        (void)delete (server, request->key);
     } else {
         set(server, request->key, request->value);
     }
@@ -169,7 +169,7 @@ static kvp_status serve_txn(struct fake_server *server, const struct kvp_request
             set(server, ops[i].key, ops[i].value);
             (void)kvp_wire_txn_put(result);
         } else {
-            (void)kvp_wire_txn_delete(result, delete(server, ops[i].key));
+            (void)kvp_wire_txn_delete(result, delete (server, ops[i].key));
         }
     }
     return KVP_OK;
@@ -217,9 +217,8 @@ static kvp_status serve(struct fake_server *server, const struct kvp_request *re
         return KVP_OK;
     default:
         if (KVP_OP_IS_JOB(request->op)) {
-            return server->serve_job == NULL
-                       ? KVP_REFUSED
-                       : server->serve_job(server->job_arg, request, result);
+            return server->serve_job == NULL ? KVP_REFUSED
+                                             : server->serve_job(server->job_arg, request, result);
         }
         return serve_update(server, request, result);
     }

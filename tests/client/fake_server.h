@@ -26,16 +26,16 @@ struct fake_server {
     struct kvp_net_server *net;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool holding;              /* requests other than HELLO wait */
+    bool holding; /* requests other than HELLO wait */
     bool txn_succeeds;
-    bool garbling;             /* what is done has a result of a wrong type; not of HELLO */
+    bool garbling; /* what is done has a result of a wrong type; not of HELLO */
     struct kvp_net_request *held[SERVER_HELD_MAX];
     size_t held_count;
     struct pair pairs[SERVER_PAIRS_MAX]; /* in the order of their keys */
     size_t pair_count;
     uint64_t revision;
-    uint64_t cursor;           /* the only one there is; 0: none */
-    kvp_buf cursor_key;        /* the next page begins here */
+    uint64_t cursor;    /* the only one there is; 0: none */
+    kvp_buf cursor_key; /* the next page begins here */
     /* Serves what is about jobs; NULL: it is refused. Called with the lock held. */
     kvp_status (*serve_job)(void *arg, const struct kvp_request *request, kvp_buf *result);
     void *job_arg;

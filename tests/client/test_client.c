@@ -193,10 +193,19 @@ static void test_malformed_options_are_refused_with_a_reason(void **state)
         (void)snprintf(many + used, sizeof(many) - used, "%stcp://127.0.0.1:%u", i > 0 ? "," : "",
                        i + 1);
     }
-    static const char *const lists[] = {
-        "", ",", "tcp://127.0.0.1:1,", ",tcp://127.0.0.1:1", "tcp://127.0.0.1:1,,tcp://127.0.0.1:2",
-        "127.0.0.1:7001", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://127.0.0.1:x",
-        "tcp://127.0.0.1:65536", "udp://127.0.0.1:1", "tcp://127.0.0.1:1, tcp://127.0.0.1:2"};
+    static const char *const lists[] = {"",
+                                        ",",
+                                        "tcp://127.0.0.1:1,",
+                                        ",tcp://127.0.0.1:1",
+                                        "tcp://127.0.0.1:1,,tcp://127.0.0.1:2",
+                                        "127.0.0.1:7001",
+                                        "tcp://",
+                                        "tcp://127.0.0.1",
+                                        "tcp://127.0.0.1:",
+                                        "tcp://127.0.0.1:x",
+                                        "tcp://127.0.0.1:65536",
+                                        "udp://127.0.0.1:1",
+                                        "tcp://127.0.0.1:1, tcp://127.0.0.1:2"};
     check_not_opened(NULL, NULL);
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         check_not_opened(lists[i], NULL);
@@ -401,8 +410,8 @@ static void test_asynchronous_calls_copy_what_they_are_given(void **state)
         char key[8], value[8];
         (void)snprintf(key, sizeof(key), "k%u", i);
         (void)snprintf(value, sizeof(value), "v%u", i);
-        assert_int_equal(
-            kvp_put_async(f.client, text(key), text(value), 0, on_done, &gathering), KVP_OK);
+        assert_int_equal(kvp_put_async(f.client, text(key), text(value), 0, on_done, &gathering),
+                         KVP_OK);
     }
     gather_wait(&gathering, 200);
     assert_int_equal(gathering.statuses[0], 200);
@@ -485,7 +494,8 @@ static void *work(void *arg)
         good = kvp_slice_compare(kvp_buf_slice(&result.value), text(value)) == 0 && good;
         kvp_result_free(&result);
         good = kvp_get_async(worker->client, text(key), i % 2 == 0, 0, on_done,
-                             worker->gathering) == KVP_OK && good;
+                             worker->gathering) == KVP_OK &&
+               good;
         worker->wrong += good ? 0 : 1;
     }
     return NULL;

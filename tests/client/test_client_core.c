@@ -73,8 +73,8 @@ static void test_a_hint_to_a_node_never_heard_of_makes_it_known(void **state)
 static void test_a_hint_to_another_scheme_is_not_followed(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"ipc:///run/somebody.sock", "inproc://x", "tls+tcp://a:1",
-                                       "tcp://", "tcp", "://", "x"};
+    static const char *const urls[] = {
+        "ipc:///run/somebody.sock", "inproc://x", "tls+tcp://a:1", "tcp://", "tcp", "://", "x"};
     struct fake fake;
     struct call call;
     unsigned endpoint = 0;
@@ -102,7 +102,8 @@ static void test_what_a_node_says_that_only_another_has_named_is_not_followed(vo
     assert_int_equal(fake.connects[2], 0);
     struct sent *again = fake_pass_until_sent(&fake, LONG_MS);
     assert_true(again->endpoint < 2);
-    answer_hint(&fake, again, node_url(1 - again->endpoint)); /* those that are known, it may name */
+    answer_hint(&fake, again,
+                node_url(1 - again->endpoint)); /* those that are known, it may name */
     fake_close(&fake);
 }
 

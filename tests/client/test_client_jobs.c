@@ -27,7 +27,7 @@ struct rig {
     kvp_buf answers[4]; /* of JOB_INFO, by what it asks for; empty: an empty list */
     kvp_buf answer;     /* of other operations; empty: nil */
     kvp_status status;
-    uint64_t fetch;     /* the number of the last TASK_FETCH */
+    uint64_t fetch; /* the number of the last TASK_FETCH */
     char *output;
     size_t output_size;
 };
@@ -236,8 +236,7 @@ static void test_refusals_come_with_the_status_of_the_node(void **state)
     begin(&rig);
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         rig.status = statuses[i];
-        check_refused(statuses[i],
-                      kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, &result),
+        check_refused(statuses[i], kvp_task_fetch(rig.cli.client, &worker, 0, 1000, &task, &result),
                       &result);
     }
     end(&rig);

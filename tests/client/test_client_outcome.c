@@ -376,10 +376,10 @@ static void check_outcome(const int *answers, size_t count, kvp_status outcome)
     fake_close(&fake);
 }
 
-#define CHECK_OUTCOME(outcome, ...)                                              \
-    do {                                                                         \
-        const int answers[] = {__VA_ARGS__};                                     \
-        check_outcome(answers, sizeof(answers) / sizeof(answers[0]), (outcome)); \
+#define CHECK_OUTCOME(outcome, ...)                                                                \
+    do {                                                                                           \
+        const int answers[] = {__VA_ARGS__};                                                       \
+        check_outcome(answers, sizeof(answers) / sizeof(answers[0]), (outcome));                   \
     } while (0)
 
 static void test_unknown_is_said_exactly_when_a_copy_may_have_run(void **state)
@@ -392,8 +392,8 @@ static void test_unknown_is_said_exactly_when_a_copy_may_have_run(void **state)
     CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, NONE, KVP_BUSY, KVP_BUSY, KVP_BUSY, KVP_UNAVAILABLE);
     CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_UNCERTAIN);
     CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_UNCERTAIN, KVP_NOT_PRIMARY);
-    CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_IO, KVP_NOT_PRIMARY);      /* of a disk */
-    CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, -200, KVP_BUSY);               /* of the future */
+    CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_IO, KVP_NOT_PRIMARY); /* of a disk */
+    CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, -200, KVP_BUSY);          /* of the future */
     CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_NO_MEMORY, KVP_NOT_PRIMARY);
     CHECK_OUTCOME(KVP_TIMEOUT_UNKNOWN, KVP_WRONG_GROUP, NONE, KVP_WRONG_GROUP);
     CHECK_OUTCOME(KVP_UNAVAILABLE, KVP_NOT_PRIMARY);

@@ -29,7 +29,7 @@
 enum event_kind {
     REQUEST_ARRIVES,
     ANSWER_ARRIVES,
-    APPLIED_LATE,  /* a request whose answer was UNCERTAIN takes effect */
+    APPLIED_LATE, /* a request whose answer was UNCERTAIN takes effect */
     LINK_CHANGES,
     VIEW_CHANGES,  /* another primary */
     NODE_LEARNS,   /* of the newest view */
@@ -63,7 +63,7 @@ struct call {
     bool started, done;
     kvp_status status;
     uint64_t done_us;
-    uint64_t revision;       /* of the answer */
+    uint64_t revision;        /* of the answer */
     uint64_t revision_before; /* the group's, when it was started */
     unsigned executed;
 };
@@ -566,7 +566,9 @@ static void begin(uint64_t seed)
         .client_id = seed + 1,
         .seed = seed,
         .try_us = 50 * MS + seed % 5 * 100 * MS,
-        .port = {.connect = port_connect, .send = port_send, .reset = port_reset,
+        .port = {.connect = port_connect,
+                 .send = port_send,
+                 .reset = port_reset,
                  .done = port_done},
     };
 

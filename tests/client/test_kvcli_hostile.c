@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kvcli and a server that says anything: no number overflows a buffer or stands for an index, no text
- * reaches the terminal with characters that it would obey, and what is printed for programs is JSON.
+ * kvcli and a server that says anything: no number overflows a buffer or stands for an index, no
+ * text reaches the terminal with characters that it would obey, and what is printed for programs is
+ * JSON.
  */
 #include "client/kvcli/kvcli.h"
 #include "fake_server.h"
@@ -20,17 +21,71 @@
 #include <cmocka.h>
 
 #define ARGUMENTS_MAX 8
-#define ESCAPE        "\x1b]0;owned\x07\x1b[2J\r\n\xc2\x9b" "1m\xff\x80\0x"
+#define ESCAPE                                                                                     \
+    "\x1b]0;owned\x07\x1b[2J\r\n\xc2\x9b"                                                          \
+    "1m\xff\x80\0x"
 
 /* The members that kvcli looks at; "?": something else. */
 static const char *const members[] = {
-    "id", "state", "type", "name", "tasks", "done", "running", "redone", "disagreements", "reason",
-    "element", "rows", "inner", "columns", "tile_rows", "tile_inner", "tile_columns", "uploaded",
-    "inputs", "combined", "outputs", "verify", "verified", "copies", "quorum", "copies_max",
-    "waiting", "late", "elapsed_ms", "lost_votes", "silent_ms", "kinds", "results", "worker",
-    "agreed", "overflow", "size", "digest", "progress", "ms", "task", "votes", "lost", "node",
-    "role", "epoch", "primary", "in_sync", "applied", "serving", "doubt", "stores_set_aside",
-    "diverged", "group_id", "url", "error", "peers", "arbiter", "?",
+    "id",
+    "state",
+    "type",
+    "name",
+    "tasks",
+    "done",
+    "running",
+    "redone",
+    "disagreements",
+    "reason",
+    "element",
+    "rows",
+    "inner",
+    "columns",
+    "tile_rows",
+    "tile_inner",
+    "tile_columns",
+    "uploaded",
+    "inputs",
+    "combined",
+    "outputs",
+    "verify",
+    "verified",
+    "copies",
+    "quorum",
+    "copies_max",
+    "waiting",
+    "late",
+    "elapsed_ms",
+    "lost_votes",
+    "silent_ms",
+    "kinds",
+    "results",
+    "worker",
+    "agreed",
+    "overflow",
+    "size",
+    "digest",
+    "progress",
+    "ms",
+    "task",
+    "votes",
+    "lost",
+    "node",
+    "role",
+    "epoch",
+    "primary",
+    "in_sync",
+    "applied",
+    "serving",
+    "doubt",
+    "stores_set_aside",
+    "diverged",
+    "group_id",
+    "url",
+    "error",
+    "peers",
+    "arbiter",
+    "?",
 };
 #define MEMBER_COUNT (sizeof(members) / sizeof(members[0]))
 
@@ -39,8 +94,8 @@ struct rig {
     struct kvcli cli;
     char *output, *errors;
     size_t output_size, errors_size;
-    unsigned value;   /* which one all members have */
-    unsigned looks;   /* at the job: it ends after some */
+    unsigned value; /* which one all members have */
+    unsigned looks; /* at the job: it ends after some */
     kvp_status status;
 };
 
@@ -206,9 +261,10 @@ static void check_json(const char *line, const char *text, size_t size)
 }
 
 static const char *const lines[] = {
-    "status", "job list", "job show 1", "job show 1 --tasks", "job workers", "job wait 1",
-    "job result 1", "job result 1 --task 3", "job cancel 1", "get a", "get --stale a", "put a b",
-    "scan", "delete a", "handover 2",
+    "status",       "job list",   "job show 1",    "job show 1 --tasks",
+    "job workers",  "job wait 1", "job result 1",  "job result 1 --task 3",
+    "job cancel 1", "get a",      "get --stale a", "put a b",
+    "scan",         "delete a",   "handover 2",
 };
 
 static void open_rig(struct rig *rig)

@@ -161,8 +161,9 @@ static void test_what_stands_after_two_dashes_is_no_option(void **state)
 static void test_what_may_have_been_meant_is_named(void **state)
 {
     static const char *const pairs[][2] = {
-        {"GET", "get"}, {"gte", "get"}, {"del", "delete"}, {"rm", "delete"}, {"set", "put"},
-        {"ls", "scan"}, {"staus", "status"}, {"hand-over", "handover"}, {"xyzzy", NULL}, {"", NULL},
+        {"GET", "get"},  {"gte", "get"}, {"del", "delete"},   {"rm", "delete"},
+        {"set", "put"},  {"ls", "scan"}, {"staus", "status"}, {"hand-over", "handover"},
+        {"xyzzy", NULL}, {"", NULL},
     };
 
     (void)state;
@@ -204,16 +205,31 @@ static void test_a_line_that_is_no_task_is_refused(void **state)
 {
     static struct rig rig;
     static const char *const lines[] = {
-        "[{\"kind\":\"e\"}]", "[]", "1", "\"kind\"", "null", "true", "{}", "{\"kind\":1}",
-        "{\"kind\":[\"e\"]}", "{\"kind\":\"e\",\"kind\":\"f\"}",
-        "{\"kind\":\"e\",\"payload\":\"a\",\"payload\":\"b\"}", "{\"kind\":\"e\",\"\":1}",
-        "{\"kind\":\"e\",\"payload\":1}", "{\"kind\":\"e\",\"payload\":[\"base64\"]}",
-        "{\"kind\":\"e\",\"payload\":{}}", "{\"kind\":\"e\",\"payload\":{\"base64\":1}}",
+        "[{\"kind\":\"e\"}]",
+        "[]",
+        "1",
+        "\"kind\"",
+        "null",
+        "true",
+        "{}",
+        "{\"kind\":1}",
+        "{\"kind\":[\"e\"]}",
+        "{\"kind\":\"e\",\"kind\":\"f\"}",
+        "{\"kind\":\"e\",\"payload\":\"a\",\"payload\":\"b\"}",
+        "{\"kind\":\"e\",\"\":1}",
+        "{\"kind\":\"e\",\"payload\":1}",
+        "{\"kind\":\"e\",\"payload\":[\"base64\"]}",
+        "{\"kind\":\"e\",\"payload\":{}}",
+        "{\"kind\":\"e\",\"payload\":{\"base64\":1}}",
         "{\"kind\":\"e\",\"payload\":{\"base64\":\"YQ==\",\"x\":1}}",
         "{\"kind\":\"e\",\"payload\":{\"base64\":\"YQ==\",\"base64\":\"Yg==\"}}",
-        "{\"kind\":\"e\",\"file\":1}", "{\"kind\":\"e\",\"feed\":1}", "{\"kind\":\"e\",\"after\":0}",
-        "{\"kind\":\"e\",\"after\":[0]}", "{\"kind\":\"e\",\"after\":[[0]]}",
-        "{\"kind\":\"e\",\"after\":[-1]}", "{\"kind\":\"e\",\"after\":[\"1-\"]}",
+        "{\"kind\":\"e\",\"file\":1}",
+        "{\"kind\":\"e\",\"feed\":1}",
+        "{\"kind\":\"e\",\"after\":0}",
+        "{\"kind\":\"e\",\"after\":[0]}",
+        "{\"kind\":\"e\",\"after\":[[0]]}",
+        "{\"kind\":\"e\",\"after\":[-1]}",
+        "{\"kind\":\"e\",\"after\":[\"1-\"]}",
         "{\"kind\":\"e\",\"after\":[\"4294967296-4294967296\"]}",
     };
 

@@ -56,7 +56,9 @@ static void test_base64(void **state)
     check_json(text("\xff"), "{\"base64\":\"/w==\"}");
     check_json(text("\xff\xfe"), "{\"base64\":\"//4=\"}");
     check_json(text("\xff\xfe\xfd"), "{\"base64\":\"//79\"}");
-    check_json(text("\xff" "foobar"), "{\"base64\":\"/2Zvb2Jhcg==\"}");
+    check_json(text("\xff"
+                    "foobar"),
+               "{\"base64\":\"/2Zvb2Jhcg==\"}");
     check_json(kvp_slice_of("a\0b", 3), "{\"base64\":\"YQBi\"}");
 }
 
@@ -80,8 +82,8 @@ static void test_what_is_no_base64_is_refused(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "A", "AA", "AAA", "AAAAA", "=", "==", "===", "====", "A===", "AA=A", "=AAA", "AAA=AAAA",
-        "AA==AA==", "AA A", "AA\n=", "AA-_", "AAA\xc3", "A\xc3\xa4="};
+        "A",    "AA",   "AAA",      "AAAAA",    "=",    "==",    "===",  "====",    "A===",
+        "AA=A", "=AAA", "AAA=AAAA", "AA==AA==", "AA A", "AA\n=", "AA-_", "AAA\xc3", "A\xc3\xa4="};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         /* Of exactly its size: a sanitizer sees who reads beside it. */
         char *copy = strdup(wrong[i]);
@@ -100,8 +102,8 @@ static void test_what_is_no_base64_is_refused(void **state)
 static void test_other_json_is_no_bytes(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"1", "null", "true", "[]", "{}", "[\"a\"]",
-                                        "{\"base64\":1}", "{\"BASE64\":\"AAAA\"}"};
+    static const char *const wrong[] = {"1",  "null",    "true",           "[]",
+                                        "{}", "[\"a\"]", "{\"base64\":1}", "{\"BASE64\":\"AAAA\"}"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         cJSON *item = cJSON_Parse(wrong[i]);
         kvp_buf bytes = {0};
@@ -178,18 +180,49 @@ static void test_strings_with_zero_bytes_are_refused(void **state)
 
 /* ---- UTF-8 ---- */
 
-static const char *const good_text[] = {
-    "a", "\x7f", "\xc2\x80", "\xc3\xa4", "\xdf\xbf", "\xe0\xa0\x80", "\xe2\x82\xac",
-    "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf0\x9f\x98\x80",
-    "\xf4\x8f\xbf\xbf", "\xc3\xa4" "a" "\xe2\x82\xac"};
-static const char *const bad_text[] = {
-    "\x80", "\xbf", "\xc0\x80", "\xc1\xbf",         /* alone; too long a form */
-    "\xe0\x80\x80", "\xe0\x9f\xbf",                 /* too long */
-    "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf",
-    "\xed\xa0\x80", "\xed\xbf\xbf",                 /* surrogates */
-    "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "\xff", /* beyond the end */
-    "\xc3", "\xe2\x82", "\xf0\x9f\x98", "a\xc3",    /* cut off */
-    "\xc3" "a", "\xe2\x82" "a", "\xe2" "a\xac", "\xf0\x9f" "a\x80", "\xc3\xc3\xa4"};
+static const char *const good_text[] = {"a",
+                                        "\x7f",
+                                        "\xc2\x80",
+                                        "\xc3\xa4",
+                                        "\xdf\xbf",
+                                        "\xe0\xa0\x80",
+                                        "\xe2\x82\xac",
+                                        "\xed\x9f\xbf",
+                                        "\xee\x80\x80",
+                                        "\xef\xbf\xbf",
+                                        "\xf0\x90\x80\x80",
+                                        "\xf0\x9f\x98\x80",
+                                        "\xf4\x8f\xbf\xbf",
+                                        "\xc3\xa4"
+                                        "a"
+                                        "\xe2\x82\xac"};
+static const char *const bad_text[] = {"\x80",
+                                       "\xbf",
+                                       "\xc0\x80",
+                                       "\xc1\xbf", /* alone; too long a form */
+                                       "\xe0\x80\x80",
+                                       "\xe0\x9f\xbf", /* too long */
+                                       "\xf0\x80\x80\x80",
+                                       "\xf0\x8f\xbf\xbf",
+                                       "\xed\xa0\x80",
+                                       "\xed\xbf\xbf", /* surrogates */
+                                       "\xf4\x90\x80\x80",
+                                       "\xf5\x80\x80\x80",
+                                       "\xf8\x88\x80\x80\x80",
+                                       "\xff", /* beyond the end */
+                                       "\xc3",
+                                       "\xe2\x82",
+                                       "\xf0\x9f\x98",
+                                       "a\xc3", /* cut off */
+                                       "\xc3"
+                                       "a",
+                                       "\xe2\x82"
+                                       "a",
+                                       "\xe2"
+                                       "a\xac",
+                                       "\xf0\x9f"
+                                       "a\x80",
+                                       "\xc3\xc3\xa4"};
 
 static void test_only_utf8_is_text(void **state)
 {
@@ -248,7 +281,8 @@ static void test_what_cannot_be_shown_is_escaped(void **state)
     check_escaped(text("\xff\xc3"), "\\xff\\xc3");
     check_escaped(text("\xed\xa0\x80"), "\\xed\\xa0\\x80");
     /* U+0080 to U+009F: terminals take U+009B for the beginning of a command. */
-    check_escaped(text("\xc2\x9b" "2J\xc2\x80\xc2\x9f\xc2\xa0"),
+    check_escaped(text("\xc2\x9b"
+                       "2J\xc2\x80\xc2\x9f\xc2\xa0"),
                   "\\xc2\\x9b2J\\xc2\\x80\\xc2\\x9f\xc2\xa0");
 }
 
@@ -270,9 +304,11 @@ static void check_unescapes(kvp_slice bytes)
         unsigned byte = (uint8_t)*c;
         if (*c == '\\') {
             c++;
-            byte = *c == 'x' ? hex(c + 1) : *c == 't' ? '\t' : *c == 'n' ? '\n'
-                   : *c == 'r'           ? '\r'
-                                         : '\\';
+            byte = *c == 'x'   ? hex(c + 1)
+                   : *c == 't' ? '\t'
+                   : *c == 'n' ? '\n'
+                   : *c == 'r' ? '\r'
+                               : '\\';
             c += *c == 'x' ? 2 : 0;
         }
         assert_int_equal(byte, *next);
@@ -300,8 +336,17 @@ static void test_escaped_bytes_can_be_told_apart(void **state)
 static void test_numbers(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"", " 1", "1 ", "+1", "-1", "0x10", "1.0", "1e3", "a",
-                                        "18446744073709551616", "99999999999999999999999"};
+    static const char *const wrong[] = {"",
+                                        " 1",
+                                        "1 ",
+                                        "+1",
+                                        "-1",
+                                        "0x10",
+                                        "1.0",
+                                        "1e3",
+                                        "a",
+                                        "18446744073709551616",
+                                        "99999999999999999999999"};
     uint64_t number = 0;
     assert_true(kvcli_parse_number("18446744073709551615", UINT64_MAX, &number));
     assert_true(number == UINT64_MAX);

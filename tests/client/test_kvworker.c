@@ -228,7 +228,7 @@ static void test_a_worker_that_is_killed_leaves_no_handlers(void **state)
                    "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; echo $$ $a $b >%s; wait", path);
     pid_t worker = start_worker(command);
     read_pids(path, pids, 3);
-    usleep(100000); /* setsid has had its time */
+    usleep(100000);                              /* setsid has had its time */
     assert_int_equal(kvworker_end_orphans(), 0); /* its worker lives */
     assert_false(is_gone(pids[0]) || is_gone(pids[1]));
     assert_int_equal(kill(worker, SIGKILL), 0);

@@ -59,8 +59,8 @@ static void test_blank_ones_join(void **state)
     world_close(&world);
 }
 
-/* A store that is known says durably that it is not new, though nothing else changes: a copy of it would be
- * taken for an emptied store otherwise, and would not hear that it is a copy. */
+/* A store that is known says durably that it is not new, though nothing else changes: a copy of it
+ * would be taken for an emptied store otherwise, and would not hear that it is a copy. */
 static void test_a_store_that_is_known_is_not_new_any_more(void **state)
 {
     (void)state;

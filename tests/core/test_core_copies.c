@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stores that are not what their node's was last: a directory put back from before, or a copy. Here an old
- * store is told from the one of today by its numbers alone, so these are put back in the disk's metadata.
+ * Stores that are not what their node's was last: a directory put back from before, or a copy. Here
+ * an old store is told from the one of today by its numbers alone, so these are put back in the
+ * disk's metadata.
  */
 #include "core_support.h"
 
@@ -145,8 +146,8 @@ static kvp_status asked_as(struct world *world, uint64_t number)
     return (kvp_status)world->last_reply.code;
 }
 
-/* Who is about to need the other one answers without the disk; but a disk that has failed has no number, and will
- * not get it. */
+/* Who is about to need the other one answers without the disk; but a disk that has failed has no
+ * number, and will not get it. */
 static void test_a_number_that_a_hung_disk_never_took_does_not_count(void **state)
 {
     (void)state;
@@ -169,8 +170,8 @@ static void test_a_number_that_a_hung_disk_never_took_does_not_count(void **stat
     world_close(&world);
 }
 
-/* The other one was started so often since that it does not say any more what this one knows it by: its word
- * counts if it is known itself, and this one is not. */
+/* The other one was started so often since that it does not say any more what this one knows it by:
+ * its word counts if it is known itself, and this one is not. */
 static void test_a_store_from_long_ago_is_told_so_too(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Views that nobody granted, told by forged requests. A node follows such a word, or steps down by it; it
- * never leads by it, drops no member by it and acknowledges nothing alone by it. What was believed
- * wrongly is put right by the register, or by the other node of a pair.
+ * Views that nobody granted, told by forged requests. A node follows such a word, or steps down by
+ * it; it never leads by it, drops no member by it and acknowledges nothing alone by it. What was
+ * believed wrongly is put right by the register, or by the other node of a pair.
  */
 #include "core_support.h"
 
@@ -120,7 +120,8 @@ static void test_told_views_drop_no_member(void **state)
     }
 }
 
-/* Who is told that another one leads follows it, and comes back when the register says otherwise. */
+/* Who is told that another one leads follows it, and comes back when the register says otherwise.
+ */
 static void test_register_puts_right_what_was_told(void **state)
 {
     (void)state;
@@ -159,8 +160,8 @@ static void test_register_puts_right_what_all_were_told(void **state)
     world_close(&world);
 }
 
-/* A number near the end of its range is no view's: neither a word nor what was believed before stops
- * the group, or an operator. */
+/* A number near the end of its range is no view's: neither a word nor what was believed before
+ * stops the group, or an operator. */
 static void test_far_numbers_stop_nothing(void **state)
 {
     (void)state;

@@ -564,8 +564,8 @@ static void test_a_forged_snapshot_leaves_the_store(void **state)
     }
 }
 
-/* ASK_VIEW, RESIGN and LEAVE in the name of the other node, which itself goes on: nothing breaks, and there
- * are never two primaries, with an arbiter or without. */
+/* ASK_VIEW, RESIGN and LEAVE in the name of the other node, which itself goes on: nothing breaks,
+ * and there are never two primaries, with an arbiter or without. */
 static void forged_question(struct world *world, unsigned victim)
 {
     static const unsigned ops[] = {KVP_OP_ASK_VIEW, KVP_OP_RESIGN, KVP_OP_LEAVE};
@@ -594,7 +594,8 @@ static void forged_questions(enum kvp_pair_policy policy, uint64_t seed)
     setup(&world, 2, policy, seed);
     for (unsigned i = 0; i < 400; i++) {
         forged_question(&world, 1 + (unsigned)world_random(&world, 2));
-        if (policy != KVP_PAIR_AVAILABLE) { /* there each goes on by itself, when the other one is away */
+        if (policy !=
+            KVP_PAIR_AVAILABLE) { /* there each goes on by itself, when the other one is away */
             (void)server(&world);
         }
         if (world_random(&world, 3) == 0) {

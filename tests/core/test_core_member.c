@@ -265,7 +265,8 @@ static void test_one_of_three_is_lost(void **state)
     world_close(&world);
 }
 
-/* What a stale read may lack is not known to the node that gives it; for how long it has not been is. */
+/* What a stale read may lack is not known to the node that gives it; for how long it has not been
+ * is. */
 static void test_a_node_tells_how_long_it_has_not_heard_of_commits(void **state)
 {
     (void)state;

@@ -224,12 +224,9 @@ static void test_account(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_log_cannot_grow),
-        cmocka_unit_test(test_start_reads_the_log),
-        cmocka_unit_test(test_start_cannot_read),
-        cmocka_unit_test(test_set_aside_fails),
+        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_log_cannot_grow),   cmocka_unit_test(test_start_reads_the_log),
+        cmocka_unit_test(test_start_cannot_read), cmocka_unit_test(test_set_aside_fails),
         cmocka_unit_test(test_account),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,8 +123,8 @@ static void test_what_both_have_is_nobodys_own(void **state)
     }
 }
 
-/* The other one had sent entries that got lost in the cut, and does not wait for them for ever: what
- * it knew of this log holds no more since this node has led. */
+/* The other one had sent entries that got lost in the cut, and does not wait for them for ever:
+ * what it knew of this log holds no more since this node has led. */
 static void test_a_node_that_led_is_compared_anew(void **state)
 {
     (void)state;
@@ -190,8 +190,8 @@ static void test_a_full_quarantine_keeps_the_store_in_its_place(void **state)
     world_close(&world);
 }
 
-/* A primary that forgot, by a crash, what it knew of its own commits still has them: they are compared,
- * not cut off. */
+/* A primary that forgot, by a crash, what it knew of its own commits still has them: they are
+ * compared, not cut off. */
 static void test_what_was_made_alone_is_never_cut_off(void **state)
 {
     (void)state;
@@ -239,7 +239,8 @@ static void cut_when_just_formed(uint64_t later_us)
     world_close(&world);
 }
 
-/* A backup can take over as soon as it is one, also when all that it heard before was not settled. */
+/* A backup can take over as soon as it is one, also when all that it heard before was not settled.
+ */
 static void test_cut_when_just_formed(void **state)
 {
     (void)state;
@@ -384,7 +385,8 @@ static void test_backup_fails(void **state)
     backup_fails(KVP_PAIR_AVAILABLE);
 }
 
-/* It leads already, and may not go on: an operator who wants it to lead is told that nothing has changed. */
+/* It leads already, and may not go on: an operator who wants it to lead is told that nothing has
+ * changed. */
 static void test_promote_of_a_leader_that_may_not_serve_is_refused(void **state)
 {
     (void)state;
@@ -550,8 +552,10 @@ static void test_stop(void **state)
     }
 }
 
-/* Neither takes what the other one hands over: each would hand it back, until their time is over. */
-static void stop_both(enum kvp_pair_policy policy, unsigned first, uint64_t later_us, uint64_t disk_us)
+/* Neither takes what the other one hands over: each would hand it back, until their time is over.
+ */
+static void stop_both(enum kvp_pair_policy policy, unsigned first, uint64_t later_us,
+                      uint64_t disk_us)
 {
     struct world world;
     open_pair(&world, policy);
@@ -715,8 +719,8 @@ static void test_asked_while_fencing(void **state)
     world_close(&world);
 }
 
-/* The holder's disk is slow: whoever repeats the question hears that it is not decided yet, not that it
- * is refused, which would end a proposal that is being granted. */
+/* The holder's disk is slow: whoever repeats the question hears that it is not decided yet, not
+ * that it is refused, which would end a proposal that is being granted. */
 static void test_a_question_repeated_while_its_grant_is_written_is_not_refused(void **state)
 {
     (void)state;

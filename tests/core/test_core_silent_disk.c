@@ -65,7 +65,8 @@ static void test_a_disk_that_answers_again_is_that_of_a_joiner(void **state)
     world_close(&world);
 }
 
-static void test_with_nobody_to_hand_over_to_a_hung_primary_says_so_and_takes_no_updates(void **state)
+static void
+test_with_nobody_to_hand_over_to_a_hung_primary_says_so_and_takes_no_updates(void **state)
 {
     (void)state;
     struct world world;

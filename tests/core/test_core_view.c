@@ -298,8 +298,8 @@ static void test_lease_counts_from_the_question(void **state)
     world_close(&world);
 }
 
-/* Node 2 was told shorter times: node 1's lease from it ends before node 2 acts. The world looks that
- * there are never two that serve. */
+/* Node 2 was told shorter times: node 1's lease from it ends before node 2 acts. The world looks
+ * that there are never two that serve. */
 static void test_a_lease_ends_before_the_grace_of_who_gave_it(void **state)
 {
     (void)state;

@@ -78,7 +78,8 @@ static void test_handover_refused(void **state)
     world_close(&world);
 }
 
-/* Asked in the first moment of a group: the lease, the promise and the membership are still to come. */
+/* Asked in the first moment of a group: the lease, the promise and the membership are still to
+ * come. */
 static void test_handover_waits_for_what_will_come(void **state)
 {
     (void)state;

@@ -149,8 +149,8 @@ struct kvp_execution bench_run(struct bench *bench, const struct kvp_request *re
         bench->now_us += bench->step_us;
         kvp_engine_set_now(bench->engine, bench->now_us);
     }
-    assert_int_equal(
-        kvp_engine_execute(bench->engine, request, bench_next(bench), &execution), KVP_OK);
+    assert_int_equal(kvp_engine_execute(bench->engine, request, bench_next(bench), &execution),
+                     KVP_OK);
     if (execution.kind == KVP_EXECUTION_APPEND) {
         keep_set(bench, &execution.writeset);
     } else {
@@ -199,8 +199,7 @@ void bench_promote(struct bench *bench)
 {
     assert_int_equal(bench->applied, bench->count);
     kvp_engine_reset(bench->engine);
-    assert_int_equal(kvp_engine_start(bench->engine, bench->shelf.storage, bench->applied),
-                     KVP_OK);
+    assert_int_equal(kvp_engine_start(bench->engine, bench->shelf.storage, bench->applied), KVP_OK);
 }
 
 void execution_free(struct kvp_execution *execution)

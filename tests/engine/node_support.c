@@ -172,8 +172,8 @@ struct watcher *witness_open(char url[64])
         .url = "tcp://127.0.0.1:0", .on_request = on_request, .arg = watcher};
     assert_non_null(watcher);
     assert_int_equal(kvp_env_memory_open(&watcher->env), KVP_OK);
-    assert_int_equal(
-        kvp_witness_open(watcher->env, &watcher->witness, message, sizeof(message)), KVP_OK);
+    assert_int_equal(kvp_witness_open(watcher->env, &watcher->witness, message, sizeof(message)),
+                     KVP_OK);
     assert_int_equal(kvp_net_listen(&config, &watcher->server), KVP_OK);
     snprintf(url, 64, "%s", kvp_net_server_url(watcher->server));
     return watcher;
@@ -252,8 +252,7 @@ void wait_in_sync(kvp_node *node, uint64_t set)
 {
     uint64_t deadline_us = deadline();
     kvp_node_state state;
-    for (kvp_node_get_state(node, &state); state.in_sync != set;
-         kvp_node_get_state(node, &state)) {
+    for (kvp_node_get_state(node, &state); state.in_sync != set; kvp_node_get_state(node, &state)) {
         still(deadline_us, "the in-sync set");
         pause_shortly();
     }

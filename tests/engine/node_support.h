@@ -17,7 +17,7 @@
 
 #include <pthread.h>
 
-#define WAIT_MS 30000u
+#define WAIT_MS       30000u
 #define TEXT(literal) kvp_slice_of(literal, sizeof(literal) - 1)
 
 /* ---- places ---- */

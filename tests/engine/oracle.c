@@ -13,8 +13,9 @@ struct draft {
 kvp_slice oracle_key(unsigned index)
 {
     static const char *const names[ORACLE_KEYS] = {
-        "a", "b", "c", "ab", "aba", "k1", "k10", "k11", "k2", "x", "y", "z", "\xff", "\xff\xff",
-        "zz", "long-long-long-long-key", "E", "S", "D", "0"};
+        "a",  "b", "c", "ab", "aba",  "k1",       "k10", "k11",
+        "k2", "x", "y", "z",  "\xff", "\xff\xff", "zz",  "long-long-long-long-key",
+        "E",  "S", "D", "0"};
     return text(names[index]);
 }
 
@@ -119,8 +120,9 @@ static bool holds(const struct draft *draft, const struct kvp_compare *compare)
         [KVP_COMPARE_ABSENT] = !key->present,
         [KVP_COMPARE_PRESENT] = key->present,
         [KVP_COMPARE_VERSION_EQUAL] = key->modify == compare->version,
-        [KVP_COMPARE_VERSION_LESS] = key->modify < compare->version,
-        [KVP_COMPARE_VERSION_GREATER] = key->modify > compare->version,
+        [KVP_COMPARE_VERSION_LESS] =
+            key->modify<compare->version, [KVP_COMPARE_VERSION_GREATER] = key->modify> compare
+                ->version,
         [KVP_COMPARE_VALUE_EQUAL] = equal,
         [KVP_COMPARE_VALUE_DIFFERS] = !equal,
     };
@@ -182,8 +184,7 @@ static struct oracle_session *find(struct oracle *oracle, const struct kvp_sessi
 }
 
 /* Answered without execution? */
-static bool known(struct oracle *oracle, const struct kvp_session_id *id,
-                  struct expected *expected)
+static bool known(struct oracle *oracle, const struct kvp_session_id *id, struct expected *expected)
 {
     const struct oracle_session *session = find(oracle, id);
     if (!session && id->birth < oracle->floor) {
@@ -195,8 +196,7 @@ static bool known(struct oracle *oracle, const struct kvp_session_id *id,
     } else if (session && session->number == id->number) {
         expected->status = session->status;
         assert_int_equal(
-            kvp_buf_append(&expected->answer, session->answer.data, session->answer.size),
-            KVP_OK);
+            kvp_buf_append(&expected->answer, session->answer.data, session->answer.size), KVP_OK);
         return true;
     }
     return expected->refused;
@@ -226,8 +226,8 @@ static void note(struct oracle *oracle, const struct kvp_session_id *id,
                                        .number = id->number,
                                        .seq = oracle->seq,
                                        .status = expected->status};
-    assert_int_equal(
-        kvp_buf_append(&session->answer, expected->answer.data, expected->answer.size), KVP_OK);
+    assert_int_equal(kvp_buf_append(&session->answer, expected->answer.data, expected->answer.size),
+                     KVP_OK);
 }
 
 /* ---- all together ---- */

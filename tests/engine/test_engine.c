@@ -191,8 +191,7 @@ static struct kvp_request sized(unsigned op, size_t key_size, kvp_slice value)
 {
     static char key[KVP_KEY_SIZE_MAX + 1];
     memset(key, 'k', sizeof(key));
-    return (struct kvp_request){
-        .op = op, .key = kvp_slice_of(key, key_size), .value = value};
+    return (struct kvp_request){.op = op, .key = kvp_slice_of(key, key_size), .value = value};
 }
 
 static void test_keys_are_1_to_1024_bytes(void **state)

@@ -148,10 +148,10 @@ static long check_starved(const struct kvp_request *request)
 static void test_single_operations(void **state)
 {
     const struct kvp_request requests[] = {
-        ask_put("new", "v"),        ask_put("stored", "v"),    ask_put("pending", "v"),
-        ask_create("new", "v"),     ask_create("stored", "v"), ask_create("pending", "v"),
-        ask_delete("both", 0),      ask_delete("none", 1),     ask_cas("both", 4, "v"),
-        ask_cas("both", 2, "v"),    ask_delete("stored", 0),
+        ask_put("new", "v"),     ask_put("stored", "v"),    ask_put("pending", "v"),
+        ask_create("new", "v"),  ask_create("stored", "v"), ask_create("pending", "v"),
+        ask_delete("both", 0),   ask_delete("none", 1),     ask_cas("both", 4, "v"),
+        ask_cas("both", 2, "v"), ask_delete("stored", 0),
     };
     (void)state;
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {

@@ -99,8 +99,8 @@ static void make_txn(struct world *world, struct step *step)
 
 static void make_request(struct world *world, struct step *step)
 {
-    static const unsigned ops[] = {KVP_OP_PUT, KVP_OP_CREATE, KVP_OP_DELETE, KVP_OP_CAS,
-                                   KVP_OP_TXN, KVP_OP_TXN};
+    static const unsigned ops[] = {KVP_OP_PUT, KVP_OP_CREATE, KVP_OP_DELETE,
+                                   KVP_OP_CAS, KVP_OP_TXN,    KVP_OP_TXN};
     memset(step, 0, sizeof(*step));
     step->request.op = ops[draw(world, sizeof(ops) / sizeof(ops[0]))];
     if (step->request.op == KVP_OP_TXN) {

@@ -61,14 +61,10 @@ static void test_repeats_of_single_operations(void **state)
         struct kvp_request request;
         int status;
     } cases[] = {
-        {ask_put("there", "w"), KVP_OK},
-        {ask_create("new", "w"), KVP_OK},
-        {ask_create("there", "w"), KVP_EXISTS},
-        {ask_delete("there", 0), KVP_OK},
-        {ask_delete("none", 0), KVP_NOT_FOUND},
-        {ask_delete("there", 9), KVP_VERSION_DIFFERS},
-        {ask_cas("there", 1, "w"), KVP_OK},
-        {ask_cas("there", 2, "w"), KVP_VERSION_DIFFERS},
+        {ask_put("there", "w"), KVP_OK},        {ask_create("new", "w"), KVP_OK},
+        {ask_create("there", "w"), KVP_EXISTS}, {ask_delete("there", 0), KVP_OK},
+        {ask_delete("none", 0), KVP_NOT_FOUND}, {ask_delete("there", 9), KVP_VERSION_DIFFERS},
+        {ask_cas("there", 1, "w"), KVP_OK},     {ask_cas("there", 2, "w"), KVP_VERSION_DIFFERS},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -106,9 +102,9 @@ static void test_large_answers_do_not_stay_in_memory(void **state)
             {.kind = KVP_TXN_PUT, .key = TEXT("a"), .value = bytes('b', size)},
             {.kind = KVP_TXN_GET, .key = TEXT("a")},
         };
-        struct kvp_request request = with_session(
-            (struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 2}, CLIENT,
-            slot, 1, 0);
+        struct kvp_request request =
+            with_session((struct kvp_request){.op = KVP_OP_TXN, .then_ops = ops, .then_count = 2},
+                         CLIENT, slot, 1, 0);
         struct kvp_execution execution = bench_run(&bench, &request);
         execution_free(&execution);
     }
@@ -152,8 +148,8 @@ static void test_numbers_rise_and_may_leave_gaps(void **state)
     bench_open(&bench, 0);
     check_done(&bench, with_session(ask_put("a", "5"), CLIENT, 0, 5, 0));
     for (int settled = 0; settled < 2; settled++) {
-        check_refused(&bench, with_session(ask_put("a", "4"), CLIENT, 0, 4, 0),
-                      KVP_STALE_REQUEST, 0);
+        check_refused(&bench, with_session(ask_put("a", "4"), CLIENT, 0, 4, 0), KVP_STALE_REQUEST,
+                      0);
         bench_settle(&bench);
     }
     check_done(&bench, with_session(ask_put("a", "9"), CLIENT, 0, 9, 0));
@@ -263,8 +259,7 @@ static void count_state(struct bench *bench, size_t *sessions, uint64_t *floor)
     kvp_buf raw = {0};
     *sessions = 0;
     assert_non_null(view);
-    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)),
-                     KVP_OK);
+    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)), KVP_OK);
     for (; kvp_state_view_read(view, &key, &value) == KVP_OK; kvp_state_view_next(view)) {
         ++*sessions;
     }
@@ -459,8 +454,7 @@ static size_t stored_answers(struct bench *bench)
     kvp_slice key, value;
     size_t size = 0;
     assert_non_null(view);
-    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)),
-                     KVP_OK);
+    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 1), kvp_slice_of(to, 1)), KVP_OK);
     for (; kvp_state_view_read(view, &key, &value) == KVP_OK; kvp_state_view_next(view)) {
         size += value.size;
     }
@@ -495,7 +489,7 @@ static void test_stored_answers_are_bounded_in_bytes(void **state)
         check_large(&bench, i, 1, KVP_BUSY); /* the others may still be repeated */
     }
     check_done(&bench, with_session(ask_put("a", "x"), 200, 0, 1, 0)); /* small ones have room */
-    check_large(&bench, 1, 2, KVP_OK); /* in the place of its own */
+    check_large(&bench, 1, 2, KVP_OK);                                 /* in the place of its own */
     bench.now_us += 1000000;
     for (int round = 0; round < 2; round++) {
         for (uint64_t i = 101; i <= 109; i++) {
@@ -506,7 +500,7 @@ static void test_stored_answers_are_bounded_in_bytes(void **state)
         bench_restart(&bench);
         check_large(&bench, 300, 1, KVP_BUSY); /* the next primary counts the same */
     }
-    check_refused(&bench, ask_large(1, 2), KVP_SESSION_EXPIRED, 0); /* forgotten, */
+    check_refused(&bench, ask_large(1, 2), KVP_SESSION_EXPIRED, 0);  /* forgotten, */
     check_done(&bench, with_session(ask_put("a", "x"), 1, 0, 3, 0)); /* but not its number */
     bench_close(&bench);
 }
@@ -526,9 +520,9 @@ static void test_the_account_of_large_answers_is_right(void **state)
     for (uint64_t number = 1; number < 2000; number++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         uint64_t client = 1 + (random >> 33) % 12, birth = bench.count;
-        struct kvp_request request = (random >> 50) % 2 ? ask_large(client, number)
-                                                        : with_session(ask_put("a", "x"), client,
-                                                                       0, number, 0);
+        struct kvp_request request = (random >> 50) % 2
+                                         ? ask_large(client, number)
+                                         : with_session(ask_put("a", "x"), client, 0, number, 0);
         request.session.birth = birth;
         struct kvp_execution execution = bench_run(&bench, &request);
         assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);

@@ -140,8 +140,8 @@ static void stage_disk_all(struct stage *stage)
     }
 }
 
-/* Runs the disk's jobs, and those that follow from them: what is committed waits a little before it is
- * applied. */
+/* Runs the disk's jobs, and those that follow from them: what is committed waits a little before it
+ * is applied. */
 static void stage_disk(struct stage *stage)
 {
     stage_disk_all(stage);
@@ -192,8 +192,8 @@ static void start(struct stage *stage)
     assert_int_equal(kvp_storage_open(stage->env, config.group, 1, &stage->disk.storage, &loaded,
                                       message, sizeof(message)),
                      KVP_OK);
-    assert_int_equal(kvp_executor_open(&config, &host, stage->disk.storage, &loaded,
-                                       stage->now_us, &stage->executor),
+    assert_int_equal(kvp_executor_open(&config, &host, stage->disk.storage, &loaded, stage->now_us,
+                                       &stage->executor),
                      KVP_OK);
 }
 
@@ -295,8 +295,8 @@ static void test_updates_are_answered_when_they_are_durable(void **state)
     (void)state;
     stage_open(&stage);
     send(&stage, &put, &first);
-    send(&stage, &put, &again);        /* a repeat waits for the same entry */
-    send(&stage, &create, &refused);   /* rests on it, and waits, too */
+    send(&stage, &put, &again);      /* a repeat waits for the same entry */
+    send(&stage, &create, &refused); /* rests on it, and waits, too */
     check_now(&stage, ask_get("a", false), KVP_NOT_FOUND);
     put.session.number = 2;
     send(&stage, &put, &second);
@@ -558,8 +558,7 @@ static void test_memory_runs_out_in_an_update(void **state)
         if (kvp_core_role(kvp_executor_core(stage.executor)) == KVP_ROLE_PRIMARY) {
             assert_true(first.status == KVP_OK || first.status == KVP_UNAVAILABLE);
             assert_int_equal(second.status, KVP_OK);
-            check_now(&stage, ask_get("a", false),
-                      first.status == KVP_OK ? KVP_OK : KVP_NOT_FOUND);
+            check_now(&stage, ask_get("a", false), first.status == KVP_OK ? KVP_OK : KVP_NOT_FOUND);
             check_now(&stage, ask_get("b", false), KVP_OK);
             done += first.status == KVP_OK;
             refused += first.status != KVP_OK;

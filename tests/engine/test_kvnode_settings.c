@@ -308,9 +308,20 @@ static void test_numbers_have_a_range(void **state)
                    {"log-size", 1u << 20},
                    {"verify-memory", 1u << 20}};
     /* A minus is no way around to a number in range, either. */
-    static const char *const wrong[] = {"0", "-1", "+1", "1x", "x", "0x1", "1.0", "1e1", "1 2",
-                                        "\v-18446744073709551615", "-18446744073709551615", "\v1",
-                                        "18446744073709551615", "18446744073709551617",
+    static const char *const wrong[] = {"0",
+                                        "-1",
+                                        "+1",
+                                        "1x",
+                                        "x",
+                                        "0x1",
+                                        "1.0",
+                                        "1e1",
+                                        "1 2",
+                                        "\v-18446744073709551615",
+                                        "-18446744073709551615",
+                                        "\v1",
+                                        "18446744073709551615",
+                                        "18446744073709551617",
                                         "99999999999999999999999999"};
     (void)state;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {

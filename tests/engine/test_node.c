@@ -155,8 +155,8 @@ static bool count_one(kvp_node *node)
             return false;
         }
         int size = snprintf(digits, sizeof(digits), "%lu", strtoul(digits, NULL, 10) + 1);
-        status = kvp_node_cas(node, TEXT("counter"), version,
-                              kvp_slice_of(digits, (size_t)size), NULL);
+        status =
+            kvp_node_cas(node, TEXT("counter"), version, kvp_slice_of(digits, (size_t)size), NULL);
         if (status != KVP_VERSION_DIFFERS) {
             return status == KVP_OK;
         }
@@ -183,8 +183,7 @@ static void *work(void *arg)
     struct worker *worker = arg;
     worker->good = true;
     for (unsigned round = 0; round < ROUNDS && worker->good; round++) {
-        worker->good =
-            write_own(worker->node, worker->index, round) && count_one(worker->node);
+        worker->good = write_own(worker->node, worker->index, round) && count_one(worker->node);
     }
     return NULL;
 }
@@ -413,8 +412,7 @@ static void test_changes_are_told(void **state)
 /* ---- what cannot be opened ---- */
 
 /* Opening fails with that status, and the message has the text in it. */
-static void check_not_opened(const kvp_node_options *options, kvp_status expected,
-                             const char *text)
+static void check_not_opened(const kvp_node_options *options, kvp_status expected, const char *text)
 {
     kvp_node *node = NULL;
     char message[1024] = "";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of sessions: who is known, who goes first, and what a new primary finds in the store. */
+/* The table of sessions: who is known, who goes first, and what a new primary finds in the store.
+ */
 #include "tests/engine/engine_support.h"
 
 #include "kvstore/writeset.h"

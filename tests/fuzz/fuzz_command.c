@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any words as the command line of a program: the first byte says of which one, zeros end the words. What
- * a program does with the settings is not part of it, but what it understands has to make sense.
+ * Any words as the command line of a program: the first byte says of which one, zeros end the
+ * words. What a program does with the settings is not part of it, but what it understands has to
+ * make sense.
  */
 #include "tests/fuzz/fuzz.h"
 #include "client/kvcli/kvcli.h"

@@ -43,8 +43,8 @@ static void check_grid(const struct kvp_job_spec *spec)
                  a.column + a.columns <= spec->inner && a.column == b.row && a.row == c.row &&
                  b.column == c.column,
              "blocks out of place");
-        size_t size = kvp_job_block_size(spec, a) + kvp_job_block_size(spec, b) +
-                      kvp_job_block_size(spec, c);
+        size_t size =
+            kvp_job_block_size(spec, a) + kvp_job_block_size(spec, b) + kvp_job_block_size(spec, c);
         must(kvp_job_tile_size(spec, &tile) == KVP_JOB_TILE_HEADER + size &&
                  size <= 3 * (size_t)KVP_JOB_BLOCK_MAX,
              "sizes");
@@ -186,9 +186,8 @@ static kvp_status recode_grant(kvp_slice bytes, kvp_buf *out)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static kvp_status (*const recode[])(kvp_slice bytes, kvp_buf * out) = {
-        recode_spec,   sample_recode_tasks, recode_job,   recode_task,
-        recode_worker, recode_key,          recode_grant, recode_faults,
-        recode_standing,
+        recode_spec, sample_recode_tasks, recode_job,    recode_task,     recode_worker,
+        recode_key,  recode_grant,        recode_faults, recode_standing,
     };
     kvp_buf once = {0};
     kvp_buf twice = {0};

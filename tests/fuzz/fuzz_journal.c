@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as the files of a journal. Bytes with wrong checksums get no further than those, so what
- * the first byte asks for are frames whose checksums are right and whose numbers and sizes are not.
+ * Any bytes as the files of a journal. Bytes with wrong checksums get no further than those, so
+ * what the first byte asks for are frames whose checksums are right and whose numbers and sizes are
+ * not.
  *
- * Input: a byte with options; then frames of {u8 file, u8 number, u16 size declared, u16 size, bytes}.
+ * Input: a byte with options; then frames of {u8 file, u8 number, u16 size declared, u16 size,
+ * bytes}.
  */
 #include "tests/fuzz/fuzz.h"
 #include "kvstore/journal.h"

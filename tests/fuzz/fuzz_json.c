@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client's JSON, both ways. Odd first byte: any bytes as an answer of a node that is shown as JSON,
- * which must be JSON whatever came. Even: any text as JSON that a person has written, with bytes in it.
+ * The client's JSON, both ways. Odd first byte: any bytes as an answer of a node that is shown as
+ * JSON, which must be JSON whatever came. Even: any text as JSON that a person has written, with
+ * bytes in it.
  */
 #include "tests/fuzz/fuzz.h"
 #include "client/client_priv.h"

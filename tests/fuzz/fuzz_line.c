@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as what comes over a microcontroller's serial line: from a bridge (its frames, given without
- * their CRC-32, which is put behind each), or from a modem. The first byte says which, and in what pieces
- * they come. A modem says one word at a time, whenever something was said to it, or time has passed.
+ * Any bytes as what comes over a microcontroller's serial line: from a bridge (its frames, given
+ * without their CRC-32, which is put behind each), or from a modem. The first byte says which, and
+ * in what pieces they come. A modem says one word at a time, whenever something was said to it, or
+ * time has passed.
  */
 #include "tests/fuzz/fuzz.h"
 #include "mcu-port/port_at.h"
@@ -104,8 +105,12 @@ static void run(const struct line *line, struct kvmcu_transport *transport)
     static const char *const urls[] = {"tcp://10.0.0.1:7000", "tcp://10.0.0.2:7000"};
     uint8_t buffer[KVMCU_BUFFER_MIN];
     struct kvmcu client;
-    struct kvmcu_config config = {.transport = transport, .group = "default", .urls = urls,
-                                  .url_count = 2, .buffer = buffer, .buffer_size = sizeof(buffer),
+    struct kvmcu_config config = {.transport = transport,
+                                  .group = "default",
+                                  .urls = urls,
+                                  .url_count = 2,
+                                  .buffer = buffer,
+                                  .buffer_size = sizeof(buffer),
                                   .client = 0x1122334455667788u};
 
     must(kvmcu_init(&client, &config) == KVMCU_OK, "init");

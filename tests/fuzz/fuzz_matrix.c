@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as a matrix file. The first byte selects the format and, for text, the type wanted. What
- * is read fits the limit, is finite, and is read again from what a writer makes of it.
+ * Any bytes as a matrix file. The first byte selects the format and, for text, the type wanted.
+ * What is read fits the limit, is finite, and is read again from what a writer makes of it.
  */
 #include "tests/fuzz/fuzz.h"
 #include "replication/matrix/matrix_file.h"

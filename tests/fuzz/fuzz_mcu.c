@@ -3,8 +3,8 @@
  * Any bytes as what the microcontroller's client reads. The first byte says which operation,
  * whether the rest is the whole stream or the body of each answer, and how it is cut; the second
  * byte how large the client's buffer is, or the room for payloads. Bodies are also read by the
- * library's decoder: what the client takes for a value or a task must be one there, and the other way
- * round.
+ * library's decoder: what the client takes for a value or a task must be one there, and the other
+ * way round.
  */
 #include "tests/fuzz/fuzz.h"
 #include "mcu-port/kvmcu.h"
@@ -16,12 +16,12 @@
 #include <zlib.h>
 
 #define CHECKPOINT_MAX 8u
-#define TIMEOUT_MS 3000u
-#define PLACE_MAX  ((uint64_t)1 << 62) /* of versions: the client looks */
+#define TIMEOUT_MS     3000u
+#define PLACE_MAX      ((uint64_t)1 << 62) /* of versions: the client looks */
 
 struct line {
     kvp_slice bytes;
-    bool framed;     /* they are the body of every answer */
+    bool framed; /* they are the body of every answer */
     size_t chunk;
     uint32_t now_ms;
     uint8_t head[12]; /* the greeting, or the head of a frame */
@@ -116,11 +116,11 @@ static void compare(kvp_slice body, const struct kvmcu_result *result, size_t bu
 
     if (result->status == KVMCU_OK) {
         must(sound, "a value out of nothing");
-        must(get.value.size == result->size && get.modify == result->revision &&
-                 get.create == result->created && get.behind == result->behind &&
-                 (get.value.size == 0 ||
-                  memcmp(get.value.data, result->value, get.value.size) == 0),
-             "another value");
+        must(
+            get.value.size == result->size && get.modify == result->revision &&
+                get.create == result->created && get.behind == result->behind &&
+                (get.value.size == 0 || memcmp(get.value.data, result->value, get.value.size) == 0),
+            "another value");
     } else if (sound && get.modify < PLACE_MAX && get.create < PLACE_MAX) {
         must(result->status == KVMCU_DOES_NOT_FIT && get.value.size > buffer_size &&
                  result->size == get.value.size,
@@ -172,19 +172,33 @@ static void run(struct line *line, unsigned op, size_t workspace)
                                         line_now,  line_idle, line};
     struct kvmcu client;
     struct kvmcu_task task = {.number = 1};
-    struct kvmcu_request request = {.op = (uint8_t)op, .key = "k", .key_size = 1, .value = "v",
-                                    .value_size = 1, .version = 1, .task = &task};
+    struct kvmcu_request request = {.op = (uint8_t)op,
+                                    .key = "k",
+                                    .key_size = 1,
+                                    .value = "v",
+                                    .value_size = 1,
+                                    .version = 1,
+                                    .task = &task};
     struct kvmcu_result result;
     size_t buffer_size = KVMCU_BUFFER_MIN + (op < KVMCU_JOIN ? workspace : 0);
     uint8_t *buffer = malloc(buffer_size); /* of exactly that size, for the sanitizers */
     uint8_t *payload = malloc(workspace > 0 ? workspace : 1);
     must(buffer != NULL && payload != NULL, "no memory");
-    struct kvmcu_worker worker = {.name = "w", .kinds = kinds, .kind_count = 1, .workspace = payload,
-                                  .workspace_size = (uint32_t)workspace, .checkpoint = checkpoint,
+    struct kvmcu_worker worker = {.name = "w",
+                                  .kinds = kinds,
+                                  .kind_count = 1,
+                                  .workspace = payload,
+                                  .workspace_size = (uint32_t)workspace,
+                                  .checkpoint = checkpoint,
                                   .checkpoint_max = CHECKPOINT_MAX};
-    struct kvmcu_config config = {.transport = &transport, .group = "default", .urls = urls,
-                                  .url_count = 2, .buffer = buffer, .client = 0x1122334455667788u,
-                                  .buffer_size = (uint16_t)buffer_size, .worker = &worker};
+    struct kvmcu_config config = {.transport = &transport,
+                                  .group = "default",
+                                  .urls = urls,
+                                  .url_count = 2,
+                                  .buffer = buffer,
+                                  .client = 0x1122334455667788u,
+                                  .buffer_size = (uint16_t)buffer_size,
+                                  .worker = &worker};
 
     must(kvmcu_init(&client, &config) == KVMCU_OK, "init");
     client.instance = line->framed ? 7 : 0; /* else it would join first, and get a task for that */
@@ -213,7 +227,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2) {
         return 0;
     }
-    struct line line = {.bytes = {data + 2, size - 2}, .framed = (data[0] & 8) != 0,
+    struct line line = {.bytes = {data + 2, size - 2},
+                        .framed = (data[0] & 8) != 0,
                         .chunk = (size_t)1 + (data[0] >> 4) * 3u};
 
     run(&line, ops[data[0] & 7], data[1]);

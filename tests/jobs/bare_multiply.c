@@ -46,8 +46,8 @@ int main(int argc, char **argv)
     kvp_status status =
         kvp_multiply(a.type, a.rows, a.columns, b.columns, a.data.data, b.data.data, c.data.data);
     clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("%.3f\n", (double)(to.tv_sec - from.tv_sec) * 1e3 +
-                         (double)(to.tv_nsec - from.tv_nsec) / 1e6);
+    printf("%.3f\n",
+           (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6);
     kvp_matrix_free(&a);
     kvp_matrix_free(&b);
     kvp_matrix_free(&c);

@@ -90,15 +90,16 @@ void farm_work(struct farm *farm)
     struct kvp_engine *engine = farm->bench.engine;
     kvp_engine_set_now(engine, farm->now_us);
     for (unsigned n = 0; kvp_engine_deadline(engine) <= farm->now_us &&
-                         (farm->steps_max == 0 || n < farm->steps_max); n++) {
+                         (farm->steps_max == 0 || n < farm->steps_max);
+         n++) {
         struct kvp_execution execution;
         bool more;
         assert_true(n < 100000);
         if (farm->before_step) {
             farm->before_step(farm->step_arg);
         }
-        assert_int_equal(
-            kvp_engine_step(engine, bench_next(&farm->bench), &execution, &more), KVP_OK);
+        assert_int_equal(kvp_engine_step(engine, bench_next(&farm->bench), &execution, &more),
+                         KVP_OK);
         if (farm->after_step) {
             farm->after_step(farm->step_arg, execution.writeset.size);
         }
@@ -458,8 +459,8 @@ int farm_beat(struct farm *farm, const struct hand *hand, const struct kvp_task_
     return ask_bool(farm, &request, go_on);
 }
 
-int farm_checkpoint(struct farm *farm, const struct hand *hand,
-                    const struct kvp_task_grant *grant, const char *checkpoint)
+int farm_checkpoint(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
+                    const char *checkpoint)
 {
     struct kvp_request request = ask_about(KVP_OP_TASK_BEAT, hand, grant);
     request.job.has_checkpoint = true;
@@ -467,9 +468,8 @@ int farm_checkpoint(struct farm *farm, const struct hand *hand,
     return ask_bool(farm, &request, NULL);
 }
 
-int farm_post_bytes(struct farm *farm, const struct hand *hand,
-                    const struct kvp_task_grant *grant, unsigned outcome, kvp_slice bytes,
-                    bool *counted)
+int farm_post_bytes(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
+                    unsigned outcome, kvp_slice bytes, bool *counted)
 {
     struct kvp_request request = ask_about(KVP_OP_TASK_POST, hand, grant);
     request.job.outcome = outcome;

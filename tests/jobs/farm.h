@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the job engine share: a farm is an engine over a storage in memory with a clock of
- * its own, and short forms for what submitters and workers do. */
+/* What the tests of the job engine share: a farm is an engine over a storage in memory with a clock
+ * of its own, and short forms for what submitters and workers do. */
 #ifndef FARM_H
 #define FARM_H
 
@@ -31,10 +31,11 @@ void farm_open(struct farm *farm);
 void farm_close(struct farm *farm);
 /* Everything is applied, and another primary takes over: it has only what is in the store. */
 void farm_failover(struct farm *farm);
-/* The same, with this record in the store, as another version or damage may have left it. What the new
- * primary's engine says to it. */
+/* The same, with this record in the store, as another version or damage may have left it. What the
+ * new primary's engine says to it. */
 int farm_load_with(struct farm *farm, const struct kvp_raw_key *key, const kvp_buf *record);
-/* `before` and `after` (NULL: nobody) are called around each step that is done by itself; `wrote`: bytes. */
+/* `before` and `after` (NULL: nobody) are called around each step that is done by itself; `wrote`:
+ * bytes. */
 void farm_watch(struct farm *farm, void (*before)(void *arg),
                 void (*after)(void *arg, size_t wrote), void *arg);
 /* Does what is due now. */
@@ -76,13 +77,12 @@ int farm_fetch_again(struct farm *farm, const struct hand *hand, struct kvp_task
 /* *go_on (may be NULL) is what the answer says. */
 int farm_beat(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
               bool *go_on);
-int farm_checkpoint(struct farm *farm, const struct hand *hand,
-                    const struct kvp_task_grant *grant, const char *checkpoint);
+int farm_checkpoint(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
+                    const char *checkpoint);
 int farm_post(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
               const char *result);
-int farm_post_bytes(struct farm *farm, const struct hand *hand,
-                    const struct kvp_task_grant *grant, unsigned outcome, kvp_slice bytes,
-                    bool *counted);
+int farm_post_bytes(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant,
+                    unsigned outcome, kvp_slice bytes, bool *counted);
 /* Computes the tile of a matrix task and posts it. */
 int farm_multiply(struct farm *farm, const struct hand *hand, const struct kvp_task_grant *grant);
 

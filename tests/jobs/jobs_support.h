@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One farm for the tests of a program, new for each test, and what is asked of it again and again. */
+/* One farm for the tests of a program, new for each test, and what is asked of it again and again.
+ */
 #ifndef JOBS_SUPPORT_H
 #define JOBS_SUPPORT_H
 

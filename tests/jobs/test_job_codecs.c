@@ -35,16 +35,36 @@ static uint8_t *exact(const void *data, size_t size)
 /* ---- specifications ---- */
 
 enum field {
-    NAME, TYPE, COPIES, QUORUM, COPIES_MAX, COMPARE, VERIFY, ROUNDS, PRIORITY, ATTEMPTS, TOLERANCE,
-    SILENCE, DEADLINE, DELAY, KEEP, ELEMENT, ROWS, INNER, COLUMNS, TILE_ROWS, TILE_INNER, TILE_COLUMNS,
+    NAME,
+    TYPE,
+    COPIES,
+    QUORUM,
+    COPIES_MAX,
+    COMPARE,
+    VERIFY,
+    ROUNDS,
+    PRIORITY,
+    ATTEMPTS,
+    TOLERANCE,
+    SILENCE,
+    DEADLINE,
+    DELAY,
+    KEEP,
+    ELEMENT,
+    ROWS,
+    INNER,
+    COLUMNS,
+    TILE_ROWS,
+    TILE_INNER,
+    TILE_COLUMNS,
     FIELDS
 };
 
 static const uint64_t good_spec[FIELDS] = {
-    [TYPE] = 1,       [COPIES] = 3,     [QUORUM] = 2,       [COPIES_MAX] = 5, [COMPARE] = 2,
-    [VERIFY] = 1,     [ROUNDS] = 10,    [PRIORITY] = 100,   [ATTEMPTS] = 5,   [SILENCE] = 2000,
-    [DEADLINE] = 600, [DELAY] = 10,     [KEEP] = 86400,     [ELEMENT] = 2,    [ROWS] = 100,
-    [INNER] = 50,     [COLUMNS] = 70,   [TILE_ROWS] = 10,   [TILE_INNER] = 50, [TILE_COLUMNS] = 7,
+    [TYPE] = 1,       [COPIES] = 3,   [QUORUM] = 2,     [COPIES_MAX] = 5,  [COMPARE] = 2,
+    [VERIFY] = 1,     [ROUNDS] = 10,  [PRIORITY] = 100, [ATTEMPTS] = 5,    [SILENCE] = 2000,
+    [DEADLINE] = 600, [DELAY] = 10,   [KEEP] = 86400,   [ELEMENT] = 2,     [ROWS] = 100,
+    [INNER] = 50,     [COLUMNS] = 70, [TILE_ROWS] = 10, [TILE_INNER] = 50, [TILE_COLUMNS] = 7,
 };
 
 static void put_spec(kvp_buf *out, const uint64_t *fields, const char *name, double tolerance)
@@ -113,16 +133,26 @@ static void test_a_specification_comes_back_field_by_field(void **state)
     assert_int_equal(decode_spec(kvp_buf_slice(&bytes), &spec), KVP_OK);
     assert_string_equal(spec.name, LONG_AGO);
     const uint64_t found[FIELDS] = {
-        [TYPE] = spec.type,           [COPIES] = spec.copies,
-        [QUORUM] = spec.quorum,       [COPIES_MAX] = spec.copies_max,
-        [COMPARE] = spec.compare,     [VERIFY] = spec.verify,
-        [ROUNDS] = spec.rounds,       [PRIORITY] = spec.priority,
-        [ATTEMPTS] = spec.attempts_max, [SILENCE] = spec.silence_ms,
-        [DEADLINE] = spec.deadline_ms, [DELAY] = spec.delay_ms,
-        [KEEP] = spec.keep_s,         [ELEMENT] = spec.element,
-        [ROWS] = spec.rows,           [INNER] = spec.inner,
-        [COLUMNS] = spec.columns,     [TILE_ROWS] = spec.tile_rows,
-        [TILE_INNER] = spec.tile_inner, [TILE_COLUMNS] = spec.tile_columns,
+        [TYPE] = spec.type,
+        [COPIES] = spec.copies,
+        [QUORUM] = spec.quorum,
+        [COPIES_MAX] = spec.copies_max,
+        [COMPARE] = spec.compare,
+        [VERIFY] = spec.verify,
+        [ROUNDS] = spec.rounds,
+        [PRIORITY] = spec.priority,
+        [ATTEMPTS] = spec.attempts_max,
+        [SILENCE] = spec.silence_ms,
+        [DEADLINE] = spec.deadline_ms,
+        [DELAY] = spec.delay_ms,
+        [KEEP] = spec.keep_s,
+        [ELEMENT] = spec.element,
+        [ROWS] = spec.rows,
+        [INNER] = spec.inner,
+        [COLUMNS] = spec.columns,
+        [TILE_ROWS] = spec.tile_rows,
+        [TILE_INNER] = spec.tile_inner,
+        [TILE_COLUMNS] = spec.tile_columns,
     };
     assert_memory_equal(found, good_spec, sizeof(found));
     assert_true(spec.tolerance == 0.25);
@@ -440,7 +470,8 @@ static void test_a_list_has_at_most_1024_tasks(void **state)
         kvp_buf bytes = {0};
         assert_int_equal(kvp_job_tasks_open(&bytes, count), KVP_OK);
         for (uint32_t i = 0; i < count; i++) {
-            assert_int_equal(kvp_job_tasks_put(&bytes, text("k"), NULL, 0, false, text("")), KVP_OK);
+            assert_int_equal(kvp_job_tasks_put(&bytes, text("k"), NULL, 0, false, text("")),
+                             KVP_OK);
         }
         assert_int_equal(try_tasks(&bytes), count == KVP_JOB_BATCH_MAX ? KVP_OK : KVP_TOO_LARGE);
         kvp_buf_free(&bytes);
@@ -603,8 +634,11 @@ static void put_standing(kvp_buf *out, bool full)
 static const struct {
     void (*put)(kvp_buf *out, bool full);
     kvp_status (*again)(kvp_slice bytes, kvp_buf *out);
-} records[] = {{put_job, again_job}, {put_task, again_task}, {put_worker, again_worker},
-               {put_faults, again_faults}, {put_standing, again_standing}};
+} records[] = {{put_job, again_job},
+               {put_task, again_task},
+               {put_worker, again_worker},
+               {put_faults, again_faults},
+               {put_standing, again_standing}};
 
 #define RECORDS (sizeof(records) / sizeof(records[0]))
 
@@ -732,7 +766,8 @@ static void test_records_cut_off_changed_in_form_or_of_another_version_are_corru
         bytes.data[0] = head;
         for (uint8_t version = 0; version < 128; version++) {
             bytes.data[1] = version;
-            assert_int_equal(again(kvp_buf_slice(&bytes), NULL), version == 1 ? KVP_OK : KVP_CORRUPT);
+            assert_int_equal(again(kvp_buf_slice(&bytes), NULL),
+                             version == 1 ? KVP_OK : KVP_CORRUPT);
         }
         bytes.data[1] = 1;
         assert_int_equal(kvp_buf_append(&bytes, "\xc0", 1), KVP_OK);
@@ -805,7 +840,8 @@ static void test_a_task_record_out_of_range_is_corrupt(void **state)
             break;
         }
         assert_int_equal(task_record_encode(&record, &bytes), KVP_OK);
-        assert_int_equal(again_task(kvp_buf_slice(&bytes), NULL), change < 7 ? KVP_CORRUPT : KVP_OK);
+        assert_int_equal(again_task(kvp_buf_slice(&bytes), NULL),
+                         change < 7 ? KVP_CORRUPT : KVP_OK);
         kvp_buf_free(&bytes);
     }
 }
@@ -830,8 +866,8 @@ static void test_more_kinds_or_votes_than_there_may_be_are_corrupt(void **state)
         unsigned record;
         kvp_slice value;
         uint16_t most;
-    } cases[] = {{0, kind, KVP_JOB_KINDS_MAX}, {1, vote, KVP_JOB_COPIES_MAX},
-                 {2, kind, KVP_JOB_KINDS_MAX}};
+    } cases[] = {
+        {0, kind, KVP_JOB_KINDS_MAX}, {1, vote, KVP_JOB_COPIES_MAX}, {2, kind, KVP_JOB_KINDS_MAX}};
     (void)state;
     for (unsigned i = 0; i < 6; i++) {
         kvp_buf bytes = {0};

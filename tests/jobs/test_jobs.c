@@ -58,7 +58,8 @@ static void test_malformed_submissions_change_nothing(void **state)
     assert_int_equal(farm_number(&farm, job, "tasks"), 0);
     struct kvp_request request = {.op = KVP_OP_JOB_NEW, .value = TEXT("\x91\x01")};
     assert_int_equal(farm_ask(&farm, &request, NULL), KVP_BAD_REQUEST);
-    request = (struct kvp_request){.op = KVP_OP_JOB_TASKS, .job = {.job = job}, .value = TEXT("\x91\x01")};
+    request = (struct kvp_request){
+        .op = KVP_OP_JOB_TASKS, .job = {.job = job}, .value = TEXT("\x91\x01")};
     assert_int_equal(farm_ask(&farm, &request, NULL), KVP_BAD_REQUEST);
 }
 
@@ -465,7 +466,8 @@ static void test_workers_that_are_gone_make_room(void **state)
     struct hand ann = farm_join(&farm, "ann", "count", false);
     struct kvp_request request = {.op = KVP_OP_WORKER_JOIN,
                                   .key = TEXT("bob"),
-                                  .value = TEXT("\x91\xa5" "count")};
+                                  .value = TEXT("\x91\xa5"
+                                                "count")};
     assert_int_equal(farm_ask(&farm, &request, NULL), KVP_BUSY);
     uint64_t job = farm_job(&farm, &spec, 1);
     assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
@@ -509,8 +511,7 @@ static size_t job_keys(void)
     static const uint8_t from[] = {'J', 0}, to[] = {'J', 'w'};
     struct kvp_state_view *view = kvp_storage_snapshot(farm.bench.shelf.storage);
     assert_non_null(view);
-    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 2), kvp_slice_of(to, 2)),
-                     KVP_OK);
+    assert_int_equal(kvp_state_view_seek(view, kvp_slice_of(from, 2), kvp_slice_of(to, 2)), KVP_OK);
     for (; kvp_state_view_read(view, &key, &value) == KVP_OK; kvp_state_view_next(view)) {
         count++;
     }

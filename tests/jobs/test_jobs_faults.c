@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workers that are broken, hang, or do not suit: what they fail others do, and they are set aside. */
+/* Workers that are broken, hang, or do not suit: what they fail others do, and they are set aside.
+ */
 #include "tests/jobs/jobs_support.h"
 
 #include <stdio.h>
@@ -13,8 +14,8 @@ static void check_worker(const char *name, const char *expected)
 static void post_failure(const struct hand *hand, const struct kvp_task_grant *grant,
                          const char *reason)
 {
-    assert_int_equal(
-        farm_post_bytes(&farm, hand, grant, KVP_OUTCOME_FAILED, text(reason), NULL), KVP_OK);
+    assert_int_equal(farm_post_bytes(&farm, hand, grant, KVP_OUTCOME_FAILED, text(reason), NULL),
+                     KVP_OK);
 }
 
 /* Fetches a task, if there is one, and fails it. */

@@ -216,7 +216,8 @@ static int join_by(uint64_t client, unsigned number)
     (void)snprintf(name, sizeof(name), "w%u", number);
     struct kvp_request request = {.op = KVP_OP_WORKER_JOIN,
                                   .key = text(name),
-                                  .value = TEXT("\x91\xa5" "count")};
+                                  .value = TEXT("\x91\xa5"
+                                                "count")};
     request = with_session(request, client, 0, ++farm.sessions, 1);
     return farm_ask(&farm, &request, NULL);
 }

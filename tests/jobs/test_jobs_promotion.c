@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job engine of a new primary: requests are answered from what they need, before all has been read. */
+/* The job engine of a new primary: requests are answered from what they need, before all has been
+ * read. */
 #include "tests/jobs/jobs_support.h"
 
 #include "replication/jobs/job_state.h"

@@ -149,8 +149,12 @@ static void test_stored_names_that_are_not_utf8_are_shown_without(void **state)
     (void)state;
     struct kvp_job_spec spec = mode_of("single");
     uint64_t job = farm_job(&farm, &spec, 1);
-    struct job_record record = {.spec = spec, .state = JOB_FAILED, .task_count = 1,
-                                .reason = "\xc3", .kind_count = 1, .kinds = {{"count"}}};
+    struct job_record record = {.spec = spec,
+                                .state = JOB_FAILED,
+                                .task_count = 1,
+                                .reason = "\xc3",
+                                .kind_count = 1,
+                                .kinds = {{"count"}}};
     memcpy(record.spec.name, "n\xf6\x1b[2J", 7);
     load_job(job, &record);
     assert_string_equal(farm_text(&farm, job, "name"), "n? [2J");
@@ -163,8 +167,11 @@ static void test_a_stored_job_with_a_kind_of_products_fails(void **state)
     (void)state;
     struct kvp_job_spec spec = mode_of("single");
     uint64_t job = farm_job(&farm, &spec, 1);
-    struct job_record record = {.spec = spec, .state = JOB_RUNNING, .task_count = 1,
-                                .kind_count = 1, .kinds = {{"matmul-blocks"}}};
+    struct job_record record = {.spec = spec,
+                                .state = JOB_RUNNING,
+                                .task_count = 1,
+                                .kind_count = 1,
+                                .kinds = {{"matmul-blocks"}}};
     load_job(job, &record);
     assert_string_equal(farm_text(&farm, job, "state"), "failed");
     assert_non_null(strstr(farm_text(&farm, job, "reason"), "reserved"));

@@ -25,9 +25,9 @@ static bool does(unsigned hand, const char *result)
     struct kvp_task_grant grant;
     bool counted = false;
     assert_int_equal(farm_fetch(&farm, &hands[hand], &grant), KVP_OK);
-    assert_int_equal(farm_post_bytes(&farm, &hands[hand], &grant, KVP_OUTCOME_RESULT,
-                                     text(result), &counted),
-                     KVP_OK);
+    assert_int_equal(
+        farm_post_bytes(&farm, &hands[hand], &grant, KVP_OUTCOME_RESULT, text(result), &counted),
+        KVP_OK);
     return counted;
 }
 
@@ -55,8 +55,9 @@ static void test_dual_first_takes_the_first(void **state)
     assert_int_equal(farm_post(&farm, &hands[1], &other, "one"), KVP_OK);
     check_state(job, "done");
     check_result(job, 0, "one");
-    assert_int_equal(farm_post_bytes(&farm, &hands[0], &kept, KVP_OUTCOME_RESULT, TEXT("two"), &counted),
-                     KVP_OK);
+    assert_int_equal(
+        farm_post_bytes(&farm, &hands[0], &kept, KVP_OUTCOME_RESULT, TEXT("two"), &counted),
+        KVP_OK);
     assert_false(counted);
     assert_int_equal(farm_worker_number(&farm, "ann", "lost_votes"), 0); /* who is right? */
 }
@@ -117,7 +118,8 @@ static void test_no_quorum_fails_the_job_with_the_evidence(void **state)
         assert_true(does(i, results[i]));
     }
     check_state(job, "failed");
-    assert_string_equal(farm_text(&farm, job, "reason"), "task 0: 4 results, and no 2 of them agree");
+    assert_string_equal(farm_text(&farm, job, "reason"),
+                        "task 0: 4 results, and no 2 of them agree");
     assert_int_equal(fetches(4), KVP_NO_TASK);
     kvp_buf answer = {0};
     struct kvp_request request = {.op = KVP_OP_JOB_INFO,
@@ -349,7 +351,8 @@ static void test_tiles_fit_the_buffer(void **state)
         struct kvp_job_tile tile = kvp_job_tile_of(&spec, 0);
         assert_true(kvp_job_tile_size(&spec, &tile) <= buffer);
         /* The inner dimension is cut only where a dot product does not fit. */
-        size_t dot = KVP_JOB_TILE_HEADER + (2 * spec.inner + 1) * kvp_matrix_element_size(spec.element);
+        size_t dot =
+            KVP_JOB_TILE_HEADER + (2 * spec.inner + 1) * kvp_matrix_element_size(spec.element);
         assert_true(spec.tile_inner == spec.inner || dot > buffer);
     }
 }

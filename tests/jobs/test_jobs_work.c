@@ -91,7 +91,9 @@ static void test_a_job_whose_verification_is_too_large_fails_and_not_the_node(vo
     uint64_t job = begin(&spec);
     struct hand ann = farm_join(&farm, "ann", KVP_JOB_MATMUL_KIND, false);
     multiply(&ann, tasks - 1);
-    struct job_record record = {.spec = spec, .state = JOB_RUNNING, .task_count = tasks,
+    struct job_record record = {.spec = spec,
+                                .state = JOB_RUNNING,
+                                .task_count = tasks,
                                 .blocks = kvp_job_grid_of(&spec).inputs};
     record.spec.rounds = 64;
     job_key_job(&key, job);
@@ -162,8 +164,8 @@ static struct pace follow(const struct kvp_job_spec *spec, uint64_t job)
     return pace;
 }
 
-/* A step ends behind the value, or the part of it, with which it has had enough. Each of these is some
- * milliseconds of work. */
+/* A step ends behind the value, or the part of it, with which it has had enough. Each of these is
+ * some milliseconds of work. */
 #define STEP_BYTES_MAX    (STEP_WORK_MAX + KVP_VALUE_SIZE_MAX)
 #define STEP_READS_MAX    (2 * STEP_WORK_MAX / JOB_KEY_WORK + 2 * JOB_KEYS_AT_ONCE)
 #define STEP_PRODUCTS_MAX STEP_WORK_MAX

@@ -31,16 +31,16 @@ static void test_a_size_that_overflows_is_too_large(void **state)
 {
     (void)state;
     uint64_t size = 7;
-    static const uint64_t huge[][2] = {{UINT64_MAX, UINT64_MAX}, {UINT64_MAX, 1}, {1, UINT64_MAX},
+    static const uint64_t huge[][2] = {{UINT64_MAX, UINT64_MAX},
+                                       {UINT64_MAX, 1},
+                                       {1, UINT64_MAX},
                                        {(uint64_t)1 << 32, (uint64_t)1 << 32},
                                        {(uint64_t)1 << 31, (uint64_t)1 << 30},
                                        {(uint64_t)1 << 61, 1}};
     for (size_t i = 0; i < sizeof(huge) / sizeof(huge[0]); i++) {
         struct kvp_matrix matrix;
-        assert_int_equal(kvp_matrix_size(KVP_INT32, huge[i][0], huge[i][1], &size),
-                         KVP_TOO_LARGE);
-        assert_int_equal(kvp_matrix_new(KVP_INT32, huge[i][0], huge[i][1], &matrix),
-                         KVP_TOO_LARGE);
+        assert_int_equal(kvp_matrix_size(KVP_INT32, huge[i][0], huge[i][1], &size), KVP_TOO_LARGE);
+        assert_int_equal(kvp_matrix_new(KVP_INT32, huge[i][0], huge[i][1], &matrix), KVP_TOO_LARGE);
         assert_null(matrix.data.data);
     }
     assert_int_equal(kvp_matrix_size(KVP_INT32, 0, 5, &size), KVP_BAD_REQUEST);
@@ -78,9 +78,9 @@ static void test_a_block_must_be_inside(void **state)
 {
     (void)state;
     static const struct kvp_block wrong[] = {
-        {0, 0, 0, 1}, {0, 0, 1, 0}, {0, 0, 4, 1},           {0, 0, 1, 6},
-        {3, 0, 1, 1}, {0, 5, 1, 1}, {UINT64_MAX, 0, 2, 1},  {0, UINT64_MAX, 1, 2},
-        {2, 0, 2, 1}, {0, 4, 1, 2}, {1, 0, UINT64_MAX, 1},  {0, 1, 1, UINT64_MAX}};
+        {0, 0, 0, 1}, {0, 0, 1, 0}, {0, 0, 4, 1},          {0, 0, 1, 6},
+        {3, 0, 1, 1}, {0, 5, 1, 1}, {UINT64_MAX, 0, 2, 1}, {0, UINT64_MAX, 1, 2},
+        {2, 0, 2, 1}, {0, 4, 1, 2}, {1, 0, UINT64_MAX, 1}, {0, 1, 1, UINT64_MAX}};
     struct kvp_matrix matrix = zero_matrix(KVP_INT32, 3, 5);
     uint8_t bytes[64] = {0};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

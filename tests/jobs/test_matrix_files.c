@@ -13,11 +13,10 @@
 #define ENOUGH 1000000u
 
 /* The whole file as NumPy 1.24 writes numpy.array([[1, 2, 3], [4, 5, 6]], dtype='<i4'). */
-static const char npy_int32[] =
-    "\x93NUMPY\x01\x00\x76\x00"
-    "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }"
-    "                                                          \n"
-    "\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05\0\0\0\x06\0\0\0";
+static const char npy_int32[] = "\x93NUMPY\x01\x00\x76\x00"
+                                "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }"
+                                "                                                          \n"
+                                "\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05\0\0\0\x06\0\0\0";
 
 static void check_elements(const struct kvp_matrix *matrix, const double *expected)
 {
@@ -53,8 +52,9 @@ static kvp_buf npy_file(unsigned version, const char *header, const void *data, 
 {
     kvp_buf file = {0};
     size_t length = strlen(header);
-    uint8_t begin[12] = {0x93, 'N', 'U', 'M', 'P', 'Y', (uint8_t)version, 0, (uint8_t)length,
-                         (uint8_t)(length >> 8), 0, 0};
+    uint8_t begin[12] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', (uint8_t)version, 0, (uint8_t)length, (uint8_t)(length >> 8),
+        0,    0};
     assert_int_equal(kvp_buf_append(&file, begin, version == 1 ? 10 : 12), KVP_OK);
     assert_int_equal(kvp_buf_append(&file, header, length), KVP_OK);
     assert_int_equal(kvp_buf_append(&file, data, size), KVP_OK);
@@ -68,8 +68,8 @@ static void npy_accept(unsigned version, const char *header, const void *data, s
     char message[200] = "";
     kvp_buf file = npy_file(version, header, data, size);
     struct kvp_matrix matrix;
-    assert_int_equal(
-        kvp_npy_read(kvp_buf_slice(&file), ENOUGH, &matrix, message, sizeof(message)), KVP_OK);
+    assert_int_equal(kvp_npy_read(kvp_buf_slice(&file), ENOUGH, &matrix, message, sizeof(message)),
+                     KVP_OK);
     check_shape(&matrix, type, rows, columns);
     check_elements(&matrix, expected);
     kvp_matrix_free(&matrix);
@@ -112,8 +112,8 @@ static void test_npy_types_orders_and_versions(void **state)
     const float singles[] = {1, 2, 3, 4, 5, 6};
     const double doubles[] = {1, 2, 3, 4, 5, 6}, reals_by_columns[] = {1, 4, 2, 5, 3, 6};
     const int64_t longs[] = {1, 2, 3, 4, 5, 6};
-    npy_accept(1, "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), }   \n", by_columns,
-               24, KVP_INT32, 2, 3, six);
+    npy_accept(1, "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), }   \n", by_columns, 24,
+               KVP_INT32, 2, 3, six);
     npy_accept(2, "{'shape': (2, 3,), 'fortran_order': False, 'descr': '<f4'}", singles, 24,
                KVP_FLOAT32, 2, 3, six);
     npy_accept(3, "{\"shape\":(2,3),\"fortran_order\":False,\"descr\":\"=f8\"}\n", doubles, 48,
@@ -125,8 +125,7 @@ static void test_npy_types_orders_and_versions(void **state)
     npy_accept(1, "{'descr': '>i4', 'fortran_order': False, 'shape': (1, 2), }\n",
                "\0\0\x01\x02\xff\xff\xff\xfe", 8, KVP_INT32, 1, 2, (double[]){258, -2});
     npy_accept(1, "{'descr': '>f8', 'fortran_order': True, 'shape': (1, 2), }\n",
-               "\x3f\xf0\0\0\0\0\0\0\xc0\0\0\0\0\0\0\0", 16, KVP_FLOAT64, 1, 2,
-               (double[]){1, -2});
+               "\x3f\xf0\0\0\0\0\0\0\xc0\0\0\0\0\0\0\0", 16, KVP_FLOAT64, 1, 2, (double[]){1, -2});
 }
 
 static void test_npy_that_is_no_matrix_is_refused(void **state)
@@ -139,8 +138,8 @@ static void test_npy_that_is_no_matrix_is_refused(void **state)
         "the array has 3 dimensions; a matrix has two: reshape it to (rows, columns)"};
     npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }",
                zeros, 12, no_matrix[0]);
-    npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (), }",
-               zeros, 4, no_matrix[1]);
+    npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (), }", zeros,
+               4, no_matrix[1]);
     npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (1,1,1), }",
                zeros, 4, no_matrix[2]);
     npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i2', 'fortran_order': False, 'shape': (1, 1), }",
@@ -156,8 +155,7 @@ static void test_npy_that_is_no_matrix_is_refused(void **state)
                "the array's elements are records, not numbers");
     npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (0, 3), }",
                zeros, 0, "the matrix has no elements");
-    npy_refuse(KVP_BAD_REQUEST, 4, "{}", zeros, 0,
-               "version 4 of the .npy format is not supported");
+    npy_refuse(KVP_BAD_REQUEST, 4, "{}", zeros, 0, "version 4 of the .npy format is not supported");
 }
 
 static void test_npy_that_lies_about_its_size_is_refused(void **state)
@@ -170,8 +168,8 @@ static void test_npy_that_lies_about_its_size_is_refused(void **state)
     npy_refuse(KVP_BAD_REQUEST, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }",
                zeros, 25,
                "the .npy file has 25 bytes of data, but its shape (2, 3) of int32 needs 24");
-    npy_refuse(KVP_TOO_LARGE, 1,
-               "{'descr': '<i4', 'fortran_order': False, 'shape': (500, 501), }", zeros, 64,
+    npy_refuse(KVP_TOO_LARGE, 1, "{'descr': '<i4', 'fortran_order': False, 'shape': (500, 501), }",
+               zeros, 64,
                "a matrix of 500 rows and 501 columns of int32 is too large: at most 1000000 bytes "
                "are allowed");
     npy_refuse(KVP_TOO_LARGE, 1,
@@ -188,7 +186,13 @@ static void test_npy_with_a_damaged_header_is_refused(void **state)
 {
     (void)state;
     static const char *const damaged[] = {
-        "", "{", "{}", "}", "{'descr'}", "{'descr': }", "{'descr: '<i4'}",
+        "",
+        "{",
+        "{}",
+        "}",
+        "{'descr'}",
+        "{'descr': }",
+        "{'descr: '<i4'}",
         "{'descr': '<i4', 'fortran_order': False}",
         "{'descr': '<i4', 'shape': (1, 1)}",
         "{'fortran_order': False, 'shape': (1, 1)}",
@@ -217,9 +221,9 @@ static void test_npy_that_ends_early_is_refused(void **state)
         char message[200] = "", *copy = malloc(size + 1);
         struct kvp_matrix matrix;
         memcpy(copy + 1, npy_int32, size);
-        assert_int_equal(kvp_npy_read(kvp_slice_of(copy + 1, size), ENOUGH, &matrix, message,
-                                      sizeof(message)),
-                         KVP_BAD_REQUEST);
+        assert_int_equal(
+            kvp_npy_read(kvp_slice_of(copy + 1, size), ENOUGH, &matrix, message, sizeof(message)),
+            KVP_BAD_REQUEST);
         assert_string_not_equal(message, "");
         free(copy);
     }
@@ -294,9 +298,8 @@ static kvp_status read_text(text_reader reader, const char *text, int wanted,
     return status;
 }
 
-static void text_accept(text_reader reader, const char *text, int wanted,
-                        enum kvp_matrix_type type, uint64_t rows, uint64_t columns,
-                        const double *expected)
+static void text_accept(text_reader reader, const char *text, int wanted, enum kvp_matrix_type type,
+                        uint64_t rows, uint64_t columns, const double *expected)
 {
     char message[200] = "";
     struct kvp_matrix matrix;
@@ -320,11 +323,18 @@ static void text_refuse(text_reader reader, const char *text, int wanted, kvp_st
 static void test_csv_separators_comments_and_ends_of_lines(void **state)
 {
     (void)state;
-    static const char *const texts[] = {
-        "1,2,3\n4,5,6\n",       "1,2,3\r\n4,5,6\r\n",      "1;2;3\n4;5;6",
-        "1\t2\t3\n4\t5\t6\n",   "1 2 3\n4 5 6\n",          "  1   2  3  \n 4\t5 6\t",
-        "1, 2 ,3\n\n\n4,5,6\n", "# head, er\n1,2,3 # x\n#\n4,5,6\n", ("\xef\xbb\xbf" "1,2,3\n4,5,6"),
-        "+1,02,3\n4,5,6\n\n",   "\n\n1,2,3\n \t \n4,5,6"};
+    static const char *const texts[] = {"1,2,3\n4,5,6\n",
+                                        "1,2,3\r\n4,5,6\r\n",
+                                        "1;2;3\n4;5;6",
+                                        "1\t2\t3\n4\t5\t6\n",
+                                        "1 2 3\n4 5 6\n",
+                                        "  1   2  3  \n 4\t5 6\t",
+                                        "1, 2 ,3\n\n\n4,5,6\n",
+                                        "# head, er\n1,2,3 # x\n#\n4,5,6\n",
+                                        ("\xef\xbb\xbf"
+                                         "1,2,3\n4,5,6"),
+                                        "+1,02,3\n4,5,6\n\n",
+                                        "\n\n1,2,3\n \t \n4,5,6"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         text_accept(kvp_csv_read, texts[i], KVP_MATRIX_GUESS, KVP_INT64, 2, 3,
                     (double[]){1, 2, 3, 4, 5, 6});
@@ -351,14 +361,15 @@ static void test_csv_numbers_are_read_exactly(void **state)
                 (double[]){1000, 25, 0, 12345});
     text_accept(kvp_csv_read, "-2147483648,2147483647", KVP_INT32, KVP_INT32, 1, 2,
                 (double[]){INT32_MIN, INT32_MAX});
-    text_accept(kvp_csv_read, "0.1000000000000000055511151231257827021181583404541015625,1e-400,"
-                              "1.7976931348623157e308,4.9e-324,0e999999999999999999",
+    text_accept(kvp_csv_read,
+                "0.1000000000000000055511151231257827021181583404541015625,1e-400,"
+                "1.7976931348623157e308,4.9e-324,0e999999999999999999",
                 KVP_FLOAT64, KVP_FLOAT64, 1, 5, (double[]){0.1, 0, DBL_MAX, 0x1p-1074, 0});
     /* Half way between two float64, and a bit more. */
     text_accept(kvp_csv_read, "9007199254740993.0,9007199254740993.00000000000000000000000000001",
                 KVP_FLOAT64, KVP_FLOAT64, 1, 2, (double[]){9007199254740992, 9007199254740994});
-    text_accept(kvp_csv_read, "0.1,16777216,18446744073709551616", KVP_FLOAT32, KVP_FLOAT32, 1,
-                3, (double[]){(double)0.1f, 16777216, 0x1p64});
+    text_accept(kvp_csv_read, "0.1,16777216,18446744073709551616", KVP_FLOAT32, KVP_FLOAT32, 1, 3,
+                (double[]){(double)0.1f, 16777216, 0x1p64});
 }
 
 static void test_csv_refuses_what_a_type_cannot_hold(void **state)
@@ -393,8 +404,8 @@ static void test_csv_refuses_what_a_type_cannot_hold(void **state)
 static void test_csv_that_is_malformed_is_refused_with_its_place(void **state)
 {
     (void)state;
-    static const char *const words[] = {"x",  "-",   "+",   ".",   "1.2.3", "e5",  "1e",
-                                        "1e+", "0x10", "1_000", "--1", "1-",   "1f"};
+    static const char *const words[] = {"x",   "-",    "+",     ".",   "1.2.3", "e5", "1e",
+                                        "1e+", "0x10", "1_000", "--1", "1-",    "1f"};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         char text[64], said[128];
         (void)snprintf(text, sizeof(text), "1,2\n3,%s\n", words[i]);
@@ -458,8 +469,9 @@ static void test_text_over_the_limit_is_too_large(void **state)
 static void test_csv_writes_the_shortest_numbers(void **state)
 {
     (void)state;
-    static const double numbers[] = {0.1, 1, -2.5, 1e300, 0x1p-1074, 1.0 / 3, DBL_MAX, 123456789,
-                                     (double)9007199254740993, -0.0};
+    static const double numbers[] = {
+        0.1, 1, -2.5, 1e300, 0x1p-1074, 1.0 / 3, DBL_MAX, 123456789, (double)9007199254740993,
+        -0.0};
     struct kvp_matrix matrix = zero_matrix(KVP_FLOAT64, 2, 5);
     kvp_buf file = {0};
     for (uint64_t i = 0; i < 10; i++) {
@@ -479,9 +491,8 @@ static void test_csv_writes_the_shortest_numbers(void **state)
     element_set(&matrix, 0, 2, 1.0 / 3);
     element_set(&matrix, 0, 3, 0x1p-149);
     assert_int_equal(kvp_csv_write(&matrix, &file), KVP_OK);
-    assert_int_equal(kvp_slice_compare(kvp_buf_slice(&file),
-                                       TEXT("0.1,16777216,0.33333334,1e-45\n")),
-                     0);
+    assert_int_equal(
+        kvp_slice_compare(kvp_buf_slice(&file), TEXT("0.1,16777216,0.33333334,1e-45\n")), 0);
     kvp_matrix_free(&matrix);
     kvp_buf_free(&file);
 }
@@ -517,8 +528,7 @@ static void test_market_coordinates(void **state)
                 KVP_MATRIX_GUESS, KVP_INT64, 2, 3, (double[]){5, 9, 0, 0, 0, -7});
     text_accept(kvp_market_read,
                 "%%matrixmarket MATRIX Coordinate REAL Symmetric\n3 3 3\n1 1 1.5\n3 1 2\n3 2 1e1",
-                KVP_MATRIX_GUESS, KVP_FLOAT64, 3, 3,
-                (double[]){1.5, 0, 2, 0, 0, 10, 2, 10, 0});
+                KVP_MATRIX_GUESS, KVP_FLOAT64, 3, 3, (double[]){1.5, 0, 2, 0, 0, 10, 2, 10, 0});
     text_accept(kvp_market_read,
                 "%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n2 1 0.5\n",
                 KVP_FLOAT32, KVP_FLOAT32, 2, 2, (double[]){0, -0.5, 0.5, 0});
@@ -548,8 +558,8 @@ static void test_market_arrays_go_by_columns(void **state)
                 KVP_FLOAT64, KVP_FLOAT64, 3, 3, (double[]){0, -1, -2, 1, 0, -3, 2, 3, 0});
     text_accept(kvp_market_read, "%%MatrixMarket matrix array integer skew-symmetric\n1 1\n",
                 KVP_INT32, KVP_INT32, 1, 1, (double[]){0});
-    text_accept(kvp_market_read, "%%MatrixMarket matrix array integer general\n1 1\n9",
-                KVP_INT32, KVP_INT32, 1, 1, (double[]){9});
+    text_accept(kvp_market_read, "%%MatrixMarket matrix array integer general\n1 1\n9", KVP_INT32,
+                KVP_INT32, 1, 1, (double[]){9});
 }
 
 #define COORDINATE "%%MatrixMarket matrix coordinate integer "
@@ -581,8 +591,7 @@ static void test_market_headers_that_are_refused(void **state)
         {COORDINATE "general\n2 99999999999999999999 1\n",
          "line 2: rows, columns and number of elements are expected"},
         {ARRAY "general\n2 2 1\n", "line 2: rows and columns are expected"},
-        {COORDINATE "symmetric\n2 3 0\n",
-         "line 2: a symmetric matrix has as many rows as columns"},
+        {COORDINATE "symmetric\n2 3 0\n", "line 2: a symmetric matrix has as many rows as columns"},
         {COORDINATE "general\n0 3 0\n", "the matrix has no elements"},
         {COORDINATE "general\n2 2 1000\n1 1 1\n", "the file ends before its 1000 elements"},
         {COORDINATE "general\n2 2 9223372036854775807\n1 1 1\n",
@@ -597,8 +606,8 @@ static void test_market_headers_that_are_refused(void **state)
                 "a matrix of 1000000 rows and 1000000 columns of int32 is too large: at most "
                 "1000000 bytes are allowed");
     text_refuse(kvp_market_read,
-                COORDINATE "general\n9223372036854775807 9223372036854775807 1\n1 1 1\n",
-                KVP_INT32, KVP_TOO_LARGE,
+                COORDINATE "general\n9223372036854775807 9223372036854775807 1\n1 1 1\n", KVP_INT32,
+                KVP_TOO_LARGE,
                 "a matrix of 9223372036854775807 rows and 9223372036854775807 columns of int32 is "
                 "too large: at most 1000000 bytes are allowed");
 }
@@ -612,7 +621,7 @@ static void test_market_elements_that_are_refused(void **state)
         {COORDINATE "general\n2 2 1\n1 0 5\n", "line 3: this element is outside the matrix"},
         {COORDINATE "general\n2 2 1\n0 1 5\n", "line 3: this element is outside the matrix"},
         {COORDINATE "general\n2 2 1\n1 1\n# 12\n", "line 3: a row, a column and a number are "
-                                                    "expected"},
+                                                   "expected"},
         {COORDINATE "general\n2 2 1\n1 1 1 1\n", "line 3: a row, a column and a number are "
                                                  "expected"},
         {COORDINATE "general\n2 2 1\n1 x 1\n", "line 3: a row, a column and a number are "

@@ -117,15 +117,15 @@ static void put_row(struct kvp_matrix *matrix, const int64_t *values)
 }
 
 /* A row times a column. */
-static void check_dot(enum kvp_matrix_type type, uint64_t inner, const int64_t *a,
-                      const int64_t *b, kvp_status expected, int64_t value)
+static void check_dot(enum kvp_matrix_type type, uint64_t inner, const int64_t *a, const int64_t *b,
+                      kvp_status expected, int64_t value)
 {
     struct kvp_matrix left = zero_matrix(type, 1, inner), right = zero_matrix(type, inner, 1);
     struct kvp_matrix c = zero_matrix(type, 1, 1);
     put_row(&left, a);
     put_row(&right, b);
-    assert_int_equal(
-        kvp_multiply(type, 1, inner, 1, left.data.data, right.data.data, c.data.data), expected);
+    assert_int_equal(kvp_multiply(type, 1, inner, 1, left.data.data, right.data.data, c.data.data),
+                     expected);
     if (expected == KVP_OK) {
         assert_true(element_get_integer(&c, 0, 0) == value);
     }
@@ -144,8 +144,8 @@ static void test_only_the_result_must_fit(void **state)
     check_dot(KVP_INT32, 2, (int64_t[]){1 << 16, 1}, (int64_t[]){1 << 15, -1}, KVP_OK, INT32_MAX);
     check_dot(KVP_INT32, 4, (int64_t[]){least, least, least, least},
               (int64_t[]){least, least, INT32_MAX, INT32_MAX}, KVP_OVERFLOW, 0);
-    check_dot(KVP_INT32, 3, (int64_t[]){least, least, least},
-              (int64_t[]){least, INT32_MAX, 1}, KVP_OK, 0);
+    check_dot(KVP_INT32, 3, (int64_t[]){least, least, least}, (int64_t[]){least, INT32_MAX, 1},
+              KVP_OK, 0);
     check_dot(KVP_INT64, 1, (int64_t[]){deep}, (int64_t[]){-1}, KVP_OVERFLOW, 0);
     check_dot(KVP_INT64, 1, (int64_t[]){deep}, (int64_t[]){1}, KVP_OK, deep);
     check_dot(KVP_INT64, 2, (int64_t[]){most, 1}, (int64_t[]){1, 1}, KVP_OVERFLOW, 0);
@@ -193,9 +193,9 @@ static void test_operands_need_no_alignment(void **state)
         struct unaligned right = unaligned_copy(kvp_buf_slice(&b.data));
         struct unaligned result = unaligned_copy(kvp_buf_slice(&c.data));
         memset(result.memory + 1, 0xff, result.bytes.size);
-        assert_int_equal(kvp_multiply(type, 9, 1, 12, left.bytes.data, right.bytes.data,
-                                      result.memory + 1),
-                         KVP_OK);
+        assert_int_equal(
+            kvp_multiply(type, 9, 1, 12, left.bytes.data, right.bytes.data, result.memory + 1),
+            KVP_OK);
         assert_memory_equal(result.bytes.data, c.data.data, c.data.size);
         free(left.memory);
         free(right.memory);
@@ -212,8 +212,7 @@ static kvp_status multiply_one(enum kvp_matrix_type type, double a, double b, do
     struct kvp_matrix c = zero_matrix(type, 1, 1);
     element_set(&left, 0, 0, a);
     element_set(&right, 0, 0, b);
-    kvp_status status =
-        kvp_multiply(type, 1, 1, 1, left.data.data, right.data.data, c.data.data);
+    kvp_status status = kvp_multiply(type, 1, 1, 1, left.data.data, right.data.data, c.data.data);
     *result = element_get(&c, 0, 0);
     kvp_matrix_free(&left);
     kvp_matrix_free(&right);

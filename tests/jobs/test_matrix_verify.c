@@ -51,7 +51,7 @@ struct trial {
 static kvp_status freivalds(const struct trial *trial, uint64_t rows, uint64_t columns,
                             uint64_t *wrong)
 {
-    const struct kvp_verify_config config = {trial->a.type, trial->a.rows,  trial->a.columns,
+    const struct kvp_verify_config config = {trial->a.type,    trial->a.rows, trial->a.columns,
                                              trial->b.columns, trial->rounds, trial->seed,
                                              trial->factor};
     struct kvp_verify *verify;
@@ -241,10 +241,20 @@ static void test_correct_products_pass_at_the_ends_of_the_range(void **state)
     (void)state;
     uint64_t seed = 3;
     static const double sizes[2][7][2] = {
-        {{1e-20, 1e-20}, {1e-38, 1}, {1e19, 1e17}, {3e38, 1e-2}, {1e-23, 1e-22}, {1e38, 1e-38},
+        {{1e-20, 1e-20},
+         {1e-38, 1},
+         {1e19, 1e17},
+         {3e38, 1e-2},
+         {1e-23, 1e-22},
+         {1e38, 1e-38},
          {1e-5, 1e-40}},
-        {{1e-160, 1e-160}, {1e-308, 1}, {1e153, 1e153}, {1e308, 1e-2}, {1e-5, 1e-297},
-         {1e300, 1e-300}, {1e-5, 1e-300}},
+        {{1e-160, 1e-160},
+         {1e-308, 1},
+         {1e153, 1e153},
+         {1e308, 1e-2},
+         {1e-5, 1e-297},
+         {1e300, 1e-300},
+         {1e-5, 1e-300}},
     };
     for (int i = 0; i < 168; i++) {
         const double *size = sizes[i % 2][i / 2 % 7];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a change of primary costs, counted: what is read of the store, allocated and freed from the word
- * that this node leads until its clients have had their first answers, and when it leads no more. All of
- * it is the same for a group with little in it and for a full one. The linker counts (--wrap).
+ * What a change of primary costs, counted: what is read of the store, allocated and freed from the
+ * word that this node leads until its clients have had their first answers, and when it leads no
+ * more. All of it is the same for a group with little in it and for a full one. The linker counts
+ * (--wrap).
  */
 #include "tests/jobs/farm.h"
 
@@ -26,8 +27,10 @@ kvp_status __real_kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kv
 kvp_status __wrap_kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value);
 kvp_status __real_kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end);
 kvp_status __wrap_kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end);
-kvp_status __real_kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value);
-kvp_status __wrap_kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value);
+kvp_status __real_kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key,
+                                      kvp_slice *value);
+kvp_status __wrap_kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key,
+                                      kvp_slice *value);
 kvp_status __real_kvp_storage_write(struct kvp_storage *storage,
                                     const struct kvp_storage_write *write);
 kvp_status __wrap_kvp_storage_write(struct kvp_storage *storage,
@@ -152,8 +155,8 @@ static struct cost step_up(struct group *group)
     return spent;
 }
 
-/* Clients come back: a session goes on, one asks for its last answer again, one begins; a job is looked
- * at, one is made, and a worker has its next task. */
+/* Clients come back: a session goes on, one asks for its last answer again, one begins; a job is
+ * looked at, one is made, and a worker has its next task. */
 static struct cost serve(struct group *group)
 {
     struct kvp_task_grant grant;

@@ -7,8 +7,9 @@
 
 struct work_count work_count;
 
-static unsigned rounds;                 /* of the verification made last */
-static uint64_t rows, block_rows, block_cols; /* of what is verified, and of what is computed anew */
+static unsigned rounds; /* of the verification made last */
+static uint64_t rows, block_rows,
+    block_cols; /* of what is verified, and of what is computed anew */
 
 kvp_status __real_kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value);
 kvp_status __wrap_kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value);
@@ -41,8 +42,7 @@ kvp_status __real_kvp_verify_new(const struct kvp_verify_config *config,
 kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config,
                                  struct kvp_verify **verify);
 
-kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config,
-                                 struct kvp_verify **verify)
+kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config, struct kvp_verify **verify)
 {
     rounds = config->rounds;
     rows = config->rows;
@@ -51,14 +51,14 @@ kvp_status __wrap_kvp_verify_new(const struct kvp_verify_config *config,
 }
 
 #define WRAP_FEED(letter)                                                                          \
-    kvp_status __real_kvp_verify_feed_##letter(                                                    \
-        struct kvp_verify *verify, const struct kvp_block *block, kvp_slice elements);             \
-    kvp_status __wrap_kvp_verify_feed_##letter(                                                    \
-        struct kvp_verify *verify, const struct kvp_block *block, kvp_slice elements);             \
-    kvp_status __wrap_kvp_verify_feed_##letter(                                                    \
-        struct kvp_verify *verify, const struct kvp_block *block, kvp_slice elements)              \
+    kvp_status __real_kvp_verify_feed_##letter(struct kvp_verify *verify,                          \
+                                               const struct kvp_block *block, kvp_slice elements); \
+    kvp_status __wrap_kvp_verify_feed_##letter(struct kvp_verify *verify,                          \
+                                               const struct kvp_block *block, kvp_slice elements); \
+    kvp_status __wrap_kvp_verify_feed_##letter(struct kvp_verify *verify,                          \
+                                               const struct kvp_block *block, kvp_slice elements)  \
     {                                                                                              \
-        work_count.products += block->rows * block->columns * rounds;                                 \
+        work_count.products += block->rows * block->columns * rounds;                              \
         return __real_kvp_verify_feed_##letter(verify, block, elements);                           \
     }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Counts what the job engine does, where it does it: the program is linked with --wrap for the functions
- * that read the store and multiply. Unlike the time that it takes, it is the same on every machine.
+ * Counts what the job engine does, where it does it: the program is linked with --wrap for the
+ * functions that read the store and multiply. Unlike the time that it takes, it is the same on
+ * every machine.
  */
 #ifndef WORK_COUNT_H
 #define WORK_COUNT_H

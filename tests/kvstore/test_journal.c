@@ -108,8 +108,8 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t size, off_t offset)
     if (disk.write_max > 0 && size > disk.write_max) {
         size = disk.write_max;
     }
-    for (size_t at = (size_t)offset / SECTOR; at < SIZE / SECTOR && at * SECTOR < (size_t)offset + size;
-         at++) {
+    for (size_t at = (size_t)offset / SECTOR;
+         at < SIZE / SECTOR && at * SECTOR < (size_t)offset + size; at++) {
         disk.touched[at] = true;
     }
     return lseek(fd, offset, SEEK_SET) == offset ? write(fd, data, size) : -1;
@@ -1482,8 +1482,9 @@ static void test_after_a_failure_nothing_goes_on(void **state)
     check_fault(ENOMEM, KVP_NO_MEMORY);
 }
 
-/* A kernel that could not write a page takes it for written from then on, and shows it to readers: what
- * is read when the journal is opened again has to be written again before anybody relies on it. */
+/* A kernel that could not write a page takes it for written from then on, and shows it to readers:
+ * what is read when the journal is opened again has to be written again before anybody relies on
+ * it. */
 static void test_what_a_failed_sync_left_is_written_again(void **state)
 {
     (void)state;

@@ -21,10 +21,24 @@ static void test_what_is_no_character_is_not_valid(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "\x80",         "\xbf",         "\xc0\xaf",     "\xc1\xbf",         "\xc3",
-        "\xc3(",        "\xe0\x9f\xbf", "\xe2\x82",     "\xe2(\xa1",        "\xed\xa0\x80",
-        "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf", "\xf0\x9f\x92", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-        "\xfe",         "\xff",         "a\xf8\x88\x80\x80\x80",
+        "\x80",
+        "\xbf",
+        "\xc0\xaf",
+        "\xc1\xbf",
+        "\xc3",
+        "\xc3(",
+        "\xe0\x9f\xbf",
+        "\xe2\x82",
+        "\xe2(\xa1",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xf0\x8f\xbf\xbf",
+        "\xf0\x9f\x92",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xfe",
+        "\xff",
+        "a\xf8\x88\x80\x80\x80",
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_false(kvp_utf8_is_valid(kvp_slice_of(wrong[i], strlen(wrong[i]))));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How many instructions a fetch, a beat and a post take, on an emulated board that counts them: the nodes are
- * answers in memory, so that every run is the same. With SIZE bytes of payload, and of result.
+ * How many instructions a fetch, a beat and a post take, on an emulated board that counts them: the
+ * nodes are answers in memory, so that every run is the same. With SIZE bytes of payload, and of
+ * result.
  */
 #include "firmware/board.h"
 #include "kvmcu_matmul.h"
@@ -13,7 +14,7 @@
 #define TICK_VALUE   (*(volatile uint32_t *)0xe000e018u)
 #define TICKS        0xffffffu
 /* 1024 ns an instruction (-icount shift=10), 40 ns a tick. */
-#define INSTRUCTIONS(ticks) ((ticks) * 5u / 128u)
+#define INSTRUCTIONS(ticks) ((ticks)*5u / 128u)
 
 static const char *const urls[] = {"tcp://10.0.0.1:7000"};
 static const char *const kinds[] = {KVMCU_MATMUL_KIND};
@@ -23,7 +24,11 @@ static size_t request_at, request_size;
 static uint8_t head[128];
 
 static const struct kvmcu_worker worker = {
-    .name = "board-1", .kinds = kinds, .kind_count = 1, .workspace = workspace, .workspace_size = sizeof(workspace),
+    .name = "board-1",
+    .kinds = kinds,
+    .kind_count = 1,
+    .workspace = workspace,
+    .workspace_size = sizeof(workspace),
 };
 
 /* ---- the nodes ---- */
@@ -134,8 +139,8 @@ static uint32_t count_now_ms(void *arg)
     return 0;
 }
 
-static const struct kvmcu_transport transport = {count_open,  count_send,   count_recv,
-                                                 count_close, count_now_ms, NULL, NULL};
+static const struct kvmcu_transport transport = {count_open,   count_send, count_recv, count_close,
+                                                 count_now_ms, NULL,       NULL};
 
 /* ---- counting ---- */
 
@@ -146,7 +151,8 @@ static void report(const char *what, uint32_t ticks)
     board_log("\n");
 }
 
-/* Without what the nodes above take: that of making the answer is counted once more, and taken off. */
+/* Without what the nodes above take: that of making the answer is counted once more, and taken off.
+ */
 static uint32_t ticks_of_answer(void)
 {
     uint32_t begin = TICK_VALUE;
@@ -161,16 +167,19 @@ int main(void)
 {
     static struct kvmcu client;
     static struct kvmcu_task task;
-    const struct kvmcu_config config = {.transport = &transport, .worker = &worker,
-                                        .group = "default", .urls = urls, .url_count = 1,
-                                        .buffer = buffer, .buffer_size = sizeof(buffer),
+    const struct kvmcu_config config = {.transport = &transport,
+                                        .worker = &worker,
+                                        .group = "default",
+                                        .urls = urls,
+                                        .url_count = 1,
+                                        .buffer = buffer,
+                                        .buffer_size = sizeof(buffer),
                                         .client = 0x1122334455667788u};
 
     TICK_CONTROL = 5;
     TICK_RELOAD = TICKS;
     TICK_VALUE = 0;
-    if (kvmcu_init(&client, &config) != KVMCU_OK ||
-        kvmcu_join(&client, 1000) != KVMCU_OK) {
+    if (kvmcu_init(&client, &config) != KVMCU_OK || kvmcu_join(&client, 1000) != KVMCU_OK) {
         return 2;
     }
     uint32_t begin = TICK_VALUE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many microcontrollers' clients in one thread: mcu_crowd URL,URL... FIRST COUNT TIMEOUT-MS. Each puts its
- * number under a key of its own and reads it again; all keep their connections. Then it says how many were
- * served and waits for the end of standard input.
+ * Many microcontrollers' clients in one thread: mcu_crowd URL,URL... FIRST COUNT TIMEOUT-MS. Each
+ * puts its number under a key of its own and reads it again; all keep their connections. Then it
+ * says how many were served and waits for the end of standard input.
  */
 #include "mcu-port/port_posix.h"
 
@@ -35,8 +35,10 @@ static void begin(struct member *member, unsigned op, uint32_t timeout_ms)
 {
     uint32_t size = (uint32_t)strlen(member->key);
 
-    member->request = (struct kvmcu_request){.op = (uint8_t)op, .key = member->key,
-                                             .key_size = (uint16_t)size, .value = member->key,
+    member->request = (struct kvmcu_request){.op = (uint8_t)op,
+                                             .key = member->key,
+                                             .key_size = (uint16_t)size,
+                                             .value = member->key,
                                              .value_size = size};
     if (kvmcu_start(&member->client, &member->request, now_ms(), timeout_ms) != KVMCU_PENDING) {
         abort();
@@ -57,9 +59,13 @@ static void open_member(struct member *member, const char *const *urls, unsigned
     (void)snprintf(member->key, sizeof(member->key), "board-%u", number);
     kvmcu_posix_init(&member->port, urls);
     struct kvmcu_config config = {
-        .transport = &member->port.transport, .group = "default", .urls = urls,
-        .url_count = (uint8_t)count, .buffer = member->buffer,
-        .buffer_size = sizeof(member->buffer), .try_ms = 2000,
+        .transport = &member->port.transport,
+        .group = "default",
+        .urls = urls,
+        .url_count = (uint8_t)count,
+        .buffer = member->buffer,
+        .buffer_size = sizeof(member->buffer),
+        .try_ms = 2000,
         .client = kvmcu_client_number(&seed, sizeof(seed)),
     };
     if (kvmcu_init(&member->client, &config) != KVMCU_OK) {

@@ -77,8 +77,7 @@ static struct peer_lane *find_lane(struct peer *peer, const struct kvp_session_i
 {
     for (unsigned i = 0; i < PEER_LANES; i++) {
         struct peer_lane *lane = &peer->lanes[i];
-        if (lane->client == 0 ||
-            (lane->client == session->client && lane->slot == session->slot)) {
+        if (lane->client == 0 || (lane->client == session->client && lane->slot == session->slot)) {
             return lane;
         }
     }
@@ -114,9 +113,12 @@ static int update_once(struct peer *peer, const struct kvp_request *request, kvp
 static void say_hello(struct peer *peer, kvp_buf *result)
 {
     bool primary = peer->node == peer->primary;
-    struct kvp_hello hello = {.node_id = peer->node + 1, .role = primary ? 4 : 1,
-                              .primary_id = peer->primary + 1, .group_id = peer->group_id,
-                              .birth = primary ? peer->seq : 0, .node_count = PEER_NODES};
+    struct kvp_hello hello = {.node_id = peer->node + 1,
+                              .role = primary ? 4 : 1,
+                              .primary_id = peer->primary + 1,
+                              .group_id = peer->group_id,
+                              .birth = primary ? peer->seq : 0,
+                              .node_count = PEER_NODES};
 
     for (unsigned i = 0; i < PEER_NODES; i++) {
         hello.nodes[i].id = i + 1;
@@ -243,8 +245,8 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     if (twist == TWIST_OLD_EPOCH && request.epoch_seen < 2) {
         twist = TWIST_NONE; /* to this client there is none */
     }
-    struct kvp_answer made = {.epoch = twist == TWIST_OLD_EPOCH ? request.epoch_seen - 1
-                                                                 : peer->epoch};
+    struct kvp_answer made = {.epoch =
+                                  twist == TWIST_OLD_EPOCH ? request.epoch_seen - 1 : peer->epoch};
     if (request.op == KVP_OP_HELLO && peer->hello_epoch != 0) {
         made.epoch = peer->hello_epoch;
     }
@@ -280,8 +282,8 @@ static void take_frames(struct peer *peer)
     while (peer->in.size >= at + 12) {
         const uint8_t *head = peer->in.data + at;
         uint32_t size = (uint32_t)head[5] << 16 | (uint32_t)head[6] << 8 | head[7];
-        uint32_t id = (uint32_t)head[8] << 24 | (uint32_t)head[9] << 16 |
-                      (uint32_t)head[10] << 8 | head[11];
+        uint32_t id =
+            (uint32_t)head[8] << 24 | (uint32_t)head[9] << 16 | (uint32_t)head[10] << 8 | head[11];
         assert_true(size > 4 && id >> 31 == 1 && memcmp(head, "\0\0\0\0\0", 5) == 0);
         if (peer->in.size < at + 8 + size) {
             break;
@@ -392,7 +394,7 @@ void peer_open(struct peer *peer)
 {
     memset(peer, 0, sizeof(*peer));
     peer->transport = (struct kvmcu_transport){peer_connect, peer_send, peer_recv, peer_disconnect,
-                                               peer_now, peer_idle, peer};
+                                               peer_now,     peer_idle, peer};
     peer->now_ms = UINT32_MAX - 20;
     peer->epoch = 5;
     peer->group_id = 0x123456789abcdefu;
@@ -420,9 +422,13 @@ void peer_close(struct peer *peer)
 void peer_worker(struct peer *peer, struct kvmcu *client, uint8_t *buffer, uint16_t size,
                  const struct kvmcu_worker *worker)
 {
-    struct kvmcu_config config = {.transport = &peer->transport, .group = "default",
-                                  .urls = peer_urls, .url_count = PEER_NODES, .buffer = buffer,
-                                  .buffer_size = size, .client = 0x1122334455667788u,
+    struct kvmcu_config config = {.transport = &peer->transport,
+                                  .group = "default",
+                                  .urls = peer_urls,
+                                  .url_count = PEER_NODES,
+                                  .buffer = buffer,
+                                  .buffer_size = size,
+                                  .client = 0x1122334455667788u,
                                   .worker = worker};
 
     assert_int_equal(kvmcu_init(client, &config), KVMCU_OK);

@@ -49,8 +49,8 @@ struct work {
     bool lie;              /* about the payload's CRC */
     uint64_t instance;     /* 0: the worker is unknown */
     uint64_t attempts, buffer;
-    uint64_t fetch;        /* number of the newest one that was given a task, */
-    unsigned fetched;      /* and the task */
+    uint64_t fetch;   /* number of the newest one that was given a task, */
+    unsigned fetched; /* and the task */
     unsigned joins, beats, leaves, posts, fetches;
     uint32_t progress;
     bool unwanted;
@@ -83,17 +83,17 @@ struct peer {
     /* the group */
     unsigned primary; /* index */
     uint64_t epoch, group_id, seq;
-    const char *hint; /* NULL: the URL of the primary */
+    const char *hint;     /* NULL: the URL of the primary */
     uint64_t hello_epoch; /* of answers to HELLO; 0: the group's */
     bool dead[PEER_NODES];
-    bool mute;            /* the first node gives no answer, */
-    uint32_t mute_until;  /* and the others know no other primary before; */
-    unsigned muted;       /* what it did not answer */
+    bool mute;           /* the first node gives no answer, */
+    uint32_t mute_until; /* and the others know no other primary before; */
+    unsigned muted;      /* what it did not answer */
     struct peer_key keys[PEER_KEYS];
     struct peer_lane lanes[PEER_LANES];
     unsigned executed, asked, hellos; /* updates; messages; HELLOs among them */
-    struct kvp_session_id last; /* session of the last update that was asked for */
-    uint64_t epoch_seen; /* of the last message */
+    struct kvp_session_id last;       /* session of the last update that was asked for */
+    uint64_t epoch_seen;              /* of the last message */
     unsigned last_node;
     uint64_t forget; /* lanes born before this are not known any more */
     /* the next `twists` answers to anything but HELLO */

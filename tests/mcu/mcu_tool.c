@@ -110,9 +110,13 @@ int main(int argc, char **argv)
     kvmcu_sockets_init(&sockets, urls, now_ms, NULL);
     bool small = strncmp(urls[0], "sockets:", 8) == 0;
     urls[0] += small ? 8 : 0;
-    struct kvmcu_config config = {.transport = small ? &sockets.transport : &port.transport, .group = "default", .urls = urls,
-                                  .url_count = (uint8_t)count, .buffer = buffer,
-                                  .buffer_size = sizeof(buffer), .client = client_number()};
+    struct kvmcu_config config = {.transport = small ? &sockets.transport : &port.transport,
+                                  .group = "default",
+                                  .urls = urls,
+                                  .url_count = (uint8_t)count,
+                                  .buffer = buffer,
+                                  .buffer_size = sizeof(buffer),
+                                  .client = client_number()};
     if (kvmcu_init(&tool.client, &config) != KVMCU_OK) {
         fprintf(stderr, "mcu_tool: bad configuration\n");
         return 2;

@@ -105,9 +105,8 @@ static int beat(struct work *work, const struct kvp_request *request, kvp_buf *r
     work->progress = request->job.progress;
     if (request->job.has_checkpoint) {
         work->checkpoint.size = 0;
-        assert_int_equal(kvp_buf_append(&work->checkpoint, request->value.data,
-                                        request->value.size),
-                         KVP_OK);
+        assert_int_equal(
+            kvp_buf_append(&work->checkpoint, request->value.data, request->value.size), KVP_OK);
     }
     assert_int_equal(kvp_wire_bool(result, !work->unwanted), KVP_OK);
     return KVP_OK;

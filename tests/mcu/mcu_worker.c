@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A microcontroller's worker for matrix tasks, on a host: mcu_worker URL,URL... NAME WORKSPACE [SLOW-MS
- * [standby]]. With line:PORT,URL... instead of URLs it has a serial line only, which is a connection to
- * that port; a bridge there makes connections for it. Each row of a tile takes SLOW-MS longer than it has to. Ends with SIGTERM, with what is then
- * in hand done; else with the status that ends a worker.
+ * A microcontroller's worker for matrix tasks, on a host: mcu_worker URL,URL... NAME WORKSPACE
+ * [SLOW-MS [standby]]. With line:PORT,URL... instead of URLs it has a serial line only, which is a
+ * connection to that port; a bridge there makes connections for it. Each row of a tile takes
+ * SLOW-MS longer than it has to. Ends with SIGTERM, with what is then in hand done; else with the
+ * status that ends a worker.
  */
 #include "mcu-port/kvmcu_matmul.h"
 #include "mcu-port/port_posix.h"
@@ -158,14 +159,20 @@ int main(int argc, char **argv)
         urls[count++] = url;
     }
     slow_ms = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
-    struct kvmcu_worker worker = {.name = argv[2], .kinds = kinds, .kind_count = 1,
+    struct kvmcu_worker worker = {.name = argv[2],
+                                  .kinds = kinds,
+                                  .kind_count = 1,
                                   .workspace_size = (uint32_t)strtoul(argv[3], NULL, 10),
                                   .standby = argc > 5};
     worker.workspace = malloc(worker.workspace_size);
     kvmcu_posix_init(&port, urls);
-    struct kvmcu_config config = {.transport = transport, .group = "default", .urls = urls,
-                                  .url_count = (uint8_t)count, .buffer = buffer,
-                                  .buffer_size = sizeof(buffer), .client = client_number(),
+    struct kvmcu_config config = {.transport = transport,
+                                  .group = "default",
+                                  .urls = urls,
+                                  .url_count = (uint8_t)count,
+                                  .buffer = buffer,
+                                  .buffer_size = sizeof(buffer),
+                                  .client = client_number(),
                                   .worker = &worker};
     if (worker.workspace == NULL || kvmcu_init(&client, &config) != KVMCU_OK) {
         fprintf(stderr, "mcu_worker: bad configuration\n");

@@ -59,7 +59,7 @@ static void conversation(struct rig *rig)
     check_value(rig, "lamp", "on");
     check_revision(rig, kvmcu_create(client, "lamp", 4, "x", 1, LONG_MS), KVMCU_EXISTS, 41);
     check_revision(rig, kvmcu_cas(client, "lamp", 4, 40, "x", 1, LONG_MS), KVMCU_VERSION_DIFFERS,
-                    41);
+                   41);
     check_revision(rig, kvmcu_cas(client, "lamp", 4, 41, "off", 3, LONG_MS), KVMCU_OK, 42);
     check_value(rig, "lamp", "off");
     check_revision(rig, kvmcu_create(client, "lock", 4, "", 0, LONG_MS), KVMCU_OK, 43);
@@ -279,8 +279,10 @@ static void test_values_of_any_size_are_sent(void **state)
     for (size_t i = 0; i < sizeof(value); i++) {
         value[i] = (char)(i * 7 + i / 251);
     }
-    for (uint32_t size = 0; size <= sizeof(value);
-         size += size < 300 ? 1 : size < 65500 ? 32600 : size < 65540 ? 1 : 1000) {
+    for (uint32_t size = 0; size <= sizeof(value); size += size < 300     ? 1
+                                                           : size < 65500 ? 32600
+                                                           : size < 65540 ? 1
+                                                                          : 1000) {
         struct rig rig;
         struct kvmcu other;
         rig_open(&rig);

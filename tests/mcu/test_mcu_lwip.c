@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The port to lwIP's raw interface, on a lwIP of this file that counts what it gives and gets back. */
+/* The port to lwIP's raw interface, on a lwIP of this file that counts what it gives and gets back.
+ */
 #include "mcu-port/port_lwip.h"
 
 #include <setjmp.h>

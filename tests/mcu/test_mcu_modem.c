@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The microcontroller's client behind a modem with AT commands, and a modem that is as bad as a test wants: it
- * drops the connection, loses its words, says others, is busy, resets, and gives data in pieces.
+ * The microcontroller's client behind a modem with AT commands, and a modem that is as bad as a
+ * test wants: it drops the connection, loses its words, says others, is busy, resets, and gives
+ * data in pieces.
  */
 #include "mcu-port/port_at.h"
 #include "mcu_support.h"
@@ -14,9 +15,9 @@
 
 #include <cmocka.h>
 
-#define LONG_MS   60000u
+#define LONG_MS        60000u
 #define WORKSPACE_SIZE 400u
-#define LATE_MAX  30u
+#define LATE_MAX       30u
 
 enum fault {
     DROP_LINK = 1,
@@ -83,8 +84,13 @@ static void say_bytes(struct modem *modem, const void *data, size_t size)
 static void say(struct modem *modem, const char *text)
 {
     if (happens(modem, GARBAGE)) {
-        static const char *const garbage[] = {"\xf0\x9c\x80\x1c", "\r\n", "WIFI DISCONNECT\r\n", "x\n",
-                                              "\xff\xff\r\nSomething else\r\n", "+", "+STA:5\r\n"};
+        static const char *const garbage[] = {"\xf0\x9c\x80\x1c",
+                                              "\r\n",
+                                              "WIFI DISCONNECT\r\n",
+                                              "x\n",
+                                              "\xff\xff\r\nSomething else\r\n",
+                                              "+",
+                                              "+STA:5\r\n"};
         const char *chosen = garbage[next_random(modem) % 7];
         say_bytes(modem, chosen, strlen(chosen));
     }
@@ -223,8 +229,8 @@ static void carry(struct modem *modem)
 {
     uint8_t data[300];
     char text[20];
-    size_t most = (modem->faults & SMALL_PIECES) != 0 ? 1 + next_random(modem) % sizeof(data)
-                                                      : sizeof(data);
+    size_t most =
+        (modem->faults & SMALL_PIECES) != 0 ? 1 + next_random(modem) % sizeof(data) : sizeof(data);
 
     if (!modem->connected) {
         return;
@@ -316,13 +322,20 @@ static struct rig *rig_new(unsigned faults, unsigned rarity, uint32_t seed)
     modem->echo = true;
     modem->out_when = modem->deaf_until = modem->peer.now_ms;
     modem->line = (struct kvmcu_line){line_read, line_write, line_now, line_idle, modem};
-    rig->worker = (struct kvmcu_worker){.name = "board", .kinds = work_kinds, .kind_count = 2,
-                                        .workspace = rig->workspace, .workspace_size = WORKSPACE_SIZE};
+    rig->worker = (struct kvmcu_worker){.name = "board",
+                                        .kinds = work_kinds,
+                                        .kind_count = 2,
+                                        .workspace = rig->workspace,
+                                        .workspace_size = WORKSPACE_SIZE};
     kvmcu_at_init(&rig->port, &modem->line, peer_urls, setup, seed % 2 == 0 ? pull_reset : NULL);
-    struct kvmcu_config config = {.transport = &rig->port.transport, .group = "default",
-                                  .urls = peer_urls, .url_count = PEER_NODES,
-                                  .buffer = rig->buffer, .buffer_size = sizeof(rig->buffer),
-                                  .client = 0x1122334455667788u, .worker = &rig->worker};
+    struct kvmcu_config config = {.transport = &rig->port.transport,
+                                  .group = "default",
+                                  .urls = peer_urls,
+                                  .url_count = PEER_NODES,
+                                  .buffer = rig->buffer,
+                                  .buffer_size = sizeof(rig->buffer),
+                                  .client = 0x1122334455667788u,
+                                  .worker = &rig->worker};
     assert_int_equal(kvmcu_init(&rig->client, &config), KVMCU_OK);
     return rig;
 }

@@ -312,8 +312,8 @@ static void test_an_expired_session_is_replaced(void **state)
 static void test_a_session_that_expires_between_repeats(void **state)
 {
     struct rig *rig = *state;
-    struct kvmcu_request request = {.op = KVMCU_PUT, .key = "k", .key_size = 1, .value = "v",
-                                    .value_size = 1};
+    struct kvmcu_request request = {
+        .op = KVMCU_PUT, .key = "k", .key_size = 1, .value = "v", .value_size = 1};
 
     twist(rig, TWIST_DROP, 1, 0);
     int status = kvmcu_start(&rig->client, &request, rig->peer.now_ms, LONG_MS);
@@ -401,9 +401,13 @@ static void test_arguments(void **state)
 {
     struct rig *rig = *state;
     static const char key[KVMCU_KEY_MAX + 1];
-    struct kvmcu_config config = {.transport = &rig->peer.transport, .group = "default",
-                                  .urls = peer_urls, .url_count = 1, .buffer = rig->buffer,
-                                  .buffer_size = KVMCU_BUFFER_MIN, .client = 1};
+    struct kvmcu_config config = {.transport = &rig->peer.transport,
+                                  .group = "default",
+                                  .urls = peer_urls,
+                                  .url_count = 1,
+                                  .buffer = rig->buffer,
+                                  .buffer_size = KVMCU_BUFFER_MIN,
+                                  .client = 1};
 
     assert_int_equal(kvmcu_get(&rig->client, "", 0, 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_get(&rig->client, key, sizeof(key), 1), KVMCU_BAD_ARGUMENT);
@@ -507,9 +511,21 @@ static void test_whatever_happens_outcomes_are_true(void **state)
 static void test_urls_with_numbers(void **state)
 {
     static const char *const bad[] = {
-        "", "tcp:/", "tcp://", "tcq://1.2.3.4:5", "tcp://1.2.3:5", "tcp://1.2.3.4", "tcp://1.2.3.4:",
-        "tcp://1.2.3.256:5", "tcp://1.2.3.4:65536", "tcp://1.2.3.4:5 ", "tcp://1.2.3.4.5:6",
-        "tcp://.2.3.4:5", "tcp://1.2.3.99999999999:5", "tcp://1.2.3.4:4294967297", "tcp://a.b.c.d:5",
+        "",
+        "tcp:/",
+        "tcp://",
+        "tcq://1.2.3.4:5",
+        "tcp://1.2.3:5",
+        "tcp://1.2.3.4",
+        "tcp://1.2.3.4:",
+        "tcp://1.2.3.256:5",
+        "tcp://1.2.3.4:65536",
+        "tcp://1.2.3.4:5 ",
+        "tcp://1.2.3.4.5:6",
+        "tcp://.2.3.4:5",
+        "tcp://1.2.3.99999999999:5",
+        "tcp://1.2.3.4:4294967297",
+        "tcp://a.b.c.d:5",
     };
     uint32_t host = 0;
     uint16_t port = 0;

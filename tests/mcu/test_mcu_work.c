@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-#define LONG_MS     20000u
-#define BUFFER_SIZE 160u
-#define WORKSPACE_SIZE   1000u
-#define FOREVER     100000u
+#define LONG_MS        20000u
+#define BUFFER_SIZE    160u
+#define WORKSPACE_SIZE 1000u
+#define FOREVER        100000u
 
 struct rig {
     struct peer peer;
@@ -33,8 +33,13 @@ static struct rig *rig_new(void)
     rig->checkpoint = malloc(16);
     assert_true(rig->buffer != NULL && rig->workspace != NULL && rig->checkpoint != NULL);
     rig->worker = (struct kvmcu_worker){
-        .name = "board", .kinds = work_kinds, .kind_count = 2, .workspace = rig->workspace,
-        .workspace_size = WORKSPACE_SIZE, .checkpoint = rig->checkpoint, .checkpoint_max = 16,
+        .name = "board",
+        .kinds = work_kinds,
+        .kind_count = 2,
+        .workspace = rig->workspace,
+        .workspace_size = WORKSPACE_SIZE,
+        .checkpoint = rig->checkpoint,
+        .checkpoint_max = 16,
     };
     peer_open(&rig->peer);
     peer_worker(&rig->peer, &rig->client, rig->buffer, BUFFER_SIZE, &rig->worker);
@@ -135,7 +140,10 @@ static void test_a_job(void **state)
     assert_int_equal(work->leaves, 1);
     assert_int_equal(work->buffer, WORKSPACE_SIZE);
     assert_int_equal(rig->peer.opens, 1);
-    assert_memory_equal(work->kinds.data, "\x92\xa5other\xa5" "bytes", 13);
+    assert_memory_equal(work->kinds.data,
+                        "\x92\xa5other\xa5"
+                        "bytes",
+                        13);
 }
 
 static void test_joining_by_itself_or_not(void **state)
@@ -174,9 +182,13 @@ static void test_names_of_any_length(void **state)
 {
     struct rig *rig = *state;
     static const char name[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    struct kvmcu_config config = {.transport = &rig->peer.transport, .group = "default",
-                                  .urls = peer_urls, .url_count = PEER_NODES,
-                                  .buffer = rig->buffer, .buffer_size = BUFFER_SIZE, .client = 1,
+    struct kvmcu_config config = {.transport = &rig->peer.transport,
+                                  .group = "default",
+                                  .urls = peer_urls,
+                                  .url_count = PEER_NODES,
+                                  .buffer = rig->buffer,
+                                  .buffer_size = BUFFER_SIZE,
+                                  .client = 1,
                                   .worker = &rig->worker};
     const char *kinds[KVMCU_KINDS_MAX];
 
@@ -254,9 +266,9 @@ static void test_a_task_that_does_not_fit(void **state)
     rig->peer.work.payload_size = WORKSPACE_SIZE + 1;
     assert_int_equal(fetch(rig, 0), KVMCU_DOES_NOT_FIT);
     assert_int_equal(rig->task.payload_size, WORKSPACE_SIZE + 1);
-    assert_int_equal(kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_FAILED, "too large", 9,
-                                LONG_MS),
-                     KVMCU_OK);
+    assert_int_equal(
+        kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_FAILED, "too large", 9, LONG_MS),
+        KVMCU_OK);
     assert_false(kvmcu_wanted(&rig->client));
     assert_int_equal(rig->peer.work.posts, 1);
     rig->peer.work.payload_size = WORKSPACE_SIZE;
@@ -272,9 +284,8 @@ static void test_a_kind_that_nobody_asked_for(void **state)
     rig->peer.work.kind = 2;
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     assert_true(rig->task.kind >= rig->worker.kind_count);
-    assert_int_equal(kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_GIVEN_BACK, NULL, 0,
-                                LONG_MS),
-                     KVMCU_OK);
+    assert_int_equal(
+        kvmcu_post(&rig->client, &rig->task, KVMCU_OUTCOME_GIVEN_BACK, NULL, 0, LONG_MS), KVMCU_OK);
 }
 
 static void test_a_damaged_payload(void **state)
@@ -305,8 +316,8 @@ static void test_arguments(void **state)
     assert_int_equal(kvmcu_fetch(&plain, &rig->task, 0, 1), KVMCU_BAD_ARGUMENT);
     for (unsigned op = 0; op < 256; op++) {
         struct kvmcu_request request = {.op = (uint8_t)op};
-        bool known = (op >= KVMCU_HELLO && op <= KVMCU_CAS) ||
-                     (op >= KVMCU_JOIN && op <= KVMCU_POST);
+        bool known =
+            (op >= KVMCU_HELLO && op <= KVMCU_CAS) || (op >= KVMCU_JOIN && op <= KVMCU_POST);
         bool complete = op == KVMCU_HELLO || op == KVMCU_JOIN || op == KVMCU_LEAVE;
         assert_int_equal(kvmcu_start(&rig->client, &request, 0, 1),
                          known && complete ? KVMCU_PENDING : KVMCU_BAD_ARGUMENT);
@@ -478,8 +489,9 @@ static void test_a_reset_at_every_byte(void **state)
 
 static void test_answers_that_are_lost_late_or_double(void **state)
 {
-    static const enum twist twists[] = {TWIST_DROP, TWIST_LATE, TWIST_TWICE, TWIST_OLD_EPOCH,
-                                        TWIST_BAD_ID, TWIST_BAD_LENGTH, TWIST_LONG};
+    static const enum twist twists[] = {TWIST_DROP,      TWIST_LATE,   TWIST_TWICE,
+                                        TWIST_OLD_EPOCH, TWIST_BAD_ID, TWIST_BAD_LENGTH,
+                                        TWIST_LONG};
 
     (void)state;
     for (unsigned kind = 0; kind < sizeof(twists) / sizeof(twists[0]); kind++) {
@@ -537,7 +549,8 @@ static void test_a_slow_line(void **state)
             status = kvmcu_poll(&rig->client, rig->peer.now_ms);
         }
         assert_int_equal(status, KVMCU_OK);
-        request = (struct kvmcu_request){.op = KVMCU_POST, .task = &rig->task,
+        request = (struct kvmcu_request){.op = KVMCU_POST,
+                                         .task = &rig->task,
                                          .value = rig->result,
                                          .value_size = 2 * rig->task.payload_size};
         for (uint32_t i = 0; i < 2 * rig->task.payload_size; i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What strangers may take of a server: connections, memory, time. They take it, and others are served. */
+/* What strangers may take of a server: connections, memory, time. They take it, and others are
+ * served. */
 #include "net_support.h"
 
 #include "replication/net/address_list.h"
@@ -64,7 +65,8 @@ static void test_the_longest_idle_connection_makes_room_for_a_new_one(void **sta
     }
     raw_send_message(fds[0], request_word, 1, "");
     uint8_t answer[12];
-    assert_true(raw_receive(fds[0], answer, sizeof(answer))); /* now the second is the longest idle */
+    assert_true(
+        raw_receive(fds[0], answer, sizeof(answer))); /* now the second is the longest idle */
     caller_open(&caller, kvp_net_server_url(host.server));
     caller_check_echo(&caller, "served");
     assert_int_equal(kvp_net_server_connections(host.server), 8);
@@ -288,9 +290,9 @@ static void test_a_name_of_a_list_is_looked_up(void **state)
 static void test_what_is_no_address_is_no_entry(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8x", "a/8", "tcp://",
-                                        "tcp://x",     "a b",       "http://x:1",  "fd00::/129",
-                                        "a:80",        "10.0.0.0/-1"};
+    static const char *const wrong[] = {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8x", "a/8",
+                                        "tcp://",      "tcp://x",   "a b",         "http://x:1",
+                                        "fd00::/129",  "a:80",      "10.0.0.0/-1"};
     struct kvp_address_list *list = kvp_address_list_new();
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_int_equal(kvp_address_list_add_all(list, wrong[i]), KVP_BAD_ARGUMENT);
@@ -496,8 +498,8 @@ static void test_a_slow_reader_of_192_large_answers_is_slowed_and_not_closed(voi
     struct server server = {0};
     uint8_t *answer = malloc(12 + MIB);
     assert_non_null(answer);
-    host_open(&server.host, &(struct kvp_net_server_config){.url = "tcp://127.0.0.1:0",
-                                                            .unsent_max = 64 * MIB});
+    host_open(&server.host,
+              &(struct kvp_net_server_config){.url = "tcp://127.0.0.1:0", .unsent_max = 64 * MIB});
     int fd = greeted(&server.host);
     for (uint32_t i = 0; i < GETS; i++) {
         const uint32_t word = 0x80000000u | i;

@@ -92,7 +92,8 @@ static void test_an_address_that_is_not_ours_is_passed_over(void **state)
     host_close(&host);
 }
 
-/* At boot, programs start before names and addresses are there: that is not a mistake of the user's. */
+/* At boot, programs start before names and addresses are there: that is not a mistake of the
+ * user's. */
 static void test_a_host_without_an_address_of_ours_may_have_one_later(void **state)
 {
     (void)state;

@@ -58,8 +58,8 @@ static struct said say(struct kvp_witness *witness, kvp_slice message)
     assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&encoded), &answer), KVP_OK);
     said.code = answer.status;
     said.epoch = answer.epoch;
-    said.has_register = kvp_wire_read_register(answer.result, &said.group_id, &said.view,
-                                               &said.known) == KVP_OK;
+    said.has_register =
+        kvp_wire_read_register(answer.result, &said.group_id, &said.view, &said.known) == KVP_OK;
     kvp_buf_free(&encoded);
     return said;
 }
@@ -428,7 +428,8 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
                      kvp_set_has(view.in_sync, 3) ? KVP_BUSY : KVP_OK);
 }
 
-/* A new store names the number whose place it takes, and gets it when nothing counts on the node. */
+/* A new store names the number whose place it takes, and gets it when nothing counts on the node.
+ */
 static void test_a_new_store_takes_the_place_that_it_names(void **state)
 {
     struct kvp_witness *witness = of(state);
@@ -450,8 +451,8 @@ static void test_a_new_store_takes_the_place_that_it_names(void **state)
     check_no(witness, claim(witness, 2, 31, 30), KVP_REFUSED, next);
 }
 
-/* Else the store of today would be a stranger, and its node without one: however long ago that life was, and
- * also when the witness was started anew since. */
+/* Else the store of today would be a stranger, and its node without one: however long ago that life
+ * was, and also when the witness was started anew since. */
 static void test_a_late_claim_of_an_earlier_life_changes_nothing(void **state)
 {
     struct kvp_witness *witness = of(state);
@@ -716,9 +717,11 @@ static void test_a_store_that_lost_its_newest_change_is_not_opened(void **state)
 
 static struct kvp_witness_request request_for(unsigned op, const char *group)
 {
-    return (struct kvp_witness_request){
-        .op = op, .group = kvp_slice_of(group, strlen(group)), .from = 1, .group_id = GROUP_ID,
-        .view = view_of(1, 1, 1, set_of(1, 2, 0))};
+    return (struct kvp_witness_request){.op = op,
+                                        .group = kvp_slice_of(group, strlen(group)),
+                                        .from = 1,
+                                        .group_id = GROUP_ID,
+                                        .view = view_of(1, 1, 1, set_of(1, 2, 0))};
 }
 
 static bool is_new(struct kvp_witness *witness, unsigned op, const char *group)

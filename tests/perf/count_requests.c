@@ -306,9 +306,8 @@ static void make_put(kvp_buf *body, unsigned number)
 static void make_get(kvp_buf *body, unsigned number)
 {
     char room[32];
-    struct kvp_request request = {.op = KVP_OP_GET,
-                                  .group = kvp_slice_of(GROUP, strlen(GROUP)),
-                                  .key = key_of(number, room)};
+    struct kvp_request request = {
+        .op = KVP_OP_GET, .group = kvp_slice_of(GROUP, strlen(GROUP)), .key = key_of(number, room)};
     must(kvp_wire_request_encode(&request, body));
 }
 

@@ -4,8 +4,8 @@
  *
  *     embedded_get DIRECTORY [KEYS]
  *
- * writes KEYS (10000) values of 100 bytes into a node alone in its group, reads them for two seconds
- * in an order that is not theirs, and prints how many that were in a second.
+ * writes KEYS (10000) values of 100 bytes into a node alone in its group, reads them for two
+ * seconds in an order that is not theirs, and prints how many that were in a second.
  */
 #include "kvpair/kvp_node.h"
 

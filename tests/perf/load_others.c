@@ -27,7 +27,7 @@ enum { CONNECTIONS_MAX = 1024, VALUE_SIZE = 100, KEYS = 100000, TIMES_MAX = 1 <<
 
 struct connection {
     int socket;
-    int step;            /* of beanstalkd's cycle */
+    int step; /* of beanstalkd's cycle */
     uint64_t began_ns;
     unsigned long long job;
     size_t size;
@@ -116,8 +116,8 @@ static int etcd_ask(struct connection *connection, char *text, size_t size)
     (void)connection;
     int key_size = snprintf(key, sizeof(key), "key-%u", any_key());
     base64(key, (size_t)key_size, key_base64);
-    int body_size = snprintf(body, sizeof(body), "{\"key\":\"%s\",\"value\":\"%s\"}", key_base64,
-                             value_base64);
+    int body_size =
+        snprintf(body, sizeof(body), "{\"key\":\"%s\",\"value\":\"%s\"}", key_base64, value_base64);
     return snprintf(text, size,
                     "POST /v3/kv/put HTTP/1.1\r\nHost: localhost\r\n"
                     "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
@@ -165,9 +165,9 @@ static bool beanstalkd_take(struct connection *connection, bool *done)
     if (connection->size < whole) {
         return false;
     }
-    if (connection->step < 2 ? sscanf(connection->got, answers[connection->step],
-                                      &connection->job) != 1
-                             : strcmp(connection->got, answers[2]) != 0) {
+    if (connection->step < 2
+            ? sscanf(connection->got, answers[connection->step], &connection->job) != 1
+            : strcmp(connection->got, answers[2]) != 0) {
         die("beanstalkd", connection->got);
     }
     *done = connection->step == 2;

@@ -17,7 +17,7 @@ struct node {
 struct memo {
     struct {
         uint64_t set, value;
-    } *slots;
+    } * slots;
     size_t capacity, used;
 };
 
@@ -135,8 +135,8 @@ static size_t build(const struct linear_op *ops, size_t count, unsigned key, str
             continue;
         }
         struct node *call = &nodes[used], *back = &nodes[used + 1];
-        *call = (struct node){.match = back, .op = op, .index = used, .at = op->called,
-                              .is_call = true};
+        *call = (struct node){
+            .match = back, .op = op, .index = used, .at = op->called, .is_call = true};
         *back = (struct node){.op = op, .index = used + 1, .at = op->returned};
         used += 2;
     }

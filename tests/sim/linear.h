@@ -15,10 +15,10 @@ enum linear_kind { LINEAR_GET, LINEAR_PUT, LINEAR_CREATE, LINEAR_DELETE };
 struct linear_op {
     unsigned client, key;
     enum linear_kind kind;
-    uint64_t value;    /* put, create: written; get: seen. 0: absent */
+    uint64_t value; /* put, create: written; get: seen. 0: absent */
     uint64_t called, returned;
-    bool known;        /* the answer is; else `returned` is UINT64_MAX */
-    bool effect;       /* create, delete: it did something */
+    bool known;  /* the answer is; else `returned` is UINT64_MAX */
+    bool effect; /* create, delete: it did something */
 };
 
 /* `why` names the key and the operation at which no order fits. */

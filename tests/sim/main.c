@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--sessions] [--copies] [--eager] [--replay SEED] [--regressions]. Nodes tick at their deadlines only;
- * with --eager, and with jobs, far more often: seeds that found something before it was so keep their
- * meaning. */
+ * [--jobs] [--sessions] [--copies] [--eager] [--replay SEED] [--regressions]. Nodes tick at their
+ * deadlines only; with --eager, and with jobs, far more often: seeds that found something before it
+ * was so keep their meaning. */
 #include "sim.h"
 
 #include <getopt.h>
@@ -37,8 +37,8 @@ static const struct {
     {BACKUP_WINS, 2899},
     /* A grant of an earlier proposal came late, and was taken for the present one's. */
     {BACKUP_WINS, 402632},
-    /* A member that had been replaced by an empty one got a message of before: it promised to count,
-     * and led with an empty log. */
+    /* A member that had been replaced by an empty one got a message of before: it promised to
+     * count, and led with an empty log. */
     {WITNESS, 20020753, .lazy = true},
     /* What a holder had granted after its disk had failed was on its way to the other's disk, or on
      * it unknown to anybody, when the holder came back and decided anew. */
@@ -113,10 +113,10 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s--replay %llu\n", seed,
-               modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
-               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "", world.copies ? "--copies " : "",
-               world.lazy || world.jobs ? "" : "--eager ", seed);
+        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s--replay %llu\n",
+               seed, modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
+               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
+               world.copies ? "--copies " : "", world.lazy || world.jobs ? "" : "--eager ", seed);
     }
 }
 
@@ -125,7 +125,8 @@ static void run_regressions(int mode, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
-            const struct world world = {.jobs = regressions[i].jobs, .lazy = regressions[i].lazy,
+            const struct world world = {.jobs = regressions[i].jobs,
+                                        .lazy = regressions[i].lazy,
                                         .strangers = regressions[i].strangers};
             run(regressions[i].mode, regressions[i].seed, world, false, totals);
         }
@@ -134,16 +135,12 @@ static void run_regressions(int mode, struct totals *totals)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"mode", required_argument, NULL, 'm'},
-                                            {"seeds", required_argument, NULL, 'n'},
-                                            {"from", required_argument, NULL, 'f'},
-                                            {"replay", required_argument, NULL, 'r'},
-                                            {"regressions", no_argument, NULL, 'g'},
-                                            {"jobs", no_argument, NULL, 'j'},
-                                            {"sessions", no_argument, NULL, 's'},
-                                            {"copies", no_argument, NULL, 'c'},
-                                            {"eager", no_argument, NULL, 'e'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"mode", required_argument, NULL, 'm'},  {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},  {"replay", required_argument, NULL, 'r'},
+        {"regressions", no_argument, NULL, 'g'}, {"jobs", no_argument, NULL, 'j'},
+        {"sessions", no_argument, NULL, 's'},    {"copies", no_argument, NULL, 'c'},
+        {"eager", no_argument, NULL, 'e'},       {NULL, 0, NULL, 0}};
     struct totals totals = {0};
     int mode = -1, which;
     unsigned long long seeds = 100, from = 1;

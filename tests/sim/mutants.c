@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves the simulator: each deliberate bug (kvstore/base/mutant.h) must be found within LIMIT seeds.
+ * Proves the simulator: each deliberate bug (kvstore/base/mutant.h) must be found within LIMIT
+ * seeds.
  *
  *   sim_mutants [--limit SEEDS] [--only NAME] [--table]
  *
@@ -22,7 +23,7 @@
 #define LIMIT_DEFAULT 6000u
 #define LIMIT_NONE    300u /* more than the harsh plan needs to find what it is for */
 #define LIMIT_JOBS    100u /* the same with jobs: they take longer */
-#define BATCH         50u /* seeds in one process, before it is known which one finds something */
+#define BATCH         50u  /* seeds in one process, before it is known which one finds something */
 
 enum kvp_mutant kvp_mutant;
 
@@ -35,7 +36,8 @@ static void two_nodes(struct sim_plan *plan)
     plan->faults_us = 20000000;
 }
 
-/* Two misfortunes at once: two nodes that crash all the time, on slow disks, with messages that come late and twice. */
+/* Two misfortunes at once: two nodes that crash all the time, on slow disks, with messages that
+ * come late and twice. */
 static void harsh_plan(struct sim_plan *plan)
 {
     two_nodes(plan);
@@ -85,7 +87,8 @@ static void late_copies(struct sim_plan *plan)
     plan->sessions.renew = 400;
 }
 
-/* Sessions are dropped that were used a moment ago, on disks so slow that the store does not know it yet. */
+/* Sessions are dropped that were used a moment ago, on disks so slow that the store does not know
+ * it yet. */
 static void crowded_sessions(struct sim_plan *plan)
 {
     late_copies(plan);
@@ -208,10 +211,11 @@ static const struct sim_mutant {
      .copies = true},
     {KVP_MUTANT_COPY_LEADS, "copy-leads", WITNESS,
      "a store that is refused, or not known yet, leads all the same", .copies = true},
-    {KVP_MUTANT_COPY_SAME_NUMBER, "copy-same-number", WITNESS,
-     "a start draws no number of its own", .copies = true},
+    {KVP_MUTANT_COPY_SAME_NUMBER, "copy-same-number", WITNESS, "a start draws no number of its own",
+     .copies = true},
     {KVP_MUTANT_NONE, "none-copies-pair", PRIMARY_WINS,
-     "no bug, a pair with copies on failing disks: nothing must be found", failing_disks, .copies = true},
+     "no bug, a pair with copies on failing disks: nothing must be found", failing_disks,
+     .copies = true},
     {KVP_MUTANT_NUMBER_NOT_DURABLE, "number-not-durable", PRIMARY_WINS,
      "pair: a store is known before its number is on the disk", failing_disks, .copies = true},
     {KVP_MUTANT_FAILED_TELLS_COPY, "failed-tells-copy", PRIMARY_WINS,
@@ -303,8 +307,8 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
 }
 
 /* In a child: the first seed of the batch that finds something. An abort says no seed. */
-static bool run_batch(const struct sim_mutant *mutant, unsigned long long from,
-                      unsigned count, struct finding *finding)
+static bool run_batch(const struct sim_mutant *mutant, unsigned long long from, unsigned count,
+                      struct finding *finding)
 {
     int ends[2];
 

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS_MAX      20000000u
-#define CALM_LIMIT_US  60000000u /* after the faults: so long until everything works again */
+#define STEPS_MAX     20000000u
+#define CALM_LIMIT_US 60000000u /* after the faults: so long until everything works again */
 /* With jobs: a minute for a task that hangs while nothing is known about what tasks take, doubled
  * up to eight times. */
-#define JOBS_LIMIT_US  (UINT64_C(60000000) << 9)
+#define JOBS_LIMIT_US (UINT64_C(60000000) << 9)
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 uint64_t sim_random(uint64_t *stream)
@@ -172,8 +172,7 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode)
 void sim_plan_hangs(struct sim_plan *plan, uint64_t seed)
 {
     uint64_t stream = seed ^ 0x5eed0006;
-    plan->hang_gap_us =
-        sim_below(&stream, 3) == 0 ? 2000000 + sim_below(&stream, 10000000) : 0;
+    plan->hang_gap_us = sim_below(&stream, 3) == 0 ? 2000000 + sim_below(&stream, 10000000) : 0;
 }
 
 void sim_plan_sessions(struct sim_plan *plan, uint64_t seed)
@@ -187,7 +186,7 @@ void sim_plan_sessions(struct sim_plan *plan, uint64_t seed)
         .load_at_once = 1 + (uint32_t)sim_below(&stream, 5),
     };
     plan->operations = 10 + plan->operations / 2; /* the more of them wait for a slot */
-    if (sim_below(&stream, 2)) { /* copies come late, and twice */
+    if (sim_below(&stream, 2)) {                  /* copies come late, and twice */
         plan->duplication = 200;
         plan->delay_us = 3000 + sim_below(&stream, 60000);
     }
@@ -200,8 +199,8 @@ void sim_plan_strangers(struct sim_plan *plan, uint64_t seed)
     plan->forge_words = chance(&stream, 3, 6);
 }
 
-/* Who could serve in the place of a node whose disk hangs is not clear here; an emptied store beside a copy
- * that speaks for its node waits for an operator. */
+/* Who could serve in the place of a node whose disk hangs is not clear here; an emptied store
+ * beside a copy that speaks for its node waits for an operator. */
 void sim_plan_copies(struct sim_plan *plan, uint64_t seed)
 {
     uint64_t stream = seed ^ 0x5eed0009;
@@ -281,17 +280,18 @@ static void free_all(struct sim *sim)
 
 static void prepare(struct sim *sim)
 {
-    bool ok = sim_check_start(sim) == KVP_OK &&
-              sim_contract_start(sim) == KVP_OK && sim_clients_start(sim) == KVP_OK &&
+    bool ok = sim_check_start(sim) == KVP_OK && sim_contract_start(sim) == KVP_OK &&
+              sim_clients_start(sim) == KVP_OK &&
               kvp_env_memory_open(&sim->witness_env) == KVP_OK &&
               kvp_witness_open(sim->witness_env, &sim->witness, NULL, 0) == KVP_OK;
     for (unsigned i = 1; ok && i <= sim->plan.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
         node->id = node->self = i;
         node->clock_offset_us = (int64_t)sim_below(&sim->random, 1000000000);
-        node->clock_ppm = sim->plan.drift_ppm ? (int64_t)sim_below(&sim->random, sim->plan.drift_ppm) -
-                                                    (int64_t)sim->plan.drift_ppm / 2
-                                              : 0;
+        node->clock_ppm = sim->plan.drift_ppm
+                              ? (int64_t)sim_below(&sim->random, sim->plan.drift_ppm) -
+                                    (int64_t)sim->plan.drift_ppm / 2
+                              : 0;
         node->tokens.next = node->tokens.previous = &node->tokens;
         ok = kvp_env_memory_open(&node->env) == KVP_OK;
         if (ok) {
@@ -343,7 +343,8 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
         }
     }
     if (!sim->failed && !converged) {
-        sim_fail(sim, "no convergence within %u s after the last fault (clients done: %d, jobs: %d)",
+        sim_fail(sim,
+                 "no convergence within %u s after the last fault (clients done: %d, jobs: %d)",
                  (unsigned)(limit_us / 1000000), sim_clients_done(sim), sim_jobs_done(sim));
     }
     if (!sim->failed) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A simulator: whole nodes (executor, replication core, engine, storage logic, wire codecs), a
- * witness and clients in one process on virtual time. Everything that happens follows from one seed:
- * the configuration, the load, the faults and their moments. Only network, clock and disk are
+ * witness and clients in one process on virtual time. Everything that happens follows from one
+ * seed: the configuration, the load, the faults and their moments. Only network, clock and disk are
  * models: messages cross as encoded bytes, the disk is the in-memory environment with the semantics
  * of synced and unsynced writes.
  *
@@ -17,13 +17,13 @@
 
 #include <stdarg.h>
 
-#define SIM_NODES_MAX    5u
-#define SIM_COPY         (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
-#define SIM_CLIENTS_MAX  8u
-#define SIM_KEYS         6u
-#define SIM_WITNESS      0u /* as an address; nodes are 1.. */
-#define SIM_CLIENT(n)    (100u + (n))
-#define SIM_CALLER(n)    (1000u + (n)) /* submitters and workers: sim_jobs.h */
+#define SIM_NODES_MAX   5u
+#define SIM_COPY        (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
+#define SIM_CLIENTS_MAX 8u
+#define SIM_KEYS        6u
+#define SIM_WITNESS     0u /* as an address; nodes are 1.. */
+#define SIM_CLIENT(n)   (100u + (n))
+#define SIM_CALLER(n)   (1000u + (n)) /* submitters and workers: sim_jobs.h */
 
 /* What a seed switches on, and how much of it. Probabilities in 1/1000. */
 #define SIM_VERIFY_SIZE 800u /* bytes for a verification, where the plan is short of them */
@@ -32,41 +32,41 @@ struct sim_plan {
     unsigned nodes;
     enum kvp_pair_policy policy; /* NONE: a witness */
     unsigned clients;
-    unsigned operations;         /* per client */
-    uint64_t faults_us;          /* faults happen until then */
-    uint64_t delay_us;           /* mean of a message's delay */
-    unsigned loss, duplication;  /* per message */
-    uint64_t fault_gap_us;       /* mean time between faults; 0: none */
+    unsigned operations;        /* per client */
+    uint64_t faults_us;         /* faults happen until then */
+    uint64_t delay_us;          /* mean of a message's delay */
+    unsigned loss, duplication; /* per message */
+    uint64_t fault_gap_us;      /* mean time between faults; 0: none */
     unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
         slow_disk, forge, forge_words; /* weights of the kinds of fault */
-    bool lazy_ticks;             /* no more ticks than deadlines; without it they are many times as
-                                    many, and seeds found so far keep their meaning */
-    uint64_t hang_gap_us;        /* mean time between disks that hang; 0: none does */
-    uint64_t copy_gap_us;        /* mean time between copies of stores; 0: none is made */
-    unsigned drift_ppm;          /* clock rates differ up to this */
-    uint64_t disk_us;            /* mean time of a disk job */
+    bool lazy_ticks;      /* no more ticks than deadlines; without it they are many times as
+                             many, and seeds found so far keep their meaning */
+    uint64_t hang_gap_us; /* mean time between disks that hang; 0: none does */
+    uint64_t copy_gap_us; /* mean time between copies of stores; 0: none is made */
+    unsigned drift_ppm;   /* clock rates differ up to this */
+    uint64_t disk_us;     /* mean time of a disk job */
     uint64_t log_size_max;
     unsigned sync_replicas;
     struct sim_session_plan {
-        unsigned renew;            /* a client begins a new session behind so many operations of 1000 */
-        uint32_t sessions_max;     /* 0: more than there are */
+        unsigned renew;        /* a client begins a new session behind so many operations of 1000 */
+        uint32_t sessions_max; /* 0: more than there are */
         uint32_t idle_ms;
-        uint32_t load_at_once;     /* ages read in one step by a new primary */
+        uint32_t load_at_once; /* ages read in one step by a new primary */
     } sessions;
     struct sim_job_plan {
         bool on;
         unsigned submitters, jobs; /* jobs of each */
         unsigned workers;
-        unsigned corrupt;          /* of them */
-        bool standbys;             /* all that live in the end joined as standbys */
-        bool short_keep;           /* jobs are removed soon after their end */
-        bool deaths_show;          /* a node notices that a worker's process is gone */
-        uint64_t fate_us;          /* mean time until something happens to a worker */
-        uint32_t jobs_max;         /* 0: more than there are; else ended ones make room */
-        uint32_t workers_max;      /* 0: more than there are; else those that are gone do */
-        uint32_t load_at_once;     /* records of jobs read in one step by a new primary; other work
-                                      comes in as small pieces then, and with little memory */
-        uint64_t tick_us;          /* nodes come to what is due so much later */
+        unsigned corrupt;      /* of them */
+        bool standbys;         /* all that live in the end joined as standbys */
+        bool short_keep;       /* jobs are removed soon after their end */
+        bool deaths_show;      /* a node notices that a worker's process is gone */
+        uint64_t fate_us;      /* mean time until something happens to a worker */
+        uint32_t jobs_max;     /* 0: more than there are; else ended ones make room */
+        uint32_t workers_max;  /* 0: more than there are; else those that are gone do */
+        uint32_t load_at_once; /* records of jobs read in one step by a new primary; other work
+                                  comes in as small pieces then, and with little memory */
+        uint64_t tick_us;      /* nodes come to what is due so much later */
     } jobs;
 };
 
@@ -74,9 +74,9 @@ struct sim_message {
     unsigned from, to;
     uint8_t *bytes;
     size_t size;
-    unsigned kind;  /* enum kvp_link_kind, for messages between nodes */
-    uint32_t call;  /* arbiter call, or client's transmission */
-    uint64_t life;  /* of the receiver that it is for (answers); 0: whoever is there */
+    unsigned kind; /* enum kvp_link_kind, for messages between nodes */
+    uint32_t call; /* arbiter call, or client's transmission */
+    uint64_t life; /* of the receiver that it is for (answers); 0: whoever is there */
     bool answer;
     struct sim_token *token;
 };
@@ -84,12 +84,12 @@ struct sim_message {
 /* Where the answer to a request goes. */
 struct sim_token {
     struct sim_token *next, *previous; /* all that a node holds */
-    unsigned from;   /* who asked */
+    unsigned from;                     /* who asked */
     uint64_t from_life;
-    unsigned at;     /* who answers */
+    unsigned at; /* who answers */
     unsigned kind;
     uint32_t call;
-    bool reads;      /* a linearizable read */
+    bool reads; /* a linearizable read */
 };
 
 /* Jobs of one of a node's two disk threads (disk.h): in order, but not with those of the other. */
@@ -97,8 +97,8 @@ struct sim_disk_queue {
     struct kvp_disk_job *first, *last;
     bool busy;
     uint64_t due_us; /* when the first job is done */
-    bool waits; /* the disk hangs, and the first job would be done by now; */
-    bool ran;   /* it has been done all the same */
+    bool waits;      /* the disk hangs, and the first job would be done by now; */
+    bool ran;        /* it has been done all the same */
 };
 
 struct sim_node {
@@ -112,13 +112,13 @@ struct sim_node {
     struct kvp_disk disk;
     struct sim_disk_queue writer, sender;
     uint64_t disk_factor;
-    bool disk_faulty;       /* it fails, or will */
-    bool disk_hangs;        /* what it is asked is not answered, */
-    uint64_t stuck_us;      /* since when nobody has served because of that; 0: not so */
+    bool disk_faulty;  /* it fails, or will */
+    bool disk_hangs;   /* what it is asked is not answered, */
+    uint64_t stuck_us; /* since when nobody has served because of that; 0: not so */
     int64_t clock_offset_us;
     int64_t clock_ppm;
-    uint64_t tick_at;       /* virtual time of the tick that is scheduled; 0: none */
-    uint64_t tick_for;      /* the deadline, by the node's clock, that it is for */
+    uint64_t tick_at;        /* virtual time of the tick that is scheduled; 0: none */
+    uint64_t tick_for;       /* the deadline, by the node's clock, that it is for */
     struct sim_token tokens; /* ring */
     struct sim_event *held;  /* events that came while it was paused */
     struct sim_event *held_last;
@@ -180,7 +180,7 @@ struct sim {
     bool cut[SIM_COPY + 1][SIM_COPY + 1]; /* from, to */
     uint64_t link_free[SIM_COPY + 1][SIM_COPY + 1][KVP_LINK_KINDS + 1];
     struct sim_client *clients;
-    bool calm;            /* no faults any more */
+    bool calm; /* no faults any more */
     bool trace;
     unsigned faults, failovers, deliveries;
     unsigned failovers_with_jobs; /* that happened while a job was running */
@@ -208,7 +208,7 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t sim_random(uint64_t *stream);
-uint64_t sim_below(uint64_t *stream, uint64_t bound);          /* 0 .. bound - 1 */
+uint64_t sim_below(uint64_t *stream, uint64_t bound); /* 0 .. bound - 1 */
 uint64_t sim_exponential(uint64_t *stream, uint64_t mean);
 struct sim_event *sim_at(struct sim *sim, uint64_t delay_us, enum sim_event_kind kind);
 
@@ -276,17 +276,16 @@ void sim_jobs_end(struct sim *sim);
 /* sim_check.c */
 kvp_status sim_check_start(struct sim *sim);
 void sim_check_free(struct sim *sim);
-void sim_check_step(struct sim *sim);          /* after every event */
-void sim_check_end(struct sim *sim);           /* when all is calm */
-bool sim_check_converged(struct sim *sim);     /* all replicas equal, one serves */
-void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned key,
-                       uint64_t value);
+void sim_check_step(struct sim *sim);      /* after every event */
+void sim_check_end(struct sim *sim);       /* when all is calm */
+bool sim_check_converged(struct sim *sim); /* all replicas equal, one serves */
+void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned key, uint64_t value);
 void sim_check_returned(struct sim *sim, unsigned client, bool known, bool effect, uint64_t value);
 
 /* sim_contract.c: what replication promises between any two events */
 kvp_status sim_contract_start(struct sim *sim);
 void sim_contract_free(struct sim *sim);
-void sim_contract_step(struct sim *sim);       /* after every event, behind sim_check_step() */
+void sim_contract_step(struct sim *sim); /* after every event, behind sim_check_step() */
 /* A node's store is another one: opened, received, emptied. */
 void sim_contract_opened(struct sim *sim, struct sim_node *node);
 /* Runs the job, and looks at what it appends and applies. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls of submitters and workers. A call is sent to one node after the other until one answers what
- * it has done with it; updates carry a session, so that they are done once.
+ * Calls of submitters and workers. A call is sent to one node after the other until one answers
+ * what it has done with it; updates carry a session, so that they are done once.
  */
 #include "sim_jobs.h"
 
@@ -19,8 +19,7 @@ static void again_in(struct sim *sim, struct sim_caller *caller, uint64_t delay_
 static void fresh_session(struct sim *sim, struct sim_caller *caller)
 {
     caller->session = (struct kvp_session_id){
-        .client = 1u << 31 | (uint64_t)(caller->index + 1) << 32 |
-                  sim_jobs_below(sim, 1u << 30)};
+        .client = 1u << 31 | (uint64_t)(caller->index + 1) << 32 | sim_jobs_below(sim, 1u << 30)};
     caller->needs_birth = true;
 }
 
@@ -100,7 +99,8 @@ void sim_call(struct sim *sim, struct sim_caller *caller, const struct kvp_reque
     caller->arg = arg;
     caller->patience_us = (uint64_t)request->job.wait_ms * 1000;
     caller->update = request->op != KVP_OP_JOB_INFO && request->op != KVP_OP_JOB_RESULT &&
-                     request->op != KVP_OP_JOB_BLOCK && request->op != KVP_OP_TASK_FETCH && request->op != KVP_OP_TASK_BEAT;
+                     request->op != KVP_OP_JOB_BLOCK && request->op != KVP_OP_TASK_FETCH &&
+                     request->op != KVP_OP_TASK_BEAT;
     caller->session.number += caller->update;
     transmit(sim, caller);
 }

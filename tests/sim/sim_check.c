@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What must hold. At every step: at most one node serves (R3, not under `available`, nor with clocks
- * beyond the tolerated drift), and the contracts of sim_contract.c. At the end: what the clients saw is
- * linearizable, so nothing acknowledged is lost and nothing runs twice (R1, R5); all replicas are
- * equal.
+ * What must hold. At every step: at most one node serves (R3, not under `available`, nor with
+ * clocks beyond the tolerated drift), and the contracts of sim_contract.c. At the end: what the
+ * clients saw is linearizable, so nothing acknowledged is lost and nothing runs twice (R1, R5); all
+ * replicas are equal.
  */
 #include "sim.h"
 
@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOW_JOB_US 500000u /* was begun while the disk was slow */
-#define HUNG_US 3500000u /* sync_timeout_us, clocks that drift, some lost messages */
+#define SLOW_JOB_US 500000u  /* was begun while the disk was slow */
+#define HUNG_US     3500000u /* sync_timeout_us, clocks that drift, some lost messages */
 
 struct sim_history {
     struct linear_op *ops;
@@ -87,9 +87,9 @@ static void note_serving(struct sim *sim)
     unsigned count = 0, who = 0;
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         struct sim_node *node = &sim->nodes[i];
-        bool serving = node->alive && node->executor && !node->paused &&
-                       kvp_core_serving(kvp_executor_core(node->executor),
-                                        sim_node_clock(sim, node));
+        bool serving =
+            node->alive && node->executor && !node->paused &&
+            kvp_core_serving(kvp_executor_core(node->executor), sim_node_clock(sim, node));
         if (serving && !node->serving) {
             sim->failovers++;
         }
@@ -217,8 +217,8 @@ static void compare_states(struct sim *sim, struct sim_node *a, struct sim_node 
         kvp_status status_a = kvp_state_view_read(view_a, &key_a, &value_a);
         kvp_status status_b = kvp_state_view_read(view_b, &key_b, &value_b);
         if (status_a != status_b ||
-            (status_a == KVP_OK && (kvp_slice_compare(key_a, key_b) != 0 ||
-                                    kvp_slice_compare(value_a, value_b) != 0))) {
+            (status_a == KVP_OK &&
+             (kvp_slice_compare(key_a, key_b) != 0 || kvp_slice_compare(value_a, value_b) != 0))) {
             sim_fail(sim, "the states of %u and %u differ", a->id, b->id);
             break;
         }

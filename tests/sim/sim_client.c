@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Clients: each makes its operations one after the other on a few shared keys, repeats them with the
- * same session until its deadline, and tells the history what it knows.
+ * Clients: each makes its operations one after the other on a few shared keys, repeats them with
+ * the same session until its deadline, and tells the history what it knows.
  */
 #include "sim.h"
 
@@ -17,15 +17,15 @@ enum client_state { NEEDS_HELLO, IDLE, BUSY, DONE };
 struct sim_client {
     enum client_state state;
     uint64_t client_id, number, birth;
-    uint64_t timer;      /* number of the timer that counts */
-    unsigned target;     /* node to talk to */
+    uint64_t timer;  /* number of the timer that counts */
+    unsigned target; /* node to talk to */
     unsigned done_count;
-    uint32_t call;       /* number of the operation: answers carry it */
+    uint32_t call; /* number of the operation: answers carry it */
     uint64_t started_us;
     unsigned op, key;
     uint64_t value;
-    bool unsure;         /* a transmission may have been executed */
-    uint64_t used_us;    /* the last one that is known to have been executed began then; 0: none */
+    bool unsure;      /* a transmission may have been executed */
+    uint64_t used_us; /* the last one that is known to have been executed began then; 0: none */
     bool expired_once;
 };
 
@@ -101,8 +101,8 @@ static void transmit(struct sim *sim, unsigned index)
 
 static void begin(struct sim *sim, unsigned index)
 {
-    static const unsigned ops[] = {KVP_OP_PUT,    KVP_OP_PUT, KVP_OP_GET, KVP_OP_GET,
-                                   KVP_OP_CREATE, KVP_OP_DELETE};
+    static const unsigned ops[] = {KVP_OP_PUT, KVP_OP_PUT,    KVP_OP_GET,
+                                   KVP_OP_GET, KVP_OP_CREATE, KVP_OP_DELETE};
     struct sim_client *client = &sim->clients[index];
     client->op = ops[sim_below(&sim->random, 6)];
     client->key = (unsigned)sim_below(&sim->random, SIM_KEYS);

@@ -39,8 +39,8 @@ struct contract_place {
 struct contract_node {
     uint64_t life, store_life; /* of the process, of its store */
     uint64_t commit, applied;
-    uint64_t alone;          /* the last that it committed alone in its view; 0: others have it */
-    bool known;              /* the digest is that of the node's state */
+    uint64_t alone; /* the last that it committed alone in its view; 0: others have it */
+    bool known;     /* the digest is that of the node's state */
     uint64_t digest;
 };
 
@@ -109,8 +109,8 @@ static struct contract_place *contract_place(struct sim *sim, struct kvp_point p
         if (!place) {
             abort();
         }
-        *place = (struct contract_place){
-            contract->places[point.seq], point.seq, point.epoch, point.hash, .digest = 0};
+        *place = (struct contract_place){contract->places[point.seq], point.seq, point.epoch,
+                                         point.hash, .digest = 0};
         contract->places[point.seq] = place;
     }
     return place;
@@ -327,17 +327,18 @@ static const struct kvp_core *contract_member(const struct sim *sim, unsigned pl
     return sim_copies_stranger(sim, node) ? NULL : contract_core(node);
 }
 
-/* A member that has not promised to count (it was emptied, or lost part of its log) is not meant. */
+/* A member that has not promised to count (it was emptied, or lost part of its log) is not meant.
+ */
 static void contract_committed(struct sim *sim, const struct sim_node *node,
                                const struct kvp_core *core)
 {
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
-        if (member && kvp_set_has(core->view.in_sync, sim->nodes[i].self) && member->meta.member_epoch != 0 &&
-            !member->meta.doubt && !member->replacing && member->durable.seq < core->commit) {
+        if (member && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
+            member->meta.member_epoch != 0 && !member->meta.doubt && !member->replacing &&
+            member->durable.seq < core->commit) {
             sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
-                     (unsigned long long)core->commit, i,
-                     (unsigned long long)member->durable.seq);
+                     (unsigned long long)core->commit, i, (unsigned long long)member->durable.seq);
         }
     }
     if (core->commit > sim->contract->committed) {
@@ -355,8 +356,8 @@ static void contract_serves(struct sim *sim, const struct sim_node *node,
     }
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
-        if (i == node->id || !member || sim->nodes[i].paused ||
-            member->role != KVP_ROLE_BACKUP || member->view.epoch != core->view.epoch ||
+        if (i == node->id || !member || sim->nodes[i].paused || member->role != KVP_ROLE_BACKUP ||
+            member->view.epoch != core->view.epoch ||
             !kvp_set_has(core->view.in_sync, sim->nodes[i].self)) {
             continue;
         }
@@ -395,8 +396,7 @@ void sim_contract_step(struct sim *sim)
 void sim_contract_read(struct sim *sim, const struct sim_node *node)
 {
     const struct kvp_core *core = contract_core(node);
-    if (contract_one_history(sim) && core &&
-        !kvp_core_serving(core, sim_node_clock(sim, node))) {
+    if (contract_one_history(sim) && core && !kvp_core_serving(core, sim_node_clock(sim, node))) {
         sim_fail(sim, "%u answers a read without the leases to serve", node->id);
     }
 }

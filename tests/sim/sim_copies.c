@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of stores: what a node that is not running has on its disk is copied, and then the node and the
- * copy are both started, in any order. The copy has the node's id and an address that nobody was told of; it
- * reaches the witness and the nodes.
+ * Copies of stores: what a node that is not running has on its disk is copied, and then the node
+ * and the copy are both started, in any order. The copy has the node's id and an address that
+ * nobody was told of; it reaches the witness and the nodes.
  *
- * What must hold: nobody sees two stores of a node before there are. Only the one that is confirmed first speaks
- * for the node. The other one is never confirmed, never serves, says that it is a copy; nobody else says so. An operator then ends a copy that says so; if it
- * is the original that does, the directory of the copy takes its place.
+ * What must hold: nobody sees two stores of a node before there are. Only the one that is confirmed
+ * first speaks for the node. The other one is never confirmed, never serves, says that it is a
+ * copy; nobody else says so. An operator then ends a copy that says so; if it is the original that
+ * does, the directory of the copy takes its place.
  *
- * Left out is what docs/guarantees.md does not promise: copies of running nodes (the original is dead at that
- * moment); copies of a node that was alone in its view of a pair, or of a store that counts nowhere yet; a copy
- * that the other node of a pair hears before the original; and a witness that is silent while an original that
- * it does not know as such is started, or runs.
+ * Left out is what docs/guarantees.md does not promise: copies of running nodes (the original is
+ * dead at that moment); copies of a node that was alone in its view of a pair, or of a store that
+ * counts nowhere yet; a copy that the other node of a pair hears before the original; and a witness
+ * that is silent while an original that it does not know as such is started, or runs.
  */
 #include "sim.h"
 
@@ -83,7 +84,8 @@ static bool copies_can_be_told(struct sim *sim, struct kvp_env *env, unsigned se
     struct kvp_loaded loaded;
     char why[256];
     bool good = kvp_env_memory_copy(env, &look) == KVP_OK;
-    if (good && kvp_storage_open(look, "sim", self, &storage, &loaded, why, sizeof(why)) == KVP_OK) {
+    if (good &&
+        kvp_storage_open(look, "sim", self, &storage, &loaded, why, sizeof(why)) == KVP_OK) {
         bool alone = loaded.meta.view.in_sync == kvp_set_of((uint8_t)self);
         good = !core_identity_new(&loaded.meta) && loaded.meta.view.version != 0 &&
                !loaded.meta.copy && (!alone || sim->plan.policy == KVP_PAIR_NONE);
@@ -136,8 +138,8 @@ static void copies_make(struct sim *sim, struct sim_node *original)
 /* In a pair, behind the original. */
 bool sim_copies_may_start(struct sim *sim, const struct sim_node *node)
 {
-    bool waits = node->id == SIM_COPY && sim->plan.policy != KVP_PAIR_NONE &&
-                 sim->first != node->self;
+    bool waits =
+        node->id == SIM_COPY && sim->plan.policy != KVP_PAIR_NONE && sim->first != node->self;
     if (waits) {
         copies_start(sim, node, copies_delay(sim) / 10);
     }

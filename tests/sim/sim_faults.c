@@ -151,8 +151,7 @@ static void witness_crash(struct sim *sim)
 {
     if (sim->witness && !sim_copies_need_witness(sim)) {
         sim_trace(sim, "WITNESS CRASH");
-        kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), 0,
-                             false);
+        kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), 0, false);
         kvp_witness_close(sim->witness);
         sim->witness = NULL;
         kvp_env_memory_restart(sim->witness_env);
@@ -182,8 +181,8 @@ static void wipe(struct sim *sim)
     }
     const struct kvp_view *view =
         node->executor ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
-    /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and has a disk that
-     * answers: one that hangs is about to give its lead to whoever is wiped. */
+    /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and has a disk
+     * that answers: one that hangs is about to give its lead to whoever is wiped. */
     bool covered = false;
     for (unsigned i = 1; view && i <= sim->plan.nodes; i++) {
         covered = covered || (i != node->id && sim->nodes[i].serving && !sim->nodes[i].disk_hangs);
@@ -276,8 +275,8 @@ static void repair_disk(struct sim *sim, struct sim_node *node)
     struct kvp_memory_fault none = {.status = KVP_OK};
     kvp_env_memory_set_fault(node->env, none);
     node->disk_faulty = false;
-    bool failed = node->alive &&
-                  kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
+    bool failed =
+        node->alive && kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
     if (failed) {
         sim_node_crash(sim, node);
     }

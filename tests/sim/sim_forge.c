@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A forger: somebody who reaches the nodes' ports, knows the group, and tells one of them of a view that
- * nobody granted. He cannot answer in another one's place.
+ * A forger: somebody who reaches the nodes' ports, knows the group, and tells one of them of a view
+ * that nobody granted. He cannot answer in another one's place.
  */
 #include "sim.h"
 
@@ -88,15 +88,16 @@ static void say(struct sim *sim, unsigned to, const struct kvp_core_status *stat
     request.group_id = status->meta.group_id;
     request.report.view = request.view;
     request.lead_epoch = request.view.epoch;
-    request.end = KVP_VIEW_NUMBER_END; /* nothing is to be cut off: that a stranger can do for real */
-    sim_trace(sim, "FORGED op %u to %u from %u: epoch %llu primary %u in_sync %#llx", request.op, to,
-              request.from, (unsigned long long)request.view.epoch, request.view.primary,
+    request.end =
+        KVP_VIEW_NUMBER_END; /* nothing is to be cut off: that a stranger can do for real */
+    sim_trace(sim, "FORGED op %u to %u from %u: epoch %llu primary %u in_sync %#llx", request.op,
+              to, request.from, (unsigned long long)request.view.epoch, request.view.primary,
               (unsigned long long)request.view.in_sync);
     post(sim, &request);
 }
 
-/* What a node says to the other one when it stops, fails, or wants a view: in the name of one that does none
- * of it. */
+/* What a node says to the other one when it stops, fails, or wants a view: in the name of one that
+ * does none of it. */
 static void say_word(struct sim *sim, unsigned to, const struct kvp_core_status *status)
 {
     static const unsigned ops[] = {KVP_OP_ASK_VIEW, KVP_OP_RESIGN, KVP_OP_LEAVE};

@@ -97,8 +97,8 @@ static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct
     }
 }
 
-/* Was there surely somebody else when the attempt began? Who was heard of before it, and not too long
- * before, and has not gone since. */
+/* Was there surely somebody else when the attempt began? Who was heard of before it, and not too
+ * long before, and has not gone since. */
 static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt *attempt)
 {
     const struct task *task = &attempt->job->tasks[attempt->task];
@@ -115,8 +115,8 @@ static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt 
     return false;
 }
 
-/* A task that was failed goes to others first. Looked at soon after its beginning; those that an earlier
- * primary gave have no slot. */
+/* A task that was failed goes to others first. Looked at soon after its beginning; those that an
+ * earlier primary gave have no slot. */
 static void check_attempt(struct sim *sim, const struct kvp_jobs *jobs, uint64_t node_us,
                           const struct worker *worker, const struct attempt *attempt)
 {
@@ -165,8 +165,8 @@ static void check_work(struct sim *sim, const struct kvp_jobs *jobs)
         const struct kvp_job_spec *spec = &job->record.spec;
         struct kvp_verify_config config = {spec->element, spec->rows, spec->inner, spec->columns,
                                            spec->rounds};
-        if (job->verify && (kvp_verify_memory(&config, &size) != KVP_OK ||
-                            size > jobs->config.verify_size_max)) {
+        if (job->verify &&
+            (kvp_verify_memory(&config, &size) != KVP_OK || size > jobs->config.verify_size_max)) {
             wrong(sim, job, 0, "its verification takes too much memory");
         }
     }
@@ -199,8 +199,8 @@ static void compare_task(struct sim *sim, const struct job *job, const struct jo
 {
     const struct task *a = &job->tasks[number], *b = &fresh->tasks[number];
     if (a->state != b->state || a->votes != b->votes || a->copies != b->copies ||
-        a->lost != b->lost || a->size != b->size || a->result != b->result ||
-        a->kind != b->kind || a->feed != b->feed || a->after_left != b->after_left) {
+        a->lost != b->lost || a->size != b->size || a->result != b->result || a->kind != b->kind ||
+        a->feed != b->feed || a->after_left != b->after_left) {
         wrong(sim, job, number, "it is another one in the store");
     }
     uint32_t workers = a->faults ? a->faults->workers : 0;

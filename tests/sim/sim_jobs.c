@@ -32,7 +32,8 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
     plan->clients = 1 + plan->clients % 2;
     plan->lazy_ticks = true;
     plan->faults_us = 4000000 + plan->faults_us / 2;
-    plan->fault_gap_us = 150000 + plan->fault_gap_us / 3; /* most of them while jobs are under way */
+    plan->fault_gap_us =
+        150000 + plan->fault_gap_us / 3; /* most of them while jobs are under way */
     plan->jobs = (struct sim_job_plan){
         .on = true,
         .submitters = 1 + (unsigned)sim_below(&stream, 3),
@@ -132,8 +133,8 @@ void sim_job_input(const struct sim_job *job, uint32_t number, kvp_buf *out)
 
 void sim_job_output(const struct sim_job *job, uint32_t number, kvp_buf *out)
 {
-    cut(&job->c, &job->spec, job->spec.rows, job->spec.columns,
-        kvp_job_output(&job->spec, number), out);
+    cut(&job->c, &job->spec, job->spec.rows, job->spec.columns, kvp_job_output(&job->spec, number),
+        out);
 }
 
 static void tile_payload(const struct sim_job *job, uint32_t task, kvp_buf *out)
@@ -193,9 +194,8 @@ struct sim_job *sim_job_of(const struct sim *sim, uint64_t id)
 
 static void choose_mode(struct sim *sim, struct kvp_job_spec *spec)
 {
-    static const char *const modes[] = {"single",     "dual-first", "single", "dual-compare",
-                                        "tmr",        "tmr",        "quad",   "5/3",
-                                        "3/1"};
+    static const char *const modes[] = {"single", "dual-first", "single", "dual-compare", "tmr",
+                                        "tmr",    "quad",       "5/3",    "3/1"};
     unsigned count = sim->plan.jobs.standbys ? 3 : sizeof(modes) / sizeof(modes[0]);
     must(kvp_job_spec_mode(spec, modes[sim_jobs_below(sim, count)]));
 }
@@ -231,7 +231,8 @@ static void make_tasks(struct sim *sim, struct sim_job *job)
     unsigned dependent = sim_jobs_chance(sim, 600) ? 500 : 0;
     kvp_job_spec_init(&job->spec, KVP_JOB_TASKS);
     choose_mode(sim, &job->spec);
-    job->task_count = 1 + (uint32_t)sim_jobs_below(sim, sim_jobs_below(sim, 3) ? 12 : SIM_TASKS_MAX);
+    job->task_count =
+        1 + (uint32_t)sim_jobs_below(sim, sim_jobs_below(sim, 3) ? 12 : SIM_TASKS_MAX);
     job->tasks = calloc(job->task_count, sizeof(*job->tasks));
     if (!job->tasks) {
         abort();

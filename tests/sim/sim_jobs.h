@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Jobs in the simulator: submitters and workers as clients of the simulated nodes, and what they and
- * the committed entries must look like. A run without jobs has none of it, and draws nothing from its
- * streams.
+ * Jobs in the simulator: submitters and workers as clients of the simulated nodes, and what they
+ * and the committed entries must look like. A run without jobs has none of it, and draws nothing
+ * from its streams.
  *
  *   sim_call.c    a call: repeated until there is an answer, with a session where it is an update
  *   sim_jobs.c    the jobs of a seed, what their results are, who takes part, when all is done
@@ -19,10 +19,10 @@
 
 #include "replication/jobs/job_records.h"
 
-#define SIM_SLOTS_MAX   3u
-#define SIM_KINDS       4u /* the last is "matmul" */
-#define SIM_TASKS_MAX   48u
-#define SIM_GRANTS_MAX  8192u
+#define SIM_SLOTS_MAX  3u
+#define SIM_KINDS      4u /* the last is "matmul" */
+#define SIM_TASKS_MAX  48u
+#define SIM_GRANTS_MAX 8192u
 
 /* ---- calls ---- */
 
@@ -30,16 +30,16 @@ typedef void sim_done(struct sim *sim, void *arg, int status, kvp_slice result);
 
 /* One call at a time. Statuses that only mean "not here, not now" are not told to `done`. */
 struct sim_caller {
-    unsigned index;       /* its address is SIM_CALLER(index) */
-    uint64_t life;        /* changes when its process dies */
+    unsigned index; /* its address is SIM_CALLER(index) */
+    uint64_t life;  /* changes when its process dies */
     unsigned target;
-    uint64_t timer;       /* the one that counts */
-    uint32_t call;        /* number of the call under way */
+    uint64_t timer; /* the one that counts */
+    uint32_t call;  /* number of the call under way */
     bool busy, update, needs_birth;
     uint64_t began_us;
     uint64_t patience_us; /* that the node may take */
     struct kvp_request request;
-    kvp_buf key, value;   /* of the request */
+    kvp_buf key, value; /* of the request */
     struct kvp_session_id session;
     sim_done *done;
     void *arg;
@@ -66,16 +66,16 @@ struct sim_task {
 
 /* A job as a submitter wants it. */
 struct sim_job {
-    unsigned index;       /* its name is "job" and this */
+    unsigned index; /* its name is "job" and this */
     struct kvp_job_spec spec;
-    uint64_t id;          /* 0: not known */
+    uint64_t id; /* 0: not known */
     uint32_t task_count;
     struct sim_task *tasks; /* TASKS */
-    kvp_buf a, b, c;      /* MATMUL */
-    bool overflow;        /* the product, or a part of it, does not fit its type */
-    bool fickle;          /* results depend on the attempt */
-    bool abandon;         /* never started */
-    uint64_t cancel_us;   /* when to cancel it; 0: not */
+    kvp_buf a, b, c;        /* MATMUL */
+    bool overflow;          /* the product, or a part of it, does not fit its type */
+    bool fickle;            /* results depend on the attempt */
+    bool abandon;           /* never started */
+    uint64_t cancel_us;     /* when to cancel it; 0: not */
     bool cancel_asked, start_acked, ended;
 };
 
@@ -87,8 +87,8 @@ kvp_status sim_multiply(kvp_slice payload, kvp_buf *out);
 void sim_job_input(const struct sim_job *job, uint32_t number, kvp_buf *out);
 void sim_job_output(const struct sim_job *job, uint32_t number, kvp_buf *out);
 /* The payload of a task as a worker gets it, if the tasks before are done as the ledger says. */
-bool sim_job_payload(const struct sim *sim, const struct sim_job *job, uint64_t id,
-                     uint32_t task, kvp_buf *out);
+bool sim_job_payload(const struct sim *sim, const struct sim_job *job, uint64_t id, uint32_t task,
+                     kvp_buf *out);
 bool sim_job_may_lie(const struct sim_job *job);
 struct sim_job *sim_job_of(const struct sim *sim, uint64_t id);
 
@@ -98,16 +98,16 @@ struct sim_slot {
     struct sim_worker *worker;
     unsigned number;
     struct sim_caller call, beat;
-    uint64_t fetches;     /* number of the fetch */
+    uint64_t fetches; /* number of the fetch */
     uint64_t timer, beat_timer;
     bool working, hung, posted;
-    uint64_t instance;    /* that the task was given to */
-    uint64_t due_us;      /* its attempt is over then, */
-    unsigned failovers;   /* unless there was another primary since */
-    bool late;            /* the beat under way was sent long after that */
+    uint64_t instance;           /* that the task was given to */
+    uint64_t due_us;             /* its attempt is over then, */
+    unsigned failovers;          /* unless there was another primary since */
+    bool late;                   /* the beat under way was sent long after that */
     struct kvp_task_grant grant; /* slices are not used */
     kvp_buf payload, result;
-    uint32_t blocks[2];   /* of a tile: to be read */
+    uint32_t blocks[2]; /* of a tile: to be read */
     unsigned blocks_read;
     unsigned outcome;
 };
@@ -117,22 +117,22 @@ struct sim_worker {
     char name[KVP_NAME_SIZE_MAX + 1];
     /* What it is like. */
     bool standby, corrupt, prankster;
-    bool mortal;          /* is dead in the end */
-    bool twin;            /* has the name of the first worker */
-    bool nomad;           /* has another name in each life */
-    bool blocks;          /* reads the blocks of matrices itself */
-    unsigned hang, fail;  /* in 1/1000, per task */
-    bool broken;          /* fails everything */
-    bool stranger;        /* a standby of a kind that nobody needs */
-    bool steady;          /* good, and there in the end */
-    unsigned slow;        /* a factor */
+    bool mortal;         /* is dead in the end */
+    bool twin;           /* has the name of the first worker */
+    bool nomad;          /* has another name in each life */
+    bool blocks;         /* reads the blocks of matrices itself */
+    unsigned hang, fail; /* in 1/1000, per task */
+    bool broken;         /* fails everything */
+    bool stranger;       /* a standby of a kind that nobody needs */
+    bool steady;         /* good, and there in the end */
+    unsigned slow;       /* a factor */
     unsigned slots_used;
-    unsigned kinds;       /* bits */
+    unsigned kinds; /* bits */
     uint64_t buffer;
     /* How it is. */
     bool up, joined;
-    bool over;            /* will not come back */
-    uint64_t stopped_us;  /* stands still until then */
+    bool over;           /* will not come back */
+    uint64_t stopped_us; /* stands still until then */
     unsigned lives;
     uint64_t instance, timer;
     uint64_t joined_us;
@@ -147,7 +147,7 @@ struct sim_submitter {
     struct sim_job *job;
     unsigned step;
     uint32_t filled, upto; /* tasks or blocks that are there, and will be */
-    uint32_t read;        /* results read */
+    uint32_t read;         /* results read */
     bool done;
 };
 
@@ -155,11 +155,11 @@ struct sim_submitter {
 struct sim_grant {
     uint64_t job, attempt, instance, payload_digest;
     uint32_t task;
-    unsigned worker;      /* twins count as one */
+    unsigned worker; /* twins count as one */
 };
 
-/* A result that a worker was told to be counted, or that a submitter has read; or a lie that came too
- * late to be counted. */
+/* A result that a worker was told to be counted, or that a submitter has read; or a lie that came
+ * too late to be counted. */
 struct sim_ack {
     uint64_t job, digest; /* read */
     uint32_t task;
@@ -182,12 +182,17 @@ struct sim_jobs {
     size_t ack_count, ack_capacity;
     struct ledger *ledger;
     uint64_t index_checked_us;
-    unsigned failovers;   /* looked at */
-    uint64_t calm_us;     /* when the faults ended */
+    unsigned failovers; /* looked at */
+    uint64_t calm_us;   /* when the faults ended */
 };
 
-enum sim_job_timer { SIM_TIMER_CALL, SIM_TIMER_WORKER, SIM_TIMER_SLOT, SIM_TIMER_BEAT,
-                     SIM_TIMER_SUBMITTER };
+enum sim_job_timer {
+    SIM_TIMER_CALL,
+    SIM_TIMER_WORKER,
+    SIM_TIMER_SLOT,
+    SIM_TIMER_BEAT,
+    SIM_TIMER_SUBMITTER
+};
 
 /* Calls back, unless *stamp has moved on until then. */
 void sim_job_timer(struct sim *sim, enum sim_job_timer kind, unsigned index, uint64_t *stamp,
@@ -215,7 +220,8 @@ void sim_ledger_free(struct sim *sim);
 /* A node applies an entry; the first one to do so counts. */
 void sim_ledger_apply(struct sim *sim, const struct kvp_entry *entry);
 bool sim_ledger_running(const struct sim *sim); /* is a job? */
-bool sim_ledger_settled(const struct sim *sim); /* all jobs that were started have ended, and gone */
+bool sim_ledger_settled(
+    const struct sim *sim); /* all jobs that were started have ended, and gone */
 void sim_ledger_end(struct sim *sim);
 /* The accepted result of a task; false: it is not done. */
 bool sim_ledger_result(const struct sim *sim, uint64_t job, uint32_t task, kvp_slice *bytes);

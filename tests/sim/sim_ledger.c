@@ -77,8 +77,8 @@ void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot)
         sim_fail(sim, "%s was given a task of nobody's", slot->worker->name);
         return;
     }
-    jobs->grants = grow(jobs->grants, jobs->grant_count, &jobs->grant_capacity,
-                        sizeof(*jobs->grants));
+    jobs->grants =
+        grow(jobs->grants, jobs->grant_count, &jobs->grant_capacity, sizeof(*jobs->grants));
     jobs->grants[jobs->grant_count++] = (struct sim_grant){
         .job = slot->grant.job,
         .task = slot->grant.task,
@@ -307,9 +307,9 @@ static unsigned lost_votes(const struct ledger_job *job, const struct task_recor
                            const char *name)
 {
     unsigned lost = 0;
-    bool decided = record->state == TASK_DONE ||
-                   (record->state == TASK_FAILED && record->vote_count > 0 &&
-                    record->votes[record->winner].agreed);
+    bool decided =
+        record->state == TASK_DONE || (record->state == TASK_FAILED && record->vote_count > 0 &&
+                                       record->votes[record->winner].agreed);
     for (unsigned i = 0; decided && i < record->vote_count; i++) {
         lost += !record->votes[i].agreed && strcmp(record->votes[i].worker, name) == 0;
     }
@@ -397,7 +397,8 @@ static void check_failed(struct sim *sim, const struct ledger_job *job)
     const char *reason = job->record.reason;
     bool attempts = ledger_attempts_failed(sim, job);
     bool overflow = strstr(reason, "does not fit") && job->job->overflow;
-    /* Where an element does not fit its type, a lie may be what the others expect, and still wrong. */
+    /* Where an element does not fit its type, a lie may be what the others expect, and still wrong.
+     */
     bool lied = job->wrong || (job->lied && job->job->overflow);
     bool found_out = strstr(reason, "verification failed") && lied;
     if (!attempts && !overflow && !found_out) {
@@ -463,8 +464,7 @@ static struct ledger_job *add_job(struct sim *sim, uint64_t id, const struct job
 {
     struct ledger_job *job = calloc(1, sizeof(*job));
     unsigned index = 0;
-    if (!job || sscanf(record->spec.name, "job%u", &index) != 1 ||
-        index >= sim->jobs->job_count) {
+    if (!job || sscanf(record->spec.name, "job%u", &index) != 1 || index >= sim->jobs->job_count) {
         abort();
     }
     job->id = id;

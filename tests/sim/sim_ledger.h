@@ -6,12 +6,12 @@
 #include "sim_jobs.h"
 
 struct ledger_task {
-    bool known;              /* has a record */
+    bool known; /* has a record */
     struct task_record record;
     struct faults_record faults;
     kvp_buf results[KVP_JOB_COPIES_MAX];
     bool present[KVP_JOB_COPIES_MAX];
-    bool summed;             /* of a block's first task: its sum is there */
+    bool summed; /* of a block's first task: its sum is there */
 };
 
 struct ledger_job {
@@ -21,9 +21,9 @@ struct ledger_job {
     struct job_record record;
     struct sim_job *job;
     struct ledger_task *tasks;
-    uint32_t task_count;     /* of `tasks` */
-    bool lied;               /* a wrong result was accepted, where one vote is enough */
-    bool wrong;              /* and the product is wrong by it: lies may cancel each other out */
+    uint32_t task_count; /* of `tasks` */
+    bool lied;           /* a wrong result was accepted, where one vote is enough */
+    bool wrong;          /* and the product is wrong by it: lies may cancel each other out */
 };
 
 /* A worker's name. */
@@ -31,16 +31,16 @@ struct ledger_worker {
     struct ledger_worker *next;
     char name[KVP_NAME_SIZE_MAX + 1];
     bool exists;
-    bool forgotten;          /* was, once: votes from before that are nobody's */
+    bool forgotten; /* was, once: votes from before that are nobody's */
     struct worker_record record;
     struct standing_record standing;
-    uint32_t lost;           /* votes, as the tasks' records tell */
-    uint32_t outdone;        /* tasks that it failed and others did */
+    uint32_t lost;    /* votes, as the tasks' records tell */
+    uint32_t outdone; /* tasks that it failed and others did */
 };
 
 struct ledger {
-    uint64_t next;           /* seq */
-    uint64_t *hashes;        /* of the entries seen */
+    uint64_t next;    /* seq */
+    uint64_t *hashes; /* of the entries seen */
     size_t capacity;
     struct ledger_job *jobs;
     struct ledger_worker *workers;

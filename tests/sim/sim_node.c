@@ -180,8 +180,8 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->sessions_max = sim->plan.sessions.sessions_max ? sim->plan.sessions.sessions_max : 64;
     config->session_idle_ms = sim->plan.sessions.idle_ms;
     config->jobs = (struct kvp_jobs_config){
-        .load_at_once = sim->plan.jobs.on ? sim->plan.jobs.load_at_once
-                                          : sim->plan.sessions.load_at_once,
+        .load_at_once =
+            sim->plan.jobs.on ? sim->plan.jobs.load_at_once : sim->plan.sessions.load_at_once,
         .jobs_max = sim->plan.jobs.jobs_max,
         .workers_max = sim->plan.jobs.workers_max,
         .step_work = sim->plan.jobs.load_at_once * 200u,
@@ -309,9 +309,8 @@ void sim_node_crash(struct sim *sim, struct sim_node *node)
     if (!node->alive) {
         return;
     }
-    size_t kept = sim_below(&sim->random_faults, 4) == 0
-                      ? 0
-                      : (size_t)sim_below(&sim->random_faults, 8);
+    size_t kept =
+        sim_below(&sim->random_faults, 4) == 0 ? 0 : (size_t)sim_below(&sim->random_faults, 8);
     bool files = sim_below(&sim->random_faults, 2) != 0;
     /* A power cut, of which few batches of the state are left, or the end of a process. */
     size_t batches = kept < 4 ? kept : SIZE_MAX;
@@ -346,8 +345,8 @@ static void schedule_tick(struct sim *sim, struct sim_node *node)
         wait += wait / 10 + 1; /* a slow clock needs longer; late is allowed */
     }
     wait += sim->plan.jobs.tick_us;
-    bool scheduled = sim->plan.lazy_ticks ? node->tick_for <= deadline
-                                          : node->tick_at <= sim->now_us + wait;
+    bool scheduled =
+        sim->plan.lazy_ticks ? node->tick_for <= deadline : node->tick_at <= sim->now_us + wait;
     if (node->tick_at > sim->now_us && scheduled) {
         return;
     }
@@ -482,8 +481,8 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
         break;
     case SIM_LINK:
         for (unsigned kind = 0; kind < KVP_LINK_KINDS; kind++) {
-            kvp_executor_link(node->executor, clock, (uint8_t)event->peer,
-                              (enum kvp_link_kind)kind, event->flag);
+            kvp_executor_link(node->executor, clock, (uint8_t)event->peer, (enum kvp_link_kind)kind,
+                              event->flag);
         }
         break;
     case SIM_FENCE:

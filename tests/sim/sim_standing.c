@@ -138,8 +138,8 @@ static bool is_of_use(const struct sim *sim, const struct worker_record *record)
 {
     const struct ledger_worker *other = sim->jobs->ledger->workers;
     for (; other; other = other->next) {
-        for (unsigned i = 0; other->exists && !other->record.standby &&
-                             i < other->record.kind_count; i++) {
+        for (unsigned i = 0;
+             other->exists && !other->record.standby && i < other->record.kind_count; i++) {
             if (shares_kind(record, other->record.kinds[i].text)) {
                 return true;
             }
@@ -147,9 +147,9 @@ static bool is_of_use(const struct sim *sim, const struct worker_record *record)
     }
     const struct ledger_job *job = sim->jobs->ledger->jobs;
     for (; job; job = job->next) {
-        bool matmul = job->record.spec.type == KVP_JOB_MATMUL &&
-                      (shares_kind(record, KVP_JOB_MATMUL_KIND) ||
-                       shares_kind(record, KVP_JOB_BLOCKS_KIND));
+        bool matmul =
+            job->record.spec.type == KVP_JOB_MATMUL &&
+            (shares_kind(record, KVP_JOB_MATMUL_KIND) || shares_kind(record, KVP_JOB_BLOCKS_KIND));
         if (job->record.state == JOB_RUNNING && matmul) {
             return true;
         }
@@ -216,8 +216,7 @@ void ledger_on_standing(struct sim *sim, kvp_slice name, const struct kvp_batch_
 static void check_worker(struct sim *sim, const struct ledger_worker *at)
 {
     bool barred = at->record.lost_votes >= LOST_VOTES_MAX || at->standing.faults >= FAULTS_MAX;
-    if (at->record.lost_votes != at->lost &&
-        !(at->forgotten && at->record.lost_votes < at->lost)) {
+    if (at->record.lost_votes != at->lost && !(at->forgotten && at->record.lost_votes < at->lost)) {
         sim_fail(sim, "worker %s lost %u votes, its record says %u", at->name, at->lost,
                  at->record.lost_votes);
     } else if (at->standing.ever != at->outdone && !at->forgotten) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Submitters: each makes its jobs one after the other, fills and starts them, sometimes cancels one,
- * looks until it has ended, and reads its results. No step is given up; one whose session has been
- * dropped is looked into, and repeated if need be.
+ * Submitters: each makes its jobs one after the other, fills and starts them, sometimes cancels
+ * one, looks until it has ended, and reads its results. No step is given up; one whose session has
+ * been dropped is looked into, and repeated if need be.
  */
 #include "sim_jobs.h"
 
@@ -121,8 +121,7 @@ static void after_fill(struct sim *sim, struct sim_submitter *submitter, uint32_
 
 static uint32_t parts(const struct sim_job *job)
 {
-    return job->spec.type == KVP_JOB_MATMUL ? kvp_job_grid_of(&job->spec).inputs
-                                            : job->task_count;
+    return job->spec.type == KVP_JOB_MATMUL ? kvp_job_grid_of(&job->spec).inputs : job->task_count;
 }
 
 /* How far has it come? */
@@ -239,8 +238,8 @@ static void on_info(struct sim *sim, void *arg, int status, kvp_slice result)
     sim_trace(sim, "job %u: %s, %llu of %llu", job->index, info.state,
               (unsigned long long)info.done, (unsigned long long)info.tasks);
     bool removing = strcmp(info.state, "removing") == 0;
-    bool over = removing || strcmp(info.state, "failed") == 0 ||
-                strcmp(info.state, "cancelled") == 0;
+    bool over =
+        removing || strcmp(info.state, "failed") == 0 || strcmp(info.state, "cancelled") == 0;
     job->ended = over || strcmp(info.state, "done") == 0;
     submitter->read = 0;
     if (!job->ended) {
@@ -284,8 +283,8 @@ static void on_read(struct sim *sim, void *arg, int status, kvp_slice result)
         return;
     }
     compare(sim, submitter, bytes);
-    uint32_t count = job->spec.type == KVP_JOB_MATMUL ? kvp_job_grid_of(&job->spec).outputs
-                                                      : job->task_count;
+    uint32_t count =
+        job->spec.type == KVP_JOB_MATMUL ? kvp_job_grid_of(&job->spec).outputs : job->task_count;
     step_in(sim, submitter, ++submitter->read < count ? READ : NEXT, 0);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Workers, as kvworker does it: join; in each slot fetch, work, beat, post. Most are good, but they
- * die without a word and come back, leave, stand still, are slow, hang, or fail. Some fail everything,
- * and some stand by for work that nobody has. Some lie, where votes or a verification find that
- * out; some post what they were never given.
+ * die without a word and come back, leave, stand still, are slow, hang, or fail. Some fail
+ * everything, and some stand by for work that nobody has. Some lie, where votes or a verification
+ * find that out; some post what they were never given.
  */
 #include "sim_jobs.h"
 
@@ -281,8 +281,8 @@ static void next_task(struct sim *sim, struct sim_slot *slot)
 static void on_posted(struct sim *sim, void *arg, int status, kvp_slice result)
 {
     struct sim_slot *slot = arg;
-    bool counted = false, has_result = slot->outcome == KVP_OUTCOME_RESULT ||
-                                       slot->outcome == KVP_OUTCOME_OVERFLOW;
+    bool counted = false,
+         has_result = slot->outcome == KVP_OUTCOME_RESULT || slot->outcome == KVP_OUTCOME_OVERFLOW;
     if (judged(sim, slot, slot->instance, status)) {
         return;
     }
@@ -293,8 +293,7 @@ static void on_posted(struct sim *sim, void *arg, int status, kvp_slice result)
     if (status == KVP_OK && kvp_wire_read_bool(result, &counted) != KVP_OK) {
         sim_fail(sim, "%s got a malformed answer to a result", slot->worker->name);
     } else if (status != KVP_OK && status != KVP_NO_SUCH_JOB && status != KVP_JOB_STATE) {
-        sim_fail(sim, "%s: a result is answered with %s", slot->worker->name,
-                 kvp_strerror(status));
+        sim_fail(sim, "%s: a result is answered with %s", slot->worker->name, kvp_strerror(status));
     }
     if (counted && has_result) {
         sim_ledger_counted(sim, slot->grant.job, slot->grant.task, slot->worker);
@@ -337,8 +336,8 @@ static bool prank(struct sim *sim, struct sim_slot *slot)
     if (grant->worker == sim_worker_named(sim, slot->worker->name)->index) {
         return false;
     }
-    slot->grant = (struct kvp_task_grant){
-        .job = grant->job, .task = grant->task, .attempt = grant->attempt};
+    slot->grant =
+        (struct kvp_task_grant){.job = grant->job, .task = grant->task, .attempt = grant->attempt};
     slot->instance = slot->worker->instance;
     slot->outcome = KVP_OUTCOME_RESULT;
     slot->result.size = 0;
@@ -353,8 +352,8 @@ static void give_up(struct sim *sim, struct sim_slot *slot)
     if (sim_jobs_chance(sim, 300)) {
         return; /* it ends what it has begun, wanted or not */
     }
-    sim_trace(sim, "%s gives up %llu/%u", slot->worker->name,
-              (unsigned long long)slot->grant.job, slot->grant.task);
+    sim_trace(sim, "%s gives up %llu/%u", slot->worker->name, (unsigned long long)slot->grant.job,
+              slot->grant.task);
     if (!slot->call.busy) {
         next_task(sim, slot);
     }
@@ -416,7 +415,8 @@ static void compute(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint
             abort(); /* all of the work was done already */
         }
     } else if (job->spec.type == KVP_JOB_MATMUL) {
-        if (sim_multiply(kvp_buf_slice(&slot->payload), &slot->result) == KVP_OVERFLOW && !may_lie) {
+        if (sim_multiply(kvp_buf_slice(&slot->payload), &slot->result) == KVP_OVERFLOW &&
+            !may_lie) {
             slot->outcome = KVP_OUTCOME_OVERFLOW;
             slot->result.size = 0;
         }
@@ -678,8 +678,8 @@ static bool hangs(const struct sim_worker *worker)
     return hung;
 }
 
-/* No more misfortunes: the mortal are dead, the others there, those that hang started anew, and liars go
- * on lying. */
+/* No more misfortunes: the mortal are dead, the others there, those that hang started anew, and
+ * liars go on lying. */
 void sim_workers_calm(struct sim *sim)
 {
     for (unsigned i = 0; i < sim->jobs->worker_count; i++) {

@@ -138,8 +138,7 @@ static struct memory_map *put_pair(struct memory_map *map, struct pair *pair, ui
     }
     int order = kvp_slice_compare(kvp_slice_of(pair->bytes, pair->key_size), memory_map_key(map));
     if (order == 0) {
-        return node_new(pair, map->priority, memory_map_ref(map->left),
-                        memory_map_ref(map->right));
+        return node_new(pair, map->priority, memory_map_ref(map->left), memory_map_ref(map->right));
     }
     struct memory_map *sub = put_pair(order < 0 ? map->left : map->right, pair, priority);
     if (sub == NULL) {

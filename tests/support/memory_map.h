@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A sorted map of bytes to bytes that is never changed: an update makes a new map, which shares all
- * but one path with the old one. So an old state, for a snapshot or for going back after a simulated
- * crash, is one pointer.
+ * but one path with the old one. So an old state, for a snapshot or for going back after a
+ * simulated crash, is one pointer.
  *
  * Maps are counted by reference and may be read from any thread. NULL is the empty map.
  */

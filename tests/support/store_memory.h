@@ -13,7 +13,8 @@
 
 #include "kvstore/store.h"
 
-/* Makes one change (batch, frame, file write, replacement, renaming, removal, making of a store) fail. */
+/* Makes one change (batch, frame, file write, replacement, renaming, removal, making of a store)
+ * fail. */
 struct kvp_memory_fault {
     uint64_t after;    /* so many changes still succeed, then one fails */
     kvp_status status; /* with this; KVP_OK: no fault */
@@ -37,7 +38,8 @@ void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, size_t keep_
 /* Power is back, and the fault is lifted. All stores have been closed. */
 void kvp_env_memory_restart(struct kvp_env *env);
 
-/* Another directory with what is in this one, whose stores have been closed and whose power is on. */
+/* Another directory with what is in this one, whose stores have been closed and whose power is on.
+ */
 kvp_status kvp_env_memory_copy(const struct kvp_env *env, struct kvp_env **copy);
 
 /* Batches of the store `name` that a crash would put at risk; 0 if there is no such store. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Clients that work on a few shared keys while somebody tortures the nodes, and the judge of what
- * they saw: is the history linearizable? Ends on SIGTERM or after --seconds. The last line of output
- * is JSON.
+ * they saw: is the history linearizable? Ends on SIGTERM or after --seconds. The last line of
+ * output is JSON.
  *
  *   torture_client --nodes URL,URL [--threads N] [--seconds N] [--seed N]
  *
@@ -20,13 +20,13 @@
 #include <string.h>
 #include <time.h>
 
-#define THREADS_MAX  32u
-#define WINDOW_US    2000000u
-#define WINDOW_KEYS  4u
-#define REST_US      2000u
-#define TIMEOUT_MS   3000u
-#define GAP_US       100000u /* updates stopped for at least so long: worth counting */
-#define GAPS_MAX     4096u
+#define THREADS_MAX 32u
+#define WINDOW_US   2000000u
+#define WINDOW_KEYS 4u
+#define REST_US     2000u
+#define TIMEOUT_MS  3000u
+#define GAP_US      100000u /* updates stopped for at least so long: worth counting */
+#define GAPS_MAX    4096u
 
 struct worker {
     pthread_t thread;

@@ -97,8 +97,9 @@ static kvp_status recode_value(struct kvp_request *request, kvp_buf *value)
     return status;
 }
 
-/* Memory of a size that is always the same is taken once. The address sanitizer keeps what is freed, so that
- * each further piece would lie where nothing was: pages that the system has to make. */
+/* Memory of a size that is always the same is taken once. The address sanitizer keeps what is
+ * freed, so that each further piece would lie where nothing was: pages that the system has to make.
+ */
 static void once(void **memory, size_t size)
 {
     if (*memory == NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small story: group "default" has the nodes 1, 2 and 3, node 1 is primary in epoch 5, and a
- * client reads and changes the key "lamp". Then it wants the product of two matrices, job 50, of which
- * the worker "mcu-7" computes the first of four tiles, and another job, 51, of two tasks.
+ * client reads and changes the key "lamp". Then it wants the product of two matrices, job 50, of
+ * which the worker "mcu-7" computes the first of four tiles, and another job, 51, of two tasks.
  */
 #include "tests/wire/samples.h"
 #include "kvpair/job_spec.h"

@@ -259,8 +259,8 @@ static void replace_values(const struct sample *sample, bool result, kvp_slice b
     }
 }
 
-/* Bytes at the end of a message that may be of another type: a result in an answer may be anything, the
- * checkpoint of a beat nil or bin. */
+/* Bytes at the end of a message that may be of another type: a result in an answer may be anything,
+ * the checkpoint of a beat nil or bin. */
 static size_t free_end(const struct sample *sample, kvp_slice message)
 {
     static struct kvp_txn_scratch scratch;

@@ -193,8 +193,8 @@ static void test_errors_stick(void **state)
 static void test_doubles_are_read_in_one_format(void **state)
 {
     static const double values[] = {0.0, -0.0, 1.0, -1.5, 1e-6, 1e300, -4.9e-324, INFINITY};
-    static const char *const others[] = {"\xca\x3f\x80", "\x01", "\xff", "\xc0", "\xc3", "\xa1x",
-                                         "\xcb\x3f\xf0"};
+    static const char *const others[] = {"\xca\x3f\x80", "\x01",  "\xff",        "\xc0",
+                                         "\xc3",         "\xa1x", "\xcb\x3f\xf0"};
     static const size_t sizes[] = {5, 1, 1, 1, 1, 2, 8};
     (void)state;
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {

@@ -601,10 +601,10 @@ static void test_a_request_tells_which_store_asks(void **state)
         kvp_slice group;
         bool data = op == KVP_OP_APPEND || op == KVP_OP_SNAPSHOT;
         asked = (struct kvp_peer_request){.op = op,
-                                         .from = 1,
-                                         .to = 2,
-                                         .wish = {1, 1, 1, kvp_set_of(1)},
-                                         .numbers = {50, 60, {70, 80}}};
+                                          .from = 1,
+                                          .to = 2,
+                                          .wish = {1, 1, 1, kvp_set_of(1)},
+                                          .numbers = {50, 60, {70, 80}}};
         assert_int_equal(kvp_peer_request_encode(&asked, kvp_slice_of("g", 1), &out), KVP_OK);
         assert_int_equal(kvp_peer_request_decode(kvp_buf_slice(&out), &back, &group), KVP_OK);
         assert_int_equal(back.numbers.incarnation, 50);

@@ -7,8 +7,8 @@
  *     98 01     # hex bytes, with comments
  *     ```
  *
- * Requests that the page calls wrong are refused with the code that it names, for the reason that it
- * names: ```refused CODE REASON.
+ * Requests that the page calls wrong are refused with the code that it names, for the reason that
+ * it names: ```refused CODE REASON.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -230,8 +230,8 @@ static void test_every_wrong_example_is_refused_for_the_reason_that_is_named(voi
         const struct example *wrong = &refused[i];
         struct kvp_request request;
         const char *reason = "";
-        kvp_status status = kvp_wire_request_decode(kvp_buf_slice(&wrong->bytes), &scratch,
-                                                    &request, &reason);
+        kvp_status status =
+            kvp_wire_request_decode(kvp_buf_slice(&wrong->bytes), &scratch, &request, &reason);
         if (-status != code_named((const char *)document.data, wrong->name) ||
             strcmp(reason, wrong->reason) != 0) {
             fail_msg("not %s (%s): code %d, %s", wrong->name, wrong->reason, -status, reason);

@@ -496,7 +496,8 @@ static void test_every_status_travels_in_an_answer(void **state)
     assert_int_equal(kvp_wire_answer_encode(&low, &out), KVP_BAD_ARGUMENT);
 }
 
-/* A client shows the highest epoch that it has seen to all nodes: none that they can never reach. */
+/* A client shows the highest epoch that it has seen to all nodes: none that they can never reach.
+ */
 static void test_an_epoch_of_an_answer_is_below_2_62(void **state)
 {
     static const uint64_t end = (uint64_t)1 << 62;

@@ -263,9 +263,9 @@ static kvp_status encode_worker_record(kvp_buf *out)
 static void test_encoders_without_memory_leave_the_buffer_as_it_was(void **state)
 {
     static kvp_status (*const encoders[])(kvp_buf * out) = {
-        encode_put,   encode_answer,    encode_get,       encode_witness,
-        encode_reply, encode_heartbeat, encode_scan_pair, encode_post,
-        encode_grant, encode_bytes,     encode_spec,      encode_task,
+        encode_put,        encode_answer,      encode_get,           encode_witness,
+        encode_reply,      encode_heartbeat,   encode_scan_pair,     encode_post,
+        encode_grant,      encode_bytes,       encode_spec,          encode_task,
         encode_job_record, encode_task_record, encode_worker_record,
     };
     (void)state;

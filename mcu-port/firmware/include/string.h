@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All that the client needs of a C library, for compilers that come without one: the core and its product
- * of tiles the first two, port_at.c all. */
+/* All that the client needs of a C library, for compilers that come without one: the core and its
+ * product of tiles the first two, port_at.c all. */
 #ifndef FIRMWARE_STRING_H
 #define FIRMWARE_STRING_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lwIP for one connection at a time over Ethernet with IPv4, without an operating system. All memory is in pools of
- * a fixed number of pieces.
+ * lwIP for one connection at a time over Ethernet with IPv4, without an operating system. All
+ * memory is in pools of a fixed number of pieces.
  */
 #ifndef FIRMWARE_LWIPOPTS_H
 #define FIRMWARE_LWIPOPTS_H

@@ -12,6 +12,6 @@ typedef uint16_t configSTACK_DEPTH_TYPE;
 
 #define configTICK_RATE_HZ ((TickType_t)1000)
 #define portTICK_PERIOD_MS ((TickType_t)1000 / configTICK_RATE_HZ)
-#define pdMS_TO_TICKS(ms)  ((TickType_t)(((TickType_t)(ms) * configTICK_RATE_HZ) / (TickType_t)1000))
+#define pdMS_TO_TICKS(ms)  ((TickType_t)(((TickType_t)(ms)*configTICK_RATE_HZ) / (TickType_t)1000))
 
 #endif
