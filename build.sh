@@ -68,36 +68,40 @@ sum_up() { # LOG...
     done
 }
 
-# Programs that are killed and timed run one after the other. What takes nothing but time, the simulator and the model,
-# goes on beside them on another core.
-run_tests() { # DIRECTORY NAME
-    echo "== $2"
-    meson test -C "$1" --print-errorlogs --no-rebuild --logbase unit --suite unit --suite lint || result=1
-    nice -n 10 meson test -C "$1" --print-errorlogs --no-rebuild --logbase sim --num-processes 1 --suite sim \
-        --suite model >"$1/sim.txt" 2>&1 &
-    beside=$!
-    meson test -C "$1" --print-errorlogs --no-rebuild --logbase process --suite process --suite perf \
-        --suite torture || result=1
-    wait $beside || result=1
-    cat "$1/sim.txt"
-    sum_up "$1/meson-logs/unit.txt" "$1/meson-logs/sim.txt" "$1/meson-logs/process.txt"
+meson_test() { # DIRECTORY LOGBASE OPTION...
+    directory=$1 logbase=$2
+    shift 2
+    $nicely meson test -C "$directory" --print-errorlogs --no-rebuild --logbase "$logbase" "$@"
 }
 
-# What has threads, under the thread sanitizer. LevelDB and the C++ library are not built for it, so what they do
-# cannot be judged. The rest of it, with real programs: tests/soak.sh tsan.
+# The tests with threads under the thread sanitizer. LevelDB and the C++ library are not built for it, so what they
+# do cannot be judged. The rest of it, with real programs: tests/soak.sh tsan.
+thread_programs='engine/test_executor engine/test_node engine/test_node_group engine/test_node_jobs net/test_net
+    net/test_net_files net/test_net_hostile net/test_net_limits client/test_client'
+thread_tests='test_executor test_node test_node_group test_node_jobs test_net test_net_files test_net_hostile
+    test_net_limits client'
+
 run_threads() {
-    echo '== thread sanitizer'
-    programs='engine/test_executor engine/test_node engine/test_node_group engine/test_node_jobs net/test_net
-        net/test_net_files net/test_net_hostile net/test_net_limits client/test_client'
-    names='test_executor test_node test_node_group test_node_jobs test_net test_net_files test_net_hostile
-        test_net_limits client'
-    configure build-tsan -Db_sanitize=thread -Db_lundef=false
     # shellcheck disable=SC2086
-    ninja -C build-tsan $(printf 'tests/%s ' $programs)
-    # shellcheck disable=SC2086
-    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" meson test -C build-tsan --no-rebuild \
-        --print-errorlogs --timeout-multiplier 10 $names || result=1
-    sum_up build-tsan/meson-logs/testlog.txt
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" \
+        meson_test build-tsan unit --num-processes 1 --timeout-multiplier 10 $thread_tests
+}
+
+# What takes nothing but computing, on one core.
+run_beside() {
+    beside=0 nicely='nice -n 10'
+    meson_test build sim --num-processes 1 --suite sim --suite model || beside=1
+    meson_test build-sanitize sim --num-processes 1 --suite sim || beside=1
+    run_threads || beside=1
+    KVPAIR_JOBS=1 $nicely tests/soak.sh fuzz 20 || beside=1
+    return $beside
+}
+
+# Programs that are killed and timed run one after the other.
+run_timed() { # DIRECTORY NAME
+    echo "== $2"
+    meson_test "$1" unit --suite unit --suite lint || result=1
+    meson_test "$1" process --suite process --suite perf --suite torture || result=1
 }
 
 case "${1:-}" in
@@ -121,17 +125,28 @@ test)
     # shellcheck disable=SC2086
     install_packages $packages $test_packages $board_packages
     fetch_lwip
-    passed=0 failed=0 result=0
+    passed=0 failed=0 result=0 nicely=''
     build_normal -Dtests=true -Dwerror=true
     # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc
     # warn of null pointers and sizes that cannot be.
     configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-sanitize
-    run_tests build 'normal build'
-    run_tests build-sanitize 'address and undefined behaviour sanitizers'
-    run_threads
+    configure build-tsan -Db_sanitize=thread -Db_lundef=false
+    # shellcheck disable=SC2086
+    ninja -C build-tsan $(printf 'tests/%s ' $thread_programs)
     # The fuzzers' build is clang's, with its warnings as errors.
-    tests/soak.sh fuzz 20 || result=1
+    tests/soak.sh fuzz_build
+    run_beside >build/beside.txt 2>&1 &
+    beside=$!
+    run_timed build 'normal build'
+    run_timed build-sanitize 'address and undefined behaviour sanitizers'
+    echo '== simulator, model, thread sanitizer, fuzzers'
+    wait $beside || result=1
+    cat build/beside.txt
+    for part in unit process sim; do
+        sum_up "build/meson-logs/$part.txt" "build-sanitize/meson-logs/$part.txt"
+    done
+    sum_up build-tsan/meson-logs/unit.txt
     echo "$passed passed, $failed failed"
     exit $result
     ;;

@@ -63,13 +63,17 @@ fuzz_one() { # SECONDS TARGET
     return 1
 }
 
-fuzz() {
+fuzz_build() {
     [ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true -Dwerror=true \
         -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-fuzz
+}
+
+fuzz() {
+    fuzz_build
     # As many at a time as there are cores.
     printf '%s\n' request answer peer witness record storage mcu line matrix config job journal \
-        command json | xargs -n 1 -P "$(nproc)" tests/soak.sh fuzz_one "${1:-60}"
+        command json | xargs -n 1 -P "${KVPAIR_JOBS:-$(nproc)}" tests/soak.sh fuzz_one "${1:-60}"
     grep -H 'stat::number_of_executed_units' build-fuzz/found/*.log
 }
 
@@ -102,7 +106,7 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | fuzz | fuzz_one | tsan | coverage) "$@" ;;
+sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | tsan | coverage) "$@" ;;
 all)
     sim
     torture

@@ -3,6 +3,7 @@
 forges peer messages, but does not answer at the nodes' addresses. No second primary, no group that stops for
 good, no store that is gone, however the group decides about its views."""
 
+import concurrent.futures
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ ALL_NUMBERS = (1 << 20, 1 << 40, (1 << 61) - 1, END_OF_NUMBERS - 2, END_OF_NUMBE
 QUARANTINE_MAX = 8  # kvnode's --quarantine-stores, unless told otherwise
 ATTACK_S = 2 * kvtest.SLOW
 KEYS = 60
+GROUPS_AT_ONCE = 3
 
 
 # ---- speaking as a node ----
@@ -177,13 +179,25 @@ def attack(group, forge):
         time.sleep(0.02)
 
 
+def in_groups(test):
+    """test(group, what is kept in it) in a group of each kind, some of them at a time: mostly they wait."""
+    def run(what, make):
+        try:
+            with make().start() as group:
+                test(group, fill(group))
+        except Exception as error:
+            raise AssertionError("in the group '%s'" % what) from error
+    with concurrent.futures.ThreadPoolExecutor(GROUPS_AT_ONCE) as pool:
+        running = [pool.submit(run, what, make) for what, make in groups()]
+    for each in running:
+        each.result()
+
+
 def in_every_group(forge):
-    for what, make in groups():
-        print("   ", what, flush=True)
-        with make().start() as group:
-            kept = fill(group)
-            attack(group, forge)
-            check_all(group, kept)
+    def test(group, kept):
+        attack(group, forge)
+        check_all(group, kept)
+    in_groups(test)
 
 
 # ---- views that nobody granted ----
@@ -219,29 +233,27 @@ def force_alone(group, node):
 
 def test_promote_force_works_after_a_number_near_its_end():
     """Also where the others are gone, and the witness's memory with them."""
-    for what, make in groups():
-        print("   ", what, flush=True)
-        with make().start() as group:
-            kept = fill(group)
-            primary = group.primary()
-            node = other(primary)
-            for each in group.urls:
-                if each != node:
-                    group.kill(each)
-            if group.witness:
-                group.witness.kill()
-                os.rename(group.path("witness"), group.path("witness-gone"))
-                group.start_witness()
-            for speaker in group.urls:
-                if speaker != node:
-                    with Forger(group, node, speaker) as forger:
-                        for number in ALL_NUMBERS:
-                            forger.tell_view([number, number, speaker, 1 << speaker])
-                            forger.tell_view([number, number, node, 1 << node])
-            time.sleep(1)
-            if group.pair != "available":  # there it serves by itself
-                force_alone(group, node)
-            check_kept(group, kept, nodes=group.urls[node])
+    def test(group, kept):
+        primary = group.primary()
+        node = other(primary)
+        for each in group.urls:
+            if each != node:
+                group.kill(each)
+        if group.witness:
+            group.witness.kill()
+            os.rename(group.path("witness"), group.path("witness-gone"))
+            group.start_witness()
+        for speaker in group.urls:
+            if speaker != node:
+                with Forger(group, node, speaker) as forger:
+                    for number in ALL_NUMBERS:
+                        forger.tell_view([number, number, speaker, 1 << speaker])
+                        forger.tell_view([number, number, node, 1 << node])
+        time.sleep(1)
+        if group.pair != "available":  # there it serves by itself
+            force_alone(group, node)
+        check_kept(group, kept, nodes=group.urls[node])
+    in_groups(test)
 
 
 # ---- stores that are to be replaced ----
@@ -268,23 +280,21 @@ def alone(group):
 
 
 def test_a_snapshot_does_not_destroy_the_only_copy():
-    for what, make in groups():
-        print("   ", what, flush=True)
-        with make().start() as group:
-            kept = fill(group)
-            victim = alone(group)
-            kept["k-later"] = "only here"
-            group.put("k-later", b"only here")
-            for each in list(group.nodes):
-                if each != victim:
-                    del group.nodes[each]
-            group.nodes[victim].kill()  # an attacker who comes when it has just started, too
-            group.start_node(victim)
-            wait_for(lambda: group.status(victim), "the node to answer")
-            attack_alone(group, victim)
-            assert check_one_serves(group) == victim
-            check_kept(group, kept, nodes=group.urls[victim])
-            check_quarantine(group)
+    def test(group, kept):
+        victim = alone(group)
+        kept["k-later"] = "only here"
+        group.put("k-later", b"only here")
+        for each in list(group.nodes):
+            if each != victim:
+                del group.nodes[each]
+        group.nodes[victim].kill()  # an attacker who comes when it has just started, too
+        group.start_node(victim)
+        wait_for(lambda: group.status(victim), "the node to answer")
+        attack_alone(group, victim)
+        assert check_one_serves(group) == victim
+        check_kept(group, kept, nodes=group.urls[victim])
+        check_quarantine(group)
+    in_groups(test)
 
 
 def attack_alone(group, victim):
