@@ -132,7 +132,7 @@ test)
     configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
     ninja -C build-sanitize
     configure build-tsan -Db_sanitize=thread -Db_lundef=false
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2046,SC2086
     ninja -C build-tsan $(printf 'tests/%s ' $thread_programs)
     # The fuzzers' build is clang's, with its warnings as errors.
     tests/soak.sh fuzz_build
