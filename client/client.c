@@ -138,8 +138,9 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_STATUS:
         return kvp_buf_append(&result->value, answer.data, answer.size);
     default: /* HANDOVER, PROMOTE, CLOSE_SCAN have nothing to say */
-        return KVP_OP_IS_JOB(op) ? kvp_buf_append(&result->value, answer.data, answer.size)
-                                 : KVP_OK;
+        return kvp_operation_of(op)->is_job
+                   ? kvp_buf_append(&result->value, answer.data, answer.size)
+                   : KVP_OK;
     }
 }
 

@@ -27,7 +27,7 @@ static struct call call_of(unsigned op, kvp_slice key, kvp_slice value, uint64_t
     struct call call = {
         .core = {.request = {.op = op, .key = key, .value = value, .version = version},
                  .route = CLIENT_TO_PRIMARY,
-                 .update = op != KVP_OP_GET},
+                 .update = kvp_operation_of(op)->session != KVP_SESSION_NO},
     };
 
     return call;

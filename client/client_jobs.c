@@ -19,9 +19,7 @@ struct call client_job_call(unsigned op)
     struct call call = {
         .core = {.request = {.op = op},
                  .route = CLIENT_TO_PRIMARY,
-                 .update = op != KVP_OP_JOB_INFO && op != KVP_OP_JOB_RESULT &&
-                           op != KVP_OP_JOB_BLOCK && op != KVP_OP_TASK_FETCH &&
-                           op != KVP_OP_TASK_BEAT},
+                 .update = kvp_operation_of(op)->session != KVP_SESSION_NO},
     };
 
     return call;

@@ -15,7 +15,7 @@ static kvp_status query_ask(void *handle, const struct kvp_request *request, uns
         .core = {.request = *request,
                  .route = *place == 0 ? CLIENT_TO_PRIMARY : CLIENT_TO_ONE,
                  .endpoint = *place == 0 ? 0 : *place - 1,
-                 .update = kvp_wire_is_update(request->op)},
+                 .update = kvp_operation_of(request->op)->session != KVP_SESSION_NO},
     };
     kvp_status status = client_perform(handle, &call, 0);
 

@@ -175,6 +175,7 @@ kvp_status kvp_task_beat(kvp_client *client, const kvp_worker *worker, const kvp
         return status;
     }
     struct call call = worker_call(KVP_OP_TASK_BEAT, worker, task);
+    call.core.update = false; /* it may have a session; but the next beat is as good as a repeat */
     call.core.request.job.progress = progress;
     if (checkpoint != NULL) {
         status = client_check_value(*checkpoint, result);

@@ -147,7 +147,7 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
         *reason = "the list of tasks is longer than 4 MiB";
         return request->value.size > KVP_JOB_TASKS_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
     }
-    if (KVP_OP_IS_JOB(request->op)) {
+    if (kvp_operation_of(request->op)->is_job) {
         return engine_check_value(request->value, reason);
     }
     kvp_status status = engine_check_key(request->key, reason);
@@ -186,7 +186,7 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
         return KVP_OK;
     }
     bool refused = not_executed(execution);
-    if (refused && (!engine->overlay.newest->first || !KVP_OP_IS_JOB(request->op))) {
+    if (refused && (!engine->overlay.newest->first || !kvp_operation_of(request->op)->is_job)) {
         overlay_rollback(&engine->overlay);
         return KVP_OK;
     }
@@ -207,7 +207,7 @@ static kvp_status execute(struct kvp_engine *engine, const struct kvp_request *r
                           uint64_t seq, struct kvp_execution *made)
 {
     struct session_found found;
-    bool session = request->session.client != 0 && kvp_wire_is_update(request->op);
+    bool session = request->session.client != 0 && kvp_operation_of(request->op)->is_update;
     bool handled = false;
     const char *reason = "";
     kvp_status status = check(request, &reason);

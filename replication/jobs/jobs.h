@@ -69,8 +69,8 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
 /* Is there more to read that no request waits for? */
 bool kvp_jobs_reads(const struct kvp_jobs *jobs);
 
-/* Executes any operation with KVP_OP_IS_JOB but TASK_FETCH. `seq` is that of the entry being made.
- * *status and `answer` (one msgpack value, or empty) are for the client. */
+/* Executes any operation on jobs (operations.h) but TASK_FETCH. `seq` is that of the entry being
+ * made. *status and `answer` (one msgpack value, or empty) are for the client. */
 kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                             uint64_t now_us, int *status, kvp_buf *answer);
 

@@ -21,7 +21,7 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
         free(waiter);
         exec_storage_failed(executor, status);
         /* The index of jobs may be ahead of what was written. */
-        executor->broken = executor->broken || KVP_OP_IS_JOB(request->op);
+        executor->broken = executor->broken || kvp_operation_of(request->op)->is_job;
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
         return;
     }
@@ -158,7 +158,7 @@ static kvp_status check_keys(const struct kvp_request *request)
 static kvp_status reason_to_refuse(const struct kvp_executor *executor,
                                    const struct kvp_request *request, const char **reason)
 {
-    bool writes = request->op != KVP_OP_GET && request->op != KVP_OP_SCAN;
+    bool writes = kvp_operation_of(request->op)->served != KVP_SERVED_READ;
     *reason = NULL;
     if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
         return KVP_NOT_PRIMARY;

@@ -170,7 +170,7 @@ static struct node_call *call_post(struct kvp_node *node, const struct kvp_reque
 kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
                              struct node_call **result)
 {
-    bool reads = request->op == KVP_OP_GET || request->op == KVP_OP_SCAN;
+    bool reads = kvp_operation_of(request->op)->served == KVP_SERVED_READ;
     uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
     struct node_call *call = call_post(node, request);
     if (!call) {

@@ -26,28 +26,6 @@
 #define HEARTBEAT_PREPARE   1u
 #define HEARTBEAT_DIVERGED  2u
 
-/* Number of args; negative: no such operation. */
-static int arg_count(unsigned op)
-{
-    switch (op) {
-    case KVP_OP_LEAVE:
-    case KVP_OP_RESIGN:
-        return 0;
-    case KVP_OP_STATE:
-        return 1;
-    case KVP_OP_ASK_VIEW:
-        return 2;
-    case KVP_OP_HEARTBEAT:
-        return 4;
-    case KVP_OP_APPEND:
-        return 5;
-    case KVP_OP_SNAPSHOT:
-        return 6;
-    default:
-        return -1;
-    }
-}
-
 /* There are many of them, and HEARTBEAT says the rest of a store's numbers. */
 static bool carries_data(unsigned op)
 {
@@ -230,8 +208,8 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_reque
 kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_slice group,
                                    kvp_buf *out)
 {
-    int args = arg_count(request->op);
-    if (args < 0) {
+    const struct kvp_operation *operation = kvp_operation_by(request->op, KVP_BY_PEER);
+    if (!operation) {
         return KVP_BAD_OP;
     }
     const char *reason;
@@ -242,7 +220,7 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
     bool told = request->numbers.incarnation != 0;
-    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)args + told);
+    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)operation->args_min + told);
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
     kvp_mp_write_str(&writer, group);
@@ -403,14 +381,14 @@ kvp_status kvp_peer_request_decode(kvp_slice message, struct kvp_peer_request *r
     if (status != KVP_OK) {
         return status;
     }
-    int args = arg_count(op);
-    if (args < 0) {
+    const struct kvp_operation *operation = kvp_operation_by(op, KVP_BY_PEER);
+    if (!operation) {
         return KVP_BAD_OP;
     }
-    bool told = count == HEAD_SIZE + (unsigned)args + 1;
-    if (count != HEAD_SIZE + (unsigned)args && !told) {
+    if (!kvp_operation_takes(operation, count - HEAD_SIZE)) {
         return KVP_BAD_REQUEST;
     }
+    bool told = count - HEAD_SIZE == operation->args_max;
     request->op = op;
     status = take_request(&reader, request, told, &group_read);
     if (status != KVP_OK) {
@@ -433,7 +411,7 @@ void kvp_peer_request_release(struct kvp_peer_request *request)
 
 kvp_status kvp_peer_reply_encode(const struct kvp_peer_reply *reply, kvp_buf *out)
 {
-    if (reply->code > 0 || reply->code < -CODE_MAX || arg_count(reply->op) < 0 ||
+    if (reply->code > 0 || reply->code < -CODE_MAX || !kvp_operation_by(reply->op, KVP_BY_PEER) ||
         !is_node_id(reply->from) || !report_is_sound(&reply->report)) {
         return KVP_BAD_ARGUMENT;
     }
@@ -484,8 +462,8 @@ kvp_status kvp_peer_reply_decode(kvp_slice message, struct kvp_peer_reply *reply
     }
     decoded.knows = told ? kvp_mp_uint(&reader) : 0;
     if (count != KVP_WIRE_ANSWER_SIZE || (size != REPLY_SIZE && !told) || hint.size != 0 ||
-        !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch || arg_count(decoded.op) < 0 ||
-        decoded.from == 0) {
+        !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch ||
+        !kvp_operation_by(decoded.op, KVP_BY_PEER) || decoded.from == 0) {
         return KVP_CORRUPT;
     }
     memcpy(reply, &decoded,

@@ -14,9 +14,6 @@
 /* Reads the first two elements, without judging the rest: what to do with a message. */
 kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op);
 
-/* Does the operation change the state, so that a session applies to it? */
-bool kvp_wire_is_update(unsigned op);
-
 /* A client request. `scratch` holds the parts of a txn and lives as long as the request is used.
  * KVP_BAD_VERSION, KVP_BAD_OP, KVP_BAD_REQUEST, KVP_TOO_LARGE; `reason` (never NULL) is then a
  * static string. */

@@ -18,56 +18,10 @@
 
 #include "kvpair/job_codes.h"  /* enum kvp_job_info, enum kvp_task_outcome */
 #include "kvpair/node_codes.h" /* enum kvp_role */
+#include "replication/wire/operations.h"
 
-enum kvp_op {
-    /* clients and workers */
-    KVP_OP_HELLO = 1,     /* args: none */
-    KVP_OP_GET = 2,       /* args: key bin, stale bool */
-    KVP_OP_PUT = 3,       /* args: key bin, value bin */
-    KVP_OP_CREATE = 4,    /* args: key bin, value bin */
-    KVP_OP_DELETE = 5,    /* args: key bin, version uint (0: any) */
-    KVP_OP_CAS = 6,       /* args: key bin, version uint, value bin */
-    KVP_OP_SCAN = 7,      /* args: start bin, end bin (empty: none), count max uint, size max uint,
-                                   cursor uint (0: new), keys only bool, stale bool */
-    KVP_OP_TXN = 8,       /* args: compares array, then array, else array */
-    KVP_OP_STATUS = 9,    /* args: none */
-    KVP_OP_HANDOVER = 10, /* args: target id uint (0: any) */
-    KVP_OP_PROMOTE = 11,  /* args: force bool */
-    KVP_OP_CLOSE_SCAN = 12, /* args: cursor uint */
-    /* jobs */
-    KVP_OP_JOB_NEW = 16,    /* args: specification array */
-    KVP_OP_JOB_DATA = 17,   /* args: job uint, block uint, data bin */
-    KVP_OP_JOB_TASKS = 18,  /* args: job uint, number of the first uint, tasks array */
-    KVP_OP_JOB_START = 19,  /* args: job uint */
-    KVP_OP_JOB_CANCEL = 20, /* args: job uint */
-    KVP_OP_JOB_INFO = 21,   /* args: what uint, job uint, from uint */
-    KVP_OP_JOB_RESULT = 22, /* args: job uint, block or task uint */
-    KVP_OP_JOB_BLOCK = 23,  /* args: job uint, input block uint */
-    /* workers */
-    KVP_OP_WORKER_JOIN = 24,  /* args: name str, kinds array of str, buffer uint, standby bool */
-    KVP_OP_WORKER_LEAVE = 25, /* args: name str, instance uint */
-    KVP_OP_TASK_FETCH =
-        26,                /* args: name str, instance uint, slot uint, number uint, wait ms uint */
-    KVP_OP_TASK_BEAT = 27, /* args: name str, instance uint, job uint, task uint, attempt uint,
-                                    progress uint, checkpoint bin or nil */
-    KVP_OP_TASK_POST = 28, /* args: name str, instance uint, job uint, task uint, attempt uint,
-                                    outcome uint, crc uint, result bin */
-    KVP_OP_JOB_REMOVE = 29, /* args: job uint */
-    /* peers */
-    KVP_OP_STATE = 64,
-    KVP_OP_HEARTBEAT = 65,
-    KVP_OP_APPEND = 66,
-    KVP_OP_SNAPSHOT = 67,
-    KVP_OP_ASK_VIEW = 68,
-    KVP_OP_LEAVE = 69,
-    KVP_OP_RESIGN = 70,
-    /* witness */
-    KVP_OP_REGISTER_GET = 96,   /* args: none */
-    KVP_OP_REGISTER_CAS = 97,   /* args: expected version uint, new view */
-    KVP_OP_REGISTER_SEED = 98,  /* args: view, force bool */
-    KVP_OP_REGISTER_CLAIM = 99, /* args: [incarnation, replaces, earlier ones] */
-};
-#define KVP_OP_IS_JOB(op)     ((op) >= 16 && (op) < 32)
+/* Ranges of numbers, for operations that are not known, too. */
+#define KVP_OP_CLIENT_END     64
 #define KVP_OP_IS_PEER(op)    ((op) >= 64 && (op) < 96)
 #define KVP_OP_IS_WITNESS(op) ((op) >= 96 && (op) < 128)
 

@@ -73,22 +73,6 @@ void kvp_wire_take_numbers(struct kvp_mp_reader *reader, struct kvp_numbers *num
     }
 }
 
-/* Number of args; negative: no such operation. */
-static int arg_count(unsigned op)
-{
-    switch (op) {
-    case KVP_OP_REGISTER_GET:
-        return 0;
-    case KVP_OP_REGISTER_CLAIM:
-        return 1;
-    case KVP_OP_REGISTER_CAS:
-    case KVP_OP_REGISTER_SEED:
-        return 2;
-    default:
-        return -1;
-    }
-}
-
 static kvp_status check_request(const struct kvp_witness_request *request, const char **reason)
 {
     kvp_status status = kvp_wire_check_group(request->group, reason);
@@ -118,8 +102,8 @@ static kvp_status check_request(const struct kvp_witness_request *request, const
 
 kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kvp_buf *out)
 {
-    int args = arg_count(request->op);
-    if (args < 0) {
+    const struct kvp_operation *operation = kvp_operation_by(request->op, KVP_BY_WITNESS_USER);
+    if (!operation) {
         return KVP_BAD_OP;
     }
     const char *reason;
@@ -129,7 +113,7 @@ kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kv
     }
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
-    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)args);
+    kvp_mp_write_array(&writer, HEAD_SIZE + (uint32_t)operation->args_min);
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
     kvp_mp_write_str(&writer, request->group);
@@ -178,12 +162,12 @@ kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request
     if (status != KVP_OK) {
         return status;
     }
-    int args = arg_count(decoded.op);
-    if (args < 0) {
+    const struct kvp_operation *operation = kvp_operation_by(decoded.op, KVP_BY_WITNESS_USER);
+    if (!operation) {
         return kvp_wire_refuse(KVP_BAD_OP, "this is a witness, which serves nodes only; ask a node",
                                reason);
     }
-    if (count != HEAD_SIZE + (unsigned)args) {
+    if (!kvp_operation_takes(operation, count - HEAD_SIZE)) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "wrong number of elements for the operation",
                                reason);
     }

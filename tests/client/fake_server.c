@@ -216,7 +216,7 @@ static kvp_status serve(struct fake_server *server, const struct kvp_request *re
         server->cursor = 0;
         return KVP_OK;
     default:
-        if (KVP_OP_IS_JOB(request->op)) {
+        if (kvp_operation_of(request->op)->is_job) {
             return server->serve_job == NULL ? KVP_REFUSED
                                              : server->serve_job(server->job_arg, request, result);
         }

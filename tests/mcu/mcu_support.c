@@ -103,8 +103,9 @@ static int update_once(struct peer *peer, const struct kvp_request *request, kvp
         lane->slot = session->slot;
         lane->number = session->number;
         lane->answer.size = 0;
-        lane->status = KVP_OP_IS_JOB(request->op) ? work_execute(peer, request, &lane->answer)
-                                                  : update(peer, request, &lane->answer);
+        lane->status = kvp_operation_of(request->op)->is_job
+                           ? work_execute(peer, request, &lane->answer)
+                           : update(peer, request, &lane->answer);
     }
     append(result, lane->answer.data, lane->answer.size);
     return lane->status;
@@ -234,8 +235,9 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     peer->hellos += request.op == KVP_OP_HELLO ? 1 : 0;
     peer->last_node = peer->node;
     peer->epoch_seen = request.epoch_seen;
-    peer->last = kvp_wire_is_update(request.op) && request.op != KVP_OP_TASK_BEAT ? request.session
-                                                                                  : peer->last;
+    peer->last = kvp_operation_of(request.op)->is_update && request.op != KVP_OP_TASK_BEAT
+                     ? request.session
+                     : peer->last;
     if (peer->spared > 0) {
         peer->spared--;
     } else if (peer->twists > 0 && request.op != KVP_OP_HELLO) {
