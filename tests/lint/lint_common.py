@@ -92,6 +92,10 @@ class Exceptions:
         parts = [line.split() for line in self.lines]
         return {part[1]: int(part[2]) for part in parts if len(part) == 3 and part[0] == rule}
 
+    def twice(self, rule):
+        places = [part[1] for part in map(str.split, self.lines) if len(part) == 3 and part[0] == rule]
+        return sorted({place for place in places if places.count(place) > 1})
+
     def hold(self, rule, measured, limit, unit, rising=False):
         """What is wrong with `measured`, {place: number}. `limit`: how much is fine without being listed; `rising`:
         how little is."""
@@ -106,6 +110,7 @@ class Exceptions:
             elif place in allowed and number != allowed[place]:
                 wrong.append(f"{place}: {number} {unit}: {order} the number {allowed[place]} in {EXCEPTIONS}")
         wrong += [f"{place}: is gone: take \"{rule} {place}\" out of {EXCEPTIONS}" for place in sorted(set(allowed) - set(measured))]
+        wrong += [f"{place}: \"{rule} {place}\" is in {EXCEPTIONS} twice" for place in self.twice(rule)]
         return wrong
 
     def lower(self, rule, measured, limit, rising=False):

@@ -204,6 +204,12 @@ def test_an_exception_only_gets_smaller(tree):
     tree.breaks("lengths", "kvstore/one.c: is gone")
 
 
+def test_an_exception_is_listed_once(tree):
+    tree.write("kvstore/one.c", "\n" * 900)
+    tree.write("tests/lint/exceptions.txt", "file kvstore/one.c 900\nfile kvstore/one.c 900\n")
+    tree.breaks("lengths", "kvstore/one.c: \"file kvstore/one.c\" is in tests/lint/exceptions.txt twice")
+
+
 def test_a_name_twice_is_seen(tree):
     tree.write("kvstore/one.c", FUNCTION.format(name="look", body=""))
     tree.write("client/two.c", FUNCTION.format(name="main", body=""))
