@@ -18,9 +18,9 @@
 #include <string.h>
 #include <time.h>
 
-#define TIMEOUT_MS_DEFAULT 5000u
-#define TRY_MS_DEFAULT     300u
-#define LANES_DEFAULT      256u
+#define TIMEOUT_MS_DEFAULT    5000u
+#define TRY_MS_DEFAULT        300u
+#define SESSION_SLOTS_DEFAULT 256u
 
 struct link {
     struct kvp_client *client;
@@ -463,7 +463,8 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
         .client_id = kvp_random_u64(),
         .seed = kvp_random_u64(),
         .try_us = (uint64_t)(options->try_ms == 0 ? TRY_MS_DEFAULT : options->try_ms) * 1000,
-        .lanes = options->outstanding_max == 0 ? LANES_DEFAULT : options->outstanding_max,
+        .session_slots =
+            options->outstanding_max == 0 ? SESSION_SLOTS_DEFAULT : options->outstanding_max,
         .port = {.arg = client,
                  .connect = port_connect,
                  .send = port_send,
@@ -472,8 +473,8 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
                  .done = port_done},
     };
 
-    if (config.lanes > CLIENT_LANES_MAX) {
-        config.lanes = CLIENT_LANES_MAX;
+    if (config.session_slots > CLIENT_SESSION_SLOTS_MAX) {
+        config.session_slots = CLIENT_SESSION_SLOTS_MAX;
     }
     client->timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS_DEFAULT : options->timeout_ms;
     return client_core_new(&config, &client->core);

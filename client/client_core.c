@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REST_MIN_US       10000u
-#define REST_MAX_US       100000u
+#define BACKOFF_MIN_US    10000u
+#define BACKOFF_MAX_US    100000u
 #define TRY_DOUBLINGS_MAX 3u
 #define SILENCE_TRIES     3u /* so many tries without a word from a node: its connection is dead */
-#define PATIENCE          3u /* so many times a node may be unavailable before another is asked */
-#define LANE_BITS         12u
-#define MESSAGE_MASK      (((uint32_t)1 << (31 - LANE_BITS)) - 1)
+#define RETRY_LIMIT       3u /* so many times a node may be unavailable before another is asked */
+#define SLOT_BITS         12u
+#define MESSAGE_MASK      (((uint32_t)1 << (31 - SLOT_BITS)) - 1)
 #define COPIES_KNOWN      64u /* the last messages of a call that are told apart: bits of `open` */
 
 struct endpoint {
@@ -35,10 +35,10 @@ struct endpoint {
     uint64_t shunned_us; /* after them it is not asked before, if there is somebody else to ask */
 };
 
-struct lane {
-    struct client_call *call;       /* NULL: free */
-    uint32_t messages;              /* sent in it, for all its calls: their ids */
-    uint64_t client, number, birth; /* session; client 0: none yet */
+struct session_slot {
+    struct client_call *call;               /* NULL: free */
+    uint32_t messages;                      /* sent in it, for all its calls: their ids */
+    uint64_t client, number, session_start; /* session; client 0: none yet */
     uint16_t slot;
 };
 
@@ -52,27 +52,26 @@ struct client_core {
     uint64_t now_us;
     uint64_t random;
     uint64_t next_us;
-
     struct endpoint endpoints[CLIENT_ENDPOINTS_MAX];
     unsigned endpoint_count;
     unsigned target;
     unsigned hinted;     /* the endpoint of the last hint; CLIENT_ENDPOINTS_MAX: none */
-    unsigned strikes;    /* moves of the target since the last good answer */
-    unsigned rests;      /* pauses since then */
+    unsigned moves;      /* moves of the target since the last good answer */
+    unsigned backoffs;   /* pauses since then */
     uint64_t pause_us;   /* nothing goes to a primary before */
     const char *trouble; /* why calls do not get on */
 
     uint64_t epoch_seen;
-    uint64_t group_id;   /* 0: not known */
-    bool group_doubtful; /* epochs went back: is it still the same group? */
-    uint64_t birth;      /* for new sessions; 0 in a young group */
-    bool birth_known;
+    uint64_t group_id;      /* 0: not known */
+    bool group_doubtful;    /* epochs went back: is it still the same group? */
+    uint64_t session_start; /* for new sessions; 0 in a young group */
+    bool session_start_known;
     struct client_call *hello; /* the call that asks for it */
     uint64_t client;           /* for new sessions */
     uint32_t next_slot;
 
-    struct lane *lanes;
-    unsigned *free_lanes;
+    struct session_slot *slots;
+    unsigned *free_slots;
     unsigned free_count;
     struct list queue;  /* QUEUED */
     struct list ready;  /* READY */
@@ -92,11 +91,11 @@ static uint64_t next_random(struct client_core *core)
 }
 
 /* 10 ms, doubled each time up to 100 ms, half of it at random. */
-static uint64_t rest_time(struct client_core *core, unsigned times)
+static uint64_t backoff_time(struct client_core *core, unsigned times)
 {
-    uint64_t time_us = (uint64_t)REST_MIN_US << (times < 8 ? times : 8);
+    uint64_t time_us = (uint64_t)BACKOFF_MIN_US << (times < 8 ? times : 8);
 
-    time_us = time_us < REST_MAX_US ? time_us : REST_MAX_US;
+    time_us = time_us < BACKOFF_MAX_US ? time_us : BACKOFF_MAX_US;
     return time_us / 2 + next_random(core) % (time_us / 2);
 }
 
@@ -153,8 +152,8 @@ static void finish(struct client_core *core, struct client_call *call, kvp_statu
                    kvp_slice result, const char *reason)
 {
     if (call->state != CALL_QUEUED) {
-        core->lanes[call->lane].call = NULL;
-        core->free_lanes[core->free_count++] = call->lane;
+        core->slots[call->slot].call = NULL;
+        core->free_slots[core->free_count++] = call->slot;
     }
     if (core->hello == call) {
         core->hello = NULL;
@@ -319,7 +318,7 @@ static void move_target(struct client_core *core, unsigned from, kvp_slice hint)
     /* Else it is none of those to be asked. */
     bool counts = usable > 0 ? is_usable(core, core->target) : core->endpoints[core->target].up;
 
-    core->strikes += !paused && counts ? 1 : 0;
+    core->moves += !paused && counts ? 1 : 0;
     open_all(core);
     if (named < core->endpoint_count && named != core->target) {
         core->hinted = named;
@@ -329,16 +328,16 @@ static void move_target(struct client_core *core, unsigned from, kvp_slice hint)
     } else {
         core->target = next_up(core, core->target);
     }
-    if (!paused && core->strikes >= (usable > 0 ? usable : count_up(core))) {
-        core->pause_us = core->now_us + rest_time(core, core->rests++);
-        core->strikes = 0;
+    if (!paused && core->moves >= (usable > 0 ? usable : count_up(core))) {
+        core->pause_us = core->now_us + backoff_time(core, core->backoffs++);
+        core->moves = 0;
         due(core, core->pause_us);
     }
 }
 
 static void all_is_well(struct client_core *core)
 {
-    core->strikes = core->rests = 0;
+    core->moves = core->backoffs = 0;
     core->pause_us = 0;
     core->trouble = NULL;
 }
@@ -366,32 +365,32 @@ static bool pick_endpoint(struct client_core *core, struct client_call *call)
 
 /* ---- sending ---- */
 
-static void new_session(struct client_core *core, struct lane *lane)
+static void new_session(struct client_core *core, struct session_slot *session_slot)
 {
     if (core->next_slot > UINT16_MAX) {
         core->client = next_random(core) | 1;
         core->next_slot = 0;
     }
-    lane->client = core->client;
-    lane->slot = (uint16_t)core->next_slot++;
-    lane->number = 1;
-    lane->birth = core->birth;
+    session_slot->client = core->client;
+    session_slot->slot = (uint16_t)core->next_slot++;
+    session_slot->number = 1;
+    session_slot->session_start = core->session_start;
 }
 
-/* A new session needs a birth first, and a group that was replaced shows by its id. One call at a
+/* A new session needs its start first, and a group that was replaced shows by its id. One call at a
  * time asks for them. False: this one has to wait. */
 static bool prepare_session(struct client_core *core, struct client_call *call)
 {
-    struct lane *lane = &core->lanes[call->lane];
+    struct session_slot *session_slot = &core->slots[call->slot];
 
     call->asks_hello = false;
-    bool needs_birth = call->update && lane->client == 0;
+    bool needs_session_start = call->update && session_slot->client == 0;
     bool doubtful = call->route == CLIENT_TO_PRIMARY && core->group_doubtful;
-    if (!doubtful && !needs_birth) {
+    if (!doubtful && !needs_session_start) {
         return true;
     }
-    if (!doubtful && core->birth_known) {
-        new_session(core, lane);
+    if (!doubtful && core->session_start_known) {
+        new_session(core, session_slot);
         return true;
     }
     if (core->hello != NULL && core->hello != call) {
@@ -404,7 +403,7 @@ static bool prepare_session(struct client_core *core, struct client_call *call)
 
 static kvp_status encode(struct client_core *core, const struct client_call *call)
 {
-    const struct lane *lane = &core->lanes[call->lane];
+    const struct session_slot *session_slot = &core->slots[call->slot];
     struct kvp_request request = call->request;
 
     if (call->asks_hello) {
@@ -412,10 +411,10 @@ static kvp_status encode(struct client_core *core, const struct client_call *cal
         request.op = KVP_OP_HELLO;
     } else if (call->update) {
         request.session = (struct kvp_session_id){
-            .client = lane->client,
-            .slot = lane->slot,
-            .number = lane->number,
-            .birth = lane->birth,
+            .client = session_slot->client,
+            .slot = session_slot->slot,
+            .number = session_slot->number,
+            .session_start = session_slot->session_start,
         };
     }
     request.group = kvp_slice_of(core->group, strlen(core->group));
@@ -438,11 +437,11 @@ static uint64_t try_time(const struct client_core *core, const struct client_cal
                : (core->config.try_us << times) + (call->asks_hello ? 0 : call->patience_us);
 }
 
-/* The id of the next message in the call's lane. Every one has its own: a late answer must be
- * known for what it answers, and no connection may have the same id under way twice. */
+/* The id of the next message in the call's session slot. Every one has its own: a late answer must
+ * be known for what it answers, and no connection may have the same id under way twice. */
 static uint32_t next_id(const struct client_core *core, const struct client_call *call)
 {
-    return ((core->lanes[call->lane].messages + 1) & MESSAGE_MASK) << LANE_BITS | call->lane;
+    return ((core->slots[call->slot].messages + 1) & MESSAGE_MASK) << SLOT_BITS | call->slot;
 }
 
 static struct kvp_net_flow look(struct client_core *core, unsigned endpoint)
@@ -466,7 +465,7 @@ static void note_sent(struct client_core *core, struct client_call *call)
     call->forgotten = call->forgotten || (call->open >> (COPIES_KNOWN - 1)) != 0;
     call->open = call->open << 1 | (call->asks_hello ? 0 : 1);
     call->sent++;
-    core->lanes[call->lane].messages++;
+    core->slots[call->slot].messages++;
     core->endpoints[call->endpoint].unanswered++;
     set_state(core, call, CALL_FLYING, core->now_us + try_time(core, call));
 }
@@ -490,7 +489,7 @@ static void try_send(struct client_core *core, struct client_call *call)
         break;
     case KVP_UNAVAILABLE:
     case KVP_BUSY:
-        set_state(core, call, CALL_RESTING, core->now_us + rest_time(core, call->tries));
+        set_state(core, call, CALL_BACKING_OFF, core->now_us + backoff_time(core, call->tries));
         break;
     default:
         finish_failed(core, call, status, "");
@@ -502,10 +501,10 @@ static void admit(struct client_core *core)
 {
     while (core->queue.first != NULL && core->free_count > 0) {
         struct client_call *call = core->queue.first;
-        call->lane = core->free_lanes[--core->free_count];
-        struct lane *lane = &core->lanes[call->lane];
-        lane->call = call;
-        lane->number++;
+        call->slot = core->free_slots[--core->free_count];
+        struct session_slot *session_slot = &core->slots[call->slot];
+        session_slot->call = call;
+        session_slot->number++;
         set_state(core, call, CALL_READY, call->deadline_us);
     }
 }
@@ -522,13 +521,13 @@ static void pump(struct client_core *core)
 /* ---- attempts that came to nothing ---- */
 
 /* To be sent again; unless nobody may know how often it would then run. */
-static void again(struct client_core *core, struct client_call *call, uint64_t rest_us)
+static void again(struct client_core *core, struct client_call *call, uint64_t backoff_us)
 {
     call->tries++;
     if (call->once && may_have_happened(call)) {
         finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing, "no answer");
-    } else if (rest_us > 0) {
-        set_state(core, call, CALL_RESTING, core->now_us + rest_us);
+    } else if (backoff_us > 0) {
+        set_state(core, call, CALL_BACKING_OFF, core->now_us + backoff_us);
     } else {
         set_state(core, call, CALL_READY, call->deadline_us);
     }
@@ -538,7 +537,7 @@ static void again(struct client_core *core, struct client_call *call, uint64_t r
 static void attempt_failed(struct client_core *core, struct client_call *call, kvp_slice hint)
 {
     unsigned endpoint = call->endpoint;
-    uint64_t rest_us = 0;
+    uint64_t backoff_us = 0;
 
     switch (call->route) {
     case CLIENT_TO_PRIMARY:
@@ -548,13 +547,13 @@ static void attempt_failed(struct client_core *core, struct client_call *call, k
         break;
     case CLIENT_TO_ANY:
         call->endpoint = next_up(core, endpoint);
-        rest_us = call->tries + 1 < count_up(core) ? 0 : rest_time(core, call->tries);
+        backoff_us = call->tries + 1 < count_up(core) ? 0 : backoff_time(core, call->tries);
         break;
     case CLIENT_TO_ONE:
-        rest_us = rest_time(core, call->tries);
+        backoff_us = backoff_time(core, call->tries);
         break;
     }
-    again(core, call, rest_us);
+    again(core, call, backoff_us);
 }
 
 static uint64_t silence_end(const struct client_core *core, const struct endpoint *endpoint)
@@ -609,7 +608,7 @@ void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint
     changed->failure = up ? NULL : changed->failure;
     heard_of(core, changed);
     changed->unanswered = 0; /* there is a new connection, or will be */
-    if (up && endpoint == core->hinted && core->strikes + core->rests > 0) {
+    if (up && endpoint == core->hinted && core->moves + core->backoffs > 0) {
         core->target = endpoint;
     }
     core->pause_us = up ? 0 : core->pause_us;
@@ -646,8 +645,8 @@ static void session_expired(struct client_core *core, struct client_call *call)
         return;
     }
     call->open = 0;
-    core->lanes[call->lane].client = 0; /* a new session, with a new birth */
-    core->birth_known = false;
+    core->slots[call->slot].client = 0; /* a new session, with a new start */
+    core->session_start_known = false;
     again(core, call, 0);
 }
 
@@ -727,7 +726,7 @@ static void note_put_off(struct client_call *call, const struct kvp_answer *answ
     (void)kvp_utf8_copy(call->put_off, sizeof(call->put_off), text);
 }
 
-/* The answer to a HELLO that asked for a birth. */
+/* The answer to a HELLO that asked for the start of sessions. */
 static void take_hello(struct client_core *core, struct client_call *call,
                        const struct kvp_answer *answer)
 {
@@ -758,8 +757,8 @@ static void take_hello(struct client_core *core, struct client_call *call,
     }
     core->group_doubtful = false;
     core->group_id = hello.group_id;
-    core->birth = hello.birth;
-    core->birth_known = true;
+    core->session_start = hello.session_start;
+    core->session_start_known = true;
     core->hello = NULL;
     all_is_well(core);
     set_state(core, call, CALL_READY, call->deadline_us);
@@ -767,15 +766,15 @@ static void take_hello(struct client_core *core, struct client_call *call,
 
 static void later(struct client_core *core, struct client_call *call)
 {
-    uint64_t rest_us = rest_time(core, call->tries);
+    uint64_t backoff_us = backoff_time(core, call->tries);
 
     if (call->route == CLIENT_TO_PRIMARY && call->endpoint == core->target &&
-        call->tries % PATIENCE == PATIENCE - 1) {
+        call->tries % RETRY_LIMIT == RETRY_LIMIT - 1) {
         move_target(core, call->endpoint, nothing);
     } else if (call->route == CLIENT_TO_ANY) {
         call->endpoint = next_up(core, call->endpoint);
     }
-    again(core, call, rest_us);
+    again(core, call, backoff_us);
 }
 
 /* The answer to the call's newest message, which is a copy of its request. */
@@ -891,18 +890,18 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
 {
     struct endpoint *from = &core->endpoints[endpoint];
     struct kvp_answer answer;
-    uint32_t index = id & (((uint32_t)1 << LANE_BITS) - 1);
+    uint32_t index = id & (((uint32_t)1 << SLOT_BITS) - 1);
 
     core->now_us = now_us;
-    if (kvp_wire_answer_decode(body, &answer) != KVP_OK || index >= core->config.lanes) {
+    if (kvp_wire_answer_decode(body, &answer) != KVP_OK || index >= core->config.session_slots) {
         return; /* the same as none */
     }
     heard_of(core, from);
     from->unanswered -= from->unanswered > 0 ? 1 : 0;
-    const struct lane *lane = &core->lanes[index];
-    uint32_t age = (lane->messages - (id >> LANE_BITS)) & MESSAGE_MASK;
-    if (lane->call != NULL && age < lane->call->sent && age < COPIES_KNOWN) {
-        take_message(core, endpoint, lane->call, age, &answer);
+    const struct session_slot *session_slot = &core->slots[index];
+    uint32_t age = (session_slot->messages - (id >> SLOT_BITS)) & MESSAGE_MASK;
+    if (session_slot->call != NULL && age < session_slot->call->sent && age < COPIES_KNOWN) {
+        take_message(core, endpoint, session_slot->call, age, &answer);
     }
     pump(core);
 }
@@ -954,7 +953,7 @@ static void tick_list(struct client_core *core, struct list *list)
             past_deadline(core, call);
         } else if (call->state == CALL_FLYING && core->now_us >= call->due_us) {
             no_answer(core, call);
-        } else if (call->state == CALL_RESTING && core->now_us >= call->due_us) {
+        } else if (call->state == CALL_BACKING_OFF && core->now_us >= call->due_us) {
             set_state(core, call, CALL_READY, call->deadline_us);
         }
     }
@@ -964,7 +963,7 @@ static void find_next(struct client_core *core, const struct list *list)
 {
     for (const struct client_call *call = list->first; call != NULL; call = call->next) {
         due(core, call->deadline_us);
-        if (call->state == CALL_FLYING || call->state == CALL_RESTING) {
+        if (call->state == CALL_FLYING || call->state == CALL_BACKING_OFF) {
             due(core, call->due_us);
         }
     }
@@ -1080,16 +1079,17 @@ void client_core_free(struct client_core *core)
         assert(core->queue.first == NULL && core->ready.first == NULL &&
                core->others.first == NULL);
         kvp_buf_free(&core->message);
-        free(core->lanes);
-        free(core->free_lanes);
+        free(core->slots);
+        free(core->free_slots);
         free(core);
     }
 }
 
 kvp_status client_core_new(const struct client_core_config *config, struct client_core **core)
 {
-    if (config->lanes == 0 || config->lanes > CLIENT_LANES_MAX || config->client_id == 0 ||
-        strlen(config->group) == 0 || strlen(config->group) > KVP_GROUP_NAME_MAX) {
+    if (config->session_slots == 0 || config->session_slots > CLIENT_SESSION_SLOTS_MAX ||
+        config->client_id == 0 || strlen(config->group) == 0 ||
+        strlen(config->group) > KVP_GROUP_NAME_MAX) {
         return KVP_BAD_ARGUMENT;
     }
     struct client_core *made = calloc(1, sizeof(*made));
@@ -1102,14 +1102,14 @@ kvp_status client_core_new(const struct client_core_config *config, struct clien
     made->client = config->client_id;
     made->next_us = UINT64_MAX;
     made->hinted = CLIENT_ENDPOINTS_MAX;
-    made->lanes = calloc(config->lanes, sizeof(made->lanes[0]));
-    made->free_lanes = calloc(config->lanes, sizeof(made->free_lanes[0]));
-    if (made->lanes == NULL || made->free_lanes == NULL) {
+    made->slots = calloc(config->session_slots, sizeof(made->slots[0]));
+    made->free_slots = calloc(config->session_slots, sizeof(made->free_slots[0]));
+    if (made->slots == NULL || made->free_slots == NULL) {
         client_core_free(made);
         return KVP_NO_MEMORY;
     }
-    for (unsigned i = 0; i < config->lanes; i++) {
-        made->free_lanes[made->free_count++] = config->lanes - 1 - i;
+    for (unsigned i = 0; i < config->session_slots; i++) {
+        made->free_slots[made->free_count++] = config->session_slots - 1 - i;
     }
     *core = made;
     return KVP_OK;

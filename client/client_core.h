@@ -4,8 +4,8 @@
  * repeated, what its outcome is. Events come in with the time they happened at; requests and
  * outcomes go out through the port. Rules: docs/protocol.md, sections 4 and 5.
  *
- * A call under way takes a *lane*; lanes are what the protocol calls the slots of a session. Calls
- * beyond the number of lanes wait in a queue, in order.
+ * A call under way takes a *session slot*. Calls beyond the number of session slots wait in a
+ * queue, in order.
  *
  * Not thread-safe; the port's functions are called from within the core's and must not call back.
  */
@@ -15,9 +15,9 @@
 #include "replication/net/net.h"
 #include "replication/wire/wire.h"
 
-#define CLIENT_NODES_MAX     16u /* given by the user */
-#define CLIENT_ENDPOINTS_MAX 32u /* with those that were learned, or named for one call */
-#define CLIENT_LANES_MAX     4096u
+#define CLIENT_NODES_MAX         16u /* given by the user */
+#define CLIENT_ENDPOINTS_MAX     32u /* with those that were learned, or named for one call */
+#define CLIENT_SESSION_SLOTS_MAX 4096u
 
 enum client_route {
     CLIENT_TO_PRIMARY,
@@ -26,10 +26,10 @@ enum client_route {
 };
 
 enum client_call_state {
-    CALL_QUEUED,  /* has no lane yet */
-    CALL_READY,   /* to be sent as soon as there is somebody to send it to */
-    CALL_FLYING,  /* sent; `due_us`: when to give up waiting */
-    CALL_RESTING, /* waits until `due_us` before the next attempt */
+    CALL_QUEUED,      /* has no session slot yet */
+    CALL_READY,       /* to be sent as soon as there is somebody to send it to */
+    CALL_FLYING,      /* sent; `due_us`: when to give up waiting */
+    CALL_BACKING_OFF, /* waits until `due_us` before the next attempt */
     CALL_DONE,
 };
 
@@ -46,14 +46,14 @@ struct client_call {
 
     enum client_call_state state;
     struct client_call *previous, *next; /* in one of the core's lists */
-    unsigned lane;
+    unsigned slot;
     uint64_t due_us;
     unsigned tries;
     unsigned silences;    /* of them: ended without any answer */
     unsigned sent;        /* messages; the newest is bit 0 of `open` */
     uint64_t open;        /* which of them are copies not known to have come to nothing */
     bool forgotten;       /* one too old to be in `open` is such a copy */
-    bool asks_hello;      /* its newest message is a HELLO for a birth */
+    bool asks_hello;      /* its newest message is a HELLO for the start of sessions */
     uint64_t end;         /* of its newest message, among the bytes sent there */
     uint64_t moved;       /* bytes there and back, when last looked at */
     bool coming;          /* it was on its way then, or an answer was */
@@ -80,7 +80,7 @@ struct client_core_config {
     uint64_t client_id; /* random, not 0 */
     uint64_t seed;      /* of the randomness in pauses */
     uint64_t try_us;
-    unsigned lanes; /* 1 to CLIENT_LANES_MAX */
+    unsigned session_slots; /* 1 to CLIENT_SESSION_SLOTS_MAX */
     struct client_core_port port;
 };
 

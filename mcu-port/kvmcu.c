@@ -17,10 +17,10 @@
 #define CHUNKS         16u /* so many of them in one poll */
 #define TRY_MS         300u
 #define TRY_DOUBLINGS  3u
-#define REST_MS        10u
-#define REST_MAX_MS    500u
-#define PATIENCE       4u          /* so many tries at a node that is not ready; a power of 2 */
-#define PARDON         8u          /* after so many rests a mute node is asked again */
+#define BACKOFF_MS     10u
+#define BACKOFF_MAX_MS 500u
+#define RETRY_LIMIT    4u          /* so many tries at a node that is not ready; a power of 2 */
+#define PARDON         8u          /* after so many back-offs a mute node is asked again */
 #define PLACE_HIGH_MAX 0x40000000u /* of a place in the log or an epoch: 2^62 */
 #define ROLE_PRIMARY   4u
 #define NONE           0xffu
@@ -45,7 +45,7 @@ enum stage {
 };
 
 enum flags {
-    BIRTH_KNOWN = 1,
+    SESSION_START_KNOWN = 1,
     GROUP_DOUBTFUL = 2, /* epochs went back: is it still the same group? */
     STALE = 4,          /* the call is a read that any node may answer */
     UNSETTLED = 8,      /* a copy of the request may have been executed */
@@ -81,12 +81,12 @@ static void wait_for_word(struct kvmcu *client)
 
 /* 10 ms, doubled each time up to 500 ms, half of it at random: clients that were refused together
  * shall not come back together. */
-static void rest(struct kvmcu *client, unsigned times)
+static void back_off(struct kvmcu *client, unsigned times)
 {
-    uint32_t time_ms = REST_MS << (times < 6 ? times : 6);
+    uint32_t time_ms = BACKOFF_MS << (times < 6 ? times : 6);
     uint32_t random = (client->id ^ client->now_ms ^ (uint32_t)client->client) * 2654435761u >> 16;
 
-    time_ms = (time_ms < REST_MAX_MS ? time_ms : REST_MAX_MS) / 2;
+    time_ms = (time_ms < BACKOFF_MAX_MS ? time_ms : BACKOFF_MAX_MS) / 2;
     client->due_ms = client->now_ms + time_ms + (time_ms * random >> 16);
     client->state = RESTING;
 }
@@ -171,12 +171,12 @@ static void move_on(struct kvmcu *client, unsigned hint)
 {
     count_up(&client->tries);
     go_to(client, is_of_use(client, hint) ? hint : next_target(client));
-    client->strikes++;
-    if (client->strikes >= client->url_count) {
-        client->strikes = 0;
-        rest(client, client->rests);
-        count_up(&client->rests);
-        if (client->rests % PARDON == 0) {
+    client->moves++;
+    if (client->moves >= client->url_count) {
+        client->moves = 0;
+        back_off(client, client->backoffs);
+        count_up(&client->backoffs);
+        if (client->backoffs % PARDON == 0) {
             client->silent = 0;
             client->mute = NONE;
         }
@@ -381,7 +381,7 @@ static void put_work(struct kvmcu *client)
 }
 
 /* What is to be sent next for the call. A task needs an identity of the worker; a new session needs
- * a birth, and a group that was replaced shows by its id, so both have to wait for a HELLO. */
+ * a start, and a group that was replaced shows by its id, so both have to wait for a HELLO. */
 static unsigned next_op(const struct kvmcu *client)
 {
     unsigned op = client->op;
@@ -389,7 +389,7 @@ static unsigned next_op(const struct kvmcu *client)
     if (op == KVMCU_FETCH && client->instance == 0) {
         op = KVMCU_JOIN;
     }
-    if ((is_update(op) && (client->flags & BIRTH_KNOWN) == 0) ||
+    if ((is_update(op) && (client->flags & SESSION_START_KNOWN) == 0) ||
         (is_for_primary(client) && (client->flags & GROUP_DOUBTFUL) != 0)) {
         op = KVMCU_HELLO;
     }
@@ -405,7 +405,7 @@ static void put_session(struct kvmcu *client, bool none)
     put_uint(client, client->client);
     put_uint(client, client->slot);
     put_uint(client, client->number);
-    put_uint(client, client->birth);
+    put_uint(client, client->session_start);
 }
 
 /* The array with its elements' number, the version, the operation. */
@@ -473,7 +473,7 @@ static enum verdict judge(unsigned code)
     return code < sizeof(verdicts) ? (enum verdict)verdicts[code] : UNKNOWN;
 }
 
-/* A lane that was never used. */
+/* A session slot that was never used. */
 static void new_session(struct kvmcu *client)
 {
     client->number = 1;
@@ -482,7 +482,7 @@ static void new_session(struct kvmcu *client)
         client->client += 0x9e3779b97f4a7c15u;
         client->client |= 1;
     }
-    client->flags &= (uint8_t)~BIRTH_KNOWN;
+    client->flags &= (uint8_t)~SESSION_START_KNOWN;
 }
 
 static void next_number(struct kvmcu *client)
@@ -504,7 +504,7 @@ static void take_refusal(struct kvmcu *client)
     }
 }
 
-/* The answer to the HELLO that asked for a birth. */
+/* The answer to the HELLO that asked for a session start. */
 static void take_hello(struct kvmcu *client)
 {
     uint64_t group_id = client->numbers[GROUP_ID];
@@ -524,11 +524,11 @@ static void take_hello(struct kvmcu *client)
         return;
     }
     client->group_id = group_id;
-    if ((client->flags & BIRTH_KNOWN) == 0) {
-        client->birth = client->numbers[REVISION];
+    if ((client->flags & SESSION_START_KNOWN) == 0) {
+        client->session_start = client->numbers[REVISION];
     }
-    client->flags = (uint8_t)((client->flags | BIRTH_KNOWN) & ~GROUP_DOUBTFUL);
-    client->strikes = client->rests = 0;
+    client->flags = (uint8_t)((client->flags | SESSION_START_KNOWN) & ~GROUP_DOUBTFUL);
+    client->moves = client->backoffs = 0;
     if (replaced && (client->flags & UNSETTLED) != 0) {
         finish_failed(client, KVMCU_TIMEOUT_UNKNOWN); /* in the other group, that was */
     } else {
@@ -543,7 +543,7 @@ static void take_expired(struct kvmcu *client)
         finish_failed(client, KVMCU_TIMEOUT_UNKNOWN);
     } else {
         count_up(&client->tries);
-        rest(client, client->tries);
+        back_off(client, client->tries);
     }
 }
 
@@ -586,7 +586,7 @@ static bool joins_again(struct kvmcu *client)
     }
     next_number(client);
     count_up(&client->tries);
-    rest(client, client->tries);
+    back_off(client, client->tries);
     return true;
 }
 
@@ -594,7 +594,7 @@ static void take_final(struct kvmcu *client)
 {
     int status = client->small[CODE];
 
-    client->strikes = client->rests = 0;
+    client->moves = client->backoffs = 0;
     if (status == KVMCU_WORKER_UNKNOWN && joins_again(client)) {
         return;
     }
@@ -623,9 +623,9 @@ static void take_later(struct kvmcu *client)
         take_expired(client);
         return;
     }
-    rest(client, client->tries);
+    back_off(client, client->tries);
     count_up(&client->tries);
-    if (client->tries % PATIENCE == 0) {
+    if (client->tries % RETRY_LIMIT == 0) {
         go_to(client, next_target(client));
     }
 }
@@ -1303,7 +1303,7 @@ int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint3
     if (request->op >= KVMCU_PUT) {
         next_number(client);
     }
-    client->tries = client->losses = client->strikes = client->rests = 0;
+    client->tries = client->losses = client->moves = client->backoffs = 0;
     client->refused = client->silent = 0;
     client->mute = NONE;
     client->now_ms = now_ms;

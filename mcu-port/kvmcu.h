@@ -163,8 +163,8 @@ struct kvmcu_result {
     int status;
     const uint8_t *value; /* in the buffer, until the next call; or why not, for people */
     uint32_t size;
-    uint64_t revision; /* of the value or update; HELLO: birth; BEAT, POST: is (was) the result
-                          wanted? 0: no, there is one already, or nobody needs it */
+    uint64_t revision; /* of the value or update; HELLO: session start; BEAT, POST: is (was) the
+                          result wanted? 0: no, there is one already, or nobody needs it */
     uint64_t created;  /* GET */
     uint64_t behind;   /* stale GET */
     uint64_t group_id; /* HELLO */
@@ -174,7 +174,7 @@ struct kvmcu_result {
 /* For the client itself only. The small ones come first: on small cores what is near is cheaper. */
 struct kvmcu {
     uint8_t state, link, stage, kind, bytes, expect, flags;
-    uint8_t op, asked, target, hinted, strikes, rests, tries, losses, mute, sent_here, list_left,
+    uint8_t op, asked, target, hinted, moves, backoffs, tries, losses, mute, sent_here, list_left,
         url_count;
     uint8_t small[5];
     uint16_t buffer_size, out_at, out_size;
@@ -191,7 +191,7 @@ struct kvmcu {
     const char *group;
     const char *const *urls;
     uint64_t numbers[4];
-    uint64_t epoch_seen, client, birth, instance, group_id;
+    uint64_t epoch_seen, client, session_start, instance, group_id;
 };
 
 /* Mixes what a device has into a client number: its serial number, a count of its starts that

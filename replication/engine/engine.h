@@ -68,7 +68,7 @@ struct kvp_execution {
  * Executes an update: put, create, delete, cas, or a txn. `seq` is one more than the last appended.
  * An update with a session always appends, even when it changes no key (a failed create, say), so
  * that a late duplicate cannot run; without a session an update that changes nothing answers
- * KVP_EXECUTION_WAIT for the last appended seq, because its answer rests on pending writes. A
+ * KVP_EXECUTION_WAIT for the last appended seq, because its answer depends on pending writes. A
  * read-only txn without session likewise. On any failure of the engine itself (memory, storage)
  * returns the status, with nothing changed.
  */
@@ -102,7 +102,7 @@ struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine);
 void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq);
 void kvp_engine_applied(struct kvp_engine *engine, uint64_t seq);
 
-/* The seq up to which committed state is visible; new sessions are born here. */
+/* The seq up to which committed state is visible; the start of new sessions. */
 uint64_t kvp_engine_committed(const struct kvp_engine *engine);
 
 #endif

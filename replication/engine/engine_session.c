@@ -53,13 +53,13 @@ static kvp_status begin_session(struct kvp_engine *engine, const struct kvp_sess
 {
     struct session_table *table = &engine->sessions;
     const char *reason = "";
-    if (id->birth < table->floor) {
+    if (id->session_start < table->floor) {
         execution->status = KVP_SESSION_EXPIRED;
         return KVP_OK;
     }
     session_age(table, engine->now_us, engine->executed);
     if (!session_may_begin(table, id->slot, &reason)) {
-        execution->status = id->slot < SESSION_LANES_MAX ? KVP_BUSY : KVP_TOO_LARGE;
+        execution->status = id->slot < SESSION_SLOTS_OF_CLIENT_MAX ? KVP_BUSY : KVP_TOO_LARGE;
         return kvp_wire_result_string(&execution->answer, reason);
     }
     *handled = false;

@@ -235,7 +235,7 @@ bool session_victim(struct session_table *table, struct session_age *victim)
 bool session_may_begin(struct session_table *table, uint16_t slot, const char **reason)
 {
     struct session_age victim;
-    if (slot >= SESSION_LANES_MAX) {
+    if (slot >= SESSION_SLOTS_OF_CLIENT_MAX) {
         *reason = "a client has at most 4096 session slots: 0 to 4095";
         return false;
     }

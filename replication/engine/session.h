@@ -18,8 +18,9 @@
  *
  * Whoever comes back later than that is told so by the *floor*: the highest seq of a slot that was
  * dropped. Slots are dropped in the order of their seq, so one with a seq up to the floor was
- * dropped even if the store still has its record. A session born (its client heard of a seq) below
- * the floor and unknown may have been dropped; one born at or above it is new.
+ * dropped even if the store still has its record. A session whose start (a seq that its client
+ * heard of) lies below the floor and unknown may have been dropped; one that starts at or above it
+ * is new.
  *
  * What is idle must not depend on who is primary: `aged` is the seq up to which slots are idle. It
  * moves by the primary's clock, and is replicated. A new primary counts from its own beginning on.
@@ -33,8 +34,8 @@
 #include "kvstore/storage.h"
 #include "replication/engine/session_age.h"
 
-#define SESSION_ANSWER_KEPT 512u  /* larger answers are read from the store again */
-#define SESSION_LANES_MAX   4096u /* slots of one client: their numbers are below that */
+#define SESSION_ANSWER_KEPT         512u  /* larger answers are read from the store again */
+#define SESSION_SLOTS_OF_CLIENT_MAX 4096u /* slots of one client: their numbers are below that */
 
 struct session {
     struct session *next;          /* in the hash chain */

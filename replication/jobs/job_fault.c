@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attempts that came to nothing. A task remembers who failed it and who was lost with it, and goes,
- * after a rest, to a worker that did neither, as long as there is one. So a broken worker costs the
- * jobs time but no task; and a task that is broken itself comes to an end, since every worker has
- * it at most until all have failed it.
+ * after a back-off, to a worker that did neither, as long as there is one. So a broken worker costs
+ * the jobs time but no task; and a task that is broken itself comes to an end, since every worker
+ * has it at most until all have failed it.
  *
  * A worker is blamed for a failure only when another worker has done the task: then it was not the
- * task. With some blame it is on probation (one task at a time, and a rest after each failure),
+ * task. With some blame it is on probation (one task at a time, and a back-off after each failure),
  * with more it is barred. Each result of its own that counts takes away some. A worker that is
  * lost, or misses a deadline, is not blamed: it may be slow, and right.
  *
@@ -24,94 +24,94 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define PROBATION_FAULTS 3u
-#define BARRED_FAULTS    8u
-#define PARDONED_FAULTS  (BARRED_FAULTS - 2) /* of one that joins again */
-#define WORKER_REST_US   UINT64_C(250000)
-#define WORKER_DOUBLINGS 5u
-#define RETURN_REST_US   UINT64_C(100000)
-#define RETURN_DOUBLINGS 6u
-#define TASK_REST_MAX_US UINT64_C(60000000) /* unless the job wants more from the start */
-#define TASK_DOUBLINGS   8u
+#define PROBATION_FAULTS    3u
+#define BARRED_FAULTS       8u
+#define PARDONED_FAULTS     (BARRED_FAULTS - 2) /* of one that joins again */
+#define WORKER_BACKOFF_US   UINT64_C(250000)
+#define WORKER_DOUBLINGS    5u
+#define RETURN_BACKOFF_US   UINT64_C(100000)
+#define RETURN_DOUBLINGS    6u
+#define TASK_BACKOFF_MAX_US UINT64_C(60000000) /* unless the job wants more from the start */
+#define TASK_DOUBLINGS      8u
 
-/* ---- rests: a heap, the first to end on top ---- */
+/* ---- back-offs: a heap, the first to end on top ---- */
 
-static bool rest_earlier(const struct rest *a, const struct rest *b)
+static bool backoff_earlier(const struct backoff *a, const struct backoff *b)
 {
     return a->due_us < b->due_us;
 }
 
-static void rest_swap(struct rest *a, struct rest *b)
+static void backoff_swap(struct backoff *a, struct backoff *b)
 {
-    struct rest kept = *a;
+    struct backoff kept = *a;
     *a = *b;
     *b = kept;
 }
 
 /* False: no memory. */
-static bool rest_push(struct kvp_jobs *jobs, struct rest rest)
+static bool backoff_push(struct kvp_jobs *jobs, struct backoff backoff)
 {
-    if (jobs->rest_count == jobs->rest_capacity) {
-        size_t capacity = jobs->rest_capacity ? jobs->rest_capacity * 2 : 64;
-        struct rest *grown = realloc(jobs->rests, capacity * sizeof(*grown));
+    if (jobs->backoff_count == jobs->backoff_capacity) {
+        size_t capacity = jobs->backoff_capacity ? jobs->backoff_capacity * 2 : 64;
+        struct backoff *grown = realloc(jobs->backoffs, capacity * sizeof(*grown));
         if (!grown) {
             return false;
         }
-        jobs->rests = grown;
-        jobs->rest_capacity = capacity;
+        jobs->backoffs = grown;
+        jobs->backoff_capacity = capacity;
     }
-    size_t at = jobs->rest_count++;
-    jobs->rests[at] = rest;
-    while (at > 0 && rest_earlier(&jobs->rests[at], &jobs->rests[(at - 1) / 2])) {
-        rest_swap(&jobs->rests[at], &jobs->rests[(at - 1) / 2]);
+    size_t at = jobs->backoff_count++;
+    jobs->backoffs[at] = backoff;
+    while (at > 0 && backoff_earlier(&jobs->backoffs[at], &jobs->backoffs[(at - 1) / 2])) {
+        backoff_swap(&jobs->backoffs[at], &jobs->backoffs[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
     return true;
 }
 
-static struct rest rest_pop(struct kvp_jobs *jobs)
+static struct backoff backoff_pop(struct kvp_jobs *jobs)
 {
-    struct rest top = jobs->rests[0];
-    jobs->rests[0] = jobs->rests[--jobs->rest_count];
-    for (size_t at = 0, child; (child = 2 * at + 1) < jobs->rest_count; at = child) {
-        if (child + 1 < jobs->rest_count &&
-            rest_earlier(&jobs->rests[child + 1], &jobs->rests[child])) {
+    struct backoff top = jobs->backoffs[0];
+    jobs->backoffs[0] = jobs->backoffs[--jobs->backoff_count];
+    for (size_t at = 0, child; (child = 2 * at + 1) < jobs->backoff_count; at = child) {
+        if (child + 1 < jobs->backoff_count &&
+            backoff_earlier(&jobs->backoffs[child + 1], &jobs->backoffs[child])) {
             child++;
         }
-        if (!rest_earlier(&jobs->rests[child], &jobs->rests[at])) {
+        if (!backoff_earlier(&jobs->backoffs[child], &jobs->backoffs[at])) {
             break;
         }
-        rest_swap(&jobs->rests[child], &jobs->rests[at]);
+        backoff_swap(&jobs->backoffs[child], &jobs->backoffs[at]);
     }
     return top;
 }
 
-static void rest_end(struct kvp_jobs *jobs, const struct rest *rest, uint64_t now_us)
+static void backoff_end(struct kvp_jobs *jobs, const struct backoff *backoff, uint64_t now_us)
 {
-    struct job *job = job_find(jobs, rest->job);
-    jobs->stirred = true;
-    if (!job || rest->task >= job->record.task_count || KVP_MUTANT(JOB_REST_FOREVER)) {
+    struct job *job = job_find(jobs, backoff->job);
+    jobs->work_available = true;
+    if (!job || backoff->task >= job->record.task_count || KVP_MUTANT(JOB_REST_FOREVER)) {
         return; /* it is gone; or a worker has rested */
     }
-    struct task *task = &job->tasks[rest->task];
-    task->resting = false;
+    struct task *task = &job->tasks[backoff->task];
+    task->backing_off = false;
     if (task_needs(task)) {
-        queue_front(jobs, job, rest->task);
+        queue_front(jobs, job, backoff->task);
         jobs->check_us = now_us; /* a standby may be needed for it */
     }
 }
 
 void job_check_rests(struct kvp_jobs *jobs, uint64_t now_us)
 {
-    while (jobs->rest_count > 0 && jobs->rests[0].due_us <= now_us) {
-        struct rest rest = rest_pop(jobs);
-        rest_end(jobs, &rest, now_us);
+    while (jobs->backoff_count > 0 && jobs->backoffs[0].due_us <= now_us) {
+        struct backoff backoff = backoff_pop(jobs);
+        backoff_end(jobs, &backoff, now_us);
     }
 }
 
 uint64_t job_rests_due_us(const struct kvp_jobs *jobs)
 {
-    return jobs->rest_count > 0 ? jobs->rests[0].due_us : UINT64_MAX;
+    return jobs->backoff_count > 0 ? jobs->backoffs[0].due_us : UINT64_MAX;
 }
 
 /* Twice as long with each failure, a quarter more or less, so that what failed together is not
@@ -121,27 +121,27 @@ static uint64_t task_rest_us(const struct job *job, uint32_t number, uint32_t fa
     uint64_t parts[] = {job->id, number, failed};
     uint64_t base_us = (uint64_t)job->record.spec.retry_ms * 1000;
     unsigned doublings = failed - 1 < TASK_DOUBLINGS ? failed - 1 : TASK_DOUBLINGS;
-    uint64_t most_us = base_us > TASK_REST_MAX_US ? base_us : TASK_REST_MAX_US;
-    uint64_t rest_us = base_us << doublings < most_us ? base_us << doublings : most_us;
-    return rest_us - rest_us / 4 + XXH64(parts, sizeof(parts), 0) % (rest_us / 2 + 1);
+    uint64_t most_us = base_us > TASK_BACKOFF_MAX_US ? base_us : TASK_BACKOFF_MAX_US;
+    uint64_t backoff_us = base_us << doublings < most_us ? base_us << doublings : most_us;
+    return backoff_us - backoff_us / 4 + XXH64(parts, sizeof(parts), 0) % (backoff_us / 2 + 1);
 }
 
 static void task_rest(struct kvp_jobs *jobs, struct job *job, uint32_t number, uint64_t now_us)
 {
     struct task *task = &job->tasks[number];
-    if (task->resting || job->record.spec.retry_ms == 0) {
+    if (task->backing_off || job->record.spec.retry_ms == 0) {
         return;
     }
     uint64_t due_us = now_us + task_rest_us(job, number, task->faults->failed);
-    task->resting = rest_push(jobs, (struct rest){due_us, job->id, number});
+    task->backing_off = backoff_push(jobs, (struct backoff){due_us, job->id, number});
 }
 
-static void worker_rest(struct kvp_jobs *jobs, struct worker *worker, uint64_t first_us,
-                        unsigned doublings, uint64_t now_us)
+static void worker_back_off(struct kvp_jobs *jobs, struct worker *worker, uint64_t first_us,
+                            unsigned doublings, uint64_t now_us)
 {
-    worker->rest_us = now_us + (first_us << doublings);
-    (void)rest_push(jobs,
-                    (struct rest){.due_us = worker->rest_us}); /* else its next fetch finds out */
+    worker->backoff_us = now_us + (first_us << doublings);
+    (void)backoff_push(
+        jobs, (struct backoff){.due_us = worker->backoff_us}); /* else its next fetch finds out */
 }
 
 /* ---- what a worker is trusted with ---- */
@@ -164,7 +164,7 @@ bool worker_on_probation(const struct worker *worker)
 
 bool worker_may_begin(const struct worker *worker, uint64_t now_us)
 {
-    return now_us >= worker->rest_us &&
+    return now_us >= worker->backoff_us &&
            (worker->attempt_count == 0 || !worker_on_probation(worker));
 }
 
@@ -172,7 +172,7 @@ void worker_returned(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_
 {
     unsigned doublings = worker->returned < RETURN_DOUBLINGS ? worker->returned : RETURN_DOUBLINGS;
     if (worker->returned++ > 0) {
-        worker_rest(jobs, worker, RETURN_REST_US, doublings - 1, now_us);
+        worker_back_off(jobs, worker, RETURN_BACKOFF_US, doublings - 1, now_us);
     }
 }
 
@@ -183,8 +183,8 @@ static void worker_suspect(struct kvp_jobs *jobs, struct worker *worker, bool al
     worker->suspicion += alone;
     if (worker_on_probation(worker)) {
         uint32_t doublings = worker_doubt(worker) - PROBATION_FAULTS;
-        worker_rest(jobs, worker, WORKER_REST_US,
-                    doublings < WORKER_DOUBLINGS ? doublings : WORKER_DOUBLINGS, now_us);
+        worker_back_off(jobs, worker, WORKER_BACKOFF_US,
+                        doublings < WORKER_DOUBLINGS ? doublings : WORKER_DOUBLINGS, now_us);
     }
 }
 
@@ -255,7 +255,7 @@ kvp_status standing_refuse(const struct worker *worker, struct job_answer *answe
 kvp_status standing_pardon(struct kvp_jobs *jobs, struct worker *worker)
 {
     worker_cleared(worker);
-    worker->rest_us = 0;
+    worker->backoff_us = 0;
     if (!standing_barred(worker)) {
         return KVP_OK;
     }

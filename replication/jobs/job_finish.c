@@ -169,7 +169,7 @@ uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us)
         if (job->record.state == JOB_RUNNING && !job->released) {
             due_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
             job->released = now_us >= due_us;
-            jobs->stirred = jobs->stirred || job->released;
+            jobs->work_available = jobs->work_available || job->released;
         }
         jobs->busy = jobs->busy || now_us >= due_us;
         next_us = due_us > now_us && due_us < next_us ? due_us : next_us;

@@ -43,7 +43,7 @@ kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, ui
     }
     jobs->salt = salt;
     jobs->random = seed;
-    jobs->reign = (uint32_t)((seed * 0x9e3779b97f4a7c15u) >> 54);
+    jobs->incarnation = (uint32_t)((seed * 0x9e3779b97f4a7c15u) >> 54);
     jobs->phase = PHASE_WORKERS;
     jobs->started = true;
     jobs->check_us = now_us;
@@ -364,7 +364,7 @@ kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us)
     }
     heap_reserve();
     kvp_status status = load_jobs(jobs, &jobs->read_job, budget, now_us);
-    jobs->stirred = true;
+    jobs->work_available = true;
     if (status == KVP_NOT_FOUND) {
         jobs->phase++;
         jobs->read_job = 0;
@@ -423,7 +423,7 @@ static kvp_status next_phase(struct kvp_jobs *jobs, uint64_t now_us)
     if (++jobs->phase < PHASE_JOBS) {
         return seek(jobs);
     }
-    jobs->ready = jobs->stirred = true;
+    jobs->ready = jobs->work_available = true;
     jobs->ready_us = now_us;
     return KVP_OK;
 }

@@ -19,7 +19,7 @@
 #define SCAN_MAX          4096u  /* tasks looked at for one fetch */
 #define OTHERS_MAX        16384u /* workers looked at for one fetch, in the place of who failed */
 #define NONCE_BITS        30u
-#define REIGN_BITS        10u                /* of them: which primary gave it */
+#define INCARNATION_BITS  10u                /* of them: which primary gave it */
 #define FIRST_DEADLINE_US UINT64_C(60000000) /* while nothing is known about what tasks take */
 #define RATIO_MAX         10u
 #define DEADLINE_FACTOR   3u
@@ -36,8 +36,8 @@ bool task_needs(const struct task *task)
 void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
-    jobs->stirred = true;
-    if (task->queued || task->resting) {
+    jobs->work_available = true;
+    if (task->queued || task->backing_off) {
         return;
     }
     task->queued = true;
@@ -53,8 +53,8 @@ void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
-    jobs->stirred = true;
-    if (task->queued || task->resting) {
+    jobs->work_available = true;
+    if (task->queued || task->backing_off) {
         return;
     }
     task->queued = true;
@@ -99,9 +99,9 @@ bool attempt_token_fits(const struct kvp_jobs *jobs, const struct job *job, uint
 }
 
 /* A number of its own for each primary, with luck. */
-static uint32_t reign_of(uint64_t token)
+static uint32_t token_incarnation(uint64_t token)
 {
-    return (uint32_t)(token >> (NONCE_BITS - REIGN_BITS)) & ((1u << REIGN_BITS) - 1);
+    return (uint32_t)(token >> (NONCE_BITS - INCARNATION_BITS)) & ((1u << INCARNATION_BITS) - 1);
 }
 
 /* splitmix64 */
@@ -110,8 +110,8 @@ static uint32_t next_nonce(struct kvp_jobs *jobs)
     uint64_t z = jobs->random += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    uint32_t free_bits = (uint32_t)(z ^ z >> 31) & ((1u << (NONCE_BITS - REIGN_BITS)) - 1);
-    return jobs->reign << (NONCE_BITS - REIGN_BITS) | free_bits;
+    uint32_t free_bits = (uint32_t)(z ^ z >> 31) & ((1u << (NONCE_BITS - INCARNATION_BITS)) - 1);
+    return jobs->incarnation << (NONCE_BITS - INCARNATION_BITS) | free_bits;
 }
 
 /* ---- attempts ---- */
@@ -277,7 +277,7 @@ static uint32_t choose(const struct kvp_jobs *jobs, struct job *job, const struc
     uint32_t previous = JOB_NONE, number = job->queue_first;
     for (unsigned looked = 0; number != JOB_NONE && looked < SCAN_MAX;) {
         uint32_t next = job->tasks[number].next;
-        if (!task_needs(&job->tasks[number]) || job->tasks[number].resting) {
+        if (!task_needs(&job->tasks[number]) || job->tasks[number].backing_off) {
             unqueue(job, previous, number);
             number = next;
             continue;
@@ -503,7 +503,7 @@ static kvp_status find_more(struct kvp_jobs *jobs, uint64_t now_us, size_t *coun
 
 static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
                             const struct kvp_job_args *args, uint64_t now_us, int *status,
-                            kvp_buf *answer, bool *rests)
+                            kvp_buf *answer, bool *needs_commit)
 {
     size_t count = jobs->config.load_at_once;
     struct find find = {OTHERS_MAX, count * JOB_READ_STEPS};
@@ -520,16 +520,16 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
     if (found != KVP_OK || number == JOB_NONE) {
         return found;
     }
-    *rests = job->tasks[number].dependent;
+    *needs_commit = job->tasks[number].dependent;
     return hand_out(jobs, worker, job, number, args, now_us, answer);
 }
 
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
-                          int *status, kvp_buf *answer, bool *rests)
+                          int *status, kvp_buf *answer, bool *needs_commit)
 {
     struct job_answer made = {KVP_OK, answer};
     kvp_status result = KVP_OK;
-    *rests = true;
+    *needs_commit = true;
     if (!jobs->ready) {
         *status = KVP_NO_TASK; /* it waits */
         return KVP_OK;
@@ -551,7 +551,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
     *status = KVP_OK;
     if (again) {
         again->heard_us = now_us;
-        *rests = again->job->tasks[again->task].dependent;
+        *needs_commit = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
     }
     if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX ||
@@ -559,7 +559,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *status = KVP_NO_TASK;
         return KVP_OK;
     }
-    return find_task(jobs, worker, &request->job, now_us, status, answer, rests);
+    return find_task(jobs, worker, &request->job, now_us, status, answer, needs_commit);
 }
 
 /* ---- beats ---- */
@@ -572,9 +572,10 @@ static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
                       uint64_t now_us)
 {
     uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
-    return reign_of(token) != jobs->reign && now_us < soon_us && job->record.state == JOB_RUNNING &&
-           task->state == TASK_OPEN && task->seen_count < KVP_JOB_COPIES_MAX &&
-           !has_seen(task, worker) && worker->attempt_count < ATTEMPTS_MAX;
+    return token_incarnation(token) != jobs->incarnation && now_us < soon_us &&
+           job->record.state == JOB_RUNNING && task->state == TASK_OPEN &&
+           task->seen_count < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
+           worker->attempt_count < ATTEMPTS_MAX;
 }
 
 static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_request *request)

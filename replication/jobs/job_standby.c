@@ -155,7 +155,7 @@ static struct worker *look_through(struct look *look, uint32_t *number)
          ++*number, look->tasks_left--) {
         const struct task *task = &job->tasks[*number];
         struct worker *reserve =
-            task_needs(task) && !task->resting ? standby_for_task(look, *number) : NULL;
+            task_needs(task) && !task->backing_off ? standby_for_task(look, *number) : NULL;
         if (reserve) {
             return reserve;
         }
@@ -232,6 +232,6 @@ kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     }
     *did = true;
     reserve->record.active = true;
-    jobs->stirred = true;
+    jobs->work_available = true;
     return worker_write(jobs, reserve);
 }

@@ -22,7 +22,7 @@
 #define VERIFY_SIZE_MAX  (UINT64_C(64) << 20)
 /* One client may have more than this share of the places only while others find as many free. */
 #define SHARE_OF(places) ((places) < 64u ? (places) : (places) / 4)
-#define UPLOAD_REST_US   60000000u /* an upload that rests for so long makes room for others */
+#define UPLOAD_IDLE_US   60000000u /* an upload that stands still so long makes room for others */
 #define EDGES_PER_TASK   4u /* on average over all jobs, of the most tasks that there may be */
 
 struct attempt {
@@ -48,9 +48,9 @@ struct worker {
     unsigned attempt_count;
     struct standing_record standing;
     char fault_reason[JOB_REASON_MAX + 1]; /* why it failed the last task that it failed */
-    uint32_t suspicion; /* failures that nobody has done better, or shared, so far */
-    uint32_t returned;  /* tasks in a row that it took and gave back, or dropped */
-    uint64_t rest_us;   /* it begins nothing before */
+    uint32_t suspicion;  /* failures that nobody has done better, or shared, so far */
+    uint32_t returned;   /* tasks in a row that it took and gave back, or dropped */
+    uint64_t backoff_us; /* it begins nothing before */
 };
 
 /* Who failed a task; in memory only while the task is open, and only workers that are known. */
@@ -76,13 +76,13 @@ struct task {
     bool queued, feed;
     bool dependent;             /* waits for others, or did */
     uint8_t overdue;            /* attempts lost at their deadline, or under an earlier primary */
-    bool resting;               /* it failed, and is not handed out for a while */
+    bool backing_off;           /* it failed, and is not handed out for a while */
     bool spent;                 /* it will be given up, unless the copies under way do it */
     struct task_faults *faults; /* NULL: nobody has failed it */
 };
 
 /* A task (job 0: a worker, or several) has rested when its time comes. */
-struct rest {
+struct backoff {
     uint64_t due_us, job;
     uint32_t task;
 };
@@ -143,8 +143,8 @@ struct kvp_jobs {
     uint32_t fresh_jobs; /* made since this primary began */
     uint64_t fresh_tasks;
     uint64_t salt, random;
-    uint32_t reign;    /* in the attempts that this primary gives */
-    uint64_t ready_us; /* when the index was complete */
+    uint32_t incarnation; /* in the attempts that this primary gives */
+    uint64_t ready_us;    /* when the index was complete */
     struct job *first;
     struct job *last[256]; /* of each priority */
     struct job *buckets[JOB_BUCKETS];
@@ -155,13 +155,13 @@ struct kvp_jobs {
     struct worker **workers;
     struct worker *worker_buckets[JOB_BUCKETS];
     uint32_t worker_count;
-    bool stirred;        /* somebody who waits may get a task */
-    bool busy;           /* finish_step may have something to do */
-    struct job *at_work; /* a sum or verification of this one is under way */
-    uint64_t work;       /* that the present step has done, against config.step_work */
-    uint64_t check_us;   /* look for lost attempts and workers then */
-    struct rest *rests;  /* a heap */
-    size_t rest_count, rest_capacity;
+    bool work_available;      /* somebody who waits may get a task */
+    bool busy;                /* finish_step may have something to do */
+    struct job *at_work;      /* a sum or verification of this one is under way */
+    uint64_t work;            /* that the present step has done, against config.step_work */
+    uint64_t check_us;        /* look for lost attempts and workers then */
+    struct backoff *backoffs; /* a heap */
+    size_t backoff_count, backoff_capacity;
     uint64_t look_job; /* where to go on looking for work that no active worker can do */
     uint32_t look_task;
     kvp_buf scratch, value, other;
@@ -283,7 +283,7 @@ enum fault {
     FAULT_FAILED,  /* the worker says so, or posted what cannot be a result */
 };
 /* The attempt came to nothing and is counted: the task goes to the head of the queue (a failed one
- * after a rest), or fails. */
+ * after a back-off), or fails. */
 kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
                         enum fault how, const char *reason, uint64_t now_us);
 bool task_failed_by(const struct task *task, const struct worker *worker);

@@ -13,11 +13,11 @@ static const char reading[] = "the jobs are being read from the store";
 
 /* ---- new ---- */
 
-/* Nobody waits for it: it was cancelled, or its upload rests. */
+/* Nobody waits for it: it was cancelled, or its upload stands still. */
 static bool may_make_room(const struct job *job, uint64_t now_us)
 {
     return job->record.state == JOB_CANCELLED ||
-           (job->record.state == JOB_UPLOADING && now_us >= job->started_us + UPLOAD_REST_US);
+           (job->record.state == JOB_UPLOADING && now_us >= job->started_us + UPLOAD_IDLE_US);
 }
 
 static uint64_t rests_since_us(const struct job *job)
@@ -28,7 +28,7 @@ static uint64_t rests_since_us(const struct job *job)
 /* Who has the places: jobs that have ended are kept as long as was promised. */
 struct places {
     uint32_t taken, ended, of_client;
-    struct job *spare; /* the one that may make room and has been at rest the longest; or NULL */
+    struct job *spare; /* the one that may make room and has stood still the longest; or NULL */
 };
 
 static struct places count_places(const struct kvp_jobs *jobs, uint64_t client, uint64_t now_us)
@@ -338,7 +338,7 @@ static kvp_status submit_start(struct kvp_jobs *jobs, struct job *job, uint64_t 
     }
     job->record.state = JOB_RUNNING;
     job->started_us = jobs->check_us = now_us;
-    jobs->stirred = jobs->busy = true;
+    jobs->work_available = jobs->busy = true;
     return job_write(jobs, job);
 }
 

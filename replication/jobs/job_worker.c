@@ -165,7 +165,7 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
     }
     worker->heard_us = now_us;
     jobs->check_us = now_us;
-    jobs->stirred = true;
+    jobs->work_available = true;
     status = worker_write(jobs, worker);
     return status == KVP_OK ? kvp_wire_result_uint(answer->result, record.instance) : status;
 }

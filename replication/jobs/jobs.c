@@ -531,7 +531,7 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
         kvp_jobs_reset(jobs);
         free(jobs->workers);
         free(jobs->by_id);
-        free(jobs->rests);
+        free(jobs->backoffs);
         kvp_buf_free(&jobs->scratch);
         kvp_buf_free(&jobs->value);
         kvp_buf_free(&jobs->other);
@@ -564,16 +564,16 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     jobs->fresh_jobs = 0;
     jobs->fresh_tasks = 0;
     jobs->job_count = jobs->worker_count = 0;
-    jobs->rest_count = 0;
+    jobs->backoff_count = 0;
     jobs->task_total = 0;
-    jobs->started = jobs->ready = jobs->stirred = jobs->busy = false;
+    jobs->started = jobs->ready = jobs->work_available = jobs->busy = false;
 }
 
-bool kvp_jobs_stirred(struct kvp_jobs *jobs)
+bool kvp_jobs_work_available(struct kvp_jobs *jobs)
 {
-    bool stirred = jobs->stirred;
-    jobs->stirred = false;
-    return stirred;
+    bool work_available = jobs->work_available;
+    jobs->work_available = false;
+    return work_available;
 }
 
 /* ---- requests ---- */

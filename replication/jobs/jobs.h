@@ -74,13 +74,13 @@ bool kvp_jobs_reads(const struct kvp_jobs *jobs);
 kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                             uint64_t now_us, int *status, kvp_buf *answer);
 
-/* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. *rests: the
- * answer rests on what was executed so far (a task on those that it waited for), and must not be
- * given before that is committed. */
+/* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. *needs_commit:
+ * the answer depends on what was executed so far (a task on those that it waited for), and must not
+ * be given before that is committed. */
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
-                          int *status, kvp_buf *answer, bool *rests);
+                          int *status, kvp_buf *answer, bool *needs_commit);
 /* Has anything happened since the last call that may let a waiting worker have a task? */
-bool kvp_jobs_stirred(struct kvp_jobs *jobs);
+bool kvp_jobs_work_available(struct kvp_jobs *jobs);
 
 /* Does one piece of what is due: takes tasks from lost workers, sums up blocks, verifies, removes.
  * Bounded work; may or may not write. *more: there is something to do at once. */

@@ -77,8 +77,8 @@ const char *kvp_net_request_address(const struct kvp_net_request *request,
 bool kvp_net_request_alive(const struct kvp_net_request *request);
 /* From here until it is let go answers may wait, so that those to one connection go out with one
  * system call. For one thread at a time, not nested, and for moments only. */
-void kvp_net_server_hold(struct kvp_net_server *server);
-void kvp_net_server_let_go(struct kvp_net_server *server);
+void kvp_net_server_cork(struct kvp_net_server *server);
+void kvp_net_server_uncork(struct kvp_net_server *server);
 
 struct kvp_net_link_config {
     const char *url;

@@ -324,14 +324,14 @@ bool kvp_net_request_alive(const struct kvp_net_request *request)
     return alive;
 }
 
-void kvp_net_server_hold(struct kvp_net_server *server)
+void kvp_net_server_cork(struct kvp_net_server *server)
 {
     pthread_mutex_lock(&server->lock);
     server->holds = true;
     pthread_mutex_unlock(&server->lock);
 }
 
-void kvp_net_server_let_go(struct kvp_net_server *server)
+void kvp_net_server_uncork(struct kvp_net_server *server)
 {
     pthread_mutex_lock(&server->lock);
     server->holds = false;

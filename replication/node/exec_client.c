@@ -102,7 +102,7 @@ static void hello(struct kvp_executor *executor, void *token)
         .role = (unsigned)kvp_core_role(executor->core),
         .primary_id = view->primary,
         .group_id = kvp_core_group_id(executor->core),
-        .birth = executor->running ? kvp_engine_committed(executor->engine) : 0,
+        .session_start = executor->running ? kvp_engine_committed(executor->engine) : 0,
         .node_count = executor->config.peer_count + 1,
     };
     hello.nodes[0].id = executor->config.core.self;

@@ -35,12 +35,13 @@ static bool alive(const struct kvp_executor *executor, void *token)
     return !executor->host.alive || executor->host.alive(executor->host.arg, token);
 }
 
-/* `rests`: on what may not be committed yet, so that another primary may say something else. */
-static void answer_fetch(struct kvp_executor *executor, void *token, int code, bool rests)
+/* `needs_commit`: the answer depends on what may not be committed yet, so that another primary may
+ * answer otherwise. */
+static void answer_fetch(struct kvp_executor *executor, void *token, int code, bool needs_commit)
 {
     uint64_t last = kvp_core_next_seq(executor->core) - 1;
     kvp_slice answer = kvp_buf_slice(&executor->scratch);
-    if (!rests || last <= executor->committed) {
+    if (!needs_commit || last <= executor->committed) {
         exec_answer(executor, token, code, answer);
     } else if (!exec_wait(executor, token, last, code, answer)) {
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));
@@ -51,10 +52,10 @@ static void answer_fetch(struct kvp_executor *executor, void *token, int code, b
 static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     int code = KVP_OK;
-    bool rests = false;
+    bool needs_commit = false;
     executor->scratch.size = 0;
     kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request, executor->now_us,
-                                       &code, &executor->scratch, &rests);
+                                       &code, &executor->scratch, &needs_commit);
     if (status != KVP_OK) {
         exec_storage_failed(executor, status);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
@@ -63,7 +64,7 @@ static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *r
     if (code == KVP_NO_TASK) {
         return false;
     }
-    answer_fetch(executor, token, code, rests);
+    answer_fetch(executor, token, code, needs_commit);
     return true;
 }
 
@@ -188,8 +189,8 @@ void exec_jobs_step(struct kvp_executor *executor)
             break;
         }
     }
-    bool stirred = kvp_jobs_stirred(kvp_engine_jobs(executor->engine));
-    if (executor->fetches && (stirred || executor->now_us >= waiting_deadline(executor)) &&
+    bool work_available = kvp_jobs_work_available(kvp_engine_jobs(executor->engine));
+    if (executor->fetches && (work_available || executor->now_us >= waiting_deadline(executor)) &&
         exec_serving(executor)) {
         serve_waiting(executor);
     }

@@ -21,7 +21,8 @@ kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
 
 void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
 {
-    /* In the order of arrival; an answer that rests on less waits no shorter. */
+    /* First in, first out: an answer never completes before an earlier one, even if it waits for a
+     * smaller seq. */
     if (executor->last && executor->last->seq > waiter->seq) {
         waiter->seq = executor->last->seq;
     }

@@ -198,7 +198,7 @@ static void run_clients(struct kvp_node *node, bool all)
     uint64_t until_us = kvp_clock_now_us() + CLIENT_SLICE_US;
     bool goes_on = true;
     while (goes_on) {
-        kvp_net_server_hold(node->server);
+        kvp_net_server_cork(node->server);
         for (unsigned i = 0; i < CLIENT_ANSWERS && goes_on; i++) {
             struct node_event *event = node_take_client(node);
             if (event) {
@@ -207,7 +207,7 @@ static void run_clients(struct kvp_node *node, bool all)
             }
             goes_on = event && (all || kvp_clock_now_us() < until_us);
         }
-        kvp_net_server_let_go(node->server);
+        kvp_net_server_uncork(node->server);
     }
 }
 
@@ -221,7 +221,7 @@ static uint64_t next_deadline(const struct kvp_node *node)
 /* What has come, and what follows from it. The executor is in use. */
 static void run_batch(struct kvp_node *node, const struct node_batch *batch)
 {
-    kvp_net_server_hold(node->server);
+    kvp_net_server_cork(node->server);
     for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
         next = job->next;
         kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
@@ -231,15 +231,15 @@ static void run_batch(struct kvp_node *node, const struct node_batch *batch)
         run_event(node, event);
         node_event_free(node, event);
     }
-    kvp_net_server_let_go(node->server);
+    kvp_net_server_uncork(node->server);
     run_clients(node, batch->quit);
     uint64_t now_us = kvp_clock_now_us();
     if (now_us >= kvp_executor_deadline(node->executor)) {
         kvp_executor_tick(node->executor, now_us);
     }
-    kvp_net_server_hold(node->server);
+    kvp_net_server_cork(node->server);
     kvp_executor_flush(node->executor, now_us);
-    kvp_net_server_let_go(node->server);
+    kvp_net_server_uncork(node->server);
 }
 
 static void *loop(void *arg)

@@ -5,14 +5,14 @@
 
 #include "kvpair/kvp_base.h"
 
-/* Identity for exactly-once. client 0: no session (a retry may run twice). `birth` is a seq that
- * the client learned (HELLO) before its first use of the slot: it tells a session that never was
- * from one that has been dropped. */
+/* Identity for exactly-once. client 0: no session (a retry may run twice). `session_start` is a seq
+ * that the client learned (HELLO) before its first use of the slot: it tells a session that never
+ * was from one that has been dropped. */
 struct kvp_session_id {
     uint64_t client;
     uint16_t slot;
     uint64_t number; /* of the request in the slot, from 1, by one */
-    uint64_t birth;
+    uint64_t session_start;
 };
 
 struct kvp_compare {

@@ -48,7 +48,7 @@ kvp_status kvp_wire_read_get(kvp_slice result, struct kvp_get_result *get);
 
 struct kvp_hello {
     unsigned node_id, role, primary_id;
-    uint64_t group_id, birth;
+    uint64_t group_id, session_start;
     unsigned node_count;
     struct {
         unsigned id;

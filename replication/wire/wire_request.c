@@ -459,7 +459,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
     decoded.session.client = kvp_mp_uint(&reader);
     decoded.session.slot = (uint16_t)kvp_mp_uint_max(&reader, UINT16_MAX);
     decoded.session.number = kvp_mp_uint(&reader);
-    decoded.session.birth = kvp_mp_uint(&reader);
+    decoded.session.session_start = kvp_mp_uint(&reader);
     if (decoded.op == KVP_OP_TXN) {
         status = kvp_wire_take_txn(&reader, scratch, &decoded, reason);
     } else {
@@ -498,7 +498,7 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     kvp_mp_write_uint(&writer, request->session.client);
     kvp_mp_write_uint(&writer, request->session.slot);
     kvp_mp_write_uint(&writer, request->session.number);
-    kvp_mp_write_uint(&writer, request->session.birth);
+    kvp_mp_write_uint(&writer, request->session.session_start);
     codecs[request->op].write(&writer, request);
     return kvp_mp_write_end_message(&writer);
 }

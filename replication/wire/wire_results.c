@@ -156,7 +156,7 @@ kvp_status kvp_wire_result_hello(kvp_buf *out, const struct kvp_hello *hello)
         kvp_mp_write_uint(&writer, hello->nodes[i].id);
         kvp_mp_write_str(&writer, hello->nodes[i].url);
     }
-    kvp_mp_write_uint(&writer, hello->birth);
+    kvp_mp_write_uint(&writer, hello->session_start);
     for (unsigned i = 0; i < HELLO_LIMIT_COUNT; i++) {
         kvp_mp_write_uint(&writer, hello_limits[i]);
     }
@@ -192,7 +192,7 @@ kvp_status kvp_wire_read_hello(kvp_slice result, struct kvp_hello *hello)
     read.group_id = kvp_mp_uint(&reader);
     read.primary_id = (unsigned)kvp_mp_uint_max(&reader, KVP_NODE_ID_MAX);
     take_nodes(&reader, &read);
-    read.birth = kvp_mp_uint(&reader);
+    read.session_start = kvp_mp_uint(&reader);
     for (unsigned i = 0; i < HELLO_LIMIT_COUNT; i++) {
         (void)kvp_mp_uint(&reader);
     }

@@ -5,7 +5,7 @@
  *
  * A message is one msgpack array in the body of an SP REQ/REP message.
  *
- *   client request   [version, op, group, epoch-seen, client, slot, number, birth, args...]
+ *   client request   [version, op, group, epoch-seen, client, slot, number, session start, args...]
  *   peer request     [version, op, group, epoch, from, to, group id, sent us, view, args...]
  *   witness request  [version, op, group, epoch, from, to(0), group id, args...]
  *   answer           [version, code, epoch, hint, result]
@@ -47,7 +47,7 @@ enum kvp_txn_op_kind {
 
 /* Results of client operations (element 4 of the answer, when code is 0 unless said):
  *   HELLO      [node id, role uint (enum kvp_role), group id uint, primary id, [[id, url]...],
- *               birth uint, key max, value max, txn ops max, txn size max, message max]
+ *               session start uint, key max, value max, txn ops max, txn size max, message max]
  *   GET        [modify revision, create revision, value bin, behind uint]
  *              behind: entries known there to be committed but not in this answer (0 unless stale)
  *   PUT, CREATE, CAS   modify revision uint

@@ -119,14 +119,14 @@ void fake_make_room(struct fake *fake, size_t messages)
     assert_non_null(fake->sent);
 }
 
-void fake_open_down(struct fake *fake, unsigned lanes, unsigned nodes)
+void fake_open_down(struct fake *fake, unsigned session_slots, unsigned nodes)
 {
     struct client_core_config config = {
         .group = GROUP,
         .client_id = 12345,
         .seed = 1,
         .try_us = TRY_MS * 1000u,
-        .lanes = lanes,
+        .session_slots = session_slots,
         .port = {.arg = fake,
                  .connect = port_connect,
                  .send = port_send,
@@ -146,9 +146,9 @@ void fake_open_down(struct fake *fake, unsigned lanes, unsigned nodes)
     }
 }
 
-void fake_open(struct fake *fake, unsigned lanes, unsigned nodes)
+void fake_open(struct fake *fake, unsigned session_slots, unsigned nodes)
 {
-    fake_open_down(fake, lanes, nodes);
+    fake_open_down(fake, session_slots, nodes);
     for (unsigned i = 0; i < nodes; i++) {
         fake_link(fake, i, true);
     }
@@ -281,7 +281,7 @@ void answer_hello_as(struct fake *fake, struct sent *sent, unsigned role, uint64
                               .role = role,
                               .primary_id = sent->endpoint + 1,
                               .group_id = group_id,
-                              .birth = role == KVP_ROLE_PRIMARY ? BIRTH : 0,
+                              .session_start = role == KVP_ROLE_PRIMARY ? SESSION_START : 0,
                               .node_count = 3};
     kvp_buf result = {0};
 

@@ -10,11 +10,11 @@
 
 #include "client/client_core.h"
 
-#define TRY_MS    300u
-#define EPOCH     5u
-#define GROUP_ID  77u
-#define BIRTH     40u
-#define CALLS_MAX 512u
+#define TRY_MS        300u
+#define EPOCH         5u
+#define GROUP_ID      77u
+#define SESSION_START 40u
+#define CALLS_MAX     512u
 
 struct sent {
     unsigned endpoint;
@@ -51,9 +51,9 @@ struct fake {
 };
 
 /* Nodes 0.. of the group, all of them connected. */
-void fake_open(struct fake *fake, unsigned lanes, unsigned nodes);
+void fake_open(struct fake *fake, unsigned session_slots, unsigned nodes);
 /* The same, with none of them connected yet. */
-void fake_open_down(struct fake *fake, unsigned lanes, unsigned nodes);
+void fake_open_down(struct fake *fake, unsigned session_slots, unsigned nodes);
 void fake_close(struct fake *fake);
 void fake_make_room(struct fake *fake, size_t messages); /* if they are very many */
 const char *node_url(unsigned node);
@@ -81,7 +81,7 @@ void answer_done(struct fake *fake, struct sent *sent, uint64_t revision);
 void answer_hello(struct fake *fake, struct sent *sent);
 void answer_hello_as(struct fake *fake, struct sent *sent, unsigned role, uint64_t group_id,
                      uint64_t epoch);
-/* An update of its own gets a session for lane 0, so that later ones need no HELLO. */
+/* An update of its own gets a session for session slot 0, so that later ones need no HELLO. */
 void warm_up(struct fake *fake, unsigned node);
 
 void check_open(const struct call *call);

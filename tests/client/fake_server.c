@@ -69,7 +69,7 @@ static bool delete (struct fake_server *server, kvp_slice key)
 static kvp_status serve_hello(const struct fake_server *server, kvp_buf *result)
 {
     struct kvp_hello hello = {
-        .node_id = 1, .role = KVP_ROLE_PRIMARY, .primary_id = 1, .group_id = 7, .birth = 1};
+        .node_id = 1, .role = KVP_ROLE_PRIMARY, .primary_id = 1, .group_id = 7, .session_start = 1};
     const char *url = server_url(server);
 
     hello.node_count = 1;

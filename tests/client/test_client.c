@@ -534,7 +534,7 @@ static void test_closing_ends_what_is_under_way(void **state)
     gather_begin(&gathering, f.client);
     put_text(f.client, "a", "1");
     server_hold(&f.server, true);
-    for (unsigned i = 0; i < 300; i++) { /* more than there are lanes */
+    for (unsigned i = 0; i < 300; i++) { /* more than there are session slots */
         kvp_status status =
             i < 10 ? kvp_put_async(f.client, text("a"), text("2"), 0, on_done, &gathering)
                    : kvp_get_async(f.client, text("a"), false, 0, on_done, &gathering);

@@ -831,9 +831,9 @@ static void test_what_no_node_would_send_is_as_no_answer(void **state)
     struct sent wrong = *sent;
     client_core_answer(fake.core, 0, sent->id, kvp_slice_of("garbage", 7), fake.now_us);
     client_core_answer(fake.core, 0, sent->id, kvp_slice_of(NULL, 0), fake.now_us);
-    wrong.id = sent->id + 1; /* another lane */
+    wrong.id = sent->id + 1; /* another session slot */
     answer(&fake, &wrong, KVP_NOT_FOUND);
-    wrong.id = 0xfff; /* a lane that there is not */
+    wrong.id = 0xfff; /* a session slot that there is not */
     answer(&fake, &wrong, KVP_NOT_FOUND);
     wrong.id = sent->id + 0x1000; /* not sent yet */
     answer(&fake, &wrong, KVP_NOT_FOUND);
@@ -847,14 +847,14 @@ static void test_what_no_node_would_send_is_as_no_answer(void **state)
 static void test_limits_of_configuration(void **state)
 {
     (void)state;
-    struct client_core_config config = {.group = "g", .client_id = 1, .lanes = 1};
+    struct client_core_config config = {.group = "g", .client_id = 1, .session_slots = 1};
     struct client_core *core = NULL;
     char text[KVP_URL_SIZE_MAX + 2] = "";
-    config.lanes = 0;
+    config.session_slots = 0;
     assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
-    config.lanes = CLIENT_LANES_MAX + 1;
+    config.session_slots = CLIENT_SESSION_SLOTS_MAX + 1;
     assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
-    config.lanes = CLIENT_LANES_MAX;
+    config.session_slots = CLIENT_SESSION_SLOTS_MAX;
     config.client_id = 0;
     assert_int_equal(client_core_new(&config, &core), KVP_BAD_ARGUMENT);
     config.client_id = 1;

@@ -32,8 +32,9 @@ static void test_many_first_updates_share_one_hello(void **state)
         const struct kvp_session_id *id = &take(&fake, 0, KVP_OP_PUT)->request.session;
         assert_true(id->client == 12345);
         assert_true(id->number == 1);
-        assert_true(id->birth == BIRTH);
-        for (size_t j = 1; j < i + 1u; j++) { /* each has a lane of its own; the 0th was HELLO */
+        assert_true(id->session_start == SESSION_START);
+        for (size_t j = 1; j < i + 1u;
+             j++) { /* each has a session slot of its own; the 0th was HELLO */
             assert_int_not_equal(id->slot, fake.sent[j].request.session.slot);
         }
     }
@@ -53,11 +54,12 @@ static void test_a_birth_comes_from_a_primary_only(void **state)
     answer_hello_as(&fake, hello, KVP_ROLE_ELECT, GROUP_ID, EPOCH);
     hello = fake_pass_until_sent(&fake, 20);
     answer_hello(&fake, hello);
-    assert_true(take(&fake, hello->endpoint, KVP_OP_PUT)->request.session.birth == BIRTH);
+    assert_true(take(&fake, hello->endpoint, KVP_OP_PUT)->request.session.session_start ==
+                SESSION_START);
     fake_close(&fake);
 }
 
-/* Who asks for the birth may fail: another one of those who wait takes over. */
+/* Who asks for the session start may fail: another one of those who wait takes over. */
 static void test_a_hello_is_asked_again_when_its_caller_gives_up(void **state)
 {
     (void)state;
@@ -94,7 +96,7 @@ static void test_numbers_of_a_lane_rise(void **state)
         }
         assert_true(sent->request.session.number > number);
         assert_true(sent->request.session.client == 12345 && sent->request.session.slot == 0);
-        assert_true(sent->request.session.birth == BIRTH);
+        assert_true(sent->request.session.session_start == SESSION_START);
         number = sent->request.session.number;
         answer_done(&fake, sent, i);
         check_done(&call, KVP_OK);

@@ -17,14 +17,14 @@
 
 #include <cmocka.h>
 
-#define NODES_MAX    3u
-#define NOBODY       NODES_MAX
-#define CALLS        400u /* in one run; two for each lane follow at its end */
-#define LANES_MAX    16u
-#define CALLS_MAX    (CALLS + 2 * LANES_MAX)
-#define EVENTS_MAX   20000u
-#define SESSIONS_MAX 4096u
-#define MS           1000u
+#define NODES_MAX         3u
+#define NOBODY            NODES_MAX
+#define CALLS             400u /* in one run; two for each session slot follow at its end */
+#define SESSION_SLOTS_MAX 16u
+#define CALLS_MAX         (CALLS + 2 * SESSION_SLOTS_MAX)
+#define EVENTS_MAX        20000u
+#define SESSIONS_MAX      4096u
+#define MS                1000u
 
 enum event_kind {
     REQUEST_ARRIVES,
@@ -78,7 +78,7 @@ struct world {
     size_t event_count;
 
     struct node nodes[NODES_MAX];
-    unsigned node_count, lanes;
+    unsigned node_count, session_slots;
     unsigned primary; /* or NOBODY */
     uint64_t epoch, revision, floor;
     struct session sessions[SESSIONS_MAX]; /* oldest first */
@@ -182,7 +182,7 @@ static kvp_status execute(const struct kvp_request *request, uint64_t *revision)
         seen.repeats_answered += id->number == session->number ? 1 : 0;
         return id->number == session->number ? KVP_OK : KVP_STALE_REQUEST;
     }
-    if (session == NULL && id->client != 0 && id->birth < world.floor) {
+    if (session == NULL && id->client != 0 && id->session_start < world.floor) {
         seen.expired++;
         return KVP_SESSION_EXPIRED;
     }
@@ -204,7 +204,7 @@ static void hello_result(unsigned node, kvp_buf *result)
         .node_id = node + 1,
         .role = node == world.primary ? KVP_ROLE_PRIMARY : KVP_ROLE_BACKUP,
         .group_id = 99,
-        .birth = node == world.primary ? world.revision : 0,
+        .session_start = node == world.primary ? world.revision : 0,
         .node_count = world.node_count,
     };
 
@@ -577,9 +577,9 @@ static void begin(uint64_t seed)
     world.faulty = true;
     world.loss = (unsigned)draw(15);
     world.node_count = 1 + (unsigned)(seed % NODES_MAX);
-    world.lanes = 1 + (unsigned)draw(LANES_MAX);
+    world.session_slots = 1 + (unsigned)draw(SESSION_SLOTS_MAX);
     world.primary = NOBODY;
-    config.lanes = world.lanes;
+    config.session_slots = world.session_slots;
     assert_int_equal(client_core_new(&config, &world.core), KVP_OK);
     for (unsigned i = 0; i < world.node_count; i++) {
         assert_int_equal(client_core_add(world.core, url_of(i)), KVP_OK);
@@ -589,26 +589,26 @@ static void begin(uint64_t seed)
     (void)schedule(CALL_STARTS, 0);
 }
 
-/* A call for each lane, all at once. */
-static void fill_lanes(void)
+/* A call for each session slot, all at once. */
+static void fill_session_slots(void)
 {
-    for (unsigned i = 0; i < world.lanes; i++) {
+    for (unsigned i = 0; i < world.session_slots; i++) {
         start_call(KVP_OP_PUT, 20000 * MS);
     }
     while (step()) {
     }
 }
 
-/* The faults are over. A session may have expired under the first call of a lane while it was
- * repeated; but then all calls must succeed. */
+/* The faults are over. A session may have expired under the first call of a session slot while it
+ * was repeated; but then all calls must succeed. */
 static void calm_down(void)
 {
     world.faulty = false;
     (void)schedule(VIEW_CHANGES, 700 * MS);
-    fill_lanes();
-    fill_lanes();
-    for (unsigned i = 0; i < world.lanes; i++) {
-        const struct call *call = &world.calls[CALLS + world.lanes + i];
+    fill_session_slots();
+    fill_session_slots();
+    for (unsigned i = 0; i < world.session_slots; i++) {
+        const struct call *call = &world.calls[CALLS + world.session_slots + i];
         if (call->status != KVP_OK) {
             fail_msg("a call in calm times: %s", kvp_strerror(call->status));
         }
@@ -622,13 +622,14 @@ static void run(uint64_t seed)
         assert_true(step());
     }
     calm_down();
-    assert_int_equal(world.done_count, CALLS + 2 * world.lanes);
+    assert_int_equal(world.done_count, CALLS + 2 * world.session_slots);
     for (size_t i = 0; i < world.call_count; i++) {
         check_call(i, &world.calls[i]);
     }
     assert_true(client_core_next(world.core) == UINT64_MAX);
     client_core_stop(world.core, KVP_CLOSED);
-    assert_int_equal(world.done_count, CALLS + 2 * world.lanes); /* there was nothing left */
+    assert_int_equal(world.done_count,
+                     CALLS + 2 * world.session_slots); /* there was nothing left */
     client_core_free(world.core);
 }
 

@@ -232,9 +232,9 @@ struct kvp_request ask_cas(const char *key, uint64_t version, const char *value)
 }
 
 struct kvp_request with_session(struct kvp_request request, uint64_t client, uint16_t slot,
-                                uint64_t number, uint64_t birth)
+                                uint64_t number, uint64_t session_start)
 {
-    request.session = (struct kvp_session_id){client, slot, number, birth};
+    request.session = (struct kvp_session_id){client, slot, number, session_start};
     return request;
 }
 

@@ -81,7 +81,7 @@ struct kvp_request ask_create(const char *key, const char *value);
 struct kvp_request ask_delete(const char *key, uint64_t version);
 struct kvp_request ask_cas(const char *key, uint64_t version, const char *value);
 struct kvp_request with_session(struct kvp_request request, uint64_t client, uint16_t slot,
-                                uint64_t number, uint64_t birth);
+                                uint64_t number, uint64_t session_start);
 
 /* ---- what is expected ---- */
 

@@ -187,7 +187,7 @@ static struct oracle_session *find(struct oracle *oracle, const struct kvp_sessi
 static bool known(struct oracle *oracle, const struct kvp_session_id *id, struct expected *expected)
 {
     const struct oracle_session *session = find(oracle, id);
-    if (!session && id->birth < oracle->floor) {
+    if (!session && id->session_start < oracle->floor) {
         expected->status = KVP_SESSION_EXPIRED;
         expected->refused = true;
     } else if (session && session->number > id->number) {

@@ -11,13 +11,13 @@
 
 enum {
     REQUESTS = 4000,
-    LANES = 12, /* twice as many as the table remembers */
+    SESSION_SLOTS = 12, /* twice as many as the table remembers */
     LAG_MAX = 60,
     VALUE_MAX = 2000,
     FILLS = 26,
 };
 
-struct lane {
+struct session_slot {
     struct kvp_session_id id; /* of its last request */
     struct step last;
 };
@@ -27,7 +27,7 @@ struct world {
     struct bench benches[2];
     struct shelf follower;
     struct oracle oracle;
-    struct lane lanes[LANES];
+    struct session_slot session_slots[SESSION_SLOTS];
     unsigned executed, repeated, expired, stale, failed; /* so that none of them is left out */
 };
 
@@ -114,27 +114,29 @@ static void make_request(struct world *world, struct step *step)
     }
 }
 
-/* Mostly the next one of a lane; sometimes a repeat, an older number, or a lane used anew. */
+/* Mostly the next one of a session slot; sometimes a repeat, an older number, or a session slot
+ * used anew. */
 static void choose(struct world *world, struct step *step)
 {
-    struct lane *lane = &world->lanes[draw(world, 1 + draw(world, LANES))]; /* some more often */
+    struct session_slot *session_slot =
+        &world->session_slots[draw(world, 1 + draw(world, SESSION_SLOTS))]; /* some more often */
     make_request(world, step);
     if (draw(world, 3) == 0) {
         return; /* no session */
     }
-    if (lane->id.client == 0 || draw(world, 20) == 0) {
-        lane->id = (struct kvp_session_id){.client = 1 + draw(world, LANES / 2),
-                                           .slot = (uint16_t)draw(world, 2),
-                                           .number = 1 + draw(world, 100),
-                                           .birth = world->benches[0].committed};
-    } else if (draw(world, 4) == 0 && lane->last.request.op != 0) {
-        *step = lane->last;
+    if (session_slot->id.client == 0 || draw(world, 20) == 0) {
+        session_slot->id = (struct kvp_session_id){.client = 1 + draw(world, SESSION_SLOTS / 2),
+                                                   .slot = (uint16_t)draw(world, 2),
+                                                   .number = 1 + draw(world, 100),
+                                                   .session_start = world->benches[0].committed};
+    } else if (draw(world, 4) == 0 && session_slot->last.request.op != 0) {
+        *step = session_slot->last;
         return;
     } else {
-        lane->id.number += draw(world, 8) == 0 ? draw(world, 10) : 1;
+        session_slot->id.number += draw(world, 8) == 0 ? draw(world, 10) : 1;
     }
-    step->request.session = lane->id;
-    lane->last = *step;
+    step->request.session = session_slot->id;
+    session_slot->last = *step;
 }
 
 /* ---- running ---- */

@@ -169,7 +169,8 @@ static void test_slots_and_clients_know_nothing_of_each_other(void **state)
     bench_open(&bench, 0);
     check_done(&bench, with_session(ask_put("a", "1"), CLIENT, 0, 5, 0));
     check_done(&bench, with_session(ask_put("a", "2"), CLIENT, 1, 5, 0));
-    check_done(&bench, with_session(ask_put("a", "3"), CLIENT, SESSION_LANES_MAX - 1, 1, 0));
+    check_done(&bench,
+               with_session(ask_put("a", "3"), CLIENT, SESSION_SLOTS_OF_CLIENT_MAX - 1, 1, 0));
     check_done(&bench, with_session(ask_put("a", "4"), CLIENT + 1, 0, 5, 0));
     check_done(&bench, with_session(ask_put("a", "5"), UINT64_MAX, 0, 1, 0));
     check_done(&bench, with_session(ask_put("a", "6"), CLIENT, 1, 6, 0));
@@ -202,11 +203,11 @@ static void fill(struct bench *bench)
     }
 }
 
-static void check_expired(struct bench *bench, uint64_t client, uint64_t birth)
+static void check_expired(struct bench *bench, uint64_t client, uint64_t session_start)
 {
-    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 1, birth),
+    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 1, session_start),
                   KVP_SESSION_EXPIRED, 0);
-    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 2, birth),
+    check_refused(bench, with_session(ask_put("a", "late"), client, 0, 2, session_start),
                   KVP_SESSION_EXPIRED, 0);
 }
 
@@ -430,8 +431,8 @@ static void test_a_client_has_a_bounded_number_of_slots(void **state)
     struct bench bench;
     (void)state;
     bench_open(&bench, 0);
-    check_done(&bench, with_session(ask_put("a", "x"), 1, SESSION_LANES_MAX - 1, 1, 0));
-    check_refused(&bench, with_session(ask_put("a", "x"), 1, SESSION_LANES_MAX, 1, 0),
+    check_done(&bench, with_session(ask_put("a", "x"), 1, SESSION_SLOTS_OF_CLIENT_MAX - 1, 1, 0));
+    check_refused(&bench, with_session(ask_put("a", "x"), 1, SESSION_SLOTS_OF_CLIENT_MAX, 1, 0),
                   KVP_TOO_LARGE, 0);
     check_refused(&bench, with_session(ask_put("a", "x"), 1, UINT16_MAX, 1, 0), KVP_TOO_LARGE, 0);
     bench_close(&bench);
@@ -519,11 +520,11 @@ static void test_the_account_of_large_answers_is_right(void **state)
     check_done(&bench, put);
     for (uint64_t number = 1; number < 2000; number++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
-        uint64_t client = 1 + (random >> 33) % 12, birth = bench.count;
+        uint64_t client = 1 + (random >> 33) % 12, session_start = bench.count;
         struct kvp_request request = (random >> 50) % 2
                                          ? ask_large(client, number)
                                          : with_session(ask_put("a", "x"), client, 0, number, 0);
-        request.session.birth = birth;
+        request.session.session_start = session_start;
         struct kvp_execution execution = bench_run(&bench, &request);
         assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);
         execution_free(&execution);

@@ -448,7 +448,7 @@ static void test_a_birth_is_the_committed_point(void **state)
     send(&stage, &(struct kvp_request){.op = KVP_OP_HELLO}, &reply);
     assert_int_equal(kvp_wire_read_hello(kvp_buf_slice(&reply.result), &hello), KVP_OK);
     assert_int_equal(hello.role, KVP_ROLE_PRIMARY);
-    assert_int_equal(hello.birth, kvp_core_next_seq(kvp_executor_core(stage.executor)) - 2);
+    assert_int_equal(hello.session_start, kvp_core_next_seq(kvp_executor_core(stage.executor)) - 2);
     assert_int_equal(hello.node_count, 1);
     check_slice(hello.nodes[0].url, TEXT("tcp://stage:1"));
     reply_free(&reply);

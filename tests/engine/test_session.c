@@ -128,8 +128,8 @@ static void test_a_slot_that_is_not_idle_makes_no_room(void **state)
     assert_int_equal(table.aged, 11);
     session_age(&table, 7500, 15); /* nothing was used since 6500 */
     assert_int_equal(table.aged, 15);
-    assert_true(session_may_begin(&table, SESSION_LANES_MAX - 1, &reason));
-    assert_false(session_may_begin(&table, SESSION_LANES_MAX, &reason));
+    assert_true(session_may_begin(&table, SESSION_SLOTS_OF_CLIENT_MAX - 1, &reason));
+    assert_false(session_may_begin(&table, SESSION_SLOTS_OF_CLIENT_MAX, &reason));
     session_table_free(&table);
 }
 

@@ -133,9 +133,9 @@ static void test_a_delayed_job_waits(void **state)
     struct hand worker = farm_join(&farm, "ann", "count", false);
     farm_wait(&farm, 2900);
     assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_NO_TASK);
-    (void)kvp_jobs_stirred(kvp_engine_jobs(farm.bench.engine));
+    (void)kvp_jobs_work_available(kvp_engine_jobs(farm.bench.engine));
     farm_wait(&farm, 200);
-    assert_true(kvp_jobs_stirred(kvp_engine_jobs(farm.bench.engine)));
+    assert_true(kvp_jobs_work_available(kvp_engine_jobs(farm.bench.engine)));
     assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_OK);
 }
 

@@ -127,13 +127,13 @@ static void test_a_page_of_jobs_costs_the_same_however_many_there_are(void **sta
 /* ---- places ---- */
 
 /* A job that a client makes; the answer's code. */
-static int make_by(uint64_t client, unsigned lane, kvp_buf *answer, uint64_t *job)
+static int make_by(uint64_t client, unsigned slot, kvp_buf *answer, uint64_t *job)
 {
     kvp_buf bytes = {0}, kept = {0};
     struct kvp_job_spec spec = mode_of("single");
     assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
     struct kvp_request request = {.op = KVP_OP_JOB_NEW, .value = kvp_buf_slice(&bytes)};
-    request = with_session(request, client, (uint16_t)lane, ++farm.sessions, 1);
+    request = with_session(request, client, (uint16_t)slot, ++farm.sessions, 1);
     int status = farm_ask(&farm, &request, &kept);
     if (status == KVP_OK && job) {
         assert_int_equal(kvp_wire_read_uint(kvp_buf_slice(&kept), job), KVP_OK);

@@ -108,8 +108,8 @@ struct group {
 static struct kvp_request ask_in_session(const struct group *group, unsigned session,
                                          uint64_t number)
 {
-    uint64_t birth = kvp_engine_committed(group->farm.bench.engine);
-    return with_session(ask_put("key", "value"), 1000 + session, 0, number, birth);
+    uint64_t session_start = kvp_engine_committed(group->farm.bench.engine);
+    return with_session(ask_put("key", "value"), 1000 + session, 0, number, session_start);
 }
 
 static int put(struct group *group, unsigned session, uint64_t number)

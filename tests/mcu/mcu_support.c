@@ -73,42 +73,44 @@ static int update(struct peer *peer, const struct kvp_request *request, kvp_buf 
     return KVP_OK;
 }
 
-static struct peer_lane *find_lane(struct peer *peer, const struct kvp_session_id *session)
+static struct peer_session_slot *find_session_slot(struct peer *peer,
+                                                   const struct kvp_session_id *session)
 {
-    for (unsigned i = 0; i < PEER_LANES; i++) {
-        struct peer_lane *lane = &peer->lanes[i];
-        if (lane->client == 0 || (lane->client == session->client && lane->slot == session->slot)) {
-            return lane;
+    for (unsigned i = 0; i < PEER_SESSION_SLOTS; i++) {
+        struct peer_session_slot *session_slot = &peer->session_slots[i];
+        if (session_slot->client == 0 ||
+            (session_slot->client == session->client && session_slot->slot == session->slot)) {
+            return session_slot;
         }
     }
-    fail_msg("more lanes than the test has room for");
+    fail_msg("more session_slots than the test has room for");
     return NULL;
 }
 
 static int update_once(struct peer *peer, const struct kvp_request *request, kvp_buf *result)
 {
     const struct kvp_session_id *session = &request->session;
-    struct peer_lane *lane = find_lane(peer, session);
+    struct peer_session_slot *session_slot = find_session_slot(peer, session);
 
     assert_int_not_equal(session->client, 0);
     assert_int_not_equal(session->number, 0);
-    if (session->birth < peer->forget) {
+    if (session->session_start < peer->forget) {
         return KVP_SESSION_EXPIRED;
     }
-    if (lane->number > session->number) {
+    if (session_slot->number > session->number) {
         return KVP_STALE_REQUEST;
     }
-    if (lane->number < session->number) {
-        lane->client = session->client;
-        lane->slot = session->slot;
-        lane->number = session->number;
-        lane->answer.size = 0;
-        lane->status = kvp_operation_of(request->op)->is_job
-                           ? work_execute(peer, request, &lane->answer)
-                           : update(peer, request, &lane->answer);
+    if (session_slot->number < session->number) {
+        session_slot->client = session->client;
+        session_slot->slot = session->slot;
+        session_slot->number = session->number;
+        session_slot->answer.size = 0;
+        session_slot->status = kvp_operation_of(request->op)->is_job
+                                   ? work_execute(peer, request, &session_slot->answer)
+                                   : update(peer, request, &session_slot->answer);
     }
-    append(result, lane->answer.data, lane->answer.size);
-    return lane->status;
+    append(result, session_slot->answer.data, session_slot->answer.size);
+    return session_slot->status;
 }
 
 static void say_hello(struct peer *peer, kvp_buf *result)
@@ -118,7 +120,7 @@ static void say_hello(struct peer *peer, kvp_buf *result)
                               .role = primary ? 4 : 1,
                               .primary_id = peer->primary + 1,
                               .group_id = peer->group_id,
-                              .birth = primary ? peer->seq : 0,
+                              .session_start = primary ? peer->seq : 0,
                               .node_count = PEER_NODES};
 
     for (unsigned i = 0; i < PEER_NODES; i++) {
@@ -411,8 +413,8 @@ void peer_close(struct peer *peer)
         kvp_buf_free(&peer->keys[i].key);
         kvp_buf_free(&peer->keys[i].value);
     }
-    for (unsigned i = 0; i < PEER_LANES; i++) {
-        kvp_buf_free(&peer->lanes[i].answer);
+    for (unsigned i = 0; i < PEER_SESSION_SLOTS; i++) {
+        kvp_buf_free(&peer->session_slots[i].answer);
     }
     kvp_buf_free(&peer->work.checkpoint);
     kvp_buf_free(&peer->work.kinds);

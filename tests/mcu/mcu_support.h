@@ -10,10 +10,10 @@
 #include "mcu-port/kvmcu.h"
 #include "replication/wire/wire.h"
 
-#define PEER_NODES 3u
-#define PEER_KEYS  4u
-#define PEER_LANES 8u
-#define NEVER      UINT32_MAX
+#define PEER_NODES         3u
+#define PEER_KEYS          4u
+#define PEER_SESSION_SLOTS 8u
+#define NEVER              UINT32_MAX
 
 /* What happens to the next answers. */
 enum twist {
@@ -68,8 +68,8 @@ struct peer_key {
     uint64_t modify, create;
 };
 
-struct peer_lane {
-    uint64_t client, birth;
+struct peer_session_slot {
+    uint64_t client, session_start;
     unsigned slot;
     uint64_t number;
     kvp_buf answer; /* its result */
@@ -90,12 +90,12 @@ struct peer {
     uint32_t mute_until; /* and the others know no other primary before; */
     unsigned muted;      /* what it did not answer */
     struct peer_key keys[PEER_KEYS];
-    struct peer_lane lanes[PEER_LANES];
+    struct peer_session_slot session_slots[PEER_SESSION_SLOTS];
     unsigned executed, asked, hellos; /* updates; messages; HELLOs among them */
     struct kvp_session_id last;       /* session of the last update that was asked for */
     uint64_t epoch_seen;              /* of the last message */
     unsigned last_node;
-    uint64_t forget; /* lanes born before this are not known any more */
+    uint64_t forget; /* sessions that started before this are not known any more */
     /* the next `twists` answers to anything but HELLO */
     enum twist twist;
     unsigned twists, amount;

@@ -263,7 +263,8 @@ static void test_a_request_that_does_not_fit(void **state)
     unsigned asked = rig.peer.asked;
     assert_int_equal(kvmcu_put(&rig.client, key, fits + 1, key, 0, LONG_MS), KVMCU_DOES_NOT_FIT);
     assert_int_equal(rig.peer.asked, asked);
-    assert_int_equal(kvmcu_put(&rig.client, "k", 1, "v", 1, LONG_MS), KVMCU_OK); /* a new lane */
+    /* A new session slot. */
+    assert_int_equal(kvmcu_put(&rig.client, "k", 1, "v", 1, LONG_MS), KVMCU_OK);
     assert_int_equal(rig.peer.last.number, 1);
     check_value(&rig, "k", "v");
     rig_close(&rig);

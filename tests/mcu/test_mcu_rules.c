@@ -216,8 +216,9 @@ static void test_another_group_of_the_same_name(void **state)
     assert_int_equal(get(rig, LONG_MS), KVMCU_OK);
     assert_true(rig->peer.epoch_seen == 1);
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
-    assert_int_equal(rig->peer.last.slot, 1); /* its lane is another one, with a new birth */
-    assert_int_equal(rig->peer.last.birth, 7);
+    /* Its session slot is another one, with a new start. */
+    assert_int_equal(rig->peer.last.slot, 1);
+    assert_int_equal(rig->peer.last.session_start, 7);
 }
 
 /* A deposed primary that has not heard of it says that it is one, too. */
@@ -262,7 +263,7 @@ static void test_numbers_count_and_repeats_keep_theirs(void **state)
         twist(rig, TWIST_DROP, number % 50 == 0 ? 2 : 0, 0);
         assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
         assert_int_equal(rig->peer.last.number, number);
-        assert_int_equal(rig->peer.last.birth, 40);
+        assert_int_equal(rig->peer.last.session_start, 40);
         assert_int_equal(rig->peer.executed, number);
     }
     assert_int_equal(rig->peer.hellos, 1);
@@ -305,7 +306,7 @@ static void test_an_expired_session_is_replaced(void **state)
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     assert_int_equal(rig->peer.last.slot, 1);
     assert_int_equal(rig->peer.last.number, 1);
-    assert_int_equal(rig->peer.last.birth, 41);
+    assert_int_equal(rig->peer.last.session_start, 41);
     assert_int_equal(rig->peer.executed, 2);
 }
 

@@ -55,7 +55,7 @@ static void send_and_hold(struct host *host, struct caller *caller, uint32_t cou
         caller_send(caller, id, "body");
     }
     host_wait_held(host, count);
-    kvp_net_server_hold(host->server);
+    kvp_net_server_cork(host->server);
     for (uint32_t i = 0; i < count; i++) {
         host_answer(host, i);
     }
@@ -74,7 +74,7 @@ static void test_answers_wait_while_the_server_holds_but_not_without_bound(void 
     pthread_mutex_lock(&few.lock);
     assert_int_equal(few.answer_count, 0);
     pthread_mutex_unlock(&few.lock);
-    kvp_net_server_let_go(host.server);
+    kvp_net_server_uncork(host.server);
     caller_wait_answers(&few, 20);
     caller_close(&few);
     host_close(&host);
@@ -84,7 +84,7 @@ static void test_answers_wait_while_the_server_holds_but_not_without_bound(void 
     caller_wait_connected(&many, true);
     send_and_hold(&host, &many, 64);
     caller_wait_answers(&many, 64); /* none waits for the server to let go */
-    kvp_net_server_let_go(host.server);
+    kvp_net_server_uncork(host.server);
     caller_close(&many);
     host_close(&host);
 }
@@ -103,7 +103,7 @@ static void test_who_leaves_while_the_server_holds_is_forgotten(void **state)
         (void)usleep(5000);
     }
     assert_int_equal(kvp_net_server_connections(host.server), 0);
-    kvp_net_server_let_go(host.server);
+    kvp_net_server_uncork(host.server);
     caller_open(&stays, kvp_net_server_url(host.server));
     caller_wait_connected(&stays, true);
     caller_send(&stays, 1, "body");

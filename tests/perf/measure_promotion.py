@@ -42,8 +42,8 @@ class Client:
     def __init__(self, group):
         self.urls, self.link, self.at = list(group.urls.values()), None, 0
         with wire.Client(group.urls[group.wait_primary()]) as link:
-            birth = link.ask(wire.HELLO)[1][5]
-        self.session = [random.getrandbits(60) | 1, 0, 0, birth]
+            session_start = link.ask(wire.HELLO)[1][5]
+        self.session = [random.getrandbits(60) | 1, 0, 0, session_start]
         self.instance, self.fetches = None, 0
 
     def ask(self, *arguments, session=False):

@@ -229,18 +229,18 @@ def test_who_reads_slowly_gets_all_of_192_large_answers():
 
 def test_sessions_as_told():
     with client() as c:
-        birth = c.ask(HELLO)[1][5]
-        assert c.ask(PUT, b"s", b"1", session=(7, 0, 0, birth))[0] == BAD_REQUEST  # number 0
+        session_start = c.ask(HELLO)[1][5]
+        assert c.ask(PUT, b"s", b"1", session=(7, 0, 0, session_start))[0] == BAD_REQUEST  # number 0
         assert c.ask(GET, b"s", False, session=(0, 65536, 0, 0))[0] == BAD_REQUEST
         assert c.ask(GET, b"s", False, session=(9, 65535, 0, 0))[0] == NOT_FOUND
         # What was refused uses no number up.
-        assert c.ask(PUT, b"", b"1", session=(7, 0, 1, birth))[0] == BAD_REQUEST
-        assert c.ask(PUT, b"s", bytes(MIB + 1), session=(7, 0, 1, birth))[0] == TOO_LARGE
-        first = c.ask(PUT, b"s", b"1", session=(7, 0, 1, birth))
+        assert c.ask(PUT, b"", b"1", session=(7, 0, 1, session_start))[0] == BAD_REQUEST
+        assert c.ask(PUT, b"s", bytes(MIB + 1), session=(7, 0, 1, session_start))[0] == TOO_LARGE
+        first = c.ask(PUT, b"s", b"1", session=(7, 0, 1, session_start))
         assert first[0] == OK
-        assert c.ask(PUT, b"s", b"1", session=(7, 0, 1, birth)) == first
-        assert c.ask(PUT, b"s", b"3", session=(7, 0, 3, birth))[0] == OK
-        assert c.ask(PUT, b"s", b"2", session=(7, 0, 2, birth))[0] == STALE_REQUEST
+        assert c.ask(PUT, b"s", b"1", session=(7, 0, 1, session_start)) == first
+        assert c.ask(PUT, b"s", b"3", session=(7, 0, 3, session_start))[0] == OK
+        assert c.ask(PUT, b"s", b"2", session=(7, 0, 2, session_start))[0] == STALE_REQUEST
         assert c.ask(GET, b"s", False)[1][2] == b"3"
 
 

@@ -120,7 +120,7 @@ static void take_birth(struct sim *sim, struct sim_caller *caller, const struct 
     struct kvp_hello hello;
     if (answer->status == KVP_OK && kvp_wire_read_hello(answer->result, &hello) == KVP_OK &&
         hello.role == KVP_ROLE_PRIMARY) {
-        caller->session.birth = hello.birth;
+        caller->session.session_start = hello.session_start;
         caller->needs_birth = false;
         caller->call = ++sim->jobs->calls; /* other nodes may still answer the question */
         transmit(sim, caller);

@@ -86,7 +86,7 @@ static void transmit(struct sim *sim, unsigned index)
             request.session = (struct kvp_session_id){.client = client->client_id,
                                                       .slot = 0,
                                                       .number = client->number,
-                                                      .birth = client->birth};
+                                                      .session_start = client->birth};
             client->unsure = true;
         }
     }
@@ -172,7 +172,7 @@ static void hello(struct sim *sim, unsigned index, const struct kvp_answer *answ
     struct kvp_hello hello;
     if (answer->status == KVP_OK && kvp_wire_read_hello(answer->result, &hello) == KVP_OK &&
         hello.role == KVP_ROLE_PRIMARY) {
-        client->birth = hello.birth;
+        client->birth = hello.session_start;
         client->state = IDLE;
         timer(sim, index, sim_exponential(&sim->random, REST_US));
     }

@@ -64,7 +64,8 @@ static void check_task(struct sim *sim, const struct kvp_jobs *jobs, const struc
     if (task->queued != in_queue(job, number)) {
         wrong(sim, job, number, "it is in the queue, or not, and does not know");
     }
-    if (job->record.state == JOB_RUNNING && task_needs(task) && !task->queued && !task->resting) {
+    if (job->record.state == JOB_RUNNING && task_needs(task) && !task->queued &&
+        !task->backing_off) {
         wrong(sim, job, number, "it wants a worker, and is in no queue");
     }
     if ((task->state == TASK_WAITING) != (task->after_left > 0)) {

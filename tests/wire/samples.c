@@ -373,7 +373,7 @@ static void hello_answer(kvp_buf *out)
         .role = KVP_ROLE_PRIMARY,
         .primary_id = 1,
         .group_id = GROUP_ID,
-        .birth = 40,
+        .session_start = 40,
         .node_count = 2,
     };
     hello.nodes[0].id = 1;

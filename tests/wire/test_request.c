@@ -75,7 +75,7 @@ static void test_fields_arrive_where_they_belong(void **state)
     assert_int_equal(got.session.client, 2);
     assert_int_equal(got.session.slot, 3);
     assert_int_equal(got.session.number, 4);
-    assert_int_equal(got.session.birth, 5);
+    assert_int_equal(got.session.session_start, 5);
     assert_int_equal(got.version, 6);
     assert_int_equal(got.key.size, 3);
     assert_int_equal(got.value.size, 5);
@@ -213,7 +213,7 @@ static void test_numbers_in_other_widths_are_understood(void **state)
     assert_int_equal(request.session.client, 9);
     assert_int_equal(request.session.slot, 2);
     assert_int_equal(request.session.number, 1);
-    assert_int_equal(request.session.birth, 40);
+    assert_int_equal(request.session.session_start, 40);
     assert_int_equal(kvp_slice_compare(request.key, text("k")), 0);
     assert_int_equal(kvp_slice_compare(request.value, text("v")), 0);
 }
