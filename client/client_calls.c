@@ -181,7 +181,7 @@ kvp_status kvp_node_status(kvp_client *client, const char *node, kvp_result *res
     }
     status = client_perform(client, &call, 0);
     if (status == KVP_OK) {
-        status = client_json(kvp_buf_slice(&call.result.value), false, &text);
+        status = kvp_wire_json(kvp_buf_slice(&call.result.value), false, &text);
         kvp_buf_free(&call.result.value);
         call.result.status = status;
         call.result.value = text;

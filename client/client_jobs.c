@@ -507,13 +507,13 @@ static kvp_status read_info(kvp_slice answer, unsigned what, uint64_t *more, kvp
 
     *more = 0;
     if (what == KVP_INFO_JOB) {
-        return client_json(answer, false, text);
+        return kvp_wire_json(answer, false, text);
     }
     kvp_mp_begin(&reader, answer);
     kvp_mp_array_of(&reader, 2);
     *more = kvp_mp_uint(&reader);
     kvp_slice list = kvp_mp_skip(&reader);
-    return kvp_mp_done(&reader) ? client_json(list, true, text) : KVP_CORRUPT;
+    return kvp_mp_done(&reader) ? kvp_wire_json(list, true, text) : KVP_CORRUPT;
 }
 
 kvp_status kvp_job_info(kvp_client *client, unsigned what, uint64_t job, uint64_t from,

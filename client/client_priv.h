@@ -56,8 +56,4 @@ kvp_status client_fetch_begin(kvp_client *client, const kvp_worker *worker, uint
                               uint64_t *number);
 void client_fetch_end(kvp_client *client, const kvp_worker *worker, uint32_t slot, uint64_t number);
 
-/* A result of STATUS or JOB_INFO as JSON text: an object, or an array if a list is wanted. Whatever
- * a node sends, it is valid JSON. KVP_CORRUPT (it is something else), KVP_NO_MEMORY. */
-kvp_status client_json(kvp_slice value, bool list, kvp_buf *text);
-
 #endif

@@ -120,6 +120,10 @@ kvp_status kvp_wire_string(kvp_buf *out, const char *text);
 kvp_status kvp_wire_uint(kvp_buf *out, uint64_t value);
 kvp_status kvp_wire_bool(kvp_buf *out, bool value);
 kvp_status kvp_wire_nil(kvp_buf *out);
+/* A result of STATUS or JOB_INFO as JSON text (wire_json.c): an object, or an array if a list is
+ * wanted. Whatever a node sends, it is valid JSON. KVP_CORRUPT (it is something else),
+ * KVP_NO_MEMORY. */
+kvp_status kvp_wire_json(kvp_slice value, bool list, kvp_buf *text);
 
 /* Witness: requests and the register in answers (result of all three: the register's present view,
  * or nil when the group is unknown; codes: KVP_OK, KVP_STALE_VIEW when the compare fails,

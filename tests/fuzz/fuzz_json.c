@@ -5,8 +5,8 @@
  * bytes in it.
  */
 #include "tests/fuzz/fuzz.h"
-#include "client/client_priv.h"
 #include "client/kvcli/kvcli.h"
+#include "replication/wire/wire.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static void must(bool condition, const char *what)
 static void show(kvp_slice answer, bool list)
 {
     kvp_buf text = {0};
-    if (client_json(answer, list, &text) == KVP_OK) {
+    if (kvp_wire_json(answer, list, &text) == KVP_OK) {
         cJSON *root = cJSON_ParseWithLength((const char *)text.data, text.size);
         must(root != NULL, "what is shown is no JSON");
         cJSON_Delete(root);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node says about itself and its jobs, as JSON text. */
-#include "client/client_priv.h"
+#include "replication/wire/wire.h"
 #include "kvstore/base/utf8.h"
 #include "replication/wire/mp_reader.h"
 
@@ -125,7 +125,7 @@ static cJSON *convert(struct conversion *conversion, const char *name, unsigned 
     }
 }
 
-kvp_status client_json(kvp_slice value, bool list, kvp_buf *text)
+kvp_status kvp_wire_json(kvp_slice value, bool list, kvp_buf *text)
 {
     struct conversion conversion = {0};
 
