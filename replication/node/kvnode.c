@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode: a node as a process of its own. Command line and signals; the rest is kvp_node.h. */
 #include "replication/net/await_address.h"
+#include "replication/node/kvnode_http.h"
 #include "replication/node/kvnode_settings.h"
+#include "kvstore/base/logger.h"
 #include "kvstore/base/process.h"
 
 #include <pthread.h>
@@ -42,6 +44,8 @@ static const char usage[] =
     "                        stores kept that had to make way for the group's (8, 16384)\n"
     "  --verify-memory MIB   most that the verification of a product may take (64)\n"
     "Others:\n"
+    "  --http URL            pages for operators (/livez, /readyz, /api/v1/status), e.g.\n"
+    "                        http://127.0.0.1:9101; on this machine's own addresses only\n"
     "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
@@ -186,11 +190,43 @@ static void block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int run(const kvp_node_options *options)
+/* EXIT_SUCCESS, or the exit status. */
+static int open_http(const char *url, int log_level, struct kvnode_http **http)
 {
-    static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    const struct kvp_logger logger = {.level = (enum kvp_log_level)log_level};
+    char reason[MESSAGE_MAX] = "";
+    if (url[0] == '\0') {
+        return EXIT_SUCCESS;
+    }
+    kvp_status status = kvnode_http_open(url, http, reason, sizeof(reason));
+    if (status == KVP_OK) {
+        kvp_log(&logger, KVP_LOG_INFO, "http_started", "url=%s", kvnode_http_url(*http));
+        return EXIT_SUCCESS;
+    }
+    fprintf(stderr, "kvnode: --http: cannot listen on %s: %s\n", url, reason);
+    return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+/* The exit status. */
+static int open_node(struct process *process, const kvp_node_options *options)
+{
     char message[1024];
     kvp_node *node = NULL;
+    kvp_status status = kvp_node_open(options, &node, message, sizeof(message));
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvnode: %s\n", message[0] ? message : kvp_strerror(status));
+        return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+    }
+    pthread_mutex_lock(&process->mutex);
+    process->node = node;
+    pthread_mutex_unlock(&process->mutex);
+    return EXIT_SUCCESS;
+}
+
+static int run(const kvp_node_options *options, const char *http_url)
+{
+    static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    struct kvnode_http *http = NULL;
     pthread_t watcher;
     process.data_dir = options->data_dir;
     signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
@@ -200,18 +236,18 @@ static int run(const kvp_node_options *options)
         fprintf(stderr, "kvnode: cannot make a thread\n");
         return EXIT_FAILURE;
     }
-    kvp_status status = kvp_node_open(options, &node, message, sizeof(message));
-    if (status != KVP_OK) {
-        fprintf(stderr, "kvnode: %s\n", message[0] ? message : kvp_strerror(status));
-        return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+    int code = open_http(http_url, options->log_level, &http);
+    code = code == EXIT_SUCCESS ? open_node(&process, options) : code;
+    if (code != EXIT_SUCCESS) {
+        kvnode_http_close(http);
+        return code;
     }
-    pthread_mutex_lock(&process.mutex);
-    process.node = node;
-    pthread_mutex_unlock(&process.mutex);
-    status = kvp_node_wait_end(node, 0);
+    kvnode_http_show(http, process.node);
+    kvp_status status = kvp_node_wait_end(process.node, 0);
     pthread_cancel(watcher);
     pthread_join(watcher, NULL);
-    if (kvp_node_close(node) != KVP_OK) {
+    kvnode_http_close(http);
+    if (kvp_node_close(process.node) != KVP_OK) {
         die("ended, though its disk does not answer");
     }
     return status == KVP_OK ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -234,5 +270,5 @@ int main(int argc, char **argv)
     if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
         return complain("%s", message);
     }
-    return run(&options);
+    return run(&options, settings.text[SET_HTTP]);
 }

@@ -33,6 +33,7 @@ enum kvnode_setting {
     SET_QUARANTINE_STORES,
     SET_QUARANTINE_SIZE,
     SET_VERIFY_MEMORY,
+    SET_HTTP,
     SET_LOG_LEVEL,
     SET_CONFIG,
     SET_HELP,

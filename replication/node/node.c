@@ -218,9 +218,15 @@ static uint64_t next_deadline(const struct kvp_node *node)
     return lingers ? node->linger_us : deadline_us;
 }
 
+static void note_busy(struct kvp_node *node, uint64_t since_us)
+{
+    atomic_store_explicit(&node->loop_busy_us, since_us, memory_order_relaxed);
+}
+
 /* What has come, and what follows from it. The executor is in use. */
 static void run_batch(struct kvp_node *node, const struct node_batch *batch)
 {
+    note_busy(node, kvp_clock_now_us());
     kvp_net_server_cork(node->server);
     for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
         next = job->next;
@@ -261,6 +267,7 @@ static void *loop(void *arg)
         if (tell && !atomic_load(&node->mute)) {
             node->on_change(node->arg, &state);
         }
+        note_busy(node, 0);
         if (batch.quit) {
             return NULL;
         }

@@ -167,11 +167,10 @@ static struct node_call *call_post(struct kvp_node *node, const struct kvp_reque
     return call;
 }
 
-kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
-                             struct node_call **result)
+kvp_status node_call_perform_until(struct kvp_node *node, const struct kvp_request *request,
+                                   uint64_t deadline_us, struct node_call **result)
 {
     bool reads = kvp_operation_of(request->op)->served == KVP_SERVED_READ;
-    uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
     struct node_call *call = call_post(node, request);
     if (!call) {
         return KVP_NO_MEMORY;
@@ -183,6 +182,13 @@ kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *re
     pthread_mutex_unlock(&call->mutex);
     *result = call;
     return status;
+}
+
+kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
+                             struct node_call **result)
+{
+    uint64_t deadline_us = kvp_clock_now_us() + node->timeout_ms * 1000ull;
+    return node_call_perform_until(node, request, deadline_us, result);
 }
 
 void node_call_forget(struct kvp_node *node, const struct kvp_request *request)

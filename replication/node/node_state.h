@@ -124,6 +124,8 @@ struct kvp_node {
     uint64_t linger_us; /* loop thread: failed; when to declare the end. 0: not failed,
                            UINT64_MAX: declared */
     bool stopped;       /* loop thread */
+    /* Since when the loop has been at what it does; 0: it waits. For others to look at. */
+    atomic_uint_fast64_t loop_busy_us;
 
     struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
     struct kvp_quarantine quarantine;
@@ -178,6 +180,8 @@ void node_call_stop_readers(struct kvp_node *node);
  * node_call_unref(); with a status of its own its result is a reason, encoded. */
 kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *request,
                              struct node_call **result);
+kvp_status node_call_perform_until(struct kvp_node *node, const struct kvp_request *request,
+                                   uint64_t deadline_us, struct node_call **result);
 void node_call_unref(struct node_call *call);
 /* Has it executed, some time; nobody waits. */
 void node_call_forget(struct kvp_node *node, const struct kvp_request *request);

@@ -11,7 +11,9 @@
 #include "replication/net/net.h"
 #include "kvstore/base/process.h"
 #include "replication/witness/witness.h"
+#include "replication/http/http_server.h"
 #include "replication/witness/witness_access.h"
+#include "replication/witness/witness_http.h"
 #include "replication/witness/witness_sources.h"
 
 #include <assert.h>
@@ -40,6 +42,7 @@
 struct options {
     const char *data;
     const char *listen;
+    const char *http; /* NULL: no pages */
     enum kvp_log_level log_level;
     struct witness_access access; /* handed on to the app */
 };
@@ -53,6 +56,7 @@ struct app {
     uint64_t strangers;   /* refused since the log last told of it */
     uint64_t stranger_us; /* when it did */
     struct kvp_net_server *server;
+    struct witness_http http;
     sigset_t signals;
     int signal_fd; /* readable: a signal to stop */
     int wake_fd;   /* a semaphore: counts the requests in the queue */
@@ -186,6 +190,18 @@ static void refuse_stranger(struct app *app, struct kvp_net_request *request)
     kvp_net_answer(request, kvp_buf_slice(&app->stranger));
 }
 
+static void witness_count(atomic_uint_fast64_t *number)
+{
+    (void)atomic_fetch_add_explicit(number, 1, memory_order_relaxed);
+}
+
+/* For the pages. */
+static void show_registers(struct app *app)
+{
+    atomic_store(&app->http.groups, kvp_witness_groups(app->witness));
+    atomic_store(&app->http.changes, kvp_witness_changes(app->witness));
+}
+
 /* False: it would bring one more group from an address that has brought its share. */
 static bool has_place(struct app *app, struct kvp_net_request *request, const char *address)
 {
@@ -196,13 +212,16 @@ static bool has_place(struct app *app, struct kvp_net_request *request, const ch
 /* False when the witness can go on no more. */
 static bool handle(struct app *app, struct kvp_net_request *request)
 {
+    witness_count(&app->http.handled);
     if (!witness_access_permits(&app->access, request)) {
+        witness_count(&app->http.strangers);
         refuse_stranger(app, request);
         return true;
     }
     char address[KVP_NET_ADDRESS_SIZE];
     size_t names = kvp_witness_names(app->witness);
     if (!has_place(app, request, kvp_net_request_address(request, address))) {
+        witness_count(&app->http.refused);
         kvp_net_answer(request, kvp_buf_slice(&app->crowd));
         return true;
     }
@@ -220,6 +239,7 @@ static bool handle(struct app *app, struct kvp_net_request *request)
         kvp_net_drop(request);
     }
     kvp_buf_free(&answer);
+    show_registers(app);
     if (kvp_witness_names(app->witness) > names) {
         witness_sources_note(&app->sources, address, 1);
     }
@@ -417,8 +437,25 @@ static int open_server(struct app *app, const struct options *options)
     return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
 }
 
+static int open_pages(struct app *app, const struct options *options)
+{
+    char reason[KVP_URL_SIZE_MAX + 128] = "";
+    app->http.disk_us = &app->disk_us;
+    kvp_status status = witness_http_open(&app->http, options->http, reason, sizeof(reason));
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvwitness: --http: cannot listen on %s: %s\n", options->http, reason);
+        return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+    }
+    if (app->http.server) {
+        kvp_log(&app->logger, KVP_LOG_INFO, "http_started", "url=%s",
+                kvp_http.url(app->http.server));
+    }
+    return EXIT_SUCCESS;
+}
+
 static void close_all(struct app *app)
 {
+    witness_http_close(&app->http);
     kvp_net_server_close(app->server);
     struct kvp_net_request *request = next_request(app);
     while (request != NULL) {
@@ -458,7 +495,10 @@ static int run(const struct options *options)
         perror("kvwitness");
         goto out;
     }
-    code = open_data(&app, options);
+    code = open_pages(&app, options);
+    if (code == EXIT_SUCCESS) {
+        code = open_data(&app, options);
+    }
     if (code != EXIT_SUCCESS) {
         goto out;
     }
@@ -469,6 +509,8 @@ static int run(const struct options *options)
     kvp_log(&app.logger, KVP_LOG_INFO, "started", "url=%s groups=%zu version=%s",
             kvp_log_quote(url, sizeof(url), kvp_net_server_url(app.server)),
             kvp_witness_groups(app.witness), kvp_version());
+    show_registers(&app);
+    atomic_store(&app.http.serving, true);
     code = serve(&app);
     kvp_log(&app.logger, KVP_LOG_INFO, "stopped", "exit=%d", code);
 out:
@@ -481,7 +523,7 @@ out:
 static void print_usage(FILE *out)
 {
     fputs("usage: kvwitness --data DIR --listen URL [--allow [GROUP=]LIST]... "
-          "[--log-level LEVEL]\n"
+          "[--http URL] [--log-level LEVEL]\n"
           "\n"
           "The arbiter of kvpair groups: keeps, for each group, who is primary.\n"
           "\n"
@@ -490,6 +532,8 @@ static void print_usage(FILE *out)
           "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these "
           "addresses,\n"
           "                     networks or host names, with commas between; repeat for more\n"
+          "  --http URL         pages for operators (/livez, /readyz, /api/v1/status), on this\n"
+          "                     machine's own addresses only, e.g. http://127.0.0.1:9100\n"
           "  --log-level LEVEL  error, warn, info (default) or debug\n"
           "  --help             print this and exit\n"
           "  --version          print the version and exit\n",
@@ -500,6 +544,7 @@ enum {
     OPTION_DATA = 256,
     OPTION_LISTEN,
     OPTION_ALLOW,
+    OPTION_HTTP,
     OPTION_LOG_LEVEL,
     OPTION_HELP,
     OPTION_VERSION
@@ -509,6 +554,7 @@ static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"allow", required_argument, NULL, OPTION_ALLOW},
+    {"http", required_argument, NULL, OPTION_HTTP},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -540,6 +586,9 @@ static int parse_option(int option, struct options *options)
                 "--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
                 "or any, perhaps with GROUP= before it");
         }
+        return -1;
+    case OPTION_HTTP:
+        options->http = optarg;
         return -1;
     case OPTION_LOG_LEVEL:
         if (kvp_log_level_parse(optarg, &options->log_level) != KVP_OK) {

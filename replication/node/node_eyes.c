@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "replication/node/node_eyes.h"
+#include "replication/node/node_state.h"
+
+uint64_t node_eyes_loop_busy_us(const kvp_node *node)
+{
+    uint64_t since_us = atomic_load_explicit(&node->loop_busy_us, memory_order_relaxed);
+    uint64_t now_us = kvp_clock_now_us();
+    return since_us != 0 && now_us > since_us ? now_us - since_us : 0;
+}
+
+kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text)
+{
+    const struct kvp_request request = {.op = KVP_OP_STATUS};
+    struct node_call *call = NULL;
+    uint64_t deadline_us = kvp_clock_now_us() + timeout_ms * 1000ull;
+    kvp_status status = node_call_perform_until(node, &request, deadline_us, &call);
+    if (status == KVP_OK) {
+        status = kvp_wire_json(kvp_buf_slice(&call->result), false, text);
+    }
+    if (call) {
+        node_call_unref(call);
+    }
+    return status == KVP_TIMEOUT_UNKNOWN ? KVP_TIMEOUT : status;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a program that runs a node may look at, from any thread of its own. */
+#ifndef KVP_NODE_EYES_H
+#define KVP_NODE_EYES_H
+
+#include "kvpair/kvp_node.h"
+
+/* Microseconds for which the loop thread has been at one piece of work; 0: it waits for some. */
+uint64_t node_eyes_loop_busy_us(const kvp_node *node);
+/* Appends the answer to STATUS as JSON, as kvcli shows it. The loop thread makes it, as it answers
+ * clients. KVP_TIMEOUT: it has not, in that time; KVP_NO_MEMORY. */
+kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text);
+
+#endif
