@@ -144,7 +144,8 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     }
 }
 
-static void take_result(struct call *call, kvp_status status, kvp_slice answer, const char *reason)
+static void client_take_result(struct call *call, kvp_status status, kvp_slice answer,
+                               const char *reason)
 {
     kvp_result *result = &call->result;
 
@@ -174,7 +175,7 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
     kvp_client *client = arg;
     struct call *call = (struct call *)core_call;
 
-    take_result(call, status, result, reason);
+    client_take_result(call, status, result, reason);
     call->next_done = NULL;
     if (client->last_done != NULL) {
         client->last_done->next_done = call;
@@ -184,7 +185,7 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
     client->last_done = call;
 }
 
-static kvp_status port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice body)
+static kvp_status client_port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice body)
 {
     kvp_client *client = arg;
 
@@ -208,7 +209,7 @@ static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
 /* ---- events ---- */
 
 /* Gives up the lock, and tells those whose calls are done. */
-static void leave(kvp_client *client)
+static void client_leave(kvp_client *client)
 {
     struct call *call = client->first_done;
 
@@ -231,31 +232,31 @@ static void leave(kvp_client *client)
     }
 }
 
-static void on_answer(void *arg, uint32_t id, kvp_slice body)
+static void client_on_answer(void *arg, uint32_t id, kvp_slice body)
 {
     struct link *link = arg;
 
     pthread_mutex_lock(&link->client->lock);
     client_core_answer(link->client->core, link->endpoint, id, body, kvp_clock_now_us());
-    leave(link->client);
+    client_leave(link->client);
 }
 
-static void on_state(void *arg, bool connected)
+static void client_on_state(void *arg, bool connected)
 {
     struct link *link = arg;
 
     pthread_mutex_lock(&link->client->lock);
     client_core_link(link->client->core, link->endpoint, connected, kvp_clock_now_us());
-    leave(link->client);
+    client_leave(link->client);
 }
 
-static void on_failure(void *arg, const char *reason)
+static void client_on_failure(void *arg, const char *reason)
 {
     struct link *link = arg;
 
     pthread_mutex_lock(&link->client->lock);
     client_core_failure(link->client->core, link->endpoint, reason);
-    leave(link->client);
+    client_leave(link->client);
 }
 
 static void port_connect(void *arg, unsigned endpoint, const char *url)
@@ -264,9 +265,9 @@ static void port_connect(void *arg, unsigned endpoint, const char *url)
     struct link *link = &client->links[endpoint];
     struct kvp_net_link_config config = {
         .url = url,
-        .on_answer = on_answer,
-        .on_state = on_state,
-        .on_failure = on_failure,
+        .on_answer = client_on_answer,
+        .on_state = client_on_state,
+        .on_failure = client_on_failure,
         .arg = link,
     };
 
@@ -292,7 +293,7 @@ static void sleep_until(kvp_client *client, uint64_t now_us, uint64_t until_us)
     client->sleeps_until_us = 0;
 }
 
-static void *run(void *arg)
+static void *client_run(void *arg)
 {
     kvp_client *client = arg;
 
@@ -305,7 +306,7 @@ static void *run(void *arg)
             continue;
         }
         (void)client_core_tick(client->core, now_us);
-        leave(client);
+        client_leave(client);
         pthread_mutex_lock(&client->lock);
     }
     pthread_mutex_unlock(&client->lock);
@@ -329,7 +330,7 @@ kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_
         return KVP_CLOSED;
     }
     client_core_start(client->core, &call->core, now_us);
-    leave(client);
+    client_leave(client);
     return KVP_OK;
 }
 
@@ -467,7 +468,7 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
             options->outstanding_max == 0 ? SESSION_SLOTS_DEFAULT : options->outstanding_max,
         .port = {.arg = client,
                  .connect = port_connect,
-                 .send = port_send,
+                 .send = client_port_send,
                  .reset = port_reset,
                  .flow = port_flow,
                  .done = port_done},
@@ -511,8 +512,8 @@ static void dismantle(kvp_client *client)
     free(client);
 }
 
-static kvp_status open_client(kvp_client *client, const kvp_client_options *options, char *message,
-                              size_t size)
+static kvp_status client_open_handle(kvp_client *client, const kvp_client_options *options,
+                                     char *message, size_t size)
 {
     kvp_status status = make_core(client, options);
 
@@ -526,7 +527,7 @@ static kvp_status open_client(kvp_client *client, const kvp_client_options *opti
     pthread_mutex_lock(&client->lock);
     status = add_nodes(client, options->nodes, message, size);
     pthread_mutex_unlock(&client->lock);
-    if (status == KVP_OK && pthread_create(&client->thread, NULL, run, client) != 0) {
+    if (status == KVP_OK && pthread_create(&client->thread, NULL, client_run, client) != 0) {
         (void)snprintf(message, size, "no thread can be started");
         status = KVP_NO_MEMORY;
     }
@@ -559,7 +560,7 @@ kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **clien
         (void)snprintf(message, message_size, "out of memory");
         return KVP_NO_MEMORY;
     }
-    status = open_client(opened, &known, message, message_size);
+    status = client_open_handle(opened, &known, message, message_size);
     if (status != KVP_OK) {
         dismantle(opened);
         return status;
@@ -577,7 +578,7 @@ void kvp_client_close(kvp_client *client)
     client->closing = true;
     client_core_stop(client->core, KVP_CLOSED);
     pthread_cond_signal(&client->wake);
-    leave(client);
+    client_leave(client);
     pthread_join(client->thread, NULL);
     dismantle(client);
 }

@@ -14,7 +14,7 @@ void client_gather(struct call *call, kvp_result *result)
     }
 }
 
-static kvp_status perform(kvp_client *client, struct call *call, kvp_result *result)
+static kvp_status calls_perform(kvp_client *client, struct call *call, kvp_result *result)
 {
     kvp_status status = client_perform(client, call, 0);
 
@@ -49,7 +49,7 @@ static kvp_status perform_checked(kvp_client *client, struct call call, kvp_resu
     kvp_status status = client_check_key(call.core.request.key, result);
 
     status = status == KVP_OK ? client_check_value(call.core.request.value, result) : status;
-    return status == KVP_OK ? perform(client, &call, result) : status;
+    return status == KVP_OK ? calls_perform(client, &call, result) : status;
 }
 
 kvp_status kvp_get(kvp_client *client, kvp_slice key, kvp_result *result)
@@ -199,7 +199,7 @@ kvp_status kvp_handover(kvp_client *client, unsigned target_id, kvp_result *resu
     if (target_id > KVP_NODE_ID_MAX) {
         return client_refuse(result, KVP_BAD_ARGUMENT, "a node's id is 1 to 63");
     }
-    return perform(client, &call, result);
+    return calls_perform(client, &call, result);
 }
 
 kvp_status kvp_promote(kvp_client *client, const char *node, bool force, kvp_result *result)
@@ -210,5 +210,5 @@ kvp_status kvp_promote(kvp_client *client, const char *node, bool force, kvp_res
         return client_refuse(result, KVP_BAD_ARGUMENT, "the node to be promoted must be named");
     }
     kvp_status status = route_to(client, &call, node, result);
-    return status == KVP_OK ? perform(client, &call, result) : status;
+    return status == KVP_OK ? calls_perform(client, &call, result) : status;
 }

@@ -82,7 +82,7 @@ struct client_core {
 
 /* ---- small things ---- */
 
-static uint64_t next_random(struct client_core *core)
+static uint64_t client_random(struct client_core *core)
 {
     core->random ^= core->random << 13; /* xorshift64 (Marsaglia 2003) */
     core->random ^= core->random >> 7;
@@ -96,7 +96,7 @@ static uint64_t backoff_time(struct client_core *core, unsigned times)
     uint64_t time_us = (uint64_t)BACKOFF_MIN_US << (times < 8 ? times : 8);
 
     time_us = time_us < BACKOFF_MAX_US ? time_us : BACKOFF_MAX_US;
-    return time_us / 2 + next_random(core) % (time_us / 2);
+    return time_us / 2 + client_random(core) % (time_us / 2);
 }
 
 static void list_push(struct list *list, struct client_call *call)
@@ -148,8 +148,8 @@ static void set_state(struct client_core *core, struct client_call *call,
     }
 }
 
-static void finish(struct client_core *core, struct client_call *call, kvp_status status,
-                   kvp_slice result, const char *reason)
+static void call_end(struct client_core *core, struct client_call *call, kvp_status status,
+                     kvp_slice result, const char *reason)
 {
     if (call->state != CALL_QUEUED) {
         core->slots[call->slot].call = NULL;
@@ -172,7 +172,7 @@ static const kvp_slice nothing = {NULL, 0};
 static void finish_failed(struct client_core *core, struct client_call *call, kvp_status status,
                           const char *reason)
 {
-    finish(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : status, nothing, reason);
+    call_end(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : status, nothing, reason);
 }
 
 /* ---- whom to ask ---- */
@@ -368,7 +368,7 @@ static bool pick_endpoint(struct client_core *core, struct client_call *call)
 static void new_session(struct client_core *core, struct session_slot *session_slot)
 {
     if (core->next_slot > UINT16_MAX) {
-        core->client = next_random(core) | 1;
+        core->client = client_random(core) | 1;
         core->next_slot = 0;
     }
     session_slot->client = core->client;
@@ -401,7 +401,7 @@ static bool prepare_session(struct client_core *core, struct client_call *call)
     return true;
 }
 
-static kvp_status encode(struct client_core *core, const struct client_call *call)
+static kvp_status call_encode(struct client_core *core, const struct client_call *call)
 {
     const struct session_slot *session_slot = &core->slots[call->slot];
     struct kvp_request request = call->request;
@@ -444,7 +444,7 @@ static uint32_t next_id(const struct client_core *core, const struct client_call
     return ((core->slots[call->slot].messages + 1) & MESSAGE_MASK) << SLOT_BITS | call->slot;
 }
 
-static struct kvp_net_flow look(struct client_core *core, unsigned endpoint)
+static struct kvp_net_flow endpoint_flow(struct client_core *core, unsigned endpoint)
 {
     struct kvp_net_flow flow = {0};
 
@@ -457,7 +457,7 @@ static struct kvp_net_flow look(struct client_core *core, unsigned endpoint)
 
 static void note_sent(struct client_core *core, struct client_call *call)
 {
-    struct kvp_net_flow flow = look(core, call->endpoint);
+    struct kvp_net_flow flow = endpoint_flow(core, call->endpoint);
 
     call->end = flow.sent;
     call->moved = flow.arrived + flow.received;
@@ -478,7 +478,7 @@ static void try_send(struct client_core *core, struct client_call *call)
         !prepare_session(core, call)) {
         return;
     }
-    kvp_status status = encode(core, call);
+    kvp_status status = call_encode(core, call);
     if (status == KVP_OK) {
         status = core->config.port.send(core->config.port.arg, call->endpoint, next_id(core, call),
                                         kvp_buf_slice(&core->message));
@@ -497,7 +497,7 @@ static void try_send(struct client_core *core, struct client_call *call)
     }
 }
 
-static void admit(struct client_core *core)
+static void client_admit_calls(struct client_core *core)
 {
     while (core->queue.first != NULL && core->free_count > 0) {
         struct client_call *call = core->queue.first;
@@ -511,7 +511,7 @@ static void admit(struct client_core *core)
 
 static void pump(struct client_core *core)
 {
-    admit(core);
+    client_admit_calls(core);
     for (struct client_call *call = core->ready.first, *next; call != NULL; call = next) {
         next = call->next;
         try_send(core, call);
@@ -525,7 +525,7 @@ static void again(struct client_core *core, struct client_call *call, uint64_t b
 {
     call->tries++;
     if (call->once && may_have_happened(call)) {
-        finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing, "no answer");
+        call_end(core, call, KVP_TIMEOUT_UNKNOWN, nothing, "no answer");
     } else if (backoff_us > 0) {
         set_state(core, call, CALL_BACKING_OFF, core->now_us + backoff_us);
     } else {
@@ -575,7 +575,7 @@ static void reset_if_silent(struct client_core *core, unsigned index)
  * waited for: a repeat would only queue up behind it. */
 static bool comes_on(struct client_core *core, struct client_call *call)
 {
-    struct kvp_net_flow flow = look(core, call->endpoint);
+    struct kvp_net_flow flow = endpoint_flow(core, call->endpoint);
     uint64_t moved = flow.arrived + flow.received;
     bool came = call->coming; /* then it may be there by now, and its answer may not */
 
@@ -640,8 +640,8 @@ static void learn_nodes(struct client_core *core, unsigned from, const struct kv
 static void session_expired(struct client_core *core, struct client_call *call)
 {
     if (call->forgotten || (call->open & ~(uint64_t)1) != 0) {
-        finish(core, call, KVP_TIMEOUT_UNKNOWN, nothing,
-               "the session has expired while the request was being repeated");
+        call_end(core, call, KVP_TIMEOUT_UNKNOWN, nothing,
+                 "the session has expired while the request was being repeated");
         return;
     }
     call->open = 0;
@@ -661,8 +661,8 @@ static void refused_by_node(struct client_core *core, struct client_call *call,
         all = all && (!core->endpoints[i].given || core->endpoints[i].refusal != KVP_OK);
     }
     if (all || call->route == CLIENT_TO_ONE) {
-        finish(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : answer->status,
-               answer->result, "");
+        call_end(core, call, may_have_happened(call) ? KVP_TIMEOUT_UNKNOWN : answer->status,
+                 answer->result, "");
     } else {
         attempt_failed(core, call, nothing);
     }
@@ -677,7 +677,7 @@ enum verdict {
     UNKNOWN,
 };
 
-static enum verdict judge(const struct client_call *call, int status)
+static enum verdict verdict_of(const struct client_call *call, int status)
 {
     switch (status) {
     case KVP_OK:
@@ -732,7 +732,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
 {
     struct kvp_hello hello;
 
-    if (judge(call, answer->status) == FOREIGN) {
+    if (verdict_of(call, answer->status) == FOREIGN) {
         core->trouble = kvp_strerror(answer->status);
         refused_by_node(core, call, answer);
         return;
@@ -778,15 +778,15 @@ static void later(struct client_core *core, struct client_call *call)
 }
 
 /* The answer to the call's newest message, which is a copy of its request. */
-static void take_answer(struct client_core *core, struct client_call *call,
-                        const struct kvp_answer *answer)
+static void call_take_answer(struct client_core *core, struct client_call *call,
+                             const struct kvp_answer *answer)
 {
-    switch (judge(call, answer->status)) {
+    switch (verdict_of(call, answer->status)) {
     case FINAL:
         if (call->route == CLIENT_TO_PRIMARY) {
             all_is_well(core);
         }
-        finish(core, call, (kvp_status)answer->status, answer->result, "");
+        call_end(core, call, (kvp_status)answer->status, answer->result, "");
         break;
     case EXPIRED:
         session_expired(core, call);
@@ -812,7 +812,7 @@ static void take_answer(struct client_core *core, struct client_call *call,
     case UNKNOWN: /* its bit in `open` stays */
         core->trouble = kvp_strerror(answer->status);
         if (call->once) {
-            finish(core, call, KVP_TIMEOUT_UNKNOWN, answer->result, core->trouble);
+            call_end(core, call, KVP_TIMEOUT_UNKNOWN, answer->result, core->trouble);
         } else {
             attempt_failed(core, call, answer->hint);
         }
@@ -824,9 +824,9 @@ static void take_answer(struct client_core *core, struct client_call *call,
 static void take_late_answer(struct client_core *core, struct client_call *call, uint64_t copy,
                              const struct kvp_answer *answer)
 {
-    switch (judge(call, answer->status)) {
+    switch (verdict_of(call, answer->status)) {
     case FINAL:
-        finish(core, call, (kvp_status)answer->status, answer->result, "");
+        call_end(core, call, (kvp_status)answer->status, answer->result, "");
         break;
     case ELSEWHERE:
     case LATER:
@@ -846,7 +846,7 @@ static bool is_outdated(struct client_core *core, const struct client_call *call
 {
     bool primary = call->route == CLIENT_TO_PRIMARY;
 
-    if (judge(call, answer->status) == FOREIGN || answer->epoch == 0) {
+    if (verdict_of(call, answer->status) == FOREIGN || answer->epoch == 0) {
         return false;
     }
     if (answer->epoch >= core->epoch_seen) {
@@ -866,7 +866,7 @@ static void take_message(struct client_core *core, unsigned endpoint, struct cli
     if (copy == 0 && !(here && call->asks_hello)) {
         return;
     }
-    if (judge(call, answer->status) != FOREIGN) {
+    if (verdict_of(call, answer->status) != FOREIGN) {
         core->endpoints[endpoint].refusal = KVP_OK;
     }
     call->answered_by = endpoint;
@@ -881,7 +881,7 @@ static void take_message(struct client_core *core, unsigned endpoint, struct cli
     } else if (copy == 0) {
         take_hello(core, call, answer);
     } else {
-        take_answer(core, call, answer);
+        call_take_answer(core, call, answer);
     }
 }
 
@@ -909,8 +909,8 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
 /* ---- time ---- */
 
 /* "no node can be reached: tcp://a:1: connection refused; ...", with the addresses if `named`. */
-static const char *explain(struct client_core *core, const char *what, unsigned first,
-                           unsigned count, bool named)
+static const char *call_why(struct client_core *core, const char *what, unsigned first,
+                            unsigned count, bool named)
 {
     size_t used = (size_t)snprintf(core->text, sizeof(core->text), "%s", what);
     const char *separator = ": ";
@@ -934,8 +934,8 @@ static void past_deadline(struct client_core *core, struct client_call *call)
     bool unreachable = one ? !core->endpoints[call->endpoint].up : count_up(core) == 0;
 
     if (unreachable) {
-        reason = one ? explain(core, "the node cannot be reached", call->endpoint, 1, false)
-                     : explain(core, "no node can be reached", 0, core->endpoint_count, true);
+        reason = one ? call_why(core, "the node cannot be reached", call->endpoint, 1, false)
+                     : call_why(core, "no node can be reached", 0, core->endpoint_count, true);
     } else if (call->put_off[0] != '\0') {
         reason = call->put_off;
     } else if (reason == NULL && call->state == CALL_FLYING) {
@@ -973,7 +973,7 @@ static void find_next(struct client_core *core, const struct list *list)
 static bool is_moving(struct client_core *core, unsigned endpoint)
 {
     uint64_t before = core->endpoints[endpoint].moved;
-    struct kvp_net_flow flow = look(core, endpoint);
+    struct kvp_net_flow flow = endpoint_flow(core, endpoint);
 
     return (flow.arrived < flow.sent || flow.incoming) && core->endpoints[endpoint].moved != before;
 }

@@ -40,7 +40,8 @@ kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *resu
     return status;
 }
 
-static kvp_status run(kvp_client *client, struct call *call, uint64_t bytes, kvp_result *result)
+static kvp_status jobs_run_upload(kvp_client *client, struct call *call, uint64_t bytes,
+                                  kvp_result *result)
 {
     kvp_status status = client_perform(client, call, client_timeout_ms(client, bytes));
 
@@ -93,7 +94,7 @@ kvp_status kvp_job_put_block(kvp_client *client, uint64_t job, uint32_t block, k
     struct call call = block_call(job, block, elements);
     kvp_status status = client_check_value(elements, result);
 
-    return status == KVP_OK ? run(client, &call, elements.size, result) : status;
+    return status == KVP_OK ? jobs_run_upload(client, &call, elements.size, result) : status;
 }
 
 kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first, kvp_slice tasks,
@@ -110,7 +111,7 @@ kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first, k
     call.core.request.job.job = job;
     call.core.request.job.number = first;
     call.core.request.value = tasks;
-    return run(client, &call, tasks.size, result);
+    return jobs_run_upload(client, &call, tasks.size, result);
 }
 
 static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_result *result)
@@ -118,7 +119,7 @@ static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_r
     struct call call = client_job_call(op);
 
     call.core.request.job.job = job;
-    return run(client, &call, 0, result);
+    return jobs_run_upload(client, &call, 0, result);
 }
 
 kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result)
@@ -185,14 +186,14 @@ static kvp_status transfer_end(struct transfer *transfer, kvp_result *result)
     return status;
 }
 
-static void fail(struct transfer *transfer, kvp_status status, const char *reason)
+static void jobs_fail(struct transfer *transfer, kvp_status status, const char *reason)
 {
     if (transfer->failure.status == KVP_OK) {
         (void)client_refuse(&transfer->failure, status, reason);
     }
 }
 
-static void settle(struct parcel *parcel, kvp_status status, const char *reason)
+static void jobs_settle(struct parcel *parcel, kvp_status status, const char *reason)
 {
     struct transfer *transfer = parcel->transfer;
 
@@ -202,7 +203,7 @@ static void settle(struct parcel *parcel, kvp_status status, const char *reason)
     if (status == KVP_OK) {
         transfer->moved += parcel->size;
     } else {
-        fail(transfer, status, reason);
+        jobs_fail(transfer, status, reason);
     }
     pthread_cond_signal(&transfer->settled);
     pthread_mutex_unlock(&transfer->lock);
@@ -230,7 +231,7 @@ static struct parcel *pack(struct transfer *transfer, struct call call, kvp_call
 
     if (parcel == NULL) {
         pthread_mutex_lock(&transfer->lock);
-        fail(transfer, KVP_NO_MEMORY, "");
+        jobs_fail(transfer, KVP_NO_MEMORY, "");
         pthread_mutex_unlock(&transfer->lock);
         return NULL;
     }
@@ -244,7 +245,7 @@ static struct parcel *pack(struct transfer *transfer, struct call call, kvp_call
     return parcel;
 }
 
-static void post(struct parcel *parcel)
+static void jobs_post(struct parcel *parcel)
 {
     struct transfer *transfer = parcel->transfer;
 
@@ -255,14 +256,14 @@ static void post(struct parcel *parcel)
     pthread_mutex_unlock(&transfer->lock);
     kvp_status status = client_start(transfer->client, &parcel->call, timeout_ms);
     if (status != KVP_OK) {
-        settle(parcel, status, "");
+        jobs_settle(parcel, status, "");
         free(parcel);
     }
 }
 
 static void on_sent(void *arg, const kvp_result *result)
 {
-    settle(arg, result->status, client_reason(result));
+    jobs_settle(arg, result->status, client_reason(result));
 }
 
 static void send_block(struct transfer *transfer, const struct kvp_matrix *a,
@@ -278,7 +279,7 @@ static void send_block(struct transfer *transfer, const struct kvp_matrix *a,
     if (parcel != NULL) {
         (void)kvp_matrix_cut(is_b ? b : a, &part, parcel + 1); /* it lies inside */
         parcel->call.core.request.value = kvp_slice_of(parcel + 1, size);
-        post(parcel);
+        jobs_post(parcel);
     }
 }
 
@@ -408,7 +409,7 @@ static void on_received(void *arg, const kvp_result *result)
     if (status == KVP_OK) { /* blocks do not overlap: no lock is needed */
         (void)kvp_matrix_paste(parcel->transfer->product, &place, bytes.data);
     }
-    settle(parcel, status, reason);
+    jobs_settle(parcel, status, reason);
 }
 
 static struct call result_call(uint64_t job, uint32_t number)
@@ -448,7 +449,7 @@ kvp_status kvp_job_product(kvp_client *client, uint64_t job, const struct kvp_jo
         struct parcel *parcel =
             pack(&transfer, result_call(job, i), on_received, kvp_job_output(spec, i), 0);
         if (parcel != NULL) {
-            post(parcel);
+            jobs_post(parcel);
         }
     }
     (void)wait_below(&transfer, 1, &moved);
@@ -470,7 +471,7 @@ static void leave_part(struct call *call, kvp_slice part)
     call->result.value.size = part.size;
 }
 
-static kvp_status read_bytes(kvp_client *client, struct call call, kvp_result *result)
+static kvp_status jobs_read_bytes(kvp_client *client, struct call call, kvp_result *result)
 {
     kvp_slice bytes = {NULL, 0};
     kvp_status status =
@@ -489,7 +490,7 @@ static kvp_status read_bytes(kvp_client *client, struct call call, kvp_result *r
 
 kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
 {
-    return read_bytes(client, result_call(job, number), result);
+    return jobs_read_bytes(client, result_call(job, number), result);
 }
 
 kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
@@ -497,7 +498,7 @@ kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number, kvp_
     struct call call = result_call(job, number);
 
     call.core.request.op = KVP_OP_JOB_BLOCK;
-    return read_bytes(client, call, result);
+    return jobs_read_bytes(client, call, result);
 }
 
 /* [more, [map...]], or a map alone. */

@@ -8,8 +8,8 @@
 #define CLOSE_MS 1000u
 
 /* Places are endpoints, counted from 1. */
-static kvp_status query_ask(void *handle, const struct kvp_request *request, unsigned *place,
-                            kvp_buf *answer)
+static kvp_status client_query_ask(void *handle, const struct kvp_request *request, unsigned *place,
+                                   kvp_buf *answer)
 {
     struct call call = {
         .core = {.request = *request,
@@ -27,7 +27,7 @@ static kvp_status query_ask(void *handle, const struct kvp_request *request, uns
 }
 
 /* Nobody waits for the answer. */
-static void query_close_scan(void *handle, uint64_t cursor, unsigned place)
+static void client_query_close_scan(void *handle, uint64_t cursor, unsigned place)
 {
     struct call *call = calloc(1, sizeof(*call));
 
@@ -43,9 +43,9 @@ static void query_close_scan(void *handle, uint64_t cursor, unsigned place)
     }
 }
 
-static struct kvp_asker query_asker(kvp_client *client)
+static struct kvp_asker client_query_asker(kvp_client *client)
 {
-    return (struct kvp_asker){client, query_ask, query_close_scan};
+    return (struct kvp_asker){client, client_query_ask, client_query_close_scan};
 }
 
 static kvp_status query_end(kvp_status status, kvp_buf *reason, kvp_result *result)
@@ -58,7 +58,7 @@ static kvp_status query_end(kvp_status status, kvp_buf *reason, kvp_result *resu
 kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
                          kvp_scan **scan, kvp_result *result)
 {
-    struct kvp_asker asker = query_asker(client);
+    struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
 
     if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
@@ -71,7 +71,7 @@ kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, boo
 kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
                                 kvp_scan **scan, kvp_result *result)
 {
-    struct kvp_asker asker = query_asker(client);
+    struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
 
     if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
@@ -83,7 +83,7 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
 
 kvp_txn *kvp_txn_new(kvp_client *client)
 {
-    struct kvp_asker asker = query_asker(client);
+    struct kvp_asker asker = client_query_asker(client);
 
     return client == NULL ? NULL : kvp_txn_start(&asker);
 }

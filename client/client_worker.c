@@ -24,7 +24,7 @@ static struct call worker_call(unsigned op, const kvp_worker *worker, const kvp_
     return call;
 }
 
-static uint32_t checksum(kvp_slice bytes)
+static uint32_t worker_checksum(kvp_slice bytes)
 {
     return (uint32_t)crc32_z(crc32_z(0, NULL, 0), bytes.data, bytes.size);
 }
@@ -102,12 +102,12 @@ kvp_status kvp_worker_leave(kvp_client *client, const kvp_worker *worker, kvp_re
 /* ---- tasks ---- */
 
 /* The task in an answer, which it takes over. */
-static kvp_status take_task(kvp_buf *answer, kvp_task *task)
+static kvp_status worker_take_task(kvp_buf *answer, kvp_task *task)
 {
     struct kvp_task_grant grant;
     kvp_status status = kvp_wire_read_grant(kvp_buf_slice(answer), &grant);
 
-    if (status == KVP_OK && checksum(grant.payload) != grant.crc) {
+    if (status == KVP_OK && worker_checksum(grant.payload) != grant.crc) {
         status = KVP_CORRUPT;
     }
     if (status != KVP_OK) {
@@ -148,7 +148,7 @@ kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, uint32_t
     call.core.patience_us = (uint64_t)wait_ms * 1000;
     status = client_perform(client, &call, client_timeout_ms(client, 0) + wait_ms);
     if (status == KVP_OK) {
-        status = take_task(&call.result.value, task);
+        status = worker_take_task(&call.result.value, task);
     }
     if (status == KVP_OK) {
         client_fetch_end(client, worker, slot, number);
@@ -203,7 +203,7 @@ kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp
     }
     struct call call = worker_call(KVP_OP_TASK_POST, worker, task);
     call.core.request.job.outcome = outcome;
-    call.core.request.job.crc = checksum(bytes);
+    call.core.request.job.crc = worker_checksum(bytes);
     call.core.request.value = bytes;
     status = client_perform(client, &call, client_timeout_ms(client, bytes.size));
     if (status == KVP_OK) {

@@ -35,36 +35,37 @@ struct posix_env {
     char error[ERROR_SIZE];
 };
 
-static struct posix_env *of(struct kvp_env *env)
+static struct posix_env *posix_env_of(struct kvp_env *env)
 {
     return (struct posix_env *)env;
 }
 
 /* Keeps the reason of a failure for error(). */
-static kvp_status fail(struct posix_env *self, kvp_status status, const char *name,
-                       const char *reason)
+static kvp_status env_fail(struct posix_env *self, kvp_status status, const char *name,
+                           const char *reason)
 {
     (void)snprintf(self->error, sizeof(self->error), "%s%s%s: %s", self->path,
                    name[0] == '\0' ? "" : "/", name, reason);
     return status;
 }
 
-static kvp_status fail_errno(struct posix_env *self, const char *name)
+static kvp_status env_fail_errno(struct posix_env *self, const char *name)
 {
     int number = errno;
 
-    return fail(self, kvp_status_of_errno(number), name, strerror(number));
+    return env_fail(self, kvp_status_of_errno(number), name, strerror(number));
 }
 
-static kvp_status sync_directory(struct posix_env *self)
+static kvp_status env_sync_directory(struct posix_env *self)
 {
-    return fsync(self->directory) == 0 ? KVP_OK : fail_errno(self, "");
+    return fsync(self->directory) == 0 ? KVP_OK : env_fail_errno(self, "");
 }
 
 static kvp_status check_name(struct posix_env *self, const char *name)
 {
-    return kvp_store_name_valid(name) ? KVP_OK
-                                      : fail(self, KVP_BAD_ARGUMENT, "", "not a name for a store");
+    return kvp_store_name_valid(name)
+               ? KVP_OK
+               : env_fail(self, KVP_BAD_ARGUMENT, "", "not a name for a store");
 }
 
 /* ---- stores ---- */
@@ -72,9 +73,9 @@ static kvp_status check_name(struct posix_env *self, const char *name)
 static kvp_status make_directory(struct posix_env *self, const char *name)
 {
     if (mkdirat(self->directory, name, 0700) == 0) {
-        return sync_directory(self);
+        return env_sync_directory(self);
     }
-    return errno == EEXIST ? KVP_OK : fail_errno(self, name);
+    return errno == EEXIST ? KVP_OK : env_fail_errno(self, name);
 }
 
 /* The files that LevelDB has just made: it syncs what is in them, not always that they are there.
@@ -84,9 +85,9 @@ static kvp_status sync_store(struct posix_env *self, const char *name)
     int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
-    kvp_status status = fsync(fd) == 0 ? KVP_OK : fail_errno(self, name);
+    kvp_status status = fsync(fd) == 0 ? KVP_OK : env_fail_errno(self, name);
     close(fd);
     return status;
 }
@@ -94,13 +95,13 @@ static kvp_status sync_store(struct posix_env *self, const char *name)
 static kvp_status env_open_store(struct kvp_env *env, const char *name, bool create,
                                  struct kvp_store **store)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     char path[PATH_SIZE];
     struct kvp_store *opened = NULL;
     kvp_status status = check_name(self, name);
 
     if (status == KVP_OK && snprintf(path, sizeof(path), "%s/%s", self->path, name) >= PATH_SIZE) {
-        status = fail(self, KVP_BAD_ARGUMENT, name, "the path is too long");
+        status = env_fail(self, KVP_BAD_ARGUMENT, name, "the path is too long");
     }
     if (status == KVP_OK && create) {
         status = make_directory(self, name);
@@ -161,7 +162,7 @@ static kvp_status walk_store(struct posix_env *self, const char *name, int fd,
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 
     if (dir == NULL) {
-        kvp_status status = fail_errno(self, name);
+        kvp_status status = env_fail_errno(self, name);
         if (copy >= 0) {
             close(copy);
         }
@@ -177,13 +178,13 @@ static kvp_status walk_store(struct posix_env *self, const char *name, int fd,
         errno = 0;
     }
     if (errno != 0) {
-        status = fail_errno(self, name);
+        status = env_fail_errno(self, name);
     }
     closedir(dir);
     return status;
 }
 
-static bool remove_file(int fd, const char *file, uint64_t *sum)
+static bool env_remove_file(int fd, const char *file, uint64_t *sum)
 {
     (void)sum;
     return unlinkat(fd, file, 0) == 0;
@@ -205,14 +206,14 @@ static bool add_file(int fd, const char *file, uint64_t *sum)
 static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
 {
     if (unlinkat(fd, "CURRENT", 0) != 0 && errno != ENOENT) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
-    return walk_store(self, name, fd, remove_file, NULL);
+    return walk_store(self, name, fd, env_remove_file, NULL);
 }
 
 static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t *size)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
 
     if (status != KVP_OK) {
@@ -220,7 +221,7 @@ static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t
     }
     int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return errno == ENOENT ? KVP_OK : fail_errno(self, name);
+        return errno == ENOENT ? KVP_OK : env_fail_errno(self, name);
     }
     status = walk_store(self, name, fd, add_file, size);
     close(fd);
@@ -229,7 +230,7 @@ static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t
 
 static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
 
     if (status != KVP_OK) {
@@ -237,20 +238,20 @@ static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
     }
     int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return errno == ENOENT ? KVP_OK : fail_errno(self, name);
+        return errno == ENOENT ? KVP_OK : env_fail_errno(self, name);
     }
     status = empty_store(self, name, fd);
     close(fd);
     if (status == KVP_OK && unlinkat(self->directory, name, AT_REMOVEDIR) != 0 &&
         errno != ENOTEMPTY && errno != EEXIST) {
-        status = fail_errno(self, name);
+        status = env_fail_errno(self, name);
     }
-    return status == KVP_OK ? sync_directory(self) : status;
+    return status == KVP_OK ? env_sync_directory(self) : status;
 }
 
 static kvp_status env_rename_store(struct kvp_env *env, const char *from, const char *to)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     struct stat info;
     kvp_status status = check_name(self, from);
 
@@ -259,12 +260,12 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
         return status;
     }
     if (fstatat(self->directory, to, &info, AT_SYMLINK_NOFOLLOW) == 0) {
-        return fail(self, KVP_EXISTS, to, "is there already");
+        return env_fail(self, KVP_EXISTS, to, "is there already");
     }
     if (errno != ENOENT || renameat(self->directory, from, self->directory, to) != 0) {
-        return fail_errno(self, from);
+        return env_fail_errno(self, from);
     }
-    return sync_directory(self);
+    return env_sync_directory(self);
 }
 
 static bool is_directory(struct posix_env *self, const struct dirent *item)
@@ -281,11 +282,11 @@ static bool is_directory(struct posix_env *self, const struct dirent *item)
 static kvp_status env_list_stores(struct kvp_env *env, void (*each)(void *arg, const char *name),
                                   void *arg)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     DIR *dir = opendir(self->path);
 
     if (dir == NULL) {
-        return fail_errno(self, "");
+        return env_fail_errno(self, "");
     }
     errno = 0;
     for (struct dirent *item = readdir(dir); item != NULL; item = readdir(dir)) {
@@ -294,7 +295,7 @@ static kvp_status env_list_stores(struct kvp_env *env, void (*each)(void *arg, c
         }
         errno = 0;
     }
-    kvp_status status = errno == 0 ? KVP_OK : fail_errno(self, "");
+    kvp_status status = errno == 0 ? KVP_OK : env_fail_errno(self, "");
     closedir(dir);
     return status;
 }
@@ -315,17 +316,17 @@ static kvp_status read_content(struct posix_env *self, const char *name, int fd,
     size_t size;
 
     if (!kvp_read_all(fd, bytes, sizeof(bytes), 0, &size)) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
     if (size == sizeof(bytes)) {
-        return fail(self, KVP_CORRUPT, name, "longer than any file of this kind");
+        return env_fail(self, KVP_CORRUPT, name, "longer than any file of this kind");
     }
     return kvp_buf_append(content, bytes, size);
 }
 
 static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *content)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
 
     if (status != KVP_OK) {
@@ -333,7 +334,7 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
     }
     int fd = openat(self->directory, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
     status = read_content(self, name, fd, content);
     close(fd);
@@ -345,11 +346,11 @@ static kvp_status write_new_file(struct posix_env *self, const char *name, kvp_s
     int fd = openat(self->directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
     if (fd < 0) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
     kvp_status status = KVP_OK;
     if (!kvp_write_all(fd, content.data, content.size, 0) || fsync(fd) != 0) {
-        status = fail_errno(self, name);
+        status = env_fail_errno(self, name);
     }
     close(fd);
     return status;
@@ -357,12 +358,12 @@ static kvp_status write_new_file(struct posix_env *self, const char *name, kvp_s
 
 static kvp_status env_replace_file(struct kvp_env *env, const char *name, kvp_slice content)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     char fresh[KVP_STORE_NAME_SIZE + 1]; /* '~' is in no name, so it cannot be in the way */
     kvp_status status = check_name(self, name);
 
     if (status == KVP_OK && content.size > KVP_FILE_SIZE_MAX) {
-        status = fail(self, KVP_BAD_ARGUMENT, name, "the content is too long");
+        status = env_fail(self, KVP_BAD_ARGUMENT, name, "the content is too long");
     }
     if (status != KVP_OK) {
         return status;
@@ -373,13 +374,13 @@ static kvp_status env_replace_file(struct kvp_env *env, const char *name, kvp_sl
     (void)snprintf(fresh, sizeof(fresh), "%s~", name);
     status = write_new_file(self, fresh, content);
     if (status == KVP_OK && renameat(self->directory, fresh, self->directory, name) != 0) {
-        status = fail_errno(self, name);
+        status = env_fail_errno(self, name);
     }
     if (status != KVP_OK) {
         (void)unlinkat(self->directory, fresh, 0);
         return status;
     }
-    return sync_directory(self);
+    return env_sync_directory(self);
 }
 
 static kvp_status use_file(struct posix_env *self, const char *name)
@@ -390,7 +391,7 @@ static kvp_status use_file(struct posix_env *self, const char *name)
     forget_file(self);
     self->file = openat(self->directory, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (self->file < 0) {
-        return fail_errno(self, name);
+        return env_fail_errno(self, name);
     }
     memcpy(self->file_name, name, strlen(name) + 1);
     self->file_entry_synced = false;
@@ -400,12 +401,12 @@ static kvp_status use_file(struct posix_env *self, const char *name)
 static kvp_status sync_used_file(struct posix_env *self)
 {
     if (fsync(self->file) != 0) {
-        return fail_errno(self, self->file_name);
+        return env_fail_errno(self, self->file_name);
     }
     if (self->file_entry_synced) {
         return KVP_OK;
     }
-    kvp_status status = sync_directory(self);
+    kvp_status status = env_sync_directory(self);
     self->file_entry_synced = status == KVP_OK;
     return status;
 }
@@ -413,25 +414,25 @@ static kvp_status sync_used_file(struct posix_env *self)
 static kvp_status env_write_at(struct kvp_env *env, const char *name, uint64_t offset,
                                kvp_slice content, bool sync)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
 
     if (status == KVP_OK &&
         (content.size > KVP_FILE_SIZE_MAX || offset > KVP_FILE_SIZE_MAX - content.size)) {
-        status = fail(self, KVP_BAD_ARGUMENT, name, "the content is too long");
+        status = env_fail(self, KVP_BAD_ARGUMENT, name, "the content is too long");
     }
     if (status == KVP_OK) {
         status = use_file(self, name);
     }
     if (status == KVP_OK && !kvp_write_all(self->file, content.data, content.size, offset)) {
-        status = fail_errno(self, name);
+        status = env_fail_errno(self, name);
     }
     return status == KVP_OK && sync ? sync_used_file(self) : status;
 }
 
 static const char *env_error(struct kvp_env *env)
 {
-    return of(env)->error;
+    return posix_env_of(env)->error;
 }
 
 static void env_free(struct posix_env *self)
@@ -449,7 +450,7 @@ static void env_free(struct posix_env *self)
 
 static void env_close(struct kvp_env *env)
 {
-    struct posix_env *self = of(env);
+    struct posix_env *self = posix_env_of(env);
 
     if (self != NULL) {
         /* Only for the eye: the number of a process that is gone helps nobody. */
@@ -479,11 +480,11 @@ static kvp_status open_directory(struct posix_env *self)
     bool made = mkdir(self->path, 0700) == 0;
 
     if (!made && errno != EEXIST) {
-        return fail(self, errno == ENOSPC ? KVP_DISK_FULL : KVP_IO, "", strerror(errno));
+        return env_fail(self, errno == ENOSPC ? KVP_DISK_FULL : KVP_IO, "", strerror(errno));
     }
     self->directory = open(self->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (self->directory < 0) {
-        return fail_errno(self, "");
+        return env_fail_errno(self, "");
     }
     if (!made) {
         return KVP_OK;
@@ -492,7 +493,7 @@ static kvp_status open_directory(struct posix_env *self)
     if (parent < 0) {
         return KVP_OK; /* it may be unreadable for us; then its own file system has to do */
     }
-    kvp_status status = fsync(parent) == 0 ? KVP_OK : fail_errno(self, "..");
+    kvp_status status = fsync(parent) == 0 ? KVP_OK : env_fail_errno(self, "..");
     close(parent);
     return status;
 }
@@ -505,11 +506,11 @@ static kvp_status say_locked(struct posix_env *self)
     holder[size > 0 ? size : 0] = '\0';
     holder[strspn(holder, "0123456789")] = '\0';
     if (holder[0] == '\0') {
-        return fail(self, KVP_LOCKED, "", "in use by another process");
+        return env_fail(self, KVP_LOCKED, "", "in use by another process");
     }
     char reason[64];
     (void)snprintf(reason, sizeof(reason), "in use by process %s", holder);
-    return fail(self, KVP_LOCKED, "", reason);
+    return env_fail(self, KVP_LOCKED, "", reason);
 }
 
 static kvp_status take_lock(struct posix_env *self)
@@ -518,14 +519,14 @@ static kvp_status take_lock(struct posix_env *self)
 
     self->lock = openat(self->directory, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (self->lock < 0) {
-        return fail_errno(self, "LOCK");
+        return env_fail_errno(self, "LOCK");
     }
     if (flock(self->lock, LOCK_EX | LOCK_NB) != 0) {
-        return errno == EWOULDBLOCK ? say_locked(self) : fail_errno(self, "LOCK");
+        return errno == EWOULDBLOCK ? say_locked(self) : env_fail_errno(self, "LOCK");
     }
     int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(self->lock, 0) != 0 || !kvp_write_all(self->lock, text, (size_t)size, 0)) {
-        return fail_errno(self, "LOCK");
+        return env_fail_errno(self, "LOCK");
     }
     return KVP_OK;
 }

@@ -86,8 +86,8 @@ struct frame_view {
 /* ---- failures ---- */
 
 /* Keeps the reason; from now on the journal refuses everything. `file` may be NULL. */
-static kvp_status fail(struct kvp_journal *journal, kvp_status status,
-                       const struct journal_file *file, const char *reason)
+static kvp_status journal_fail(struct kvp_journal *journal, kvp_status status,
+                               const struct journal_file *file, const char *reason)
 {
     char name[NAME_SIZE] = "";
 
@@ -99,11 +99,11 @@ static kvp_status fail(struct kvp_journal *journal, kvp_status status,
     return status;
 }
 
-static kvp_status fail_errno(struct kvp_journal *journal, const struct journal_file *file)
+static kvp_status journal_fail_errno(struct kvp_journal *journal, const struct journal_file *file)
 {
     int number = errno;
 
-    return fail(journal, kvp_status_of_errno(number), file, strerror(number));
+    return journal_fail(journal, kvp_status_of_errno(number), file, strerror(number));
 }
 
 /* Reading can be repeated when there is memory again. */
@@ -116,7 +116,7 @@ static kvp_status short_of_memory(struct kvp_journal *journal)
 
 static kvp_status fail_reading(struct kvp_journal *journal, const struct journal_file *file)
 {
-    return errno == ENOMEM ? short_of_memory(journal) : fail_errno(journal, file);
+    return errno == ENOMEM ? short_of_memory(journal) : journal_fail_errno(journal, file);
 }
 
 /* ---- bytes of files ---- */
@@ -228,7 +228,7 @@ static struct journal_file *join_chain(struct kvp_journal *journal, size_t index
     return &journal->files[journal->chain++];
 }
 
-static kvp_status remove_file(struct kvp_journal *journal, size_t index)
+static kvp_status journal_remove_file(struct kvp_journal *journal, size_t index)
 {
     struct journal_file *file = &journal->files[index];
     char name[NAME_SIZE];
@@ -236,7 +236,7 @@ static kvp_status remove_file(struct kvp_journal *journal, size_t index)
     assert(index >= journal->chain && index < journal->count);
     (void)snprintf(name, sizeof(name), NAME_PREFIX "%" PRIu64, file->id);
     if (unlinkat(journal->directory, name, 0) != 0 && errno != ENOENT) {
-        return fail_errno(journal, file);
+        return journal_fail_errno(journal, file);
     }
     close(file->fd);
     journal->files[index] = journal->files[--journal->count];
@@ -255,7 +255,7 @@ static kvp_status remove_useless(struct kvp_journal *journal)
         if (file->reusable && file->size >= journal->file_size) {
             i++;
         } else {
-            status = remove_file(journal, i);
+            status = journal_remove_file(journal, i);
         }
     }
     while (status == KVP_OK && journal->count - journal->chain > FREE_MAX) {
@@ -263,7 +263,7 @@ static kvp_status remove_useless(struct kvp_journal *journal)
         for (i = smallest + 1; i < journal->count; i++) {
             smallest = journal->files[i].size < journal->files[smallest].size ? i : smallest;
         }
-        status = remove_file(journal, smallest);
+        status = journal_remove_file(journal, smallest);
     }
     return status;
 }
@@ -394,8 +394,8 @@ static kvp_status find_files(struct kvp_journal *journal)
 }
 
 /* Reads the first `size` bytes of a file. */
-static kvp_status load(struct kvp_journal *journal, const struct journal_file *file, uint64_t size,
-                       kvp_buf *content)
+static kvp_status journal_load(struct kvp_journal *journal, const struct journal_file *file,
+                               uint64_t size, kvp_buf *content)
 {
     content->size = 0;
     if (kvp_buf_reserve(content, size) != KVP_OK) {
@@ -423,7 +423,7 @@ static kvp_status read_beginning(struct kvp_journal *journal, struct journal_fil
         !frame_plausible(headers + FILE_HEADER_SIZE, file->size - FILE_HEADER_SIZE, &frame)) {
         return KVP_OK;
     }
-    kvp_status status = load(journal, file, FILE_HEADER_SIZE + frame.total, content);
+    kvp_status status = journal_load(journal, file, FILE_HEADER_SIZE + frame.total, content);
     if (status == KVP_OK && frame_at(file, content, FILE_HEADER_SIZE, &frame)) {
         file->first = frame.number;
     }
@@ -455,10 +455,10 @@ struct reader {
 
 /* Reads the file's frames up to its end of them; those from journal->next on are for the reader,
  * and if there are any the file joins the chain. */
-static kvp_status read_file(struct kvp_journal *journal, size_t index, struct reader *reader)
+static kvp_status journal_scan(struct kvp_journal *journal, size_t index, struct reader *reader)
 {
     struct journal_file *file = &journal->files[index];
-    kvp_status status = load(journal, file, file->size, &reader->content);
+    kvp_status status = journal_load(journal, file, file->size, &reader->content);
     const kvp_buf *content = &reader->content;
     struct frame_view frame;
     uint64_t offset = FILE_HEADER_SIZE, number = file->first;
@@ -495,7 +495,7 @@ static kvp_status read_chain(struct kvp_journal *journal, struct reader *reader)
         /* Behind the first file only one that begins with the next number can have it. */
         if (index < journal->count &&
             (journal->chain == 0 || journal->files[index].first == journal->next)) {
-            status = read_file(journal, index, reader);
+            status = journal_scan(journal, index, reader);
         }
     }
     return status;
@@ -509,7 +509,7 @@ static kvp_status check_no_gap(struct kvp_journal *journal)
             char reason[80];
             (void)snprintf(reason, sizeof(reason), "frame %" PRIu64 " of the journal is missing",
                            journal->next);
-            return fail(journal, KVP_CORRUPT, NULL, reason);
+            return journal_fail(journal, KVP_CORRUPT, NULL, reason);
         }
     }
     return KVP_OK;
@@ -548,7 +548,7 @@ static kvp_status look_behind(struct kvp_journal *journal, kvp_buf *content, boo
     for (size_t i = journal->chain == 0 ? 0 : journal->chain - 1; i < journal->count; i++) {
         struct journal_file *file = &journal->files[i];
         bool current = i + 1 == journal->chain;
-        kvp_status status = load(journal, file, file->size, content);
+        kvp_status status = journal_load(journal, file, file->size, content);
         if (status != KVP_OK) {
             return status;
         }
@@ -604,14 +604,14 @@ static kvp_status write_again(struct kvp_journal *journal)
     for (uint64_t offset = 0; offset < file->size; offset += size) {
         size = file->size - offset < CHUNK_SIZE ? (size_t)(file->size - offset) : CHUNK_SIZE;
         if (!read_padded(file->fd, chunk, size, offset)) {
-            return fail_errno(journal, file);
+            return journal_fail_errno(journal, file);
         }
         if (offset + size > journal->end) {
             size_t kept = offset < journal->end ? (size_t)(journal->end - offset) : 0;
             memset(chunk + kept, 0, size - kept);
         }
         if (!kvp_write_all(file->fd, chunk, size, offset)) {
-            return fail_errno(journal, file);
+            return journal_fail_errno(journal, file);
         }
     }
     return KVP_OK;
@@ -633,11 +633,11 @@ kvp_status kvp_journal_begin(struct kvp_journal *journal)
     for (size_t i = journal->chain == 0 ? 0 : journal->chain - 1;
          i < journal->count && status == KVP_OK; i++) {
         if (fdatasync(journal->files[i].fd) != 0) {
-            status = fail_errno(journal, &journal->files[i]);
+            status = journal_fail_errno(journal, &journal->files[i]);
         }
     }
     if (status == KVP_OK && fsync(journal->directory) != 0) {
-        status = fail_errno(journal, NULL);
+        status = journal_fail_errno(journal, NULL);
     }
     journal->begun = status == KVP_OK;
     return status;
@@ -653,7 +653,7 @@ static kvp_status sync_current(struct kvp_journal *journal)
     assert(journal->chain > 0);
     const struct journal_file *file = &journal->files[journal->chain - 1];
     if (fdatasync(file->fd) != 0) {
-        return fail_errno(journal, file);
+        return journal_fail_errno(journal, file);
     }
     journal->unsynced = false;
     return KVP_OK;
@@ -677,15 +677,15 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
     char name[NAME_SIZE];
 
     if (!reserve_file(journal)) {
-        return fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
+        return journal_fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
     }
     if (file.id > file_id_max) {
-        return fail(journal, KVP_IO, &file, "no more files can be numbered");
+        return journal_fail(journal, KVP_IO, &file, "no more files can be numbered");
     }
     (void)snprintf(name, sizeof(name), NAME_PREFIX "%" PRIu64, file.id);
     file.fd = openat(journal->directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file.fd < 0) {
-        return fail_errno(journal, &file);
+        return journal_fail_errno(journal, &file);
     }
     journal->next_id++;
     /* A larger one is for a frame that fills it but for the last block: at once, so it would only
@@ -693,7 +693,7 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
     uint64_t from = size > journal->file_size ? size - BLOCK_SIZE : 0;
     if (!fill_with_zeros(file.fd, from, size) || fsync(file.fd) != 0 ||
         fsync(journal->directory) != 0) {
-        kvp_status status = fail_errno(journal, &file);
+        kvp_status status = journal_fail_errno(journal, &file);
         /* Others may need the room; if it stays, the next beginning removes it. */
         (void)unlinkat(journal->directory, name, 0);
         close(file.fd);
@@ -713,7 +713,7 @@ static kvp_status draw_key(struct kvp_journal *journal, struct journal_file *fil
         got = getrandom(&key, sizeof(key), 0);
     } while (got < 0 && errno == EINTR);
     if (got != (ssize_t)sizeof(key)) {
-        return fail(journal, KVP_IO, file, "no random number for the key");
+        return journal_fail(journal, KVP_IO, file, "no random number for the key");
     }
     file->key = key;
     file->has_key = true;
@@ -761,7 +761,7 @@ static kvp_status build_frame(struct kvp_journal *journal, const kvp_slice *part
     uint64_t total = total_of(size);
     frame->size = 0;
     if (kvp_buf_reserve(frame, (size_t)(FILE_HEADER_SIZE + total)) != KVP_OK) {
-        return fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
+        return journal_fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
     }
     frame->size = (size_t)(FILE_HEADER_SIZE + total);
     uint8_t *header = frame->data + FILE_HEADER_SIZE;
@@ -800,7 +800,7 @@ static kvp_status write_frame(struct kvp_journal *journal, struct kvp_frame *fra
     kvp_put_u64(data, frame_checksum(data, total, file->key));
     assert(journal->end + total <= file->size);
     if (!kvp_write_all(file->fd, data - before, before + (size_t)total, journal->end - before)) {
-        return fail_errno(journal, file);
+        return journal_fail_errno(journal, file);
     }
     frame->number = journal->next++;
     frame->place = place_of(file, journal->end);
@@ -847,13 +847,13 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
         file = journal->files[i].id == frame.place >> 32 ? &journal->files[i] : NULL;
     }
     if (file == NULL || offset > file->size) {
-        return fail(journal, KVP_CORRUPT, file, "a frame is not where it should be");
+        return journal_fail(journal, KVP_CORRUPT, file, "a frame is not where it should be");
     }
     if (!read_padded(file->fd, header, sizeof(header), offset)) {
         return fail_reading(journal, file);
     }
     if (!frame_plausible(header, file->size - offset, &found) || found.number != frame.number) {
-        return fail(journal, KVP_CORRUPT, file, "a frame is damaged");
+        return journal_fail(journal, KVP_CORRUPT, file, "a frame is damaged");
     }
     if (kvp_buf_reserve(bytes, (size_t)found.total) != KVP_OK) {
         return short_of_memory(journal);
@@ -863,7 +863,7 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
         return fail_reading(journal, file);
     }
     if (memcmp(data, header, sizeof(header)) != 0 || !frame_whole(data, &found, file->key)) {
-        return fail(journal, KVP_CORRUPT, file, "a frame is damaged");
+        return journal_fail(journal, KVP_CORRUPT, file, "a frame is damaged");
     }
     memmove(data, data + FRAME_HEADER_SIZE, (size_t)found.size);
     bytes->size += (size_t)found.size;

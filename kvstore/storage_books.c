@@ -31,7 +31,7 @@ static size_t add_line(char *text, size_t size, const char *word, const char *na
     return size + (size_t)snprintf(text + size, KVP_FILE_SIZE_MAX - size, "%s%s\n", word, name);
 }
 
-static size_t encode(const struct storage_books *books, char text[KVP_FILE_SIZE_MAX])
+static size_t books_encode(const struct storage_books *books, char text[KVP_FILE_SIZE_MAX])
 {
     size_t size = 0;
 
@@ -50,7 +50,7 @@ static size_t encode(const struct storage_books *books, char text[KVP_FILE_SIZE_
     return add_line(text, size, "crc ", crc);
 }
 
-static bool take(const char *line, const char *word, char *name)
+static bool books_take(const char *line, const char *word, char *name)
 {
     size_t size = strlen(word);
 
@@ -76,14 +76,14 @@ static bool decode(kvp_slice raw, struct storage_books *books)
     for (char *rest = NULL, *line = strtok_r(text, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
         if (temporaries < STORAGE_TEMPORARIES &&
-            take(line, TEMPORARY, books->temporary[temporaries])) {
+            books_take(line, TEMPORARY, books->temporary[temporaries])) {
             temporaries++;
         } else if (books->spare_count < STORAGE_SPARES_MAX &&
-                   take(line, SPARE, books->spares[books->spare_count])) {
+                   books_take(line, SPARE, books->spares[books->spare_count])) {
             books->spare_count++;
         }
     }
-    size_t size = encode(books, again);
+    size_t size = books_encode(books, again);
     return size == raw.size && memcmp(again, raw.data, size) == 0;
 }
 
@@ -111,7 +111,7 @@ static kvp_status write_books(struct kvp_storage *storage, const struct storage_
     if (memcmp(books, &storage->books, sizeof(*books)) == 0) {
         return KVP_OK;
     }
-    size_t size = encode(books, text);
+    size_t size = books_encode(books, text);
     kvp_status status =
         storage->env->ops->replace_file(storage->env, BOOKS_FILE, kvp_slice_of(text, size));
     if (status != KVP_OK) {
@@ -121,7 +121,7 @@ static kvp_status write_books(struct kvp_storage *storage, const struct storage_
     return KVP_OK;
 }
 
-static void set_name(char *to, const char *name)
+static void books_set_name(char *to, const char *name)
 {
     memset(to, 0, KVP_STORE_NAME_SIZE); /* books are compared as a whole */
     memcpy(to, name, strlen(name));
@@ -149,8 +149,8 @@ kvp_status storage_books_temporary(struct kvp_storage *storage, const char *firs
 {
     struct storage_books books = storage->books;
 
-    set_name(books.temporary[0], first);
-    set_name(books.temporary[1], second);
+    books_set_name(books.temporary[0], first);
+    books_set_name(books.temporary[1], second);
     kvp_status status = remove_others(storage, &books);
     return status == KVP_OK ? write_books(storage, &books) : status;
 }
@@ -171,7 +171,7 @@ kvp_status storage_books_spare(struct kvp_storage *storage, const char *name)
     if (books.spare_count == STORAGE_SPARES_MAX) {
         forget_spare(&books, 0); /* it stays, for an operator to remove */
     }
-    set_name(books.spares[books.spare_count++], name);
+    books_set_name(books.spares[books.spare_count++], name);
     return write_books(storage, &books);
 }
 

@@ -136,7 +136,7 @@ kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf
 }
 
 /* Takes `word` and then a name from the text, up to the byte `stop`, which is skipped too. */
-static bool take_name(const char **text, const char *word, char stop, char *name)
+static bool codec_take_name(const char **text, const char *word, char stop, char *name)
 {
     size_t size = strlen(word);
 
@@ -167,12 +167,12 @@ kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointe
     }
     memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
-    if (!take_name(&next, "active ", '\n', found.active)) {
+    if (!codec_take_name(&next, "active ", '\n', found.active)) {
         return KVP_CORRUPT;
     }
     if (strncmp(next, "set-aside ", 10) == 0 &&
-        (!take_name(&next, "set-aside ", ' ', found.aside_from) ||
-         !take_name(&next, "", '\n', found.aside_to))) {
+        (!codec_take_name(&next, "set-aside ", ' ', found.aside_from) ||
+         !codec_take_name(&next, "", '\n', found.aside_to))) {
         return KVP_CORRUPT;
     }
     kvp_status status = storage_pointer_encode(&found, &again);

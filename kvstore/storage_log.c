@@ -27,7 +27,7 @@ enum {
 
 /* ---- a record ---- */
 
-static bool take(kvp_slice *rest, size_t size, const uint8_t **bytes)
+static bool log_take(kvp_slice *rest, size_t size, const uint8_t **bytes)
 {
     if (rest->size < size) {
         return false;
@@ -45,7 +45,7 @@ kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw)
 
     memset(record, 0, sizeof(*record));
     record->rest = raw;
-    if (!take(&record->rest, HEAD_SIZE, &bytes)) {
+    if (!log_take(&record->rest, HEAD_SIZE, &bytes)) {
         return KVP_CORRUPT;
     }
     flags = bytes[0];
@@ -59,14 +59,14 @@ kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw)
         return KVP_CORRUPT;
     }
     if (record->cut) {
-        if (!take(&record->rest, 8, &bytes)) {
+        if (!log_take(&record->rest, 8, &bytes)) {
             return KVP_CORRUPT;
         }
         record->cut_after = kvp_get_u64(bytes);
     }
     if (record->has_meta) {
         size_t size = storage_meta_size(record->rest);
-        return take(&record->rest, size, &bytes)
+        return log_take(&record->rest, size, &bytes)
                    ? storage_meta_decode(kvp_slice_of(bytes, size), &record->meta)
                    : KVP_CORRUPT;
     }
@@ -81,14 +81,14 @@ kvp_status storage_record_next(struct storage_record *record, struct kvp_point *
     if (record->next > record->last) {
         return record->rest.size == 0 ? KVP_NOT_FOUND : KVP_CORRUPT;
     }
-    if (!take(&record->rest, STORAGE_ENTRY_SIZE, &bytes)) {
+    if (!log_take(&record->rest, STORAGE_ENTRY_SIZE, &bytes)) {
         return KVP_CORRUPT;
     }
     size_t size = kvp_get_u32(bytes);
     point->seq = record->next;
     point->epoch = kvp_get_u64(bytes + 4);
     point->hash = kvp_get_u64(bytes + 12);
-    if (!take(&record->rest, size, &bytes)) {
+    if (!log_take(&record->rest, size, &bytes)) {
         return KVP_CORRUPT;
     }
     *payload = kvp_slice_of(bytes, size);
@@ -162,8 +162,8 @@ void storage_index_cut(struct storage_index *index, uint64_t after, uint64_t bas
 /* ---- reading ---- */
 
 /* The record that `item` is about; it points into storage->scratch. */
-static kvp_status read_record(struct kvp_storage *storage, const struct storage_stretch *item,
-                              struct storage_record *record)
+static kvp_status log_read_record(struct kvp_storage *storage, const struct storage_stretch *item,
+                                  struct storage_record *record)
 {
     struct kvp_store *store = storage->held->store;
 
@@ -182,7 +182,7 @@ kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, struct kv
     if (at == storage->index.count) {
         return KVP_CORRUPT;
     }
-    kvp_status status = read_record(storage, &storage->index.items[at], &record);
+    kvp_status status = log_read_record(storage, &storage->index.items[at], &record);
     point->seq = 0;
     while (status == KVP_OK && point->seq != seq) {
         status = storage_record_next(&record, point, &payload);
@@ -200,7 +200,7 @@ kvp_status storage_log_size(struct kvp_storage *storage, uint64_t first, uint64_
         struct storage_record record;
         struct kvp_point point = {0};
         kvp_slice payload;
-        status = read_record(storage, &index->items[i], &record);
+        status = log_read_record(storage, &index->items[i], &record);
         while (status == KVP_OK && point.seq < index->items[i].last) {
             status = storage_record_next(&record, &point, &payload);
             *size += status == KVP_OK && point.seq >= first ? kvp_entry_cost(payload.size) : 0;
@@ -217,7 +217,7 @@ struct reading {
     bool full;
 };
 
-static kvp_status take_entry(struct reading *reading, struct kvp_point point, kvp_slice payload)
+static kvp_status log_take_entry(struct reading *reading, struct kvp_point point, kvp_slice payload)
 {
     reading->full = reading->count == reading->count_max ||
                     (reading->count > 0 && reading->size + payload.size > reading->size_max);
@@ -242,12 +242,12 @@ static kvp_status read_stretch(struct kvp_storage *storage, const struct storage
     struct storage_record record;
     struct kvp_point point = {0};
     kvp_slice payload;
-    kvp_status status = read_record(storage, item, &record);
+    kvp_status status = log_read_record(storage, item, &record);
 
     while (status == KVP_OK && point.seq < item->last && !reading->full) {
         status = storage_record_next(&record, &point, &payload);
         if (status == KVP_OK && point.seq >= reading->next) {
-            status = take_entry(reading, point, payload);
+            status = log_take_entry(reading, point, payload);
         }
     }
     return status == KVP_NOT_FOUND ? KVP_CORRUPT : status;

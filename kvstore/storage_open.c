@@ -56,7 +56,7 @@ static bool listed(const struct listing *listing, const char *name)
     return false;
 }
 
-static bool starts_with(const char *name, const char *prefix)
+static bool open_starts_with(const char *name, const char *prefix)
 {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
@@ -64,7 +64,8 @@ static bool starts_with(const char *name, const char *prefix)
 /* The number behind "store-" or "incoming-" as this node writes it; 0 for another name. */
 static uint64_t number_of(const char *name)
 {
-    if (!starts_with(name, STORAGE_STORE_PREFIX) && !starts_with(name, STORAGE_INCOMING_PREFIX)) {
+    if (!open_starts_with(name, STORAGE_STORE_PREFIX) &&
+        !open_starts_with(name, STORAGE_INCOMING_PREFIX)) {
         return 0;
     }
     const char *digits = strchr(name, '-') + 1;
@@ -101,7 +102,7 @@ kvp_status storage_write_pointer(struct kvp_storage *storage, const struct stora
 /* ---- the first opening ---- */
 
 /* Of whatever version. */
-static bool is_blank(kvp_slice value)
+static bool open_is_blank(kvp_slice value)
 {
     const struct kvp_meta blank = {0};
     struct kvp_meta found = {0};
@@ -126,7 +127,7 @@ static bool is_of_first(kvp_slice key, kvp_slice value)
         return false;
     }
     if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_META)) == 0) {
-        return is_blank(value);
+        return open_is_blank(value);
     }
     if (kvp_slice_compare(key, KEY_SLICE(STORAGE_KEY_APPLIED)) == 0) {
         expected = kvp_slice_of(zero, sizeof(zero));
@@ -295,8 +296,8 @@ static void count_strangers(const struct kvp_storage *storage, const struct list
 {
     for (size_t i = 0; i < listing->count; i++) {
         const char *name = listing->names[i];
-        bool alike =
-            starts_with(name, STORAGE_STORE_PREFIX) || starts_with(name, STORAGE_INCOMING_PREFIX);
+        bool alike = open_starts_with(name, STORAGE_STORE_PREFIX) ||
+                     open_starts_with(name, STORAGE_INCOMING_PREFIX);
         if (alike && strcmp(name, storage->name) != 0 && strcmp(name, pointer->aside_from) != 0 &&
             !storage_books_name(storage, name)) {
             loaded->stranger_count++;
@@ -349,13 +350,13 @@ static kvp_status open_active(struct kvp_storage *storage)
 
 /* ---- what the store says ---- */
 
-static kvp_status damaged(struct kvp_storage *storage, const char *what)
+static kvp_status open_damaged(struct kvp_storage *storage, const char *what)
 {
     return storage_fail(storage, KVP_CORRUPT, DAMAGED, what);
 }
 
 /* Reads a metadata record. One that is not there is damage: they are all made with the store. */
-static kvp_status read_record(struct kvp_storage *storage, const char *key, kvp_buf *value)
+static kvp_status open_read_record(struct kvp_storage *storage, const char *key, kvp_buf *value)
 {
     struct kvp_store *store = storage->held->store;
 
@@ -364,19 +365,19 @@ static kvp_status read_record(struct kvp_storage *storage, const char *key, kvp_
     if (status == KVP_NOT_FOUND) {
         char what[64];
         (void)snprintf(what, sizeof(what), "record '%s' is missing", key + 1);
-        return damaged(storage, what);
+        return open_damaged(storage, what);
     }
     return status == KVP_OK ? KVP_OK
                             : storage_fail_store(storage, status, "reading the store", store);
 }
 
-static kvp_status read_point(struct kvp_storage *storage, const char *key, kvp_buf *value,
-                             struct kvp_point *point)
+static kvp_status open_read_point(struct kvp_storage *storage, const char *key, kvp_buf *value,
+                                  struct kvp_point *point)
 {
-    kvp_status status = read_record(storage, key, value);
+    kvp_status status = open_read_record(storage, key, value);
 
     if (status == KVP_OK && value->size != STORAGE_POINT_SIZE) {
-        return damaged(storage, "a point of the log has a wrong size");
+        return open_damaged(storage, "a point of the log has a wrong size");
     }
     if (status == KVP_OK) {
         *point = storage_point_decode(value->data);
@@ -386,10 +387,10 @@ static kvp_status read_point(struct kvp_storage *storage, const char *key, kvp_b
 
 static kvp_status read_base(struct kvp_storage *storage, kvp_buf *value)
 {
-    kvp_status status = read_record(storage, STORAGE_KEY_BASE, value);
+    kvp_status status = open_read_record(storage, STORAGE_KEY_BASE, value);
 
     if (status == KVP_OK && value->size != STORAGE_BASE_SIZE) {
-        return damaged(storage, "record 'base' has a wrong size");
+        return open_damaged(storage, "record 'base' has a wrong size");
     }
     if (status == KVP_OK) {
         storage->base = storage_point_decode(value->data);
@@ -401,14 +402,14 @@ static kvp_status read_base(struct kvp_storage *storage, kvp_buf *value)
 
 static kvp_status check_format(struct kvp_storage *storage, kvp_buf *value)
 {
-    kvp_status status = read_record(storage, STORAGE_KEY_FORMAT, value);
+    kvp_status status = open_read_record(storage, STORAGE_KEY_FORMAT, value);
     char reason[96];
 
     if (status != KVP_OK) {
         return status;
     }
     if (value->size != 4) {
-        return damaged(storage, "record 'format' has a wrong size");
+        return open_damaged(storage, "record 'format' has a wrong size");
     }
     uint32_t format = kvp_get_u32(value->data);
     if (format != KVP_STORE_VERSION) {
@@ -422,7 +423,7 @@ static kvp_status check_format(struct kvp_storage *storage, kvp_buf *value)
 
 static kvp_status check_owner(struct kvp_storage *storage, kvp_buf *value)
 {
-    kvp_status status = read_record(storage, STORAGE_KEY_GROUP, value);
+    kvp_status status = open_read_record(storage, STORAGE_KEY_GROUP, value);
     char reason[2 * KVP_GROUP_NAME_MAX + 64];
 
     if (status != KVP_OK) {
@@ -435,7 +436,7 @@ static kvp_status check_owner(struct kvp_storage *storage, kvp_buf *value)
                        (const char *)value->data, storage->group);
         return storage_fail(storage, KVP_WRONG_GROUP, "the store", reason);
     }
-    status = read_record(storage, STORAGE_KEY_NODE, value);
+    status = open_read_record(storage, STORAGE_KEY_NODE, value);
     if (status != KVP_OK) {
         return status;
     }
@@ -453,15 +454,15 @@ static kvp_status read_records(struct kvp_storage *storage)
     kvp_status status = check_format(storage, &value);
 
     status = status == KVP_OK ? check_owner(storage, &value) : status;
-    status = status == KVP_OK ? read_record(storage, STORAGE_KEY_META, &value) : status;
+    status = status == KVP_OK ? open_read_record(storage, STORAGE_KEY_META, &value) : status;
     if (status == KVP_OK && storage_meta_decode(kvp_buf_slice(&value), &storage->meta) != KVP_OK) {
-        status = damaged(storage, "record 'meta' is malformed");
+        status = open_damaged(storage, "record 'meta' is malformed");
     }
     if (status == KVP_OK) {
         status = read_base(storage, &value);
     }
     if (status == KVP_OK) {
-        status = read_point(storage, STORAGE_KEY_APPLIED, &value, &storage->applied);
+        status = open_read_point(storage, STORAGE_KEY_APPLIED, &value, &storage->applied);
     }
     kvp_buf_free(&value);
     return status;
@@ -608,11 +609,11 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
         return status;
     }
     if (!walk.met_applied) {
-        return damaged(storage, "the state is not that of any place in the log");
+        return open_damaged(storage, "the state is not that of any place in the log");
     }
     bool doubtful = is_doubtful(storage, &walk, found);
     if (doubtful && walk.more) {
-        return damaged(storage, "entries are unreadable, and behind them are others");
+        return open_damaged(storage, "entries are unreadable, and behind them are others");
     }
     storage->tail = walk.at;
     loaded->log_size = walk.size;

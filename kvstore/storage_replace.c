@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Nobody may read the store that is about to go. Ends with leave_replacing() or install(). */
+/* Nobody may read the store that is about to go. Ends with leave_replacing() or replace_install().
+ */
 static kvp_status enter_replacing(struct kvp_storage *storage)
 {
     kvp_status status = storage_check(storage);
@@ -32,8 +33,9 @@ static void leave_replacing(struct kvp_storage *storage)
 }
 
 /* Puts the store in the place of the active one and closes that. */
-static kvp_status install(struct kvp_storage *storage, struct kvp_store *store, const char *name,
-                          const struct kvp_meta *meta, struct kvp_point point)
+static kvp_status replace_install(struct kvp_storage *storage, struct kvp_store *store,
+                                  const char *name, const struct kvp_meta *meta,
+                                  struct kvp_point point)
 {
     struct storage_held *held = storage_held_new(store);
 
@@ -96,7 +98,7 @@ kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage)
 }
 
 /* Takes {u32 key size, u32 value size, key, value} off the chunk's front. */
-static bool take_pair(kvp_slice *chunk, struct kvp_batch_op *op)
+static bool replace_take_pair(kvp_slice *chunk, struct kvp_batch_op *op)
 {
     const uint8_t *bytes = chunk->data;
 
@@ -125,7 +127,7 @@ static kvp_status check_chunk(const struct kvp_storage *storage, kvp_slice chunk
 
     *last = kvp_buf_slice(&storage->incoming_key);
     for (*count = 0; chunk.size > 0; ++*count) {
-        if (!take_pair(&chunk, &op) || !kvp_raw_key_is_state(op.key) ||
+        if (!replace_take_pair(&chunk, &op) || !kvp_raw_key_is_state(op.key) ||
             kvp_slice_compare(op.key, *last) <= 0) {
             return KVP_BAD_REQUEST;
         }
@@ -157,7 +159,7 @@ kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chu
     if (status != KVP_OK) {
         return status;
     }
-    for (struct kvp_batch_op op; take_pair(&chunk, &op);) {
+    for (struct kvp_batch_op op; replace_take_pair(&chunk, &op);) {
         storage_batch_add(&batch, op);
     }
     status = store->ops->write(store, batch.ops, batch.count, false);
@@ -245,7 +247,7 @@ static kvp_status switch_to_incoming(struct kvp_storage *storage, struct kvp_poi
     struct kvp_store *store = storage->incoming;
     storage->incoming = NULL;
     storage->incoming_key.size = 0;
-    return install(storage, store, pointer->active, meta, point);
+    return replace_install(storage, store, pointer->active, meta, point);
 }
 
 kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
@@ -289,7 +291,7 @@ static kvp_status switch_to_empty(struct kvp_storage *storage, const struct kvp_
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "opening the new store");
     }
-    return install(storage, store, pointer->active, meta, zero);
+    return replace_install(storage, store, pointer->active, meta, zero);
 }
 
 kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,

@@ -43,7 +43,7 @@ static const struct kvp_store_ops *ops_of(const struct kvp_state_view *view)
     return view->held->store->ops;
 }
 
-static bool read_point(struct kvp_state_view *view)
+static bool view_read_point(struct kvp_state_view *view)
 {
     const struct kvp_store_ops *ops = ops_of(view);
     kvp_slice key = kvp_slice_of(STORAGE_KEY_APPLIED, sizeof(STORAGE_KEY_APPLIED) - 1);
@@ -84,7 +84,7 @@ struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage)
         view->snapshot = store->ops->snapshot(store);
         view->iter = view->snapshot == NULL ? NULL : store->ops->iter(store, view->snapshot, false);
     }
-    if (view->iter == NULL || !read_point(view) ||
+    if (view->iter == NULL || !view_read_point(view) ||
         kvp_state_view_seek(view, kvp_slice_of(NULL, 0), kvp_slice_of(NULL, 0)) != KVP_OK) {
         kvp_state_view_close(view);
         return NULL;

@@ -14,7 +14,7 @@ struct step {
     struct kvp_point cut; /* the tail between the truncation and the entries appended */
 };
 
-static kvp_status refuse(struct kvp_storage *storage, const char *reason)
+static kvp_status write_refuse(struct kvp_storage *storage, const char *reason)
 {
     return storage_fail(storage, KVP_BAD_ARGUMENT, "writing the log", reason);
 }
@@ -25,7 +25,7 @@ static kvp_status plan_cut(struct kvp_storage *storage, uint64_t after, struct s
     kvp_status status = KVP_OK;
 
     if (after < step->applied.seq || after > step->tail.seq) {
-        return refuse(storage, "cut outside of what is not applied yet");
+        return write_refuse(storage, "cut outside of what is not applied yet");
     }
     if (after == storage->base.seq) {
         step->tail = storage->base;
@@ -52,14 +52,14 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
     step->cut = step->tail;
     for (size_t i = 0; status == KVP_OK && i < write->append_count; i++) {
         if (write->append[i]->point.seq != step->tail.seq + 1) {
-            return refuse(storage, "an entry that does not follow the tail");
+            return write_refuse(storage, "an entry that does not follow the tail");
         }
         step->tail = write->append[i]->point;
     }
     for (size_t i = 0; status == KVP_OK && i < write->apply_count; i++) {
         if (write->apply[i]->point.seq != step->applied.seq + 1 ||
             write->apply[i]->point.seq > step->tail.seq) {
-            return refuse(storage, "an entry to apply that does not follow the applied ones");
+            return write_refuse(storage, "an entry to apply that does not follow the applied ones");
         }
         step->applied = write->apply[i]->point;
     }

@@ -71,7 +71,7 @@ struct kvp_iter {
     kvp_status status; /* of all moves so far */
 };
 
-static struct leveldb_store *of(struct kvp_store *store)
+static struct leveldb_store *leveldb_of(struct kvp_store *store)
 {
     return (struct leveldb_store *)store;
 }
@@ -158,7 +158,7 @@ static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t 
 }
 
 /* LevelDB does not sync the directory when it makes a new log. */
-static bool sync_directory(const char *path)
+static bool leveldb_sync_directory(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -189,7 +189,7 @@ static kvp_status follow_log(struct leveldb_store *self, const struct kvp_batch_
     if (newest <= self->log_number) {
         return KVP_OK;
     }
-    if (!sync_directory(self->path)) {
+    if (!leveldb_sync_directory(self->path)) {
         atomic_store(&self->failed, true);
         keep_error(self, strerror(errno));
         return KVP_IO;
@@ -203,7 +203,7 @@ static kvp_status follow_log(struct leveldb_store *self, const struct kvp_batch_
 static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op *ops, size_t count,
                               bool sync)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
     char *text = NULL;
 
     if (atomic_load(&self->failed)) {
@@ -224,9 +224,9 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
     return maybe_full ? follow_log(self, ops, count) : KVP_OK;
 }
 
-static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *value)
+static kvp_status leveldb_store_get(struct kvp_store *store, kvp_slice key, kvp_buf *value)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
     char *text = NULL;
     size_t size = 0;
 
@@ -250,7 +250,7 @@ static struct kvp_snapshot *store_snapshot(struct kvp_store *store)
     struct kvp_snapshot *snapshot = malloc(sizeof(*snapshot));
 
     if (snapshot != NULL) {
-        snapshot->snapshot = leveldb_create_snapshot(of(store)->db);
+        snapshot->snapshot = leveldb_create_snapshot(leveldb_of(store)->db);
     }
     return snapshot;
 }
@@ -260,14 +260,14 @@ static void store_snapshot_release(struct kvp_store *store, struct kvp_snapshot 
     if (snapshot == NULL) {
         return;
     }
-    leveldb_release_snapshot(of(store)->db, snapshot->snapshot);
+    leveldb_release_snapshot(leveldb_of(store)->db, snapshot->snapshot);
     free(snapshot);
 }
 
 static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot *snapshot,
                                    bool fill_cache)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
     struct kvp_iter *iter = malloc(sizeof(*iter));
 
     if (iter == NULL) {
@@ -361,7 +361,7 @@ static kvp_status journal_done(struct leveldb_store *self, kvp_status status)
 static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
                                        kvp_journal_each each, void *arg, bool *more)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
     kvp_status status = kvp_journal_replay(self->journal, first, each, arg, more);
 
     keep_error(self, kvp_journal_error(self->journal));
@@ -370,13 +370,13 @@ static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
 
 static kvp_status store_journal_begin(struct kvp_store *store)
 {
-    return journal_done(of(store), kvp_journal_begin(of(store)->journal));
+    return journal_done(leveldb_of(store), kvp_journal_begin(leveldb_of(store)->journal));
 }
 
 static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice *parts,
                                        size_t count, bool sync, struct kvp_frame *frame)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
 
     if (atomic_load(&self->failed)) {
         return KVP_FAILED;
@@ -386,7 +386,7 @@ static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice 
 
 static kvp_status store_journal_sync(struct kvp_store *store)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
 
     return atomic_load(&self->failed) ? KVP_FAILED
                                       : journal_done(self, kvp_journal_sync(self->journal));
@@ -395,7 +395,7 @@ static kvp_status store_journal_sync(struct kvp_store *store)
 static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame frame,
                                      kvp_buf *bytes)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
     kvp_status status = kvp_journal_read(self->journal, frame, bytes);
 
     keep_error(self, kvp_journal_error(self->journal));
@@ -404,17 +404,17 @@ static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame f
 
 static uint64_t store_journal_oldest(struct kvp_store *store, uint64_t keep)
 {
-    return kvp_journal_oldest(of(store)->journal, keep);
+    return kvp_journal_oldest(leveldb_of(store)->journal, keep);
 }
 
 static kvp_status store_journal_drop(struct kvp_store *store, uint64_t keep)
 {
-    return journal_done(of(store), kvp_journal_drop(of(store)->journal, keep));
+    return journal_done(leveldb_of(store), kvp_journal_drop(leveldb_of(store)->journal, keep));
 }
 
 static const char *store_error(struct kvp_store *store)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
 
     /* Taken once for the order of memory; the text does not change any more once it is there. */
     pthread_mutex_lock(&self->lock);
@@ -425,7 +425,7 @@ static const char *store_error(struct kvp_store *store)
 
 static void store_close(struct kvp_store *store)
 {
-    struct leveldb_store *self = of(store);
+    struct leveldb_store *self = leveldb_of(store);
 
     if (self == NULL) {
         return;
@@ -447,7 +447,7 @@ static void store_close(struct kvp_store *store)
 
 static const struct kvp_store_ops leveldb_ops = {
     .write = store_write,
-    .get = store_get,
+    .get = leveldb_store_get,
     .snapshot = store_snapshot,
     .snapshot_release = store_snapshot_release,
     .iter = store_iter,

@@ -52,7 +52,7 @@ void kvp_writeset_begin(struct kvp_writeset_iter *iter, kvp_slice set)
 }
 
 /* Takes {u32 size, bytes} from the set. */
-static bool take_bytes(const uint8_t **next, const uint8_t *end, kvp_slice *bytes)
+static bool writeset_take_bytes(const uint8_t **next, const uint8_t *end, kvp_slice *bytes)
 {
     if (end - *next < 4) {
         return false;
@@ -78,11 +78,11 @@ kvp_status kvp_writeset_next(struct kvp_writeset_iter *iter, struct kvp_batch_op
     if (kind != KIND_PUT && kind != KIND_DELETE) {
         return KVP_CORRUPT;
     }
-    if (!take_bytes(&next, iter->end, &found.key) || !kvp_raw_key_is_state(found.key)) {
+    if (!writeset_take_bytes(&next, iter->end, &found.key) || !kvp_raw_key_is_state(found.key)) {
         return KVP_CORRUPT;
     }
     found.is_delete = kind == KIND_DELETE;
-    if (!found.is_delete && !take_bytes(&next, iter->end, &found.value)) {
+    if (!found.is_delete && !writeset_take_bytes(&next, iter->end, &found.value)) {
         return KVP_CORRUPT;
     }
     iter->next = next;

@@ -30,7 +30,7 @@ static const struct {
 
 /* ---- options ---- */
 
-static void print_usage(FILE *out)
+static void kvbench_print_usage(FILE *out)
 {
     fputs("usage: kvbench MODE [--nodes URL,URL... | --spawn] [OPTION]...\n"
           "Measures a kvpair group; prints one line of JSON.\n\n",
@@ -126,7 +126,7 @@ static const struct option known[] = {
 };
 
 /* The options that are numbers. -1: go on; else the exit status. */
-static int take_number(struct bench *bench, int which, const char *name)
+static int kvbench_take_number(struct bench *bench, int which, const char *name)
 {
     uint64_t clients = bench->clients, outstanding = bench->outstanding, reads = bench->reads;
     uint64_t txn_keys = bench->txn_keys, kills = bench->kills, timeout = bench->timeout_ms;
@@ -176,7 +176,7 @@ static int check_output(int code)
 }
 
 /* -1: go on; else the exit status. */
-static int take_option(struct bench *bench, int which, const char *name)
+static int kvbench_take_option(struct bench *bench, int which, const char *name)
 {
     switch (which) {
     case 'n':
@@ -209,7 +209,7 @@ static int take_option(struct bench *bench, int which, const char *name)
                    ? -1
                    : bench_complain("--seconds: '%s' is not a number of seconds", optarg);
     case 'h':
-        print_usage(stdout);
+        kvbench_print_usage(stdout);
         return check_output(EXIT_DONE);
     case 'v':
         printf("kvbench %s\n", kvp_version());
@@ -217,7 +217,7 @@ static int take_option(struct bench *bench, int which, const char *name)
     case '?':
         return EXIT_USAGE; /* getopt has said why */
     default:
-        return take_number(bench, which, name);
+        return kvbench_take_number(bench, which, name);
     }
 }
 
@@ -254,12 +254,12 @@ static int check_options(const struct bench *bench)
     return -1;
 }
 
-static int parse_options(int argc, char **argv, struct bench *bench)
+static int kvbench_parse_options(int argc, char **argv, struct bench *bench)
 {
     int index = 0, which;
 
     while ((which = getopt_long(argc, argv, "h", known, &index)) != -1) {
-        int code = take_option(bench, which, known[index].name);
+        int code = kvbench_take_option(bench, which, known[index].name);
         if (code >= 0) {
             return code;
         }
@@ -354,7 +354,7 @@ static int run_mode(struct bench *bench, struct group *group, cJSON *line)
     return code;
 }
 
-static int print_line(const cJSON *line, int code)
+static int kvbench_print_line(const cJSON *line, int code)
 {
     char *text = cJSON_PrintUnformatted(line);
 
@@ -400,7 +400,7 @@ int main(int argc, char **argv)
         return EXIT_NOTHING;
     }
     kvp_process_raise_descriptor_limit("kvbench");
-    int code = parse_options(argc, argv, &bench);
+    int code = kvbench_parse_options(argc, argv, &bench);
     if (code >= 0) {
         return code;
     }
@@ -413,7 +413,7 @@ int main(int argc, char **argv)
         (void)signal(bench_signal, SIG_DFL);
         (void)raise(bench_signal);
     } else if (code == EXIT_DONE || code == EXIT_NO) {
-        code = print_line(line, code);
+        code = kvbench_print_line(line, code);
     }
     cJSON_Delete(line);
     return code;

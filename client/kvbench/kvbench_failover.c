@@ -43,7 +43,8 @@ struct failover {
     unsigned gap_count;
 };
 
-static kvp_slice write_key(const struct writer *writer, uint64_t number, char text[KEY_SIZE])
+static kvp_slice failover_write_key(const struct writer *writer, uint64_t number,
+                                    char text[KEY_SIZE])
 {
     int size = snprintf(text, KEY_SIZE, "kvbench/failover/%016llx/%u/%llu",
                         (unsigned long long)writer->failover->run, writer->number,
@@ -69,7 +70,7 @@ static bool remember(struct writer *writer, uint64_t number)
     return true;
 }
 
-static void note(struct failover *failover, kvp_status status, uint64_t begun_ns)
+static void failover_note(struct failover *failover, kvp_status status, uint64_t begun_ns)
 {
     pthread_mutex_lock(&failover->mutex);
     uint64_t now_ns = bench_now_ns();
@@ -95,11 +96,11 @@ static void *run_writer(void *arg)
     for (uint64_t number = 0; !atomic_load(&failover->ends); number++) {
         uint64_t begun_ns = bench_now_ns();
         kvp_status status =
-            kvp_create(writer->client, write_key(writer, number, text), value, NULL);
+            kvp_create(writer->client, failover_write_key(writer, number, text), value, NULL);
         if (status == KVP_OK && !remember(writer, number)) {
             status = KVP_NO_MEMORY;
         }
-        note(failover, status, begun_ns);
+        failover_note(failover, status, begun_ns);
         if (status != KVP_OK) {
             bench_sleep_ms(5);
         }
@@ -184,7 +185,7 @@ struct verdict {
     uint64_t acknowledged, verified, lost;
 };
 
-static bool verify(struct failover *failover, struct verdict *verdict)
+static bool failover_verify(struct failover *failover, struct verdict *verdict)
 {
     uint64_t until_ns = bench_now_ns() + VERIFY_SECONDS * UINT64_C(1000000000);
     char text[KEY_SIZE];
@@ -195,7 +196,7 @@ static bool verify(struct failover *failover, struct verdict *verdict)
     for (unsigned i = 0; i < failover->writer_count; i++) {
         struct writer *writer = &failover->writers[i];
         for (size_t k = 0; k < writer->count; k++) {
-            kvp_slice key = write_key(writer, writer->acknowledged[k], text);
+            kvp_slice key = failover_write_key(writer, writer->acknowledged[k], text);
             kvp_status status = kvp_get(writer->client, key, NULL);
             if ((status != KVP_OK && status != KVP_NOT_FOUND) || bench_now_ns() > until_ns ||
                 bench_signal != 0) {
@@ -210,7 +211,7 @@ static bool verify(struct failover *failover, struct verdict *verdict)
     return true;
 }
 
-static int compare(const void *a, const void *b)
+static int failover_compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
 
@@ -222,7 +223,7 @@ static void report(struct failover *failover, const struct verdict *verdict, cJS
     unsigned count = failover->gap_count;
     double *gaps = failover->gaps_ms;
 
-    qsort(gaps, count, sizeof(*gaps), compare);
+    qsort(gaps, count, sizeof(*gaps), failover_compare);
     bench_add_number(line, "kills", count, 0);
     bench_add_number(line, "gap_min_ms", gaps[0], 1);
     bench_add_number(line, "gap_median_ms", (gaps[(count - 1) / 2] + gaps[count / 2]) / 2, 1);
@@ -234,7 +235,7 @@ static void report(struct failover *failover, const struct verdict *verdict, cJS
     bench_add_result(line, &failover->result, true);
 }
 
-static void clean_up(struct failover *failover)
+static void failover_clean_up(struct failover *failover)
 {
     for (unsigned i = 0; i < failover->writer_count; i++) {
         kvp_client_close(failover->writers[i].client);
@@ -270,11 +271,11 @@ int bench_failover(const struct bench *bench, struct group *group, cJSON *line)
         pthread_join(failover->writers[i].thread, NULL);
     }
     failover->result.seconds = (double)(bench_now_ns() - begin_ns) / 1e9;
-    ok = ok && verify(failover, &verdict);
+    ok = ok && failover_verify(failover, &verdict);
     if (ok) {
         report(failover, &verdict, line);
     }
     bool wrong = verdict.lost > 0 || failover->result.errors[-KVP_EXISTS] > 0;
-    clean_up(failover);
+    failover_clean_up(failover);
     return wrong ? EXIT_NO : ok ? EXIT_DONE : EXIT_NOTHING;
 }

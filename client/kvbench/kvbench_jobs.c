@@ -48,7 +48,7 @@ struct farm {
 
 /* ---- queueing ---- */
 
-static int complain(kvp_status status, const kvp_result *result)
+static int jobs_complain(kvp_status status, const kvp_result *result)
 {
     const char *reason = result->value.size > 0 ? (const char *)result->value.data : "";
 
@@ -104,7 +104,7 @@ static int queue_tasks(struct farm *farm, kvp_client *client)
         kvp_result_free(&result);
         status = kvp_job_start(client, farm->job, &result);
     }
-    int code = status == KVP_OK ? EXIT_DONE : complain(status, &result);
+    int code = status == KVP_OK ? EXIT_DONE : jobs_complain(status, &result);
     kvp_result_free(&result);
     free(payload);
     return code;
@@ -112,7 +112,7 @@ static int queue_tasks(struct farm *farm, kvp_client *client)
 
 /* ---- working ---- */
 
-static void note(struct farm *farm, kvp_status status, uint64_t begun_ns)
+static void jobs_note(struct farm *farm, kvp_status status, uint64_t begun_ns)
 {
     pthread_mutex_lock(&farm->mutex);
     uint64_t now_ns = bench_now_ns();
@@ -146,7 +146,7 @@ static void *run_place(void *arg)
         } else if (status == KVP_NO_TASK) {
             continue;
         }
-        note(farm, status, begun_ns);
+        jobs_note(farm, status, begun_ns);
         if (status != KVP_OK) {
             bench_sleep_ms(5);
         }
@@ -169,7 +169,7 @@ static int open_members(struct farm *farm)
         (void)snprintf(member->worker.name, sizeof(member->worker.name), "kvbench-%u", i);
         kvp_status status = kvp_worker_join(member->client, &member->worker, kinds, 1,
                                             KVP_JOB_BUFFER_DEFAULT, false, &result);
-        int code = status == KVP_OK ? EXIT_DONE : complain(status, &result);
+        int code = status == KVP_OK ? EXIT_DONE : jobs_complain(status, &result);
         kvp_result_free(&result);
         if (code != EXIT_DONE) {
             return code;
@@ -197,7 +197,7 @@ static int start_places(struct farm *farm)
 }
 
 /* Until all tasks are done; the kills are spread evenly over them. */
-static int watch(struct farm *farm)
+static int jobs_watch(struct farm *farm)
 {
     uint64_t end_ns = bench_now_ns() + SECONDS_MAX * UINT64_C(1000000000);
     unsigned kills = 0;
@@ -233,7 +233,7 @@ static int check_job(struct farm *farm, cJSON *line)
     kvp_status status = kvp_job_info(client, KVP_INFO_JOB, farm->job, 0, NULL, &result);
 
     if (status != KVP_OK) {
-        int code = complain(status, &result);
+        int code = jobs_complain(status, &result);
         kvp_result_free(&result);
         return code;
     }
@@ -247,7 +247,7 @@ static int check_job(struct farm *farm, cJSON *line)
     return done == (double)farm->tasks ? EXIT_DONE : EXIT_NO;
 }
 
-static int run(struct farm *farm, cJSON *line)
+static int jobs_run(struct farm *farm, cJSON *line)
 {
     int code = open_members(farm);
     uint64_t begun_ns = bench_now_ns();
@@ -259,7 +259,7 @@ static int run(struct farm *farm, cJSON *line)
     }
     begun_ns = bench_now_ns();
     code = code == EXIT_DONE ? start_places(farm) : code;
-    code = code == EXIT_DONE ? watch(farm) : code;
+    code = code == EXIT_DONE ? jobs_watch(farm) : code;
     farm->result.seconds = (double)(bench_now_ns() - begun_ns) / 1e9;
     atomic_store(&farm->ends, true);
     for (unsigned i = 0; i < farm->place_count; i++) {
@@ -294,7 +294,7 @@ int bench_jobs(const struct bench *bench, struct group *group, cJSON *line)
     if (farm == NULL || farm->members == NULL || farm->places == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
     } else {
-        code = run(farm, line);
+        code = jobs_run(farm, line);
     }
     for (unsigned i = 0; farm != NULL && farm->members != NULL && i < bench->clients; i++) {
         kvp_client_close(farm->members[i].client);

@@ -34,7 +34,7 @@ struct limits {
     struct bench_result result; /* of the part measured last */
 };
 
-static bool fail(const char *what)
+static bool limits_fail(const char *what)
 {
     (void)bench_complain("%s: %s", what, strerror(errno));
     return false;
@@ -45,7 +45,7 @@ static void add(struct limits *limits, const char *name)
     bench_add_result(cJSON_AddObjectToObject(limits->line, name), &limits->result, false);
 }
 
-static uint64_t begin(struct limits *limits)
+static uint64_t limits_begin(struct limits *limits)
 {
     memset(&limits->result, 0, sizeof(limits->result));
     return bench_now_ns();
@@ -88,7 +88,7 @@ static void *echo(void *arg)
 }
 
 /* A connection with itself: fds[0] and fds[1] are its ends. */
-static bool connect_tcp(int fds[2])
+static bool limits_connect(int fds[2])
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     struct timeval patience = {.tv_sec = 5};
@@ -118,7 +118,7 @@ static bool connect_tcp(int fds[2])
 static bool ping(struct limits *limits, int fd, unsigned outstanding)
 {
     static char buffer[BUFFER_SIZE];
-    uint64_t begin_ns = begin(limits), now_ns = begin_ns;
+    uint64_t begin_ns = limits_begin(limits), now_ns = begin_ns;
     size_t held = 0, under_way = outstanding;
 
     for (unsigned i = 0; i < outstanding; i++) {
@@ -157,7 +157,7 @@ static bool measure_tcp(struct limits *limits, const char *name, unsigned outsta
 {
     int fds[2];
     pthread_t thread;
-    bool ok = connect_tcp(fds);
+    bool ok = limits_connect(fds);
 
     if (ok && pthread_create(&thread, NULL, echo, &fds[1]) == 0) {
         ok = ping(limits, fds[0], outstanding);
@@ -172,7 +172,7 @@ static bool measure_tcp(struct limits *limits, const char *name, unsigned outsta
         }
     }
     if (!ok) {
-        return fail("TCP");
+        return limits_fail("TCP");
     }
     add(limits, name);
     return true;
@@ -180,7 +180,7 @@ static bool measure_tcp(struct limits *limits, const char *name, unsigned outsta
 
 /* ---- disk ---- */
 
-static bool settle(int fd)
+static bool limits_settle(int fd)
 {
     static const char zeroes[BUFFER_SIZE];
 
@@ -201,8 +201,8 @@ static bool measure_fdatasync(struct limits *limits, const char *name, bool sett
 
     (void)snprintf(path, sizeof(path), "%s/limits.append", limits->dir);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && (!settled || settle(fd));
-    uint64_t begin_ns = begin(limits), now_ns = begin_ns;
+    bool ok = fd >= 0 && (!settled || limits_settle(fd));
+    uint64_t begin_ns = limits_begin(limits), now_ns = begin_ns;
     while (ok && goes_on(limits, begin_ns, now_ns)) {
         uint64_t begun_ns = now_ns;
         ok = pwrite(fd, message, sizeof(message), (off_t)at) == (ssize_t)sizeof(message) &&
@@ -214,7 +214,7 @@ static bool measure_fdatasync(struct limits *limits, const char *name, bool sett
     }
     end(limits, begin_ns);
     if (!ok) {
-        (void)fail(path);
+        (void)limits_fail(path);
     } else {
         add(limits, name);
     }
@@ -230,7 +230,7 @@ static bool write_batches(struct limits *limits, leveldb_t *db, char **error)
     static const char value[MESSAGE_SIZE];
     leveldb_writeoptions_t *options = leveldb_writeoptions_create();
     leveldb_writebatch_t *batch = leveldb_writebatch_create();
-    uint64_t begin_ns = begin(limits), now_ns = begin_ns;
+    uint64_t begin_ns = limits_begin(limits), now_ns = begin_ns;
 
     leveldb_writeoptions_set_sync(options, 1);
     for (unsigned long i = 0; *error == NULL && goes_on(limits, begin_ns, now_ns); i++) {
@@ -308,7 +308,7 @@ static bool measure_group(struct limits *limits, const char *name, enum bench_op
     return *code == EXIT_DONE;
 }
 
-static double number(const cJSON *line, const char *part, const char *name)
+static double limits_number(const cJSON *line, const char *part, const char *name)
 {
     const cJSON *object = cJSON_GetObjectItemCaseSensitive(line, part);
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
@@ -326,18 +326,20 @@ static void add_ratio(cJSON *ratios, const char *name, double above, double belo
 static void add_ratios(cJSON *line)
 {
     cJSON *ratios = cJSON_AddObjectToObject(line, "ratios");
-    double append = number(line, "fdatasync_append", "p50_us");
-    double nng = number(line, "nng_1", "p50_us"), tcp = number(line, "tcp_1", "p50_us");
-    double put = number(line, "put_1", "p50_us"), get = number(line, "get_1", "p50_us");
+    double append = limits_number(line, "fdatasync_append", "p50_us");
+    double nng = limits_number(line, "nng_1", "p50_us"),
+           tcp = limits_number(line, "tcp_1", "p50_us");
+    double put = limits_number(line, "put_1", "p50_us"),
+           get = limits_number(line, "get_1", "p50_us");
 
     add_ratio(ratios, "put_1_to_2_nng_and_fdatasync", put, nng > 0 ? 2 * nng + append : 0);
     add_ratio(ratios, "put_1_to_2_tcp_and_fdatasync", put, 2 * tcp + append);
-    add_ratio(ratios, "put_64_to_put_1_rate", number(line, "put_64", "ops_per_s"),
-              number(line, "put_1", "ops_per_s"));
+    add_ratio(ratios, "put_64_to_put_1_rate", limits_number(line, "put_64", "ops_per_s"),
+              limits_number(line, "put_1", "ops_per_s"));
     add_ratio(ratios, "get_1_to_nng", get, nng);
     add_ratio(ratios, "get_1_to_tcp", get, tcp);
-    add_ratio(ratios, "get_64_to_nng_rate", number(line, "get_64", "ops_per_s"),
-              number(line, "nng_64", "ops_per_s"));
+    add_ratio(ratios, "get_64_to_nng_rate", limits_number(line, "get_64", "ops_per_s"),
+              limits_number(line, "nng_64", "ops_per_s"));
 }
 
 static int measure_all(struct limits *limits)

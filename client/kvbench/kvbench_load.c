@@ -59,7 +59,7 @@ struct run {
 
 /* ---- which key ---- */
 
-static uint64_t next_random(uint64_t *state)
+static uint64_t load_random(uint64_t *state)
 {
     uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -99,17 +99,17 @@ static uint64_t zipf_rank(const struct zipf *zipf, uint64_t keys, double u)
 static uint64_t choose_key(struct lane *lane)
 {
     const struct bench *bench = lane->run->bench;
-    uint64_t random = next_random(&lane->random);
+    uint64_t random = load_random(&lane->random);
 
     if (!bench->zipf) {
         return random % bench->keys;
     }
     double u = (double)(random >> 11) / (double)(UINT64_C(1) << 53);
     uint64_t rank = zipf_rank(&lane->run->zipf, bench->keys, u);
-    return next_random(&rank) % bench->keys; /* so that the popular ones are not neighbours */
+    return load_random(&rank) % bench->keys; /* so that the popular ones are not neighbours */
 }
 
-static kvp_slice write_key(char text[KEY_SIZE], uint64_t key)
+static kvp_slice load_write_key(char text[KEY_SIZE], uint64_t key)
 {
     int size = snprintf(text, KEY_SIZE, "kvbench/%012llu", (unsigned long long)key);
 
@@ -118,7 +118,7 @@ static kvp_slice write_key(char text[KEY_SIZE], uint64_t key)
 
 static kvp_slice choose_value(struct lane *lane)
 {
-    size_t at = next_random(&lane->random) % VALUE_CHOICE;
+    size_t at = load_random(&lane->random) % VALUE_CHOICE;
 
     return kvp_slice_of(lane->run->noise + at, lane->run->bench->value_size);
 }
@@ -126,7 +126,7 @@ static kvp_slice choose_value(struct lane *lane)
 /* ---- one operation ---- */
 
 /* Whether another operation is to be begun, and which key it is about. */
-static bool begin(struct lane *lane, uint64_t *key)
+static bool load_begin(struct lane *lane, uint64_t *key)
 {
     struct run *run = lane->run;
     uint64_t number = atomic_fetch_add(&run->begun, 1);
@@ -137,13 +137,13 @@ static bool begin(struct lane *lane, uint64_t *key)
     *key = run->op == BENCH_LOAD ? number : choose_key(lane);
     lane->reads = run->op == BENCH_GET;
     if (run->op == BENCH_MIXED) {
-        lane->reads = next_random(&lane->random) % 100 < run->bench->reads;
+        lane->reads = load_random(&lane->random) % 100 < run->bench->reads;
     }
     lane->begun_ns = bench_now_ns();
     return lane->begun_ns < run->end_ns;
 }
 
-static void note(struct lane *lane, kvp_status status)
+static void load_note(struct lane *lane, kvp_status status)
 {
     struct bench_result *result = &lane->handle->result;
     uint64_t took_ns = bench_now_ns() - lane->begun_ns;
@@ -168,7 +168,7 @@ static kvp_status run_txn(struct lane *lane, uint64_t key)
         return KVP_NO_MEMORY;
     }
     for (unsigned i = 0; i < lane->run->bench->txn_keys; i++) {
-        kvp_txn_put(txn, KVP_THEN, write_key(text, key), choose_value(lane));
+        kvp_txn_put(txn, KVP_THEN, load_write_key(text, key), choose_value(lane));
         key = (key + 1) % lane->run->bench->keys;
     }
     kvp_status status = kvp_txn_commit(txn, &succeeded, NULL);
@@ -183,17 +183,17 @@ static void *run_lane(void *arg)
     char text[KEY_SIZE];
     uint64_t key;
 
-    while (begin(lane, &key)) {
+    while (load_begin(lane, &key)) {
         kvp_result result = {.status = KVP_OK};
         if (lane->run->op == BENCH_TXN) {
             result.status = run_txn(lane, key);
         } else if (lane->reads) {
-            (void)kvp_get(client, write_key(text, key), &result);
+            (void)kvp_get(client, load_write_key(text, key), &result);
         } else {
-            (void)kvp_put(client, write_key(text, key), choose_value(lane), &result);
+            (void)kvp_put(client, load_write_key(text, key), choose_value(lane), &result);
         }
         kvp_status status = result.status;
-        note(lane, status);
+        load_note(lane, status);
         kvp_result_free(&result);
         if (status != KVP_OK) {
             bench_sleep_ms(PAUSE_MS);
@@ -206,15 +206,15 @@ static void *run_lane(void *arg)
 
 static void on_done(void *arg, const kvp_result *result);
 
-static kvp_status start(struct lane *lane, uint64_t key)
+static kvp_status load_start(struct lane *lane, uint64_t key)
 {
     kvp_client *client = lane->handle->client;
     char text[KEY_SIZE];
 
     if (lane->reads) {
-        return kvp_get_async(client, write_key(text, key), false, 0, on_done, lane);
+        return kvp_get_async(client, load_write_key(text, key), false, 0, on_done, lane);
     }
-    return kvp_put_async(client, write_key(text, key), choose_value(lane), 0, on_done, lane);
+    return kvp_put_async(client, load_write_key(text, key), choose_value(lane), 0, on_done, lane);
 }
 
 static void put_idle(struct lane *lane)
@@ -227,15 +227,15 @@ static void put_idle(struct lane *lane)
     pthread_mutex_unlock(&run->mutex);
 }
 
-static void go_on(struct lane *lane)
+static void load_go_on(struct lane *lane)
 {
     struct run *run = lane->run;
     uint64_t key;
 
-    if (begin(lane, &key)) {
-        kvp_status status = start(lane, key);
+    if (load_begin(lane, &key)) {
+        kvp_status status = load_start(lane, key);
         if (status != KVP_OK) {
-            note(lane, status);
+            load_note(lane, status);
             put_idle(lane);
         }
         return;
@@ -251,9 +251,9 @@ static void on_done(void *arg, const kvp_result *result)
 {
     struct lane *lane = arg;
 
-    note(lane, result->status);
+    load_note(lane, result->status);
     if (result->status == KVP_OK) {
-        go_on(lane);
+        load_go_on(lane);
     } else {
         put_idle(lane);
     }
@@ -267,7 +267,7 @@ static void wake_idle(struct run *run)
     pthread_mutex_unlock(&run->mutex);
     while (lane != NULL) {
         struct lane *next = lane->next_idle;
-        go_on(lane);
+        load_go_on(lane);
         lane = next;
     }
     pthread_mutex_lock(&run->mutex);
@@ -278,7 +278,7 @@ static void run_callbacks(struct run *run, unsigned lanes)
 {
     run->active = lanes;
     for (unsigned i = 0; i < lanes; i++) {
-        go_on(&run->lanes[i]);
+        load_go_on(&run->lanes[i]);
     }
     pthread_mutex_lock(&run->mutex);
     while (run->active > 0) {
@@ -352,7 +352,7 @@ static bool open_handles(struct run *run)
     return true;
 }
 
-static bool prepare(struct run *run)
+static bool load_prepare(struct run *run)
 {
     const struct bench *bench = run->bench;
     size_t lanes = (size_t)bench->clients * bench->outstanding;
@@ -367,12 +367,12 @@ static bool prepare(struct run *run)
         return false;
     }
     for (size_t i = 0; i < noise; i++) {
-        run->noise[i] = (char)next_random(&random);
+        run->noise[i] = (char)load_random(&random);
     }
     for (size_t i = 0; i < lanes; i++) {
         run->lanes[i].run = run;
         run->lanes[i].handle = &run->handles[i % bench->clients];
-        run->lanes[i].random = next_random(&random);
+        run->lanes[i].random = load_random(&random);
     }
     if (bench->zipf) {
         zipf_init(&run->zipf, bench->keys);
@@ -380,7 +380,7 @@ static bool prepare(struct run *run)
     return open_handles(run);
 }
 
-static void gather(struct run *run, struct bench_result *result)
+static void load_gather(struct run *run, struct bench_result *result)
 {
     for (unsigned i = 0; i < run->bench->clients; i++) {
         const struct bench_result *part = &run->handles[i].result;
@@ -393,7 +393,7 @@ static void gather(struct run *run, struct bench_result *result)
     }
 }
 
-static void clean_up(struct run *run)
+static void load_clean_up(struct run *run)
 {
     for (unsigned i = 0; run->handles != NULL && i < run->bench->clients; i++) {
         kvp_client_close(run->handles[i].client);
@@ -417,7 +417,7 @@ int bench_measure(const struct bench *bench, enum bench_op op, struct bench_resu
     memset(result, 0, sizeof(*result));
     pthread_mutex_init(&run.mutex, NULL);
     pthread_cond_init(&run.wake, NULL);
-    if (prepare(&run)) {
+    if (load_prepare(&run)) {
         uint64_t begin_ns = bench_now_ns();
         run.end_ns = begin_ns + (uint64_t)(seconds_of(bench) * 1e9);
         code = EXIT_DONE;
@@ -428,9 +428,9 @@ int bench_measure(const struct bench *bench, enum bench_op op, struct bench_resu
             (void)bench_complain("not enough threads can be started");
         }
         result->seconds = (double)(bench_now_ns() - begin_ns) / 1e9;
-        gather(&run, result);
+        load_gather(&run, result);
     }
-    clean_up(&run);
+    load_clean_up(&run);
     pthread_cond_destroy(&run.wake);
     pthread_mutex_destroy(&run.mutex);
     return code;

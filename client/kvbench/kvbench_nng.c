@@ -66,7 +66,7 @@ static void end_asker(struct nng_run *run, bool failed)
     pthread_mutex_unlock(&run->mutex);
 }
 
-static void ask(struct context *context, nng_msg *message)
+static void nng_ask(struct context *context, nng_msg *message)
 {
     context->begun_ns = bench_now_ns();
     context->sending = true;
@@ -97,7 +97,7 @@ static void on_asker(void *arg)
     hist_add(&run->result->hist, now_ns - context->begun_ns);
     pthread_mutex_unlock(&run->mutex);
     if (now_ns < run->end_ns && bench_signal == 0) {
-        ask(context, message);
+        nng_ask(context, message);
     } else {
         nng_msg_free(message);
         end_asker(run, false);
@@ -155,7 +155,7 @@ static int go(struct nng_run *run)
         pthread_mutex_lock(&run->mutex);
         run->active++;
         pthread_mutex_unlock(&run->mutex);
-        ask(&run->askers[i], message);
+        nng_ask(&run->askers[i], message);
     }
     pthread_mutex_lock(&run->mutex);
     while (run->active > 0) { /* not for ever: every operation has a timeout */

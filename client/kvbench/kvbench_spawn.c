@@ -87,7 +87,7 @@ static bool find_ports(struct group *group)
     return found == GROUP_PROCESSES;
 }
 
-static const char *name_of(unsigned index)
+static const char *spawn_name_of(unsigned index)
 {
     static const char *const names[] = {"witness", "node1", "node2"};
 
@@ -133,8 +133,8 @@ bool group_spawn(struct group *group, unsigned index)
     bool is_node = index != GROUP_WITNESS;
 
     (void)snprintf(program, sizeof(program), "%s/%s", group->bin, is_node ? "kvnode" : "kvwitness");
-    (void)snprintf(data, sizeof(data), "%s/%s", group->dir, name_of(index));
-    (void)snprintf(log, sizeof(log), "%s/%s.log", group->dir, name_of(index));
+    (void)snprintf(data, sizeof(data), "%s/%s", group->dir, spawn_name_of(index));
+    (void)snprintf(log, sizeof(log), "%s/%s.log", group->dir, spawn_name_of(index));
     (void)snprintf(id, sizeof(id), "%u", index);
     if (is_node) {
         (void)snprintf(peer, sizeof(peer), "%u=%s", other, group->urls[other]);
@@ -160,7 +160,7 @@ static void show_log(const struct group *group, unsigned index)
 {
     char name[PATH_MAX + 16], text[LOG_TAIL];
 
-    (void)snprintf(name, sizeof(name), "%s/%s.log", group->dir, name_of(index));
+    (void)snprintf(name, sizeof(name), "%s/%s.log", group->dir, spawn_name_of(index));
     FILE *file = fopen(name, "r");
     if (file == NULL) {
         return;
@@ -178,7 +178,7 @@ static bool all_run(struct group *group)
     for (unsigned i = 0; i < GROUP_PROCESSES; i++) {
         if (group->pids[i] != 0 && waitpid(group->pids[i], NULL, WNOHANG) == group->pids[i]) {
             group->pids[i] = 0;
-            (void)bench_complain("%s has ended:", name_of(i));
+            (void)bench_complain("%s has ended:", spawn_name_of(i));
             show_log(group, i);
             return false;
         }
@@ -268,7 +268,7 @@ static int remove_one(const char *name, const struct stat *status, int type, str
 }
 
 /* Data that stays is left in good order: nodes first, as they still need the witness. */
-static void stop(struct group *group, unsigned index)
+static void spawn_stop(struct group *group, unsigned index)
 {
     uint64_t until_ns = bench_now_ns() + END_MS * UINT64_C(1000000);
 
@@ -288,7 +288,7 @@ static void stop(struct group *group, unsigned index)
 void group_end(struct group *group)
 {
     for (unsigned i = GROUP_PROCESSES; i-- > 0 && !group->temporary;) {
-        stop(group, i);
+        spawn_stop(group, i);
     }
     for (unsigned i = 0; i < GROUP_PROCESSES; i++) {
         group_kill(group, i);

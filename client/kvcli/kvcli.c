@@ -93,7 +93,7 @@ const struct kvcli_command kvcli_job_verbs[] = {
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 
-static void print_usage(FILE *out)
+static void kvcli_print_usage(FILE *out)
 {
     fputs("usage: kvcli [--nodes URL,URL...] [--group NAME] [--timeout MS] [--json] COMMAND ...\n"
           "Reads and changes a kvpair group. Without a command, on a terminal: a prompt; else the "
@@ -119,7 +119,7 @@ static void print_usage(FILE *out)
 }
 
 /* -1: go on; else the exit status. */
-static int parse_options(int argc, char **argv, struct kvcli *cli)
+static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
 {
     static const struct option known[] = {
         {"nodes", required_argument, NULL, 'n'},
@@ -152,7 +152,7 @@ static int parse_options(int argc, char **argv, struct kvcli *cli)
             kvcli_complain_in_json();
             break;
         case 'h':
-            print_usage(stdout);
+            kvcli_print_usage(stdout);
             return kvcli_check_output(EXIT_DONE, false);
         case 'v':
             printf("kvcli %s\n", kvp_version());
@@ -172,7 +172,7 @@ static int run_alone(int argc, char **argv)
         return -1;
     }
     if (argc == 1) {
-        print_usage(stdout);
+        kvcli_print_usage(stdout);
         return kvcli_check_output(EXIT_DONE, false);
     }
     return kvcli_check_output(kvcli_help(kvcli_commands, argc - 1, argv + 1), false);
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
     if (cli.nodes == NULL || cli.nodes[0] == '\0') {
         cli.nodes = NODES_DEFAULT;
     }
-    int code = parse_options(argc, argv, &cli);
+    int code = kvcli_parse_options(argc, argv, &cli);
     code = code < 0 ? run_alone(argc - optind, argv + optind) : code;
     if (code >= 0) {
         return code;

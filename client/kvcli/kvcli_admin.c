@@ -22,7 +22,7 @@ struct query {
 };
 
 /* With a handle of its own: the time that a dead node takes is not to count for the others. */
-static void *ask(void *arg)
+static void *admin_ask(void *arg)
 {
     struct query *query = arg;
     kvp_client_options options;
@@ -51,7 +51,7 @@ static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
         queries[count++] = (struct query){.cli = cli, .url = url, .status = KVP_NO_MEMORY};
     }
     for (int i = 0; i < count; i++) {
-        queries[i].started = pthread_create(&queries[i].thread, NULL, ask, &queries[i]) == 0;
+        queries[i].started = pthread_create(&queries[i].thread, NULL, admin_ask, &queries[i]) == 0;
     }
     for (int i = 0; i < count; i++) {
         if (queries[i].started) {
@@ -62,7 +62,7 @@ static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
 }
 
 /* Why there is no answer. */
-static void explain(const struct query *query, char *text, size_t size)
+static void admin_explain(const struct query *query, char *text, size_t size)
 {
     bool silent = query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT;
     kvp_slice reason = kvp_buf_slice(&query->result.value);
@@ -89,7 +89,7 @@ static bool print_one_json(const struct query *query)
     bool answered = query->status == KVP_OK && text->size > 2;
 
     if (!answered) {
-        explain(query, reason, sizeof(reason));
+        admin_explain(query, reason, sizeof(reason));
     }
     char *url = quote(query->url), *error = quote(reason);
     bool printed = url != NULL && error != NULL;
@@ -189,7 +189,7 @@ static void print_row(const struct query *query, const cJSON *object)
 
     printf("%-28s ", query->url);
     if (object == NULL) {
-        explain(query, reason, sizeof(reason));
+        admin_explain(query, reason, sizeof(reason));
         putchar('(');
         kvcli_print_cell(reason, 0);
         puts(")");
@@ -223,7 +223,8 @@ static void take_hint(const char *url, const char *hint, struct verdict *verdict
     }
 }
 
-static void take_answer(const struct kvcli *cli, const struct query *query, struct verdict *verdict)
+static void admin_take_answer(const struct kvcli *cli, const struct query *query,
+                              struct verdict *verdict)
 {
     cJSON *object = query->status != KVP_OK
                         ? NULL
@@ -255,7 +256,7 @@ static bool hinted_serves(const struct kvcli *cli, const char *url)
 {
     struct query query = {.cli = cli, .url = url};
 
-    (void)ask(&query);
+    (void)admin_ask(&query);
     cJSON *object =
         query.status != KVP_OK
             ? NULL
@@ -267,7 +268,7 @@ static bool hinted_serves(const struct kvcli *cli, const char *url)
 }
 
 /* The exit status. */
-static int judge(const struct kvcli *cli, const struct verdict *verdict)
+static int admin_judge(const struct kvcli *cli, const struct verdict *verdict)
 {
     if (!verdict->printed) {
         return kvcli_failed_to_print(false);
@@ -301,15 +302,15 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     }
     for (int i = 0; i < count; i++) {
         if (verdict.printed) {
-            take_answer(cli, &queries[i], &verdict);
+            admin_take_answer(cli, &queries[i], &verdict);
         }
         kvp_result_free(&queries[i].result);
     }
     free(nodes);
-    return judge(cli, &verdict);
+    return admin_judge(cli, &verdict);
 }
 
-static int finished(const struct kvcli *cli, kvp_status status, kvp_result *result)
+static int admin_finished(const struct kvcli *cli, kvp_status status, kvp_result *result)
 {
     int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, result);
 
@@ -329,7 +330,7 @@ int kvcli_handover(struct kvcli *cli, int argc, char **argv)
         return kvcli_complain("handover: '%s' is not the id of a node (1 to 63)", argv[0]);
     }
     kvp_status status = kvp_handover(cli->client, (unsigned)target, &result);
-    return finished(cli, status, &result);
+    return admin_finished(cli, status, &result);
 }
 
 int kvcli_promote(struct kvcli *cli, int argc, char **argv)
@@ -346,5 +347,5 @@ int kvcli_promote(struct kvcli *cli, int argc, char **argv)
         return kvcli_complain("promote: which node? Name it with --node URL");
     }
     kvp_status status = kvp_promote(cli->client, node, force, &result);
-    return finished(cli, status, &result);
+    return admin_finished(cli, status, &result);
 }

@@ -39,7 +39,7 @@ static bool print_header(kvp_slice prefix)
     return kvcli_print_json(object);
 }
 
-static bool print_pair(kvp_slice key, kvp_slice value)
+static bool export_print_pair(kvp_slice key, kvp_slice value)
 {
     cJSON *object = cJSON_CreateObject();
 
@@ -70,7 +70,7 @@ static int export_all(kvp_scan *scan, kvp_slice prefix)
         if (status != KVP_OK) {
             break;
         }
-        printed = print_pair(key, value);
+        printed = export_print_pair(key, value);
         keys++;
     }
     if (status == KVP_NOT_FOUND) {
@@ -111,7 +111,7 @@ struct import {
     size_t pair_count, pair_bytes;
 };
 
-static int complain_line(const struct import *import, const char *reason)
+static int import_complain(const struct import *import, const char *reason)
 {
     return kvcli_complain("import: %s, line %" PRIu64
                           ": %s; of it and what follows nothing was put",
@@ -131,7 +131,7 @@ static bool read_line(struct import *import, kvp_buf *line, int *code)
     }
     import->line++;
     if (status == KVP_TOO_LARGE) {
-        *code = complain_line(import, "longer than a key and a value can be");
+        *code = import_complain(import, "longer than a key and a value can be");
     } else if (status != KVP_OK) {
         *code = kvcli_failed(status, NULL);
     }
@@ -198,7 +198,7 @@ static void forget_pairs(struct import *import)
     import->pair_count = import->pair_bytes = 0;
 }
 
-static void draw(const struct import *import)
+static void export_draw_progress(const struct import *import)
 {
     char text[40];
 
@@ -218,7 +218,7 @@ static int send_pairs(struct import *import)
         code = txn == NULL ? kvcli_failed(KVP_NO_MEMORY, NULL) : commit(import, txn);
         kvp_txn_free(txn);
         forget_pairs(import);
-        draw(import);
+        export_draw_progress(import);
     }
     if (code == EXIT_DONE) {
         import->sent_line = import->line;
@@ -226,19 +226,19 @@ static int send_pairs(struct import *import)
     return code;
 }
 
-static int take_pair(struct import *import, const cJSON *object)
+static int import_take_pair(struct import *import, const cJSON *object)
 {
     struct pair *pair = &import->pairs[import->pair_count];
 
     if (!kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "key"), &pair->key) ||
         !kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "value"), &pair->value)) {
-        return complain_line(import,
-                             "{\"key\": BYTES, \"value\": BYTES} is wanted, where BYTES is a "
-                             "string or {\"base64\": \"...\"}");
+        return import_complain(import,
+                               "{\"key\": BYTES, \"value\": BYTES} is wanted, where BYTES is a "
+                               "string or {\"base64\": \"...\"}");
     }
     if (pair->key.size == 0 || pair->key.size > KVP_KEY_SIZE_MAX ||
         pair->value.size > KVP_VALUE_SIZE_MAX) {
-        return complain_line(import, "a key has 1 to 1024 bytes, a value at most 1 MiB");
+        return import_complain(import, "a key has 1 to 1024 bytes, a value at most 1 MiB");
     }
     import->keys++;
     import->pair_count++;
@@ -251,10 +251,10 @@ static int take_pair(struct import *import, const cJSON *object)
 static int take_header(struct import *import, const cJSON *version)
 {
     if (import->line != 1) {
-        return complain_line(import, "the first line of an export, in the middle");
+        return import_complain(import, "the first line of an export, in the middle");
     }
     if (!cJSON_IsNumber(version) || version->valuedouble != FORMAT_VERSION) {
-        return complain_line(import, "an export of another version: a later kvcli reads it");
+        return import_complain(import, "an export of another version: a later kvcli reads it");
     }
     import->headed = true;
     return EXIT_DONE;
@@ -263,8 +263,8 @@ static int take_header(struct import *import, const cJSON *version)
 static int take_trailer(struct import *import, const cJSON *object)
 {
     if (kvcli_json_integer(object, "keys", KEYS_MAX) != import->keys) {
-        return complain_line(import,
-                             "the number of keys in the file is another one: some are missing");
+        return import_complain(import,
+                               "the number of keys in the file is another one: some are missing");
     }
     import->ended = true;
     return EXIT_DONE;
@@ -275,7 +275,7 @@ static int take_object(struct import *import, const cJSON *object)
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(object, "kvpair_export");
 
     if (import->ended) {
-        return complain_line(import, "something follows the end of the export");
+        return import_complain(import, "something follows the end of the export");
     }
     if (version != NULL) {
         return take_header(import, version);
@@ -283,10 +283,10 @@ static int take_object(struct import *import, const cJSON *object)
     if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "end"))) {
         return take_trailer(import, object);
     }
-    return take_pair(import, object);
+    return import_take_pair(import, object);
 }
 
-static int take_line(struct import *import, kvp_slice line)
+static int import_take_line(struct import *import, kvp_slice line)
 {
     const char *reason = "";
     size_t at = 0;
@@ -295,7 +295,7 @@ static int take_line(struct import *import, kvp_slice line)
         return EXIT_DONE;
     }
     cJSON *object = kvcli_parse_json(line, &reason, &at);
-    int code = object == NULL ? complain_line(import, reason) : take_object(import, object);
+    int code = object == NULL ? import_complain(import, reason) : take_object(import, object);
     cJSON_Delete(object);
     return code;
 }
@@ -309,7 +309,7 @@ static int take_all(struct import *import)
         /* A zero byte behind it: what looks for the end of white space may look there. */
         code = kvp_buf_append(&line, "", 1) != KVP_OK
                    ? kvcli_failed(KVP_NO_MEMORY, NULL)
-                   : take_line(import, kvp_slice_of(line.data, line.size - 1));
+                   : import_take_line(import, kvp_slice_of(line.data, line.size - 1));
     }
     kvp_buf_free(&line);
     if (code == EXIT_DONE && import->headed && !import->ended) {

@@ -80,7 +80,7 @@ kvp_status kvcli_read_line(FILE *file, kvp_buf *line)
 
 /* ---- writing ---- */
 
-static bool write_all(int fd, kvp_slice bytes)
+static bool files_write_all(int fd, kvp_slice bytes)
 {
     const char *next = bytes.data;
 
@@ -98,7 +98,7 @@ static bool write_all(int fd, kvp_slice bytes)
 /* Closes it; returns 0 or the errno of what failed. */
 static int write_and_close(int fd, kvp_slice bytes, bool sync)
 {
-    int error = write_all(fd, bytes) && (!sync || fsync(fd) == 0) ? 0 : errno;
+    int error = files_write_all(fd, bytes) && (!sync || fsync(fd) == 0) ? 0 : errno;
 
     return close(fd) != 0 && error == 0 ? errno : error;
 }
@@ -111,7 +111,7 @@ static int write_in_place(const char *name, kvp_slice bytes)
 }
 
 /* As if the file had been made by open(), or had been written to. */
-static void take_after(int fd, const struct stat *before)
+static void files_take_after(int fd, const struct stat *before)
 {
     mode_t mask = umask(0);
 
@@ -137,7 +137,7 @@ static int write_beside(const char *name, const struct stat *before, kvp_slice b
          */
         return before != NULL && errno != ENOSPC ? write_in_place(name, bytes) : errno;
     }
-    take_after(fd, before);
+    files_take_after(fd, before);
     int error = write_and_close(fd, bytes, true);
     if (error == 0 && rename(beside, name) != 0) {
         error = errno;

@@ -20,8 +20,8 @@ const struct kvcli_command *kvcli_find(const struct kvcli_command *table, const 
 
 /* ---- lists ---- */
 
-static void print_line(FILE *out, const char *indent, const char *group,
-                       const struct kvcli_command *command)
+static void help_print_line(FILE *out, const char *indent, const char *group,
+                            const struct kvcli_command *command)
 {
     int width = fprintf(out, "%s%s%s%-*s", indent, group, group[0] == '\0' ? "" : " ",
                         group[0] == '\0' ? 9 : 0, command->name);
@@ -39,14 +39,14 @@ static void print_verbs(FILE *out, const struct kvcli_command *command)
 {
     for (const struct kvcli_command *verb = command->verbs; verb != NULL && verb->name != NULL;
          verb++) {
-        print_line(out, "    ", command->name, verb);
+        help_print_line(out, "    ", command->name, verb);
     }
 }
 
 void kvcli_print_commands(FILE *out, const struct kvcli_command *table)
 {
     for (const struct kvcli_command *command = table; command->name != NULL; command++) {
-        print_line(out, "  ", "", command);
+        help_print_line(out, "  ", "", command);
         print_verbs(out, command);
     }
 }

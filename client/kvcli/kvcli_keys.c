@@ -14,7 +14,7 @@ static kvp_slice slice_of(const char *text)
 }
 
 /* The bytes of an argument VALUE or "-". */
-static bool take_value(const char *argument, kvp_buf *bytes, kvp_slice *value)
+static bool keys_take_value(const char *argument, kvp_buf *bytes, kvp_slice *value)
 {
     if (strcmp(argument, "-") != 0) {
         *value = slice_of(argument);
@@ -88,7 +88,7 @@ static int put_or_create(struct kvcli *cli, char **argv, bool create)
     kvp_slice value;
     kvp_result result;
 
-    if (!take_value(argv[1], &bytes, &value)) {
+    if (!keys_take_value(argv[1], &bytes, &value)) {
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
@@ -133,7 +133,7 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
     if (!kvcli_parse_number(argv[1], UINT64_MAX, &version)) {
         return kvcli_complain("cas: '%s' is not a version", argv[1]);
     }
-    if (!take_value(argv[2], &bytes, &value)) {
+    if (!keys_take_value(argv[2], &bytes, &value)) {
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
@@ -145,8 +145,8 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
 /* ---- scan ---- */
 
 /* False: memory was short. */
-static bool print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, kvp_slice value,
-                       uint64_t version)
+static bool keys_print_pair(const struct kvcli *cli, bool keys_only, kvp_slice key, kvp_slice value,
+                            uint64_t version)
 {
     if (cli->json) {
         cJSON *object = cJSON_CreateObject();
@@ -193,7 +193,7 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
         if (status != KVP_OK) {
             break;
         }
-        printed = print_pair(cli, keys_only, key, value, version);
+        printed = keys_print_pair(cli, keys_only, key, value, version);
     }
     bool all = status == KVP_OK || status == KVP_NOT_FOUND;
     int code = !all       ? kvcli_failed_because(status, kvp_scan_error(scan))

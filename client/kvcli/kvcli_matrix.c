@@ -54,7 +54,8 @@ static uint64_t size_max(void)
     return pages <= 0 || size <= 0 ? (uint64_t)1 << 32 : (uint64_t)pages * (uint64_t)size / 2;
 }
 
-static kvp_status convert(struct kvp_matrix *matrix, int wanted, char *message, size_t size)
+static kvp_status matrix_file_convert(struct kvp_matrix *matrix, int wanted, char *message,
+                                      size_t size)
 {
     struct kvp_matrix converted;
 
@@ -68,7 +69,8 @@ static kvp_status convert(struct kvp_matrix *matrix, int wanted, char *message, 
     return status;
 }
 
-static bool read_bytes(const char *name, kvp_slice file, int wanted, struct kvp_matrix *matrix)
+static bool matrix_file_read(const char *name, kvp_slice file, int wanted,
+                             struct kvp_matrix *matrix)
 {
     char message[256] = "";
     enum format format = format_of_name(name);
@@ -77,7 +79,8 @@ static bool read_bytes(const char *name, kvp_slice file, int wanted, struct kvp_
     switch (format == OTHER ? format_of_content(file) : format) {
     case NPY:
         status = kvp_npy_read(file, size_max(), matrix, message, sizeof(message));
-        status = status == KVP_OK ? convert(matrix, wanted, message, sizeof(message)) : status;
+        status = status == KVP_OK ? matrix_file_convert(matrix, wanted, message, sizeof(message))
+                                  : status;
         break;
     case MARKET:
         status = kvp_market_read(file, wanted, size_max(), matrix, message, sizeof(message));
@@ -96,7 +99,7 @@ static bool read_stdin(int wanted, struct kvp_matrix *matrix)
 {
     kvp_buf content = {0};
     bool good = kvcli_read_file("-", (size_t)size_max(), &content) &&
-                read_bytes("-", kvp_buf_slice(&content), wanted, matrix);
+                matrix_file_read("-", kvp_buf_slice(&content), wanted, matrix);
 
     kvp_buf_free(&content);
     return good;
@@ -122,7 +125,7 @@ static bool read_open(const char *name, int fd, int wanted, struct kvp_matrix *m
         (void)kvcli_complain("%s: %s", name, strerror(errno));
         return false;
     }
-    bool good = read_bytes(name, kvp_slice_of(bytes, size), wanted, matrix);
+    bool good = matrix_file_read(name, kvp_slice_of(bytes, size), wanted, matrix);
     (void)munmap(bytes, size);
     return good;
 }
@@ -152,7 +155,7 @@ struct result_options {
     uint64_t task;
 };
 
-static int write_out(const struct result_options *options, kvp_slice bytes)
+static int matrix_file_write(const struct result_options *options, kvp_slice bytes)
 {
     if (options->file != NULL) {
         return kvcli_write_file(options->file, bytes);
@@ -192,7 +195,7 @@ static int write_matrix(const struct kvcli *cli, const struct result_options *op
     } else if (cli->json && options->file == NULL) {
         print_matrix_json(options, matrix, kvp_buf_slice(&bytes));
     } else {
-        code = write_out(options, kvp_buf_slice(&bytes));
+        code = matrix_file_write(options, kvp_buf_slice(&bytes));
     }
     kvp_buf_free(&bytes);
     return code;
@@ -259,7 +262,7 @@ static int one_result(struct kvcli *cli, const struct result_options *options)
     } else if (cli->json && options->file == NULL) {
         code = print_task_json(options->task, kvp_buf_slice(&result.value));
     } else {
-        code = write_out(options, kvp_buf_slice(&result.value));
+        code = matrix_file_write(options, kvp_buf_slice(&result.value));
     }
     kvp_result_free(&result);
     return code;

@@ -63,7 +63,7 @@ static int refuse_unknown(const struct reading *reading, const char *argument, s
 }
 
 /* --name, --name VALUE, --name=VALUE, -n VALUE. -1: go on; else the exit status. */
-static int take_option(struct reading *reading, const char *argument)
+static int kvcli_take_option(struct reading *reading, const char *argument)
 {
     size_t size = argument[1] == '-' ? strcspn(argument, "=") : strlen(argument);
     const char *value = argument[size] == '=' ? argument + size + 1 : NULL;
@@ -105,7 +105,7 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
         if (options && strcmp(argument, "--") == 0) {
             options = false;
         } else if (options && is_option(argument)) {
-            int code = take_option(&reading, argument);
+            int code = kvcli_take_option(&reading, argument);
             if (code >= 0) {
                 return code;
             }

@@ -173,7 +173,7 @@ static unsigned char complete_word(EditLine *line, const struct kvcli_command *t
     return CC_REDISPLAY;
 }
 
-static unsigned char complete(EditLine *line, int key)
+static unsigned char prompt_complete(EditLine *line, int key)
 {
     const LineInfo *info = el_line(line);
     const char *word = info->cursor;
@@ -278,7 +278,7 @@ int kvcli_prompt(struct kvcli *cli)
     el_set(line, EL_HIST, history, past);
     el_set(line, EL_CLIENTDATA, cli);
     /* Wide: el_set() would copy the names and never free them. */
-    el_wset(line, EL_ADDFN, L"kvcli-complete", L"Complete a command or key", complete);
+    el_wset(line, EL_ADDFN, L"kvcli-complete", L"Complete a command or key", prompt_complete);
     el_set(line, EL_BIND, "^I", "kvcli-complete", NULL);
     el_source(line, NULL);
     puts("kvcli: 'help' lists the commands, Tab completes, Ctrl-D ends.");

@@ -55,8 +55,8 @@ static int refuse_command(const struct kvcli *cli, const char *group,
                           cli->prompt ? "help" : "kvcli help");
 }
 
-static int run_command(struct kvcli *cli, const char *title, const struct kvcli_command *command,
-                       int argc, char **argv)
+static int kvcli_run_command(struct kvcli *cli, const char *title,
+                             const struct kvcli_command *command, int argc, char **argv)
 {
     struct kvcli_given given;
     int code = kvcli_read_options(title, command, &argc, argv, &given);
@@ -92,7 +92,7 @@ static int run_words(struct kvcli *cli, int argc, char **argv)
         return refuse_command(cli, "", cli->commands, argv[0]);
     }
     if (command->verbs == NULL) {
-        return run_command(cli, command->name, command, argc - 1, argv + 1);
+        return kvcli_run_command(cli, command->name, command, argc - 1, argv + 1);
     }
     if (argc == 1) {
         kvcli_print_command(stderr, command->name, command);
@@ -106,7 +106,7 @@ static int run_words(struct kvcli *cli, int argc, char **argv)
         return refuse_command(cli, command->name, command->verbs, argv[1]);
     }
     (void)snprintf(title, sizeof(title), "%s %s", command->name, verb->name);
-    return run_command(cli, title, verb, argc - 2, argv + 2);
+    return kvcli_run_command(cli, title, verb, argc - 2, argv + 2);
 }
 
 int kvcli_run(struct kvcli *cli, int argc, char **argv)

@@ -63,7 +63,7 @@ static bool take_job_name(const char *text, struct kvp_job_spec *spec)
     return true;
 }
 
-static bool take_byte(const char *text, uint64_t min, uint64_t max, uint8_t *number)
+static bool submit_take_byte(const char *text, uint64_t min, uint64_t max, uint8_t *number)
 {
     uint64_t value = 0;
     bool good = kvcli_parse_number(text, max, &value) && value >= min;
@@ -72,7 +72,7 @@ static bool take_byte(const char *text, uint64_t min, uint64_t max, uint8_t *num
     return good;
 }
 
-static bool take_u32(const char *text, uint32_t *number)
+static bool submit_take_u32(const char *text, uint32_t *number)
 {
     uint64_t value = 0;
     bool good = kvcli_parse_number(text, UINT32_MAX, &value);
@@ -88,28 +88,28 @@ static int take_common(struct kvp_job_spec *spec, const char *name, const char *
         return kvp_job_spec_mode(spec, value) == KVP_OK ? 1 : -1;
     }
     if (strcmp(name, "--max-copies") == 0) {
-        return take_byte(value, 1, KVP_JOB_COPIES_MAX, &spec->copies_max) ? 1 : -1;
+        return submit_take_byte(value, 1, KVP_JOB_COPIES_MAX, &spec->copies_max) ? 1 : -1;
     }
     if (strcmp(name, "--priority") == 0) {
-        return take_byte(value, 0, UINT8_MAX, &spec->priority) ? 1 : -1;
+        return submit_take_byte(value, 0, UINT8_MAX, &spec->priority) ? 1 : -1;
     }
     if (strcmp(name, "--max-attempts") == 0) {
-        return take_byte(value, 1, UINT8_MAX, &spec->attempts_max) ? 1 : -1;
+        return submit_take_byte(value, 1, UINT8_MAX, &spec->attempts_max) ? 1 : -1;
     }
     if (strcmp(name, "--retry-delay") == 0) {
-        return take_u32(value, &spec->retry_ms) ? 1 : -1;
+        return submit_take_u32(value, &spec->retry_ms) ? 1 : -1;
     }
     if (strcmp(name, "--delay") == 0) {
-        return take_u32(value, &spec->delay_ms) ? 1 : -1;
+        return submit_take_u32(value, &spec->delay_ms) ? 1 : -1;
     }
     if (strcmp(name, "--deadline") == 0) {
-        return take_u32(value, &spec->deadline_ms) ? 1 : -1;
+        return submit_take_u32(value, &spec->deadline_ms) ? 1 : -1;
     }
     if (strcmp(name, "--silence") == 0) {
-        return take_u32(value, &spec->silence_ms) ? 1 : -1;
+        return submit_take_u32(value, &spec->silence_ms) ? 1 : -1;
     }
     if (strcmp(name, "--keep") == 0) {
-        return take_u32(value, &spec->keep_s) ? 1 : -1;
+        return submit_take_u32(value, &spec->keep_s) ? 1 : -1;
     }
     if (strcmp(name, "--name") == 0) {
         return take_job_name(value, spec) ? 1 : -1;
@@ -142,7 +142,7 @@ static int take_matmul(struct submission *submission, const char *name, const ch
         return take_name_of(value, verifies, &spec->verify) ? 1 : -1;
     }
     if (strcmp(name, "--rounds") == 0) {
-        return take_byte(value, 1, 64, &spec->rounds) ? 1 : -1;
+        return submit_take_byte(value, 1, 64, &spec->rounds) ? 1 : -1;
     }
     if (strcmp(name, "--buffer") == 0) {
         return kvcli_parse_number(value, SIZE_MAX, &submission->buffer) ? 1 : -1;
@@ -182,7 +182,7 @@ static const char *summary_of(const char *name)
     return option->summary;
 }
 
-static int take_option(struct submission *submission, const char *name, const char *value)
+static int submit_take_option(struct submission *submission, const char *name, const char *value)
 {
     bool matmul = submission->spec.type == KVP_JOB_MATMUL;
 
@@ -200,7 +200,8 @@ static int take_option(struct submission *submission, const char *name, const ch
                : kvcli_complain("job submit: %s cannot be '%s': %s", name, value, summary_of(name));
 }
 
-static int parse(const struct kvcli *cli, int argc, char **argv, struct submission *submission)
+static int submit_parse(const struct kvcli *cli, int argc, char **argv,
+                        struct submission *submission)
 {
     int files_max = submission->spec.type == KVP_JOB_MATMUL ? 2 : 1;
 
@@ -212,7 +213,7 @@ static int parse(const struct kvcli *cli, int argc, char **argv, struct submissi
     }
     for (const struct kvcli_option *option = kvcli_submit_options; option->name != NULL; option++) {
         const char *value = kvcli_option(cli, option->name);
-        if (value != NULL && take_option(submission, option->name, value) != EXIT_DONE) {
+        if (value != NULL && submit_take_option(submission, option->name, value) != EXIT_DONE) {
             return EXIT_USAGE;
         }
     }
@@ -346,7 +347,7 @@ static int submit_matmul(struct kvcli *cli, int argc, char **argv)
 
     kvp_job_spec_init(&submission.spec, KVP_JOB_MATMUL);
     submission.spec.tolerance = TOLERANCE_UNSET;
-    int code = parse(cli, argc, argv, &submission);
+    int code = submit_parse(cli, argc, argv, &submission);
     if (code == EXIT_DONE) {
         code = submit_product(cli, &submission, &a, &b);
     }
@@ -403,13 +404,13 @@ static int send_batch(struct batch *batch)
     return code;
 }
 
-static int complain_line(const struct batch *batch, const char *what)
+static int submit_complain_line(const struct batch *batch, const char *what)
 {
     return kvcli_complain("job submit: line %" PRIu64 ": %s", batch->line, what);
 }
 
 /* "FIRST-LAST" */
-static bool take_pair(const char *text, uint64_t *first, uint64_t *last)
+static bool submit_take_pair(const char *text, uint64_t *first, uint64_t *last)
 {
     char begin[24];
     size_t size = strcspn(text, "-");
@@ -431,11 +432,11 @@ static bool take_range(const cJSON *item, uint64_t *first, uint64_t *last)
         *first = *last = (uint64_t)item->valuedouble;
         return true;
     }
-    return cJSON_IsString(item) && take_pair(item->valuestring, first, last);
+    return cJSON_IsString(item) && submit_take_pair(item->valuestring, first, last);
 }
 
 /* *numbers is to be freed. False: not understood, or more than may be. */
-static bool take_after(const cJSON *array, uint32_t **numbers, uint32_t *count)
+static bool submit_take_after(const cJSON *array, uint32_t **numbers, uint32_t *count)
 {
     const cJSON *item;
 
@@ -466,7 +467,7 @@ static int check_members(const struct batch *batch, const cJSON *line)
         return EXIT_DONE;
     }
     return wrong == NULL
-               ? complain_line(batch, "an object is wanted")
+               ? submit_complain_line(batch, "an object is wanted")
                : kvcli_complain("job submit: line %" PRIu64 ": unknown, or there twice: '%s'",
                                 batch->line, wrong);
 }
@@ -478,20 +479,20 @@ static int take_payload(const struct batch *batch, const cJSON *line, kvp_buf *p
     const cJSON *file = cJSON_GetObjectItemCaseSensitive(line, "file");
 
     if (bytes != NULL && file != NULL) {
-        return complain_line(batch, "\"payload\" and \"file\" exclude each other");
+        return submit_complain_line(batch, "\"payload\" and \"file\" exclude each other");
     }
     if (file != NULL) {
         return cJSON_IsString(file) &&
                        kvcli_read_file(file->valuestring, KVP_VALUE_SIZE_MAX, payload)
                    ? EXIT_DONE
-                   : complain_line(batch, "the payload cannot be read");
+                   : submit_complain_line(batch, "the payload cannot be read");
     }
     if (bytes != NULL && !kvcli_bytes_of_json(bytes, payload)) {
-        return complain_line(batch, "\"payload\" is text or {\"base64\": \"...\"}");
+        return submit_complain_line(batch, "\"payload\" is text or {\"base64\": \"...\"}");
     }
     return payload->size <= KVP_VALUE_SIZE_MAX
                ? EXIT_DONE
-               : complain_line(batch, "a payload of more than 1 MiB");
+               : submit_complain_line(batch, "a payload of more than 1 MiB");
 }
 
 static bool take_kind(struct batch *batch, const char *kind)
@@ -516,24 +517,25 @@ static int add_task(struct batch *batch, const cJSON *line, kvp_slice payload)
     int code = EXIT_DONE;
 
     if (kind[0] == '\0' || strlen(kind) > KVP_NAME_SIZE_MAX) {
-        return complain_line(batch, "\"kind\" is 1 to 64 bytes of text");
+        return submit_complain_line(batch, "\"kind\" is 1 to 64 bytes of text");
     }
     if (!take_kind(batch, kind)) {
-        return complain_line(batch, "a job has at most 16 kinds of tasks");
+        return submit_complain_line(batch, "a job has at most 16 kinds of tasks");
     }
     if (batch->first + batch->count >= KVP_JOB_TASKS_MAX) {
-        return complain_line(batch, "too many tasks for a job");
+        return submit_complain_line(batch, "too many tasks for a job");
     }
     if (feed != NULL && !cJSON_IsBool(feed)) {
-        return complain_line(batch, "\"feed\" is true or false");
+        return submit_complain_line(batch, "\"feed\" is true or false");
     }
-    if (!take_after(cJSON_GetObjectItemCaseSensitive(line, "after"), &after, &count)) {
-        code = complain_line(batch, "\"after\" is an array of at most 4096 numbers of tasks, or "
+    if (!submit_take_after(cJSON_GetObjectItemCaseSensitive(line, "after"), &after, &count)) {
+        code = submit_complain_line(batch,
+                                    "\"after\" is an array of at most 4096 numbers of tasks, or "
                                     "\"FIRST-LAST\"");
     }
     for (uint32_t i = 0; i < count && code == EXIT_DONE; i++) {
         if (after[i] >= batch->first + batch->count) {
-            code = complain_line(batch, "it waits for itself or for a task behind it");
+            code = submit_complain_line(batch, "it waits for itself or for a task behind it");
         }
     }
     if (code == EXIT_DONE &&
@@ -546,7 +548,7 @@ static int add_task(struct batch *batch, const cJSON *line, kvp_slice payload)
     return code;
 }
 
-static int take_line(struct batch *batch, kvp_slice text)
+static int submit_take_line(struct batch *batch, kvp_slice text)
 {
     const char *reason = "";
     size_t at = 0;
@@ -583,13 +585,13 @@ static int send_lines(struct batch *batch, FILE *file, const char *name)
             line.size--;
         }
         if (line.size > 0) {
-            code = take_line(batch, kvp_buf_slice(&line));
+            code = submit_take_line(batch, kvp_buf_slice(&line));
         }
     }
     kvp_buf_free(&line);
     if (code == EXIT_DONE && status != KVP_OK && status != KVP_NOT_FOUND) {
         batch->line++;
-        return status == KVP_TOO_LARGE ? complain_line(batch, "longer than a task can be")
+        return status == KVP_TOO_LARGE ? submit_complain_line(batch, "longer than a task can be")
                                        : kvcli_failed(status, NULL);
     }
     if (code == EXIT_DONE && ferror(file)) {
@@ -654,13 +656,13 @@ static int submit_lines(struct kvcli *cli, const struct submission *submission, 
     return code;
 }
 
-static int submit_tasks(struct kvcli *cli, int argc, char **argv)
+static int submit_list_of_tasks(struct kvcli *cli, int argc, char **argv)
 {
     struct submission submission = {0};
     uint64_t job = 0;
 
     kvp_job_spec_init(&submission.spec, KVP_JOB_TASKS);
-    if (parse(cli, argc, argv, &submission) != EXIT_DONE) {
+    if (submit_parse(cli, argc, argv, &submission) != EXIT_DONE) {
         return EXIT_USAGE;
     }
     bool standard = strcmp(submission.files[0], "-") == 0;
@@ -683,7 +685,7 @@ int kvcli_job_submit(struct kvcli *cli, int argc, char **argv)
         return submit_matmul(cli, argc - 1, argv + 1);
     }
     if (strcmp(argv[0], "tasks") == 0) {
-        return submit_tasks(cli, argc - 1, argv + 1);
+        return submit_list_of_tasks(cli, argc - 1, argv + 1);
     }
     return kvcli_complain("job submit: 'matmul' or 'tasks' is wanted, not '%s'", argv[0]);
 }

@@ -204,7 +204,7 @@ static void print_outcome(const kvp_txn *txn, const cJSON *ops, bool succeeded)
     }
 }
 
-static int execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
+static int txn_execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
 {
     bool succeeded = false;
     uint64_t revision = 0;
@@ -240,7 +240,7 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv)
     } else if (txn == NULL) {
         code = kvcli_failed(KVP_NO_MEMORY, NULL);
     } else if (build(txn, root)) {
-        code = execute(cli, txn, root);
+        code = txn_execute(cli, txn, root);
     }
     kvp_txn_free(txn);
     cJSON_Delete(root);

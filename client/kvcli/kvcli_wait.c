@@ -58,12 +58,12 @@ static bool is_state(const cJSON *job, const char *state)
     return strcmp(kvcli_json_text(job, "state"), state) == 0;
 }
 
-static bool has_ended(const cJSON *job)
+static bool wait_has_ended(const cJSON *job)
 {
     return !is_state(job, "uploading") && !is_state(job, "running") && !is_state(job, "verifying");
 }
 
-static void draw(uint64_t id, const cJSON *job)
+static void wait_draw_progress(uint64_t id, const cJSON *job)
 {
     char label[64], text[160];
     double done = kvcli_json_count(job, "done"), all = kvcli_json_count(job, "tasks");
@@ -119,7 +119,7 @@ static int say_end(const struct kvcli *cli, uint64_t id, const cJSON *job, const
 
 /* ---- waiting ---- */
 
-static void rest(uint32_t ms)
+static void wait_rest(uint32_t ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
@@ -129,19 +129,19 @@ static void rest(uint32_t ms)
 enum look { LOOK_ENDED, LOOK_GOES_ON, LOOK_NO_ANSWER, LOOK_FAILED };
 
 /* *code is set with LOOK_ENDED and LOOK_FAILED. */
-static enum look look(struct kvcli *cli, uint64_t job, bool patient, int *code)
+static enum look wait_look(struct kvcli *cli, uint64_t job, bool patient, int *code)
 {
     kvp_result result = {0};
     kvp_buf text = {0};
     enum look found = LOOK_GOES_ON;
     cJSON *object = kvcli_job_fetch(cli, job, &text, &result);
 
-    if (object != NULL && has_ended(object)) {
+    if (object != NULL && wait_has_ended(object)) {
         kvcli_clear_bar();
         *code = say_end(cli, job, object, &text);
         found = LOOK_ENDED;
     } else if (object != NULL) {
-        draw(job, object);
+        wait_draw_progress(job, object);
     } else if (patient && (result.status == KVP_TIMEOUT || result.status == KVP_UNAVAILABLE)) {
         found = LOOK_NO_ANSWER;
     } else {
@@ -164,7 +164,7 @@ int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms)
 
     kvcli_settled();
     for (;;) {
-        enum look found = look(cli, job, seen, &code);
+        enum look found = wait_look(cli, job, seen, &code);
         if (found == LOOK_ENDED || found == LOOK_FAILED) {
             return code;
         }
@@ -180,7 +180,7 @@ int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms)
             (void)kvcli_complain("job %" PRIu64 " has not ended yet", job);
             return EXIT_NOTHING;
         }
-        rest(pause_ms);
+        wait_rest(pause_ms);
         pause_ms = pause_ms * 2 < POLL_MS ? pause_ms * 2 : POLL_MS;
     }
 }

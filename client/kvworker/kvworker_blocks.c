@@ -55,19 +55,19 @@ static struct kvworker_block *take_out(struct kvworker_blocks *blocks, uint64_t 
 }
 
 /* What could not be fetched goes at once. */
-static bool may_go(const struct kvworker_blocks *blocks, const struct kvworker_block *block)
+static bool blocks_may_go(const struct kvworker_blocks *blocks, const struct kvworker_block *block)
 {
     return block->users == 0 && (blocks->size > KEPT_MAX || block->status != KVP_OK);
 }
 
-static void make_room(struct kvworker_blocks *blocks)
+static void blocks_make_room(struct kvworker_blocks *blocks)
 {
     struct kvworker_block **last;
 
     do {
         last = NULL;
         for (struct kvworker_block **link = &blocks->first; *link != NULL; link = &(*link)->next) {
-            last = may_go(blocks, *link) ? link : last;
+            last = blocks_may_go(blocks, *link) ? link : last;
         }
         if (last != NULL) {
             struct kvworker_block *block = *last;
@@ -78,7 +78,7 @@ static void make_room(struct kvworker_blocks *blocks)
     } while (last != NULL);
 }
 
-static void load(struct kvworker *worker, struct kvworker_block *block)
+static void blocks_load(struct kvworker *worker, struct kvworker_block *block)
 {
     struct kvworker_blocks *blocks = &worker->blocks;
     kvp_result result;
@@ -94,7 +94,7 @@ static void load(struct kvworker *worker, struct kvworker_block *block)
         blocks->size += block->elements.size;
     }
     kvp_result_free(&result);
-    make_room(blocks);
+    blocks_make_room(blocks);
     pthread_cond_broadcast(&blocks->changed);
 }
 
@@ -118,7 +118,7 @@ struct kvworker_block *kvworker_block_take(struct kvworker *worker, uint64_t job
         block->job = job;
         block->number = number;
         block->loading = true;
-        load(worker, block);
+        blocks_load(worker, block);
     }
     while (block->loading) {
         pthread_cond_wait(&blocks->changed, &blocks->lock);
@@ -133,6 +133,6 @@ void kvworker_block_give_back(struct kvworker *worker, struct kvworker_block *bl
 
     pthread_mutex_lock(&blocks->lock);
     block->users--;
-    make_room(blocks);
+    blocks_make_room(blocks);
     pthread_mutex_unlock(&blocks->lock);
 }

@@ -163,7 +163,7 @@ static int spawn(struct handler *handler, const int theirs[PIPES], char **enviro
 }
 
 /* Returns an errno; 0: it runs. */
-static int start(struct handler *handler)
+static int handler_start(struct handler *handler)
 {
     int theirs[PIPES] = {-1, -1, -1};
     int failed = 0;
@@ -218,7 +218,7 @@ static void look_at_clock(struct handler *handler)
     }
 }
 
-static bool has_ended(struct handler *handler)
+static bool handler_has_ended(struct handler *handler)
 {
     handler->exit.si_pid = 0;
     return waitid(P_PID, (id_t)handler->pid, &handler->exit, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -227,7 +227,7 @@ static bool has_ended(struct handler *handler)
 
 /* ---- bytes there and back ---- */
 
-static void feed(struct handler *handler)
+static void handler_feed(struct handler *handler)
 {
     kvp_slice input = handler->order->input;
 
@@ -322,7 +322,7 @@ static void attend(struct handler *handler)
         return; /* a signal */
     }
     if (events[INPUT].revents != 0) {
-        feed(handler);
+        handler_feed(handler);
     }
     for (int i = OUTPUT; i <= ERRORS; i++) {
         if (events[i].revents != 0) {
@@ -335,7 +335,7 @@ static void attend(struct handler *handler)
 }
 
 /* The shell has ended. What it left behind in the pipes counts, what it left running does not. */
-static void finish(struct handler *handler)
+static void handler_finish(struct handler *handler)
 {
     while (handler->verdict == NONE && drain(handler, OUTPUT)) {
     }
@@ -379,7 +379,7 @@ static int describe(const struct handler *handler, char *text, size_t size)
 }
 
 /* The verdict, and as much of the end of standard error as fits. */
-static void explain(const struct handler *handler, char *reason)
+static void handler_explain(const struct handler *handler, char *reason)
 {
     size_t size = handler->error_size;
     size_t used = (size_t)describe(handler, reason, KVWORKER_REASON_MAX - 2);
@@ -400,7 +400,7 @@ enum kvworker_ending kvworker_handler_run(const struct kvworker_order *order, kv
 {
     struct handler handler = {
         .order = order, .process = -1, .pipes = {-1, -1, -1}, .output = output};
-    int failed = start(&handler);
+    int failed = handler_start(&handler);
 
     reason[0] = '\0';
     if (failed != 0) {
@@ -411,11 +411,11 @@ enum kvworker_ending kvworker_handler_run(const struct kvworker_order *order, kv
     if (order->group != NULL) {
         atomic_store(order->group, handler.pid);
     }
-    while (!has_ended(&handler)) {
+    while (!handler_has_ended(&handler)) {
         attend(&handler);
         look_at_clock(&handler);
     }
-    finish(&handler);
+    handler_finish(&handler);
     if (handler.verdict == CANCELLED) {
         return KVWORKER_HANDLER_CANCELLED;
     }
@@ -423,6 +423,6 @@ enum kvworker_ending kvworker_handler_run(const struct kvworker_order *order, kv
         handler.exit.si_status == 0) {
         return KVWORKER_HANDLER_DONE;
     }
-    explain(&handler, reason);
+    handler_explain(&handler, reason);
     return KVWORKER_HANDLER_FAILED;
 }

@@ -30,7 +30,7 @@ struct product {
     size_t size; /* of the result */
 };
 
-static bool fail(struct kvworker_result *result, const char *reason)
+static bool matmul_fail(struct kvworker_result *result, const char *reason)
 {
     result->outcome = KVP_OUTCOME_FAILED;
     result->bytes.size = 0;
@@ -39,7 +39,7 @@ static bool fail(struct kvworker_result *result, const char *reason)
 }
 
 /* What is wrong with the head; NULL: nothing, and `product` is what it says. */
-static const char *read_head(kvp_slice head, struct product *product)
+static const char *matmul_read_head(kvp_slice head, struct product *product)
 {
     const uint8_t *bytes = head.data;
 
@@ -72,7 +72,7 @@ static const char *check_result(struct product *product)
 
 static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct product *product)
 {
-    const char *wrong = read_head(head, product);
+    const char *wrong = matmul_read_head(head, product);
 
     if (wrong != NULL) {
         return wrong;
@@ -90,7 +90,7 @@ static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct 
 /* The blocks lie behind the head, A first. */
 static const char *read_payload(kvp_slice payload, struct product *product)
 {
-    const char *wrong = read_head(payload, product);
+    const char *wrong = matmul_read_head(payload, product);
 
     if (wrong != NULL) {
         return wrong;
@@ -108,8 +108,8 @@ static const char *read_payload(kvp_slice payload, struct product *product)
 }
 
 /* In slices, to hear when it is not wanted any more. False: interrupted. */
-static bool multiply(const struct product *p, struct kvworker_slot *slot, void *c,
-                     kvp_status *status)
+static bool matmul_multiply(const struct product *p, struct kvworker_slot *slot, void *c,
+                            kvp_status *status)
 {
     uint64_t step = SLICE_WORK / (p->inner * p->columns);
 
@@ -176,17 +176,17 @@ static bool use_blas(const struct product *p, enum kvworker_blas blas)
 #endif
 }
 
-static bool run(struct product product, enum kvworker_blas blas, struct kvworker_slot *slot,
-                struct kvworker_result *result)
+static bool matmul_run(struct product product, enum kvworker_blas blas, struct kvworker_slot *slot,
+                       struct kvworker_result *result)
 {
     kvp_status status = KVP_OK;
 
     if (kvp_buf_reserve(&result->bytes, product.size) != KVP_OK) {
-        return fail(result, "out of memory");
+        return matmul_fail(result, "out of memory");
     }
     result->bytes.size = product.size;
     if (!use_blas(&product, blas)) {
-        if (!multiply(&product, slot, result->bytes.data, &status)) {
+        if (!matmul_multiply(&product, slot, result->bytes.data, &status)) {
             return false;
         }
     } else {
@@ -199,7 +199,7 @@ static bool run(struct product product, enum kvworker_blas blas, struct kvworker
         result->outcome = KVP_OUTCOME_OVERFLOW;
         result->bytes.size = 0;
     } else if (status != KVP_OK) {
-        return fail(result, kvp_strerror(status));
+        return matmul_fail(result, kvp_strerror(status));
     }
     return true;
 }
@@ -210,7 +210,7 @@ bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker
     struct product product;
     const char *wrong = read_payload(payload, &product);
 
-    return wrong != NULL ? fail(result, wrong) : run(product, blas, slot, result);
+    return wrong != NULL ? matmul_fail(result, wrong) : matmul_run(product, blas, slot, result);
 }
 
 bool kvworker_matmul_blocks(kvp_slice header, kvp_slice a, kvp_slice b, enum kvworker_blas blas,
@@ -219,5 +219,5 @@ bool kvworker_matmul_blocks(kvp_slice header, kvp_slice a, kvp_slice b, enum kvw
     struct product product;
     const char *wrong = read_blocks(header, a, b, &product);
 
-    return wrong != NULL ? fail(result, wrong) : run(product, blas, slot, result);
+    return wrong != NULL ? matmul_fail(result, wrong) : matmul_run(product, blas, slot, result);
 }

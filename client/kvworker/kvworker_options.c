@@ -87,9 +87,9 @@ static const char usage[] =
     "Exit status: 0 ended as told, 1 failed, 2 usage, 3 another worker has joined under its name,\n"
     "4 barred: too many of its results were outvoted, or it failed too much that others did.\n";
 
-static int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int options_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-static int complain(const char *format, ...)
+static int options_complain(const char *format, ...)
 {
     va_list arguments;
 
@@ -102,7 +102,7 @@ static int complain(const char *format, ...)
 }
 
 /* A whole number of min to max. */
-static bool take_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
+static bool options_take_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     char *end;
 
@@ -140,7 +140,7 @@ static bool take_seconds(const char *text, uint32_t *ms)
     return true;
 }
 
-static bool take_name(const char *text, char *name)
+static bool options_take_name(const char *text, char *name)
 {
     size_t size = strlen(text);
 
@@ -158,16 +158,16 @@ static int take_handler(char *text, struct kvworker_options *options)
 
     if (command == NULL || command == text || command[1] == '\0' ||
         command - text > (int)KVP_NAME_SIZE_MAX) {
-        return complain("--handler: '%s' is not of the form KIND=COMMAND", text);
+        return options_complain("--handler: '%s' is not of the form KIND=COMMAND", text);
     }
     *command++ = '\0';
     for (unsigned i = 0; i < options->handler_count; i++) {
         if (strcmp(options->handlers[i].kind, text) == 0) {
-            return complain("--handler: there are two for %s", text);
+            return options_complain("--handler: there are two for %s", text);
         }
     }
     if (options->handler_count == KVP_JOB_KINDS_MAX) {
-        return complain("--handler: more than %u", KVP_JOB_KINDS_MAX);
+        return options_complain("--handler: more than %u", KVP_JOB_KINDS_MAX);
     }
     options->handlers[options->handler_count++] = (struct kvworker_handler){text, command};
     return -1;
@@ -190,7 +190,7 @@ static bool take_blas(const char *text, enum kvworker_blas *blas)
     return false;
 }
 
-static bool take_value(int which, char *text, struct kvworker_options *options)
+static bool options_take_value(int which, char *text, struct kvworker_options *options)
 {
     uint64_t number = 0;
     bool good = true;
@@ -203,13 +203,13 @@ static bool take_value(int which, char *text, struct kvworker_options *options)
         options->group = text;
         return true;
     case SET_ID:
-        return take_name(text, options->name);
+        return options_take_name(text, options->name);
     case SET_BLAS:
         return take_blas(text, &options->blas);
     case SET_BUFFER:
-        return take_number(text, 64, UINT32_MAX, &options->buffer);
+        return options_take_number(text, 64, UINT32_MAX, &options->buffer);
     case SET_PARALLEL:
-        good = take_number(text, 1, KVWORKER_SLOTS_MAX, &number);
+        good = options_take_number(text, 1, KVWORKER_SLOTS_MAX, &number);
         options->parallel = (unsigned)number;
         return good;
     case SET_HANDLER_TIMEOUT:
@@ -219,19 +219,19 @@ static bool take_value(int which, char *text, struct kvworker_options *options)
     case SET_LOG_LEVEL:
         return kvp_log_level_parse(text, &options->log_level) == KVP_OK;
     case SET_CRASH:
-        return take_number(text, 1, UINT64_MAX, &options->crash_after);
+        return options_take_number(text, 1, UINT64_MAX, &options->crash_after);
     case SET_HANG:
-        return take_number(text, 1, UINT64_MAX, &options->hang_after);
+        return options_take_number(text, 1, UINT64_MAX, &options->hang_after);
     case SET_CORRUPT:
         return take_decimal(text, 1, &options->corrupt_rate);
     default: /* SET_SLOW */
-        good = take_number(text, 0, 86400000, &number);
+        good = options_take_number(text, 0, 86400000, &number);
         options->slow_ms = (uint32_t)number;
         return good;
     }
 }
 
-static const char *name_of(int which)
+static const char *options_name_of(int which)
 {
     const struct option *option = long_options;
 
@@ -241,7 +241,7 @@ static const char *name_of(int which)
     return option->name;
 }
 
-static int take_option(int which, struct kvworker_options *options)
+static int options_take(int which, struct kvworker_options *options)
 {
     switch (which) {
     case SET_HELP:
@@ -265,10 +265,10 @@ static int take_option(int which, struct kvworker_options *options)
         fputs("Try 'kvworker --help'.\n", stderr); /* getopt has said what is wrong */
         return KVWORKER_USAGE;
     default:
-        return take_value(which, optarg, options)
+        return options_take_value(which, optarg, options)
                    ? -1
-                   : complain("--%s: '%s' is not understood, or not in range", name_of(which),
-                              optarg);
+                   : options_complain("--%s: '%s' is not understood, or not in range",
+                                      options_name_of(which), optarg);
     }
 }
 
@@ -295,22 +295,22 @@ int kvworker_parse(int argc, char **argv, struct kvworker_options *options)
         .log_level = KVP_LOG_INFO,
     };
     while (code < 0 && (which = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        code = take_option(which, options);
+        code = options_take(which, options);
     }
     if (code >= 0) {
         return code;
     }
     if (optind < argc) {
-        return complain("unexpected argument '%s'", argv[optind]);
+        return options_complain("unexpected argument '%s'", argv[optind]);
     }
     if (options->nodes == NULL || options->nodes[0] == '\0') {
-        return complain("--nodes is required: which group is it to work for?");
+        return options_complain("--nodes is required: which group is it to work for?");
     }
     if (options->handler_count + (options->matmul ? 1 : 0) > KVP_JOB_KINDS_MAX) {
-        return complain("more than %u kinds of task", KVP_JOB_KINDS_MAX);
+        return options_complain("more than %u kinds of task", KVP_JOB_KINDS_MAX);
     }
     if (options->handler_count == 0 && !options->matmul) {
-        return complain("--no-matmul without --handler: there is nothing that it can do");
+        return options_complain("--no-matmul without --handler: there is nothing that it can do");
     }
     fill_name(options);
     return -1;

@@ -47,7 +47,7 @@ void kvworker_stop(struct kvworker *worker, int status)
 }
 
 /* Between tasks only the end is of interest, and nobody else resets the descriptor. */
-static void rest(struct kvworker *worker, uint32_t ms)
+static void worker_rest(struct kvworker *worker, uint32_t ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
@@ -87,7 +87,7 @@ enum reply {
 };
 
 /* Does what answers of any operation may ask for. */
-static enum reply judge(struct kvworker *worker, kvp_status status, const kvp_result *result)
+static enum reply worker_judge(struct kvworker *worker, kvp_status status, const kvp_result *result)
 {
     char text[128], reason[256];
 
@@ -149,7 +149,7 @@ static unsigned list_kinds(const struct kvworker_options *options, const char **
 }
 
 /* Until it has worked or the worker ends. */
-static bool join(struct kvworker *worker)
+static bool worker_join(struct kvworker *worker)
 {
     const struct kvworker_options *options = &worker->options;
     const char *kinds[KVP_JOB_KINDS_MAX + 1];
@@ -162,7 +162,7 @@ static bool join(struct kvworker *worker)
         kvp_result result;
         kvp_status status = kvp_worker_join(worker->client, &self, kinds, count, options->buffer,
                                             options->standby, &result);
-        enum reply reply = judge(worker, status, &result);
+        enum reply reply = worker_judge(worker, status, &result);
         if (status == KVP_OK) {
             pthread_mutex_lock(&worker->lock);
             worker->self = self;
@@ -179,7 +179,7 @@ static bool join(struct kvworker *worker)
         if (status == KVP_OK) {
             return true;
         }
-        rest(worker, REST_MS);
+        worker_rest(worker, REST_MS);
     }
     return false;
 }
@@ -193,7 +193,7 @@ static void join_again(struct kvworker *worker, uint64_t instance)
     pthread_mutex_unlock(&worker->lock);
     if (still) {
         kvp_log(&worker->logger, KVP_LOG_WARN, "forgotten", "instance=%" PRIu64, instance);
-        (void)join(worker);
+        (void)worker_join(worker);
     }
     pthread_mutex_unlock(&worker->joining);
 }
@@ -226,7 +226,7 @@ static void wait_until(struct kvworker *worker, uint64_t now_us, uint64_t until_
     (void)pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
 }
 
-static bool is_lost(kvp_status status, bool go_on)
+static bool worker_is_lost(kvp_status status, bool go_on)
 {
     switch (status) {
     case KVP_OK:
@@ -255,11 +255,11 @@ static void beat(struct kvworker *worker, struct kvworker_slot *slot)
     pthread_mutex_unlock(&worker->lock);
     kvp_status status = kvp_task_beat(worker->client, &held_by, &task, atomic_load(&slot->progress),
                                       NULL, &go_on, &result);
-    (void)judge(worker, status, &result);
+    (void)worker_judge(worker, status, &result);
     kvp_result_free(&result);
     pthread_mutex_lock(&worker->lock);
     bool same = slot->busy && slot->task.job == task.job && slot->task.attempt == task.attempt;
-    if (same && is_lost(status, go_on)) {
+    if (same && worker_is_lost(status, go_on)) {
         slot->unwanted = true;
         wake(slot);
         kvp_log(&worker->logger, KVP_LOG_INFO, "task_taken_away",
@@ -333,7 +333,7 @@ static void log_posted(struct kvworker_slot *slot, unsigned outcome, kvp_status 
 }
 
 /* A result is offered until somebody has answered, or nobody wants it any more. */
-static void post(struct kvworker_slot *slot, unsigned outcome, kvp_slice bytes)
+static void worker_post(struct kvworker_slot *slot, unsigned outcome, kvp_slice bytes)
 {
     struct kvworker *worker = slot->worker;
     enum reply reply;
@@ -344,7 +344,7 @@ static void post(struct kvworker_slot *slot, unsigned outcome, kvp_slice bytes)
         last = atomic_load(&worker->stopping);
         kvp_status status =
             kvp_task_post(worker->client, &slot->held_by, &slot->task, outcome, bytes, &result);
-        reply = judge(worker, status, &result);
+        reply = worker_judge(worker, status, &result);
         if (reply != REPLY_AGAIN) {
             log_posted(slot, outcome, status, &result);
         }
@@ -390,13 +390,13 @@ static void post_unfinished(struct kvworker_slot *slot)
     char text[64];
 
     if (atomic_load(&slot->worker->stopping) || kvworker_left_ms(slot) > 0) {
-        post(slot, KVP_OUTCOME_GIVEN_BACK, kvp_slice_of(NULL, 0));
+        worker_post(slot, KVP_OUTCOME_GIVEN_BACK, kvp_slice_of(NULL, 0));
         return;
     }
     (void)snprintf(text, sizeof(text), "not done by the deadline, after %g s",
                    (double)slot->task.deadline_ms / 1000);
     log_task(slot, KVP_LOG_WARN, "task_failed", text);
-    post(slot, KVP_OUTCOME_FAILED, kvp_slice_of(text, strlen(text)));
+    worker_post(slot, KVP_OUTCOME_FAILED, kvp_slice_of(text, strlen(text)));
 }
 
 static void work(struct kvworker_slot *slot)
@@ -411,7 +411,7 @@ static void work(struct kvworker_slot *slot)
                            result.bytes.size == 0 ? "" : (const char *)result.bytes.data);
             log_task(slot, KVP_LOG_WARN, "task_failed", text);
         }
-        post(slot, result.outcome, kvp_buf_slice(&result.bytes));
+        worker_post(slot, result.outcome, kvp_buf_slice(&result.bytes));
     } else if (!is_unwanted(slot)) {
         post_unfinished(slot);
     }
@@ -466,7 +466,7 @@ static void *run_slot(void *arg)
     while (!done && !atomic_load(&worker->stopping)) {
         kvp_result result;
         kvp_status status = fetch(slot, &result);
-        enum reply reply = judge(worker, status, &result);
+        enum reply reply = worker_judge(worker, status, &result);
         kvp_result_free(&result);
         if (status == KVP_OK) {
             work(slot);
@@ -480,7 +480,7 @@ static void *run_slot(void *arg)
                 kvp_log(&worker->logger, KVP_LOG_WARN, "fetch_failed", "reason=\"%s\"",
                         kvp_strerror(status));
             }
-            rest(worker, reply == REPLY_GOOD ? LONG_REST_MS : REST_MS);
+            worker_rest(worker, reply == REPLY_GOOD ? LONG_REST_MS : REST_MS);
         }
     }
     return NULL;
@@ -489,7 +489,7 @@ static void *run_slot(void *arg)
 /* ---- life ---- */
 
 /* The first signal ends the worker in good order, a second one at once. */
-static void *watch_signals(void *arg)
+static void *worker_watch_signals(void *arg)
 {
     struct kvworker *worker = arg;
     sigset_t set;
@@ -565,7 +565,7 @@ static void work_until_stopped(struct kvworker *worker)
 }
 
 /* Who is not told finds out by the silence. */
-static void leave(struct kvworker *worker)
+static void worker_leave(struct kvworker *worker)
 {
     int status = atomic_load(&worker->status);
 
@@ -581,20 +581,20 @@ static int live(struct kvworker *worker)
 {
     pthread_t watcher;
 
-    if (pthread_create(&watcher, NULL, watch_signals, worker) != 0) {
+    if (pthread_create(&watcher, NULL, worker_watch_signals, worker) != 0) {
         kvp_log(&worker->logger, KVP_LOG_ERROR, "no_threads", "reason=\"%s\"", strerror(EAGAIN));
         return KVWORKER_FAILED;
     }
-    if (join(worker)) {
+    if (worker_join(worker)) {
         work_until_stopped(worker);
-        leave(worker);
+        worker_leave(worker);
     }
     (void)pthread_cancel(watcher);
     (void)pthread_join(watcher, NULL);
     return atomic_load(&worker->status);
 }
 
-static kvp_status open_client(struct kvworker *worker)
+static kvp_status worker_open_client(struct kvworker *worker)
 {
     kvp_client_options options;
     char message[512];
@@ -633,7 +633,7 @@ int kvworker_run(struct kvworker *worker)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
     clear_away(worker);
-    kvp_status status = open_client(worker);
+    kvp_status status = worker_open_client(worker);
     if (status != KVP_OK) {
         return status == KVP_BAD_ARGUMENT ? KVWORKER_USAGE : KVWORKER_FAILED;
     }

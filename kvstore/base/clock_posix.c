@@ -10,7 +10,7 @@
 #include <time.h>
 
 /* Without clock or entropy no promise of the replication protocol holds: better no node at all. */
-static _Noreturn void give_up(const char *what)
+static _Noreturn void clock_give_up(const char *what)
 {
     perror(what);
     abort();
@@ -20,7 +20,7 @@ static struct timespec read_clock(clockid_t clock)
 {
     struct timespec now;
     if (clock_gettime(clock, &now) != 0) {
-        give_up("clock_gettime");
+        clock_give_up("clock_gettime");
     }
     return now;
 }
@@ -48,7 +48,7 @@ uint64_t kvp_random_u64(void)
                 value = 0;
                 continue;
             }
-            give_up("getrandom");
+            clock_give_up("getrandom");
         }
     }
     return value;

@@ -37,7 +37,7 @@ kvp_status kvp_log_level_parse(const char *text, enum kvp_log_level *level)
 }
 
 /* What is left of a buffer, and where: snprintf may count more than it has written. */
-static size_t advance(size_t used, int printed, size_t size)
+static size_t logger_advance(size_t used, int printed, size_t size)
 {
     if (printed < 0) {
         return used;
@@ -54,14 +54,15 @@ static size_t print_head(char *line, size_t size, const struct kvp_logger *logge
     (void)clock_gettime(CLOCK_REALTIME, &now);
     (void)gmtime_r(&now.tv_sec, &utc);
     size_t used = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", &utc);
-    used = advance(used,
-                   snprintf(line + used, size - used, ".%03dZ level=%s",
-                            (int)(now.tv_nsec / 1000000), kvp_log_level_name(level)),
-                   size);
+    used = logger_advance(used,
+                          snprintf(line + used, size - used, ".%03dZ level=%s",
+                                   (int)(now.tv_nsec / 1000000), kvp_log_level_name(level)),
+                          size);
     if (logger->node_id != 0) {
-        used = advance(used, snprintf(line + used, size - used, " node=%u", logger->node_id), size);
+        used = logger_advance(used, snprintf(line + used, size - used, " node=%u", logger->node_id),
+                              size);
     }
-    return advance(used, snprintf(line + used, size - used, " event=%s", event), size);
+    return logger_advance(used, snprintf(line + used, size - used, " event=%s", event), size);
 }
 
 /* A line must stay one line, whatever a caller lets through. */
@@ -88,7 +89,7 @@ static bool has_room(void)
     return ready > 0 && (output.revents & POLLOUT) != 0;
 }
 
-static bool write_out(const char *text, size_t size)
+static bool logger_write_out(const char *text, size_t size)
 {
     ssize_t written;
     do {
@@ -105,14 +106,14 @@ static void put_out(const struct kvp_logger *logger, const char *line, size_t si
     pthread_mutex_lock(&output_lock);
     if (dropped > 0) {
         used = print_head(text, LINE_SIZE, logger, KVP_LOG_WARN, "log_lines_dropped");
-        used = advance(used, snprintf(text + used, LINE_SIZE - used, " count=%llu", dropped),
-                       LINE_SIZE);
+        used = logger_advance(used, snprintf(text + used, LINE_SIZE - used, " count=%llu", dropped),
+                              LINE_SIZE);
         text[used++] = '\n';
     }
     memcpy(text + used, line, size);
     used += size;
     text[used++] = '\n';
-    dropped = has_room() && write_out(text, used) ? 0 : dropped + 1;
+    dropped = has_room() && logger_write_out(text, used) ? 0 : dropped + 1;
     pthread_mutex_unlock(&output_lock);
 }
 
@@ -129,7 +130,8 @@ void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const ch
         size_t blank = used;
         line[used++] = ' ';
         va_start(args, fields);
-        used = advance(used, vsnprintf(line + used, LINE_SIZE - used, fields, args), LINE_SIZE);
+        used =
+            logger_advance(used, vsnprintf(line + used, LINE_SIZE - used, fields, args), LINE_SIZE);
         va_end(args);
         used = used == blank + 1 ? blank : used; /* no fields, no blank */
     }

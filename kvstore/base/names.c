@@ -2,12 +2,13 @@
 /* Names of the numbers in node_codes.h. */
 #include "kvpair/node_codes.h"
 
-static const char *name_of(const char *const *names, size_t count, size_t number)
+static const char *names_look_up(const char *const *names, size_t count, size_t number)
 {
     return number < count ? names[number] : "unknown";
 }
 
-#define NAME_OF(names, number) name_of(names, sizeof(names) / sizeof((names)[0]), (size_t)(number))
+#define NAME_OF(names, number)                                                                     \
+    names_look_up(names, sizeof(names) / sizeof((names)[0]), (size_t)(number))
 
 const char *kvp_role_name(enum kvp_role role)
 {

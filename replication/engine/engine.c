@@ -119,8 +119,8 @@ static kvp_status execute_delete(struct kvp_engine *engine, const struct kvp_req
     return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;
 }
 
-static kvp_status run(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
-                      struct kvp_execution *execution)
+static kvp_status engine_run(struct kvp_engine *engine, const struct kvp_request *request,
+                             uint64_t seq, struct kvp_execution *execution)
 {
     switch (request->op) {
     case KVP_OP_PUT:
@@ -169,11 +169,11 @@ static bool not_executed(const struct kvp_execution *execution)
 }
 
 /* `found`: NULL without a session. */
-static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *request,
-                          uint64_t seq, const struct session_found *found,
-                          struct kvp_execution *execution)
+static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_request *request,
+                                 uint64_t seq, const struct session_found *found,
+                                 struct kvp_execution *execution)
 {
-    kvp_status status = run(engine, request, seq, execution);
+    kvp_status status = engine_run(engine, request, seq, execution);
     if (status == KVP_OK && found) {
         status = engine_fit_answer(engine, &request->session, found, execution);
     }
@@ -203,8 +203,8 @@ static kvp_status perform(struct kvp_engine *engine, const struct kvp_request *r
     return status;
 }
 
-static kvp_status execute(struct kvp_engine *engine, const struct kvp_request *request,
-                          uint64_t seq, struct kvp_execution *made)
+static kvp_status engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
+                                 uint64_t seq, struct kvp_execution *made)
 {
     struct session_found found;
     bool session = request->session.client != 0 && kvp_operation_of(request->op)->is_update;
@@ -223,7 +223,7 @@ static kvp_status execute(struct kvp_engine *engine, const struct kvp_request *r
     }
     status = overlay_begin(&engine->overlay, seq);
     if (status == KVP_OK) {
-        status = perform(engine, request, seq, session ? &found : NULL, made);
+        status = engine_perform(engine, request, seq, session ? &found : NULL, made);
         if (status != KVP_OK) {
             overlay_rollback(&engine->overlay);
         }
@@ -236,7 +236,7 @@ kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_reques
 {
     struct kvp_execution made = {.kind = KVP_EXECUTION_ANSWER};
     assert(engine->storage && seq == engine->executed + 1);
-    kvp_status status = execute(engine, request, seq, &made);
+    kvp_status status = engine_execute(engine, request, seq, &made);
     if (status != KVP_OK) {
         kvp_buf_free(&made.answer);
         kvp_buf_free(&made.writeset);

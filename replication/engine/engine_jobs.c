@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-static kvp_status store_get(void *arg, kvp_slice key, kvp_buf *value)
+static kvp_status engine_jobs_get(void *arg, kvp_slice key, kvp_buf *value)
 {
     struct kvp_engine *engine = arg;
     const struct overlay_version *version = overlay_find(&engine->overlay, key, UINT64_MAX);
@@ -36,7 +36,7 @@ static kvp_status store_delete(void *arg, kvp_slice key)
 
 kvp_status engine_open_jobs(struct kvp_engine *engine)
 {
-    const struct kvp_jobs_store store = {engine, store_get, store_put, store_delete};
+    const struct kvp_jobs_store store = {engine, engine_jobs_get, store_put, store_delete};
     return kvp_jobs_open(&engine->config.jobs, &store, &engine->jobs);
 }
 
@@ -67,8 +67,8 @@ kvp_status kvp_engine_start_jobs(struct kvp_engine *engine, uint64_t salt, uint6
                : status;
 }
 
-static kvp_status step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
-                       bool *more)
+static kvp_status engine_jobs_step(struct kvp_engine *engine, uint64_t seq,
+                                   struct kvp_execution *execution, bool *more)
 {
     kvp_status status = overlay_begin(&engine->overlay, seq);
     if (status != KVP_OK) {
@@ -97,7 +97,7 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_e
     kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
     *more = false; /* a new primary has others waiting, who come before the rest of what it reads */
     if (status == KVP_OK && all) {
-        status = step(engine, seq, execution, more);
+        status = engine_jobs_step(engine, seq, execution, more);
     }
     if (status == KVP_OK && all && engine->sessions.view && engine->now_us >= engine->rest_us) {
         status = session_table_load(&engine->sessions, load_at_once(engine));

@@ -237,9 +237,9 @@ static kvp_status keep_bounds(struct kvp_engine *engine, const struct session_fo
 }
 
 /* All that can fail. */
-static kvp_status write_all(struct kvp_engine *engine, const struct kvp_session_id *id,
-                            const struct session_found *found,
-                            const struct kvp_session_record *record, kvp_buf *set)
+static kvp_status session_write_all(struct kvp_engine *engine, const struct kvp_session_id *id,
+                                    const struct session_found *found,
+                                    const struct kvp_session_record *record, kvp_buf *set)
 {
     kvp_status status = write_session(id->client, id->slot, record, set);
     if (status == KVP_OK) {
@@ -271,7 +271,7 @@ kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_sess
         status = kvp_buf_append(&kept, record.answer.data, record.answer.size);
     }
     if (status == KVP_OK) {
-        status = write_all(engine, id, found, &record, &execution->writeset);
+        status = session_write_all(engine, id, found, &record, &execution->writeset);
     }
     if (status != KVP_OK) {
         free(spare);

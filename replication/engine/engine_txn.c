@@ -61,7 +61,7 @@ kvp_status engine_txn_check(const struct kvp_request *request, const char **reas
     return status == KVP_OK ? check_ops(request->else_ops, request->else_count, reason) : status;
 }
 
-static bool holds(const struct kvp_compare *compare, const struct engine_value *value)
+static bool compare_holds(const struct kvp_compare *compare, const struct engine_value *value)
 {
     bool equal = value->present && kvp_slice_compare(value->value, compare->value) == 0;
     switch (compare->kind) {
@@ -110,7 +110,7 @@ static kvp_status all_hold(struct kvp_engine *engine, const struct kvp_request *
         if (status != KVP_OK) {
             return status;
         }
-        *result = holds(&request->compares[i], &value);
+        *result = compare_holds(&request->compares[i], &value);
     }
     return KVP_OK;
 }

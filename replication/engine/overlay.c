@@ -50,7 +50,7 @@ static struct overlay_key *find_key(const struct overlay *overlay, kvp_slice key
 }
 
 /* A table that stays small is only slower: failing to grow is no failure. */
-static void grow(struct overlay *overlay)
+static void overlay_grow(struct overlay *overlay)
 {
     struct overlay_key **old = overlay->slots;
     size_t old_capacity = overlay->capacity;
@@ -79,7 +79,7 @@ static struct overlay_key *get_key(struct overlay *overlay, kvp_slice key)
         return found;
     }
     if (overlay->count >= overlay->capacity) {
-        grow(overlay);
+        overlay_grow(overlay);
     }
     struct overlay_key *made = calloc(1, sizeof(*made) + key.size);
     if (made) {
@@ -94,7 +94,7 @@ static struct overlay_key *get_key(struct overlay *overlay, kvp_slice key)
     return made;
 }
 
-static void put_key(struct overlay *overlay, struct overlay_key *key)
+static void overlay_put_key(struct overlay *overlay, struct overlay_key *key)
 {
     if (key->newest) {
         return;
@@ -130,7 +130,7 @@ static void drop_version(struct overlay *overlay, struct overlay_version *versio
     if (version->older) {
         version->older->newer = version->newer;
     }
-    put_key(overlay, version->key);
+    overlay_put_key(overlay, version->key);
     kvp_buf_free(&version->raw);
     free(version);
 }
@@ -158,7 +158,7 @@ void overlay_rollback(struct overlay *overlay)
     free(layer);
 }
 
-static void take(kvp_buf *to, kvp_buf *from)
+static void overlay_take(kvp_buf *to, kvp_buf *from)
 {
     kvp_buf_free(to);
     *to = *from;
@@ -176,7 +176,7 @@ kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, boo
     if (!version || version->seq != layer->seq) {
         version = calloc(1, sizeof(*version));
         if (!version) {
-            put_key(overlay, at);
+            overlay_put_key(overlay, at);
             return KVP_NO_MEMORY;
         }
         version->key = at;
@@ -194,7 +194,7 @@ kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, boo
         layer->last = version;
     }
     version->is_delete = is_delete;
-    take(&version->raw, raw);
+    overlay_take(&version->raw, raw);
     return KVP_OK;
 }
 

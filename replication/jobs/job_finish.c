@@ -187,7 +187,7 @@ kvp_status job_remove(struct kvp_jobs *jobs, struct job *job)
 
 /* ---- steps ---- */
 
-static bool complete(const struct job *job)
+static bool finish_is_complete(const struct job *job)
 {
     return job->record.state == JOB_RUNNING && job->done == job->record.task_count &&
            (!job->outputs || (job->summed == job->grid.outputs && job->sum_first == JOB_NONE));
@@ -240,7 +240,9 @@ static enum step next_step(const struct job *job, uint64_t now_us)
         if (job->too_large != JOB_NONE || job->reserved) {
             return job->reserved ? STEP_RESERVED : STEP_TOO_LARGE;
         }
-        return complete(job) ? STEP_COMPLETE : job->sum_first != JOB_NONE ? STEP_SUM : STEP_NONE;
+        return finish_is_complete(job)      ? STEP_COMPLETE
+               : job->sum_first != JOB_NONE ? STEP_SUM
+                                            : STEP_NONE;
     default:
         return expired(job, now_us) ? STEP_EXPIRED : STEP_NONE;
     }

@@ -40,7 +40,7 @@ static void put_text(struct kvp_mp_writer *writer, const char *key, const char *
     put_clean(writer, value);
 }
 
-static void put_bool(struct kvp_mp_writer *writer, const char *key, bool value)
+static void info_put_bool(struct kvp_mp_writer *writer, const char *key, bool value)
 {
     kvp_mp_write_text(writer, key);
     kvp_mp_write_bool(writer, value);
@@ -280,8 +280,8 @@ static void put_votes(struct kvp_mp_writer *writer, const struct task_record *re
         (void)snprintf(digest, sizeof(digest), "%016" PRIx64, vote->digest);
         kvp_mp_write_map(writer, 5);
         put_text(writer, "worker", vote->worker);
-        put_bool(writer, "agreed", vote->agreed);
-        put_bool(writer, "overflow", vote->outcome == KVP_OUTCOME_OVERFLOW);
+        info_put_bool(writer, "agreed", vote->agreed);
+        info_put_bool(writer, "overflow", vote->outcome == KVP_OUTCOME_OVERFLOW);
         put_number(writer, "size", vote->size);
         put_text(writer, "digest", digest);
     }
@@ -299,8 +299,8 @@ static void put_faults(struct kvp_mp_writer *writer, const struct faults_record 
     }
 }
 
-static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, const struct page *page,
-                           uint32_t number, uint64_t now_us, struct kvp_mp_writer *writer)
+static kvp_status info_put_task(struct kvp_jobs *jobs, struct job *job, const struct page *page,
+                                uint32_t number, uint64_t now_us, struct kvp_mp_writer *writer)
 {
     struct task_record record;
     struct faults_record faults = {0};
@@ -338,7 +338,7 @@ static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t fr
     kvp_mp_write_uint(writer, end < count ? end : 0);
     kvp_mp_write_array(writer, end - first);
     for (uint32_t i = first; i < end && status == KVP_OK; i++) {
-        status = put_task(jobs, job, &page, i, now_us, writer);
+        status = info_put_task(jobs, job, &page, i, now_us, writer);
     }
     free(page.shown);
     return status;
@@ -398,8 +398,8 @@ static void list_workers(const struct kvp_jobs *jobs, uint64_t from, uint64_t no
 
 /* ---- results ---- */
 
-static kvp_status read_result(struct kvp_jobs *jobs, struct job *job, uint64_t number,
-                              struct job_answer *answer)
+static kvp_status info_read_result(struct kvp_jobs *jobs, struct job *job, uint64_t number,
+                                   struct job_answer *answer)
 {
     struct kvp_raw_key key;
     uint32_t count = job->outputs ? job->grid.outputs : job->record.task_count;
@@ -457,7 +457,7 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         return status;
     }
     if (request->op == KVP_OP_JOB_RESULT) {
-        return read_result(jobs, job, args->number, answer);
+        return info_read_result(jobs, job, args->number, answer);
     }
     if (request->op == KVP_OP_JOB_BLOCK) {
         return read_input(jobs, job, args->number, answer);

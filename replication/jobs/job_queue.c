@@ -271,8 +271,8 @@ bool task_suits(const struct worker *worker, const struct job *job, uint32_t num
 }
 
 /* The first task of the job's queue that the worker may have; it stays in the queue. */
-static uint32_t choose(const struct kvp_jobs *jobs, struct job *job, const struct worker *worker,
-                       uint64_t now_us, uint32_t *budget)
+static uint32_t queue_choose(const struct kvp_jobs *jobs, struct job *job,
+                             const struct worker *worker, uint64_t now_us, uint32_t *budget)
 {
     uint32_t previous = JOB_NONE, number = job->queue_first;
     for (unsigned looked = 0; number != JOB_NONE && looked < SCAN_MAX;) {
@@ -467,10 +467,10 @@ static kvp_status find_in(struct kvp_jobs *jobs, struct job *job, const struct w
                           uint64_t now_us, struct find *find, uint32_t *number)
 {
     kvp_status status = KVP_OK;
-    *number = choose(jobs, job, worker, now_us, &find->others);
+    *number = queue_choose(jobs, job, worker, now_us, &find->others);
     while (*number == JOB_NONE && !job_is_read(job) && find->unread > 0 && status == KVP_OK) {
         status = job_read(jobs, job, job->read + jobs->config.load_at_once, &find->unread);
-        *number = choose(jobs, job, worker, now_us, &find->others);
+        *number = queue_choose(jobs, job, worker, now_us, &find->others);
     }
     return status;
 }
@@ -645,8 +645,8 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 
 /* ---- lost attempts ---- */
 
-static bool is_lost(const struct attempt *attempt, uint64_t now_us, enum fault *how,
-                    const char **reason)
+static bool queue_attempt_is_lost(const struct attempt *attempt, uint64_t now_us, enum fault *how,
+                                  const char **reason)
 {
     uint64_t silence_us = (uint64_t)attempt->job->record.spec.silence_ms * 1000;
     if (now_us >= attempt->deadline_us) {
@@ -676,7 +676,7 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
             const char *reason;
             enum fault how;
             next = attempt->next;
-            if (!is_lost(attempt, now_us, &how, &reason)) {
+            if (!queue_attempt_is_lost(attempt, now_us, &how, &reason)) {
                 next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
                 continue;
             }

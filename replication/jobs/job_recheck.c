@@ -50,7 +50,8 @@ static kvp_status feed_part(struct kvp_jobs *jobs, struct job *job, const struct
     return status;
 }
 
-static kvp_status feed(struct kvp_jobs *jobs, struct job *job, const struct kvp_job_tile *tile)
+static kvp_status recheck_feed(struct kvp_jobs *jobs, struct job *job,
+                               const struct kvp_job_tile *tile)
 {
     struct kvp_raw_key key;
     size_t size = kvp_matrix_element_size(job->record.spec.element);
@@ -75,8 +76,8 @@ static kvp_status feed(struct kvp_jobs *jobs, struct job *job, const struct kvp_
     return status;
 }
 
-static kvp_status compare(struct kvp_jobs *jobs, struct job *job, const struct kvp_job_tile *tile,
-                          uint64_t now_us, bool *did)
+static kvp_status recheck_compare(struct kvp_jobs *jobs, struct job *job,
+                                  const struct kvp_job_tile *tile, uint64_t now_us, bool *did)
 {
     struct kvp_raw_key key;
     uint64_t row = 0, column = 0;
@@ -114,7 +115,7 @@ kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t n
             kvp_recheck_new(spec->element, tile.rows, spec->inner, tile.columns, 0, &job->recheck);
     }
     if (status == KVP_OK) {
-        status = feed(jobs, job, &tile);
+        status = recheck_feed(jobs, job, &tile);
     }
     if (status != KVP_OK) {
         return status;
@@ -125,7 +126,7 @@ kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t n
     job->verify_part = 0;
     job->verify_next++;
     if (job->verify_next % job->grid.inner_tiles == 0) {
-        status = compare(jobs, job, &tile, now_us, did);
+        status = recheck_compare(jobs, job, &tile, now_us, did);
     }
     if (status == KVP_OK && !*did && job->verify_next == job->grid.tasks) {
         *did = true;

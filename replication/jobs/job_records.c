@@ -108,12 +108,12 @@ static void take_text(struct kvp_mp_reader *reader, char *to, size_t max)
     to[text.size] = '\0';
 }
 
-static uint8_t take_byte(struct kvp_mp_reader *reader, uint8_t max)
+static uint8_t record_take_byte(struct kvp_mp_reader *reader, uint8_t max)
 {
     return (uint8_t)kvp_mp_uint_max(reader, max);
 }
 
-static uint32_t take_u32(struct kvp_mp_reader *reader)
+static uint32_t record_take_u32(struct kvp_mp_reader *reader)
 {
     return (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
 }
@@ -139,7 +139,7 @@ static unsigned take_kinds(struct kvp_mp_reader *reader, struct job_kind *kinds)
     return count;
 }
 
-static void begin(struct kvp_mp_writer *writer, kvp_buf *out, uint32_t size)
+static void record_begin(struct kvp_mp_writer *writer, kvp_buf *out, uint32_t size)
 {
     kvp_mp_write_begin(writer, out);
     kvp_mp_write_array(writer, size);
@@ -163,7 +163,7 @@ kvp_status job_record_encode(const struct job_record *record, kvp_buf *out)
     kvp_buf spec = {0};
     kvp_status status = kvp_job_spec_encode(&record->spec, &spec);
     if (status == KVP_OK) {
-        begin(&writer, out, JOB_SIZE);
+        record_begin(&writer, out, JOB_SIZE);
         kvp_mp_write_raw(&writer, kvp_buf_slice(&spec));
         kvp_mp_write_uint(&writer, record->state);
         kvp_mp_write_uint(&writer, record->task_count);
@@ -182,9 +182,9 @@ kvp_status job_record_decode(kvp_slice bytes, struct job_record *record)
     const char *reason;
     open_record(&reader, bytes, JOB_SIZE);
     kvp_slice spec = kvp_mp_skip(&reader);
-    record->state = take_byte(&reader, JOB_REMOVING);
+    record->state = record_take_byte(&reader, JOB_REMOVING);
     record->task_count = (uint32_t)kvp_mp_uint_max(&reader, KVP_JOB_TASKS_MAX);
-    record->blocks = take_u32(&reader);
+    record->blocks = record_take_u32(&reader);
     take_text(&reader, record->reason, JOB_REASON_MAX);
     record->kind_count = take_kinds(&reader, record->kinds);
     return kvp_mp_done(&reader) && kvp_job_spec_decode(spec, &record->spec, &reason) == KVP_OK
@@ -210,16 +210,16 @@ static void take_vote(struct kvp_mp_reader *reader, struct job_vote *vote)
     kvp_mp_array_of(reader, VOTE_SIZE);
     take_text(reader, vote->worker, KVP_NAME_SIZE_MAX);
     vote->attempt = kvp_mp_uint(reader);
-    vote->outcome = take_byte(reader, UINT8_MAX);
+    vote->outcome = record_take_byte(reader, UINT8_MAX);
     vote->agreed = kvp_mp_bool(reader);
-    vote->size = take_u32(reader);
+    vote->size = record_take_u32(reader);
     vote->digest = kvp_mp_uint(reader);
 }
 
 kvp_status task_record_encode(const struct task_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    begin(&writer, out, TASK_SIZE);
+    record_begin(&writer, out, TASK_SIZE);
     kvp_mp_write_uint(&writer, record->state);
     kvp_mp_write_uint(&writer, record->kind);
     kvp_mp_write_bool(&writer, record->feed);
@@ -242,14 +242,14 @@ kvp_status task_record_decode(kvp_slice bytes, struct task_record *record)
 {
     struct kvp_mp_reader reader;
     open_record(&reader, bytes, TASK_SIZE);
-    record->state = take_byte(&reader, TASK_FAILED);
-    record->kind = take_byte(&reader, KVP_JOB_KINDS_MAX - 1);
+    record->state = record_take_byte(&reader, TASK_FAILED);
+    record->kind = record_take_byte(&reader, KVP_JOB_KINDS_MAX - 1);
     record->feed = kvp_mp_bool(&reader);
     record->summed = kvp_mp_bool(&reader);
-    record->copies = take_byte(&reader, KVP_JOB_COPIES_MAX);
-    record->lost = take_byte(&reader, UINT8_MAX);
-    record->winner = take_byte(&reader, KVP_JOB_COPIES_MAX - 1);
-    record->size = take_u32(&reader);
+    record->copies = record_take_byte(&reader, KVP_JOB_COPIES_MAX);
+    record->lost = record_take_byte(&reader, UINT8_MAX);
+    record->winner = record_take_byte(&reader, KVP_JOB_COPIES_MAX - 1);
+    record->size = record_take_u32(&reader);
     take_text(&reader, record->reason, JOB_REASON_MAX);
     record->after_count = kvp_mp_array(&reader);
     const uint8_t *start = reader.next;
@@ -282,7 +282,7 @@ uint32_t task_record_after(struct task_record *record)
 kvp_status worker_record_encode(const struct worker_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    begin(&writer, out, WORKER_SIZE);
+    record_begin(&writer, out, WORKER_SIZE);
     kvp_mp_write_uint(&writer, record->instance);
     kvp_mp_write_uint(&writer, record->buffer);
     kvp_mp_write_bool(&writer, record->standby);
@@ -304,7 +304,7 @@ kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record)
     record->active = kvp_mp_bool(&reader);
     record->left = kvp_mp_bool(&reader);
     record->barred = kvp_mp_bool(&reader);
-    record->lost_votes = take_u32(&reader);
+    record->lost_votes = record_take_u32(&reader);
     record->kind_count = take_kinds(&reader, record->kinds);
     return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
 }
@@ -323,14 +323,14 @@ static void take_fault(struct kvp_mp_reader *reader, struct job_fault *fault)
 {
     kvp_mp_array_of(reader, FAULT_SIZE);
     take_text(reader, fault->worker, KVP_NAME_SIZE_MAX);
-    fault->failed = take_byte(reader, UINT8_MAX);
-    fault->lost = take_byte(reader, UINT8_MAX);
+    fault->failed = record_take_byte(reader, UINT8_MAX);
+    fault->lost = record_take_byte(reader, UINT8_MAX);
 }
 
 kvp_status faults_record_encode(const struct faults_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    begin(&writer, out, FAULTS_SIZE);
+    record_begin(&writer, out, FAULTS_SIZE);
     kvp_mp_write_uint(&writer, record->workers);
     kvp_mp_write_uint(&writer, record->failed);
     kvp_mp_write_array(&writer, record->count);
@@ -344,8 +344,8 @@ kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record)
 {
     struct kvp_mp_reader reader;
     open_record(&reader, bytes, FAULTS_SIZE);
-    record->workers = take_u32(&reader);
-    record->failed = take_u32(&reader);
+    record->workers = record_take_u32(&reader);
+    record->failed = record_take_u32(&reader);
     record->count = kvp_mp_array(&reader);
     if (record->count > JOB_FAULTS_MAX || record->count > record->workers) {
         return KVP_CORRUPT;
@@ -361,7 +361,7 @@ kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record)
 kvp_status standing_record_encode(const struct standing_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    begin(&writer, out, STANDING_SIZE);
+    record_begin(&writer, out, STANDING_SIZE);
     kvp_mp_write_uint(&writer, record->faults);
     kvp_mp_write_uint(&writer, record->ever);
     kvp_mp_write_text(&writer, record->reason);
@@ -372,8 +372,8 @@ kvp_status standing_record_decode(kvp_slice bytes, struct standing_record *recor
 {
     struct kvp_mp_reader reader;
     open_record(&reader, bytes, STANDING_SIZE);
-    record->faults = take_u32(&reader);
-    record->ever = take_u32(&reader);
+    record->faults = record_take_u32(&reader);
+    record->ever = record_take_u32(&reader);
     take_text(&reader, record->reason, JOB_REASON_MAX);
     return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
 }

@@ -128,8 +128,8 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
 
 /* ---- input blocks ---- */
 
-static kvp_status check_block(const struct job *job, const struct kvp_request *request,
-                              struct job_answer *answer, bool *good)
+static kvp_status submit_check_block(const struct job *job, const struct kvp_request *request,
+                                     struct job_answer *answer, bool *good)
 {
     const struct kvp_job_spec *spec = &job->record.spec;
     bool is_b;
@@ -161,7 +161,7 @@ static kvp_status submit_data(struct kvp_jobs *jobs, struct job *job,
 {
     struct kvp_raw_key key;
     bool good;
-    kvp_status status = check_block(job, request, answer, &good);
+    kvp_status status = submit_check_block(job, request, answer, &good);
     if (status != KVP_OK || !good) {
         return status;
     }
@@ -226,7 +226,7 @@ static kvp_status check_tasks(const struct job *job, struct kvp_job_tasks tasks,
     return KVP_OK;
 }
 
-static kvp_status put_task(struct kvp_jobs *jobs, struct job *job, struct kvp_job_task *task)
+static kvp_status submit_put_task(struct kvp_jobs *jobs, struct job *job, struct kvp_job_task *task)
 {
     struct kvp_raw_key key;
     uint32_t number = job->record.task_count;
@@ -265,9 +265,9 @@ static uint64_t all_edges(const struct kvp_jobs *jobs)
     return count;
 }
 
-static kvp_status submit_tasks(struct kvp_jobs *jobs, struct job *job,
-                               const struct kvp_request *request, uint64_t now_us,
-                               struct job_answer *answer)
+static kvp_status submit_take_tasks(struct kvp_jobs *jobs, struct job *job,
+                                    const struct kvp_request *request, uint64_t now_us,
+                                    struct job_answer *answer)
 {
     struct kvp_job_tasks tasks;
     const char *reason = "";
@@ -304,7 +304,7 @@ static kvp_status submit_tasks(struct kvp_jobs *jobs, struct job *job,
     }
     struct kvp_job_task task;
     while (status == KVP_OK && kvp_job_tasks_next(&tasks, &task)) {
-        status = put_task(jobs, job, &task);
+        status = submit_put_task(jobs, job, &task);
     }
     job->started_us = now_us;
     return status == KVP_OK ? job_write(jobs, job) : status;
@@ -404,7 +404,7 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
     case KVP_OP_JOB_DATA:
         return submit_data(jobs, job, request, now_us, answer);
     case KVP_OP_JOB_TASKS:
-        return submit_tasks(jobs, job, request, now_us, answer);
+        return submit_take_tasks(jobs, job, request, now_us, answer);
     default:
         return submit_start(jobs, job, now_us, answer);
     }

@@ -175,8 +175,8 @@ static kvp_status put_result(struct kvp_jobs *jobs, const struct post *post, uin
     return job_put(jobs, &key, post->bytes);
 }
 
-static kvp_status finish(struct kvp_jobs *jobs, struct post *post, struct task_record *record,
-                         uint64_t now_us)
+static kvp_status vote_finish(struct kvp_jobs *jobs, struct post *post, struct task_record *record,
+                              uint64_t now_us)
 {
     bool overflow = record->votes[record->winner].outcome == KVP_OUTCOME_OVERFLOW;
     uint32_t disagreed = task_disagreements(post->job, record);
@@ -205,8 +205,8 @@ static kvp_status finish(struct kvp_jobs *jobs, struct post *post, struct task_r
 }
 
 /* `group`: votes in the largest party that agrees. */
-static kvp_status go_on(struct kvp_jobs *jobs, struct post *post, struct task_record *record,
-                        unsigned group, uint64_t now_us)
+static kvp_status vote_go_on(struct kvp_jobs *jobs, struct post *post, struct task_record *record,
+                             unsigned group, uint64_t now_us)
 {
     const struct kvp_job_spec *spec = &post->job->record.spec;
     unsigned to_come =
@@ -289,14 +289,14 @@ static kvp_status vote(struct kvp_jobs *jobs, struct post *post, struct task_rec
         for (unsigned i = 0; i < record->vote_count; i++) {
             record->votes[i].agreed = false; /* nothing is decided */
         }
-        return go_on(jobs, post, record, largest, now_us);
+        return vote_go_on(jobs, post, record, largest, now_us);
     }
     record->votes[index].agreed = true;
     record->winner = 0;
     while (!record->votes[record->winner].agreed) {
         record->winner++;
     }
-    return finish(jobs, post, record, now_us);
+    return vote_finish(jobs, post, record, now_us);
 }
 
 /* For a task that is done: has it lost? */
@@ -341,8 +341,8 @@ static bool voted(const struct task_record *record, const struct worker *worker)
     return false;
 }
 
-static kvp_status take_result(struct kvp_jobs *jobs, struct post *post, uint64_t now_us,
-                              struct job_answer *answer)
+static kvp_status vote_take_result(struct kvp_jobs *jobs, struct post *post, uint64_t now_us,
+                                   struct job_answer *answer)
 {
     struct task_record record;
     kvp_status status = task_read(jobs, post->job, post->number, &record);
@@ -433,7 +433,7 @@ static kvp_status check_and_take(struct kvp_jobs *jobs, struct post *post, uint3
     }
     vote->size = (uint32_t)post->bytes.size;
     vote->digest = XXH3_64bits(post->bytes.data, post->bytes.size);
-    return take_result(jobs, post, now_us, answer);
+    return vote_take_result(jobs, post, now_us, answer);
 }
 
 kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,

@@ -54,7 +54,7 @@ static bool read_kinds(kvp_slice array, struct worker_record *record)
 }
 
 /* One that left or is silent may be forgotten, but not what it did wrong. */
-static bool may_go(const struct worker *worker, uint64_t now_us)
+static bool registry_may_go(const struct worker *worker, uint64_t now_us)
 {
     return worker->record.lost_votes == 0 && worker_gone(worker, now_us) &&
            worker->attempt_count == 0;
@@ -96,7 +96,7 @@ static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *re
     kvp_status status = KVP_OK;
     bool room;
     if (places_are_short(jobs)) {
-        status = workers_purge(jobs, may_go, now_us);
+        status = workers_purge(jobs, registry_may_go, now_us);
     }
     if (status == KVP_OK) {
         status = check_places(jobs, request->session.client, answer, &room);
@@ -126,8 +126,8 @@ static kvp_status lose_attempts(struct kvp_jobs *jobs, struct worker *worker, ui
     return status;
 }
 
-static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
-                       uint64_t now_us, struct job_answer *answer)
+static kvp_status registry_join(struct kvp_jobs *jobs, const struct kvp_request *request,
+                                uint64_t seq, uint64_t now_us, struct job_answer *answer)
 {
     struct worker_record record = {
         .instance = seq,
@@ -170,8 +170,8 @@ static kvp_status join(struct kvp_jobs *jobs, const struct kvp_request *request,
     return status == KVP_OK ? kvp_wire_result_uint(answer->result, record.instance) : status;
 }
 
-static kvp_status leave(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
-                        struct job_answer *answer)
+static kvp_status registry_leave(struct kvp_jobs *jobs, const struct kvp_request *request,
+                                 uint64_t now_us, struct job_answer *answer)
 {
     kvp_status status;
     struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
@@ -187,6 +187,6 @@ static kvp_status leave(struct kvp_jobs *jobs, const struct kvp_request *request
 kvp_status job_worker_op(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                          uint64_t now_us, struct job_answer *answer)
 {
-    return request->op == KVP_OP_WORKER_JOIN ? join(jobs, request, seq, now_us, answer)
-                                             : leave(jobs, request, now_us, answer);
+    return request->op == KVP_OP_WORKER_JOIN ? registry_join(jobs, request, seq, now_us, answer)
+                                             : registry_leave(jobs, request, now_us, answer);
 }

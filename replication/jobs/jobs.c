@@ -41,7 +41,7 @@ kvp_status job_needs(struct kvp_jobs *jobs, struct job *job, uint32_t upto,
 
 /* ---- the index ---- */
 
-static kvp_status grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
+static kvp_status jobs_grow(void **array, uint32_t *capacity, uint32_t needed, size_t size)
 {
     if (needed <= *capacity) {
         return KVP_OK;
@@ -198,7 +198,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
 {
     void *by_id = jobs->by_id;
     kvp_status status =
-        grow(&by_id, &jobs->by_id_capacity, jobs->job_count + 1, sizeof(struct job *));
+        jobs_grow(&by_id, &jobs->by_id_capacity, jobs->job_count + 1, sizeof(struct job *));
     jobs->by_id = by_id;
     struct job *job = status == KVP_OK ? calloc(1, sizeof(*job)) : NULL;
     if (!job) {
@@ -335,7 +335,7 @@ kvp_status job_reserve_tasks(struct job *job, uint32_t count)
 {
     void *tasks = job->tasks;
     kvp_status status =
-        grow(&tasks, &job->task_capacity, job->record.task_count + count, sizeof(*job->tasks));
+        jobs_grow(&tasks, &job->task_capacity, job->record.task_count + count, sizeof(*job->tasks));
     job->tasks = tasks;
     return status;
 }
@@ -344,7 +344,7 @@ kvp_status job_reserve_edges(struct job *job, uint32_t count)
 {
     void *edges = job->edges;
     kvp_status status =
-        grow(&edges, &job->edge_capacity, job->edge_count + count, sizeof(*job->edges));
+        jobs_grow(&edges, &job->edge_capacity, job->edge_count + count, sizeof(*job->edges));
     job->edges = edges;
     return status;
 }

@@ -39,7 +39,7 @@ struct part {
     size_t rows, depth, columns;
 };
 
-static size_t tiles(size_t count, size_t tile)
+static size_t kernel_tiles(size_t count, size_t tile)
 {
     return (count + tile - 1) / tile;
 }
@@ -47,7 +47,8 @@ static size_t tiles(size_t count, size_t tile)
 /* ---- packing ---- */
 
 /* Elements as float64: count of them, one after the other. */
-static inline void convert(enum kvp_matrix_type type, const uint8_t *from, size_t count, double *to)
+static inline void kernel_convert(enum kvp_matrix_type type, const uint8_t *from, size_t count,
+                                  double *to)
 {
     switch (type) {
     case KVP_INT32:
@@ -76,7 +77,7 @@ static inline void convert(enum kvp_matrix_type type, const uint8_t *from, size_
 static void load_row(const struct kvp_product *product, const uint8_t *from, size_t count,
                      size_t room, double scale, double lost, double *to)
 {
-    convert(product->type, from, count, to);
+    kernel_convert(product->type, from, count, to);
     for (size_t i = 0; product->scaled && i < count; i++) {
         to[i] = (product->magnitudes ? fabs(to[i]) + lost : to[i]) * scale;
     }
@@ -87,7 +88,7 @@ static void pack_a(const struct kvp_product *product, const struct part *part, d
 {
     double row[INNER_BLOCK];
     size_t size = kvp_matrix_element_size(product->type);
-    for (size_t i = 0; i < tiles(part->rows, TILE_ROWS) * TILE_ROWS; i++) {
+    for (size_t i = 0; i < kernel_tiles(part->rows, TILE_ROWS) * TILE_ROWS; i++) {
         uint64_t at = (part->row + i) * product->inner + part->inner;
         load_row(product, product->a + (i < part->rows ? at * size : 0),
                  i < part->rows ? part->depth : 0, part->depth, 1, 0, row);
@@ -102,7 +103,7 @@ static void pack_b(const struct kvp_product *product, const struct part *part, d
 {
     double row[COLS_BLOCK];
     size_t size = kvp_matrix_element_size(product->type);
-    size_t count = tiles(part->columns, TILE_COLS);
+    size_t count = kernel_tiles(part->columns, TILE_COLS);
     for (size_t k = 0; k < part->depth; k++) {
         uint64_t at = (part->inner + k) * product->columns + part->column;
         load_row(product, product->b + at * size, part->columns, count * TILE_COLS, KVP_SCALE,
@@ -137,7 +138,8 @@ static inline __attribute__((always_inline)) void add_tile(size_t depth, const d
 static inline __attribute__((always_inline)) void add_part(const struct part *part,
                                                            const struct scratch *scratch)
 {
-    size_t down = tiles(part->rows, TILE_ROWS), across = tiles(part->columns, TILE_COLS);
+    size_t down = kernel_tiles(part->rows, TILE_ROWS),
+           across = kernel_tiles(part->columns, TILE_COLS);
     for (size_t column = 0; column < across; column++) {
         for (size_t row = 0; row < down; row++) {
             add_tile(part->depth, scratch->a + row * part->depth * TILE_ROWS,
@@ -181,7 +183,7 @@ static kvp_status give_sums(const struct part *part, const struct scratch *scrat
                             kvp_take_sums take, void *context)
 {
     double row[COLS_BLOCK];
-    size_t across = tiles(part->columns, TILE_COLS);
+    size_t across = kernel_tiles(part->columns, TILE_COLS);
     kvp_status status = KVP_OK;
     for (size_t i = 0; status == KVP_OK && i < part->rows; i++) {
         for (size_t tile = 0; tile < across; tile++) {
@@ -194,7 +196,7 @@ static kvp_status give_sums(const struct part *part, const struct scratch *scrat
     return status;
 }
 
-static size_t least(uint64_t count, size_t most)
+static size_t kernel_least(uint64_t count, size_t most)
 {
     return count < most ? (size_t)count : most;
 }
@@ -204,7 +206,7 @@ static kvp_status product_block(const struct kvp_product *product, struct part *
 {
     memset(scratch->c, 0, ROWS_BLOCK * COLS_BLOCK * sizeof(double));
     for (part->inner = 0; part->inner < product->inner; part->inner += INNER_BLOCK) {
-        part->depth = least(product->inner - part->inner, INNER_BLOCK);
+        part->depth = kernel_least(product->inner - part->inner, INNER_BLOCK);
         pack_a(product, part, scratch->a);
         pack_b(product, part, scratch->b);
         (has_avx2() ? add_part_avx2 : add_part_any)(part, scratch);
@@ -224,10 +226,10 @@ kvp_status kvp_product_double(const struct kvp_product *product, kvp_take_sums t
     struct part part = {0};
     kvp_status status = KVP_OK;
     for (; status == KVP_OK && part.row < product->rows; part.row += ROWS_BLOCK) {
-        part.rows = least(product->rows - part.row, ROWS_BLOCK);
+        part.rows = kernel_least(product->rows - part.row, ROWS_BLOCK);
         for (part.column = 0; status == KVP_OK && part.column < product->columns;
              part.column += COLS_BLOCK) {
-            part.columns = least(product->columns - part.column, COLS_BLOCK);
+            part.columns = kernel_least(product->columns - part.column, COLS_BLOCK);
             status = product_block(product, &part, &scratch, take, context);
         }
     }

@@ -33,8 +33,8 @@ static kvp_status refuse_line(const struct market *market, const char *why)
 /* ---- banner and size ---- */
 
 /* The place of a word in a list, or -1 and a message. */
-static int choose(const struct market *market, kvp_slice word, const char *const *names,
-                  size_t count, const char *what)
+static int market_choose(const struct market *market, kvp_slice word, const char *const *names,
+                         size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++) {
         if (kvp_word_is(word, names[i])) {
@@ -62,10 +62,10 @@ static kvp_status read_banner(struct market *market)
         return kvp_refuse(market->message, KVP_BAD_REQUEST, "this is not a Matrix Market file");
     }
     int format, field, symmetry;
-    if (choose(market, words[0], objects, 1, "object") < 0 ||
-        (format = choose(market, words[1], formats, 2, "format")) < 0 ||
-        (field = choose(market, words[2], fields, 3, "field")) < 0 ||
-        (symmetry = choose(market, words[3], symmetries, 3, "symmetry")) < 0) {
+    if (market_choose(market, words[0], objects, 1, "object") < 0 ||
+        (format = market_choose(market, words[1], formats, 2, "format")) < 0 ||
+        (field = market_choose(market, words[2], fields, 3, "field")) < 0 ||
+        (symmetry = market_choose(market, words[3], symmetries, 3, "symmetry")) < 0) {
         return KVP_BAD_REQUEST;
     }
     market->coordinate = format == 1;
@@ -90,7 +90,7 @@ static bool next_line(struct market *market, kvp_slice *line)
 }
 
 /* Digits only; fails over INT64_MAX. */
-static bool read_count(kvp_slice *line, uint64_t *count)
+static bool market_read_count(kvp_slice *line, uint64_t *count)
 {
     kvp_slice word;
     struct kvp_number number;
@@ -113,7 +113,7 @@ static uint64_t array_count(const struct market *market)
 }
 
 /* Before memory is taken: are there enough bytes for as many elements? */
-static kvp_status check_count(struct market *market)
+static kvp_status market_check_count(struct market *market)
 {
     uint64_t left = (uint64_t)(market->lines.end - market->lines.at) + 1; /* an end of line */
     uint64_t least = !market->coordinate ? 2 : market->field == PATTERN ? 4 : 6;
@@ -131,8 +131,9 @@ static kvp_status read_size(struct market *market, enum kvp_matrix_type type, ui
     if (!next_line(market, &line)) {
         return kvp_refuse(market->message, KVP_BAD_REQUEST, "the file ends before its size");
     }
-    if (!read_count(&line, &market->rows) || !read_count(&line, &market->columns) ||
-        (market->coordinate && !read_count(&line, &market->count)) || kvp_word_next(&line, &word)) {
+    if (!market_read_count(&line, &market->rows) || !market_read_count(&line, &market->columns) ||
+        (market->coordinate && !market_read_count(&line, &market->count)) ||
+        kvp_word_next(&line, &word)) {
         return refuse_line(market, market->coordinate
                                        ? "rows, columns and number of elements are expected"
                                        : "rows and columns are expected");
@@ -145,7 +146,7 @@ static kvp_status read_size(struct market *market, enum kvp_matrix_type type, ui
         return status;
     }
     market->count = market->coordinate ? market->count : array_count(market);
-    return check_count(market);
+    return market_check_count(market);
 }
 
 /* ---- elements ---- */
@@ -199,7 +200,7 @@ static kvp_status read_element(struct market *market, kvp_slice line)
 {
     uint64_t row, column;
     kvp_slice word = kvp_slice_of("1", 1), more;
-    if (!read_count(&line, &row) || !read_count(&line, &column) ||
+    if (!market_read_count(&line, &row) || !market_read_count(&line, &column) ||
         (market->field != PATTERN && !kvp_word_next(&line, &word)) || kvp_word_next(&line, &more)) {
         return refuse_line(market, market->field == PATTERN ? "a row and a column are expected"
                                                             : "a row, a column and a number are "

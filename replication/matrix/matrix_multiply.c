@@ -31,8 +31,8 @@ static bool store_sum(enum kvp_matrix_type type, double sum, uint8_t *at)
     return true;
 }
 
-static kvp_status take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
-                            const double *sums)
+static kvp_status multiply_take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
+                                     const double *sums)
 {
     const struct result *result = context;
     size_t size = kvp_matrix_element_size(result->type);
@@ -87,12 +87,12 @@ static kvp_status multiply_wide(const struct kvp_product *product, uint8_t *c)
     return fits ? KVP_OK : KVP_OVERFLOW;
 }
 
-static kvp_status multiply(const struct kvp_product *product, uint8_t *c)
+static kvp_status multiply_blocks(const struct kvp_product *product, uint8_t *c)
 {
     struct result result = {product->type, product->columns, c};
     uint64_t bound = kvp_matrix_type_is_float(product->type) ? 0 : kvp_product_bound(product);
     if (bound <= KVP_EXACT_IN_DOUBLE) {
-        return kvp_product_double(product, take_sums, &result);
+        return kvp_product_double(product, multiply_take_sums, &result);
     }
     return bound <= INT64_MAX ? multiply_int64(product, c) : multiply_wide(product, c);
 }
@@ -116,7 +116,7 @@ kvp_status kvp_multiply_rows(enum kvp_matrix_type type, uint64_t inner, uint64_t
         .a = (const uint8_t *)a + row_begin * inner * size,
         .b = b,
     };
-    return multiply(&product, (uint8_t *)c + row_begin * columns * size);
+    return multiply_blocks(&product, (uint8_t *)c + row_begin * columns * size);
 }
 
 kvp_status kvp_multiply(enum kvp_matrix_type type, uint64_t rows, uint64_t inner, uint64_t columns,

@@ -31,7 +31,7 @@ struct reader {
     const struct kvp_message *message;
 };
 
-static kvp_status damaged(const struct reader *reader)
+static kvp_status npy_damaged(const struct reader *reader)
 {
     return kvp_refuse(reader->message, KVP_BAD_REQUEST, "the header of the .npy file is damaged");
 }
@@ -44,7 +44,7 @@ static void skip_space(struct reader *reader)
     }
 }
 
-static bool take(struct reader *reader, const char *text)
+static bool npy_take(struct reader *reader, const char *text)
 {
     size_t size = strlen(text);
     skip_space(reader);
@@ -98,12 +98,12 @@ static kvp_status read_descr(struct reader *reader, struct header *header)
         enum kvp_matrix_type type;
     } names[] = {{"i4", KVP_INT32}, {"i8", KVP_INT64}, {"f4", KVP_FLOAT32}, {"f8", KVP_FLOAT64}};
     kvp_slice descr;
-    if (take(reader, "[")) {
+    if (npy_take(reader, "[")) {
         return kvp_refuse(reader->message, KVP_BAD_REQUEST,
                           "the array's elements are records, not numbers");
     }
     if (!take_string(reader, &descr)) {
-        return damaged(reader);
+        return npy_damaged(reader);
     }
     const char *text = descr.data;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -124,21 +124,21 @@ static kvp_status read_descr(struct reader *reader, struct header *header)
 /* (3, 4), also (3, 4,) and ( ). */
 static kvp_status read_shape(struct reader *reader, struct header *header)
 {
-    if (!take(reader, "(")) {
-        return damaged(reader);
+    if (!npy_take(reader, "(")) {
+        return npy_damaged(reader);
     }
-    while (!take(reader, ")")) {
+    while (!npy_take(reader, ")")) {
         uint64_t count;
         if (header->dimensions == DIMENSIONS_MAX || !take_count(reader, &count)) {
-            return damaged(reader);
+            return npy_damaged(reader);
         }
         if (header->dimensions < 2) {
             header->shape[header->dimensions] = count;
         }
         header->dimensions++;
-        if (!take(reader, ",")) {
-            if (!take(reader, ")")) {
-                return damaged(reader);
+        if (!npy_take(reader, ",")) {
+            if (!npy_take(reader, ")")) {
+                return npy_damaged(reader);
             }
             break;
         }
@@ -150,15 +150,15 @@ static kvp_status read_shape(struct reader *reader, struct header *header)
 static kvp_status read_order(struct reader *reader, struct header *header)
 {
     header->has_order = true;
-    header->by_columns = take(reader, "True");
-    return header->by_columns || take(reader, "False") ? KVP_OK : damaged(reader);
+    header->by_columns = npy_take(reader, "True");
+    return header->by_columns || npy_take(reader, "False") ? KVP_OK : npy_damaged(reader);
 }
 
 static kvp_status read_item(struct reader *reader, struct header *header)
 {
     kvp_slice key;
-    if (!take_string(reader, &key) || !take(reader, ":")) {
-        return damaged(reader);
+    if (!take_string(reader, &key) || !npy_take(reader, ":")) {
+        return npy_damaged(reader);
     }
     if (kvp_word_is(key, "descr") && !header->has_descr) {
         return read_descr(reader, header);
@@ -169,23 +169,23 @@ static kvp_status read_item(struct reader *reader, struct header *header)
     if (kvp_word_is(key, "shape") && !header->has_shape) {
         return read_shape(reader, header);
     }
-    return damaged(reader);
+    return npy_damaged(reader);
 }
 
 static kvp_status read_header(struct reader *reader, struct header *header)
 {
     memset(header, 0, sizeof(*header));
-    if (!take(reader, "{")) {
-        return damaged(reader);
+    if (!npy_take(reader, "{")) {
+        return npy_damaged(reader);
     }
-    while (!take(reader, "}")) {
+    while (!npy_take(reader, "}")) {
         kvp_status status = read_item(reader, header);
         if (status != KVP_OK) {
             return status;
         }
-        if (!take(reader, ",")) {
-            if (!take(reader, "}")) {
-                return damaged(reader);
+        if (!npy_take(reader, ",")) {
+            if (!npy_take(reader, "}")) {
+                return npy_damaged(reader);
             }
             break;
         }
@@ -193,7 +193,7 @@ static kvp_status read_header(struct reader *reader, struct header *header)
     skip_space(reader);
     if (reader->at != reader->end || !header->has_descr || !header->has_order ||
         !header->has_shape) {
-        return damaged(reader);
+        return npy_damaged(reader);
     }
     return KVP_OK;
 }

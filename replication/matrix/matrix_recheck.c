@@ -65,8 +65,8 @@ struct totals {
     struct kvp_wide *exact;
 };
 
-static kvp_status take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
-                            const double *sums)
+static kvp_status recheck_take_sums(void *context, uint64_t row, uint64_t column, uint64_t count,
+                                    const double *sums)
 {
     const struct totals *totals = context;
     uint64_t at = row * totals->columns + column;
@@ -84,7 +84,7 @@ static kvp_status feed_integers(struct kvp_recheck *recheck, const struct kvp_pr
 {
     struct totals totals = {.columns = recheck->columns, .exact = recheck->exact};
     if (kvp_product_bound(product) <= KVP_EXACT_IN_DOUBLE) {
-        return kvp_product_double(product, take_sums, &totals);
+        return kvp_product_double(product, recheck_take_sums, &totals);
     }
     for (uint64_t row = 0; row < recheck->rows; row++) {
         kvp_product_wide(product, row, recheck->exact + row * recheck->columns);
@@ -96,13 +96,13 @@ static kvp_status feed_reals(struct kvp_recheck *recheck, struct kvp_product *pr
 {
     struct totals totals = {.columns = recheck->columns, .reals = recheck->sums};
     product->scaled = true;
-    kvp_status status = kvp_product_double(product, take_sums, &totals);
+    kvp_status status = kvp_product_double(product, recheck_take_sums, &totals);
     if (status != KVP_OK) {
         return status;
     }
     totals.reals = recheck->magnitudes;
     product->magnitudes = true;
-    return kvp_product_double(product, take_sums, &totals);
+    return kvp_product_double(product, recheck_take_sums, &totals);
 }
 
 /* Are these the bytes of rows x columns elements? */

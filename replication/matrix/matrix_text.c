@@ -73,7 +73,7 @@ bool kvp_lines_next(struct kvp_lines *lines, kvp_slice *line)
     return true;
 }
 
-static bool is_blank(char c)
+static bool text_is_blank(char c)
 {
     return c == ' ' || c == '\t';
 }
@@ -82,11 +82,11 @@ kvp_slice kvp_trim(kvp_slice text)
 {
     const char *begin = text.data;
     size_t size = text.size;
-    while (size > 0 && is_blank(begin[0])) {
+    while (size > 0 && text_is_blank(begin[0])) {
         begin++;
         size--;
     }
-    while (size > 0 && is_blank(begin[size - 1])) {
+    while (size > 0 && text_is_blank(begin[size - 1])) {
         size--;
     }
     return kvp_slice_of(begin, size);
@@ -97,7 +97,7 @@ bool kvp_word_next(kvp_slice *text, kvp_slice *word)
     kvp_slice rest = kvp_trim(*text);
     const char *begin = rest.data;
     size_t size = 0;
-    while (size < rest.size && !is_blank(begin[size])) {
+    while (size < rest.size && !text_is_blank(begin[size])) {
         size++;
     }
     if (size == 0) {

@@ -111,7 +111,7 @@ static void make_vectors(const struct kvp_verify_config *config, struct vectors 
 
 /* SplitMix64: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators",
  * OOPSLA 2014. */
-static uint64_t next_random(uint64_t *state)
+static uint64_t verify_random(uint64_t *state)
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -123,7 +123,7 @@ static uint64_t next_residue(uint64_t *state)
 {
     uint64_t value;
     do {
-        value = next_random(state) >> 3;
+        value = verify_random(state) >> 3;
     } while (value >= PRIME);
     return value;
 }
@@ -138,7 +138,7 @@ static void make_random(struct kvp_verify *verify, uint64_t **at)
     if (is_float(&verify->config)) {
         random->real = (double *)(void *)memory;
         for (uint64_t i = 0; i < count; i++) {
-            random->real[i] = next_random(&state) >> 63 ? -1 : 1;
+            random->real[i] = verify_random(&state) >> 63 ? -1 : 1;
         }
         return;
     }
@@ -300,8 +300,8 @@ static void chunk_reals(const struct kvp_verify *verify, const struct pass *pass
         pass->magnitude_factors != NULL ? dot(x, pass->magnitude_factors + column, count) : ones;
 }
 
-static kvp_status check_block(const struct kvp_verify *verify, const struct fed *fed,
-                              const struct kvp_block *block, kvp_slice elements)
+static kvp_status verify_check_block(const struct kvp_verify *verify, const struct fed *fed,
+                                     const struct kvp_block *block, kvp_slice elements)
 {
     if (block->rows == 0 || block->columns == 0 || block->rows > fed->rows ||
         block->columns > fed->columns || block->row > fed->rows - block->rows ||
@@ -318,10 +318,10 @@ static kvp_status check_block(const struct kvp_verify *verify, const struct fed 
     return KVP_OK;
 }
 
-static kvp_status run(const struct kvp_verify *verify, const struct pass *pass,
-                      const struct kvp_block *block, kvp_slice elements)
+static kvp_status verify_run(const struct kvp_verify *verify, const struct pass *pass,
+                             const struct kvp_block *block, kvp_slice elements)
 {
-    kvp_status status = check_block(verify, pass->fed, block, elements);
+    kvp_status status = verify_check_block(verify, pass->fed, block, elements);
     if (status != KVP_OK) {
         return status;
     }
@@ -352,7 +352,7 @@ kvp_status kvp_verify_feed_b(struct kvp_verify *verify, const struct kvp_block *
         .scale = KVP_SCALE,
         .magnitude_sums = verify->magnitude_b,
     };
-    return run(verify, &pass, block, elements);
+    return verify_run(verify, &pass, block, elements);
 }
 
 kvp_status kvp_verify_feed_c(struct kvp_verify *verify, const struct kvp_block *block,
@@ -365,7 +365,7 @@ kvp_status kvp_verify_feed_c(struct kvp_verify *verify, const struct kvp_block *
         .subtract = true,
         .scale = KVP_SCALE,
     };
-    return run(verify, &pass, block, elements);
+    return verify_run(verify, &pass, block, elements);
 }
 
 kvp_status kvp_verify_feed_a(struct kvp_verify *verify, const struct kvp_block *block,
@@ -379,7 +379,7 @@ kvp_status kvp_verify_feed_a(struct kvp_verify *verify, const struct kvp_block *
         .magnitude_factors = verify->magnitude_b,
         .magnitude_sums = verify->magnitude_ab,
     };
-    return verify->b.left > 0 ? KVP_BAD_ARGUMENT : run(verify, &pass, block, elements);
+    return verify->b.left > 0 ? KVP_BAD_ARGUMENT : verify_run(verify, &pass, block, elements);
 }
 
 /* ---- the verdict ---- */

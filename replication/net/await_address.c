@@ -9,7 +9,7 @@
 #define TELL_MIN_S    5u
 #define TELL_MAX_S    320u
 
-static void rest(void)
+static void await_rest(void)
 {
     const struct timespec time = {.tv_nsec = LOOK_EVERY_MS * 1000000L};
     (void)nanosleep(&time, NULL);
@@ -33,7 +33,7 @@ void kvp_await_address(const char *program, const char *url)
             tell = now.tv_sec + pause_s;
             pause_s = 2 * pause_s < TELL_MAX_S ? 2 * pause_s : TELL_MAX_S;
         }
-        rest();
+        await_rest();
     }
     sp_listen_close(&listener);
 }

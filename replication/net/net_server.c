@@ -232,7 +232,7 @@ static void *server_run(void *arg)
 
 /* ---- opening and closing ---- */
 
-static kvp_status watch(struct kvp_net_server *server, int *fd)
+static kvp_status server_watch(struct kvp_net_server *server, int *fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = fd};
     return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, *fd, &event) == 0 ? KVP_OK : KVP_IO;
@@ -249,9 +249,9 @@ static kvp_status server_start(struct kvp_net_server *server)
     if (server->epoll_fd < 0 || server->wake_fd < 0) {
         return KVP_IO;
     }
-    status = watch(server, &server->wake_fd);
+    status = server_watch(server, &server->wake_fd);
     for (unsigned i = 0; i < server->listener.count && status == KVP_OK; i++) {
-        status = watch(server, &server->listener.fds[i]);
+        status = server_watch(server, &server->listener.fds[i]);
     }
     if (status == KVP_OK && net_start_thread(&server->thread, server_run, server) != 0) {
         status = KVP_NO_MEMORY;

@@ -18,7 +18,7 @@
 #define KEEPALIVE_COUNT   3
 #define UNACKNOWLEDGED_MS 20000 /* so long may sent bytes stay without acknowledgement */
 
-static bool starts_with(const char *text, const char *prefix)
+static bool address_starts_with(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
@@ -97,13 +97,13 @@ kvp_status sp_address_parse(const char *url, struct sp_address *address)
     }
     struct sp_address parsed = {0};
     kvp_status status = KVP_BAD_ARGUMENT;
-    if (starts_with(url, "tcp://")) {
+    if (address_starts_with(url, "tcp://")) {
         parsed.kind = SP_ADDRESS_TCP;
         status = parse_tcp(url + strlen("tcp://"), &parsed);
-    } else if (starts_with(url, "ipc://")) {
+    } else if (address_starts_with(url, "ipc://")) {
         parsed.kind = SP_ADDRESS_IPC;
         status = parse_unix(url + strlen("ipc://"), &parsed);
-    } else if (starts_with(url, "inproc://")) {
+    } else if (address_starts_with(url, "inproc://")) {
         parsed.kind = SP_ADDRESS_INPROC;
         status = parse_unix(url + strlen("inproc://"), &parsed);
     }
@@ -154,8 +154,8 @@ static kvp_status begin_connect(int family, const struct sockaddr *name, socklen
     return KVP_UNAVAILABLE;
 }
 
-static kvp_status connect_tcp(const struct sp_address *address, unsigned attempt, int *fd,
-                              const char **reason)
+static kvp_status address_connect_tcp(const struct sp_address *address, unsigned attempt, int *fd,
+                                      const char **reason)
 {
     struct addrinfo *found = NULL;
     int failure = sp_address_resolve(address, false, &found);
@@ -183,7 +183,7 @@ kvp_status sp_address_connect(const struct sp_address *address, unsigned attempt
                               const char **reason)
 {
     if (address->kind == SP_ADDRESS_TCP) {
-        return connect_tcp(address, attempt, fd, reason);
+        return address_connect_tcp(address, attempt, fd, reason);
     }
     struct sockaddr_un name;
     socklen_t size;

@@ -17,10 +17,11 @@
 
 #define LISTEN_BACKLOG 512
 
-static kvp_status refuse(struct sp_listener *listener, kvp_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static kvp_status listen_refuse(struct sp_listener *listener, kvp_status status, const char *format,
+                                ...) __attribute__((format(printf, 3, 4)));
 
-static kvp_status refuse(struct sp_listener *listener, kvp_status status, const char *format, ...)
+static kvp_status listen_refuse(struct sp_listener *listener, kvp_status status, const char *format,
+                                ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -33,17 +34,17 @@ static kvp_status refuse_errno(struct sp_listener *listener, int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return refuse(listener, KVP_ADDRESS_IN_USE, "another process listens there");
+        return listen_refuse(listener, KVP_ADDRESS_IN_USE, "another process listens there");
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
-        return refuse(listener, KVP_UNAVAILABLE, "no address of this machine at the moment");
+        return listen_refuse(listener, KVP_UNAVAILABLE, "no address of this machine at the moment");
     case ENOMEM:
     case ENOBUFS:
     case EMFILE:
     case ENFILE:
-        return refuse(listener, KVP_NO_MEMORY, "%s", strerror(error));
+        return listen_refuse(listener, KVP_NO_MEMORY, "%s", strerror(error));
     default:
-        return refuse(listener, KVP_IO, "%s", strerror(error));
+        return listen_refuse(listener, KVP_IO, "%s", strerror(error));
     }
 }
 
@@ -135,9 +136,9 @@ static kvp_status listen_tcp(const struct sp_address *address, struct sp_listene
     int failure = sp_address_resolve(address, true, &found);
     if (failure != 0) {
         bool known = failure != EAI_SYSTEM && failure != EAI_MEMORY;
-        return refuse(listener, failure == EAI_MEMORY ? KVP_NO_MEMORY : KVP_UNAVAILABLE,
-                      "the host name cannot be resolved: %s",
-                      known ? gai_strerror(failure) : strerror(errno));
+        return listen_refuse(listener, failure == EAI_MEMORY ? KVP_NO_MEMORY : KVP_UNAVAILABLE,
+                             "the host name cannot be resolved: %s",
+                             known ? gai_strerror(failure) : strerror(errno));
     }
     int error = bind_all(found, listener, &port);
     freeaddrinfo(found);
@@ -191,9 +192,10 @@ static bool remove_deserted(const char *path, const struct sockaddr_un *name, so
         return gone;
     }
     if (!S_ISSOCK(about.st_mode)) {
-        *status = refuse(listener, KVP_ADDRESS_IN_USE,
-                         "%s stands there, which is not touched: remove it or choose another path",
-                         kind_of_file(about.st_mode));
+        *status =
+            listen_refuse(listener, KVP_ADDRESS_IN_USE,
+                          "%s stands there, which is not touched: remove it or choose another path",
+                          kind_of_file(about.st_mode));
         return false;
     }
     if (!is_deserted(name, size)) {
@@ -207,8 +209,8 @@ static bool remove_deserted(const char *path, const struct sockaddr_un *name, so
 
 /* The directory is locked meanwhile: a second process that starts now must not remove what the
  * first has put there after it looked. */
-static bool make_room(const char *path, const struct sockaddr_un *name, socklen_t size,
-                      struct sp_listener *listener, kvp_status *status)
+static bool listen_make_room(const char *path, const struct sockaddr_un *name, socklen_t size,
+                             struct sp_listener *listener, kvp_status *status)
 {
     char directory[KVP_URL_SIZE_MAX + 1];
     (void)snprintf(directory, sizeof(directory), "%s", path);
@@ -275,11 +277,11 @@ static kvp_status listen_unix(const struct sp_address *address, struct sp_listen
     socklen_t size;
     kvp_status status = sp_address_unix(address, &name, &size);
     if (status != KVP_OK) {
-        return refuse(listener, status, "the path is too long");
+        return listen_refuse(listener, status, "the path is too long");
     }
     int error = bind_unix(address, &name, size, listener);
     if (error == EADDRINUSE && file) {
-        if (!make_room(address->name, &name, size, listener, &status)) {
+        if (!listen_make_room(address->name, &name, size, listener, &status)) {
             return status;
         }
         error = bind_unix(address, &name, size, listener);

@@ -19,7 +19,7 @@ static uint32_t read_u32(const uint8_t *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-static uint64_t read_u64(const uint8_t *bytes)
+static uint64_t stream_read_u64(const uint8_t *bytes)
 {
     return (uint64_t)read_u32(bytes) << 32 | read_u32(bytes + 4);
 }
@@ -88,7 +88,7 @@ static kvp_status take_greeting(struct sp_stream *stream)
 static kvp_status take_frame_head(struct sp_stream *stream)
 {
     const uint8_t *size_bytes = stream->head + frame_head_size(stream->local) - 8;
-    uint64_t size = read_u64(size_bytes);
+    uint64_t size = stream_read_u64(size_bytes);
     if ((stream->local && stream->head[0] != 1) || size < SP_WORD_SIZE ||
         size > stream->message_size_max) {
         return KVP_CORRUPT;
@@ -119,7 +119,7 @@ static kvp_status parse_header(struct sp_message *message)
     return KVP_CORRUPT;
 }
 
-static kvp_status grow(struct sp_stream *stream, size_t needed)
+static kvp_status stream_grow(struct sp_stream *stream, size_t needed)
 {
     struct sp_message *message = stream->incoming;
     if (needed <= message->capacity) {
@@ -143,7 +143,7 @@ static kvp_status feed_message(struct sp_stream *stream, const uint8_t *bytes, s
 {
     size_t missing = stream->frame_size - stream->incoming->size;
     size_t taken = size < missing ? size : missing;
-    kvp_status status = grow(stream, stream->incoming->size + taken);
+    kvp_status status = stream_grow(stream, stream->incoming->size + taken);
     if (status != KVP_OK) {
         return status;
     }
@@ -230,7 +230,7 @@ void sp_stream_push(struct sp_stream *stream, struct sp_message *message)
     stream->queue_size += message->size;
 }
 
-static int gather(struct sp_stream *stream, struct iovec iovecs[IOVECS_MAX])
+static int stream_gather(struct sp_stream *stream, struct iovec iovecs[IOVECS_MAX])
 {
     int count = 0;
     size_t skip = stream->first_sent;
@@ -247,7 +247,7 @@ static int gather(struct sp_stream *stream, struct iovec iovecs[IOVECS_MAX])
     return count;
 }
 
-static void advance(struct sp_stream *stream, size_t sent)
+static void stream_advance(struct sp_stream *stream, size_t sent)
 {
     size_t greeting = SP_GREETING_SIZE - stream->greeting_sent;
     greeting = sent < greeting ? sent : greeting;
@@ -278,14 +278,14 @@ kvp_status sp_stream_flush(struct sp_stream *stream, bool *pending)
     for (;;) {
         struct iovec iovecs[IOVECS_MAX];
         struct msghdr parts = {.msg_iov = iovecs};
-        parts.msg_iovlen = (size_t)gather(stream, iovecs);
+        parts.msg_iovlen = (size_t)stream_gather(stream, iovecs);
         *pending = parts.msg_iovlen > 0;
         if (!*pending) {
             return KVP_OK;
         }
         ssize_t sent = sendmsg(stream->fd, &parts, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0) {
-            advance(stream, (size_t)sent);
+            stream_advance(stream, (size_t)sent);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return KVP_OK;
         } else if (errno != EINTR) {

@@ -73,7 +73,7 @@ static void take_probe(struct kvp_arbiter_answer *answer)
         (struct kvp_arbiter_answer){.id = PROBE_ID, .status = wrong ? answer->status : KVP_OK};
 }
 
-static void on_answer(void *arg, uint32_t id, kvp_slice body)
+static void arbiter_on_answer(void *arg, uint32_t id, kvp_slice body)
 {
     struct witness_arbiter *arbiter = arg;
     struct kvp_arbiter_answer answer;
@@ -85,7 +85,7 @@ static void on_answer(void *arg, uint32_t id, kvp_slice body)
     }
 }
 
-static void on_failure(void *arg, const char *reason)
+static void arbiter_on_failure(void *arg, const char *reason)
 {
     struct witness_arbiter *arbiter = arg;
     if (arbiter->config.on_failure) {
@@ -93,7 +93,7 @@ static void on_failure(void *arg, const char *reason)
     }
 }
 
-static void ask(struct kvp_arbiter *base, const struct kvp_arbiter_request *request)
+static void arbiter_ask(struct kvp_arbiter *base, const struct kvp_arbiter_request *request)
 {
     struct witness_arbiter *arbiter = (struct witness_arbiter *)base;
     kvp_buf body = {0};
@@ -104,13 +104,13 @@ static void ask(struct kvp_arbiter *base, const struct kvp_arbiter_request *requ
     kvp_buf_free(&body);
 }
 
-static void on_state(void *arg, bool connected)
+static void arbiter_on_state(void *arg, bool connected)
 {
     struct witness_arbiter *arbiter = arg;
     const struct kvp_arbiter_request probe = {.op = KVP_ARBITER_GET, .id = PROBE_ID};
     if (connected) {
         pthread_mutex_lock(&arbiter->lock);
-        ask(&arbiter->base, &probe);
+        arbiter_ask(&arbiter->base, &probe);
         pthread_mutex_unlock(&arbiter->lock);
     }
 }
@@ -126,7 +126,7 @@ static void close_arbiter(struct kvp_arbiter *base)
 kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
                                     struct kvp_arbiter **arbiter)
 {
-    static const struct kvp_arbiter_ops ops = {ask, close_arbiter};
+    static const struct kvp_arbiter_ops ops = {arbiter_ask, close_arbiter};
     struct witness_arbiter *made = calloc(1, sizeof(*made));
     if (!made) {
         return KVP_NO_MEMORY;
@@ -136,9 +136,9 @@ kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
     struct kvp_net_link_config link = {
         .url = config->url,
         .stall_ms = STALL_MS,
-        .on_answer = on_answer,
-        .on_state = on_state,
-        .on_failure = on_failure,
+        .on_answer = arbiter_on_answer,
+        .on_state = arbiter_on_state,
+        .on_failure = arbiter_on_failure,
         .arg = made,
     };
     pthread_mutex_init(&made->lock, NULL);

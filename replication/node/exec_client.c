@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void update(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+static void client_update(struct kvp_executor *executor, const struct kvp_request *request,
+                          void *token)
 {
     struct kvp_execution execution = {0};
     uint64_t seq = kvp_core_next_seq(executor->core);
@@ -46,8 +47,8 @@ static void update(struct kvp_executor *executor, const struct kvp_request *requ
 
 /* ---- reads ---- */
 
-static void read_result(struct kvp_executor *executor, void *token, kvp_status status,
-                        const struct kvp_record *record, uint64_t behind)
+static void client_read_result(struct kvp_executor *executor, void *token, kvp_status status,
+                               const struct kvp_record *record, uint64_t behind)
 {
     executor->scratch.size = 0;
     if (status == KVP_OK) {
@@ -79,7 +80,7 @@ static void read_stale(struct kvp_executor *executor, const struct kvp_request *
     }
     uint64_t applied = kvp_core_applied(executor->core);
     uint64_t known = kvp_core_known_commit(executor->core);
-    read_result(executor, token, status, &record, known > applied ? known - applied : 0);
+    client_read_result(executor, token, status, &record, known > applied ? known - applied : 0);
 }
 
 static void read(struct kvp_executor *executor, const struct kvp_request *request, void *token)
@@ -89,7 +90,7 @@ static void read(struct kvp_executor *executor, const struct kvp_request *reques
     kvp_status status = kvp_engine_get(executor->engine, request->key, &executor->value, &versions);
     struct kvp_record record = {versions.create_revision, versions.modify_revision,
                                 kvp_buf_slice(&executor->value)};
-    read_result(executor, token, status, &record, 0);
+    client_read_result(executor, token, status, &record, 0);
 }
 
 /* ---- dispatch ---- */
@@ -259,7 +260,7 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
         break;
     default:
         if (!refused(executor, request, token)) {
-            update(executor, request, token);
+            client_update(executor, request, token);
         }
         break;
     }

@@ -156,7 +156,7 @@ static bool able(const struct kvp_executor *executor)
 }
 
 /* One piece. False: there is nothing more to do now. */
-static bool step(struct kvp_executor *executor)
+static bool exec_jobs_work(struct kvp_executor *executor)
 {
     struct kvp_execution execution;
     bool more = false;
@@ -185,7 +185,7 @@ void exec_jobs_step(struct kvp_executor *executor)
     }
     kvp_engine_set_now(executor->engine, executor->now_us);
     for (unsigned n = 0; n < STEPS_AT_ONCE; n++) {
-        if (kvp_engine_deadline(executor->engine) > executor->now_us || !step(executor)) {
+        if (kvp_engine_deadline(executor->engine) > executor->now_us || !exec_jobs_work(executor)) {
             break;
         }
     }

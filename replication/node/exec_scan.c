@@ -157,7 +157,8 @@ static void send_page(struct kvp_executor *executor, struct exec_cursor *cursor,
     }
 }
 
-static void start(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+static void scan_start(struct kvp_executor *executor, const struct kvp_request *request,
+                       void *token)
 {
     struct exec_cursor *cursor = cursor_new(executor);
     if (!cursor) {
@@ -188,7 +189,8 @@ static void start(struct kvp_executor *executor, const struct kvp_request *reque
     send_page(executor, cursor, request, token);
 }
 
-static void go_on(struct kvp_executor *executor, const struct kvp_request *request, void *token)
+static void scan_go_on(struct kvp_executor *executor, const struct kvp_request *request,
+                       void *token)
 {
     struct exec_cursor *cursor = cursor_find(executor, request->cursor);
     uint32_t page = (uint32_t)(request->cursor & PAGE_MASK);
@@ -238,9 +240,9 @@ void exec_scan(struct kvp_executor *executor, const struct kvp_request *request,
         return;
     }
     if (request->cursor != 0) {
-        go_on(executor, request, token);
+        scan_go_on(executor, request, token);
     } else if (request->stale || kvp_core_applied(executor->core) >= executor->committed) {
-        start(executor, request, token);
+        scan_start(executor, request, token);
     } else {
         park(executor, request, token);
     }
@@ -263,7 +265,7 @@ static void unpark(struct kvp_executor *executor)
         if (!exec_serving(executor)) {
             exec_refuse(executor, parked.token, KVP_UNAVAILABLE, "no lease from the in-sync set");
         } else if (kvp_core_applied(executor->core) >= parked.needed) {
-            start(executor, &parked.request, parked.token);
+            scan_start(executor, &parked.request, parked.token);
         } else {
             executor->parked[kept++] = parked;
             continue;

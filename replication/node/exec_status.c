@@ -10,44 +10,44 @@ struct map {
     uint32_t count; /* of members */
 };
 
-static void step(struct map *map, kvp_status status)
+static void status_step(struct map *map, kvp_status status)
 {
     if (map->status == KVP_OK) {
         map->status = status;
     }
 }
 
-static void put_key(struct map *map, const char *key)
+static void status_put_key(struct map *map, const char *key)
 {
-    step(map, kvp_wire_string(map->out, key));
+    status_step(map, kvp_wire_string(map->out, key));
     map->count++;
 }
 
 static void put_uint(struct map *map, const char *key, uint64_t value)
 {
-    put_key(map, key);
-    step(map, kvp_wire_uint(map->out, value));
+    status_put_key(map, key);
+    status_step(map, kvp_wire_uint(map->out, value));
 }
 
 static void put_string(struct map *map, const char *key, const char *value)
 {
-    put_key(map, key);
-    step(map, kvp_wire_string(map->out, value));
+    status_put_key(map, key);
+    status_step(map, kvp_wire_string(map->out, value));
 }
 
-static void put_bool(struct map *map, const char *key, bool value)
+static void status_put_bool(struct map *map, const char *key, bool value)
 {
-    put_key(map, key);
-    step(map, kvp_wire_bool(map->out, value));
+    status_put_key(map, key);
+    status_step(map, kvp_wire_bool(map->out, value));
 }
 
 static void put_set(struct map *map, const char *key, kvp_node_set set)
 {
-    put_key(map, key);
-    step(map, kvp_wire_array(map->out, kvp_set_count(set)));
+    status_put_key(map, key);
+    status_step(map, kvp_wire_array(map->out, kvp_set_count(set)));
     for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
         if (kvp_set_has(set, id)) {
-            step(map, kvp_wire_uint(map->out, id));
+            status_step(map, kvp_wire_uint(map->out, id));
         }
     }
 }
@@ -56,8 +56,8 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
                       const struct kvp_core_status *status)
 {
     bool leads = status->role == KVP_ROLE_PRIMARY || status->role == KVP_ROLE_ELECT;
-    put_key(map, "peers");
-    step(map, kvp_wire_array(map->out, status->peer_count));
+    status_put_key(map, "peers");
+    status_step(map, kvp_wire_array(map->out, status->peer_count));
     uint32_t count = map->count; /* what follows are members of maps within */
     for (unsigned i = 0; i < status->peer_count; i++) {
         const struct kvp_core_peer_status *peer = &status->peers[i];
@@ -67,11 +67,11 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
             url = found ? executor->config.peers[j].url : url;
             reason = found ? executor->peer_troubles[j].reason : reason;
         }
-        step(map, kvp_wire_map(map->out, leads ? 7 : 5));
+        status_step(map, kvp_wire_map(map->out, leads ? 7 : 5));
         put_uint(map, "id", peer->id);
         put_string(map, "url", url);
-        put_bool(map, "connected", peer->heard);
-        put_bool(map, "in_sync", peer->in_sync);
+        status_put_bool(map, "connected", peer->heard);
+        status_put_bool(map, "in_sync", peer->in_sync);
         reason = peer->twice ? "two stores say that they are this node's" : reason;
         put_string(map, "trouble", reason == NULL ? "" : reason);
         if (leads) {
@@ -91,9 +91,9 @@ static void put_arbiter(struct map *map, const struct kvp_executor *executor)
         [KVP_PAIR_PRIMARY_WINS] = "pair primary-wins",
         [KVP_PAIR_AVAILABLE] = "pair available",
     };
-    put_key(map, "arbiter");
+    status_put_key(map, "arbiter");
     uint32_t count = map->count;
-    step(map, kvp_wire_map(map->out, 3));
+    status_step(map, kvp_wire_map(map->out, 3));
     put_string(map, "kind", policies[executor->config.core.policy]);
     put_string(map, "url", executor->config.arbiter_url);
     put_string(map, "state", exec_arbiter_state(executor));
@@ -119,22 +119,22 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_uint(&map, "tail", status.tail.seq);
     put_uint(&map, "commit", status.commit);
     put_uint(&map, "applied", status.applied);
-    put_bool(&map, "serving", exec_serving(executor));
+    status_put_bool(&map, "serving", exec_serving(executor));
     put_string(&map, "hint", exec_hint(executor));
     put_peers(&map, executor, &status);
     put_uint(&map, "diverged", status.meta.diverged_count);
     put_uint(&map, "stores_set_aside", executor->config.stores_set_aside);
-    put_bool(&map, "quarantine_full", status.quarantine_full);
-    put_bool(&map, "doubt", status.meta.doubt);
+    status_put_bool(&map, "quarantine_full", status.quarantine_full);
+    status_put_bool(&map, "doubt", status.meta.doubt);
     put_uint(&map, "commit_age_ms", status.commit_age_us / 1000);
-    put_bool(&map, "copy", status.meta.copy); /* another store speaks for this node */
+    status_put_bool(&map, "copy", status.meta.copy); /* another store speaks for this node */
     put_uint(&map, "disk_silent_ms", status.disk_silent_us / 1000);
     put_uint(&map, "uptime_ms", (now_us - executor->started_us) / 1000);
     put_string(&map, "release", kvp_version());
     put_string(&map, "why", exec_why(executor, text, sizeof(text)));
     put_arbiter(&map, executor);
-    step(&map, kvp_wire_map(out, map.count));
-    step(&map, kvp_buf_append(out, members.data, members.size));
+    status_step(&map, kvp_wire_map(out, map.count));
+    status_step(&map, kvp_buf_append(out, members.data, members.size));
     kvp_buf_free(&members);
     return map.status;
 }

@@ -11,7 +11,7 @@
 
 /* ---- the core's port: messages ---- */
 
-static void port_send(void *arg, const struct kvp_peer_request *request)
+static void executor_port_send(void *arg, const struct kvp_peer_request *request)
 {
     struct kvp_executor *executor = arg;
     kvp_slice group = kvp_slice_of(executor->config.group, strlen(executor->config.group));
@@ -168,7 +168,7 @@ static void port_fence(void *arg)
 static void port_committed(void *arg, uint64_t seq)
 {
     struct kvp_executor *executor = arg;
-    executor->committed = seq; /* looked at when the core is done: settle() */
+    executor->committed = seq; /* looked at when the core is done: executor_settle() */
 }
 
 static void port_changed(void *arg)
@@ -237,7 +237,7 @@ static void port_note(void *arg, enum kvp_note note, uint64_t number)
 }
 
 static const struct kvp_core_port port_functions = {
-    .send = port_send,
+    .send = executor_port_send,
     .reply = port_reply,
     .write = port_write,
     .read_log = port_read_log,
@@ -314,7 +314,7 @@ static void cease_primary(struct kvp_executor *executor)
     exec_fetch_end(executor);
 }
 
-static void settle(struct kvp_executor *executor)
+static void executor_settle(struct kvp_executor *executor)
 {
     if (executor->broken) {
         executor->broken = false;
@@ -377,7 +377,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     }
     *executor = made;
     kvp_core_start(made->core, now_us, loaded);
-    settle(made);
+    executor_settle(made);
     return KVP_OK;
 }
 
@@ -583,9 +583,9 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
 void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
 {
     executor->now_us = now_us;
-    settle(executor);
+    executor_settle(executor);
     kvp_core_flush(executor->core, now_us);
-    settle(executor);
+    executor_settle(executor);
     if (kvp_engine_sweep_us(executor->engine) <= now_us) {
         kvp_engine_sweep(executor->engine);
         exec_rest(executor, EXEC_PAUSE_US);

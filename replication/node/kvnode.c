@@ -54,7 +54,7 @@ static const char usage[] =
     "does a disk that does not answer within 7 seconds after the first.\n"
     "Exit status: 0 stopped, 1 failed, 2 usage.\n";
 
-static int complain(const char *format, const char *name)
+static int kvnode_complain(const char *format, const char *name)
 {
     fprintf(stderr, "kvnode: ");
     fprintf(stderr, format, name);
@@ -62,7 +62,7 @@ static int complain(const char *format, const char *name)
     return EXIT_USAGE;
 }
 
-static int read_file(struct kvnode_settings *settings)
+static int kvnode_read_file(struct kvnode_settings *settings)
 {
     char message[MESSAGE_MAX] = "";
     const char *name = settings->text[SET_CONFIG];
@@ -71,15 +71,15 @@ static int read_file(struct kvnode_settings *settings)
     }
     FILE *file = fopen(name, "r");
     if (!file) {
-        return complain("cannot read the configuration file %s", name);
+        return kvnode_complain("cannot read the configuration file %s", name);
     }
     bool good = kvnode_settings_read(settings, name, file, message, sizeof(message));
     fclose(file);
-    return good ? 0 : complain("%s", message);
+    return good ? 0 : kvnode_complain("%s", message);
 }
 
 /* 0: go on; else *status is the exit status. */
-static int parse(int argc, char **argv, struct kvnode_settings *settings, int *status)
+static int kvnode_parse(int argc, char **argv, struct kvnode_settings *settings, int *status)
 {
     int which;
     while ((which = getopt_long(argc, argv, "", kvnode_options, NULL)) != -1) {
@@ -99,17 +99,17 @@ static int parse(int argc, char **argv, struct kvnode_settings *settings, int *s
             return 1;
         }
         if (!kvnode_settings_give(settings, which, optarg)) {
-            *status = complain("value too long: %s", optarg);
+            *status = kvnode_complain("value too long: %s", optarg);
             return 1;
         }
     }
     for (; optind < argc; optind++) {
         if (!strchr(argv[optind], '=') || !kvnode_settings_give(settings, SET_PEER, argv[optind])) {
-            *status = complain("unexpected argument \"%s\"", argv[optind]);
+            *status = kvnode_complain("unexpected argument \"%s\"", argv[optind]);
             return 1;
         }
     }
-    *status = read_file(settings);
+    *status = kvnode_read_file(settings);
     return *status != 0;
 }
 
@@ -161,7 +161,7 @@ static void watch_opening(struct process *process)
     }
 }
 
-static void *watch_signals(void *arg)
+static void *kvnode_watch_signals(void *arg)
 {
     struct process *process = arg;
     watch_opening(process);
@@ -223,7 +223,7 @@ static int open_node(struct process *process, const kvp_node_options *options)
     return EXIT_SUCCESS;
 }
 
-static int run(const kvp_node_options *options, const char *http_url)
+static int kvnode_run(const kvp_node_options *options, const char *http_url)
 {
     static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct kvnode_http *http = NULL;
@@ -232,7 +232,7 @@ static int run(const kvp_node_options *options, const char *http_url)
     signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
     kvp_await_address("kvnode", options->listen);
     block_signals();
-    if (pthread_create(&watcher, NULL, watch_signals, &process) != 0) {
+    if (pthread_create(&watcher, NULL, kvnode_watch_signals, &process) != 0) {
         fprintf(stderr, "kvnode: cannot make a thread\n");
         return EXIT_FAILURE;
     }
@@ -263,12 +263,12 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     kvp_process_raise_descriptor_limit("kvnode");
-    if (parse(argc, argv, &settings, &status)) {
+    if (kvnode_parse(argc, argv, &settings, &status)) {
         return status;
     }
     kvp_node_options_init(&options);
     if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
-        return complain("%s", message);
+        return kvnode_complain("%s", message);
     }
-    return run(&options, settings.text[SET_HTTP]);
+    return kvnode_run(&options, settings.text[SET_HTTP]);
 }

@@ -83,7 +83,7 @@ static void cut_blanks(char *text, size_t size)
 }
 
 /* Takes a line apart, in place. Returns what is wrong with it, NULL: nothing. */
-static const char *take_line(struct kvnode_settings *settings, char *line, size_t size)
+static const char *settings_take_line(struct kvnode_settings *settings, char *line, size_t size)
 {
     if (strlen(line) != size) {
         return "a zero byte in line";
@@ -129,7 +129,7 @@ bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FI
     ssize_t length = 0;
     while (!wrong && (length = getline(&line, &capacity, file)) >= 0) {
         number++;
-        wrong = take_line(settings, line, (size_t)length);
+        wrong = settings_take_line(settings, line, (size_t)length);
     }
     bool whole = !wrong && feof(file);
     if (wrong) {
@@ -143,7 +143,8 @@ bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FI
 
 /* ---- what the settings come to ---- */
 
-static bool number(const struct kvnode_settings *settings, int which, uint64_t max, uint64_t *value)
+static bool setting_number(const struct kvnode_settings *settings, int which, uint64_t max,
+                           uint64_t *value)
 {
     const char *text = settings->text[which];
     if (*text == '\0') {
@@ -213,7 +214,7 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
         {SET_VERIFY_MEMORY, 1u << 20, "--verify-memory", 0},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        if (!number(settings, numbers[i].which, numbers[i].max, &numbers[i].value)) {
+        if (!setting_number(settings, numbers[i].which, numbers[i].max, &numbers[i].value)) {
             (void)snprintf(message, size, "%s: \"%.40s\" is not a number from 1 to %llu",
                            numbers[i].name, settings->text[numbers[i].which],
                            (unsigned long long)numbers[i].max);

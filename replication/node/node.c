@@ -149,7 +149,7 @@ static void run_event(struct kvp_node *node, struct node_event *event)
     }
 }
 
-static kvp_node_state look(struct kvp_node *node)
+static kvp_node_state node_look(struct kvp_node *node)
 {
     const struct kvp_core *core = kvp_executor_core(node->executor);
     const struct kvp_view *view = kvp_core_view(core);
@@ -174,7 +174,7 @@ static bool publish(struct kvp_node *node, kvp_node_state *state)
 {
     bool failed = kvp_core_role(kvp_executor_core(node->executor)) == KVP_ROLE_FAILED;
     uint64_t now_us = kvp_clock_now_us();
-    *state = look(node);
+    *state = node_look(node);
     node->state_stale = false;
     if (failed && node->linger_us == 0) {
         node->linger_us = now_us + FAILED_LINGER_US;

@@ -200,8 +200,8 @@ void node_call_forget(struct kvp_node *node, const struct kvp_request *request)
 }
 
 /* About one key. */
-static kvp_status perform(struct kvp_node *node, const struct kvp_request *request,
-                          struct node_call **result)
+static kvp_status call_perform(struct kvp_node *node, const struct kvp_request *request,
+                               struct node_call **result)
 {
     if (!node || is_missing(request->key) || is_missing(request->value)) {
         return KVP_BAD_ARGUMENT;
@@ -215,10 +215,10 @@ static kvp_status perform(struct kvp_node *node, const struct kvp_request *reque
     return node_call_perform(node, request, result);
 }
 
-static kvp_status update(struct kvp_node *node, struct kvp_request *request, uint64_t *version)
+static kvp_status call_update(struct kvp_node *node, struct kvp_request *request, uint64_t *version)
 {
     struct node_call *call = NULL;
-    kvp_status status = perform(node, request, &call);
+    kvp_status status = call_perform(node, request, &call);
     if (!call) {
         return status;
     }
@@ -272,7 +272,7 @@ kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t 
     struct kvp_request request = {.op = KVP_OP_GET, .key = key};
     struct node_call *call = NULL;
     struct kvp_get_result get;
-    status = perform(node, &request, &call);
+    status = call_perform(node, &request, &call);
     if (status == KVP_OK) {
         status = kvp_wire_read_get(kvp_buf_slice(&call->result), &get);
     }
@@ -291,19 +291,19 @@ kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t 
 kvp_status kvp_node_put(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t *version)
 {
     struct kvp_request request = {.op = KVP_OP_PUT, .key = key, .value = value};
-    return update(node, &request, version);
+    return call_update(node, &request, version);
 }
 
 kvp_status kvp_node_create(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t *version)
 {
     struct kvp_request request = {.op = KVP_OP_CREATE, .key = key, .value = value};
-    return update(node, &request, version);
+    return call_update(node, &request, version);
 }
 
 kvp_status kvp_node_delete(kvp_node *node, kvp_slice key, uint64_t expected, uint64_t *version)
 {
     struct kvp_request request = {.op = KVP_OP_DELETE, .key = key, .version = expected};
-    return update(node, &request, version);
+    return call_update(node, &request, version);
 }
 
 kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_slice value,
@@ -311,5 +311,5 @@ kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_sl
 {
     struct kvp_request request = {
         .op = KVP_OP_CAS, .key = key, .version = expected, .value = value};
-    return update(node, &request, version);
+    return call_update(node, &request, version);
 }

@@ -26,7 +26,7 @@ static struct kvp_disk_job *next_job(struct node_disk *disk)
     return job;
 }
 
-static void *run(void *arg)
+static void *node_disk_run(void *arg)
 {
     struct node_disk *disk = arg;
     for (struct kvp_disk_job *job; (job = next_job(disk)) != NULL;) {
@@ -38,10 +38,10 @@ static void *run(void *arg)
     return NULL;
 }
 
-static kvp_status start(struct kvp_node *node, struct node_disk *disk)
+static kvp_status disk_start(struct kvp_node *node, struct node_disk *disk)
 {
     disk->node = node;
-    if (pthread_create(&disk->thread, NULL, run, disk) != 0) {
+    if (pthread_create(&disk->thread, NULL, node_disk_run, disk) != 0) {
         return KVP_NO_MEMORY;
     }
     disk->running = true;
@@ -51,8 +51,8 @@ static kvp_status start(struct kvp_node *node, struct node_disk *disk)
 kvp_status node_disk_start(struct kvp_node *node)
 {
     node->disk.storage = node->storage;
-    kvp_status status = start(node, &node->writer);
-    return status == KVP_OK ? start(node, &node->sender) : status;
+    kvp_status status = disk_start(node, &node->writer);
+    return status == KVP_OK ? disk_start(node, &node->sender) : status;
 }
 
 void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
@@ -81,7 +81,7 @@ bool node_disk_silent(const struct kvp_node *node)
     return silent(&node->writer) || silent(&node->sender);
 }
 
-static void stop(struct node_disk *disk)
+static void disk_stop(struct node_disk *disk)
 {
     if (disk->running) {
         pthread_mutex_lock(&disk->mutex);
@@ -100,8 +100,8 @@ static void stop(struct node_disk *disk)
 
 void node_disk_stop(struct kvp_node *node)
 {
-    stop(&node->writer);
-    stop(&node->sender);
+    disk_stop(&node->writer);
+    disk_stop(&node->sender);
     kvp_disk_close(&node->disk);
 }
 

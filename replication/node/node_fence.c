@@ -36,7 +36,7 @@ static bool wait_for_child(struct kvp_node *node, pid_t child)
     return false;
 }
 
-static bool run_command(struct kvp_node *node)
+static bool fence_run_command(struct kvp_node *node)
 {
     char *const argv[] = {"sh", "-c", node->fence_command, NULL};
     posix_spawnattr_t attributes;
@@ -53,10 +53,10 @@ static bool run_command(struct kvp_node *node)
     return error == 0 && wait_for_child(node, child);
 }
 
-static void *run(void *arg)
+static void *fence_run(void *arg)
 {
     struct kvp_node *node = arg;
-    node->fence_event.flag = run_command(node);
+    node->fence_event.flag = fence_run_command(node);
     node_post(node, &node->fence_event);
     return NULL;
 }
@@ -66,7 +66,7 @@ void node_fence_start(struct kvp_node *node)
     node_fence_stop(node); /* the last one has ended: it has told so */
     atomic_store(&node->fence_cancel, false);
     node->fence_event = (struct node_event){.kind = NODE_FENCE_DONE};
-    if (pthread_create(&node->fence_thread, NULL, run, node) == 0) {
+    if (pthread_create(&node->fence_thread, NULL, fence_run, node) == 0) {
         node->fence_joinable = true;
     } else {
         node_post(node, &node->fence_event); /* as failed */

@@ -58,7 +58,7 @@ static void links_refuse_stranger(struct kvp_node *node, struct kvp_net_request 
     kvp_buf_free(&reason);
 }
 
-static void on_request(void *arg, struct kvp_net_request *request)
+static void links_on_request(void *arg, struct kvp_net_request *request)
 {
     struct kvp_node *node = arg;
     unsigned version, op;
@@ -159,7 +159,7 @@ static kvp_status links_open_server(struct kvp_node *node, const char *url, char
     char reason[KVP_URL_SIZE_MAX + 128] = "";
     struct kvp_net_server_config config = {.url = url,
                                            .peers = node->peer_addresses,
-                                           .on_request = on_request,
+                                           .on_request = links_on_request,
                                            .arg = node,
                                            .reason = reason,
                                            .reason_size = sizeof(reason)};

@@ -42,10 +42,10 @@ struct complaint {
     size_t size;
 };
 
-static kvp_status refuse(const struct complaint *complaint, const char *format, ...)
+static kvp_status options_refuse(const struct complaint *complaint, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-static kvp_status refuse(const struct complaint *complaint, const char *format, ...)
+static kvp_status options_refuse(const struct complaint *complaint, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -66,7 +66,7 @@ static kvp_status add_peer(struct kvp_node *node, const char *item, size_t size,
 {
     char text[KVP_URL_SIZE_MAX + 8];
     if (size >= sizeof(text)) {
-        return refuse(complaint, "peer address too long: %.*s", (int)size, item);
+        return options_refuse(complaint, "peer address too long: %.*s", (int)size, item);
     }
     memcpy(text, item, size);
     text[size] = '\0';
@@ -74,24 +74,24 @@ static kvp_status add_peer(struct kvp_node *node, const char *item, size_t size,
     errno = 0;
     unsigned long id = strtoul(text, &url, 10);
     if (url == text || *url != '=' || url[1] == '\0' || errno != 0) {
-        return refuse(complaint, "peer \"%s\" is not of the form ID=URL", text);
+        return options_refuse(complaint, "peer \"%s\" is not of the form ID=URL", text);
     }
     if (id < 1 || id > KVP_NODE_ID_MAX) {
-        return refuse(complaint, "peer id %lu is not in 1..%u", id, KVP_NODE_ID_MAX);
+        return options_refuse(complaint, "peer id %lu is not in 1..%u", id, KVP_NODE_ID_MAX);
     }
     struct kvp_executor_config *config = &node->config;
     if (kvp_set_has(config->core.nodes, (unsigned)id)) {
-        return refuse(complaint, "node id %lu is given twice", id);
+        return options_refuse(complaint, "node id %lu is given twice", id);
     }
     if (config->peer_count + 1 >= KVP_NODES_MAX) {
-        return refuse(complaint, "a group has at most %u nodes", KVP_NODES_MAX);
+        return options_refuse(complaint, "a group has at most %u nodes", KVP_NODES_MAX);
     }
     struct kvp_executor_peer *peer = &config->peers[config->peer_count++];
     peer->id = (uint8_t)id;
     config->core.nodes |= kvp_set_of((unsigned)id);
     return copy(peer->url, sizeof(peer->url), url + 1)
                ? KVP_OK
-               : refuse(complaint, "peer address too long: %s", text);
+               : options_refuse(complaint, "peer address too long: %s", text);
 }
 
 static kvp_status parse_peers(struct kvp_node *node, const char *peers,
@@ -119,17 +119,17 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
     for (unsigned i = 0; i < node->config.peer_count; i++) {
         const char *url = node->config.peers[i].url;
         if (kvp_address_list_add(node->peer_addresses, kvp_slice_of(url, strlen(url))) != KVP_OK) {
-            return refuse(
+            return options_refuse(
                 complaint,
                 "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
                 node->config.peers[i].id, url);
         }
     }
     if (peer_from && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
-        return refuse(complaint,
-                      "\"%s\" is no list of addresses, networks and host names, and not "
-                      "\"any\" (--peer-from)",
-                      peer_from);
+        return options_refuse(complaint,
+                              "\"%s\" is no list of addresses, networks and host names, and not "
+                              "\"any\" (--peer-from)",
+                              peer_from);
     }
     return KVP_OK;
 }
@@ -147,12 +147,13 @@ static kvp_status check_own(const struct kvp_node *node, const kvp_node_options 
     for (unsigned i = 0; i < node->config.peer_count; i++) {
         const struct kvp_executor_peer *peer = &node->config.peers[i];
         if (is_own(options, peer->url)) {
-            return refuse(complaint, "peer %u has this node's own address, %s", peer->id,
-                          peer->url);
+            return options_refuse(complaint, "peer %u has this node's own address, %s", peer->id,
+                                  peer->url);
         }
     }
     return options->witness && is_own(options, options->witness)
-               ? refuse(complaint, "the witness has this node's own address, %s", options->witness)
+               ? options_refuse(complaint, "the witness has this node's own address, %s",
+                                options->witness)
                : KVP_OK;
 }
 
@@ -178,10 +179,10 @@ static kvp_status choose_policy(const kvp_node_options *options, enum kvp_pair_p
             return KVP_OK;
         }
     }
-    return options->pair ? refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s",
-                                  options->pair, choice)
-                         : refuse(complaint, "unknown pair policy %u; choose one:\n%s",
-                                  (unsigned)options->policy, choice);
+    return options->pair ? options_refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s",
+                                          options->pair, choice)
+                         : options_refuse(complaint, "unknown pair policy %u; choose one:\n%s",
+                                          (unsigned)options->policy, choice);
 }
 
 static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *options,
@@ -189,28 +190,29 @@ static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *
 {
     bool pair = options->pair || options->policy != KVP_PAIR_NONE;
     if (!options->witness && !pair) {
-        return refuse(
+        return options_refuse(
             complaint,
             "who decides when the nodes lose each other? Silence cannot tell a crash from "
             "a cut, so this has to be chosen, there is no default:\n%s",
             choice);
     }
     if (options->witness && pair) {
-        return refuse(complaint, "a witness and a pair policy exclude each other");
+        return options_refuse(complaint, "a witness and a pair policy exclude each other");
     }
     if (options->witness) {
         return KVP_OK;
     }
     if (options->pair && options->policy != KVP_PAIR_NONE) {
-        return refuse(complaint, "the pair policy is given twice, by name and by number");
+        return options_refuse(complaint, "the pair policy is given twice, by name and by number");
     }
     kvp_status status = choose_policy(options, &node->config.core.policy, complaint);
     if (status != KVP_OK) {
         return status;
     }
     if (node->config.peer_count > 1) {
-        return refuse(complaint, "pair mode is for two nodes; %u are configured: use a witness",
-                      node->config.peer_count + 1);
+        return options_refuse(complaint,
+                              "pair mode is for two nodes; %u are configured: use a witness",
+                              node->config.peer_count + 1);
     }
     return KVP_OK;
 }
@@ -224,10 +226,10 @@ static kvp_status set_times(struct kvp_node *node, const kvp_node_options *optio
     uint64_t grace_ms = options->grace_ms ? options->grace_ms : 500;
     uint64_t sync_ms = options->sync_timeout_ms ? options->sync_timeout_ms : 2000;
     if (heartbeat_ms >= lease_ms || lease_ms >= grace_ms || grace_ms > 3600000) {
-        return refuse(complaint,
-                      "times must rise: heartbeat (%llu ms) < lease (%llu ms) < grace (%llu ms)",
-                      (unsigned long long)heartbeat_ms, (unsigned long long)lease_ms,
-                      (unsigned long long)grace_ms);
+        return options_refuse(
+            complaint, "times must rise: heartbeat (%llu ms) < lease (%llu ms) < grace (%llu ms)",
+            (unsigned long long)heartbeat_ms, (unsigned long long)lease_ms,
+            (unsigned long long)grace_ms);
     }
     core->heartbeat_us = heartbeat_ms * 1000;
     core->lease_us = lease_ms * 1000;
@@ -250,33 +252,35 @@ static kvp_status set_names(struct kvp_node *node, const kvp_node_options *optio
 {
     const char *group = options->group ? options->group : "default";
     if (options->id < 1 || options->id > KVP_NODE_ID_MAX) {
-        return refuse(complaint, "the node's id must be in 1..%u", KVP_NODE_ID_MAX);
+        return options_refuse(complaint, "the node's id must be in 1..%u", KVP_NODE_ID_MAX);
     }
     if (!options->data_dir || !*options->data_dir) {
-        return refuse(complaint, "a data directory must be given");
+        return options_refuse(complaint, "a data directory must be given");
     }
     if (!options->listen || !*options->listen) {
-        return refuse(complaint, "an address to listen on must be given");
+        return options_refuse(complaint, "an address to listen on must be given");
     }
     if (!*group || !copy(node->config.group, sizeof(node->config.group), group)) {
-        return refuse(complaint, "a group's name is 1 to %u bytes long", KVP_GROUP_NAME_MAX);
+        return options_refuse(complaint, "a group's name is 1 to %u bytes long",
+                              KVP_GROUP_NAME_MAX);
     }
     if (!kvp_utf8_is_valid(kvp_slice_of(group, strlen(group)))) {
-        return refuse(complaint, "a group's name is UTF-8: clients could not send this one");
+        return options_refuse(complaint,
+                              "a group's name is UTF-8: clients could not send this one");
     }
     if (!options->advertise && is_wildcard(options->listen)) {
-        return refuse(complaint,
-                      "'%s' stands for all addresses: give the one that clients use, too "
-                      "(--advertise)",
-                      options->listen);
+        return options_refuse(complaint,
+                              "'%s' stands for all addresses: give the one that clients use, too "
+                              "(--advertise)",
+                              options->listen);
     }
     if (options->advertise &&
         !copy(node->config.url, sizeof(node->config.url), options->advertise)) {
-        return refuse(complaint, "the advertised address is too long");
+        return options_refuse(complaint, "the advertised address is too long");
     }
     if (options->fence_command &&
         !copy(node->fence_command, sizeof(node->fence_command), options->fence_command)) {
-        return refuse(complaint, "the fence command is too long");
+        return options_refuse(complaint, "the fence command is too long");
     }
     return KVP_OK;
 }
@@ -287,8 +291,8 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     struct complaint complaint = {message, message_size};
     struct kvp_core_config *core = &node->config.core;
     if ((unsigned)options->log_level > KVP_LOG_DEBUG) {
-        return refuse(&complaint, "unknown log level %u: they are 0 (error) to 3 (debug)",
-                      (unsigned)options->log_level);
+        return options_refuse(&complaint, "unknown log level %u: they are 0 (error) to 3 (debug)",
+                              (unsigned)options->log_level);
     }
     kvp_status status = set_names(node, options, &complaint);
     if (status != KVP_OK) {
@@ -302,8 +306,8 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     node->quarantine.size =
         options->quarantine_size_max ? options->quarantine_size_max : KVP_QUARANTINE_SIZE;
     if (node->quarantine.count > KVP_QUARANTINE_COUNT_MAX) {
-        return refuse(&complaint, "at most %u stores are kept beside the data",
-                      KVP_QUARANTINE_COUNT_MAX);
+        return options_refuse(&complaint, "at most %u stores are kept beside the data",
+                              KVP_QUARANTINE_COUNT_MAX);
     }
     core->log_size_max = options->log_size_max ? options->log_size_max : 64u << 20;
     core->cache_size_max = core->log_size_max < (32u << 20) ? core->log_size_max : 32u << 20;
@@ -323,12 +327,13 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
         status = set_times(node, options, &complaint);
     }
     if (status == KVP_OK && options->sync_replicas > node->config.peer_count + 1) {
-        status = refuse(&complaint, "%u replicas are wanted in sync, but there are only %u nodes",
-                        options->sync_replicas, node->config.peer_count + 1);
+        status = options_refuse(&complaint,
+                                "%u replicas are wanted in sync, but there are only %u nodes",
+                                options->sync_replicas, node->config.peer_count + 1);
     }
     if (status == KVP_OK && options->witness &&
         !copy(node->config.arbiter_url, sizeof(node->config.arbiter_url), options->witness)) {
-        status = refuse(&complaint, "the witness's address is too long");
+        status = options_refuse(&complaint, "the witness's address is too long");
     }
     core->sync_replicas = options->sync_replicas;
     node->timeout_ms = options->timeout_ms ? options->timeout_ms : 5000;

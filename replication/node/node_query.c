@@ -3,8 +3,8 @@
 #include "replication/node/node_state.h"
 #include "replication/wire/asker.h"
 
-static kvp_status query_ask(void *handle, const struct kvp_request *request, unsigned *place,
-                            kvp_buf *answer)
+static kvp_status node_query_ask(void *handle, const struct kvp_request *request, unsigned *place,
+                                 kvp_buf *answer)
 {
     struct node_call *call = NULL;
     kvp_slice text = {0};
@@ -23,22 +23,22 @@ static kvp_status query_ask(void *handle, const struct kvp_request *request, uns
     return status;
 }
 
-static void query_close_scan(void *handle, uint64_t cursor, unsigned place)
+static void node_query_close_scan(void *handle, uint64_t cursor, unsigned place)
 {
     const struct kvp_request request = {.op = KVP_OP_CLOSE_SCAN, .cursor = cursor};
     (void)place;
     node_call_forget(handle, &request);
 }
 
-static struct kvp_asker query_asker(struct kvp_node *node)
+static struct kvp_asker node_query_asker(struct kvp_node *node)
 {
-    return (struct kvp_asker){node, query_ask, query_close_scan};
+    return (struct kvp_asker){node, node_query_ask, node_query_close_scan};
 }
 
 kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bool keys_only,
                               kvp_scan **scan)
 {
-    struct kvp_asker asker = query_asker(node);
+    struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
     if (!node || !scan) {
         return KVP_BAD_ARGUMENT;
@@ -51,7 +51,7 @@ kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bo
 kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
                                      kvp_scan **scan)
 {
-    struct kvp_asker asker = query_asker(node);
+    struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
     if (!node || !scan) {
         return KVP_BAD_ARGUMENT;
@@ -63,7 +63,7 @@ kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys
 
 kvp_txn *kvp_node_txn_new(kvp_node *node)
 {
-    struct kvp_asker asker = query_asker(node);
+    struct kvp_asker asker = node_query_asker(node);
     return node ? kvp_txn_start(&asker) : NULL;
 }
 

@@ -82,7 +82,7 @@ static bool has_tiles(const struct kvp_job_spec *spec)
     return spec && spec->tile_rows != 0 && spec->tile_inner != 0 && spec->tile_columns != 0;
 }
 
-static uint32_t tiles(uint64_t length, uint32_t tile)
+static uint32_t spec_tiles(uint64_t length, uint32_t tile)
 {
     return (uint32_t)((length + tile - 1) / tile);
 }
@@ -93,9 +93,9 @@ struct kvp_job_grid kvp_job_grid_of(const struct kvp_job_spec *spec)
         return (struct kvp_job_grid){0};
     }
     struct kvp_job_grid grid = {
-        .row_tiles = tiles(spec->rows, spec->tile_rows),
-        .inner_tiles = tiles(spec->inner, spec->tile_inner),
-        .column_tiles = tiles(spec->columns, spec->tile_columns),
+        .row_tiles = spec_tiles(spec->rows, spec->tile_rows),
+        .inner_tiles = spec_tiles(spec->inner, spec->tile_inner),
+        .column_tiles = spec_tiles(spec->columns, spec->tile_columns),
         .element_size = kvp_matrix_element_size(spec->element),
     };
     grid.outputs = grid.row_tiles * grid.column_tiles;
@@ -189,7 +189,7 @@ void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
     kvp_put_u32(out + 12, tile->columns);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t spec_least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
@@ -224,20 +224,20 @@ kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer)
     size_t room = (buffer - KVP_JOB_TILE_HEADER) / size;
     uint64_t inner = spec->inner;
     if (2 * inner + 1 > room || inner > block) {
-        inner = least((uint64_t)sqrt((double)room / 3), least(block, inner));
+        inner = spec_least((uint64_t)sqrt((double)room / 3), spec_least(block, inner));
         inner = inner < 1 ? 1 : inner;
     }
-    uint64_t side =
-        least(square_beside(inner, room), least(block / inner, (uint64_t)sqrt((double)block)));
-    uint64_t rows = least(side, spec->rows), columns = least(side, spec->columns);
+    uint64_t side = spec_least(square_beside(inner, room),
+                               spec_least(block / inner, (uint64_t)sqrt((double)block)));
+    uint64_t rows = spec_least(side, spec->rows), columns = spec_least(side, spec->columns);
     /* What one side does not need, the other may have. */
     if (rows < side) {
-        columns = least((room - rows * inner) / (inner + rows), spec->columns);
+        columns = spec_least((room - rows * inner) / (inner + rows), spec->columns);
     } else if (columns < side) {
-        rows = least((room - columns * inner) / (inner + columns), spec->rows);
+        rows = spec_least((room - columns * inner) / (inner + columns), spec->rows);
     }
-    rows = least(rows, block / inner);
-    columns = least(columns, least(block / inner, block / rows));
+    rows = spec_least(rows, block / inner);
+    columns = spec_least(columns, spec_least(block / inner, block / rows));
     spec->tile_rows = (uint32_t)rows;
     spec->tile_inner = (uint32_t)inner;
     spec->tile_columns = (uint32_t)columns;
@@ -247,7 +247,7 @@ kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer)
 
 /* ---- limits ---- */
 
-static kvp_status refuse(kvp_status status, const char *text, const char **reason)
+static kvp_status spec_refuse(kvp_status status, const char *text, const char **reason)
 {
     *reason = text;
     return status;
@@ -257,30 +257,31 @@ static kvp_status check_matmul(const struct kvp_job_spec *spec, const char **rea
 {
     const uint64_t limit = (uint64_t)1 << 32;
     if (spec->element > KVP_FLOAT64) {
-        return refuse(KVP_BAD_REQUEST, "unknown type of elements", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "unknown type of elements", reason);
     }
     if (spec->rows == 0 || spec->inner == 0 || spec->columns == 0) {
-        return refuse(KVP_BAD_REQUEST, "a matrix without elements", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "a matrix without elements", reason);
     }
     if (spec->rows >= limit || spec->inner >= limit || spec->columns >= limit) {
-        return refuse(KVP_TOO_LARGE, "a matrix with more than 2^32 rows or columns", reason);
+        return spec_refuse(KVP_TOO_LARGE, "a matrix with more than 2^32 rows or columns", reason);
     }
     if (spec->tile_rows == 0 || spec->tile_inner == 0 || spec->tile_columns == 0 ||
         spec->tile_rows > spec->rows || spec->tile_inner > spec->inner ||
         spec->tile_columns > spec->columns) {
-        return refuse(KVP_BAD_REQUEST, "a tile is empty, or larger than the matrix", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "a tile is empty, or larger than the matrix", reason);
     }
     uint64_t block = KVP_JOB_BLOCK_MAX / kvp_matrix_element_size(spec->element);
     if ((uint64_t)spec->tile_rows * spec->tile_inner > block ||
         (uint64_t)spec->tile_inner * spec->tile_columns > block ||
         (uint64_t)spec->tile_rows * spec->tile_columns > block) {
-        return refuse(KVP_TOO_LARGE, "a block of more than 1 MiB", reason);
+        return spec_refuse(KVP_TOO_LARGE, "a block of more than 1 MiB", reason);
     }
-    uint64_t i = tiles(spec->rows, spec->tile_rows), k = tiles(spec->inner, spec->tile_inner);
-    uint64_t j = tiles(spec->columns, spec->tile_columns);
+    uint64_t i = spec_tiles(spec->rows, spec->tile_rows),
+             k = spec_tiles(spec->inner, spec->tile_inner);
+    uint64_t j = spec_tiles(spec->columns, spec->tile_columns);
     if (i > KVP_JOB_TASKS_MAX || k > KVP_JOB_TASKS_MAX || j > KVP_JOB_TASKS_MAX ||
         i * k > KVP_JOB_TASKS_MAX || i * k * j > KVP_JOB_TASKS_MAX) {
-        return refuse(KVP_TOO_LARGE, "more than 1048576 tasks", reason);
+        return spec_refuse(KVP_TOO_LARGE, "more than 1048576 tasks", reason);
     }
     return KVP_OK;
 }
@@ -300,39 +301,42 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
     const char *unwanted;
     reason = reason ? reason : &unwanted;
     if (!spec) {
-        return refuse(KVP_BAD_ARGUMENT, "no specification is given", reason);
+        return spec_refuse(KVP_BAD_ARGUMENT, "no specification is given", reason);
     }
     if (!is_zero(spec->reserved, sizeof(spec->reserved) / sizeof(spec->reserved[0]))) {
-        return refuse(KVP_BAD_REQUEST,
-                      "it sets what this release does not know: begin with kvp_job_spec_init()",
-                      reason);
+        return spec_refuse(
+            KVP_BAD_REQUEST,
+            "it sets what this release does not know: begin with kvp_job_spec_init()", reason);
     }
     if (spec->type > KVP_JOB_MATMUL || spec->compare > KVP_AGREE_CHECKSUM ||
         spec->verify > KVP_VERIFY_RECOMPUTE) {
-        return refuse(KVP_BAD_REQUEST, "unknown type of job, comparison or verification", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "unknown type of job, comparison or verification",
+                           reason);
     }
     if (spec->copies == 0 || spec->quorum == 0 || spec->quorum > spec->copies ||
         spec->copies > spec->copies_max || spec->copies_max > KVP_JOB_COPIES_MAX) {
-        return refuse(KVP_BAD_REQUEST, "needed: 1 <= quorum <= copies <= max-copies <= 8", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "needed: 1 <= quorum <= copies <= max-copies <= 8",
+                           reason);
     }
     if (spec->attempts_max == 0 || spec->rounds == 0 || spec->rounds > 64) {
-        return refuse(KVP_BAD_REQUEST, "needed: 1 to 255 attempts, 1 to 64 rounds", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "needed: 1 to 255 attempts, 1 to 64 rounds", reason);
     }
     if (spec->silence_ms < SILENCE_MIN_MS || spec->silence_ms > SILENCE_MAX_MS) {
-        return refuse(KVP_BAD_REQUEST, "a worker is lost after 100 ms to 1 h of silence", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "a worker is lost after 100 ms to 1 h of silence",
+                           reason);
     }
     if (spec->retry_ms > RETRY_MAX_MS) {
-        return refuse(KVP_BAD_REQUEST, "a task that failed rests for 1 h at most", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "a task that failed rests for 1 h at most", reason);
     }
     if (!isfinite(spec->tolerance) || spec->tolerance < 0) {
-        return refuse(KVP_BAD_REQUEST, "the tolerance is not a number >= 0", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "the tolerance is not a number >= 0", reason);
     }
     if (spec->type == KVP_JOB_MATMUL) {
         return check_matmul(spec, reason);
     }
     if (spec->compare != KVP_AGREE_EXACT || spec->verify != KVP_VERIFY_NONE) {
-        return refuse(KVP_BAD_REQUEST, "only products of matrices have tolerances and verification",
-                      reason);
+        return spec_refuse(KVP_BAD_REQUEST,
+                           "only products of matrices have tolerances and verification", reason);
     }
     return KVP_OK;
 }
@@ -420,7 +424,7 @@ kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const
         read.retry_ms = (uint32_t)kvp_mp_uint_max(&reader, UINT32_MAX);
     }
     if ((size != SPEC_SIZE && size != SPEC_SIZE_RETRY) || !kvp_mp_done(&reader)) {
-        return refuse(KVP_BAD_REQUEST, "not the specification of a job", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "not the specification of a job", reason);
     }
     kvp_status status = kvp_job_spec_check(&read, reason);
     if (status == KVP_OK) {
@@ -431,7 +435,7 @@ kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const
 
 /* ---- tasks ---- */
 
-static void take_task(struct kvp_mp_reader *reader, struct kvp_job_task *task)
+static void spec_take_task(struct kvp_mp_reader *reader, struct kvp_job_task *task)
 {
     kvp_mp_array_of(reader, 4);
     task->kind = kvp_mp_str(reader);
@@ -457,18 +461,18 @@ static kvp_status check_task(const struct kvp_job_task *task, const char **reaso
 {
     if (task->kind.size == 0 || task->kind.size > KVP_NAME_SIZE_MAX ||
         memchr(task->kind.data, 0, task->kind.size) || !kvp_utf8_is_valid(task->kind)) {
-        return refuse(KVP_BAD_REQUEST, "the kind of a task is 1 to 64 bytes of UTF-8", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "the kind of a task is 1 to 64 bytes of UTF-8", reason);
     }
     if (kvp_job_kind_is_reserved(task->kind)) {
-        return refuse(KVP_BAD_REQUEST,
-                      "the kinds matmul and matmul-blocks are reserved for products of matrices",
-                      reason);
+        return spec_refuse(
+            KVP_BAD_REQUEST,
+            "the kinds matmul and matmul-blocks are reserved for products of matrices", reason);
     }
     if (task->after_count > KVP_JOB_DEPS_MAX) {
-        return refuse(KVP_TOO_LARGE, "a task that waits for more than 4096 others", reason);
+        return spec_refuse(KVP_TOO_LARGE, "a task that waits for more than 4096 others", reason);
     }
     return task->payload.size > KVP_VALUE_SIZE_MAX
-               ? refuse(KVP_TOO_LARGE, "a payload of more than 1 MiB", reason)
+               ? spec_refuse(KVP_TOO_LARGE, "a payload of more than 1 MiB", reason)
                : KVP_OK;
 }
 
@@ -482,18 +486,18 @@ kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, con
     uint32_t count = kvp_mp_array(&reader);
     kvp_slice rest = kvp_slice_of(reader.next, (size_t)(reader.end - reader.next));
     if (count > KVP_JOB_BATCH_MAX) {
-        return refuse(KVP_TOO_LARGE, "more than 1024 tasks in a message", reason);
+        return spec_refuse(KVP_TOO_LARGE, "more than 1024 tasks in a message", reason);
     }
     for (uint32_t i = 0; i < count && !reader.failed; i++) {
         struct kvp_job_task task;
-        take_task(&reader, &task);
+        spec_take_task(&reader, &task);
         kvp_status status = reader.failed ? KVP_OK : check_task(&task, reason);
         if (status != KVP_OK) {
             return status;
         }
     }
     if (!kvp_mp_done(&reader)) {
-        return refuse(KVP_BAD_REQUEST, "not a list of tasks", reason);
+        return spec_refuse(KVP_BAD_REQUEST, "not a list of tasks", reason);
     }
     *tasks = (struct kvp_job_tasks){count, 0, rest};
     return KVP_OK;
@@ -506,7 +510,7 @@ bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task)
         return false;
     }
     kvp_mp_begin(&reader, tasks->rest);
-    take_task(&reader, task);
+    spec_take_task(&reader, task);
     tasks->rest = kvp_slice_of(reader.next, (size_t)(reader.end - reader.next));
     tasks->next++;
     return true;

@@ -138,16 +138,16 @@ static inline __attribute__((always_inline)) bool read_bare_head(const struct kv
     return true;
 }
 
-static bool read_head(const struct kvp_mp_reader *reader, struct head *head)
+static bool mp_read_head(const struct kvp_mp_reader *reader, struct head *head)
 {
     return read_bare_head(reader, head) &&
            settle_body(head, (size_t)(reader->end - reader->next) - head->size);
 }
 
 /* Moves behind a value of the type (only its head, for arrays and maps). */
-static bool take(struct kvp_mp_reader *reader, enum kvp_mp_type type, struct head *head)
+static bool mp_take(struct kvp_mp_reader *reader, enum kvp_mp_type type, struct head *head)
 {
-    if (!read_head(reader, head) || head->type != type) {
+    if (!mp_read_head(reader, head) || head->type != type) {
         kvp_mp_fail(reader);
         return false;
     }
@@ -166,13 +166,13 @@ void kvp_mp_begin(struct kvp_mp_reader *reader, kvp_slice bytes)
 enum kvp_mp_type kvp_mp_peek(const struct kvp_mp_reader *reader)
 {
     struct head head;
-    return read_head(reader, &head) ? head.type : KVP_MP_NONE;
+    return mp_read_head(reader, &head) ? head.type : KVP_MP_NONE;
 }
 
 uint64_t kvp_mp_uint(struct kvp_mp_reader *reader)
 {
     struct head head;
-    return take(reader, KVP_MP_UINT, &head) ? head.number : 0;
+    return mp_take(reader, KVP_MP_UINT, &head) ? head.number : 0;
 }
 
 uint64_t kvp_mp_uint_max(struct kvp_mp_reader *reader, uint64_t max)
@@ -191,7 +191,7 @@ int64_t kvp_mp_int(struct kvp_mp_reader *reader)
         return (int64_t)kvp_mp_uint_max(reader, INT64_MAX);
     }
     struct head head;
-    if (!take(reader, KVP_MP_INT, &head)) {
+    if (!mp_take(reader, KVP_MP_INT, &head)) {
         return 0;
     }
     return -(int64_t)(~head.number) - 1; /* no conversion of what does not fit */
@@ -202,7 +202,7 @@ double kvp_mp_double(struct kvp_mp_reader *reader)
     struct head head;
     uint64_t bits;
     double value;
-    if (!take(reader, KVP_MP_FLOAT, &head) || head.body != sizeof(bits)) {
+    if (!mp_take(reader, KVP_MP_FLOAT, &head) || head.body != sizeof(bits)) {
         kvp_mp_fail(reader);
         return 0;
     }
@@ -214,19 +214,19 @@ double kvp_mp_double(struct kvp_mp_reader *reader)
 bool kvp_mp_bool(struct kvp_mp_reader *reader)
 {
     struct head head;
-    return take(reader, KVP_MP_BOOL, &head) && head.number != 0;
+    return mp_take(reader, KVP_MP_BOOL, &head) && head.number != 0;
 }
 
 void kvp_mp_nil(struct kvp_mp_reader *reader)
 {
     struct head head;
-    (void)take(reader, KVP_MP_NIL, &head);
+    (void)mp_take(reader, KVP_MP_NIL, &head);
 }
 
-static kvp_slice take_bytes(struct kvp_mp_reader *reader, enum kvp_mp_type type)
+static kvp_slice mp_take_bytes(struct kvp_mp_reader *reader, enum kvp_mp_type type)
 {
     struct head head;
-    if (!take(reader, type, &head)) {
+    if (!mp_take(reader, type, &head)) {
         return kvp_slice_of(NULL, 0);
     }
     return kvp_slice_of(reader->next - head.body, head.body);
@@ -234,18 +234,18 @@ static kvp_slice take_bytes(struct kvp_mp_reader *reader, enum kvp_mp_type type)
 
 kvp_slice kvp_mp_str(struct kvp_mp_reader *reader)
 {
-    return take_bytes(reader, KVP_MP_STR);
+    return mp_take_bytes(reader, KVP_MP_STR);
 }
 
 kvp_slice kvp_mp_bin(struct kvp_mp_reader *reader)
 {
-    return take_bytes(reader, KVP_MP_BIN);
+    return mp_take_bytes(reader, KVP_MP_BIN);
 }
 
 uint32_t kvp_mp_array(struct kvp_mp_reader *reader)
 {
     struct head head;
-    return take(reader, KVP_MP_ARRAY, &head) ? (uint32_t)head.number : 0;
+    return mp_take(reader, KVP_MP_ARRAY, &head) ? (uint32_t)head.number : 0;
 }
 
 uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
@@ -262,7 +262,7 @@ uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
 uint32_t kvp_mp_map(struct kvp_mp_reader *reader)
 {
     struct head head;
-    return take(reader, KVP_MP_MAP, &head) ? (uint32_t)head.number : 0;
+    return mp_take(reader, KVP_MP_MAP, &head) ? (uint32_t)head.number : 0;
 }
 
 void kvp_mp_array_of(struct kvp_mp_reader *reader, uint32_t count)
@@ -287,7 +287,7 @@ kvp_slice kvp_mp_skip(struct kvp_mp_reader *reader)
     unsigned depth = 0;
     for (;;) {
         struct head head;
-        if (!read_head(reader, &head)) {
+        if (!mp_read_head(reader, &head)) {
             break;
         }
         reader->next += head.size + head.body;

@@ -57,8 +57,8 @@ static kvp_status check_append(const struct kvp_peer_request *request, size_t co
     return KVP_OK;
 }
 
-static kvp_status check_request(const struct kvp_peer_request *request, kvp_slice group,
-                                const char **reason)
+static kvp_status peer_check_request(const struct kvp_peer_request *request, kvp_slice group,
+                                     const char **reason)
 {
     kvp_status status = kvp_wire_check_group(group, reason);
     if (status != KVP_OK) {
@@ -142,7 +142,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     return report;
 }
 
-static uint32_t checksum(kvp_slice chunk)
+static uint32_t peer_checksum(kvp_slice chunk)
 {
     uLong crc = crc32_z(0L, Z_NULL, 0);
     return (uint32_t)(chunk.size == 0 ? crc : crc32_z(crc, chunk.data, chunk.size));
@@ -174,7 +174,7 @@ static void write_snapshot(struct kvp_mp_writer *writer, const struct kvp_peer_r
     kvp_mp_write_bool(writer, request->last);
     write_point(writer, &request->point);
     kvp_mp_write_bin(writer, request->chunk);
-    kvp_mp_write_uint(writer, checksum(request->chunk));
+    kvp_mp_write_uint(writer, peer_checksum(request->chunk));
 }
 
 static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_request *request)
@@ -213,7 +213,7 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
         return KVP_BAD_OP;
     }
     const char *reason;
-    kvp_status status = check_request(request, group, &reason);
+    kvp_status status = peer_check_request(request, group, &reason);
     if (status != KVP_OK) {
         return status;
     }
@@ -241,8 +241,8 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
 
 /* ---- decoding requests ---- */
 
-static kvp_status take_entry(struct kvp_mp_reader *reader, struct kvp_point previous,
-                             struct kvp_entry **entry)
+static kvp_status peer_take_entry(struct kvp_mp_reader *reader, struct kvp_point previous,
+                                  struct kvp_entry **entry)
 {
     kvp_mp_array_of(reader, 3);
     uint64_t epoch = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
@@ -282,7 +282,7 @@ static kvp_status take_append(struct kvp_mp_reader *reader, struct kvp_peer_requ
     struct kvp_point previous = request->prev;
     for (uint32_t i = 0; status == KVP_OK && i < count; i++) {
         struct kvp_entry *entry;
-        status = take_entry(reader, previous, &entry);
+        status = peer_take_entry(reader, previous, &entry);
         if (status == KVP_OK) {
             request->entries[request->entry_count++] = entry;
             previous = entry->point;
@@ -299,7 +299,7 @@ static kvp_status take_snapshot(struct kvp_mp_reader *reader, struct kvp_peer_re
     request->point = take_point(reader);
     request->chunk = kvp_mp_bin(reader);
     uint64_t crc = kvp_mp_uint_max(reader, UINT32_MAX);
-    if (!reader->failed && crc != checksum(request->chunk)) {
+    if (!reader->failed && crc != peer_checksum(request->chunk)) {
         return KVP_CORRUPT;
     }
     return KVP_OK;
@@ -365,7 +365,7 @@ static kvp_status take_request(struct kvp_mp_reader *reader, struct kvp_peer_req
     if (status == KVP_OK) {
         status = kvp_wire_finish(reader, &reason);
     }
-    return status == KVP_OK ? check_request(request, *group, &reason) : status;
+    return status == KVP_OK ? peer_check_request(request, *group, &reason) : status;
 }
 
 kvp_status kvp_peer_request_decode(kvp_slice message, struct kvp_peer_request *request,

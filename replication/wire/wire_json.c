@@ -20,7 +20,7 @@ struct conversion {
     unsigned values;
 };
 
-static cJSON *convert(struct conversion *conversion, const char *name, unsigned depth);
+static cJSON *json_convert(struct conversion *conversion, const char *name, unsigned depth);
 
 /* Strings of cJSON end at their first zero byte. */
 static cJSON *convert_text(kvp_slice text)
@@ -66,7 +66,7 @@ static cJSON *convert_array(struct conversion *conversion, const char *name, uns
     cJSON *array = cJSON_CreateArray();
 
     for (uint32_t i = 0; i < count && array != NULL && !conversion->reader.failed; i++) {
-        cJSON *item = convert(conversion, name, depth + 1);
+        cJSON *item = json_convert(conversion, name, depth + 1);
         if (item == NULL || !cJSON_AddItemToArray(array, item)) {
             cJSON_Delete(item);
             cJSON_Delete(array);
@@ -84,7 +84,7 @@ static cJSON *convert_map(struct conversion *conversion, unsigned depth)
     for (uint32_t i = 0; i < count && map != NULL && !conversion->reader.failed; i++) {
         char name[NAME_MAX + 1];
         (void)kvp_utf8_copy(name, sizeof(name), kvp_mp_str(&conversion->reader));
-        cJSON *item = convert(conversion, name, depth + 1);
+        cJSON *item = json_convert(conversion, name, depth + 1);
         if (item == NULL || !cJSON_AddItemToObject(map, name, item)) {
             cJSON_Delete(item);
             cJSON_Delete(map);
@@ -95,7 +95,7 @@ static cJSON *convert_map(struct conversion *conversion, unsigned depth)
 }
 
 /* NULL: out of memory, or (then the reader has failed) malformed. */
-static cJSON *convert(struct conversion *conversion, const char *name, unsigned depth)
+static cJSON *json_convert(struct conversion *conversion, const char *name, unsigned depth)
 {
     struct kvp_mp_reader *reader = &conversion->reader;
 
@@ -133,7 +133,7 @@ kvp_status kvp_wire_json(kvp_slice value, bool list, kvp_buf *text)
     if (kvp_mp_peek(&conversion.reader) != (list ? KVP_MP_ARRAY : KVP_MP_MAP)) {
         return KVP_CORRUPT;
     }
-    cJSON *item = convert(&conversion, "", 0);
+    cJSON *item = json_convert(&conversion, "", 0);
     bool whole = kvp_mp_done(&conversion.reader);
     char *printed = item == NULL || !whole ? NULL : cJSON_PrintUnformatted(item);
     kvp_status status = whole ? KVP_NO_MEMORY : KVP_CORRUPT;

@@ -107,7 +107,7 @@ kvp_status kvp_wire_result_get(kvp_buf *out, uint64_t modify, uint64_t create, k
     return kvp_mp_write_end(&writer);
 }
 
-static kvp_slice take_value(struct kvp_mp_reader *reader)
+static kvp_slice result_take_value(struct kvp_mp_reader *reader)
 {
     kvp_slice value = kvp_mp_bin(reader);
     if (value.size > KVP_VALUE_SIZE_MAX) {
@@ -124,7 +124,7 @@ kvp_status kvp_wire_read_get(kvp_slice result, struct kvp_get_result *get)
     kvp_mp_array_of(&reader, 4);
     read.modify = kvp_mp_uint(&reader);
     read.create = kvp_mp_uint(&reader);
-    read.value = take_value(&reader);
+    read.value = result_take_value(&reader);
     read.behind = kvp_mp_uint(&reader);
     if (!kvp_mp_done(&reader)) {
         return KVP_CORRUPT;
@@ -267,13 +267,14 @@ kvp_status kvp_wire_scan_end(struct kvp_scan_writer *writer, uint64_t cursor, ui
     return status;
 }
 
-static void take_pair(struct kvp_mp_reader *reader, kvp_slice *key, struct kvp_get_result *pair)
+static void result_take_pair(struct kvp_mp_reader *reader, kvp_slice *key,
+                             struct kvp_get_result *pair)
 {
     kvp_mp_array_of(reader, 4);
     *key = kvp_mp_bin(reader);
     pair->modify = kvp_mp_uint(reader);
     pair->create = kvp_mp_uint(reader);
-    pair->value = take_value(reader);
+    pair->value = result_take_value(reader);
     if (key->size == 0 || key->size > KVP_KEY_SIZE_MAX) {
         kvp_mp_fail(reader);
     }
@@ -292,7 +293,7 @@ kvp_status kvp_wire_read_scan(kvp_slice result, struct kvp_scan_result *scan)
     for (uint32_t i = 0; i < read.count && !reader.failed; i++) {
         kvp_slice key;
         struct kvp_get_result pair;
-        take_pair(&reader, &key, &pair);
+        result_take_pair(&reader, &key, &pair);
     }
     read.rest = kvp_slice_of(first, (size_t)(reader.next - first));
     read.behind = kvp_mp_uint(&reader);
@@ -318,7 +319,7 @@ kvp_status kvp_wire_scan_next(struct kvp_scan_result *scan, kvp_slice *key,
     struct kvp_get_result read;
     kvp_slice key_read;
     kvp_mp_begin(&reader, scan->rest);
-    take_pair(&reader, &key_read, &read);
+    result_take_pair(&reader, &key_read, &read);
     if (reader.failed) {
         return KVP_CORRUPT;
     }
@@ -381,7 +382,7 @@ static enum kvp_txn_result_kind take_txn_result(struct kvp_mp_reader *reader,
         kvp_mp_array_of(reader, 3);
         get->modify = kvp_mp_uint(reader);
         get->create = kvp_mp_uint(reader);
-        get->value = take_value(reader);
+        get->value = result_take_value(reader);
         get->behind = 0;
         return KVP_TXN_RESULT_GET;
     }

@@ -73,7 +73,8 @@ void kvp_wire_take_numbers(struct kvp_mp_reader *reader, struct kvp_numbers *num
     }
 }
 
-static kvp_status check_request(const struct kvp_witness_request *request, const char **reason)
+static kvp_status witness_check_request(const struct kvp_witness_request *request,
+                                        const char **reason)
 {
     kvp_status status = kvp_wire_check_group(request->group, reason);
     if (status != KVP_OK) {
@@ -107,7 +108,7 @@ kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kv
         return KVP_BAD_OP;
     }
     const char *reason;
-    kvp_status status = check_request(request, &reason);
+    kvp_status status = witness_check_request(request, &reason);
     if (status != KVP_OK) {
         return status;
     }
@@ -174,7 +175,7 @@ kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request
     read_fields(&reader, &decoded);
     status = kvp_wire_finish(&reader, reason);
     if (status == KVP_OK) {
-        status = check_request(&decoded, reason);
+        status = witness_check_request(&decoded, reason);
     }
     if (status == KVP_OK) {
         *request = decoded;

@@ -73,7 +73,7 @@ struct app {
 
 /* ---- queue ---- */
 
-static void on_request(void *arg, struct kvp_net_request *request)
+static void kvwitness_on_request(void *arg, struct kvp_net_request *request)
 {
     struct app *app = arg;
     pthread_mutex_lock(&app->lock);
@@ -305,7 +305,7 @@ static void watch_disk(struct app *app, uint64_t *said_us)
     answer_waiting(app);
 }
 
-static void *watch(void *arg)
+static void *kvwitness_watch(void *arg)
 {
     struct app *app = arg;
     struct pollfd fds[] = {{.fd = app->end_fd, .events = POLLIN},
@@ -326,7 +326,7 @@ static bool open_watch(struct app *app)
 {
     app->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     atomic_store(&app->disk_us, kvp_clock_now_us());
-    app->watched = app->end_fd >= 0 && pthread_create(&app->watch, NULL, watch, app) == 0;
+    app->watched = app->end_fd >= 0 && pthread_create(&app->watch, NULL, kvwitness_watch, app) == 0;
     return app->watched;
 }
 
@@ -419,7 +419,7 @@ static int open_server(struct app *app, const struct options *options)
     const struct kvp_net_server_config config = {.url = options->listen,
                                                  .message_size_max = MESSAGE_SIZE_MAX,
                                                  .peers = app->access.all,
-                                                 .on_request = on_request,
+                                                 .on_request = kvwitness_on_request,
                                                  .arg = app,
                                                  .reason = reason,
                                                  .reason_size = sizeof(reason)};
@@ -482,7 +482,7 @@ static void close_all(struct app *app)
     }
 }
 
-static int run(const struct options *options)
+static int kvwitness_run(const struct options *options)
 {
     static struct app app = {
         .signal_fd = -1, .wake_fd = -1, .end_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -520,7 +520,7 @@ out:
 
 /* ---- command line ---- */
 
-static void print_usage(FILE *out)
+static void kvwitness_print_usage(FILE *out)
 {
     fputs("usage: kvwitness --data DIR --listen URL [--allow [GROUP=]LIST]... "
           "[--http URL] [--log-level LEVEL]\n"
@@ -596,7 +596,7 @@ static int parse_option(int option, struct options *options)
         }
         return -1;
     case OPTION_HELP:
-        print_usage(stdout);
+        kvwitness_print_usage(stdout);
         return EXIT_SUCCESS;
     case OPTION_VERSION:
         printf("kvwitness %s\n", kvp_version());
@@ -630,5 +630,5 @@ int main(int argc, char **argv)
     if (options.listen == NULL || options.listen[0] == '\0') {
         return usage_error("--listen URL is required");
     }
-    return run(&options);
+    return kvwitness_run(&options);
 }

@@ -65,7 +65,7 @@ static uint8_t *write_u64(uint8_t *out, uint64_t value)
     return out + 8;
 }
 
-static uint64_t read_u64(const uint8_t *bytes)
+static uint64_t register_read_u64(const uint8_t *bytes)
 {
     uint64_t value = 0;
     for (unsigned i = 0; i < 8; i++) {
@@ -129,7 +129,7 @@ static bool read_known(kvp_slice rest, struct group *group)
         if (one[0] == 0 || one[0] > KVP_NODE_ID_MAX) {
             return false;
         }
-        group->known[one[0]] = read_u64(one + 1);
+        group->known[one[0]] = register_read_u64(one + 1);
     }
     return true;
 }
@@ -149,11 +149,11 @@ static kvp_status read_register(kvp_slice value, struct group *group)
     if (!read_known(kvp_slice_of(bytes + REGISTER_SIZE, value.size - REGISTER_SIZE), group)) {
         return KVP_CORRUPT;
     }
-    group->id = read_u64(bytes + 1);
-    group->view.version = read_u64(bytes + 9);
-    group->view.epoch = read_u64(bytes + 17);
+    group->id = register_read_u64(bytes + 1);
+    group->view.version = register_read_u64(bytes + 9);
+    group->view.epoch = register_read_u64(bytes + 17);
     group->view.primary = bytes[25];
-    group->view.in_sync = read_u64(bytes + 26);
+    group->view.in_sync = register_read_u64(bytes + 26);
     return group->id != 0 && view_is_sound(&group->view) ? KVP_OK : KVP_CORRUPT;
 }
 
@@ -162,20 +162,21 @@ static void write_count(uint8_t out[COUNT_SIZE], uint64_t count)
     (void)write_u64(write_u64(out, count), ~count);
 }
 
-static kvp_status read_count(kvp_slice value, uint64_t *count)
+static kvp_status register_read_count(kvp_slice value, uint64_t *count)
 {
     const uint8_t *bytes = value.data;
-    if (value.size != COUNT_SIZE || read_u64(bytes) != ~read_u64(bytes + 8)) {
+    if (value.size != COUNT_SIZE || register_read_u64(bytes) != ~register_read_u64(bytes + 8)) {
         return KVP_CORRUPT;
     }
-    *count = read_u64(bytes);
+    *count = register_read_u64(bytes);
     return KVP_OK;
 }
 
 /* ---- tables ---- */
 
 /* Room for one more element. */
-static kvp_status grow(void **elements, size_t *capacity, size_t count, size_t element_size)
+static kvp_status register_grow(void **elements, size_t *capacity, size_t count,
+                                size_t element_size)
 {
     if (count < *capacity) {
         return KVP_OK;
@@ -193,8 +194,8 @@ static kvp_status grow(void **elements, size_t *capacity, size_t count, size_t e
 static kvp_status reserve_group(struct kvp_witness *witness)
 {
     void *groups = witness->groups;
-    kvp_status status =
-        grow(&groups, &witness->group_capacity, witness->group_count, sizeof(struct group));
+    kvp_status status = register_grow(&groups, &witness->group_capacity, witness->group_count,
+                                      sizeof(struct group));
     witness->groups = groups;
     return status;
 }
@@ -204,7 +205,7 @@ static bool has_name(const struct group *group, kvp_slice name)
     return group->name_size == name.size && memcmp(group->name, name.data, name.size) == 0;
 }
 
-static void set_name(struct group *group, kvp_slice name)
+static void register_set_name(struct group *group, kvp_slice name)
 {
     assert(name.size > 0 && name.size <= sizeof(group->name));
     memcpy(group->name, name.data, name.size);
@@ -252,7 +253,7 @@ static kvp_status load_group(struct kvp_witness *witness, kvp_slice key, kvp_sli
         return status;
     }
     struct group *group = &witness->groups[witness->group_count];
-    set_name(group, kvp_slice_of(bytes + 1, key.size - 1));
+    register_set_name(group, kvp_slice_of(bytes + 1, key.size - 1));
     status = read_register(value, group);
     if (status == KVP_OK) {
         witness->group_count++;
@@ -263,7 +264,7 @@ static kvp_status load_group(struct kvp_witness *witness, kvp_slice key, kvp_sli
 static kvp_status load_pair(struct kvp_witness *witness, kvp_slice key, kvp_slice value)
 {
     if (key.size == 1 && memcmp(key.data, COUNT_KEY, 1) == 0) {
-        return read_count(value, &witness->changes);
+        return register_read_count(value, &witness->changes);
     }
     return load_group(witness, key, value);
 }
@@ -289,13 +290,13 @@ static kvp_status load_store(struct kvp_witness *witness)
 
 /* Compares the store with the count beside it. No file: nothing was ever changed, or the first
  * change was cut short before it was answered. */
-static kvp_status check_count(struct kvp_witness *witness)
+static kvp_status register_check_count(struct kvp_witness *witness)
 {
     kvp_buf content = {0};
     uint64_t count = 0;
     kvp_status status = witness->env->ops->read_file(witness->env, COUNT_FILE, &content);
     if (status == KVP_OK) {
-        status = read_count(kvp_buf_slice(&content), &count);
+        status = register_read_count(kvp_buf_slice(&content), &count);
     } else if (status == KVP_NOT_FOUND) {
         status = KVP_OK;
     }
@@ -306,8 +307,8 @@ static kvp_status check_count(struct kvp_witness *witness)
     return status;
 }
 
-static void explain(const struct kvp_witness *witness, const char *what, kvp_status status,
-                    const char *detail, char *message, size_t message_size)
+static void register_explain(const struct kvp_witness *witness, const char *what, kvp_status status,
+                             const char *detail, char *message, size_t message_size)
 {
     if (detail[0] == '\0' && witness->store != NULL) {
         detail = witness->store->ops->error(witness->store);
@@ -321,26 +322,27 @@ static void explain(const struct kvp_witness *witness, const char *what, kvp_sta
     }
 }
 
-static kvp_status load(struct kvp_witness *witness, char *message, size_t message_size)
+static kvp_status register_load(struct kvp_witness *witness, char *message, size_t message_size)
 {
     struct kvp_env *env = witness->env;
     kvp_status status = env->ops->open_store(env, STORE_NAME, true, &witness->store);
     if (status != KVP_OK) {
-        explain(witness, "cannot open the registers", status, "", message, message_size);
+        register_explain(witness, "cannot open the registers", status, "", message, message_size);
         return status;
     }
     status = load_store(witness);
     if (status != KVP_OK) {
-        explain(witness, "cannot read the registers", status, "", message, message_size);
+        register_explain(witness, "cannot read the registers", status, "", message, message_size);
         return status;
     }
-    status = check_count(witness);
+    status = register_check_count(witness);
     if (status != KVP_OK) {
-        explain(witness, "cannot trust the registers", status,
-                status == KVP_CORRUPT ? "fewer changes than file " COUNT_FILE " counts; to start "
-                                        "over, empty the directory and let the groups seed it"
-                                      : "",
-                message, message_size);
+        register_explain(witness, "cannot trust the registers", status,
+                         status == KVP_CORRUPT
+                             ? "fewer changes than file " COUNT_FILE " counts; to start "
+                               "over, empty the directory and let the groups seed it"
+                             : "",
+                         message, message_size);
     }
     return status;
 }
@@ -353,7 +355,7 @@ kvp_status kvp_witness_open(struct kvp_env *env, struct kvp_witness **witness, c
         return KVP_NO_MEMORY;
     }
     opened->env = env;
-    kvp_status status = load(opened, message, message_size);
+    kvp_status status = register_load(opened, message, message_size);
     if (status != KVP_OK) {
         kvp_witness_close(opened);
         return status;
@@ -406,7 +408,7 @@ const char *kvp_witness_error(const struct kvp_witness *witness)
 
 /* ---- changing ---- */
 
-static kvp_status fail(struct kvp_witness *witness, kvp_status status, const char *detail)
+static kvp_status register_fail(struct kvp_witness *witness, kvp_status status, const char *detail)
 {
     witness->failed = true;
     (void)snprintf(witness->error, sizeof(witness->error), "%s%s%s", kvp_strerror(status),
@@ -430,7 +432,7 @@ static kvp_status persist(struct kvp_witness *witness, const struct group *group
     kvp_status status = witness->store->ops->write(
         witness->store, ops, sizeof(ops) / sizeof(ops[0]), !KVP_MUTANT(FORGETFUL_WITNESS));
     if (status != KVP_OK) {
-        return fail(witness, status, witness->store->ops->error(witness->store));
+        return register_fail(witness, status, witness->store->ops->error(witness->store));
     }
     if (KVP_MUTANT(FORGETFUL_WITNESS)) {
         witness->changes++;
@@ -439,7 +441,7 @@ static kvp_status persist(struct kvp_witness *witness, const struct group *group
     status = witness->env->ops->write_at(witness->env, COUNT_FILE, 0,
                                          kvp_slice_of(count, sizeof(count)), true);
     if (status != KVP_OK) {
-        return fail(witness, status, witness->env->ops->error(witness->env));
+        return register_fail(witness, status, witness->env->ops->error(witness->env));
     }
     witness->changes++;
     return KVP_OK;
@@ -458,7 +460,7 @@ static kvp_status set_register(struct kvp_witness *witness,
     struct group *group = find_group(witness, request->group);
     assert(group == NULL || group->id == request->group_id);
     struct group changed = {.id = request->group_id, .view = *view};
-    set_name(&changed, request->group);
+    register_set_name(&changed, request->group);
     if (group != NULL) {
         memcpy(changed.known, group->known, sizeof(changed.known));
     }
@@ -568,14 +570,14 @@ static kvp_status take_seed(struct kvp_witness *witness, const struct kvp_witnes
         }
         void *seeds = witness->seeds;
         kvp_status status =
-            grow(&seeds, &witness->seed_capacity, witness->seed_count, sizeof(*seed));
+            register_grow(&seeds, &witness->seed_capacity, witness->seed_count, sizeof(*seed));
         witness->seeds = seeds;
         if (status != KVP_OK) {
             return status;
         }
         seed = &witness->seeds[witness->seed_count++];
         memset(seed, 0, sizeof(*seed));
-        set_name(&seed->group, request->group);
+        register_set_name(&seed->group, request->group);
     }
     if (seed->group.id != request->group_id || !kvp_view_equal(&seed->group.view, &request->view)) {
         seed->group.id = request->group_id;
@@ -653,7 +655,8 @@ static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_re
     return status;
 }
 
-static kvp_status execute(struct kvp_witness *witness, const struct kvp_witness_request *request)
+static kvp_status register_execute(struct kvp_witness *witness,
+                                   const struct kvp_witness_request *request)
 {
     const struct group *group = find_group(witness, request->group);
     bool get = request->op == KVP_OP_REGISTER_GET;
@@ -726,7 +729,7 @@ kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kv
     if (code != KVP_OK) {
         return answer_reason(code, reason, answer);
     }
-    code = execute(witness, &request);
+    code = register_execute(witness, &request);
     if (code == KVP_FAILED || code == KVP_NO_MEMORY) {
         return code;
     }
