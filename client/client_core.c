@@ -75,7 +75,7 @@ struct client_core {
     unsigned free_count;
     struct list queue;  /* QUEUED */
     struct list ready;  /* READY */
-    struct list others; /* FLYING, RESTING */
+    struct list others; /* FLYING, BACKING_OFF */
     kvp_buf message;
     char text[1024]; /* a reason, while it is told */
 };

@@ -211,17 +211,26 @@ static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
     return walk_store(self, name, fd, env_remove_file, NULL);
 }
 
+/* The directory of the store in *fd; -1: there is none. */
+static kvp_status env_find_store(struct posix_env *self, const char *name, int *fd)
+{
+    kvp_status status = check_name(self, name);
+
+    *fd = status == KVP_OK ? openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (status == KVP_OK && *fd < 0 && errno != ENOENT) {
+        return env_fail_errno(self, name);
+    }
+    return status;
+}
+
 static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t *size)
 {
     struct posix_env *self = posix_env_of(env);
-    kvp_status status = check_name(self, name);
+    int fd;
+    kvp_status status = env_find_store(self, name, &fd);
 
-    if (status != KVP_OK) {
+    if (status != KVP_OK || fd < 0) {
         return status;
-    }
-    int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return errno == ENOENT ? KVP_OK : env_fail_errno(self, name);
     }
     status = walk_store(self, name, fd, add_file, size);
     close(fd);
@@ -231,14 +240,11 @@ static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t
 static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
 {
     struct posix_env *self = posix_env_of(env);
-    kvp_status status = check_name(self, name);
+    int fd;
+    kvp_status status = env_find_store(self, name, &fd);
 
-    if (status != KVP_OK) {
+    if (status != KVP_OK || fd < 0) {
         return status;
-    }
-    int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return errno == ENOENT ? KVP_OK : env_fail_errno(self, name);
     }
     status = empty_store(self, name, fd);
     close(fd);

@@ -94,26 +94,34 @@ kvp_status kvp_wire_read_string(kvp_slice result, kvp_slice *text)
 
 /* ---- GET ---- */
 
+/* A value and its revisions, as GET, SCAN and a GET in a transaction show them. */
+static void result_write_value(struct kvp_mp_writer *writer, uint64_t modify, uint64_t create,
+                               kvp_slice value)
+{
+    kvp_mp_write_uint(writer, modify);
+    kvp_mp_write_uint(writer, create);
+    kvp_mp_write_bin(writer, value);
+}
+
+static void result_take_value(struct kvp_mp_reader *reader, struct kvp_get_result *get)
+{
+    get->modify = kvp_mp_uint(reader);
+    get->create = kvp_mp_uint(reader);
+    get->value = kvp_mp_bin(reader);
+    if (get->value.size > KVP_VALUE_SIZE_MAX) {
+        kvp_mp_fail(reader);
+    }
+}
+
 kvp_status kvp_wire_result_get(kvp_buf *out, uint64_t modify, uint64_t create, kvp_slice value,
                                uint64_t behind)
 {
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
     kvp_mp_write_array(&writer, 4);
-    kvp_mp_write_uint(&writer, modify);
-    kvp_mp_write_uint(&writer, create);
-    kvp_mp_write_bin(&writer, value);
+    result_write_value(&writer, modify, create, value);
     kvp_mp_write_uint(&writer, behind);
     return kvp_mp_write_end(&writer);
-}
-
-static kvp_slice result_take_value(struct kvp_mp_reader *reader)
-{
-    kvp_slice value = kvp_mp_bin(reader);
-    if (value.size > KVP_VALUE_SIZE_MAX) {
-        kvp_mp_fail(reader);
-    }
-    return value;
 }
 
 kvp_status kvp_wire_read_get(kvp_slice result, struct kvp_get_result *get)
@@ -122,9 +130,7 @@ kvp_status kvp_wire_read_get(kvp_slice result, struct kvp_get_result *get)
     struct kvp_get_result read;
     kvp_mp_begin(&reader, result);
     kvp_mp_array_of(&reader, 4);
-    read.modify = kvp_mp_uint(&reader);
-    read.create = kvp_mp_uint(&reader);
-    read.value = result_take_value(&reader);
+    result_take_value(&reader, &read);
     read.behind = kvp_mp_uint(&reader);
     if (!kvp_mp_done(&reader)) {
         return KVP_CORRUPT;
@@ -247,9 +253,7 @@ kvp_status kvp_wire_scan_pair(struct kvp_scan_writer *writer, kvp_slice key, uin
     kvp_mp_write_begin(&pair, writer->out);
     kvp_mp_write_array(&pair, 4);
     kvp_mp_write_bin(&pair, key);
-    kvp_mp_write_uint(&pair, modify);
-    kvp_mp_write_uint(&pair, create);
-    kvp_mp_write_bin(&pair, value);
+    result_write_value(&pair, modify, create, value);
     kvp_status status = kvp_mp_write_end(&pair);
     if (status == KVP_OK) {
         writer->count++;
@@ -272,9 +276,7 @@ static void result_take_pair(struct kvp_mp_reader *reader, kvp_slice *key,
 {
     kvp_mp_array_of(reader, 4);
     *key = kvp_mp_bin(reader);
-    pair->modify = kvp_mp_uint(reader);
-    pair->create = kvp_mp_uint(reader);
-    pair->value = result_take_value(reader);
+    result_take_value(reader, pair);
     if (key->size == 0 || key->size > KVP_KEY_SIZE_MAX) {
         kvp_mp_fail(reader);
     }
@@ -351,9 +353,7 @@ kvp_status kvp_wire_txn_get(kvp_buf *out, const struct kvp_get_result *get)
         kvp_mp_write_nil(&writer);
     } else {
         kvp_mp_write_array(&writer, 3);
-        kvp_mp_write_uint(&writer, get->modify);
-        kvp_mp_write_uint(&writer, get->create);
-        kvp_mp_write_bin(&writer, get->value);
+        result_write_value(&writer, get->modify, get->create, get->value);
     }
     return kvp_mp_write_end(&writer);
 }
@@ -380,9 +380,7 @@ static enum kvp_txn_result_kind take_txn_result(struct kvp_mp_reader *reader,
         return KVP_TXN_RESULT_BOOL;
     default:
         kvp_mp_array_of(reader, 3);
-        get->modify = kvp_mp_uint(reader);
-        get->create = kvp_mp_uint(reader);
-        get->value = result_take_value(reader);
+        result_take_value(reader, get);
         get->behind = 0;
         return KVP_TXN_RESULT_GET;
     }
