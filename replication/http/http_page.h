@@ -19,6 +19,15 @@ void kvp_http_print(kvp_buf *out, const char *format, ...) __attribute__((format
 /* 200 if all are good, else 503 and the first reason; `verbose`: a line for each. */
 void kvp_http_judge(struct kvp_http_answer *answer, const struct kvp_http_check *checks,
                     unsigned count, bool verbose);
+/* The type of /metrics. */
+extern const char kvp_http_metrics_type[];
+/* The two lines that come before a metric's values. */
+void kvp_http_metric(kvp_buf *out, const char *name, const char *type, const char *help);
+/* A metric with one value. */
+void kvp_http_gauge(kvp_buf *out, const char *name, const char *help, double value);
+void kvp_http_counter(kvp_buf *out, const char *name, const char *help, double value);
+/* What Prometheus expects of every process, and kvpair_build_info. */
+void kvp_http_process_metrics(kvp_buf *out);
 /* 404, with the paths that there are. */
 void kvp_http_unknown(struct kvp_http_answer *answer);
 /* 503 with a reason. */

@@ -37,6 +37,7 @@ static void client_update(struct kvp_executor *executor, const struct kvp_reques
         executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
     }
     waiter->token = token;
+    waiter->op = request->op;
     waiter->seq = execution.kind == KVP_EXECUTION_APPEND ? seq : execution.wait_seq;
     waiter->size = execution.writeset.size + execution.answer.size;
     waiter->status = execution.status;
@@ -217,6 +218,7 @@ kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_
 
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
+    executor->answering = request->op;
     kvp_slice ours = kvp_slice_of(executor->config.group, strlen(executor->config.group));
     if (kvp_slice_compare(request->group, ours) != 0) {
         exec_refuse(executor, token, KVP_WRONG_GROUP, executor->config.group);

@@ -26,6 +26,7 @@ static void fetch_free(struct kvp_executor *executor, struct exec_fetch **link)
 static void fetch_refuse(struct kvp_executor *executor, struct exec_fetch **link, int status)
 {
     void *token = (*link)->token;
+    executor->answering = KVP_OP_TASK_FETCH;
     fetch_free(executor, link);
     exec_refuse(executor, token, status, NULL);
 }
@@ -53,6 +54,7 @@ static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *r
 {
     int code = KVP_OK;
     bool needs_commit = false;
+    executor->answering = KVP_OP_TASK_FETCH;
     executor->scratch.size = 0;
     kvp_status status = kvp_jobs_fetch(kvp_engine_jobs(executor->engine), request, executor->now_us,
                                        &code, &executor->scratch, &needs_commit);

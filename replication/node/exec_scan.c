@@ -260,6 +260,7 @@ void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *re
 static void unpark(struct kvp_executor *executor)
 {
     unsigned kept = 0;
+    executor->answering = KVP_OP_SCAN;
     for (unsigned i = 0; i < executor->parked_count; i++) {
         struct exec_parked parked = executor->parked[i];
         if (!exec_serving(executor)) {
@@ -308,6 +309,7 @@ void exec_scan_end(struct kvp_executor *executor, bool all)
             cursor_free(&executor->cursors[i]);
         }
     }
+    executor->answering = KVP_OP_SCAN;
     for (unsigned i = 0; i < executor->parked_count; i++) {
         exec_refuse(executor, executor->parked[i].token, KVP_NOT_PRIMARY, NULL);
         free(executor->parked[i].keys);

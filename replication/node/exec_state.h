@@ -6,6 +6,7 @@
 #include "kvstore/keyspace.h"
 #include "replication/engine/engine.h"
 #include "replication/node/executor.h"
+#include "replication/node/node_counts.h"
 
 #define EXEC_WAITING_MAX      16384u /* updates that wait for their commit */
 #define EXEC_WAITING_SIZE_MAX (64u * 1024u * 1024u)
@@ -22,9 +23,10 @@
 struct exec_waiter {
     struct exec_waiter *next;
     void *token;
-    uint64_t seq;
+    uint64_t seq, since_us;
     size_t size;
     int status;
+    unsigned op;
     kvp_buf answer;
 };
 
@@ -108,6 +110,8 @@ struct kvp_executor {
     uint64_t look_again_us;
 
     void *handover_token, *promote_token;
+    unsigned answering; /* the operation that the next answers are of; 0: not known */
+    struct node_counts counts;
     bool noted_quarantine; /* that it is full */
 
     kvp_buf scratch; /* results and messages being built */
@@ -154,8 +158,8 @@ kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
 void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter); /* taken over */
 /* Answers when `seq` is committed. False: no memory. */
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
-               kvp_slice answer);
-void exec_release(struct kvp_executor *executor);             /* waiters whose entry is committed */
+               kvp_slice answer);                 /* of the operation that is being answered */
+void exec_release(struct kvp_executor *executor); /* waiters whose entry is committed */
 void exec_give_up(struct kvp_executor *executor, int status); /* all waiters */
 
 /* exec_jobs.c */

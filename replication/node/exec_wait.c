@@ -32,6 +32,7 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
         executor->first = waiter;
     }
     executor->last = waiter;
+    waiter->since_us = executor->now_us;
     executor->waiting_count++;
     executor->waiting_size += waiter->size;
 }
@@ -45,6 +46,7 @@ bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int sta
         return false;
     }
     waiter->token = token;
+    waiter->op = executor->answering;
     waiter->seq = seq;
     waiter->size = answer.size;
     waiter->status = status;
@@ -74,6 +76,8 @@ void exec_release(struct kvp_executor *executor)
 {
     while (executor->first && executor->first->seq <= executor->committed) {
         struct exec_waiter *waiter = wait_take_first(executor);
+        executor->answering = waiter->op;
+        node_times_add(&executor->counts.commit, executor->now_us - waiter->since_us);
         exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
         wait_free(waiter);
     }
@@ -83,6 +87,7 @@ void exec_give_up(struct kvp_executor *executor, int status)
 {
     while (executor->first) {
         struct exec_waiter *waiter = wait_take_first(executor);
+        executor->answering = waiter->op;
         exec_refuse(executor, waiter->token, status, NULL);
         wait_free(waiter);
     }

@@ -183,6 +183,7 @@ static void port_handover_done(void *arg, kvp_status status)
     if (executor->handover_token) {
         void *token = executor->handover_token;
         executor->handover_token = NULL;
+        executor->answering = KVP_OP_HANDOVER;
         exec_refuse(executor, token, status,
                     status == KVP_REFUSED     ? "no in-sync member could take over"
                     : status == KVP_UNCERTAIN ? "the role was handed over, but the new primary was "
@@ -220,6 +221,7 @@ static void port_promote_done(void *arg, kvp_status status)
     if (executor->promote_token) {
         void *token = executor->promote_token;
         executor->promote_token = NULL;
+        executor->answering = KVP_OP_PROMOTE;
         exec_refuse(executor, token, status,
                     status == KVP_REFUSED ? promote_reason(executor) : NULL);
     }
@@ -410,6 +412,7 @@ static void peer_message(struct kvp_executor *executor, kvp_slice body, void *to
     if (status == KVP_OK) {
         kvp_core_request(executor->core, executor->now_us, request, token);
     } else {
+        executor->answering = 0;
         exec_refuse(executor, token, status, "peer message refused");
     }
     kvp_peer_request_release(request);
@@ -431,6 +434,7 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
     if (status == KVP_OK) {
         exec_request(executor, &request, token);
     } else {
+        executor->answering = 0;
         exec_refuse(executor, token, status, reason);
     }
 }
@@ -596,6 +600,11 @@ void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us)
 {
     executor->now_us = now_us;
     kvp_core_stop(executor->core, now_us);
+}
+
+const struct node_counts *kvp_executor_counts(const struct kvp_executor *executor)
+{
+    return &executor->counts;
 }
 
 const struct kvp_core *kvp_executor_core(const struct kvp_executor *executor)

@@ -100,6 +100,9 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor);
 void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us);
 void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us);
 
+struct node_counts;
+/* From any thread. */
+const struct node_counts *kvp_executor_counts(const struct kvp_executor *executor);
 const struct kvp_core *kvp_executor_core(const struct kvp_executor *executor);
 /* Appends the STATUS result: one msgpack map. */
 kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out);

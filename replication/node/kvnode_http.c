@@ -3,6 +3,7 @@
 
 #include "kvstore/base/clock.h"
 #include "replication/http/http_page.h"
+#include "replication/node/kvnode_metrics.h"
 #include "replication/node/node_eyes.h"
 
 #include <cjson/cJSON.h>
@@ -194,6 +195,22 @@ static void http_show_ready(struct kvnode_http *http, bool verbose, struct kvp_h
     kvp_http_judge(answer, checks, count, verbose);
 }
 
+/* ---- numbers ---- */
+
+static void http_show_metrics(struct kvnode_http *http, struct kvp_http_answer *answer)
+{
+    cJSON *status = http_refresh(http)
+                        ? cJSON_ParseWithLength((const char *)http->text.data, http->text.size)
+                        : NULL;
+    if (!status) {
+        kvp_http_refuse(answer, http_status_reason(http));
+        return;
+    }
+    answer->type = kvp_http_metrics_type;
+    kvnode_metrics_print(&answer->body, atomic_load(&http->node), status);
+    cJSON_Delete(status);
+}
+
 /* ---- all of it ---- */
 
 static void http_answer(void *arg, const char *path, bool verbose, struct kvp_http_answer *answer)
@@ -202,6 +219,8 @@ static void http_answer(void *arg, const char *path, bool verbose, struct kvp_ht
         http_show_live(arg, verbose, answer);
     } else if (strcmp(path, "/readyz") == 0) {
         http_show_ready(arg, verbose, answer);
+    } else if (strcmp(path, "/metrics") == 0) {
+        http_show_metrics(arg, answer);
     } else if (strcmp(path, "/api/v1/status") == 0) {
         http_show_status(arg, answer);
     } else {

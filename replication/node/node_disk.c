@@ -30,9 +30,13 @@ static void *node_disk_run(void *arg)
 {
     struct node_disk *disk = arg;
     for (struct kvp_disk_job *job; (job = next_job(disk)) != NULL;) {
-        atomic_store(&disk->busy_us, kvp_clock_now_us());
+        uint64_t since_us = kvp_clock_now_us();
+        atomic_store(&disk->busy_us, since_us);
         kvp_disk_run(&disk->node->disk, job);
         atomic_store(&disk->busy_us, 0);
+        if (job->op == KVP_DISK_WRITE) {
+            node_times_add(&disk->node->writes, kvp_clock_now_us() - since_us);
+        }
         node_post_done(disk->node, job);
     }
     return NULL;

@@ -23,3 +23,18 @@ kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text)
     }
     return status == KVP_TIMEOUT_UNKNOWN ? KVP_TIMEOUT : status;
 }
+
+const struct node_counts *node_eyes_counts(const kvp_node *node)
+{
+    return kvp_executor_counts(node->executor);
+}
+
+const struct node_times *node_eyes_writes(const kvp_node *node)
+{
+    return &node->writes;
+}
+
+unsigned node_eyes_connections(const kvp_node *node)
+{
+    return kvp_net_server_connections(node->server);
+}

@@ -9,6 +9,7 @@
 #include "replication/net/address_list.h"
 #include "kvstore/base/clock.h"
 #include "replication/node/executor.h"
+#include "replication/node/node_counts.h"
 #include "kvpair/kvp_node.h"
 #include "replication/net/net.h"
 
@@ -130,6 +131,7 @@ struct kvp_node {
     struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
     struct kvp_quarantine quarantine;
     struct node_disk writer, sender;
+    struct node_times writes; /* of the log, as the writer ran them */
 
     bool closed;      /* all has ended: what is left is this structure */
     bool abandoned;   /* nobody waits for that: whoever ends last frees it */

@@ -532,8 +532,8 @@ static void kvwitness_print_usage(FILE *out)
           "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these "
           "addresses,\n"
           "                     networks or host names, with commas between; repeat for more\n"
-          "  --http URL         pages for operators (/livez, /readyz, /api/v1/status), on this\n"
-          "                     machine's own addresses only, e.g. http://127.0.0.1:9100\n"
+          "  --http URL         pages for operators (/metrics, /livez, /readyz, /api/v1/status),\n"
+          "                     on this machine's own addresses only, e.g. http://127.0.0.1:9100\n"
           "  --log-level LEVEL  error, warn, info (default) or debug\n"
           "  --help             print this and exit\n"
           "  --version          print the version and exit\n",

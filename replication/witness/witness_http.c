@@ -59,6 +59,30 @@ static void witness_show_status(const struct witness_http *http, struct kvp_http
                    (kvp_clock_now_us() - http->started_us) / 1000, kvp_version());
 }
 
+static void witness_show_metrics(const struct witness_http *http, struct kvp_http_answer *answer)
+{
+    kvp_buf *out = &answer->body;
+    answer->type = kvp_http_metrics_type;
+    kvp_http_gauge(out, "kvpair_witness_serving", "1 while requests are taken.",
+                   atomic_load(&http->serving));
+    kvp_http_gauge(out, "kvpair_witness_groups", "Groups that have a register.",
+                   (double)witness_http_number(&http->groups));
+    kvp_http_counter(out, "kvpair_witness_changes_total", "Changes of registers, ever.",
+                     (double)witness_http_number(&http->changes));
+    kvp_http_counter(out, "kvpair_witness_requests_total", "Requests handled.",
+                     (double)witness_http_number(&http->handled));
+    kvp_http_counter(out, "kvpair_witness_crowd_refusals_total",
+                     "Requests for one more group than an address may bring.",
+                     (double)witness_http_number(&http->refused));
+    kvp_http_counter(out, "kvpair_witness_stranger_refusals_total",
+                     "Changes asked for from an address that is not allowed.",
+                     (double)witness_http_number(&http->strangers));
+    kvp_http_gauge(out, "kvpair_witness_disk_silent_seconds",
+                   "For so long the disk has owed an answer.",
+                   (double)witness_disk_silent_us(http) / 1e6);
+    kvp_http_process_metrics(out);
+}
+
 static void witness_answer(void *arg, const char *path, bool verbose,
                            struct kvp_http_answer *answer)
 {
@@ -68,6 +92,8 @@ static void witness_answer(void *arg, const char *path, bool verbose,
         kvp_http_judge(answer, checks, 1, verbose);
     } else if (strcmp(path, "/readyz") == 0) {
         kvp_http_judge(answer, checks, 2, verbose);
+    } else if (strcmp(path, "/metrics") == 0) {
+        witness_show_metrics(http, answer);
     } else if (strcmp(path, "/api/v1/status") == 0) {
         witness_show_status(http, answer);
     } else {

@@ -3,6 +3,9 @@
 """Pages for operators: --http of kvnode and kvwitness."""
 
 import json
+import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +72,87 @@ def test_the_page_shows_what_kvcli_shows_before_and_after_a_failover():
         assert group.shown(new)["in_sync"] == [new]
         witness = json.loads(fetch(group.witness_page, "/api/v1/status")[2])
         assert witness["serving"] and witness["groups"] == 1 and witness["changes"] >= 2, witness
+
+
+def promtool(arguments, text=None):
+    """What it has to say, or None where there is none."""
+    if shutil.which("promtool") is None:
+        return None
+    done = subprocess.run(["promtool"] + arguments, input=text, capture_output=True, timeout=60)
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def metrics(port):
+    """{name with labels: value}, after promtool has had nothing to say."""
+    code, head, body = fetch(port, "/metrics")
+    assert code == 200 and "version=0.0.4" in head, (code, head)
+    assert promtool(["check", "metrics"], body) in (None, (0, "")), promtool(["check", "metrics"], body)
+    lines = [line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#")]
+    assert len({name for name, _ in lines}) == len(lines)
+    return {name: float(value) for name, value in lines}
+
+
+NUMBERS = {"kvpair_serving": "serving", "kvpair_epoch": "epoch", "kvpair_view_version": "version",
+           "kvpair_view_primary": "primary", "kvpair_log_tail_seq": "tail", "kvpair_log_commit_seq": "commit",
+           "kvpair_log_applied_seq": "applied", "kvpair_store_doubt": "doubt", "kvpair_store_copy": "copy",
+           "kvpair_stores_set_aside": "stores_set_aside", "kvpair_diverged_updates": "diverged"}
+
+
+def same_metrics(group, node):
+    def condition():
+        status, shown = group.status(node), metrics(group.pages[node])
+        return (status and all(shown[name] == status[of] for name, of in NUMBERS.items()) and
+                shown["kvpair_in_sync_nodes"] == len(status["in_sync"]) and
+                shown['kvpair_role{role="%s"}' % status["role"]] == 1 and
+                shown["kvpair_arbiter_reachable"] == (status["arbiter"]["state"] in ("ok", "not heard of yet")) and
+                all(shown['kvpair_peer_connected{peer="%d"}' % peer["id"]] == peer["connected"] and
+                    shown.get('kvpair_peer_lag_entries{peer="%d"}' % peer["id"]) == peer.get("lag")
+                    for peer in status["peers"]))
+    wait_for(condition, "the metrics of node %d to be those of kvcli" % node, 5)
+
+
+def test_metrics_are_those_of_the_status_before_and_after_a_failover():
+    with Pages().start() as group:
+        old = group.primary()
+        for i in range(10):
+            group.put("k%d" % i, b"v")
+        group.get("k1")
+        group.cli("get", "none")
+        shown = metrics(group.pages[old])
+        assert shown['kvpair_requests_total{op="put",code="0"}'] == 10, shown
+        assert shown['kvpair_requests_total{op="get",code="0"}'] == 1
+        assert shown['kvpair_requests_total{op="get",code="1"}'] == 1
+        assert shown["kvpair_commit_duration_seconds_count"] == 10
+        assert shown['kvpair_commit_duration_seconds_bucket{le="+Inf"}'] == 10
+        assert 0 < shown["kvpair_commit_duration_seconds_sum"] < 60
+        assert shown["kvpair_log_write_duration_seconds_count"] >= 10
+        assert abs(shown["process_start_time_seconds"] - time.time()) < 120 and shown["process_open_fds"] > 5
+        for node in (1, 2):
+            same_metrics(group, node)
+        witness = metrics(group.witness_page)
+        assert witness["kvpair_witness_groups"] == 1 and witness["kvpair_witness_serving"] == 1, witness
+        group.kill(old)
+        new = group.wait_primary()
+        same_metrics(group, new)
+        assert metrics(group.pages[new])["kvpair_serving"] == 1
+
+
+def test_every_metric_is_in_the_manual():
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "metrics.md")) as file:
+        rows = set(re.findall(r"^\| `(\w+)", file.read(), re.MULTILINE))
+    with Pages().start() as group:
+        group.put("k", b"v")
+        shown = set(metrics(group.pages[group.primary()])) | set(metrics(group.witness_page))
+    names = {re.sub(r"_(bucket|sum|count)$", "", name.split("{")[0]) for name in shown}
+    assert names == rows, (names - rows, rows - names)
+
+
+def test_the_alerts_fire_when_they_should():
+    folder = os.path.join(os.path.dirname(__file__), "..", "..", "packaging")
+    assert promtool(["check", "rules", os.path.join(folder, "kvpair.rules.yml")]) is None or \
+        promtool(["check", "rules", os.path.join(folder, "kvpair.rules.yml")])[0] == 0
+    done = promtool(["test", "rules", os.path.join(os.path.dirname(__file__), "kvpair.rules.test.yml")])
+    assert done is None or done[0] == 0, done
 
 
 def test_ready_says_why_not():
@@ -192,6 +276,9 @@ def test_torture_of_the_pages_costs_no_view():
 
 
 main([test_the_page_shows_what_kvcli_shows_before_and_after_a_failover,
+      test_metrics_are_those_of_the_status_before_and_after_a_failover,
+      test_every_metric_is_in_the_manual,
+      test_the_alerts_fire_when_they_should,
       test_ready_says_why_not,
       test_wrong_addresses_for_pages_are_named,
       test_only_own_names_and_reading_are_answered,
