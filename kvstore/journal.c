@@ -11,11 +11,11 @@
  * its own sync. And a file with frames that come after the end is removed durably, not used again.
  */
 #include "kvstore/journal.h"
+#include "kvstore/journal_private.h"
 #include "kvstore/keyspace.h"
 #include "kvstore/base/posix_file.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,256 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-#define NAME_PREFIX "journal-"
-
-enum {
-    ERROR_SIZE = 512,
-    NAME_SIZE = 32,
-    FILE_HEADER_SIZE = 16,
-    FRAME_HEADER_SIZE = 24,
-    HASH_SIZE = 8, /* a frame's checksum is first and covers the rest */
-    BLOCK_SIZE = 4096,
-    CHUNK_SIZE = 16 * 1024, /* of zeros */
-    FREE_MAX = 2,
-    BUFFER_KEPT_MAX = 1024 * 1024,
-};
-
-static const uint32_t frame_magic = 0x314a764b;                             /* "KvJ1" */
-static const uint64_t file_size_max = UINT32_MAX / BLOCK_SIZE * BLOCK_SIZE; /* of a place's half */
-static const uint64_t file_id_max = UINT32_MAX;                             /* of the other half */
 static const uint8_t zeros[CHUNK_SIZE];
-
-struct journal_file {
-    int fd;
-    uint64_t id; /* in its name */
-    uint64_t size;
-    uint64_t key;   /* of its frames' checksums */
-    bool has_key;   /* without one it has no frames */
-    uint64_t first; /* number of its first frame, 0: none */
-    bool reusable;  /* all numbers in it are smaller than those to come */
-};
-
-struct kvp_journal {
-    char *path;
-    int directory;
-    uint64_t file_size;
-    struct journal_file *files; /* the chain, then the free ones */
-    size_t count;
-    size_t capacity;
-    size_t chain;     /* so many files; the last one is the current one */
-    uint64_t end;     /* in the current file */
-    uint64_t next;    /* number of the next frame */
-    uint64_t next_id; /* of a new file */
-    bool unsynced;    /* the current file */
-    bool replayed;
-    bool begun;
-    bool failed;
-    kvp_buf frame; /* being put together, behind room for a file's header; only its memory
-                      outlives an append */
-    char error[ERROR_SIZE];
-};
-
-/* A frame as it lies in a file. */
-struct frame_view {
-    uint64_t number;
-    uint64_t size; /* of its bytes */
-    uint64_t total;
-};
-
-/* ---- failures ---- */
-
-/* Keeps the reason; from now on the journal refuses everything. `file` may be NULL. */
-static kvp_status journal_fail(struct kvp_journal *journal, kvp_status status,
-                               const struct journal_file *file, const char *reason)
-{
-    char name[NAME_SIZE] = "";
-
-    if (file != NULL) {
-        (void)snprintf(name, sizeof(name), "/" NAME_PREFIX "%" PRIu64, file->id);
-    }
-    (void)snprintf(journal->error, sizeof(journal->error), "%s%s: %s", journal->path, name, reason);
-    journal->failed = true;
-    return status;
-}
-
-static kvp_status journal_fail_errno(struct kvp_journal *journal, const struct journal_file *file)
-{
-    int number = errno;
-
-    return journal_fail(journal, kvp_status_of_errno(number), file, strerror(number));
-}
-
-/* Reading can be repeated when there is memory again. */
-static kvp_status short_of_memory(struct kvp_journal *journal)
-{
-    (void)snprintf(journal->error, sizeof(journal->error), "%s: %s", journal->path,
-                   kvp_strerror(KVP_NO_MEMORY));
-    return KVP_NO_MEMORY;
-}
-
-static kvp_status fail_reading(struct kvp_journal *journal, const struct journal_file *file)
-{
-    return errno == ENOMEM ? short_of_memory(journal) : journal_fail_errno(journal, file);
-}
-
-/* ---- bytes of files ---- */
-
-/* What the file does not have is read as zeros, which are never a frame. */
-static bool read_padded(int fd, uint8_t *data, size_t size, uint64_t offset)
-{
-    size_t got;
-
-    if (!kvp_read_all(fd, data, size, offset, &got)) {
-        return false;
-    }
-    if (got < size) {
-        memset(data + got, 0, size - got);
-    }
-    return true;
-}
-
-/* ---- headers and frames ---- */
-
-static uint64_t total_of(uint64_t size)
-{
-    return (FRAME_HEADER_SIZE + size + 7) / 8 * 8;
-}
-
-static void write_file_header(uint8_t *header, uint64_t key)
-{
-    kvp_put_u64(header, key);
-    kvp_put_u64(header + 8, XXH3_64bits(header, 8));
-}
-
-/* Zeros are no header: the checksum of a key of zeros is not zero. */
-static bool read_file_header(const uint8_t *header, uint64_t *key)
-{
-    *key = kvp_get_u64(header);
-    return kvp_get_u64(header + 8) == XXH3_64bits(header, 8);
-}
-
-/* A header that can be a frame's, with `room` bytes from its beginning to the end of its file. */
-static bool frame_plausible(const uint8_t *header, uint64_t room, struct frame_view *frame)
-{
-    if (room < FRAME_HEADER_SIZE || kvp_get_u32(header + 20) != frame_magic) {
-        return false;
-    }
-    frame->number = kvp_get_u64(header + 8);
-    frame->size = kvp_get_u32(header + 16);
-    frame->total = total_of(frame->size);
-    return frame->total <= room && frame->number != 0 && frame->number != UINT64_MAX;
-}
-
-static uint64_t frame_checksum(const uint8_t *data, uint64_t total, uint64_t key)
-{
-    return XXH3_64bits_withSeed(data + HASH_SIZE, (size_t)(total - HASH_SIZE), key);
-}
-
-static bool frame_whole(const uint8_t *data, const struct frame_view *frame, uint64_t key)
-{
-    return kvp_get_u64(data) == frame_checksum(data, frame->total, key);
-}
-
-/* In a file that has a key. */
-static bool frame_at(const struct journal_file *file, const kvp_buf *content, uint64_t offset,
-                     struct frame_view *frame)
-{
-    return offset + FRAME_HEADER_SIZE <= content->size &&
-           frame_plausible(content->data + offset, content->size - offset, frame) &&
-           frame_whole(content->data + offset, frame, file->key);
-}
-
-static uint64_t place_of(const struct journal_file *file, uint64_t offset)
-{
-    return file->id << 32 | offset;
-}
-
-/* ---- the list of files ---- */
-
-static void forget_files(struct kvp_journal *journal)
-{
-    for (size_t i = 0; i < journal->count; i++) {
-        close(journal->files[i].fd);
-    }
-    journal->count = journal->chain = 0;
-}
-
-/* Room for one file more. */
-static bool reserve_file(struct kvp_journal *journal)
-{
-    if (journal->count < journal->capacity) {
-        return true;
-    }
-    size_t capacity = journal->capacity == 0 ? 8 : 2 * journal->capacity;
-    struct journal_file *files = realloc(journal->files, capacity * sizeof(*files));
-    if (files == NULL) {
-        return false;
-    }
-    journal->files = files;
-    journal->capacity = capacity;
-    return true;
-}
-
-/* Makes a file behind the chain the last one of it, and so the current one. */
-static struct journal_file *join_chain(struct kvp_journal *journal, size_t index)
-{
-    assert(index >= journal->chain && index < journal->count);
-    struct journal_file file = journal->files[index];
-
-    journal->files[index] = journal->files[journal->chain];
-    journal->files[journal->chain] = file;
-    return &journal->files[journal->chain++];
-}
-
-static kvp_status journal_remove_file(struct kvp_journal *journal, size_t index)
-{
-    struct journal_file *file = &journal->files[index];
-    char name[NAME_SIZE];
-
-    assert(index >= journal->chain && index < journal->count);
-    (void)snprintf(name, sizeof(name), NAME_PREFIX "%" PRIu64, file->id);
-    if (unlinkat(journal->directory, name, 0) != 0 && errno != ENOENT) {
-        return journal_fail_errno(journal, file);
-    }
-    close(file->fd);
-    journal->files[index] = journal->files[--journal->count];
-    return KVP_OK;
-}
-
-/* Leaves few free files, the largest ones, and none that cannot be used. That they are gone need
- * not be durable while all in them is old. */
-static kvp_status remove_useless(struct kvp_journal *journal)
-{
-    kvp_status status = KVP_OK;
-    size_t i = journal->chain;
-
-    while (status == KVP_OK && i < journal->count) {
-        const struct journal_file *file = &journal->files[i];
-        if (file->reusable && file->size >= journal->file_size) {
-            i++;
-        } else {
-            status = journal_remove_file(journal, i);
-        }
-    }
-    while (status == KVP_OK && journal->count - journal->chain > FREE_MAX) {
-        size_t smallest = journal->chain;
-        for (i = smallest + 1; i < journal->count; i++) {
-            smallest = journal->files[i].size < journal->files[smallest].size ? i : smallest;
-        }
-        status = journal_remove_file(journal, smallest);
-    }
-    return status;
-}
 
 /* ---- opening ---- */
 
 kvp_status kvp_journal_open(const char *path, size_t file_size, struct kvp_journal **journal)
 {
-    if (file_size < BLOCK_SIZE || file_size > file_size_max) {
+    if (file_size < BLOCK_SIZE || file_size > FILE_SIZE_LIMIT) {
         return KVP_BAD_ARGUMENT;
     }
     struct kvp_journal *self = calloc(1, sizeof(*self));
@@ -299,7 +59,7 @@ void kvp_journal_close(struct kvp_journal *journal)
     if (journal == NULL) {
         return;
     }
-    forget_files(journal);
+    journal_forget_files(journal);
     if (journal->directory >= 0) {
         close(journal->directory);
     }
@@ -312,122 +72,6 @@ void kvp_journal_close(struct kvp_journal *journal)
 const char *kvp_journal_error(const struct kvp_journal *journal)
 {
     return journal->error;
-}
-
-/* ---- looking through the directory ---- */
-
-/* Names are as the journal writes them: decimal, without zeros in front. */
-static bool parse_name(const char *name, uint64_t *id)
-{
-    if (strncmp(name, NAME_PREFIX, sizeof(NAME_PREFIX) - 1) != 0) {
-        return false;
-    }
-    const char *digits = name + sizeof(NAME_PREFIX) - 1;
-    size_t length = strlen(digits);
-    if (length == 0 || length > 10 || strspn(digits, "0123456789") != length ||
-        (digits[0] == '0' && length > 1)) {
-        return false;
-    }
-    *id = 0;
-    for (const char *digit = digits; *digit != '\0'; digit++) {
-        *id = *id * 10 + (uint64_t)(*digit - '0');
-    }
-    return *id <= file_id_max;
-}
-
-/* Takes the file into the list if it can be one of the journal's. */
-static kvp_status add_found(struct kvp_journal *journal, const char *name)
-{
-    struct journal_file file = {.fd = -1};
-    struct stat info;
-
-    if (!parse_name(name, &file.id)) {
-        return KVP_OK;
-    }
-    if (file.id >= journal->next_id) {
-        journal->next_id = file.id + 1;
-    }
-    if (fstatat(journal->directory, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        return fail_reading(journal, &file);
-    }
-    if (!S_ISREG(info.st_mode)) {
-        return KVP_OK;
-    }
-    if (!reserve_file(journal)) {
-        return short_of_memory(journal);
-    }
-    file.fd = openat(journal->directory, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    if (file.fd < 0) {
-        return fail_reading(journal, &file);
-    }
-    file.size = (uint64_t)info.st_size < file_size_max ? (uint64_t)info.st_size : file_size_max;
-    journal->files[journal->count++] = file;
-    return KVP_OK;
-}
-
-static kvp_status find_files(struct kvp_journal *journal)
-{
-    int fd = openat(journal->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    kvp_status status = KVP_OK;
-
-    if (dir == NULL) {
-        status = fail_reading(journal, NULL);
-        if (fd >= 0) {
-            close(fd);
-        }
-        return status;
-    }
-    forget_files(journal);
-    journal->next_id = 1;
-    while (status == KVP_OK) {
-        errno = 0;
-        struct dirent *item = readdir(dir);
-        if (item == NULL) {
-            status = errno == 0 ? KVP_OK : fail_reading(journal, NULL);
-            break;
-        }
-        status = add_found(journal, item->d_name);
-    }
-    closedir(dir);
-    return status;
-}
-
-/* Reads the first `size` bytes of a file. */
-static kvp_status journal_load(struct kvp_journal *journal, const struct journal_file *file,
-                               uint64_t size, kvp_buf *content)
-{
-    content->size = 0;
-    if (kvp_buf_reserve(content, size) != KVP_OK) {
-        return short_of_memory(journal);
-    }
-    if (!read_padded(file->fd, content->data, size, 0)) {
-        return fail_reading(journal, file);
-    }
-    content->size = size;
-    return KVP_OK;
-}
-
-/* Learns the file's key and the number of its first frame. */
-static kvp_status read_beginning(struct kvp_journal *journal, struct journal_file *file,
-                                 kvp_buf *content)
-{
-    uint8_t headers[FILE_HEADER_SIZE + FRAME_HEADER_SIZE];
-    struct frame_view frame;
-
-    if (!read_padded(file->fd, headers, sizeof(headers), 0)) {
-        return fail_reading(journal, file);
-    }
-    file->has_key = file->size >= FILE_HEADER_SIZE && read_file_header(headers, &file->key);
-    if (!file->has_key ||
-        !frame_plausible(headers + FILE_HEADER_SIZE, file->size - FILE_HEADER_SIZE, &frame)) {
-        return KVP_OK;
-    }
-    kvp_status status = journal_load(journal, file, FILE_HEADER_SIZE + frame.total, content);
-    if (status == KVP_OK && frame_at(file, content, FILE_HEADER_SIZE, &frame)) {
-        file->first = frame.number;
-    }
-    return status;
 }
 
 /* ---- replay ---- */
@@ -463,9 +107,10 @@ static kvp_status journal_scan(struct kvp_journal *journal, size_t index, struct
     struct frame_view frame;
     uint64_t offset = FILE_HEADER_SIZE, number = file->first;
 
-    while (status == KVP_OK && frame_at(file, content, offset, &frame) && frame.number == number) {
+    while (status == KVP_OK && journal_frame_at(file, content, offset, &frame) &&
+           frame.number == number) {
         if (number >= journal->next) {
-            struct kvp_frame found = {.number = number, .place = place_of(file, offset)};
+            struct kvp_frame found = {.number = number, .place = journal_place_of(file, offset)};
             status = reader->each(
                 reader->arg, found,
                 kvp_slice_of(content->data + offset + FRAME_HEADER_SIZE, (size_t)frame.size));
@@ -474,7 +119,7 @@ static kvp_status journal_scan(struct kvp_journal *journal, size_t index, struct
         number++;
     }
     if (status == KVP_OK && number > journal->next) {
-        (void)join_chain(journal, index);
+        (void)journal_join_chain(journal, index);
         journal->next = number;
         journal->end = offset;
     }
@@ -487,7 +132,7 @@ static kvp_status read_chain(struct kvp_journal *journal, struct reader *reader)
     uint64_t before = 0;
 
     for (size_t i = 0; i < journal->count && status == KVP_OK; i++) {
-        status = read_beginning(journal, &journal->files[i], &reader->content);
+        status = journal_read_beginning(journal, &journal->files[i], &reader->content);
     }
     while (status == KVP_OK && journal->next != before) {
         before = journal->next;
@@ -522,9 +167,9 @@ static bool has_newer(const struct kvp_journal *journal, const struct journal_fi
     struct frame_view frame;
 
     for (; file->has_key && offset + FRAME_HEADER_SIZE <= content->size; offset += 8) {
-        if (frame_plausible(content->data + offset, content->size - offset, &frame) &&
+        if (journal_frame_plausible(content->data + offset, content->size - offset, &frame) &&
             frame.number >= journal->next && frame.number <= last &&
-            frame_whole(content->data + offset, &frame, file->key)) {
+            journal_frame_whole(content->data + offset, &frame, file->key)) {
             return true;
         }
     }
@@ -575,7 +220,7 @@ kvp_status kvp_journal_replay(struct kvp_journal *journal, uint64_t first, kvp_j
     journal->replayed = false;
     journal->next = first == 0 ? 1 : first;
     journal->end = 0;
-    kvp_status status = find_files(journal);
+    kvp_status status = journal_find_files(journal);
     if (status == KVP_OK) {
         status = read_chain(journal, &reader);
     }
@@ -603,7 +248,7 @@ static kvp_status write_again(struct kvp_journal *journal)
 
     for (uint64_t offset = 0; offset < file->size; offset += size) {
         size = file->size - offset < CHUNK_SIZE ? (size_t)(file->size - offset) : CHUNK_SIZE;
-        if (!read_padded(file->fd, chunk, size, offset)) {
+        if (!journal_read_padded(file->fd, chunk, size, offset)) {
             return journal_fail_errno(journal, file);
         }
         if (offset + size > journal->end) {
@@ -626,7 +271,7 @@ kvp_status kvp_journal_begin(struct kvp_journal *journal)
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = journal->chain == 0 ? KVP_OK : write_again(journal);
-    status = status == KVP_OK ? remove_useless(journal) : status;
+    status = status == KVP_OK ? journal_remove_useless(journal) : status;
     /* What was read need not be on the disk yet: frames, zeros, and files that are gone may be the
      * unsynced work of an earlier life. Files before the current one were synced by whoever left
      * them. */
@@ -676,10 +321,10 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
     struct journal_file file = {.id = journal->next_id, .size = size, .reusable = true};
     char name[NAME_SIZE];
 
-    if (!reserve_file(journal)) {
+    if (!journal_reserve_file(journal)) {
         return journal_fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
     }
-    if (file.id > file_id_max) {
+    if (file.id > FILE_ID_LIMIT) {
         return journal_fail(journal, KVP_IO, &file, "no more files can be numbered");
     }
     (void)snprintf(name, sizeof(name), NAME_PREFIX "%" PRIu64, file.id);
@@ -740,7 +385,7 @@ static kvp_status next_file(struct kvp_journal *journal, uint64_t total)
     }
     status = status == KVP_OK ? draw_key(journal, &journal->files[best]) : status;
     if (status == KVP_OK) {
-        join_chain(journal, best)->first = journal->next;
+        journal_join_chain(journal, best)->first = journal->next;
         journal->end = FILE_HEADER_SIZE;
     }
     return status;
@@ -753,12 +398,12 @@ static kvp_status build_frame(struct kvp_journal *journal, const kvp_slice *part
     uint64_t size = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (parts[i].size > file_size_max - FILE_HEADER_SIZE - FRAME_HEADER_SIZE - size) {
+        if (parts[i].size > FILE_SIZE_LIMIT - FILE_HEADER_SIZE - FRAME_HEADER_SIZE - size) {
             return KVP_TOO_LARGE;
         }
         size += parts[i].size;
     }
-    uint64_t total = total_of(size);
+    uint64_t total = journal_total_of(size);
     frame->size = 0;
     if (kvp_buf_reserve(frame, (size_t)(FILE_HEADER_SIZE + total)) != KVP_OK) {
         return journal_fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
@@ -775,7 +420,7 @@ static kvp_status build_frame(struct kvp_journal *journal, const kvp_slice *part
     memset(at, 0, (size_t)(frame->data + frame->size - at));
     kvp_put_u64(header + 8, journal->next);
     kvp_put_u32(header + 16, (uint32_t)size);
-    kvp_put_u32(header + 20, frame_magic);
+    kvp_put_u32(header + 20, FRAME_MAGIC);
     return KVP_OK;
 }
 
@@ -795,15 +440,15 @@ static kvp_status write_frame(struct kvp_journal *journal, struct kvp_frame *fra
     if (journal->end == FILE_HEADER_SIZE) {
         /* The file's header goes in front of its first frame, in the same call. */
         before = FILE_HEADER_SIZE;
-        write_file_header(journal->frame.data, file->key);
+        journal_write_file_header(journal->frame.data, file->key);
     }
-    kvp_put_u64(data, frame_checksum(data, total, file->key));
+    kvp_put_u64(data, journal_frame_checksum(data, total, file->key));
     assert(journal->end + total <= file->size);
     if (!kvp_write_all(file->fd, data - before, before + (size_t)total, journal->end - before)) {
         return journal_fail_errno(journal, file);
     }
     frame->number = journal->next++;
-    frame->place = place_of(file, journal->end);
+    frame->place = journal_place_of(file, journal->end);
     journal->end += total;
     journal->unsynced = true;
     return KVP_OK;
@@ -849,20 +494,22 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
     if (file == NULL || offset > file->size) {
         return journal_fail(journal, KVP_CORRUPT, file, "a frame is not where it should be");
     }
-    if (!read_padded(file->fd, header, sizeof(header), offset)) {
-        return fail_reading(journal, file);
+    if (!journal_read_padded(file->fd, header, sizeof(header), offset)) {
+        return journal_fail_reading(journal, file);
     }
-    if (!frame_plausible(header, file->size - offset, &found) || found.number != frame.number) {
+    if (!journal_frame_plausible(header, file->size - offset, &found) ||
+        found.number != frame.number) {
         return journal_fail(journal, KVP_CORRUPT, file, "a frame is damaged");
     }
     if (kvp_buf_reserve(bytes, (size_t)found.total) != KVP_OK) {
-        return short_of_memory(journal);
+        return journal_short_of_memory(journal);
     }
     uint8_t *data = bytes->data + bytes->size;
-    if (!read_padded(file->fd, data, (size_t)found.total, offset)) {
-        return fail_reading(journal, file);
+    if (!journal_read_padded(file->fd, data, (size_t)found.total, offset)) {
+        return journal_fail_reading(journal, file);
     }
-    if (memcmp(data, header, sizeof(header)) != 0 || !frame_whole(data, &found, file->key)) {
+    if (memcmp(data, header, sizeof(header)) != 0 ||
+        !journal_frame_whole(data, &found, file->key)) {
         return journal_fail(journal, KVP_CORRUPT, file, "a frame is damaged");
     }
     memmove(data, data + FRAME_HEADER_SIZE, (size_t)found.size);
@@ -901,5 +548,5 @@ kvp_status kvp_journal_drop(struct kvp_journal *journal, uint64_t keep)
         journal->files[journal->count - 1] = file;
         journal->chain--;
     }
-    return remove_useless(journal);
+    return journal_remove_useless(journal);
 }
