@@ -94,9 +94,10 @@ kvp_status kvp_wire_read_string(kvp_slice result, kvp_slice *text)
 
 /* ---- GET ---- */
 
-/* A value and its revisions, as GET, SCAN and a GET in a transaction show them. */
-static void result_write_value(struct kvp_mp_writer *writer, uint64_t modify, uint64_t create,
-                               kvp_slice value)
+/* A value and its revisions, as GET, SCAN and a GET in a transaction show them. Inline: it is in
+ * the path of every GET. */
+static inline void result_write_value(struct kvp_mp_writer *writer, uint64_t modify,
+                                      uint64_t create, kvp_slice value)
 {
     kvp_mp_write_uint(writer, modify);
     kvp_mp_write_uint(writer, create);
