@@ -28,6 +28,7 @@
 #define HTTP_MEMORY_MAX      (16u * 1024u) /* of one connection: its head, and that of the answer */
 #define HTTP_TIME_US         5000000u
 #define HTTP_LOOK_MS         250
+#define HTTP_NICE            10 /* where a processor is short the data goes first */
 #define HTTP_PAUSE_NS        20000000L
 
 struct http_place {
@@ -197,6 +198,7 @@ static void *http_run(void *arg)
 {
     struct kvp_http_server *server = arg;
     const struct timespec pause = {.tv_nsec = HTTP_PAUSE_NS};
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), HTTP_NICE); /* of this thread alone */
     struct pollfd fds[] = {{.fd = server->epoll_fd, .events = POLLIN},
                            {.fd = server->end_fd, .events = POLLIN}};
     while ((poll(fds, 2, http_wait_ms(server)) >= 0 || errno == EINTR) && fds[1].revents == 0) {
