@@ -50,6 +50,21 @@ enum kvp_mutant {
     KVP_MUTANT_FAILED_TELLS_COPY,  /* pair: a node that has failed answers a copy as its original */
     KVP_MUTANT_TOLD_LEADS,         /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,         /* what a peer said is not put right by the register */
+    KVP_MUTANT_COMMIT_FALLS,       /* the commit point falls when the view changes */
+    KVP_MUTANT_COMMIT_TOLD_AHEAD,  /* a primary calls committed what it has not heard of */
+    KVP_MUTANT_APPLY_SKIPS,        /* a backup leaves out an entry when it applies several */
+    KVP_MUTANT_QUEUE_CROSSED,      /* the store changes place while a write to it is under way */
+    KVP_MUTANT_SNAPSHOT_TORN,      /* a snapshot is complete after its first chunk */
+    KVP_MUTANT_SNAPSHOT_AHEAD,     /* a snapshot is said to be newer than it is */
+    KVP_MUTANT_DURABLE_EARLY,      /* what is being written of the log counts as durable */
+    KVP_MUTANT_ALONE_UNNOTED,   /* a node that goes on alone does not keep in mind from where on */
+    KVP_MUTANT_KEEP_NOTHING,    /* a store is replaced though it has what it committed alone */
+    KVP_MUTANT_CUT_UNWRITTEN,   /* what is cut off the log stays on the disk */
+    KVP_MUTANT_JOINT_DROPPED,   /* a change under way binds the old view's members only */
+    KVP_MUTANT_EPOCH_SHARED,    /* two nodes make epochs of the same number */
+    KVP_MUTANT_CAS_FORGOTTEN,   /* a change that may have been granted is given up */
+    KVP_MUTANT_PROMISE_UNKNOWN, /* a new store counts before the register lets it */
+    KVP_MUTANT_HEIR_UNSEEN,     /* the lead is given away though the reason has gone meanwhile */
     /* jobs */
     KVP_MUTANT_JOB_NO_QUORUM,      /* the first result of a task decides */
     KVP_MUTANT_JOB_VOTE_TWICE,     /* a worker's second result for a task is another vote */

@@ -8,7 +8,7 @@
 #include <assert.h>
 
 /* Is it from the primary of the view in force? A newer view was adopted before this. */
-static bool from_primary(struct kvp_core *core, const struct kvp_peer_request *request)
+static bool backup_from_primary(struct kvp_core *core, const struct kvp_peer_request *request)
 {
     if (KVP_MUTANT(IGNORE_EPOCH)) {
         return core->meta.group_id != 0;
@@ -18,8 +18,9 @@ static bool from_primary(struct kvp_core *core, const struct kvp_peer_request *r
            (core->role != KVP_ROLE_CANDIDATE || KVP_MUTANT(CANDIDATE_FOLLOWS));
 }
 
-static void heard(struct kvp_core *core)
+static void backup_heard(struct kvp_core *core)
 {
+    assert(!core_leading(core));
     core->heard_primary_us = core->now_us;
     core->lent |= kvp_set_of(core->view.primary);
     core->lent_us = core->now_us;
@@ -27,13 +28,14 @@ static void heard(struct kvp_core *core)
     core->noted_waits = false;
     core->noted_not_eligible = false;
     if (core->proposal.stage == PROPOSAL_LOOK || core->proposal.stage == PROPOSAL_FENCE) {
+        KVP_MARK(PROPOSAL_OVERTAKEN);
         core_proposal_abort(core);
     }
 }
 
 /* Both logs agree up to the primary's commit point as far as this node's entries are known to be
  * the primary's: those of its leadership, or below a point that it has compared. */
-static void learn_commit(struct kvp_core *core, uint64_t seq, uint64_t verified)
+static void backup_learn_commit(struct kvp_core *core, uint64_t seq, uint64_t verified)
 {
     core->known_commit = seq > core->known_commit ? seq : core->known_commit;
     core->commit_heard_us = core->now_us;
@@ -45,16 +47,18 @@ static void learn_commit(struct kvp_core *core, uint64_t seq, uint64_t verified)
             assert(!"what is not applied is in memory");
         }
     }
+    assert(core->commit <= core->durable.seq);
 }
 
-static bool log_has(const struct kvp_core *core, struct kvp_point point)
+static bool backup_log_has(const struct kvp_core *core, struct kvp_point point)
 {
     struct kvp_point ours;
     return kvp_core_log_point(&core->log, point.seq, &ours) && kvp_point_equal(ours, point);
 }
 
-static void promise(struct kvp_core *core)
+static void backup_promise(struct kvp_core *core)
 {
+    assert(core->view.epoch <= core->meta.view.epoch);
     bool foreign = core->log.tail.epoch > core->view.epoch; /* of a view that nobody granted */
     if (!foreign && (core->meta.member_epoch != core->view.epoch || core->meta.doubt)) {
         core->meta.member_epoch = core->view.epoch;
@@ -66,16 +70,16 @@ static void promise(struct kvp_core *core)
 void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request *request,
                            void *token)
 {
-    if (!from_primary(core, request)) {
+    if (!backup_from_primary(core, request)) {
         core_answer(core, token, request->op, request->sent_us, KVP_STALE_VIEW);
         return;
     }
-    heard(core);
+    backup_heard(core);
     core->followed = core->followed || request->life == core->life;
-    if (log_has(core, request->commit)) {
-        learn_commit(core, request->commit.seq, request->commit.seq);
+    if (backup_log_has(core, request->commit)) {
+        backup_learn_commit(core, request->commit.seq, request->commit.seq);
     } else {
-        learn_commit(core, request->commit.seq, 0);
+        backup_learn_commit(core, request->commit.seq, 0);
     }
     if (request->forced > core->meta.forced_epoch && request->forced <= core->view.epoch &&
         !core->told) {
@@ -84,7 +88,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     }
     /* A message may have been under way since before this node was started, or emptied. */
     if (request->prepare && request->life == core->life && !core->stopping && !core->replacing) {
-        promise(core);
+        backup_promise(core);
     }
     /* An empty log is in nobody's way: the word is about the one set aside just before. */
     if (request->diverged && !core->replacing && core->log.tail.seq > 0 &&
@@ -92,20 +96,34 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         core_set_aside(core);
     }
     core_answer(core, token, request->op, request->sent_us, KVP_OK);
-    core_wishes_heartbeat(core);
 }
 
 /* ---- entries ---- */
 
-static void cut(struct kvp_core *core, uint64_t after)
+/*
+ * Cuts the log after `after`. The disk may hold the suffix, or be writing it, or have not heard of
+ * it:
+ *
+ *   written > after      it has, or will have: the next write begins with the cut (cut_pending)
+ *   write_last > after   that write is under way: when it is done, no more than `after` counts
+ *   durable.seq > after  what was durable is no more, also before the disk has cut it: if it were
+ *                        reported, the primary would count entries that are about to go
+ *
+ * Messages that wait for the suffix are answered BUSY: their sender compares anew.
+ */
+static void backup_cut(struct kvp_core *core, uint64_t after)
 {
     assert(after >= core->commit);
+    KVP_MARK(SUFFIX_CUT);
     core_note(core, KVP_NOTE_LOG_CUT, after);
     kvp_core_log_truncate(&core->log, after);
     if (core->written > after) {
         core->cut_after = core->cut_pending && core->cut_after < after ? core->cut_after : after;
-        core->cut_pending = true;
+        core->cut_pending = !KVP_MUTANT(CUT_UNWRITTEN);
         core->written = after;
+    }
+    if (core->writing && core->write_last > after) {
+        KVP_MARK(CUT_WHILE_WRITING);
     }
     if (core->write_last > after) {
         core->write_last = after;
@@ -113,11 +131,13 @@ static void cut(struct kvp_core *core, uint64_t after)
     if (core->durable.seq > after) {
         core->durable = core->log.tail;
     }
+    assert(core->log.tail.seq == after && core->durable.seq <= after);
     core_answer_waiters(core, true);
 }
 
 void core_drop_later(struct kvp_core *core, uint64_t epoch)
 {
+    assert(!core_leading(core));
     uint64_t after = core->log.tail.seq;
     struct kvp_point point;
     while (after > core->commit && kvp_core_log_point(&core->log, after, &point) &&
@@ -125,9 +145,10 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
         after--;
     }
     if (after < core->log.tail.seq) {
-        cut(core, after);
+        backup_cut(core, after);
     }
     if (core->log.tail.epoch > epoch && !core->replacing) { /* they are in the state already */
+        KVP_MARK(LATER_IN_STATE);
         core->meta.doubt = true;
         core_persist(core);
         core_set_aside(core);
@@ -136,7 +157,7 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
 
 /* The primary has our log up to `seq`: if that is all of it, there is nothing that only we have.
  * While a view is on its way to the disk in which this node is alone, that will not stay so. */
-static void compared(struct kvp_core *core, uint64_t seq)
+static void backup_compared(struct kvp_core *core, uint64_t seq)
 {
     if (core->meta.solo_from != 0 && seq >= core->durable.seq && !core->ask_token) {
         core->meta.solo_from = 0;
@@ -145,14 +166,14 @@ static void compared(struct kvp_core *core, uint64_t seq)
 }
 
 /* Is what is behind `seq` nothing that anybody was told of? */
-static bool may_cut(const struct kvp_core *core, uint64_t seq)
+static bool backup_may_cut(const struct kvp_core *core, uint64_t seq)
 {
     return seq >= core->commit && !(core_parted(core) && seq < core->durable.seq);
 }
 
 /* Takes one entry: known already, new, or in the place of one that never was committed. */
-static kvp_status take_entry(struct kvp_core *core, const struct kvp_peer_request *request,
-                             struct kvp_entry *entry)
+static kvp_status backup_take_entry(struct kvp_core *core, const struct kvp_peer_request *request,
+                                    struct kvp_entry *entry)
 {
     struct kvp_point ours;
     uint64_t seq = entry->point.seq;
@@ -161,33 +182,34 @@ static kvp_status take_entry(struct kvp_core *core, const struct kvp_peer_reques
             return KVP_OK; /* below what is kept in memory: applied, hence committed */
         }
         if (kvp_point_equal(ours, entry->point)) {
-            compared(core, seq);
+            backup_compared(core, seq);
             return KVP_OK;
         }
-        if (!may_cut(core, seq - 1) || ours.epoch >= request->lead_epoch) {
+        if (!backup_may_cut(core, seq - 1) || ours.epoch >= request->lead_epoch) {
             return KVP_DIVERGED;
         }
-        cut(core, seq - 1);
+        backup_cut(core, seq - 1);
     }
     return kvp_core_log_append(&core->log, entry, false);
 }
 
-static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_request *request)
+static kvp_status backup_take_entries(struct kvp_core *core, const struct kvp_peer_request *request)
 {
     struct kvp_point ours;
     if (request->prev.seq > core->log.tail.seq) {
+        KVP_MARK(APPEND_GAP);
         return KVP_NOT_FOUND; /* a gap: the primary goes by our report */
     }
     if (kvp_core_log_point(&core->log, request->prev.seq, &ours)) {
         if (!kvp_point_equal(ours, request->prev) && !KVP_MUTANT(ACCEPT_MISMATCH)) {
             return KVP_NOT_FOUND;
         }
-        compared(core, request->prev.seq);
+        backup_compared(core, request->prev.seq);
     } else if (request->prev.seq > core->commit || core_parted(core)) {
         return KVP_NOT_FOUND;
     }
     for (size_t i = 0; i < request->entry_count; i++) {
-        kvp_status status = take_entry(core, request, request->entries[i]);
+        kvp_status status = backup_take_entry(core, request, request->entries[i]);
         if (status != KVP_OK) {
             return status;
         }
@@ -196,10 +218,10 @@ static kvp_status take_entries(struct kvp_core *core, const struct kvp_peer_requ
      * epochs: an older suffix of ours is not in it. */
     bool older = core->log.tail.epoch < request->lead_epoch || KVP_MUTANT(CUT_TOO_FAR);
     if (core->log.tail.seq > request->end && older) {
-        if (!may_cut(core, request->end)) {
+        if (!backup_may_cut(core, request->end)) {
             return KVP_DIVERGED;
         }
-        cut(core, request->end);
+        backup_cut(core, request->end);
     }
     return KVP_OK;
 }
@@ -216,21 +238,23 @@ void core_answer_waiters(struct kvp_core *core, bool all)
             core->waiters[kept++] = waiter;
         }
     }
+    assert(kept <= core->waiter_count);
     core->waiter_count = kept;
 }
 
 void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
 {
-    if (!from_primary(core, request) || core->replacing) {
+    assert(core->waiter_count <= KVP_CORE_WAITERS);
+    if (!backup_from_primary(core, request) || core->replacing) {
         core_answer(core, token, request->op, request->sent_us,
                     core->replacing ? KVP_BUSY : KVP_STALE_VIEW);
         return;
     }
-    heard(core);
+    backup_heard(core);
     core_incoming_abort(core);
     uint64_t first = request->prev.seq;
     uint64_t last = first + request->entry_count;
-    kvp_status status = take_entries(core, request);
+    kvp_status status = backup_take_entries(core, request);
     if (status == KVP_NO_MEMORY) {
         core_failed(core);
     }
@@ -238,7 +262,7 @@ void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *re
         core_answer(core, token, request->op, request->sent_us, status);
         return;
     }
-    learn_commit(core, request->commit.seq, last);
+    backup_learn_commit(core, request->commit.seq, last);
     if (last <= core->durable.seq) {
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
     } else if (core->waiter_count == KVP_CORE_WAITERS) {
@@ -253,6 +277,7 @@ void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *re
 
 void core_set_aside(struct kvp_core *core)
 {
+    assert(!core->replacing && !core_leading(core));
     uint64_t lost = core_parted(core) ? core->log.tail.seq - core->meta.solo_from + 1 : 1;
     bool counted = core_parted(core) || core->meta.member_epoch != 0;
     if (core_keep_refused(core)) {
@@ -263,45 +288,15 @@ void core_set_aside(struct kvp_core *core)
     }
     core_incoming_abort(core);
     core_answer_waiters(core, true);
+    KVP_MARK(SET_ASIDE);
     core_replace_begin(core, lost);
     core->next_keep = counted ? KVP_KEEP : KVP_KEEP_SPARE;
     core_disk_asked(core, CORE_DISK_STORE);
     core->port.set_aside(core->port.arg, &core->next_meta, core->next_keep);
 }
 
-/* The store stays what it is, and so does what is known about it, until another one has taken its
- * place: that one has promised nothing. */
-void core_replace_begin(struct kvp_core *core, uint64_t lost)
+void core_set_aside_done(struct kvp_core *core, kvp_status status)
 {
-    core->replacing = true;
-    core->next_meta = core->meta;
-    core->next_meta.diverged_count += lost;
-    core->next_meta.solo_from = 0;
-    core->next_meta.member_epoch = 0;
-    core->next_meta.doubt = false;
-}
-
-void core_replace_end(struct kvp_core *core, struct kvp_point point)
-{
-    core->replacing = core->quarantine_full = false;
-    core->meta.diverged_count = core->next_meta.diverged_count;
-    core->meta.solo_from = 0;
-    core->meta.member_epoch = core->shown_member_epoch = 0;
-    core->shown_doubt = false;
-    core->meta.doubt = point.epoch > core->meta.view.epoch; /* sent in a view that nobody granted */
-    core_persist(core);                                     /* with the views learned meanwhile */
-    core->life++;
-    core->cut_pending = false;
-    kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
-    core->durable = core->commit_point = point;
-    core->written = core->commit = core->applied = core->applying = point.seq;
-    core->write_last = 0;
-    core->port.changed(core->port.arg);
-}
-
-void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
-{
-    core_enter(core, now_us);
     core_disk_answered(core, CORE_DISK_STORE);
     if (core->role == KVP_ROLE_FAILED) {
         return;

@@ -44,11 +44,14 @@ static void check_view(const struct kvp_core *core)
 {
     const struct kvp_view *view = &core->view;
     assert(view->epoch <= core->meta.view.epoch);
-    assert(view->epoch == 0 || core->meta.group_id != 0);
-    assert(view->epoch == 0 || kvp_set_has(view->in_sync, view->primary));
+    if (view->epoch != 0) {
+        assert(core->meta.group_id != 0);
+        assert(kvp_set_has(view->in_sync, view->primary));
+    }
     assert(core->meta.member_epoch <= core->meta.view.epoch);
     assert(!kvp_set_has(core->lent, core->config.self));
-    assert(core->replacing || core->meta.doubt || core->log.tail.epoch <= core->meta.view.epoch);
+    assert((core->lent & ~core->config.nodes) == 0);
+    assert(core->log.tail.epoch <= core->meta.view.epoch || core->meta.doubt || core->replacing);
 }
 
 static void check_role(const struct kvp_core *core)
@@ -65,6 +68,34 @@ static void check_role(const struct kvp_core *core)
     /* Rule R6: who may acknowledge alone keeps in mind from where on. */
     assert(!leads || core->view.in_sync != kvp_set_of(core->config.self) ||
            core->proposal.stage >= PROPOSAL_PREPARE || core->meta.solo_from != 0);
+}
+
+/* What an operator has asked for, and what waits for this node's answer. */
+static void check_admin(const struct kvp_core *core)
+{
+    if (core->handover != HANDOVER_NONE) {
+        assert(core->handover != HANDOVER_DRAINS || core->draining);
+        assert(core->handover == HANDOVER_GIVEN ? core->handover_told : core_leading(core));
+        assert(core->handover_target != core->config.self);
+    }
+    assert(!core->left || core->leave_sent);
+    assert(core->ask_token == NULL || core_paired(core));
+    assert(core->ask_token == NULL || core->ask_meta_needed <= core->meta_wanted);
+    assert(core->state_token == NULL || core_paired(core));
+    assert(!core->told || !core_paired(core));
+    assert(core->identity_needed <= core->meta_wanted);
+}
+
+static void check_incoming(const struct kvp_core *core)
+{
+    assert(core->incoming.job_count <=
+           sizeof(core->incoming.jobs) / sizeof(core->incoming.jobs[0]));
+    if (core->incoming.id == 0) {
+        assert(core->incoming.token == NULL);
+        assert(core->incoming.confirm_us == 0);
+    } else {
+        assert(core->incoming.confirm_us == 0 || core->incoming.last);
+    }
 }
 
 static void check_proposal(const struct kvp_core *core)
@@ -89,6 +120,8 @@ static void check_peer(const struct kvp_core *core, const struct core_peer *peer
     assert(peer->flight_count <= KVP_CORE_FLIGHTS);
     assert(peer->flight_first < KVP_CORE_FLIGHTS);
     assert(peer->leave_token == NULL || core_leading(core));
+    assert(!peer->snapshot.have_chunk || peer->snapshot.id != 0);
+    assert(!peer->snapshot.opening || peer->snapshot.id == 0);
     if (!core_leading(core)) {
         return;
     }
@@ -106,7 +139,7 @@ static void check_peer(const struct kvp_core *core, const struct core_peer *peer
 
 void core_check(const struct kvp_core *core)
 {
-    if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED || core->meta.copy) {
+    if (core->role >= KVP_ROLE_FAILED || core->meta.copy) {
         return; /* what it believed is of no use any more */
     }
     check_log(core);
@@ -114,6 +147,8 @@ void core_check(const struct kvp_core *core)
     check_view(core);
     check_role(core);
     check_proposal(core);
+    check_admin(core);
+    check_incoming(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         check_peer(core, &core->peers[i]);
     }

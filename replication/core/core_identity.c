@@ -45,6 +45,7 @@
  */
 #include "replication/core/core_state.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define SILENT_US 1000000u /* the arbiter does not answer: what reaches this node decides */
@@ -54,16 +55,11 @@
 #define EARLIER_KEPT   (KVP_EARLIER_MAX / 2)
 #define LIFE_COUNT_MAX 0xffffu
 
-static bool identity_paired(const struct kvp_core *core)
-{
-    return core->config.policy != KVP_PAIR_NONE;
-}
-
 /* ---- the store's own numbers ---- */
 
 /* Behind the first half, which ends with the number that was confirmed last, the oldest makes room.
  */
-static void remember_earlier(struct kvp_meta *meta)
+static void identity_remember_earlier(struct kvp_meta *meta)
 {
     unsigned count = 0;
     while (count < KVP_EARLIER_MAX && meta->earlier[count] != 0) {
@@ -89,7 +85,7 @@ bool core_identity_new(const struct kvp_meta *meta)
 
 /* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash
  * of the other node may take it back to one that it had known before. */
-static void keep_last(struct kvp_meta *meta)
+static void identity_keep_last(struct kvp_meta *meta)
 {
     uint64_t kept[KVP_EARLIER_MAX] = {0};
     unsigned count = 0, first;
@@ -105,6 +101,7 @@ static void keep_last(struct kvp_meta *meta)
 
 void core_identity_draw(struct kvp_core *core)
 {
+    assert(core->meta_wanted == 0);
     if (core->meta.copy) {
         core_note(core, KVP_NOTE_COPY, core->config.self);
         return;
@@ -113,7 +110,7 @@ void core_identity_draw(struct kvp_core *core)
         return;
     }
     if (core->meta.incarnation != 0) {
-        remember_earlier(&core->meta);
+        identity_remember_earlier(&core->meta);
     } else if (core->meta.group_id == 0) {
         core->meta.earlier[0] = KVP_STORE_IS_NEW;
     }
@@ -121,13 +118,6 @@ void core_identity_draw(struct kvp_core *core)
     core->life = core->meta.incarnation & ~(uint64_t)LIFE_COUNT_MAX;
     core->identity_needed = core_persist(core);
     core->started_us = core->now_us;
-}
-
-void core_identity_numbers(const struct kvp_core *core, struct kvp_numbers *numbers)
-{
-    numbers->incarnation = core->meta.incarnation;
-    numbers->replaces = core->replaces;
-    memcpy(numbers->earlier, core->meta.earlier, sizeof(numbers->earlier));
 }
 
 /* A new store that is not known yet is told whose place it would take. */
@@ -140,11 +130,6 @@ bool core_identity_replaces(struct kvp_core *core, uint64_t known)
     return news;
 }
 
-bool core_identity_drawn(const struct kvp_core *core)
-{
-    return core->meta_durable >= core->identity_needed;
-}
-
 void core_identity_confirmed(struct kvp_core *core)
 {
     if (core->confirmed) {
@@ -153,7 +138,7 @@ void core_identity_confirmed(struct kvp_core *core)
     bool was_new = core_identity_new(&core->meta);
     core->confirmed = true;
     core->confirmed_us = core->now_us;
-    keep_last(&core->meta); /* durable with the next change, */
+    identity_keep_last(&core->meta); /* durable with the next change, */
     if (was_new) {
         core_persist(core); /* but for this: a copy would be as new as this store was */
     }
@@ -168,19 +153,19 @@ void core_identity_refused(struct kvp_core *core)
     core->meta.copy = true;
     core->copy_due_us = core->now_us + core->config.grace_us;
     core_persist(core);
-    core_retire(core);
+    core->due |= CORE_DUE_ENDED;
 }
 
 /* ---- what it may do ---- */
 
 bool core_identity_known(const struct kvp_core *core)
 {
-    return core->confirmed || (identity_paired(core) && core_identity_drawn(core));
+    return core->confirmed || (core_paired(core) && core_identity_drawn(core));
 }
 
 bool core_identity_may_follow(const struct kvp_core *core)
 {
-    bool silent = !identity_paired(core) && !core->claim_waits;
+    bool silent = !core_paired(core) && !core->claim_waits;
     return core->confirmed || KVP_MUTANT(BOOT_ASKED) ||
            (silent && core->now_us - core->started_us > SILENT_US);
 }
@@ -189,17 +174,17 @@ bool core_identity_may_lead(const struct kvp_core *core)
 {
     bool alone = core->view.in_sync == kvp_set_of(core->config.self);
     if (KVP_MUTANT(COPY_LEADS) || KVP_MUTANT(BOOT_ALONE) ||
-        (identity_paired(core) && (alone || core->promote_asked))) {
+        (core_paired(core) && (alone || core->promote_asked))) {
         return true;
     }
-    bool own = core->view.primary == core->config.self || alone || identity_paired(core);
+    bool own = core->view.primary == core->config.self || alone || core_paired(core);
     bool waited = core->now_us - core->confirmed_us > UNKNOWN_US;
     return core->confirmed && (own || core->followed || waited || core->promote_asked);
 }
 
 /* ---- pair mode: the other node's ---- */
 
-static bool is_earlier(const uint64_t earlier[KVP_EARLIER_MAX], uint64_t number)
+static bool identity_is_earlier(const uint64_t earlier[KVP_EARLIER_MAX], uint64_t number)
 {
     for (unsigned i = 0; i < KVP_EARLIER_MAX; i++) {
         if (number != 0 && earlier[i] == number) {
@@ -209,7 +194,7 @@ static bool is_earlier(const uint64_t earlier[KVP_EARLIER_MAX], uint64_t number)
     return false;
 }
 
-static void note_twice(struct kvp_core *core, struct core_peer *peer)
+static void identity_note_twice(struct kvp_core *core, struct core_peer *peer)
 {
     peer->copy_seen_us = core->now_us;
     if (peer->copy_noted_us == 0 || core->now_us - peer->copy_noted_us > KVP_COPY_SHOWN_US) {
@@ -220,28 +205,28 @@ static void note_twice(struct kvp_core *core, struct core_peer *peer)
 
 /* What an earlier life of the store said may come late. Before it was heard itself, nobody can
  * tell. */
-static void note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
+static void identity_note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
 {
     bool heard = core->peer_said == core->meta.peer_incarnation;
-    if (heard && !is_earlier(core->peer_earlier, number)) {
-        note_twice(core, peer);
+    if (heard && !identity_is_earlier(core->peer_earlier, number)) {
+        identity_note_twice(core, peer);
     }
 }
 
-static bool writes(const struct kvp_core *core)
+static bool identity_writes(const struct kvp_core *core)
 {
     return core->role != KVP_ROLE_FAILED && core->role != KVP_ROLE_STOPPED;
 }
 
 /* A node whose disk does not answer is about to give its lead away, and may need this one for it.
  */
-static bool peer_number_durable(const struct kvp_core *core)
+static bool identity_peer_number_durable(const struct kvp_core *core)
 {
     return core->meta_durable >= core->peer_number_needed || core_disk_hangs(core, core->now_us) ||
            KVP_MUTANT(NUMBER_NOT_DURABLE);
 }
 
-static void remember_peer(struct kvp_core *core, const struct kvp_numbers *numbers)
+static void identity_remember_peer(struct kvp_core *core, const struct kvp_numbers *numbers)
 {
     if (core->peer_said != numbers->incarnation) {
         core->peer_said = numbers->incarnation;
@@ -257,26 +242,27 @@ static kvp_status identity_judge(struct kvp_core *core, struct core_peer *peer, 
     bool silent = core->now_us - peer->last_contact_us > core->config.grace_us;
     bool named = numbers->replaces == known;
     if (numbers->incarnation == known) {
-        remember_peer(core, numbers);
+        identity_remember_peer(core, numbers);
         return KVP_OK;
     }
-    if (known != 0 && !is_earlier(numbers->earlier, known) && !(fresh && silent && named)) {
-        note_stranger(core, peer, numbers->incarnation);
+    if (known != 0 && !identity_is_earlier(numbers->earlier, known) &&
+        !(fresh && silent && named)) {
+        identity_note_stranger(core, peer, numbers->incarnation);
         return fresh ? KVP_BUSY : KVP_REFUSED;
     }
-    if (!writes(core)) {
+    if (!identity_writes(core)) {
         return KVP_BUSY;
     }
     core->meta.peer_incarnation = numbers->incarnation;
     core->peer_number_needed = core_persist(core);
-    remember_peer(core, numbers);
+    identity_remember_peer(core, numbers);
     return KVP_OK;
 }
 
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
                                const struct kvp_peer_request *request)
 {
-    if (!identity_paired(core) || request->numbers.incarnation == 0) {
+    if (!core_paired(core) || request->numbers.incarnation == 0) {
         return KVP_OK;
     }
     bool told = request->op != KVP_OP_APPEND && request->op != KVP_OP_SNAPSHOT;
@@ -286,11 +272,12 @@ kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
         status =
             told ? identity_judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
     }
-    bool answered = peer_number_durable(core) || (writes(core) && request->op == KVP_OP_STATE);
+    bool answered = identity_peer_number_durable(core) ||
+                    (identity_writes(core) && request->op == KVP_OP_STATE);
     return status == KVP_OK && !answered ? KVP_BUSY : status;
 }
 
-static void answer_held(struct kvp_core *core, kvp_status status)
+static void identity_answer_held(struct kvp_core *core, kvp_status status)
 {
     if (core->state_token) {
         core_answer(core, core->state_token, KVP_OP_STATE, core->state_echo_us, status);
@@ -300,7 +287,8 @@ static void answer_held(struct kvp_core *core, kvp_status status)
 
 void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
 {
-    answer_held(core, KVP_BUSY);
+    assert(token != NULL);
+    identity_answer_held(core, KVP_BUSY);
     core->state_token = token;
     core->state_echo_us = request->sent_us;
     core_identity_written(core);
@@ -308,7 +296,7 @@ void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *r
 
 /* Its answers were those of a stranger so far: what it is asked again, it need not wait to be
  * asked. Where the disk hangs they count, but the number is still to be waited for. */
-static void ask_again(struct kvp_core *core)
+static void identity_ask_again(struct kvp_core *core)
 {
     if (core->meta_durable < core->peer_number_needed) {
         return;
@@ -321,11 +309,11 @@ static void ask_again(struct kvp_core *core)
 
 void core_identity_written(struct kvp_core *core)
 {
-    if (!writes(core)) {
-        answer_held(core, KVP_BUSY);
-    } else if (peer_number_durable(core)) {
-        answer_held(core, KVP_OK);
-        ask_again(core);
+    if (!identity_writes(core)) {
+        identity_answer_held(core, KVP_BUSY);
+    } else if (identity_peer_number_durable(core)) {
+        identity_answer_held(core, KVP_OK);
+        identity_ask_again(core);
     }
 }
 
@@ -335,25 +323,25 @@ static bool identity_is_of(uint64_t life, uint64_t number)
     return (life ^ number) <= LIFE_COUNT_MAX;
 }
 
-static bool comes_from_known(struct kvp_core *core, struct core_peer *peer,
-                             const struct kvp_peer_reply *reply)
+static bool identity_comes_from_known(struct kvp_core *core, struct core_peer *peer,
+                                      const struct kvp_peer_reply *reply)
 {
     uint64_t known = core->meta.peer_incarnation;
     if (reply->numbers.incarnation == 0) {
         return known == 0 || identity_is_of(reply->report.life, known);
     }
     return identity_judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
-           peer_number_durable(core);
+           identity_peer_number_durable(core);
 }
 
 bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
                          const struct kvp_peer_reply *reply)
 {
     bool decides = reply->op == KVP_OP_STATE || reply->op == KVP_OP_HEARTBEAT;
-    if (!identity_paired(core)) {
+    if (!core_paired(core)) {
         return true;
     }
-    bool known = comes_from_known(core, peer, reply);
+    bool known = identity_comes_from_known(core, peer, reply);
     bool speaks = core->confirmed || core_leading(core);
     if (decides && reply->code == KVP_REFUSED && (known || (reply->report.known && !speaks))) {
         core_identity_refused(core);
@@ -377,7 +365,7 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_request *request)
 {
     uint64_t life = request->report.life;
-    if (identity_paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
+    if (core_paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
         identity_is_of(life, peer->answers)) {
         return true;
     }
@@ -396,7 +384,7 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
 void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_reply *reply)
 {
-    if (identity_paired(core)) {
+    if (core_paired(core)) {
         return;
     }
     uint64_t life = reply->report.life;
@@ -405,7 +393,7 @@ void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
         peer->contested_us = 0;
     } else if (peer->contested_us != 0 && reply->echo_us >= peer->contested_us) {
         peer->contested_us = 0;
-        note_twice(core, peer);
+        identity_note_twice(core, peer);
     }
     peer->answers = life;
     peer->heard_life_us = core->now_us;
@@ -414,7 +402,8 @@ void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
 /* In a pair it might be taken for the node by one that has forgotten everything. */
 void core_identity_tell_copy(struct kvp_core *core)
 {
-    if (identity_paired(core) || core->now_us < core->copy_due_us) {
+    assert(core->meta.copy);
+    if (core_paired(core) || core->now_us < core->copy_due_us) {
         return;
     }
     core->copy_due_us = core->now_us + KVP_COPY_TOLD_US;

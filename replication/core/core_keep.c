@@ -15,6 +15,8 @@
  */
 #include "replication/core/core_state.h"
 
+#include <assert.h>
+
 #define CONFIRM_US 1000000u  /* a register that is there has answered by then */
 #define AGAIN_US   10000000u /* after a refusal */
 
@@ -27,7 +29,8 @@ enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by)
 {
     bool older =
         core->log.tail.epoch < core->meta.forced_epoch; /* what an operator's force passed over */
-    bool more = core_parted(core) || core->commit > replaced_by || older;
+    bool more =
+        (core_parted(core) && !KVP_MUTANT(KEEP_NOTHING)) || core->commit > replaced_by || older;
     if (core->log.tail.seq == 0 || KVP_MUTANT(REPLACE_UNSEEN)) {
         return KVP_KEEP_NOT;
     }
@@ -39,6 +42,7 @@ enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by)
 
 uint64_t core_confirm(struct kvp_core *core)
 {
+    assert(core->view.primary != core->config.self);
     if (core->config.policy == KVP_PAIR_NONE) {
         core_look_soon(core);
     } else {
@@ -54,8 +58,42 @@ bool core_keep_refused(const struct kvp_core *core)
 
 void core_keep_failed(struct kvp_core *core)
 {
+    assert(core->replacing);
     core->replacing = false;
+    KVP_MARK(KEEP_NO_ROOM);
     core->quarantine_full = true;
     core->quarantine_us = core->now_us + AGAIN_US;
+    core->port.changed(core->port.arg);
+}
+
+/* The store stays what it is, and so does what is known about it, until another one has taken its
+ * place: that one has promised nothing. */
+void core_replace_begin(struct kvp_core *core, uint64_t lost)
+{
+    assert(!core->replacing && !core_leading(core));
+    core->replacing = true;
+    core->next_meta = core->meta;
+    core->next_meta.diverged_count += lost;
+    core->next_meta.solo_from = 0;
+    core->next_meta.member_epoch = 0;
+    core->next_meta.doubt = false;
+}
+
+void core_replace_end(struct kvp_core *core, struct kvp_point point)
+{
+    assert(core->replacing && !core_leading(core));
+    core->replacing = core->quarantine_full = false;
+    core->meta.diverged_count = core->next_meta.diverged_count;
+    core->meta.solo_from = 0;
+    core->meta.member_epoch = core->shown_member_epoch = 0;
+    core->shown_doubt = false;
+    core->meta.doubt = point.epoch > core->meta.view.epoch; /* sent in a view that nobody granted */
+    core_persist(core);                                     /* with the views learned meanwhile */
+    core->life++;
+    core->cut_pending = false;
+    kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
+    core->durable = core->commit_point = point;
+    core->written = core->commit = core->applied = core->applying = point.seq;
+    core->write_last = 0;
     core->port.changed(core->port.arg);
 }

@@ -41,6 +41,7 @@ void kvp_core_log_reset(struct kvp_core_log *log, struct kvp_point point, uint64
     log->first = point.seq + 1;
     log->base = point;
     log->tail = point;
+    assert(log->tail.seq + 1 == log->first);
     log->cached_size = 0;
     log->disk_first = disk_first;
     log->disk_size = disk_size;
@@ -54,6 +55,8 @@ void kvp_core_log_reset(struct kvp_core_log *log, struct kvp_point point, uint64
 
 static kvp_status grow(struct kvp_core_log *log)
 {
+    assert((log->capacity & (log->capacity - 1)) == 0);
+    assert(log->tail.seq + 1 - log->first == log->capacity);
     struct kvp_entry **slots = calloc(log->capacity * 2, sizeof(*slots));
     if (!slots) {
         return KVP_NO_MEMORY;
@@ -69,11 +72,13 @@ static kvp_status grow(struct kvp_core_log *log)
 
 static struct kvp_log_segment *segment_at(struct kvp_core_log *log, unsigned index)
 {
+    assert(index < KVP_LOG_SEGMENTS);
     return &log->segments[(log->segment_first + index) % KVP_LOG_SEGMENTS];
 }
 
 static void count_on_disk(struct kvp_core_log *log, const struct kvp_entry *entry)
 {
+    assert(log->segment_count <= KVP_LOG_SEGMENTS);
     struct kvp_log_segment *last =
         log->segment_count ? segment_at(log, log->segment_count - 1) : NULL;
     if (!last || (last->size >= log->segment_size && log->segment_count < KVP_LOG_SEGMENTS)) {
@@ -117,6 +122,7 @@ static void discount_on_disk(struct kvp_core_log *log, const struct kvp_entry *e
             log->disk_size -= size;
             return;
         }
+        assert(log->disk_size >= last->size);
         log->disk_size -= last->size;
         log->segment_count--;
     }
@@ -128,6 +134,7 @@ void kvp_core_log_truncate(struct kvp_core_log *log, uint64_t seq)
     while (log->tail.seq > seq) {
         struct kvp_entry *entry = log->slots[log->tail.seq & (log->capacity - 1)];
         discount_on_disk(log, entry);
+        assert(log->cached_size >= entry->size);
         log->cached_size -= entry->size;
         uint64_t previous = log->tail.seq - 1;
         kvp_entry_unref(entry);
@@ -147,6 +154,7 @@ void kvp_core_log_evict(struct kvp_core_log *log, uint64_t limit, uint64_t size_
     while (log->first <= log->tail.seq && log->first <= limit &&
            (log->cached_size > size_max || log->tail.seq - log->first >= 65536)) {
         struct kvp_entry *entry = log->slots[log->first & (log->capacity - 1)];
+        assert(log->cached_size >= entry->size);
         log->base = entry->point;
         log->cached_size -= entry->size;
         log->first++;
@@ -156,6 +164,7 @@ void kvp_core_log_evict(struct kvp_core_log *log, uint64_t limit, uint64_t size_
 
 struct kvp_entry *kvp_core_log_get(const struct kvp_core_log *log, uint64_t seq)
 {
+    assert(log->capacity != 0);
     if (seq < log->first || seq > log->tail.seq) {
         return NULL;
     }
@@ -184,6 +193,7 @@ uint64_t kvp_core_log_trim(struct kvp_core_log *log, uint64_t size_max, uint64_t
         if (log->disk_size - oldest->size < size_max || oldest->last > limit) {
             break;
         }
+        assert(log->disk_size >= oldest->size);
         cut = oldest->last;
         log->disk_size -= oldest->size;
         log->segment_first = (log->segment_first + 1) % KVP_LOG_SEGMENTS;

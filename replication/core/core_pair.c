@@ -20,22 +20,22 @@
  */
 #include "replication/core/core_state.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
-static kvp_node_set self_set(const struct kvp_core *core)
+static kvp_node_set pair_self_set(const struct kvp_core *core)
 {
     return kvp_set_of(core->config.self);
 }
 
-static bool alone(const struct kvp_core *core)
+static bool pair_alone(const struct kvp_core *core)
 {
-    return core->meta.view.in_sync == self_set(core) || core->meta.view.version == 0;
+    return core->meta.view.in_sync == pair_self_set(core) || core->meta.view.version == 0;
 }
 
-static bool holds(const struct kvp_core *core)
+static bool pair_holds(const struct kvp_core *core)
 {
     bool primary = core->meta.view.primary == core->config.self;
-    if (alone(core)) {
+    if (pair_alone(core)) {
         return true;
     }
     if (!kvp_set_has(core->meta.view.in_sync, core->config.self)) {
@@ -53,7 +53,7 @@ static bool holds(const struct kvp_core *core)
 
 bool core_pair_may_promote(struct kvp_core *core)
 {
-    if (alone(core) || core->promote_asked) {
+    if (pair_alone(core) || core->promote_asked) {
         return true;
     }
     if (!core->contact && !KVP_MUTANT(BOOT_ALONE)) {
@@ -61,13 +61,8 @@ bool core_pair_may_promote(struct kvp_core *core)
     }
     /* A restarted primary asks whoever holds the register, and so does a backup whose primary has
      * said that it failed; else a backup needs to hold it. */
-    return core->meta.view.primary == core->config.self || holds(core) || core->primary_resigned;
-}
-
-bool core_pair_unsettled(const struct kvp_core *core)
-{
-    return core->config.policy != KVP_PAIR_NONE && !KVP_MUTANT(SETTLED) &&
-           (core->proposal.stage >= PROPOSAL_CAS || core->meta_durable != core->meta_wanted);
+    return core->meta.view.primary == core->config.self || pair_holds(core) ||
+           core->primary_resigned;
 }
 
 /* What the other one answered before was not settled; now it may be, and the next regular question
@@ -81,19 +76,17 @@ void core_pair_installed(struct kvp_core *core)
 }
 
 /* May this node decide on its present proposal without asking? */
-static bool decides(const struct kvp_core *core)
+bool core_pair_decides(const struct kvp_core *core)
 {
+    assert(core_paired(core));
     enum proposal_reason reason = core->proposal.reason;
-    return holds(core) || reason == REASON_FORCE || reason == REASON_CREATE ||
+    return pair_holds(core) || reason == REASON_FORCE || reason == REASON_CREATE ||
            (reason == REASON_PROMOTE && core->promote_asked);
 }
 
 void core_pair_ask(struct kvp_core *core)
 {
-    if (decides(core)) {
-        core_proposal_answer(core, KVP_OK, &core->proposal.view);
-        return;
-    }
+    assert(core->proposal.stage == PROPOSAL_CAS);
     if (core->peer_count == 0) {
         return;
     }
@@ -102,16 +95,6 @@ void core_pair_ask(struct kvp_core *core)
     request.expected = core->meta.view.version;
     request.wish = core->proposal.view;
     core->port.send(core->port.arg, &request);
-}
-
-/* A grant shows the view itself, and has been taken from there. What comes here may be a refusal,
- * or a late answer to what was asked for an earlier proposal: that one says nothing about this. */
-void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply)
-{
-    if (core->config.policy != KVP_PAIR_NONE && core->proposal.stage == PROPOSAL_CAS &&
-        reply->code != KVP_OK && reply->echo_us >= core->proposal.asked_us) {
-        core_proposal_answer(core, (kvp_status)-abs(reply->code), &reply->report.view);
-    }
 }
 
 /* Has that node made it? Two views of one epoch would both stay. */
@@ -132,7 +115,7 @@ static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_
                  core->config.policy == KVP_PAIR_PRIMARY_WINS; /* nobody asks elsewhere */
     bool sound = (asked && pair_made_by(wish, request->from)) ||
                  (core->config.policy != KVP_PAIR_NONE && KVP_MUTANT(GRANT_ANY));
-    if (!sound || !holds(core) || alone(core) ||
+    if (!sound || !pair_holds(core) || pair_alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
         (wish->in_sync & ~core->meta.view.in_sync) != 0) {
         return KVP_REFUSED;
@@ -156,8 +139,10 @@ static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_
     return KVP_OK;
 }
 
-static void asked_failed(struct kvp_core *core, const struct kvp_peer_request *request, void *token)
+static void pair_asked_failed(struct kvp_core *core, const struct kvp_peer_request *request,
+                              void *token)
 {
+    assert(core->role == KVP_ROLE_FAILED);
     kvp_status status = pair_judge(core, request);
     if (status == KVP_OK && kvp_set_has(request->wish.in_sync, core->config.self)) {
         status = KVP_FAILED;
@@ -178,7 +163,7 @@ void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,
     bool grants = core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW &&
                   core_identity_may_follow(core) && !core->meta.copy;
     if (status == KVP_OK && grants) {
-        asked_failed(core, request, token);
+        pair_asked_failed(core, request, token);
     } else {
         core_answer(core, token, request->op, request->sent_us,
                     status == KVP_OK ? KVP_FAILED : status);
@@ -192,6 +177,7 @@ void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *reque
         core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
         return;
     }
+    assert(core->ask_token == NULL && core->proposal.stage == PROPOSAL_NONE);
     core->meta.view = request->wish;
     if (!KVP_MUTANT(GRANT_UNNOTED)) {
         core_note_solo(core, &request->wish); /* it may be given to this node, alone */

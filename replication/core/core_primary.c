@@ -9,9 +9,7 @@
 
 void core_lead(struct kvp_core *core)
 {
-    core->lead_epoch = core->view.epoch;
-    core->draining = false;
-    core->primary_resigned = false;
+    assert(core->role == KVP_ROLE_ELECT && core->lead_epoch == core->view.epoch);
     core_incoming_abort(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
@@ -29,13 +27,12 @@ void core_lead(struct kvp_core *core)
         peer->round_us = 0;
         core_probe_restart(core, peer);
     }
-    core_set_role(core, KVP_ROLE_ELECT);
     core_heartbeat(core);
-    core_advance(core);
+    core->due |= CORE_DUE_LEAD;
 }
 
 /* A joiner about to be added promises to count; a member that came back in doubt does so again. */
-static bool wants_promise(const struct kvp_core *core, const struct core_peer *peer)
+static bool primary_wants_promise(const struct kvp_core *core, const struct core_peer *peer)
 {
     if (!kvp_set_has(core->view.in_sync, peer->id)) {
         return peer->caught_up || KVP_MUTANT(ADD_UNREADY);
@@ -46,12 +43,13 @@ static bool wants_promise(const struct kvp_core *core, const struct core_peer *p
 
 void core_heartbeat(struct kvp_core *core)
 {
+    assert(core_leading(core));
     struct kvp_peer_request request;
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         core_send_head(core, &request, KVP_OP_HEARTBEAT, peer->id);
-        request.commit = core->commit_point;
-        request.prepare = wants_promise(core, peer);
+        request.commit = KVP_MUTANT(COMMIT_TOLD_AHEAD) ? core->log.tail : core->commit_point;
+        request.prepare = primary_wants_promise(core, peer);
         request.life = peer->life;
         request.diverged = peer->diverged;
         request.forced = core->meta.forced_epoch;
@@ -62,9 +60,11 @@ void core_heartbeat(struct kvp_core *core)
 
 /* ---- removal and addition ---- */
 
-static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_note why)
+static void primary_remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_note why)
 {
+    assert(core_leading(core) && peer->id != core->config.self);
     if (core->proposal.stage < PROPOSAL_CAS && core->proposal.reason == REASON_ADD) {
+        KVP_MARK(ADDITION_GIVES_WAY);
         core_proposal_abort(core);
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->handover == HANDOVER_DRAINS ||
@@ -78,19 +78,19 @@ static void remove_peer(struct kvp_core *core, struct core_peer *peer, enum kvp_
 }
 
 /* Silent for the lease, counted from the moment that we began to lead. */
-static bool lost(const struct kvp_core *core, const struct core_peer *peer)
+static bool primary_lost(const struct kvp_core *core, const struct core_peer *peer)
 {
     uint64_t last = peer->heard_us > peer->match_us ? peer->heard_us : peer->match_us;
     return core->now_us - last > core->config.lease_us;
 }
 
 /* Whatever the reason: its disk, a connection that swallows entries, or none for them. */
-static bool slow(const struct kvp_core *core, const struct core_peer *peer)
+static bool primary_slow(const struct kvp_core *core, const struct core_peer *peer)
 {
     return peer->behind_us != 0 && core->now_us - peer->behind_us > core->config.sync_timeout_us;
 }
 
-static void watch_progress(struct kvp_core *core, struct core_peer *peer)
+static void primary_watch_progress(struct kvp_core *core, struct core_peer *peer)
 {
     if (peer->match >= core->log.tail.seq) {
         peer->behind_us = 0;
@@ -99,7 +99,7 @@ static void watch_progress(struct kvp_core *core, struct core_peer *peer)
     }
 }
 
-static void watch_member(struct kvp_core *core, struct core_peer *peer)
+static void primary_watch_member(struct kvp_core *core, struct core_peer *peer)
 {
     const struct core_proposal *proposal = &core->proposal;
     bool adding = proposal->reason == REASON_ADD &&
@@ -109,27 +109,30 @@ static void watch_member(struct kvp_core *core, struct core_peer *peer)
     }
     if (!kvp_set_has(core->view.in_sync, peer->id)) {
         if (adding && proposal->subject == peer->id &&
-            (lost(core, peer) || peer->mode != PEER_REPLICATE)) {
+            (primary_lost(core, peer) || peer->mode != PEER_REPLICATE)) {
+            KVP_MARK(JOINER_GONE);
             core_proposal_abort(core);
         }
         return;
     }
-    if (peer->resigned || lost(core, peer)) {
-        remove_peer(core, peer, KVP_NOTE_PEER_LOST);
-    } else if (slow(core, peer)) {
-        remove_peer(core, peer, KVP_NOTE_PEER_SLOW);
+    if (peer->resigned || primary_lost(core, peer)) {
+        primary_remove_peer(core, peer, KVP_NOTE_PEER_LOST);
+    } else if (primary_slow(core, peer)) {
+        KVP_MARK(MEMBER_SLOW);
+        primary_remove_peer(core, peer, KVP_NOTE_PEER_SLOW);
     } else if (peer->mode == PEER_SNAPSHOT || peer->diverged) {
         /* What it acknowledged is not there any more: it cannot stay, whatever it says. */
-        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+        KVP_MARK(MEMBER_NEEDS_SNAPSHOT);
+        primary_remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
     }
 }
 
 /* A joiner has caught up when it has, within one round, everything that was in the log when the
  * round began (Ongaro 2014, 4.2.1): then the last step costs no more than a round. */
-static void watch_joiner(struct kvp_core *core, struct core_peer *peer)
+static void primary_watch_joiner(struct kvp_core *core, struct core_peer *peer)
 {
     if (kvp_set_has(core->view.in_sync, peer->id) || peer->mode != PEER_REPLICATE ||
-        lost(core, peer) || peer->resigned) {
+        primary_lost(core, peer) || peer->resigned) {
         peer->round_us = 0;
         peer->caught_up = false;
         return;
@@ -146,8 +149,9 @@ static void watch_joiner(struct kvp_core *core, struct core_peer *peer)
     peer->round_us = core->now_us;
 }
 
-static void add_ready_joiner(struct kvp_core *core)
+void core_add_ready_joiner(struct kvp_core *core)
 {
+    assert(core_leading(core));
     if (core->role != KVP_ROLE_PRIMARY || core->proposal.stage != PROPOSAL_NONE ||
         core->handover == HANDOVER_DRAINS || core->stopping || core_disk_doubtful(core) ||
         kvp_set_count(core->view.in_sync) >= core->config.sync_replicas) {
@@ -169,19 +173,17 @@ void core_lead_tick(struct kvp_core *core)
 {
     for (unsigned i = 0; i < core->peer_count && core_leading(core); i++) {
         struct core_peer *peer = &core->peers[i];
-        watch_progress(core, peer);
-        watch_member(core, peer);
-        watch_joiner(core, peer);
+        primary_watch_progress(core, peer);
+        primary_watch_member(core, peer);
+        primary_watch_joiner(core, peer);
         core_snapshot_tick(core, peer);
     }
-    if (core_leading(core)) {
-        core_advance(core);
-    }
+    core->due |= CORE_DUE_LEAD;
 }
 
 /* ---- commit ---- */
 
-static void commit_to(struct kvp_core *core, uint64_t seq)
+static void primary_commit_to(struct kvp_core *core, uint64_t seq)
 {
     if (seq <= core->commit) {
         return;
@@ -190,11 +192,12 @@ static void commit_to(struct kvp_core *core, uint64_t seq)
     if (!kvp_core_log_point(&core->log, seq, &core->commit_point)) {
         assert(!"what is not applied is in memory");
     }
+    assert(core->commit <= core->log.tail.seq);
     core->port.committed(core->port.arg, seq);
 }
 
 /* The end of what every required member has durably. */
-static uint64_t agreed(const struct kvp_core *core)
+static uint64_t primary_agreed(const struct kvp_core *core)
 {
     uint64_t seq = KVP_MUTANT(ACK_BEFORE_DISK) ? core->log.tail.seq : core->durable.seq;
     kvp_node_set set = KVP_MUTANT(ACK_ALONE) ? 0 : core_required(core);
@@ -208,8 +211,9 @@ static uint64_t agreed(const struct kvp_core *core)
 }
 
 /* ELECT ends when the whole log is on every member, applied here, and the leases hold. */
-static void try_serve(struct kvp_core *core)
+static void primary_try_serve(struct kvp_core *core)
 {
+    assert(core->role == KVP_ROLE_ELECT);
     bool whole = core->commit == core->log.tail.seq && core->applied == core->log.tail.seq;
     if ((!whole && !KVP_MUTANT(NO_ELECT)) || core->meta_durable != core->meta_wanted) {
         return;
@@ -217,6 +221,7 @@ static void try_serve(struct kvp_core *core)
     /* Members of the view have stepped down when they give a lease; others may hold one of ours. */
     if ((core->lent & ~core->view.in_sync) != 0 && !KVP_MUTANT(CANDIDATE_FOLLOWS) &&
         core->now_us - core->lent_us <= core_grace(core)) {
+        KVP_MARK(ELECT_WAITS_LEASE);
         return;
     }
     kvp_node_set set = core_required(core);
@@ -225,22 +230,17 @@ static void try_serve(struct kvp_core *core)
             return;
         }
     }
+    assert(core->meta_durable == core->meta_wanted);
     core_set_role(core, KVP_ROLE_PRIMARY);
     core_heartbeat(core);
 }
 
 void core_advance(struct kvp_core *core)
 {
-    commit_to(core, agreed(core));
+    assert(core_leading(core));
+    primary_commit_to(core, primary_agreed(core));
     if (core->role == KVP_ROLE_ELECT) {
-        try_serve(core);
-    }
-    core_proposal_step(core);
-    if (core->role == KVP_ROLE_PRIMARY) {
-        add_ready_joiner(core);
-    }
-    if (core_leading(core)) {
-        core_wishes_tick(core);
+        primary_try_serve(core);
     }
 }
 
@@ -253,7 +253,7 @@ void core_pump_all(struct kvp_core *core)
 
 /* ---- answers of the others ---- */
 
-static void land_flights(struct core_peer *peer)
+static void primary_land_flights(struct core_peer *peer)
 {
     while (peer->flight_count > 0 && peer->flights[peer->flight_first].last <= peer->match) {
         peer->flight_first = (peer->flight_first + 1) % KVP_CORE_FLIGHTS;
@@ -261,8 +261,9 @@ static void land_flights(struct core_peer *peer)
     }
 }
 
-static void raise_match(struct kvp_core *core, struct core_peer *peer, uint64_t seq)
+static void primary_raise_match(struct kvp_core *core, struct core_peer *peer, uint64_t seq)
 {
+    assert(seq <= core->log.tail.seq);
     if (seq > peer->match) {
         peer->match = seq;
         peer->match_us = core->now_us;
@@ -270,24 +271,41 @@ static void raise_match(struct kvp_core *core, struct core_peer *peer, uint64_t 
 }
 
 /* The first APPEND under way ought to have arrived before what this answers was sent. */
-static bool overdue(const struct kvp_core *core, const struct core_peer *peer,
-                    const struct kvp_peer_reply *reply)
+static bool primary_overdue(const struct kvp_core *core, const struct core_peer *peer,
+                            const struct kvp_peer_reply *reply)
 {
     return peer->flight_count > 0 && reply->op == KVP_OP_HEARTBEAT &&
            peer->flights[peer->flight_first].sent_us + 2 * core->config.heartbeat_us <
                reply->echo_us;
 }
 
-static void take_position(struct kvp_core *core, struct core_peer *peer,
-                          const struct kvp_peer_reply *reply)
+/*
+ * Takes the end of the peer's log from its report. What holds before and after, while it
+ * replicates:
+ *
+ *   match <= sent.seq <= our tail   `match` is durable there and compared; `sent` was sent after it
+ *   flights                         the APPENDs between the two, oldest first
+ *   position_us                     reports about the time before it say nothing: they predate the
+ *                                   truncation of the peer's log. Only the answer to an APPEND
+ * shows that a suffix is gone; until it comes position_us is UINT64_MAX.
+ *
+ * Answers overtake each other, so a report of less than `match` is old, unless it was asked for
+ * after `match` rose last: then the peer has lost what it had acknowledged. A report of more than
+ * was sent, or of an entry that is not ours, is about a log that must be compared anew.
+ */
+static void primary_take_position(struct kvp_core *core, struct core_peer *peer,
+                                  const struct kvp_peer_reply *reply)
 {
+    assert(core_leading(core) && peer->mode == PEER_REPLICATE);
     const struct kvp_peer_report *report = &reply->report;
     struct kvp_point ours;
     if (reply->op == KVP_OP_APPEND && peer->position_us == UINT64_MAX) {
         peer->position_us = core->now_us; /* the suffix is gone */
     }
     if (reply->op != KVP_OP_APPEND && reply->echo_us < peer->position_us) {
-        if (peer->position_us == UINT64_MAX && overdue(core, peer, reply)) {
+        KVP_MARK(POSITION_OLD);
+        if (peer->position_us == UINT64_MAX && primary_overdue(core, peer, reply)) {
+            KVP_MARK(CUT_LOST);
             /* The APPEND that cuts the suffix, or its answer, got lost: a report does not tell
              * which, but a fresh comparison does. */
             core_probe_restart(core, peer);
@@ -300,7 +318,7 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
             peer->match = 0;
             peer->match_us = core->now_us;
             core_probe_restart(core, peer);
-            remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+            primary_remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
         }
         return;
     }
@@ -311,16 +329,18 @@ static void take_position(struct kvp_core *core, struct core_peer *peer,
         return;
     }
     if (report->tail.seq <= peer->sent.seq) {
-        raise_match(core, peer, report->tail.seq);
+        primary_raise_match(core, peer, report->tail.seq);
     }
-    land_flights(peer);
-    if (overdue(core, peer, reply) && report->received < peer->flights[peer->flight_first].last) {
+    primary_land_flights(peer);
+    if (primary_overdue(core, peer, reply) &&
+        report->received < peer->flights[peer->flight_first].last) {
+        KVP_MARK(APPEND_LOST);
         core_probe_restart(core, peer); /* an APPEND got lost */
     }
 }
 
 /* Was it sent since the peer's position was compared? What is older may be about another log. */
-static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_reply *reply)
+static bool primary_answers_ours(const struct core_peer *peer, const struct kvp_peer_reply *reply)
 {
     return peer->flight_count > 0 && reply->echo_us >= peer->flights[peer->flight_first].sent_us;
 }
@@ -330,7 +350,7 @@ static bool answers_ours(const struct core_peer *peer, const struct kvp_peer_rep
  * act before this node's lease ends gives a shorter one, which leaves a sixth of its grace for
  * clocks that drift.
  */
-static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64_t grace_us)
+static uint64_t primary_lease_from(struct kvp_core *core, struct core_peer *peer, uint64_t grace_us)
 {
     uint64_t most = grace_us == 0 ? UINT64_MAX : grace_us - grace_us / 6;
     if (most >= core->config.lease_us) {
@@ -348,8 +368,8 @@ static uint64_t lease_from(struct kvp_core *core, struct core_peer *peer, uint64
  * one. What it had acknowledged says nothing about what it has. A late answer of the life before
  * does the same, and the next one again: lives have no order.
  */
-static void meet_life(struct kvp_core *core, struct core_peer *peer,
-                      const struct kvp_peer_reply *reply)
+static void primary_meet_life(struct kvp_core *core, struct core_peer *peer,
+                              const struct kvp_peer_reply *reply)
 {
     const struct kvp_peer_report *report = &reply->report;
     bool first = peer->life == 0;
@@ -360,8 +380,10 @@ static void meet_life(struct kvp_core *core, struct core_peer *peer,
     if (first) {
         return;
     }
+    KVP_MARK(PEER_RESTARTED);
     if (report->tail.seq < peer->match && reply->echo_us > peer->match_us) {
-        remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
+        KVP_MARK(LOG_REGRESSED);
+        primary_remove_peer(core, peer, KVP_NOTE_PEER_REGRESSED);
     }
     peer->match = 0;
     peer->match_us = core->now_us;
@@ -375,6 +397,7 @@ static void meet_life(struct kvp_core *core, struct core_peer *peer,
 void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply)
 {
+    assert(core_leading(core));
     const struct kvp_peer_report *report = &reply->report;
     bool follows =
         report->view.primary == core->config.self && report->view.epoch >= core->lead_epoch;
@@ -388,10 +411,10 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         peer->heard_us = core->now_us;
         peer->resigned = peer->resigned && reply->echo_us <= peer->resigned_us;
         uint64_t asked_us = KVP_MUTANT(LEASE_FROM_RECEIPT) ? core->now_us : reply->echo_us;
-        uint64_t lease = asked_us + lease_from(core, peer, report->grace_us);
+        uint64_t lease = asked_us + primary_lease_from(core, peer, report->grace_us);
         peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
     }
-    meet_life(core, peer, reply);
+    primary_meet_life(core, peer, reply);
     peer->report = *report;
     switch (peer->mode) {
     case PEER_PROBE:
@@ -401,10 +424,10 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         break;
     case PEER_REPLICATE:
         if (!ours && reply->op == KVP_OP_APPEND) {
-            peer->diverged = reply->code == KVP_DIVERGED && answers_ours(peer, reply);
+            peer->diverged = reply->code == KVP_DIVERGED && primary_answers_ours(peer, reply);
             core_probe_restart(core, peer);
         } else {
-            take_position(core, peer, reply);
+            primary_take_position(core, peer, reply);
         }
         break;
     case PEER_SNAPSHOT:
@@ -413,9 +436,6 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
     case PEER_CHECK:
         break;
     }
-    watch_joiner(core, peer);
-    core_advance(core);
-    if (core_leading(core)) {
-        core_pump(core, peer);
-    }
+    primary_watch_joiner(core, peer);
+    core->due |= CORE_DUE_LEAD;
 }

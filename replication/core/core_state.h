@@ -5,6 +5,7 @@
 
 #include "replication/core/core.h"
 #include "replication/core/core_log.h"
+#include "replication/core/core_marks.h"
 #include "kvstore/base/mutant.h"
 
 #define KVP_CORE_FLIGHTS       8u    /* APPEND messages under way to one peer */
@@ -12,9 +13,10 @@
 #define KVP_CORE_BATCH         4096u /* entries in one disk write */
 #define KVP_CORE_BATCH_SIZE    (8u * 1024u * 1024u)
 #define KVP_CORE_APPLY_WAIT_US 1000u     /* for company, of what is committed */
-#define KVP_CORE_APPLY_WAIT    64u       /* entries that wait so at most */
 #define KVP_COPY_TOLD_US       5000000u  /* a copy tells the others so often that it is there, */
 #define KVP_COPY_SHOWN_US      60000000u /* and they show it for so long */
+#define CORE_ASK_AGAIN_US      300000u   /* of an arbiter, or a pair's other node */
+#define KVP_CORE_APPLY_WAIT    64u       /* entries that wait so at most */
 
 enum peer_mode {
     PEER_PROBE,     /* its position is not known: waits for a fresh report */
@@ -23,6 +25,12 @@ enum peer_mode {
     PEER_SNAPSHOT,  /* gets a snapshot */
 };
 
+/*
+ * What this node knows of a peer. Everything but `link_up`, `last_contact_us` and `blank_seen`
+ * counts only while this node leads: core_lead() begins anew with it. core_check.c asserts how the
+ * fields stand to each other; core_primary.c (take_position) says what they mean for the peer's
+ * log.
+ */
 struct core_peer {
     uint8_t id;
     bool link_up;
@@ -117,6 +125,18 @@ enum handover_stage {
     HANDOVER_GIVEN,  /* the target leads, and is to serve */
 };
 
+/* What is due at the end of the event: core_settle.c. */
+enum core_due {
+    CORE_DUE_ENDED = 1 << 0,    /* the node has failed, was stopped, or is a copy */
+    CORE_DUE_VIEW = 1 << 1,     /* another view is in force */
+    CORE_DUE_ELECTED = 1 << 2,  /* this node leads from now on */
+    CORE_DUE_TICK = 1 << 3,     /* whatever time brings */
+    CORE_DUE_LOOK = 1 << 4,     /* the register is to be looked at soon */
+    CORE_DUE_LEAD = 1 << 5,     /* somebody has acknowledged something */
+    CORE_DUE_PROPOSAL = 1 << 6, /* the proposal may go on */
+    CORE_DUE_ADMIN = 1 << 7,    /* what an operator has asked for may be reached */
+};
+
 struct append_waiter {
     void *token;
     uint8_t from;
@@ -133,11 +153,29 @@ enum core_disk_queue {
 
 enum incoming_job { INCOMING_BEGIN, INCOMING_WRITE, INCOMING_FINISH };
 
+/*
+ * How the numbers of the log stand to each other, from what is safest to what is newest:
+ *
+ *   log.base <= applied <= commit <= durable <= written <= log.tail
+ *
+ *   applied   the state on disk has it; `applying` is where the write under way will bring it
+ *   commit    every member has it durably. It never falls while the store stays the same
+ *   durable   this node's disk has it, and says so
+ *   written   handed to the disk; above `durable` only while `writing`
+ *   tail      in memory. Entries above `base` are there, so that what is not applied can be read
+ *
+ * The same for views: `view` is in force, `meta.view` is to be on disk and may be one view ahead of
+ * it while `proposal` is GRANTED or `ask_token` waits. `meta_durable <= meta_writing <=
+ * meta_wanted` count the versions of `meta`: whoever needs a change to be durable keeps the number
+ * that core_persist() gave.
+ */
 struct kvp_core {
     struct kvp_core_config config;
     struct kvp_core_port port;
     uint64_t now_us;
     bool touched;  /* by an event since core_check() looked */
+    unsigned due;  /* enum core_due; 0 between events */
+    bool resigns;  /* ENDED is due: the others are to hear of it */
     uint64_t life; /* another one whenever the store is another one */
     uint64_t random;
 
@@ -262,6 +300,11 @@ static inline void core_enter(struct kvp_core *core, uint64_t now_us)
     core->touched = true;
 }
 
+static inline bool core_paired(const struct kvp_core *core)
+{
+    return core->config.policy != KVP_PAIR_NONE;
+}
+
 static inline bool core_leading(const struct kvp_core *core)
 {
     return core->role == KVP_ROLE_PRIMARY || core->role == KVP_ROLE_ELECT;
@@ -273,6 +316,12 @@ static inline bool core_leading(const struct kvp_core *core)
 static inline bool core_parted(const struct kvp_core *core)
 {
     return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
+}
+
+/* Is the number of this store durable? Before that nothing is said. */
+static inline bool core_identity_drawn(const struct kvp_core *core)
+{
+    return core->meta_durable >= core->identity_needed;
 }
 
 /* What a node is that does not lead: an operator may force a node outside to be a candidate. */
@@ -287,31 +336,50 @@ static inline uint64_t core_grace(const struct kvp_core *core)
     return KVP_MUTANT(SHORT_GRACE) ? core->config.grace_us / 2 : core->config.grace_us;
 }
 
-/* core.c */
+/* core_base.c: what all of them use */
 struct core_peer *core_peer(struct kvp_core *core, unsigned id); /* NULL: not configured */
 void core_note(struct kvp_core *core, enum kvp_note note, uint64_t number);
+void core_note_once(struct kvp_core *core, bool *noted, enum kvp_note note, uint64_t number);
 void core_set_role(struct kvp_core *core, enum kvp_role role);
 uint64_t
 core_persist(struct kvp_core *core); /* meta has changed; returns the version to wait for */
 void core_report(const struct kvp_core *core, struct kvp_peer_report *report);
 void core_answer(struct kvp_core *core, void *token, unsigned op, uint64_t echo_us, int code);
+void core_numbers(const struct kvp_core *core, struct kvp_numbers *numbers); /* of this store */
 void core_send_head(const struct kvp_core *core, struct kvp_peer_request *request, unsigned op,
                     uint8_t to);
+void core_send_state(struct kvp_core *core, const struct core_peer *peer);
 void core_failed(struct kvp_core *core);
+void core_resign(struct kvp_core *core); /* tells the others that this node has failed */
+bool core_eligible(const struct kvp_core *core);
+bool core_serving(const struct kvp_core *core, uint64_t now_us);
+void core_look_soon(
+    struct kvp_core *core); /* at the register, as often as heartbeats at the most */
 uint64_t core_random(struct kvp_core *core);
 /* The members whose acknowledgement counts: of the view, and of a view asked for. */
 kvp_node_set core_required(const struct kvp_core *core);
+
+/* core_settle.c: does what is due, at the end of each event */
+void core_settle_due(struct kvp_core *core);
+
+static inline void core_settle(struct kvp_core *core)
+{
+    if (core->due != 0) {
+        core_settle_due(core);
+    }
+}
 
 /* core_check.c: asserts what holds between the fields when an event has been dealt with. */
 void core_check(const struct kvp_core *core);
 
 /* core_primary.c: the primary's side */
-void core_lead(struct kvp_core *core); /* begins to: role ELECT */
+void core_lead(struct kvp_core *core); /* begins to */
 void core_lead_tick(struct kvp_core *core);
 void core_heartbeat(struct kvp_core *core);
 void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
                      const struct kvp_peer_reply *reply);
-void core_advance(struct kvp_core *core); /* commit, elect, add, hand over: whatever is ripe now */
+void core_advance(struct kvp_core *core); /* what is committed now; an elect serves when it may */
+void core_add_ready_joiner(struct kvp_core *core);
 void core_pump_all(struct kvp_core *core);
 
 /* core_sync.c: bringing one peer up */
@@ -324,25 +392,27 @@ void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
                          const struct kvp_peer_reply *reply);
 void core_snapshot_tick(struct kvp_core *core, struct core_peer *peer);
 void core_snapshot_end(struct kvp_core *core, struct core_peer *peer);
+void core_snapshot_opened(struct kvp_core *core, uint8_t id, kvp_status status,
+                          struct kvp_point point);
+void core_snapshot_read(struct kvp_core *core, uint8_t id, kvp_status status, kvp_slice chunk,
+                        bool last);
 
 /* core_backup.c: the follower's side */
+void core_answer_waiters(struct kvp_core *core, bool all);
 void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request *request,
                            void *token);
 void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
-void core_answer_waiters(struct kvp_core *core, bool all);
 /* Entries of later views, which nobody granted: nobody was told that they are safe. */
 void core_drop_later(struct kvp_core *core, uint64_t epoch);
 void core_set_aside(struct kvp_core *core);
-/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that
- * go. */
-void core_replace_begin(struct kvp_core *core, uint64_t lost);
-void core_replace_end(struct kvp_core *core, struct kvp_point point);
+void core_set_aside_done(struct kvp_core *core, kvp_status status);
 
 /* core_incoming.c: receiving a snapshot */
 void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
                           void *token);
 void core_incoming_abort(struct kvp_core *core);
 void core_incoming_tick(struct kvp_core *core);
+void core_incoming_job_done(struct kvp_core *core, kvp_status status);
 
 /* core_keep.c: what becomes of a store that another one takes the place of */
 bool core_confirmed(const struct kvp_core *core); /* the register has shown the view in force */
@@ -350,13 +420,15 @@ enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
 uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
 bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
 void core_keep_failed(struct kvp_core *core);        /* there was no room */
+/* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that
+ * go. */
+void core_replace_begin(struct kvp_core *core, uint64_t lost);
+void core_replace_end(struct kvp_core *core, struct kvp_point point);
 
 /* core_identity.c: which store speaks for a node */
 void core_identity_draw(struct kvp_core *core); /* at the start */
-void core_identity_numbers(const struct kvp_core *core, struct kvp_numbers *numbers);
 /* Whoever decides knows the node by this number. True: that is news for a store that is new. */
 bool core_identity_replaces(struct kvp_core *core, uint64_t known);
-bool core_identity_drawn(const struct kvp_core *core); /* durably: now it may speak */
 void core_identity_confirmed(struct kvp_core *core);
 void core_identity_refused(struct kvp_core *core); /* it is a copy */
 /* Has nobody known the store yet, as far as it says? */
@@ -367,7 +439,7 @@ bool core_identity_may_lead(const struct kvp_core *core);
 /* Of the other node of a pair. KVP_REFUSED: it is a copy; KVP_BUSY: not now. */
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
                                const struct kvp_peer_request *request);
-/* Answers STATE, when the number of whoever asks is durable here. */
+/* Answers STATE, when the number of the node that asks is durable here. */
 void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *request,
                          void *token);
 void core_identity_written(struct kvp_core *core); /* or it never will be */
@@ -382,35 +454,46 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
 void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_reply *reply);
 void core_identity_tell_copy(struct kvp_core *core); /* tick of a store that is a copy */
-void core_retire(struct kvp_core *core); /* core_view.c: takes part in nothing any more */
 
 /* core_told.c: what a peer tells, and what an arbiter shows */
-bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);
 /* `answered`: as an answer to a question of ours. True: it was newer, and is in force now. */
 bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct kvp_view *view,
                bool answered);
 /* The register, as the answer to call `call_id` shows it. True: another view is in force now. */
 bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t call_id);
 
-/* core_view.c: views and their changes */
-bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
+/* core_view.c: the view in force */
+bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);
 /* Before `view` is made durable: if this node is alone in it, it keeps in mind from where on. */
 void core_note_solo(struct kvp_core *core, const struct kvp_view *view);
 void core_install(struct kvp_core *core, const struct kvp_view *view);
+void core_follow_view(struct kvp_core *core, const struct kvp_view *view); /* not to lead in it */
+void core_view_retire(struct kvp_core *core); /* takes part in none any more */
+void core_answer_leavers(struct kvp_core *core);
+
+/* core_proposal.c: changes of view */
+bool core_adopt(struct kvp_core *core, const struct kvp_view *view); /* true: it was newer */
 void core_propose(struct kvp_core *core, enum proposal_reason reason, uint8_t primary,
                   kvp_node_set in_sync, uint8_t subject);
 void core_proposal_step(struct kvp_core *core);
 void core_proposal_abort(struct kvp_core *core);
-void core_proposal_answer(struct kvp_core *core, kvp_status status, const struct kvp_view *view);
-bool core_eligible(const struct kvp_core *core);
-void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
-void core_look_soon(struct kvp_core *core);  /* as often as heartbeats at the most */
-void core_follow_view(struct kvp_core *core, const struct kvp_view *view); /* not to lead in it */
+void core_proposal_give_up(struct kvp_core *core); /* and nothing is proposed for a while */
+void core_proposal_go_on(struct kvp_core *core);   /* after LOOK, where there is one */
+void core_proposal_granted(struct kvp_core *core);
+void core_proposal_fence(struct kvp_core *core); /* and then to CAS */
+/* The other node of a pair has answered ASK_VIEW. */
+void core_fence_done(struct kvp_core *core, bool success);
+void core_proposal_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
 
-/* core_boot.c: creation of a group, waiting for the primary's silence */
+/* core_arbiter.c: what the register's arbiter is asked, and answers */
+void core_watch_tick(struct kvp_core *core); /* the regular look at the register */
+void core_arbiter_answered(struct kvp_core *core, const struct kvp_arbiter_answer *answer);
+
+/* core_boot.c: the creation of a group */
 void core_outside_tick(struct kvp_core *core);
+
+/* core_detector.c: is the primary silent, and may this node take its place? */
 void core_backup_tick(struct kvp_core *core);
-void core_send_state(struct kvp_core *core, const struct core_peer *peer);
 
 /* core_disk.c: is this node's own disk silent? */
 void core_disk_asked(struct kvp_core *core, enum core_disk_queue queue);
@@ -419,22 +502,26 @@ uint64_t core_disk_silence(const struct kvp_core *core, uint64_t now_us);
 bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
 bool core_disk_doubtful(const struct kvp_core *core);
 void core_disk_note(struct kvp_core *core);
+
+/* core_bequeath.c: the lead goes to a node whose disk works */
 void core_disk_lead_tick(struct kvp_core *core);
 
-/* core_wishes.c: what an operator wants */
+/* core_admin.c: what an operator wants */
 bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
-void core_wishes_tick(struct kvp_core *core);
-void core_wishes_changed(struct kvp_core *core);   /* the view is another one, or all is over */
-void core_wishes_left(struct kvp_core *core);      /* the primary has answered LEAVE */
-void core_wishes_heartbeat(struct kvp_core *core); /* of the primary that this node follows */
-void core_wishes_heard(struct kvp_core *core, const struct kvp_peer_reply *reply);
+void core_admin_handover(struct kvp_core *core, uint8_t target);
+void core_admin_promote(struct kvp_core *core, bool force);
+void core_admin_stop(struct kvp_core *core);
+void core_admin_tick(struct kvp_core *core);
+void core_admin_changed(struct kvp_core *core);   /* the view is another one, or all is over */
+void core_admin_left(struct kvp_core *core);      /* the primary has answered LEAVE */
+void core_admin_heartbeat(struct kvp_core *core); /* of the primary that this node follows */
+void core_admin_heard(struct kvp_core *core, const struct kvp_peer_reply *reply);
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
-bool core_pair_unsettled(const struct kvp_core *core); /* what is decided may not be in force yet */
-void core_pair_installed(struct kvp_core *core);       /* a view has come into force */
-void core_pair_ask(struct kvp_core *core);             /* puts the proposal to who may grant it */
-void core_pair_answered(struct kvp_core *core, const struct kvp_peer_reply *reply);
+void core_pair_installed(struct kvp_core *core);     /* a view has come into force */
+bool core_pair_decides(const struct kvp_core *core); /* on the proposal, without asking */
+void core_pair_ask(struct kvp_core *core); /* puts the proposal to the node that may grant it */
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 /* Whatever is asked of a node that has failed or stopped. */
 void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,

@@ -5,6 +5,7 @@
  */
 #include "replication/core/core_state.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define SNAPSHOT_RESEND_US  2000000u
@@ -13,6 +14,7 @@
 
 void core_probe_restart(struct kvp_core *core, struct core_peer *peer)
 {
+    assert(peer->id != core->config.self);
     peer->mode = PEER_PROBE;
     peer->probe_us = core->now_us;
     peer->flight_count = 0;
@@ -22,7 +24,7 @@ void core_probe_restart(struct kvp_core *core, struct core_peer *peer)
 
 enum comparison { MATCHES, DIFFERS, TOO_OLD, ON_DISK };
 
-static enum comparison compare(const struct kvp_core *core, struct kvp_point theirs)
+static enum comparison sync_compare(const struct kvp_core *core, struct kvp_point theirs)
 {
     struct kvp_point ours;
     if (theirs.seq > core->log.tail.seq) {
@@ -37,8 +39,10 @@ static enum comparison compare(const struct kvp_core *core, struct kvp_point the
     return theirs.seq >= core->log.disk_first ? ON_DISK : TOO_OLD;
 }
 
-static void start_from(struct kvp_core *core, struct core_peer *peer, struct kvp_point point)
+static void sync_start_from(struct kvp_core *core, struct core_peer *peer, struct kvp_point point)
 {
+    assert(core_leading(core));
+    assert(point.seq <= core->log.tail.seq);
     bool cut = peer->report.tail.seq > point.seq;
     peer->mode = PEER_REPLICATE;
     peer->diverged = false;
@@ -53,8 +57,10 @@ static void start_from(struct kvp_core *core, struct core_peer *peer, struct kvp
     core_pump(core, peer);
 }
 
-static void start_snapshot(struct kvp_core *core, struct core_peer *peer)
+static void sync_start_snapshot(struct kvp_core *core, struct core_peer *peer)
 {
+    assert(core_leading(core));
+    assert(peer->snapshot.id == 0 && !peer->snapshot.opening && !peer->snapshot.reading);
     core_note(core, KVP_NOTE_SNAPSHOT_SENDING, peer->id);
     peer->mode = PEER_SNAPSHOT;
     peer->diverged = false;
@@ -71,59 +77,71 @@ static void start_snapshot(struct kvp_core *core, struct core_peer *peer)
  * group it may have acknowledged what is not in it: then its store must not be replaced unseen
  * (R6).
  */
-static bool may_hold_more(const struct kvp_core *core, const struct core_peer *peer)
+static bool sync_may_hold_more(const struct kvp_core *core, const struct core_peer *peer)
 {
     struct kvp_point tail = peer->report.tail;
     return tail.seq > 0 && tail.epoch < core->meta.forced_epoch;
 }
 
-static void resolve(struct kvp_core *core, struct core_peer *peer, enum comparison result)
+static void sync_look_up(struct kvp_core *core, struct core_peer *peer)
 {
-    if (result == ON_DISK) {
-        peer->mode = PEER_CHECK;
-        if (!peer->reading) {
-            peer->reading = true;
-            core_disk_asked(core, CORE_DISK_STORE);
-            core->port.read_log(core->port.arg, peer->id, peer->check.seq, 1, 1);
-        }
-        return;
+    assert(peer->check.seq >= core->log.disk_first);
+    assert(peer->check.seq <= core->log.tail.seq);
+    KVP_MARK(COMPARED_ON_DISK);
+    peer->mode = PEER_CHECK;
+    if (!peer->reading) {
+        peer->reading = true;
+        core_disk_asked(core, CORE_DISK_STORE);
+        core->port.read_log(core->port.arg, peer->id, peer->check.seq, 1, 1);
     }
-    if (result == MATCHES) {
-        start_from(core, peer, peer->check);
-        return;
-    }
-    if (!peer->checking_commit) {
-        peer->checking_commit = true;
+}
+
+/*
+ * What to do about a peer whose log was compared at peer->check: first at its tail and, if that is
+ * not ours, at its commit point. Entries up to that point are in every primary's log, so a
+ * difference there means that two histories have parted (R6), unless our log does not reach back so
+ * far.
+ */
+static void sync_resolve(struct kvp_core *core, struct core_peer *peer, enum comparison result)
+{
+    assert(core_leading(core));
+    if (result != MATCHES && result != ON_DISK && !peer->checking_commit) {
+        peer->checking_commit = true; /* its tail is not ours; what it has committed ought to be */
         peer->check = peer->report.commit;
-        resolve(core, peer, compare(core, peer->check));
-        return;
+        result = sync_compare(core, peer->check);
     }
-    if (result == TOO_OLD && !may_hold_more(core, peer)) {
-        if (!peer->snapshot.opening && !peer->snapshot.reading) {
-            start_snapshot(core, peer);
-        } else {
-            core_probe_restart(core, peer); /* once the disk has done with the last one */
-        }
-        return;
+    if (result == ON_DISK) {
+        sync_look_up(core, peer);
+    } else if (result == MATCHES) {
+        sync_start_from(core, peer, peer->check);
+    } else if (result == DIFFERS || sync_may_hold_more(core, peer)) {
+        KVP_MARK(DIVERGED_TOLD);
+        peer->mode = PEER_PROBE;
+        peer->diverged = true;
+        peer->probe_us =
+            core->now_us + 1; /* by the next heartbeat it knows, and sets its store aside */
+    } else if (!peer->snapshot.opening && !peer->snapshot.reading) {
+        sync_start_snapshot(core, peer);
+    } else {
+        KVP_MARK(SNAPSHOT_WAITS);
+        core_probe_restart(core, peer); /* once the disk has done with the last one */
     }
-    peer->mode = PEER_PROBE;
-    peer->diverged = true;
-    peer->probe_us =
-        core->now_us + 1; /* by the next heartbeat it knows, and sets its store aside */
 }
 
 void core_probe(struct kvp_core *core, struct core_peer *peer)
 {
     peer->checking_commit = false;
     peer->check = peer->report.tail;
-    resolve(core, peer, compare(core, peer->check));
+    sync_resolve(core, peer, sync_compare(core, peer->check));
 }
 
 /* ---- entries ---- */
 
-static void append_begin(struct kvp_core *core, struct core_peer *peer,
-                         struct kvp_peer_request *request)
+static void sync_append_begin(struct kvp_core *core, struct core_peer *peer,
+                              struct kvp_peer_request *request)
 {
+    assert(core_leading(core));
+    assert(peer->mode == PEER_REPLICATE && peer->flight_count < KVP_CORE_FLIGHTS);
     core_send_head(core, request, KVP_OP_APPEND, peer->id);
     request->prev = peer->sent;
     request->commit = core->commit_point;
@@ -131,13 +149,15 @@ static void append_begin(struct kvp_core *core, struct core_peer *peer,
     request->end = core->log.tail.seq;
 }
 
-static void append_send(struct kvp_core *core, struct core_peer *peer,
-                        struct kvp_peer_request *request)
+static void sync_append_send(struct kvp_core *core, struct core_peer *peer,
+                             struct kvp_peer_request *request)
 {
     if (request->entry_count > 0) {
         peer->sent = request->entries[request->entry_count - 1]->point;
     }
     unsigned slot = (peer->flight_first + peer->flight_count++) % KVP_CORE_FLIGHTS;
+    assert(peer->flight_count <= KVP_CORE_FLIGHTS);
+    assert(peer->sent.seq <= core->log.tail.seq);
     peer->flights[slot].last = peer->sent.seq;
     peer->flights[slot].sent_us = core->now_us;
     peer->commit_told = core->commit;
@@ -147,6 +167,7 @@ static void append_send(struct kvp_core *core, struct core_peer *peer,
 void core_sync_log_read(struct kvp_core *core, struct core_peer *peer,
                         struct kvp_entry *const *entries, size_t count)
 {
+    assert(peer != NULL && peer->reading);
     peer->reading = false;
     if (!core_leading(core)) {
         return;
@@ -156,29 +177,34 @@ void core_sync_log_read(struct kvp_core *core, struct core_peer *peer,
             core_probe_restart(core, peer);
             return;
         }
-        resolve(core, peer, kvp_point_equal(entries[0]->point, peer->check) ? MATCHES : DIFFERS);
+        sync_resolve(core, peer,
+                     kvp_point_equal(entries[0]->point, peer->check) ? MATCHES : DIFFERS);
         return;
     }
     if (peer->mode != PEER_REPLICATE) {
         return;
     }
     if (count == 0) {
+        KVP_MARK(READ_TRIMMED);
         core_probe_restart(core, peer); /* trimmed meanwhile */
         return;
     }
     if (entries[0]->point.seq == peer->sent.seq + 1 && peer->link_up &&
         peer->flight_count < KVP_CORE_FLIGHTS) {
         struct kvp_peer_request request;
-        append_begin(core, peer, &request);
+        sync_append_begin(core, peer, &request);
         memcpy(request.entries, entries, count * sizeof(request.entries[0]));
         request.entry_count = count;
-        append_send(core, peer, &request);
+        sync_append_send(core, peer, &request);
     }
     core_pump(core, peer);
 }
 
-static bool gather_entries(struct kvp_core *core, uint64_t from, struct kvp_peer_request *request)
+static bool sync_gather_entries(struct kvp_core *core, uint64_t from,
+                                struct kvp_peer_request *request)
 {
+    assert(request->entry_count == 0);
+    assert(from > 0);
     uint64_t size = 0;
     for (uint64_t seq = from;
          seq <= core->log.tail.seq && request->entry_count < KVP_APPEND_COUNT_MAX; seq++) {
@@ -204,15 +230,16 @@ void core_pump(struct kvp_core *core, struct core_peer *peer)
         if (peer->sent.seq >= core->log.tail.seq && !cut) {
             return;
         }
-        append_begin(core, peer, &request);
-        if (!gather_entries(core, peer->sent.seq + 1, &request)) {
+        sync_append_begin(core, peer, &request);
+        if (!sync_gather_entries(core, peer->sent.seq + 1, &request)) {
+            KVP_MARK(READ_FROM_DISK);
             peer->reading = true;
             core_disk_asked(core, CORE_DISK_STORE);
             core->port.read_log(core->port.arg, peer->id, peer->sent.seq + 1, KVP_APPEND_SIZE_MAX,
                                 KVP_APPEND_COUNT_MAX);
             return;
         }
-        append_send(core, peer, &request);
+        sync_append_send(core, peer, &request);
     }
 }
 
@@ -228,22 +255,25 @@ void core_snapshot_end(struct kvp_core *core, struct core_peer *peer)
     peer->snapshot.have_chunk = false;
 }
 
-static void snapshot_restart(struct kvp_core *core, struct core_peer *peer)
+static void sync_snapshot_restart(struct kvp_core *core, struct core_peer *peer)
 {
     core_snapshot_end(core, peer);
     core_probe_restart(core, peer);
 }
 
-static void read_chunk(struct kvp_core *core, struct core_peer *peer)
+static void sync_read_chunk(struct kvp_core *core, struct core_peer *peer)
 {
+    assert(peer->mode == PEER_SNAPSHOT);
+    assert(peer->snapshot.id != 0 && !peer->snapshot.reading);
     peer->snapshot.have_chunk = false;
     peer->snapshot.reading = true;
     core_disk_asked(core, CORE_DISK_SENDER);
     core->port.snapshot_read(core->port.arg, peer->id);
 }
 
-static void send_chunk(struct kvp_core *core, struct core_peer *peer)
+static void sync_send_chunk(struct kvp_core *core, struct core_peer *peer)
 {
+    assert(peer->snapshot.id != 0 && peer->snapshot.have_chunk);
     struct kvp_peer_request request;
     core_send_head(core, &request, KVP_OP_SNAPSHOT, peer->id);
     request.snapshot = peer->snapshot.id;
@@ -255,11 +285,11 @@ static void send_chunk(struct kvp_core *core, struct core_peer *peer)
     core->port.send(core->port.arg, &request);
 }
 
-void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id, kvp_status status,
-                              struct kvp_point point)
+void core_snapshot_opened(struct kvp_core *core, uint8_t id, kvp_status status,
+                          struct kvp_point point)
 {
-    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
+    assert(peer != NULL && peer->snapshot.opening);
     core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.opening = false;
     if (status != KVP_OK) {
@@ -269,20 +299,21 @@ void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t id
         return;
     }
     peer->snapshot.id = core_random(core);
-    peer->snapshot.point = point;
+    peer->snapshot.point = KVP_MUTANT(SNAPSHOT_AHEAD) ? core->commit_point : point;
     peer->snapshot.index = 0;
     if (!core_leading(core) || peer->mode != PEER_SNAPSHOT) {
+        KVP_MARK(SNAPSHOT_UNWANTED);
         core_snapshot_end(core, peer);
         return;
     }
-    read_chunk(core, peer);
+    sync_read_chunk(core, peer);
 }
 
-void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t id,
-                                 kvp_status status, kvp_slice chunk, bool last)
+void core_snapshot_read(struct kvp_core *core, uint8_t id, kvp_status status, kvp_slice chunk,
+                        bool last)
 {
-    core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
+    assert(peer != NULL && peer->snapshot.reading);
     core_disk_answered(core, CORE_DISK_SENDER);
     peer->snapshot.reading = false;
     if (core->role == KVP_ROLE_FAILED || peer->mode != PEER_SNAPSHOT || peer->snapshot.id == 0) {
@@ -293,7 +324,7 @@ void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t
         status = kvp_buf_append(&peer->snapshot.chunk, chunk.data, chunk.size);
     }
     if (status == KVP_NO_MEMORY) {
-        snapshot_restart(core, peer);
+        sync_snapshot_restart(core, peer);
         return;
     }
     if (status != KVP_OK) {
@@ -302,7 +333,7 @@ void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t
     }
     peer->snapshot.have_chunk = true;
     peer->snapshot.last = last;
-    send_chunk(core, peer);
+    sync_send_chunk(core, peer);
 }
 
 void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
@@ -313,25 +344,26 @@ void core_snapshot_reply(struct kvp_core *core, struct core_peer *peer,
         return;
     }
     if (reply->op == KVP_OP_SNAPSHOT && reply->code == KVP_REFUSED) {
-        snapshot_restart(core, peer);
+        sync_snapshot_restart(core, peer);
         peer->probe_us = core->now_us + SNAPSHOT_REFUSED_US; /* it has no room for what it has */
         return;
     }
     if (kvp_point_equal(report->tail, peer->snapshot.point) && peer->snapshot.last) {
-        snapshot_restart(core, peer); /* it has it all */
+        sync_snapshot_restart(core, peer); /* it has it all */
         return;
     }
     if (report->snapshot == peer->snapshot.id && report->wanted == peer->snapshot.index + 1 &&
         !peer->snapshot.last) {
         peer->snapshot.index++;
         peer->snapshot.progress_us = core->now_us;
-        read_chunk(core, peer);
+        sync_read_chunk(core, peer);
         return;
     }
     bool begun = peer->snapshot.index > 0;
     if (begun && report->snapshot != peer->snapshot.id &&
         reply->echo_us > peer->snapshot.progress_us) {
-        snapshot_restart(core, peer); /* it was started anew and has nothing */
+        KVP_MARK(SNAPSHOT_RESTARTED);
+        sync_snapshot_restart(core, peer); /* it was started anew and has nothing */
     }
 }
 
@@ -343,9 +375,11 @@ void core_snapshot_tick(struct kvp_core *core, struct core_peer *peer)
     uint64_t heard =
         peer->heard_us > peer->snapshot.progress_us ? peer->heard_us : peer->snapshot.progress_us;
     if (core->now_us - heard > SNAPSHOT_GIVE_UP_US) {
-        snapshot_restart(core, peer); /* let the log be trimmed and the disk space go */
+        KVP_MARK(SNAPSHOT_GIVEN_UP);
+        sync_snapshot_restart(core, peer); /* let the log be trimmed and the disk space go */
     } else if (peer->snapshot.have_chunk && peer->link_up &&
                core->now_us - peer->snapshot.sent_us > SNAPSHOT_RESEND_US) {
-        send_chunk(core, peer);
+        KVP_MARK(SNAPSHOT_RESENT);
+        sync_send_chunk(core, peer);
     }
 }

@@ -27,26 +27,11 @@
  */
 #include "replication/core/core_state.h"
 
-#define BLANK_JUMP_MAX ((uint64_t)1 << 46) /* of a node that knows no view yet */
-
-bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view)
-{
-    const struct kvp_view *known = &core->meta.view;
-    bool paired = core->config.policy != KVP_PAIR_NONE;
-    uint64_t jump = paired ? KVP_VIEW_JUMP_MAX << 6 : KVP_VIEW_JUMP_MAX;
-    if (known->version == 0) {
-        jump = BLANK_JUMP_MAX;
-    }
-    if (paired && view->version != view->epoch) {
-        return false;
-    }
-    return view->epoch <= known->epoch + jump && view->version > known->version &&
-           view->version <= known->version + jump;
-}
+#include <assert.h>
 
 /* Is it what this node has asked for itself, or names it the primary? That is asked where it is
  * decided. */
-static bool about_itself(const struct kvp_core *core, const struct kvp_view *view)
+static bool told_about_itself(const struct kvp_core *core, const struct kvp_view *view)
 {
     const struct core_proposal *proposal = &core->proposal;
     return view->primary == core->config.self ||
@@ -54,7 +39,7 @@ static bool about_itself(const struct kvp_core *core, const struct kvp_view *vie
             kvp_view_equal(view, &proposal->view));
 }
 
-static void verify(struct kvp_core *core, const struct core_peer *peer)
+static void told_verify(struct kvp_core *core, const struct core_peer *peer)
 {
     if (core->config.policy == KVP_PAIR_NONE) {
         core_look_soon(core);
@@ -70,19 +55,21 @@ static void verify(struct kvp_core *core, const struct core_peer *peer)
 bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct kvp_view *view,
                bool answered)
 {
-    bool paired = core->config.policy != KVP_PAIR_NONE;
+    bool paired = core_paired(core);
     if (view->epoch <= core->meta.view.epoch) {
         return false;
     }
     if (!core_view_in_reach(core, view)) {
+        KVP_MARK(TOLD_TOO_FAR);
         if (!paired) {
             core_look_soon(core);
         }
         return false;
     }
-    bool believed = paired ? answered : !about_itself(core, view);
+    bool believed = paired ? answered : !told_about_itself(core, view);
     if (!believed && !KVP_MUTANT(TOLD_LEADS)) {
-        verify(core, peer);
+        KVP_MARK(TOLD_TO_LEAD);
+        told_verify(core, peer);
         return false;
     }
     if (!core->told) {
@@ -99,13 +86,15 @@ bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct
 }
 
 /* Nobody granted what was told, and what was promised in it does not count. */
-static void take_back(struct kvp_core *core, const struct kvp_view *view)
+static void told_take_back(struct kvp_core *core, const struct kvp_view *view)
 {
+    assert(!core_paired(core));
     if (core->meta.member_epoch > view->epoch) {
         bool since = core->shown_member_epoch > view->epoch; /* as told to an earlier life */
         core->meta.member_epoch = since ? view->epoch : core->shown_member_epoch;
         core->meta.doubt = core->meta.doubt || core->shown_doubt;
     }
+    KVP_MARK(TOLD_TAKEN_BACK);
     core_note(core, KVP_NOTE_VIEW_TAKEN_BACK, core->meta.view.epoch);
     core_proposal_abort(core);
     core_incoming_abort(core);
@@ -117,6 +106,7 @@ static void take_back(struct kvp_core *core, const struct kvp_view *view)
 
 bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t call_id)
 {
+    assert(!core_paired(core));
     bool asked_since = (int32_t)(call_id - core->told_call_id) > 0;
     bool back = core->told && asked_since && view->version >= core->meta.shown_version;
     if (view->epoch > core->meta.view.epoch) {
@@ -132,7 +122,7 @@ bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t cal
     if (back && !KVP_MUTANT(TOLD_STAYS)) {
         core->told = false;
         core->meta.shown_version = view->version;
-        take_back(core, view);
+        told_take_back(core, view);
     }
     return back;
 }

@@ -57,8 +57,8 @@ static void open_view(struct kvp_disk *disk, struct kvp_disk_job *job)
 static void read_view(struct kvp_disk *disk, struct kvp_disk_job *job)
 {
     struct kvp_state_view *view = disk->views[job->peer];
-    job->status =
-        view ? kvp_state_view_chunk(view, KVP_CHUNK_SIZE, &job->chunk, &job->last) : KVP_NO_MEMORY;
+    size_t size = disk->chunk_size != 0 ? disk->chunk_size : KVP_CHUNK_SIZE;
+    job->status = view ? kvp_state_view_chunk(view, size, &job->chunk, &job->last) : KVP_NO_MEMORY;
 }
 
 void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)

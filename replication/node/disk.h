@@ -9,6 +9,7 @@
 #ifndef KVP_DISK_H
 #define KVP_DISK_H
 
+#include "kvstore/base/mutant.h"
 #include "kvstore/storage.h"
 
 enum kvp_disk_op {
@@ -28,6 +29,9 @@ enum kvp_disk_op {
  * it. */
 static inline bool kvp_disk_sends(enum kvp_disk_op op)
 {
+    if (KVP_MUTANT(QUEUE_CROSSED) && op == KVP_DISK_INCOMING_FINISH) {
+        return true;
+    }
     return op == KVP_DISK_SNAPSHOT_OPEN || op == KVP_DISK_SNAPSHOT_READ ||
            op == KVP_DISK_SNAPSHOT_CLOSE;
 }
@@ -59,6 +63,7 @@ void kvp_disk_job_free(struct kvp_disk_job *job); /* NULL is fine */
 struct kvp_disk {
     struct kvp_storage *storage;
     struct kvp_state_view *views[KVP_NODE_ID_MAX + 1]; /* by peer */
+    size_t chunk_size;                                 /* of a snapshot, about; 0: KVP_CHUNK_SIZE */
 };
 
 void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job);

@@ -5,6 +5,8 @@
  */
 #include "replication/core/core_state.h"
 
+#include <assert.h>
+
 #define HANDOVER_US    2000000u
 #define PROMOTE_US     10000000u
 #define STOP_US        5000000u
@@ -12,8 +14,9 @@
 
 /* ---- handover ---- */
 
-static void handover_end(struct kvp_core *core, kvp_status status)
+static void admin_handover_end(struct kvp_core *core, kvp_status status)
 {
+    assert(core->handover != HANDOVER_NONE);
     bool told = core->handover_told;
     core->handover = HANDOVER_NONE;
     core->handover_told = false;
@@ -24,7 +27,7 @@ static void handover_end(struct kvp_core *core, kvp_status status)
     core->port.changed(core->port.arg);
 }
 
-static bool is_wanted(const struct core_peer *peer, uint8_t target)
+static bool admin_is_wanted(const struct core_peer *peer, uint8_t target)
 {
     return target == 0 || target == peer->id;
 }
@@ -36,7 +39,7 @@ bool core_can_take_over(const struct kvp_core *core, const struct core_peer *pee
 }
 
 /* A lease, a promise, or the membership itself may be on its way to whoever is there. */
-static bool may_come(const struct kvp_core *core, uint8_t target)
+static bool admin_may_come(const struct kvp_core *core, uint8_t target)
 {
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
@@ -44,7 +47,7 @@ static bool may_come(const struct kvp_core *core, uint8_t target)
                      core->now_us - peer->last_contact_us <= core->config.grace_us;
         bool member = kvp_set_has(core->view.in_sync, peer->id);
         bool room = kvp_set_count(core->view.in_sync) < core->config.sync_replicas;
-        if (there && is_wanted(peer, target) && (member || room)) {
+        if (there && admin_is_wanted(peer, target) && (member || room)) {
             return true;
         }
     }
@@ -52,12 +55,12 @@ static bool may_come(const struct kvp_core *core, uint8_t target)
 }
 
 /* The member that is furthest, or the one asked for; NULL: there is none. */
-static struct core_peer *successor(struct kvp_core *core, uint8_t target)
+static struct core_peer *admin_successor(struct kvp_core *core, uint8_t target)
 {
     struct core_peer *best = NULL;
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
-        if (core_can_take_over(core, peer) && is_wanted(peer, target) &&
+        if (core_can_take_over(core, peer) && admin_is_wanted(peer, target) &&
             (!best || peer->match > best->match)) {
             best = peer;
         }
@@ -66,15 +69,16 @@ static struct core_peer *successor(struct kvp_core *core, uint8_t target)
 }
 
 /* From here on no update is taken, until the role is given away or that has come to nothing. */
-static bool handover_drain(struct kvp_core *core, uint8_t target)
+static bool admin_handover_drain(struct kvp_core *core, uint8_t target)
 {
-    struct core_peer *peer = successor(core, target);
+    struct core_peer *peer = admin_successor(core, target);
     if (core->role != KVP_ROLE_PRIMARY || !peer) {
         return false;
     }
     if (core->proposal.stage == PROPOSAL_PREPARE) {
         core_proposal_abort(core);
     }
+    assert(peer->id != core->config.self && core->proposal.stage != PROPOSAL_PREPARE);
     core->handover = HANDOVER_DRAINS;
     core->handover_target = peer->id;
     core->draining = true;
@@ -82,17 +86,17 @@ static bool handover_drain(struct kvp_core *core, uint8_t target)
     return true;
 }
 
-static void handover_ask(struct kvp_core *core, uint8_t target, bool told)
+static void admin_handover_ask(struct kvp_core *core, uint8_t target, bool told)
 {
+    assert(core->handover == HANDOVER_NONE);
     core->handover = HANDOVER_WAITS;
     core->handover_wanted = target;
     core->handover_told = told;
     core->handover_deadline_us = core->now_us + HANDOVER_US;
 }
 
-void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target)
+void core_admin_handover(struct kvp_core *core, uint8_t target)
 {
-    core_enter(core, now_us);
     if (!core_leading(core)) {
         core->port.handover_done(core->port.arg, KVP_NOT_PRIMARY);
     } else if (core->handover != HANDOVER_NONE) {
@@ -100,55 +104,58 @@ void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target)
     } else if (target == core->config.self) {
         core->port.handover_done(core->port.arg, KVP_OK);
     } else {
-        handover_ask(core, target, true);
-        core_wishes_tick(core);
+        admin_handover_ask(core, target, true);
+        core->due |= CORE_DUE_ADMIN;
     }
 }
 
-static void handover_wait(struct kvp_core *core)
+static void admin_handover_wait(struct kvp_core *core)
 {
-    if (!handover_drain(core, core->handover_wanted) &&
-        (core->now_us > core->handover_deadline_us || !may_come(core, core->handover_wanted))) {
-        handover_end(core, KVP_REFUSED);
+    assert(core->handover == HANDOVER_WAITS);
+    if (!admin_handover_drain(core, core->handover_wanted) &&
+        (core->now_us > core->handover_deadline_us ||
+         !admin_may_come(core, core->handover_wanted))) {
+        admin_handover_end(core, KVP_REFUSED);
     }
 }
 
 /* Its chosen one may have gone, or its lease have ended for a moment: within the time there is one
  * more choice, and meanwhile updates go on. */
-static void handover_again(struct kvp_core *core)
+static void admin_handover_again(struct kvp_core *core)
 {
+    assert(core->handover == HANDOVER_DRAINS && core->proposal.stage < PROPOSAL_CAS);
     bool over = core->now_us > core->handover_deadline_us;
     core_proposal_abort(core);
     if (over || !core->handover_told) {
-        handover_end(core, over ? KVP_TIMEOUT : KVP_REFUSED);
+        admin_handover_end(core, over ? KVP_TIMEOUT : KVP_REFUSED);
         return;
     }
     core->handover = HANDOVER_WAITS;
     core->draining = false;
     core->port.changed(core->port.arg);
-    handover_wait(core);
+    admin_handover_wait(core);
 }
 
-static void handover_tick(struct kvp_core *core)
+static void admin_handover_tick(struct kvp_core *core)
 {
     enum proposal_stage stage = core->proposal.stage;
     if (core->handover == HANDOVER_GIVEN) {
         if (core->now_us > core->handover_deadline_us) {
-            handover_end(core, KVP_UNCERTAIN);
+            admin_handover_end(core, KVP_UNCERTAIN);
         } else if (core->now_us >= core->handover_look_us) {
-            core_wishes_heartbeat(core);
+            core_admin_heartbeat(core);
         }
         return;
     }
     if (core->handover == HANDOVER_WAITS) {
-        handover_wait(core);
+        admin_handover_wait(core);
     }
     if (core->handover != HANDOVER_DRAINS || core->proposal.stage >= PROPOSAL_CAS) {
         return; /* no way back, and no deadline: the register decides */
     }
     const struct core_peer *peer = core_peer(core, core->handover_target);
     if (core->now_us > core->handover_deadline_us || !core_can_take_over(core, peer)) {
-        handover_again(core);
+        admin_handover_again(core);
     } else if (stage == PROPOSAL_NONE && core->commit == core->log.tail.seq &&
                core->now_us >= core->propose_after_us) {
         core_propose(core, REASON_HANDOVER, core->handover_target, core->view.in_sync, 0);
@@ -157,19 +164,19 @@ static void handover_tick(struct kvp_core *core)
 
 /* The register has decided, or a storage has. It is answered when the target serves: whoever asked
  * may read there in the next moment. */
-static void handover_changed(struct kvp_core *core, bool ended)
+static void admin_handover_changed(struct kvp_core *core, bool ended)
 {
     bool ours = !ended && core->view.primary == core->config.self;
     if (core->handover == HANDOVER_NONE || (ours && core->handover != HANDOVER_GIVEN)) {
         return;
     }
     if (ended || core->view.primary != core->handover_target || core->handover == HANDOVER_WAITS) {
-        handover_end(core, ended ? KVP_FAILED : KVP_STALE_VIEW);
+        admin_handover_end(core, ended ? KVP_FAILED : KVP_STALE_VIEW);
         return;
     }
     core_send_state(core, core_peer(core, core->handover_target)); /* it leads from now on */
     if (!core->handover_told) {
-        handover_end(core, KVP_OK);
+        admin_handover_end(core, KVP_OK);
     } else if (core->handover != HANDOVER_GIVEN) {
         core->handover = HANDOVER_GIVEN;
         core->draining = false;
@@ -177,7 +184,7 @@ static void handover_changed(struct kvp_core *core, bool ended)
     }
 }
 
-void core_wishes_heartbeat(struct kvp_core *core)
+void core_admin_heartbeat(struct kvp_core *core)
 {
     if (core->handover == HANDOVER_GIVEN) { /* one comes with each step to its serving */
         core->handover_look_us = core->now_us + core->config.heartbeat_us / 4;
@@ -185,31 +192,31 @@ void core_wishes_heartbeat(struct kvp_core *core)
     }
 }
 
-void core_wishes_heard(struct kvp_core *core, const struct kvp_peer_reply *reply)
+void core_admin_heard(struct kvp_core *core, const struct kvp_peer_reply *reply)
 {
     if (core->handover == HANDOVER_GIVEN && reply->from == core->handover_target &&
         reply->report.role == KVP_ROLE_PRIMARY && reply->report.view.epoch == core->view.epoch) {
-        handover_end(core, KVP_OK);
+        admin_handover_end(core, KVP_OK);
     }
 }
 
 /* ---- promotion ---- */
 
-static void promote_end(struct kvp_core *core, kvp_status status)
+static void admin_promote_end(struct kvp_core *core, kvp_status status)
 {
+    assert(core->promote_asked);
     core->promote_asked = false;
     core->port.promote_done(core->port.arg, status);
 }
 
-static void promote_force(struct kvp_core *core)
+static void admin_promote_force(struct kvp_core *core)
 {
     core_proposal_abort(core);
     core_propose(core, REASON_FORCE, core->config.self, kvp_set_of(core->config.self), 0);
 }
 
-void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
+void core_admin_promote(struct kvp_core *core, bool force)
 {
-    core_enter(core, now_us);
     bool heard =
         core->now_us - core->heard_primary_us <= core->config.grace_us && !core->primary_resigned;
     bool member = core->role == KVP_ROLE_BACKUP || core->role == KVP_ROLE_CANDIDATE;
@@ -221,7 +228,7 @@ void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
         status = KVP_BUSY;
     } else if (core->meta.group_id == 0 || core->meta.view.version == 0 || core->meta.copy) {
         status = KVP_REFUSED; /* nothing here that could be the truth */
-    } else if (core_leading(core) && kvp_core_serving(core, now_us)) {
+    } else if (core_leading(core) && core_serving(core, core->now_us)) {
         core->port.promote_done(core->port.arg, KVP_OK);
         return;
     } else if (!force && !core_leading(core) && (!member || heard || !core_eligible(core))) {
@@ -232,39 +239,38 @@ void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force)
         return;
     }
     core->promote_asked = true;
-    core->promote_deadline_us = now_us + PROMOTE_US;
+    core->promote_deadline_us = core->now_us + PROMOTE_US;
     if (core_leading(core) && !force) {
         /* It leads, and may be about to serve; if not, there is nothing more that it could become.
          */
-        core->promote_deadline_us = now_us + core->config.lease_us + core->config.grace_us;
+        core->promote_deadline_us = core->now_us + core->config.lease_us + core->config.grace_us;
         return;
     }
     core->propose_after_us = 0;
     if (force) {
-        promote_force(core);
+        admin_promote_force(core);
     } else {
-        core_backup_tick(core);
+        core->due |= CORE_DUE_TICK;
     }
 }
 
-static void promote_tick(struct kvp_core *core)
+static void admin_promote_tick(struct kvp_core *core)
 {
-    if (kvp_core_serving(core, core->now_us)) {
-        promote_end(core, KVP_OK);
+    if (core_serving(core, core->now_us)) {
+        admin_promote_end(core, KVP_OK);
     } else if (core->now_us > core->promote_deadline_us && core_leading(core)) {
-        promote_end(core, KVP_REFUSED);
+        admin_promote_end(core, KVP_REFUSED);
     } else if (core->now_us > core->promote_deadline_us && core->proposal.stage < PROPOSAL_CAS) {
         core_proposal_abort(core);
-        promote_end(core, KVP_TIMEOUT);
+        admin_promote_end(core, KVP_TIMEOUT);
     }
 }
 
 /* ---- stop ---- */
 
-static void stop_end(struct kvp_core *core)
+static void admin_stop_end(struct kvp_core *core)
 {
-    core_proposal_abort(core);
-    core_answer_waiters(core, true);
+    assert(core->stopping && core->role != KVP_ROLE_STOPPED);
     if (core_leading(core)) {
         for (unsigned i = 0; i < core->peer_count; i++) {
             core_snapshot_end(core, &core->peers[i]);
@@ -272,31 +278,29 @@ static void stop_end(struct kvp_core *core)
     }
     core->lead_epoch = 0;
     core_set_role(core, KVP_ROLE_STOPPED);
-    core_identity_written(core);
-    core_wishes_changed(core);
+    core->due |= CORE_DUE_ENDED;
 }
 
-void kvp_core_stop(struct kvp_core *core, uint64_t now_us)
+void core_admin_stop(struct kvp_core *core)
 {
-    core_enter(core, now_us);
     if (core->stopping) {
         return;
     }
     core->stopping = true;
-    core->stop_deadline_us = now_us + STOP_US;
+    core->stop_deadline_us = core->now_us + STOP_US;
     if (core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED) {
         core->port.stopped(core->port.arg);
     } else {
-        core_wishes_tick(core);
+        core->due |= CORE_DUE_ADMIN;
     }
 }
 
-void core_wishes_left(struct kvp_core *core)
+void core_admin_left(struct kvp_core *core)
 {
     core->left = core->leave_sent;
 }
 
-static void leave(struct kvp_core *core)
+static void admin_leave(struct kvp_core *core)
 {
     if (core->now_us < core->leave_due_us || core->view.primary == 0 ||
         !core_identity_known(core) || core->view.primary == core->config.self) {
@@ -310,71 +314,74 @@ static void leave(struct kvp_core *core)
 }
 
 /* All that was promised is committed and there is nobody to hand over to. */
-static bool drained_alone(const struct kvp_core *core)
+static bool admin_drained_alone(const struct kvp_core *core)
 {
     return core->view.in_sync == kvp_set_of(core->config.self) &&
            core->commit == core->log.tail.seq && core->applied == core->commit &&
            core->proposal.stage == PROPOSAL_NONE;
 }
 
-static bool stop_hands_over(struct kvp_core *core)
+static bool admin_stop_hands_over(struct kvp_core *core)
 {
-    if (!successor(core, 0)) {
+    if (!admin_successor(core, 0)) {
         return false;
     }
-    handover_ask(core, 0, false);
-    return handover_drain(core, 0);
+    admin_handover_ask(core, 0, false);
+    return admin_handover_drain(core, 0);
 }
 
-static void stop_tick(struct kvp_core *core)
+static void admin_stop_tick(struct kvp_core *core)
 {
     bool over = core->now_us > core->stop_deadline_us;
     switch (core->role) {
     case KVP_ROLE_PRIMARY:
-        if (core->handover == HANDOVER_NONE && !stop_hands_over(core)) {
+        if (core->handover == HANDOVER_NONE && !admin_stop_hands_over(core)) {
             core->draining = true;
-            over = over || drained_alone(core);
+            over = over || admin_drained_alone(core);
         }
         break;
     case KVP_ROLE_BACKUP:
         over = over || core->left || core->view.in_sync == kvp_set_of(core->config.self) ||
                !core_identity_known(core);
-        leave(core);
+        admin_leave(core);
         break;
     case KVP_ROLE_OUTSIDE:
         /* Once more for the answer: then the primary has it durably. */
         over = over || core->left || !core->leave_sent;
-        leave(core);
+        admin_leave(core);
         break;
     default:
         break;
     }
     if (over) {
-        stop_end(core);
+        admin_stop_end(core);
     }
 }
 
 /* ---- all of them ---- */
 
-void core_wishes_tick(struct kvp_core *core)
+void core_admin_tick(struct kvp_core *core)
 {
     if (core->stopping && core->role != KVP_ROLE_STOPPED) {
-        stop_tick(core);
+        admin_stop_tick(core);
+    }
+    if (core->role == KVP_ROLE_STOPPED) {
+        return;
     }
     if (core->handover != HANDOVER_NONE) {
-        handover_tick(core);
+        admin_handover_tick(core);
     }
     if (core->promote_asked) {
-        promote_tick(core);
+        admin_promote_tick(core);
     }
 }
 
-void core_wishes_changed(struct kvp_core *core)
+void core_admin_changed(struct kvp_core *core)
 {
     bool ended = core->role == KVP_ROLE_FAILED || core->role == KVP_ROLE_STOPPED;
-    handover_changed(core, ended);
+    admin_handover_changed(core, ended);
     if (core->promote_asked && (ended || core->view.primary != core->config.self)) {
-        promote_end(core, ended ? KVP_FAILED : KVP_REFUSED);
+        admin_promote_end(core, ended ? KVP_FAILED : KVP_REFUSED);
     }
     if (core->stopping && ended) {
         core->port.stopped(core->port.arg);
