@@ -32,12 +32,6 @@ static bool admin_is_wanted(const struct core_peer *peer, uint8_t target)
     return target == 0 || target == peer->id;
 }
 
-bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer)
-{
-    return kvp_set_has(core->view.in_sync, peer->id) && peer->lease_us > core->now_us &&
-           !peer->resigned && !peer->report.doubt && peer->report.member_epoch != 0;
-}
-
 /* A lease, a promise, or the membership itself may be on its way to whoever is there. */
 static bool admin_may_come(const struct kvp_core *core, uint8_t target)
 {

@@ -184,6 +184,12 @@ bool core_serving(const struct kvp_core *core, uint64_t now_us)
     return true;
 }
 
+bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer)
+{
+    return kvp_set_has(core->view.in_sync, peer->id) && peer->lease_us > core->now_us &&
+           !peer->resigned && !peer->report.doubt && peer->report.member_epoch != 0;
+}
+
 void core_look_soon(struct kvp_core *core)
 {
     assert(!core_paired(core));

@@ -221,9 +221,26 @@ static void proposal_prepare(struct kvp_core *core)
     proposal->meta_needed = proposal->solo_from ? core_persist(core) : core->meta_durable;
 }
 
+/* The arbiter may have been away for long: whoever was to lead may have lost its log meanwhile, and
+ * a disk that hung may answer again. */
+static bool proposal_stands(struct kvp_core *core)
+{
+    const struct core_proposal *proposal = &core->proposal;
+    bool bequeaths = proposal->reason == REASON_BEQUEATH;
+    if ((!bequeaths && proposal->reason != REASON_HANDOVER) || KVP_MUTANT(HEIR_UNSEEN)) {
+        return true;
+    }
+    return core_can_take_over(core, core_peer(core, proposal->view.primary)) &&
+           (!bequeaths || core_disk_hangs(core, core->now_us));
+}
+
 void core_proposal_go_on(struct kvp_core *core)
 {
-    if (core->proposal.reason == REASON_ADD) {
+    if (!proposal_stands(core)) {
+        KVP_MARK(HEIR_GONE);
+        core_proposal_abort(core);
+        core->due |= CORE_DUE_ADMIN;
+    } else if (core->proposal.reason == REASON_ADD) {
         proposal_prepare(core);
     } else {
         core_proposal_fence(core);

@@ -353,6 +353,7 @@ void core_failed(struct kvp_core *core);
 void core_resign(struct kvp_core *core); /* tells the others that this node has failed */
 bool core_eligible(const struct kvp_core *core);
 bool core_serving(const struct kvp_core *core, uint64_t now_us);
+bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
 void core_look_soon(
     struct kvp_core *core); /* at the register, as often as heartbeats at the most */
 uint64_t core_random(struct kvp_core *core);
@@ -507,7 +508,6 @@ void core_disk_note(struct kvp_core *core);
 void core_disk_lead_tick(struct kvp_core *core);
 
 /* core_admin.c: what an operator wants */
-bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer);
 void core_admin_handover(struct kvp_core *core, uint8_t target);
 void core_admin_promote(struct kvp_core *core, bool force);
 void core_admin_stop(struct kvp_core *core);

@@ -65,6 +65,26 @@ static void test_a_disk_that_answers_again_is_that_of_a_joiner(void **state)
     world_close(&world);
 }
 
+/* It was to be given away while the arbiter was away: when that is back, the reason has gone. */
+static void test_a_primary_whose_disk_answers_again_keeps_the_lead(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    world_witness(&world, 1, false);
+    hang(&world, 1, 4 * SECONDS);
+    world_put(&world, 1, 3);
+    world_run(&world, 3 * SECONDS);
+    assert_true(noted(&world, 1, KVP_NOTE_DISK_GIVEN_UP) != 0);
+    hang(&world, 1, 200);
+    world_run(&world, 3 * SECONDS);
+    assert_int_equal(noted(&world, 1, KVP_NOTE_DISK_ANSWERS), 1);
+    world_witness(&world, 1, true);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 1, set_to(3));
+    world_close(&world);
+}
+
 static void
 test_with_nobody_to_hand_over_to_a_hung_primary_says_so_and_takes_no_updates(void **state)
 {
@@ -198,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_primary_whose_disk_hangs_gives_the_lead_away),
         cmocka_unit_test(test_a_disk_that_answers_again_is_that_of_a_joiner),
+        cmocka_unit_test(test_a_primary_whose_disk_answers_again_keeps_the_lead),
         cmocka_unit_test(
             test_with_nobody_to_hand_over_to_a_hung_primary_says_so_and_takes_no_updates),
         cmocka_unit_test(test_a_hung_primary_does_not_make_itself_the_only_member),
