@@ -60,7 +60,12 @@ static void backup_promise(struct kvp_core *core)
 {
     assert(core->view.epoch <= core->meta.view.epoch);
     bool foreign = core->log.tail.epoch > core->view.epoch; /* of a view that nobody granted */
-    if (!foreign && (core->meta.member_epoch != core->view.epoch || core->meta.doubt)) {
+    /* The arbiter lets a new store take a node's place only while nothing counts on that node. If
+     * this one promised before it is known, it could be given the lead, and would never be let to
+     * take it. */
+    bool unknown = core_identity_new(&core->meta) && !core_identity_known(core) &&
+                   !KVP_MUTANT(PROMISE_UNKNOWN);
+    if (!foreign && !unknown && (core->meta.member_epoch != core->view.epoch || core->meta.doubt)) {
         core->meta.member_epoch = core->view.epoch;
         core->meta.doubt = false;
         core_persist(core);

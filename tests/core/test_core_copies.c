@@ -322,6 +322,29 @@ static bool refuses_all(struct node *node, const struct kvp_arbiter_request *req
     return true;
 }
 
+/* The register lets it take the node's place only while nothing counts on that node: what it
+ * promised before, it might never be let to keep. */
+static void test_a_new_store_promises_nothing_before_it_is_known(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_NONE);
+    world_kill(&world, 2);
+    disk_blank(&world.nodes[2]);
+    world_witness(&world, 1, false);
+    world_witness(&world, 2, false);
+    world_start(&world, 2);
+    world_run(&world, 4 * SECONDS);
+    assert_int_equal(world_status(&world, 2).tail.seq, 10); /* by the primary's word */
+    assert_int_equal(world_status(&world, 2).meta.member_epoch, 0);
+    world_witness(&world, 1, true);
+    world_witness(&world, 2, true);
+    world_run(&world, 5 * SECONDS);
+    assert_serves(&world, 1, set2(1, 2));
+    assert_int_not_equal(world_status(&world, 2).meta.member_epoch, 0);
+    world_close(&world);
+}
+
 static void test_a_witness_that_takes_nothing_makes_no_copy(void **state)
 {
     (void)state;
@@ -346,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),
         cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),
+        cmocka_unit_test(test_a_new_store_promises_nothing_before_it_is_known),
         cmocka_unit_test(test_a_witness_that_takes_nothing_makes_no_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
