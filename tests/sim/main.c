@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--sessions] [--copies] [--eager] [--replay SEED] [--regressions]. Nodes tick at their
- * deadlines only; with --eager, and with jobs, far more often: seeds that found something before it
- * was so keep their meaning. */
+ * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] [--replay SEED]
+ * [--regressions] [--marks]. Nodes tick at their deadlines only; with --eager, and with jobs, far
+ * more often: seeds that found something before it was so keep their meaning. */
 #include "sim.h"
+
+#include "sim_marks.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -62,8 +64,9 @@ struct totals {
 static int usage(void)
 {
     fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--jobs] [--sessions] [--copies] [--eager] [--seeds N] [--from SEED] "
-                    "[--replay SEED] [--regressions]\n");
+                    "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] [--seeds "
+                    "N] [--from SEED] "
+                    "[--replay SEED] [--regressions] [--marks]\n");
     return 2;
 }
 
@@ -79,7 +82,7 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs, strangers, copies;
+    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough;
 };
 
 static void run(int mode, unsigned long long seed, struct world world, bool replay,
@@ -89,6 +92,7 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     struct sim_plan plan;
     sim_plan_make(&plan, seed, mode);
     plan.lazy_ticks = world.lazy;
+    plan.chunk_size = world.lazy ? plan.chunk_size : 0;
     if (world.strangers) {
         sim_plan_strangers(&plan, seed);
     }
@@ -104,6 +108,12 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     if (world.copies) {
         sim_plan_copies(&plan, seed);
     }
+    if (world.rough) {
+        sim_plan_rough(&plan, seed);
+    }
+    if (world.operators) {
+        sim_plan_operators(&plan, seed);
+    }
     bool ok = sim_run(&sim, seed, &plan, replay);
     totals->passed += ok;
     totals->failed += !ok;
@@ -113,10 +123,12 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf("seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s--replay %llu\n",
-               seed, modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
-               world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
-               world.copies ? "--copies " : "", world.lazy || world.jobs ? "" : "--eager ", seed);
+        printf(
+            "seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s%s%s--replay %llu\n",
+            seed, modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
+            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
+            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
+            world.rough ? "--rough " : "", world.lazy || world.jobs ? "" : "--eager ", seed);
     }
 }
 
@@ -133,60 +145,97 @@ static void run_regressions(int mode, struct totals *totals)
     }
 }
 
-int main(int argc, char **argv)
+/* The seeds that the tests run, of all worlds, until every mark has been reached. */
+static void run_marks(unsigned long long seeds, struct totals *totals)
 {
-    static const struct option options[] = {
-        {"mode", required_argument, NULL, 'm'},  {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},  {"replay", required_argument, NULL, 'r'},
-        {"regressions", no_argument, NULL, 'g'}, {"jobs", no_argument, NULL, 'j'},
-        {"sessions", no_argument, NULL, 's'},    {"copies", no_argument, NULL, 'c'},
-        {"eager", no_argument, NULL, 'e'},       {NULL, 0, NULL, 0}};
-    struct totals totals = {0};
-    int mode = -1, which;
-    unsigned long long seeds = 100, from = 1;
-    bool replay = false, again = false, eager = false;
-    struct world world = {.hangs = true};
+    static const struct world lazy = {.lazy = true, .strangers = true, .hangs = true};
+    for (unsigned long long seed = 1; seed <= seeds && sim_marks_missing() != 0; seed++) {
+        for (int mode = WITNESS; mode <= AVAILABLE; mode++) {
+            run(mode, seed, lazy, false, totals);
+        }
+        struct world copies = lazy, operators = lazy, rough = lazy;
+        copies.copies = operators.operators = rough.rough = true;
+        run(WITNESS, seed, copies, false, totals);
+        run(WITNESS, seed, operators, false, totals);
+        run(-1, seed, rough, false, totals);
+    }
+}
+
+struct arguments {
+    int mode;
+    unsigned long long seeds, from;
+    int replay, again, eager, marks; /* flags of getopt_long() */
+    int jobs, sessions, copies, operators, rough;
+};
+
+static bool take_arguments(int argc, char **argv, struct arguments *taken)
+{
+    const struct option options[] = {{"mode", required_argument, NULL, 'm'},
+                                     {"seeds", required_argument, NULL, 'n'},
+                                     {"from", required_argument, NULL, 'f'},
+                                     {"replay", required_argument, NULL, 'r'},
+                                     {"regressions", no_argument, &taken->again, 1},
+                                     {"jobs", no_argument, &taken->jobs, 1},
+                                     {"sessions", no_argument, &taken->sessions, 1},
+                                     {"copies", no_argument, &taken->copies, 1},
+                                     {"operators", no_argument, &taken->operators, 1},
+                                     {"rough", no_argument, &taken->rough, 1},
+                                     {"marks", no_argument, &taken->marks, 1},
+                                     {"eager", no_argument, &taken->eager, 1},
+                                     {NULL, 0, NULL, 0}};
+    int which;
     while ((which = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (which) {
+        case 0:
+            break;
         case 'm':
-            mode = find_mode(optarg);
+            taken->mode = find_mode(optarg);
             break;
         case 'n':
-            seeds = strtoull(optarg, NULL, 0);
+            taken->seeds = strtoull(optarg, NULL, 0);
             break;
         case 'r':
-            replay = true;
-            seeds = 1;
-            from = strtoull(optarg, NULL, 0);
+            taken->replay = 1;
+            taken->seeds = 1;
+            taken->from = strtoull(optarg, NULL, 0);
             break;
         case 'f':
-            from = strtoull(optarg, NULL, 0);
-            break;
-        case 'g':
-            again = true;
-            break;
-        case 'j':
-            world.jobs = true;
-            break;
-        case 's':
-            world.sessions = true;
-            break;
-        case 'c':
-            world.copies = true;
-            break;
-        case 'e':
-            eager = true;
+            taken->from = strtoull(optarg, NULL, 0);
             break;
         default:
-            return usage();
+            return false;
         }
     }
-    world.lazy = world.strangers = !world.jobs && !eager;
-    if (again) {
-        run_regressions(mode, &totals);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments taken = {.mode = -1, .seeds = 100, .from = 1};
+    struct totals totals = {0};
+    if (!take_arguments(argc, argv, &taken)) {
+        return usage();
     }
-    for (unsigned long long seed = from; !again && seed < from + seeds; seed++) {
-        run(mode, seed, world, replay, &totals);
+    const struct world world = {
+        .hangs = true,
+        .lazy = !taken.jobs && !taken.eager,
+        .strangers = !taken.jobs && !taken.eager,
+        .jobs = taken.jobs,
+        .sessions = taken.sessions,
+        .copies = taken.copies,
+        .operators = taken.operators,
+        .rough = taken.rough,
+    };
+    /* Marks of one kind of world, or whether those of all kinds have all been reached. */
+    bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough;
+    bool every = taken.marks && !taken.again && !given;
+    if (every) {
+        run_marks(taken.seeds, &totals);
+    } else if (taken.again) {
+        run_regressions(taken.mode, &totals);
+    }
+    for (unsigned long long i = 0; !taken.again && !every && i < taken.seeds; i++) {
+        run(taken.mode, taken.from + i, world, taken.replay, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",
@@ -195,5 +244,8 @@ int main(int argc, char **argv)
     if (world.jobs) {
         printf("%llu of the changes while jobs were running\n", totals.with_jobs);
     }
-    return totals.failed != 0;
+    if (taken.marks) {
+        sim_marks_print(given);
+    }
+    return totals.failed != 0 || (every && sim_marks_missing() != 0);
 }

@@ -135,7 +135,7 @@ static unsigned chance(uint64_t *stream, unsigned of_ten, unsigned weight_max)
 /* mode: 0 a witness, 1..3 the pair policies, -1 the seed's choice. */
 void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode)
 {
-    uint64_t stream = seed ^ 0x5eed0001;
+    uint64_t stream = seed ^ 0x5eed0001, chunks = seed ^ 0x5eed000d;
     memset(plan, 0, sizeof(*plan));
     uint64_t drawn = sim_below(&stream, 8);
     unsigned policy = mode >= 0 ? (unsigned)mode : drawn < 5 ? 0 : (unsigned)drawn - 4;
@@ -165,6 +165,7 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed, int mode)
     plan->drift_ppm = (unsigned)sim_below(&stream, 2) * (unsigned)sim_below(&stream, 50000);
     plan->disk_us = 50 + sim_below(&stream, 3) * sim_below(&stream, 5000);
     plan->log_size_max = sim_below(&stream, 2) ? 2000 : 1u << 20;
+    plan->chunk_size = (size_t)sim_below(&chunks, 3) * 40;
     plan->sync_replicas = plan->nodes > 2 ? (unsigned)sim_below(&stream, plan->nodes + 1) : 0;
 }
 
@@ -209,6 +210,29 @@ void sim_plan_copies(struct sim_plan *plan, uint64_t seed)
     plan->wipe = 0;
 }
 
+/* Much goes wrong at once: slow disks that hang, snapshots in many chunks for nodes that are
+ * emptied and stay away for long, connections that are reset all the time. */
+void sim_plan_rough(struct sim_plan *plan, uint64_t seed)
+{
+    uint64_t stream = seed ^ 0x5eed000e;
+    plan->fault_gap_us = 50000 + sim_below(&stream, 400000);
+    plan->reset = 5 * (unsigned)sim_below(&stream, 5);
+    plan->cut = 5;
+    plan->crash =
+        plan->policy == KVP_PAIR_NONE ? 5 : 1; /* so many starts are confirmed in between */
+    plan->wipe = plan->policy == KVP_PAIR_NONE ? 3 : 0;
+    plan->handover = 3 * (unsigned)sim_below(&stream, 3);
+    plan->disk_us = 1000 + sim_below(&stream, 3) * 20000;
+    plan->log_size_max = 2000;
+    plan->chunk_size = 40;
+    plan->slow_disk = 0;
+    plan->operators.early = true;
+    plan->operators.no_room = sim_below(&stream, 3) == 0;
+    plan->forge = plan->forge_words =
+        0; /* a group that nobody has founded yet is a liar's to confuse */
+    plan->hang_gap_us = sim_below(&stream, 2) ? 3000000 : 0;
+}
+
 /* ---- a run ---- */
 
 static void dispatch(struct sim *sim, struct sim_event *event)
@@ -242,6 +266,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
         break;
     case SIM_COPIES:
         sim_copies(sim);
+        break;
+    case SIM_OPERATOR:
+        sim_operators(sim);
         break;
     case SIM_HEAL:
         sim_heal(sim, event);
@@ -314,9 +341,11 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim->random_faults = seed ^ 0x5eed0003;
     sim->random_hangs = seed ^ 0x5eed0007;
     sim->random_copies = seed ^ 0x5eed000a;
+    sim->random_operators = seed ^ 0x5eed000c;
     prepare(sim);
     sim_faults_start(sim);
     sim_copies_start(sim);
+    sim_operators_start(sim);
     uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;
     bool converged = false;
     for (uint64_t steps = 0; !sim->failed && sim->heap_count > 0 && steps < STEPS_MAX; steps++) {
@@ -327,10 +356,12 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
         free(event);
         sim_check_step(sim);
         sim_copies_step(sim);
+        sim_operators_step(sim);
         sim_jobs_step(sim);
         if (!sim->calm && sim->now_us >= plan->faults_us) {
             sim_calm_down(sim);
             sim_copies_calm(sim);
+            sim_operators_calm(sim);
             sim_jobs_calm(sim);
             calm_since = sim->now_us;
         }

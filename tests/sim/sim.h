@@ -37,8 +37,8 @@ struct sim_plan {
     uint64_t delay_us;          /* mean of a message's delay */
     unsigned loss, duplication; /* per message */
     uint64_t fault_gap_us;      /* mean time between faults; 0: none */
-    unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, handover, wipe,
-        slow_disk, forge, forge_words; /* weights of the kinds of fault */
+    unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, witness_loss, handover,
+        wipe, slow_disk, forge, forge_words; /* weights of the kinds of fault */
     bool lazy_ticks;      /* no more ticks than deadlines; without it they are many times as
                              many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us; /* mean time between disks that hang; 0: none does */
@@ -46,6 +46,7 @@ struct sim_plan {
     unsigned drift_ppm;   /* clock rates differ up to this */
     uint64_t disk_us;     /* mean time of a disk job */
     uint64_t log_size_max;
+    size_t chunk_size; /* of a snapshot; 0: as usual, which is all that there is */
     unsigned sync_replicas;
     struct sim_session_plan {
         unsigned renew;        /* a client begins a new session behind so many operations of 1000 */
@@ -53,6 +54,14 @@ struct sim_plan {
         uint32_t idle_ms;
         uint32_t load_at_once; /* ages read in one step by a new primary */
     } sessions;
+    struct sim_operator_plan {
+        uint64_t gap_us;      /* mean time between what operators do; 0: nothing */
+        bool fence;           /* there is a fence command, */
+        unsigned fence_fails; /* which fails so often of 1000 times */
+        bool no_room;         /* for stores that are set aside, until all is repaired */
+        bool short_grace;     /* one node waits for less than the others */
+        bool early;           /* faults happen while the group is being created, too */
+    } operators;
     struct sim_job_plan {
         bool on;
         unsigned submitters, jobs; /* jobs of each */
@@ -71,6 +80,7 @@ struct sim_plan {
 };
 
 struct sim_message {
+    uint64_t sent_us;
     unsigned from, to;
     uint8_t *bytes;
     size_t size;
@@ -123,6 +133,9 @@ struct sim_node {
     struct sim_event *held;  /* events that came while it was paused */
     struct sim_event *held_last;
     bool serving;
+    unsigned starts_unknown; /* since whoever decides has known its store's number */
+    bool told_to_stop;       /* by an operator: nothing is handed over to it from now on */
+    bool stopped;            /* in good order: the process may end */
 };
 
 struct sim_client;
@@ -139,6 +152,7 @@ enum sim_event_kind {
     SIM_HANG,
     SIM_HANG_END,
     SIM_COPIES,
+    SIM_OPERATOR,
     SIM_HEAL,
     SIM_RESTART,
     SIM_RESUME,
@@ -167,6 +181,7 @@ struct sim {
     struct sim_plan plan;
     uint64_t random_hangs;
     uint64_t random_copies;
+    uint64_t random_operators;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
     uint64_t order;
@@ -176,6 +191,7 @@ struct sim {
     bool copied;    /* a store has been, in this run */
     unsigned first; /* which of a node and its copy was confirmed first, by address; 0: none yet */
     struct kvp_env *witness_env;
+    uint64_t witness_lost_us; /* when it got another disk last */
     struct kvp_witness *witness;
     bool cut[SIM_COPY + 1][SIM_COPY + 1]; /* from, to */
     uint64_t link_free[SIM_COPY + 1][SIM_COPY + 1][KVP_LINK_KINDS + 1];
@@ -201,6 +217,8 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed);
 void sim_plan_hangs(struct sim_plan *plan, uint64_t seed);
 /* Adds copies of stores that are started beside the original. */
 void sim_plan_copies(struct sim_plan *plan, uint64_t seed);
+/* Adds faults to those that there are. */
+void sim_plan_rough(struct sim_plan *plan, uint64_t seed);
 /* Adds a table of sessions that is always full. */
 void sim_plan_sessions(struct sim_plan *plan, uint64_t seed);
 /* Runs a seed. Returns whether all checks held; `failure` tells which did not. */
@@ -221,6 +239,7 @@ bool sim_reachable(const struct sim *sim, unsigned from, unsigned to);
 /* sim_node.c */
 void sim_node_start(struct sim *sim, struct sim_node *node);
 void sim_node_crash(struct sim *sim, struct sim_node *node);
+void sim_node_end(struct sim *sim, struct sim_node *node); /* in good order: nothing is lost */
 void sim_node_free(struct sim_node *node);
 void sim_node_event(struct sim *sim, struct sim_event *event);
 void sim_node_disk_answers(struct sim *sim, struct sim_node *node); /* after it has hung */
@@ -251,6 +270,16 @@ bool sim_copies_may_start(struct sim *sim, const struct sim_node *node);
 bool sim_copies_need_witness(const struct sim *sim);
 /* Another store speaks for the node, or it is not known yet which one does. */
 bool sim_copies_stranger(const struct sim *sim, const struct sim_node *node);
+
+/* sim_operators.c: what operators do; nothing in a run without */
+/* Adds it to the plan. */
+void sim_plan_operators(struct sim_plan *plan, uint64_t seed);
+void sim_operators_start(struct sim *sim);
+void sim_operators(struct sim *sim);
+void sim_operators_calm(struct sim *sim);
+void sim_operators_step(struct sim *sim);
+void sim_operators_room(const struct sim *sim, struct sim_node *node);
+bool sim_operators_fence(struct sim *sim); /* whether the fence command succeeds */
 
 /* sim_client.c */
 kvp_status sim_clients_start(struct sim *sim);

@@ -115,7 +115,8 @@ static bool is_well(const struct sim *sim, const struct sim_node *node)
            kvp_core_role(kvp_executor_core(node->executor)) != KVP_ROLE_FAILED;
 }
 
-/* All nodes but `hung` are well, and one of them may lead: it has not been removed meanwhile. */
+/* All nodes but `hung` are well, and one of them may lead: it has not been removed meanwhile, and
+ * is not about to stop. */
 static bool has_heir(const struct sim *sim, const struct sim_node *hung)
 {
     bool heir = false;
@@ -127,7 +128,8 @@ static bool has_heir(const struct sim *sim, const struct sim_node *hung)
         const struct kvp_view *view = kvp_core_view(kvp_executor_core(other->executor));
         bool agrees = sim->plan.policy == KVP_PAIR_NONE ||
                       kvp_view_equal(view, kvp_core_view(kvp_executor_core(hung->executor)));
-        heir = heir || (other != hung && agrees && kvp_set_has(view->in_sync, i));
+        heir = heir ||
+               (other != hung && agrees && !other->told_to_stop && kvp_set_has(view->in_sync, i));
     }
     return heir;
 }

@@ -2,6 +2,8 @@
 /* Faults at random moments, each with its end; and the witness, which may die, too. */
 #include "sim.h"
 
+#include "replication/core/core_state.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +21,8 @@ static uint64_t duration(struct sim *sim)
 void sim_faults_start(struct sim *sim)
 {
     if (sim->plan.fault_gap_us != 0) {
-        sim_at(sim, 1500000 + sim_exponential(&sim->random_faults, sim->plan.fault_gap_us),
+        uint64_t first_us = sim->plan.operators.early ? 0 : 1500000;
+        sim_at(sim, first_us + sim_exponential(&sim->random_faults, sim->plan.fault_gap_us),
                SIM_FAULT);
     }
     if (sim->plan.hang_gap_us != 0) {
@@ -29,10 +32,18 @@ void sim_faults_start(struct sim *sim)
 
 /* ---- the kinds ---- */
 
+/* A store that was started so often without being confirmed may count as a copy of itself
+ * (core_identity.c): nothing but an operator helps it then. */
+static bool may_be_started(const struct sim_node *node)
+{
+    return kvp_executor_core(node->executor)->confirmed ||
+           node->starts_unknown + 1 < KVP_EARLIER_MAX / 2;
+}
+
 static void crash(struct sim *sim)
 {
     struct sim_node *node = any_node(sim);
-    if (node->alive) {
+    if (node->alive && may_be_started(node)) {
         sim_node_crash(sim, node);
         sim_at(sim, duration(sim), SIM_RESTART)->node = node->id;
     }
@@ -159,6 +170,40 @@ static void witness_crash(struct sim *sim)
     }
 }
 
+/* Do all name the same view, with nothing on its way? Who loses the register in the middle of a
+ * change may need an operator's word. */
+static bool all_agree(const struct sim *sim)
+{
+    struct kvp_view view = {0};
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct sim_node *node = &sim->nodes[i];
+        const struct kvp_core *core = node->alive ? kvp_executor_core(node->executor) : NULL;
+        if (!core || core->view.version == 0 || core->proposal.stage != PROPOSAL_NONE ||
+            core->meta_durable != core->meta_wanted ||
+            (view.version != 0 && !kvp_view_equal(&view, &core->view))) {
+            return false;
+        }
+        view = core->view;
+    }
+    return true;
+}
+
+/* The witness comes back without its registers: its operator has given it another disk. */
+static void witness_loss(struct sim *sim)
+{
+    if (sim->witness && !sim_copies_need_witness(sim) && all_agree(sim)) {
+        sim_trace(sim, "WITNESS LOST");
+        sim->witness_lost_us = sim->now_us;
+        kvp_witness_close(sim->witness);
+        sim->witness = NULL;
+        sim->witness_env->ops->close(sim->witness_env);
+        if (kvp_env_memory_open(&sim->witness_env) != KVP_OK) {
+            abort();
+        }
+        sim_at(sim, duration(sim), SIM_WITNESS_RESTART);
+    }
+}
+
 static void handover(struct sim *sim)
 {
     struct kvp_request request = {.op = KVP_OP_HANDOVER, .group = kvp_slice_of("sim", 3)};
@@ -196,6 +241,7 @@ static void wipe(struct sim *sim)
     if (kvp_env_memory_open(&node->env) != KVP_OK) {
         abort();
     }
+    node->starts_unknown = 0;
     sim_at(sim, duration(sim), SIM_RESTART)->node = node->id;
 }
 
@@ -220,12 +266,19 @@ void sim_fault(struct sim *sim)
         unsigned weight;
         void (*run)(struct sim *sim);
     } kinds[] = {
-        {plan->crash, crash},           {plan->pause, pause_node},
-        {plan->cut, cut_both},          {plan->one_way, cut_one_way},
-        {plan->reset, drop_connection}, {plan->disk_fault, disk_fault},
-        {plan->slow_disk, slow_disk},   {plan->witness_crash, witness_crash},
-        {plan->handover, handover},     {plan->wipe, wipe},
-        {plan->forge, sim_forge},       {plan->forge_words, sim_forge_words},
+        {plan->crash, crash},
+        {plan->pause, pause_node},
+        {plan->cut, cut_both},
+        {plan->one_way, cut_one_way},
+        {plan->reset, drop_connection},
+        {plan->disk_fault, disk_fault},
+        {plan->slow_disk, slow_disk},
+        {plan->witness_crash, witness_crash},
+        {plan->handover, handover},
+        {plan->wipe, wipe},
+        {plan->forge, sim_forge},
+        {plan->forge_words, sim_forge_words},
+        {plan->witness_loss, witness_loss},
     };
     unsigned total = 0;
     if (sim->calm) {

@@ -46,6 +46,7 @@ static void post(struct sim *sim, const struct sim_message *message, kvp_slice b
 {
     struct sim_event *event = sim_at(sim, delay_us, SIM_MESSAGE);
     event->message = *message;
+    event->message.sent_us = sim->now_us;
     event->message.bytes = malloc(bytes.size + 1);
     if (!event->message.bytes) {
         abort();
@@ -73,6 +74,9 @@ void sim_deliver(struct sim *sim, struct sim_message *message)
 {
     if (!sim_reachable(sim, message->from, message->to)) {
         return; /* cut while under way */
+    }
+    if (message->to == SIM_WITNESS && message->sent_us < sim->witness_lost_us) {
+        return; /* on a connection to the one that is no more */
     }
     if (message->to == SIM_WITNESS) {
         sim_witness_message(sim, message);

@@ -2,6 +2,8 @@
 /* A node in the simulator: its executor's host, its disk, its life. */
 #include "sim.h"
 
+#include "replication/core/core_state.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +160,8 @@ static void host_changed(void *arg)
 
 static void host_stopped(void *arg)
 {
-    (void)arg;
+    struct host *host = arg;
+    host->node->stopped = true; /* ended when the event is over */
 }
 
 /* ---- life ---- */
@@ -177,6 +180,11 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->core.log_size_max = sim->plan.log_size_max;
     config->core.cache_size_max = sim->plan.log_size_max;
     config->core.random = random;
+    config->core.fence = sim->plan.operators.fence;
+    if (sim->plan.operators.short_grace && node->self == 1) {
+        config->core.lease_us = 200000;
+        config->core.grace_us = 250000;
+    }
     config->sessions_max = sim->plan.sessions.sessions_max ? sim->plan.sessions.sessions_max : 64;
     config->session_idle_ms = sim->plan.sessions.idle_ms;
     config->jobs = (struct kvp_jobs_config){
@@ -240,8 +248,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
                  message);
         return;
     }
-    const struct kvp_quarantine much = {.count = UINT32_MAX, .size = UINT64_MAX};
-    kvp_storage_set_quarantine(node->storage, much); /* no operator is here to make room */
+    sim_operators_room(sim, node);
     sim_trace(sim, "%u start tail=%llu applied=%llu epoch=%llu doubt=%d", node->id,
               (unsigned long long)loaded.tail.seq, (unsigned long long)loaded.applied.seq,
               (unsigned long long)loaded.meta.view.epoch, loaded.meta.doubt);
@@ -252,6 +259,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     host.arg = &hosts[node->id];
     host.alive = sim->plan.jobs.deaths_show ? host_alive : NULL;
     node->disk.storage = node->storage;
+    node->disk.chunk_size = sim->plan.chunk_size;
     sim_contract_opened(sim, node);
     node->alive = true;
     status = kvp_executor_open(&config, &host, node->storage, &loaded, sim_node_clock(sim, node),
@@ -287,12 +295,14 @@ static void drop_jobs(struct sim_disk_queue *queue)
 /* Ends the process; what its end has durably on disk is the caller's business. */
 static void end(struct sim_node *node)
 {
-    node->alive = node->paused = node->serving = false;
+    node->alive = node->paused = node->serving = node->told_to_stop = node->stopped = false;
     node->tick_at = 0;
     kvp_disk_close(&node->disk);
     drop_jobs(&node->writer);
     drop_jobs(&node->sender);
     if (node->executor) {
+        bool known = kvp_executor_core(node->executor)->confirmed;
+        node->starts_unknown = known ? 0 : node->starts_unknown + 1;
         kvp_executor_close(node->executor);
         node->executor = NULL;
     }
@@ -302,6 +312,13 @@ static void end(struct sim_node *node)
     drop_held(node);
     kvp_storage_close(node->storage);
     node->storage = NULL;
+}
+
+void sim_node_end(struct sim *sim, struct sim_node *node)
+{
+    sim_trace(sim, "%u END", node->id);
+    end(node);
+    kvp_env_memory_restart(node->env);
 }
 
 void sim_node_crash(struct sim *sim, struct sim_node *node)
@@ -486,7 +503,7 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
         }
         break;
     case SIM_FENCE:
-        kvp_executor_fence_done(node->executor, clock, true);
+        kvp_executor_fence_done(node->executor, clock, sim_operators_fence(sim));
         break;
     default:
         break;
