@@ -123,6 +123,32 @@ static void cut_pairs(struct sim_plan *plan)
     plan->log_size_max = 2000;
 }
 
+/* Nodes that are emptied and sent snapshots of several chunks, over connections that break, on slow
+ * disks. */
+static void rough_snapshots(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 400000;
+    plan->crash = plan->wipe = plan->reset = 10;
+    plan->cut = plan->pause = plan->disk_fault = plan->handover = 3;
+    plan->disk_us = 5000;
+    plan->log_size_max = 2000;
+    plan->chunk_size = 40;
+}
+
+/* Disks that hang while the witness is away, and nodes that are emptied meanwhile. */
+static void heirs_gone(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 500000;
+    plan->hang_gap_us = 3000000;
+    plan->witness_crash = 20;
+    plan->wipe = 10;
+    plan->crash = plan->pause = plan->cut = plan->one_way = plan->reset = plan->disk_fault = 0;
+    plan->slow_disk = 0;
+    plan->handover = 10;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1, PRIMARY_WINS = 2, AVAILABLE = 3 };
 
 static const struct sim_mutant {
@@ -224,6 +250,40 @@ static const struct sim_mutant {
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",
      cut_pairs},
+    {KVP_MUTANT_NONE, "none-rough", WITNESS,
+     "no bug, snapshots all the time: nothing must be found", rough_snapshots},
+    {KVP_MUTANT_COMMIT_FALLS, "commit-falls", WITNESS,
+     "the commit point falls when the view changes", harsh_plan},
+    {KVP_MUTANT_COMMIT_TOLD_AHEAD, "commit-told-ahead", WITNESS,
+     "a primary calls committed what it has not heard of", harsh_plan},
+    {KVP_MUTANT_APPLY_SKIPS, "apply-skips", WITNESS,
+     "a backup leaves out an entry when it applies several"},
+    {KVP_MUTANT_QUEUE_CROSSED, "queue-crossed", WITNESS,
+     "the store changes place while a write to it is under way", rough_snapshots},
+    {KVP_MUTANT_SNAPSHOT_TORN, "snapshot-torn", WITNESS,
+     "a snapshot is complete after its first chunk", rough_snapshots},
+    {KVP_MUTANT_SNAPSHOT_AHEAD, "snapshot-ahead", WITNESS,
+     "a snapshot is said to be newer than it is", rough_snapshots},
+    {KVP_MUTANT_DURABLE_EARLY, "durable-early", WITNESS,
+     "what is being written of the log counts as durable", harsh_plan},
+    {KVP_MUTANT_ALONE_UNNOTED, "alone-unnoted", WITNESS,
+     "a node that goes on alone does not keep in mind from where on"},
+    {KVP_MUTANT_KEEP_NOTHING, "keep-nothing", AVAILABLE,
+     "a store is replaced though it has what it committed alone", cut_pairs},
+    {KVP_MUTANT_CUT_UNWRITTEN, "cut-unwritten", WITNESS,
+     "what is cut off the log stays on the disk", harsh_plan},
+    {KVP_MUTANT_JOINT_DROPPED, "joint-dropped", WITNESS,
+     "a change under way binds the old view's members only", harsh_plan},
+    {KVP_MUTANT_EPOCH_SHARED, "epoch-shared", AVAILABLE,
+     "pair: two nodes make epochs of the same number", cut_pairs},
+    {KVP_MUTANT_CAS_FORGOTTEN, "cas-forgotten", WITNESS,
+     "a change that may have been granted is given up", late_messages},
+    {KVP_MUTANT_NONE, "none-heirs", WITNESS,
+     "no bug, disks hang while the witness is away: nothing must be found", heirs_gone},
+    {KVP_MUTANT_PROMISE_UNKNOWN, "promise-unknown", WITNESS,
+     "a new store counts before the register lets it", heirs_gone},
+    {KVP_MUTANT_HEIR_UNSEEN, "heir-unseen", WITNESS,
+     "the lead is given away though the reason has gone meanwhile", heirs_gone},
     {KVP_MUTANT_JOB_NO_QUORUM, "job-no-quorum", WITNESS, "the first result of a task decides",
      .jobs = true},
     {KVP_MUTANT_JOB_VOTE_TWICE, "job-vote-twice", WITNESS,
