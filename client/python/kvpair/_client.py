@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A group of nodes as a mapping from keys to bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from ctypes import byref
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Optional, TypeVar, Union, cast, overload
+
+from . import _jobs, errors
+from ._abi import Result, library
+from ._handle import Bytes, Key, key_bytes, open_handle, raise_for, slice_of, take_value, value_bytes, version_number
+from ._jobs import Job, Options, ProgressTo, TaskSpec
+from ._scan import Pair, Scan
+from ._txn import Txn
+
+if TYPE_CHECKING:
+    from ._matrix import Matrix
+
+NODES_DEFAULT = "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """A value with what is known of it. `behind`: of stale reads, entries that the node knew and did not show."""
+    value: bytes
+    version: int
+    created: int
+    behind: int
+
+
+class Client:
+    """A connection to a group; `kvpair.connect` makes it. Any number of threads may use it at once.
+
+    >>> kv["k"] = b"v"
+    >>> kv["k"]
+    b'v'
+    >>> "k" in kv
+    True
+    >>> del kv["k"]
+    >>> kv["k"]
+    Traceback (most recent call last):
+        ...
+    kvpair.errors.NotFound: not found
+    """
+
+    def __init__(self, nodes: Optional[str] = None, *, group: Optional[str] = None, timeout: Optional[float] = None,
+                 try_after: Optional[float] = None, outstanding: int = 0) -> None:
+        if not 0 <= outstanding < 1 << 32:
+            raise ValueError("outstanding is a number of requests, not %r" % (outstanding,))
+        self.nodes = nodes if nodes is not None else os.environ.get("KVPAIR_NODES") or NODES_DEFAULT
+        self.group = group
+        self._handle, self._timeout_ms = open_handle(self.nodes, group, timeout, try_after, outstanding)
+        self._watcher: Optional[_jobs.Watcher] = None
+
+    # ---- life ----
+
+    def close(self) -> None:
+        """Ends it: waits for calls of other threads, which have their deadlines. A second time does nothing."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._handle.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._handle.closed
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "<kvpair.Client %s%s>" % (self.nodes, " (closed)" if self.closed else "")
+
+    # ---- a mapping ----
+
+    def __getitem__(self, key: Key) -> bytes:
+        return take_value(self._handle.call(library.kvp_get, slice_of(key_bytes(key))))
+
+    def __setitem__(self, key: Key, value: Bytes) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: Key) -> None:
+        self.delete(key)
+
+    def __contains__(self, key: object) -> bool:
+        return self._read(cast(Key, key), False) is not None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All keys, in order, from one point in time."""
+        return (pair.key for pair in self.scan(keys_only=True))
+
+    # ---- one key ----
+
+    def _read(self, key: Key, stale: bool) -> Optional[Entry]:
+        function = library.kvp_get_stale if stale else library.kvp_get
+        result = self._handle.call(function, slice_of(key_bytes(key)))
+        if result.status == errors.NotFound.status:
+            library.kvp_result_free(byref(result))
+            return None
+        entry = (result.version, result.create_revision, result.behind)
+        return Entry(take_value(result), *entry)
+
+    @overload
+    def get(self, key: Key, default: None = None, *, stale: bool = False) -> Optional[bytes]: ...
+
+    @overload
+    def get(self, key: Key, default: T, *, stale: bool = False) -> Union[bytes, T]: ...
+
+    def get(self, key: Key, default: Any = None, *, stale: bool = False) -> Any:
+        """The value, or `default`. `stale`: from any node, which may be behind.
+
+        >>> kv.get("nothing", b"default")
+        b'default'
+        """
+        entry = self._read(key, stale)
+        return default if entry is None else entry.value
+
+    def entry(self, key: Key, *, stale: bool = False) -> Optional[Entry]:
+        """The value with its version, for `cas`; None if the key is not there."""
+        return self._read(key, stale)
+
+    def _update(self, function: Any, *arguments: Any) -> int:
+        result: Result = self._handle.call(function, *arguments)
+        raise_for(result)
+        version = int(result.version)
+        library.kvp_result_free(byref(result))
+        return version
+
+    def put(self, key: Key, value: Bytes) -> int:
+        """Stores it, whatever was there. Returns the new version."""
+        return self._update(library.kvp_put, slice_of(key_bytes(key)), slice_of(value_bytes(value)))
+
+    def create(self, key: Key, value: Bytes) -> int:
+        """Stores it if the key is not there, else `Exists`. Returns the new version.
+
+        >>> version = kv.create("once", b"1")
+        >>> try:
+        ...     kv.create("once", b"2")
+        ... except kvpair.Exists as error:
+        ...     print(error.version == version)
+        True
+        """
+        return self._update(library.kvp_create, slice_of(key_bytes(key)), slice_of(value_bytes(value)))
+
+    def cas(self, key: Key, value: Bytes, version: int) -> int:
+        """Stores it if the key has this version (0: is not there), else `VersionDiffers`. Returns the new version.
+
+        >>> version = kv.put("counter", b"1")
+        >>> version = kv.cas("counter", b"2", version)
+        >>> kv["counter"]
+        b'2'
+        """
+        return self._update(library.kvp_cas, slice_of(key_bytes(key)), version_number(version),
+                            slice_of(value_bytes(value)))
+
+    def delete(self, key: Key, version: int = 0) -> int:
+        """Removes it, if it has this version (0: whatever it has). `NotFound`, `VersionDiffers`."""
+        return self._update(library.kvp_delete, slice_of(key_bytes(key)), version_number(version))
+
+    # ---- many keys ----
+
+    def scan(self, start: Key = b"", end: Key = b"", *, prefix: Optional[Key] = None,
+             keys_only: bool = False) -> Scan:
+        """An iterator over the pairs of [start, end), or of the keys with a prefix: `Pair(key, value, version)`.
+
+        >>> for name in ("b", "a"):
+        ...     kv["fruit/" + name] = name.encode()
+        >>> [(pair.key, pair.value) for pair in kv.scan(prefix="fruit/")]
+        [(b'fruit/a', b'a'), (b'fruit/b', b'b')]
+        """
+        if prefix is not None and (start or end):
+            raise ValueError("a scan has either a prefix, or a start and an end")
+        return Scan(self._handle, key_bytes(start), key_bytes(end),
+                    None if prefix is None else key_bytes(prefix), keys_only)
+
+    def txn(self) -> Txn:
+        """An empty transaction."""
+        return Txn(self._handle)
+
+    # ---- the group ----
+
+    def status(self, node: Optional[str] = None) -> Dict[str, Any]:
+        """What a node (its URL; None: the first that answers) says about itself and the group.
+
+        >>> kv.status()["group"]
+        'default'
+        """
+        url = None if node is None else node.encode("utf-8")
+        return cast(Dict[str, Any], json.loads(take_value(self._handle.call(library.kvp_node_status, url))))
+
+    # ---- jobs ----
+
+    def watcher(self) -> "_jobs.Watcher":
+        if self._watcher is None or self._watcher.ended:
+            self._watcher = _jobs.Watcher(self)
+        return self._watcher
+
+    def submit(self, kind: str, payloads: Iterable[Union[Bytes, TaskSpec]], *, mode: str = "single",
+               **options: Any) -> Job:
+        """A job of one task for each payload, for workers that know the kind. It has begun when this returns.
+
+        `options` are those of `kvpair.Options`: name, priority, max_attempts, retry_delay, deadline and others.
+
+        >>> job = kv.submit("count", [b"to be or", b"not to be"])
+        >>> job.result()
+        [b'3', b'3']
+        """
+        return _jobs.submit(self, kind, payloads, Options(mode=mode, **options))
+
+    def matmul(self, a: "Matrix", b: "Matrix", *, mode: str = "single", progress: ProgressTo = None,
+               timeout: Optional[float] = None, **options: Any) -> Any:
+        """The product of two matrices, computed by the workers: NumPy arrays, or lists of rows, in and out.
+
+        `mode="tmr"`: every part by three workers of which two have to agree. `progress=True` draws a line on
+        standard error. Other `options` are those of `kvpair.Options`, with element, compare, tolerance, verify,
+        rounds and buffer.
+
+        >>> kv.matmul([[1, 2], [3, 4]], [[5, 6], [7, 8]])
+        [[19, 22], [43, 50]]
+        """
+        from . import _matrix
+        job = _matrix.submit(self, a, b, Options(mode=mode, **options), progress)
+        return job.result(timeout, progress=progress)
+
+    def submit_matmul(self, a: "Matrix", b: "Matrix", *, mode: str = "single", progress: ProgressTo = None,
+                      **options: Any) -> Job:
+        """As `matmul`, and returns when the matrices are uploaded: `Job.result` is the product."""
+        from . import _matrix
+        return _matrix.submit(self, a, b, Options(mode=mode, **options), progress)
+
+    def job(self, number: int) -> Job:
+        """The job of that number, whoever has submitted it. Nothing is asked yet."""
+        return Job(self, number)
+
+    def jobs(self) -> "list[Dict[str, Any]]":
+        """All jobs that the group keeps, as `kvcli job list` shows them."""
+        return list(_jobs.list_all(self, _jobs.INFO_JOBS, 0, 1))
+
+    def workers(self) -> "list[Dict[str, Any]]":
+        """All workers that the group knows."""
+        return list(_jobs.list_all(self, _jobs.INFO_WORKERS, 0, 0))
+
+
+def connect(nodes: Optional[str] = None, *, group: Optional[str] = None, timeout: Optional[float] = None,
+            try_after: Optional[float] = None, outstanding: int = 0) -> Client:
+    """A client for the group whose nodes these are: "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002", any of them.
+
+    None: $KVPAIR_NODES, else the two addresses above. It does not wait for a connection. `timeout` is the deadline of
+    each call in seconds (5), `try_after` when an unanswered attempt is repeated (0.3), `outstanding` how many requests
+    are under way at once (256).
+    """
+    return Client(nodes, group=group, timeout=timeout, try_after=try_after, outstanding=outstanding)
+
+
+__all__ = ["Client", "Entry", "Pair", "connect"]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scans: pairs in the order of their keys, from one point in time, read page by page."""
+
+from __future__ import annotations
+
+import threading
+from ctypes import byref, c_uint64, c_void_p
+from typing import Iterator, NamedTuple, Optional
+
+from . import errors
+from ._abi import View, library
+from ._handle import Handle, make_error, raise_for, slice_of
+
+
+class Pair(NamedTuple):
+    """What a scan finds: `value` is empty where only keys were asked for."""
+    key: bytes
+    value: bytes
+    version: int
+
+
+class Scan(Iterator[Pair]):
+    """An iterator over `Pair`; `Client.scan` makes it. One page at a time is in memory.
+
+    `CursorExpired` ends it when the primary changes in the middle: what comes after would be from another point in
+    time. It may be used in `with`, and is closed at its end.
+    """
+
+    def __init__(self, handle: Handle, start: bytes, end: bytes, prefix: Optional[bytes], keys_only: bool) -> None:
+        pointer = c_void_p()
+        self._handle = handle
+        self._part: Optional[int] = None
+        self._lock = threading.Lock()
+        if prefix is None:
+            result = handle.call(library.kvp_scan_open, slice_of(start), slice_of(end), keys_only, byref(pointer))
+        else:
+            result = handle.call(library.kvp_scan_open_prefix, slice_of(prefix), keys_only, byref(pointer))
+        raise_for(result)
+        library.kvp_result_free(byref(result))
+        self._part = pointer.value
+        assert self._part is not None
+        handle.adopt(self._part, library.kvp_scan_close)
+        self._key, self._value, self._version = View(), View(), c_uint64()
+
+    def __iter__(self) -> "Scan":
+        return self
+
+    def __next__(self) -> Pair:
+        with self._lock:
+            if self._part is None:
+                raise StopIteration
+            self._handle.enter()
+            try:
+                status = library.kvp_scan_next(self._part, byref(self._key), byref(self._value),
+                                               byref(self._version))
+                if status == 0:
+                    return Pair(self._key.bytes(), self._value.bytes(), self._version.value)
+                reason = library.kvp_scan_error(self._part).decode("utf-8", "replace")
+            finally:
+                self._handle.leave()
+            self._end()
+        if status == errors.NotFound.status:
+            raise StopIteration
+        raise make_error(status, reason)
+
+    def _end(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            self._handle.discard(part)
+
+    def close(self) -> None:
+        """Lets go of the cursor. A second time does nothing."""
+        with self._lock:
+            self._end()
+
+    def __enter__(self) -> "Scan":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_part", None) is not None:
+            self._end()
