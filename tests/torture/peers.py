@@ -40,7 +40,11 @@ class Recorder(Relay):
         super().__init__(url)
 
     def _pump(self, source, sink):
-        if source.getsockname() == self.listener.getsockname():
+        try:
+            comes_in = source.getsockname() == self.listener.getsockname()
+        except OSError:  # closed before its first byte
+            comes_in = False
+        if comes_in:
             source = Tap(source, self.kept)
         super()._pump(source, sink)
 
