@@ -31,7 +31,6 @@ compile() { # STANDARD FILE...
 
 compile gnu11 kvstore/base/base.c kvstore/base/utf8.c kvstore/entry.c kvstore/keyspace.c kvstore/writeset.c \
     replication/wire/*.c replication/core/*.c replication/jobs/*.c
-compile c99 mcu-port/kvmcu.c mcu-port/kvmcu_matmul.c mcu-port/port_posix.c mcu-port/port_sockets.c \
-    mcu-port/port_uart.c mcu-port/port_at.c
+compile c99 mcu-port/kvmcu*.c mcu-port/port_posix.c mcu-port/port_sockets.c mcu-port/port_uart.c mcu-port/port_at.c
 $CC -m32 -o "$out/mcu_tool" -I. tests/mcu/mcu_tool.c "$out"/mcu-port_*.o
 echo 'wire, core, jobs and the board client compile for 32 bits'

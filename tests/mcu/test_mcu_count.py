@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 
+from test_mcu_size import CORE
+
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = os.path.join(HERE, "..", "..", "mcu-port")
@@ -29,7 +31,7 @@ def count(cpu, work):
         [COMPILER, "-mcpu=" + cpu, *FLAGS, "-I", os.path.join(firmware, "include"), "-I", PORT,
          "-DSIZE=%d" % SIZE, "-L", firmware, "-T", "mps2_an385.ld", "-o", image,
          os.path.join(firmware, "startup.c"), os.path.join(firmware, "mps2_an385.c"),
-         os.path.join(HERE, "mcu_count.c"), os.path.join(PORT, "kvmcu.c"), "-lgcc"],
+         os.path.join(HERE, "mcu_count.c"), *(os.path.join(PORT, name) for name in CORE), "-lgcc"],
         check=True, timeout=60)
     # An M3 executes what an M0 does.
     done = subprocess.run(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 
+from test_mcu_size import CORE
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = os.path.abspath(os.path.join(HERE, "..", "..", "mcu-port"))
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
@@ -46,9 +48,9 @@ def test_a_program_in_cplusplus_links_with_the_client(folder):
     with open(source, "w") as file:
         file.write(PROGRAM)
     objects = []
-    for name in ("kvmcu", "kvmcu_matmul", "port_posix", "port_sockets", "port_uart", "port_at"):
+    for name in (*CORE, "kvmcu_matmul.c", "port_posix.c", "port_sockets.c", "port_uart.c", "port_at.c"):
         objects.append(os.path.join(folder, name + ".o"))
-        run("gcc", "-std=c99", "-c", "-I", PORT, "-o", objects[-1], os.path.join(PORT, name + ".c"))
+        run("gcc", "-std=c99", "-c", "-I", PORT, "-o", objects[-1], os.path.join(PORT, name))
     program = os.path.join(folder, "program")
     run("g++", "-std=c++11", *STRICT, "-I", PORT, "-o", program, source, *objects)
     run(program)

@@ -16,6 +16,7 @@ import kvtest  # noqa: E402
 import matrices  # noqa: E402
 from kvtest import Process, wait_for  # noqa: E402
 from test_mcu_jobs import BRIDGE, Farm as Boards, listens  # noqa: E402
+from test_mcu_size import CORE  # noqa: E402
 
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
 PORT = os.path.join(HERE, "..", "..", "mcu-port")
@@ -39,8 +40,7 @@ class Farm(Boards):
     def compile(self, image, board, options, sources, main="firmware/main.c"):
         """`sources` are named from the folder of the client."""
         folder = os.path.join(PORT, "firmware")
-        own = ["kvmcu.c", "kvmcu_matmul.c", "firmware/startup.c", main,
-               "firmware/%s.c" % board]
+        own = [*CORE, "kvmcu_matmul.c", "firmware/startup.c", main, "firmware/%s.c" % board]
         subprocess.run(
             [COMPILER, "-mcpu=" + BOARDS[board][0], *FLAGS, "-I", os.path.join(folder, "include"),
              "-I", PORT, "-I", folder, *options, "-L", folder, "-T", board + ".ld", "-o", image,

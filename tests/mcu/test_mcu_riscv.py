@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 
-from test_mcu_size import CALLED, FLAGS, MEMORY_MAX, SOURCE, run
+from test_mcu_size import CALLED, FLAGS, MEMORY_MAX, SOURCE, called_by, files_of, run, sizes_of
 
 COMPILERS = "clang", "clang-14"
 TARGET = ["--target=riscv32-unknown-elf", "-march=rv32imac", "-mabi=ilp32", "-nostdlibinc"]
@@ -43,10 +43,11 @@ def largest_frame(path):
 
 
 def measure(name, compiler, work):
-    made = compile_to(work, compiler, os.path.join(SOURCE, name + ".c"), name)
-    text, data, bss = map(int, run("size", made).splitlines()[1].split()[:3])
-    called = set(run("nm", "-u", made).replace("U ", "").split())
-    frame = largest_frame(os.path.join(work, name + ".su"))
+    objects = [compile_to(work, compiler, os.path.join(SOURCE, file), file.replace(".c", ""))
+               for file in files_of(name)]
+    text, data, bss = sizes_of(objects)
+    called = called_by(objects)
+    frame = max(largest_frame(each.replace(".o", ".su")) for each in objects)
     print("%s riscv32: code %d, data %d, bss %d, largest frame %d, calls %s" %
           (name, text, data, bss, frame, " ".join(sorted(called))))
     assert data == 0 and bss == 0, "globals"

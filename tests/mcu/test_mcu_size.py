@@ -20,6 +20,8 @@ STACK_MAX = {"kvmcu": 256, "kvmcu_matmul": 320, "port_uart": 128,
              "port_at": 192, "port_lwip": 64}
 MEMORY_MAX = 192
 CALLED = {"memcpy", "memset", "memcmp", "memmove", "strlen"}
+# The files of the client; every other one is alone.
+CORE = ("kvmcu.c", "kvmcu_answer.c", "kvmcu_read.c", "kvmcu_route.c", "kvmcu_write.c")
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "mcu-port")
 # Whose headers port_lwip.c is compiled with: those that firmware is built with, or liblwip-dev's.
 LWIP_HEADERS = os.path.join(SOURCE, "..", "build-lwip", "src", "include"), "/usr/include/lwip"
@@ -33,12 +35,19 @@ def run(*command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def deepest(path):
+def files_of(name):
+    return CORE if name == "kvmcu" else (name + ".c",)
+
+
+def deepest(paths):
     """Bytes of stack of the deepest chain of calls, without those of the transport and of mem*."""
-    with open(path) as file:
-        text = file.read()
-    nodes = re.findall(r'node: \{ title: "([^"]*)" label: "[^"]*?(?:\\n(\d+) bytes[^"]*)?"', text)
-    frames = {name: int(size or 0) for name, size in nodes}
+    text = ""
+    for path in paths:
+        with open(path) as file:
+            text += file.read()
+    frames = {}
+    for name, size in re.findall(r'node: \{ title: "([^"]*)" label: "[^"]*?(?:\\n(\d+) bytes[^"]*)?"', text):
+        frames[name] = max(frames.get(name, 0), int(size or 0))
     calls = {}
     for caller, callee in re.findall(r'sourcename: "([^"]*)" targetname: "([^"]*)"', text):
         calls.setdefault(caller, set()).add(callee)
@@ -51,6 +60,18 @@ def deepest(path):
     return max(depth(name, frozenset()) for name in frames)
 
 
+def sizes_of(objects, tools=""):
+    """Bytes of code with constants, of data, and of bss."""
+    rows = [row.split()[:3] for row in run(tools + "size", *objects).splitlines()[1:]]
+    return [sum(map(int, column)) for column in zip(*rows)]
+
+
+def called_by(objects, tools=""):
+    """Those that are in none of the objects."""
+    rows = [row.split() for row in run(tools + "nm", "-g", *objects).splitlines()]
+    return {row[-1] for row in rows if row[:1] == ["U"]} - {row[-1] for row in rows if len(row) == 3}
+
+
 def instance_size(cpu, work):
     probe = os.path.join(work, "probe.c")
     with open(probe, "w") as file:
@@ -61,15 +82,17 @@ def instance_size(cpu, work):
 
 def measure(name, cpu, work):
     # The compiler may have come without a C library, so string.h is our own.
-    made = os.path.join(work, name + ".o")
     options = ["-isystem", os.path.join(SOURCE, "firmware", "include")]
     if name == "port_lwip":
         options += ["-I", os.path.join(SOURCE, "firmware", "lwip"), "-isystem", lwip_headers()]
-    run(COMPILER, "-mcpu=" + cpu, *FLAGS, "-fcallgraph-info=su", *options, "-c",
-        os.path.join(SOURCE, name + ".c"), "-o", made)
-    text, data, bss = map(int, run("arm-none-eabi-size", made).splitlines()[1].split()[:3])
-    called = set(run("arm-none-eabi-nm", "-u", made).replace("U ", "").split())
-    stack = deepest(os.path.join(work, name + ".ci"))
+    objects = []
+    for file in files_of(name):
+        objects.append(os.path.join(work, file.replace(".c", ".o")))
+        run(COMPILER, "-mcpu=" + cpu, *FLAGS, "-fcallgraph-info=su", *options, "-c",
+            os.path.join(SOURCE, file), "-o", objects[-1])
+    text, data, bss = sizes_of(objects, "arm-none-eabi-")
+    called = called_by(objects, "arm-none-eabi-")
+    stack = deepest(each.replace(".o", ".ci") for each in objects)
     print("%s %s: code %d, data %d, bss %d, stack %d, calls %s" %
           (name, cpu, text, data, bss, stack, " ".join(sorted(called))))
     assert data == 0 and bss == 0, "globals"
