@@ -8,7 +8,7 @@
 
 static void storage_free(struct kvp_storage *storage)
 {
-    storage_let_go(storage);
+    storage_release(storage);
     kvp_buf_free(&storage->incoming_key);
     kvp_buf_free(&storage->scratch);
     storage_index_clear(&storage->index);

@@ -2,8 +2,8 @@
 /*
  * A node's storage: the log and the node's own metadata in a store's journal, the applied state in
  * its map, and what is around it: the second record of the log's tail, the store that a snapshot is
- * being received into, the stores set aside. It knows bytes, numbers and order, not the replication
- * protocol.
+ * being received into, the quarantined stores. It knows bytes, numbers and order, not the
+ * replication protocol.
  *
  * Threads: everything but kvp_storage_get(), kvp_storage_snapshot() and the reading of iterators
  * belongs to one thread (the disk thread). When a call returns KVP_DISK_FULL, KVP_IO or KVP_CORRUPT
@@ -29,14 +29,14 @@ struct kvp_numbers {
 
 /* What a node knows about itself, kept in its store. Zeroed: a node that never was in a group. */
 struct kvp_meta {
-    uint64_t group_id;       /* random, made with the group; 0: blank node */
-    struct kvp_view view;    /* the newest that this node knows */
-    uint64_t member_epoch;   /* epoch of the last promise to count as in-sync; 0: not eligible */
-    uint64_t solo_from;      /* first seq made by this node alone (in_sync is only itself); 0: no */
-    bool doubt;              /* the log is shorter than it was: rejoin, never lead */
-    uint64_t diverged_count; /* updates in stores set aside that the group never saw */
-    uint64_t forced_epoch;   /* of the last view that an operator forced upon the group; 0: none */
-    uint64_t shown_version;  /* of the newest view that an arbiter has shown or granted; 0: none */
+    uint64_t group_id;          /* random, made with the group; 0: blank node */
+    struct kvp_view view;       /* the newest that this node knows */
+    uint64_t member_epoch;      /* epoch of the last promise to count as in-sync; 0: not eligible */
+    uint64_t unreplicated_from; /* first seq made while in_sync was only this node; 0: none */
+    bool log_regressed;         /* the log is shorter than it was: rejoin, never lead */
+    uint64_t diverged_count;    /* updates in quarantined stores that the group never saw */
+    uint64_t forced_epoch;  /* of the last view that an operator forced upon the group; 0: none */
+    uint64_t shown_version; /* of the newest view that an arbiter has shown or granted; 0: none */
     /* Which store this is (core_identity.c): another number after every start. */
     uint64_t incarnation;              /* 0: never drawn, or a store of the version before */
     uint64_t earlier[KVP_EARLIER_MAX]; /* those before, as which others may still know it, oldest
@@ -48,11 +48,11 @@ struct kvp_meta {
 /* What opening a data directory found. */
 struct kvp_loaded {
     struct kvp_meta meta;
-    struct kvp_point tail;     /* last entry of the log, == applied when the log is empty */
-    struct kvp_point applied;  /* the state is that of this point */
-    uint64_t log_first;        /* seq of the oldest entry kept; tail.seq + 1 when none is */
-    uint64_t log_size;         /* of the entries kept, kvp_entry_cost() of each */
-    unsigned stores_set_aside; /* and kept by precaution */
+    struct kvp_point tail;       /* last entry of the log, == applied when the log is empty */
+    struct kvp_point applied;    /* the state is that of this point */
+    uint64_t log_first;          /* seq of the oldest entry kept; tail.seq + 1 when none is */
+    uint64_t log_size;           /* of the entries kept, kvp_entry_cost() of each */
+    unsigned stores_quarantined; /* and kept by precaution */
     unsigned
         stranger_count; /* directories that look like stores of ours, but the books do not name */
     char stranger[64];  /* one of them; "": there is none */
@@ -76,7 +76,7 @@ struct kvp_quarantine {
 #define KVP_QUARANTINE_SIZE      (16ull << 30)
 
 /* What was done with a store that had to make way. */
-struct kvp_aside {
+struct kvp_quarantined {
     char name[64];    /* its new one; "": it is gone */
     unsigned count;   /* stores kept now */
     unsigned dropped; /* spares that were removed to make room */
@@ -87,11 +87,11 @@ struct kvp_storage;
 /*
  * Opens the active store of the directory (made if there is none), checks its format version, walks
  * the log and verifies the chain of hashes, and compares its tail with the second record: shorter
- * means `meta.doubt`. Leftovers of unfinished snapshots are removed if the directory's books name
- * them: nothing else ever is. `group` is the group's name:
- * kept on first use, KVP_WRONG_GROUP if the store has another; `node_id` likewise (KVP_REFUSED).
- * A damaged store, log or hole in the log: KVP_CORRUPT. `message` gets the reason in plain words.
- * `env` is borrowed and must outlive the storage.
+ * means `meta.log_regressed`. Leftovers of unfinished snapshots are removed if the directory's
+ * books name them: nothing else ever is. `group` is the group's name: kept on first use,
+ * KVP_WRONG_GROUP if the store has another; `node_id` likewise (KVP_REFUSED). A damaged store, log
+ * or hole in the log: KVP_CORRUPT. `message` gets the reason in plain words. `env` is borrowed and
+ * must outlive the storage.
  */
 kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned node_id,
                             struct kvp_storage **storage, struct kvp_loaded *loaded, char *message,
@@ -169,7 +169,7 @@ kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage);
 kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chunk);
 kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
                                        const struct kvp_meta *meta, enum kvp_keep keep,
-                                       struct kvp_aside *aside);
+                                       struct kvp_quarantined *quarantined);
 void kvp_storage_incoming_abort(struct kvp_storage *storage);
 
 /*
@@ -178,8 +178,8 @@ void kvp_storage_incoming_abort(struct kvp_storage *storage);
  * `meta`. All that the old one has is made durable before. KVP_BUSY while a view is open,
  * KVP_REFUSED when there is no room for it; a snapshot under way is given up.
  */
-kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
-                                 enum kvp_keep keep, struct kvp_aside *aside);
+kvp_status kvp_storage_quarantine(struct kvp_storage *storage, const struct kvp_meta *meta,
+                                  enum kvp_keep keep, struct kvp_quarantined *quarantined);
 
 /* Writes the second record of the tail with fsync (done by itself at close). */
 kvp_status kvp_storage_sync_tail(struct kvp_storage *storage);

@@ -9,9 +9,9 @@
  *   crc 1a2b3c4d                          (CRC-32 of the lines before)
  *
  * Metadata, version 1: u8 version, u64 group id, view {u64 version, u64 epoch, u8 primary, u64
- * in-sync}, u64 member epoch, u64 solo from, u8 doubt, u64 diverged count, u64 forced epoch. A
- * point: u64 seq, epoch, hash. A slot of `tail`: u32 magic, u32 version, u64 generation, u64 hash
- * of the store's name, point, 12 zeros, u32 CRC-32 of what is before.
+ * in-sync}, u64 member epoch, u64 unreplicated from, u8 log regressed, u64 diverged count, u64
+ * forced epoch. A point: u64 seq, epoch, hash. A slot of `tail`: u32 magic, u32 version, u64
+ * generation, u64 hash of the store's name, point, 12 zeros, u32 CRC-32 of what is before.
  */
 #include "kvstore/storage_private.h"
 
@@ -55,8 +55,8 @@ void storage_meta_encode(const struct kvp_meta *meta, uint8_t bytes[STORAGE_META
     bytes[25] = meta->view.primary;
     kvp_put_u64(bytes + 26, meta->view.in_sync);
     kvp_put_u64(bytes + 34, meta->member_epoch);
-    kvp_put_u64(bytes + 42, meta->solo_from);
-    bytes[50] = meta->doubt ? 1 : 0;
+    kvp_put_u64(bytes + 42, meta->unreplicated_from);
+    bytes[50] = meta->log_regressed ? 1 : 0;
     kvp_put_u64(bytes + 51, meta->diverged_count);
     kvp_put_u64(bytes + 59, meta->forced_epoch);
     kvp_put_u64(bytes + 67, meta->shown_version);
@@ -102,8 +102,8 @@ kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
                  .primary = bytes[25],
                  .in_sync = kvp_get_u64(bytes + 26)},
         .member_epoch = kvp_get_u64(bytes + 34),
-        .solo_from = kvp_get_u64(bytes + 42),
-        .doubt = bytes[50] != 0,
+        .unreplicated_from = kvp_get_u64(bytes + 42),
+        .log_regressed = bytes[50] != 0,
         .diverged_count = kvp_get_u64(bytes + 51),
         .forced_epoch = kvp_get_u64(bytes + 59),
     };
@@ -120,9 +120,9 @@ kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf
     char last[16];
     int size = snprintf(lines, sizeof(lines), "active %s\n", pointer->active);
 
-    if (pointer->aside_from[0] != '\0') {
+    if (pointer->quarantine_from[0] != '\0') {
         size += snprintf(lines + size, sizeof(lines) - (size_t)size, "set-aside %s %s\n",
-                         pointer->aside_from, pointer->aside_to);
+                         pointer->quarantine_from, pointer->quarantine_to);
     }
     assert((size_t)size < sizeof(lines));
     unsigned long crc = crc32(0, (const Bytef *)lines, (uInt)size);
@@ -171,8 +171,8 @@ kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointe
         return KVP_CORRUPT;
     }
     if (strncmp(next, "set-aside ", 10) == 0 &&
-        (!codec_take_name(&next, "set-aside ", ' ', found.aside_from) ||
-         !codec_take_name(&next, "", '\n', found.aside_to))) {
+        (!codec_take_name(&next, "set-aside ", ' ', found.quarantine_from) ||
+         !codec_take_name(&next, "", '\n', found.quarantine_to))) {
         return KVP_CORRUPT;
     }
     kvp_status status = storage_pointer_encode(&found, &again);

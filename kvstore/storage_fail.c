@@ -45,7 +45,7 @@ kvp_status storage_fail_soon(struct kvp_storage *storage, kvp_status status, con
     return status;
 }
 
-void storage_let_go(struct kvp_storage *storage)
+void storage_release(struct kvp_storage *storage)
 {
     pthread_rwlock_wrlock(&storage->lock);
     struct storage_held *held = storage->held;
@@ -62,7 +62,7 @@ kvp_status storage_fail(struct kvp_storage *storage, kvp_status status, const ch
                         const char *reason)
 {
     (void)storage_fail_soon(storage, status, what, reason);
-    storage_let_go(storage);
+    storage_release(storage);
     return status;
 }
 
@@ -89,7 +89,7 @@ kvp_status storage_check(struct kvp_storage *storage)
     if (!atomic_load(&storage->failed)) {
         return KVP_OK;
     }
-    storage_let_go(storage);
+    storage_release(storage);
     return KVP_FAILED;
 }
 

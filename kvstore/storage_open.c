@@ -250,20 +250,20 @@ kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage
 
 /* ---- what a crash left ---- */
 
-static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_pointer *pointer,
-                                   const struct listing *listing)
+static kvp_status finish_quarantine(struct kvp_storage *storage, struct storage_pointer *pointer,
+                                    const struct listing *listing)
 {
-    if (pointer->aside_from[0] == '\0') {
+    if (pointer->quarantine_from[0] == '\0') {
         return KVP_OK;
     }
-    if (listed(listing, pointer->aside_from)) {
-        kvp_status status =
-            storage->env->ops->rename_store(storage->env, pointer->aside_from, pointer->aside_to);
+    if (listed(listing, pointer->quarantine_from)) {
+        kvp_status status = storage->env->ops->rename_store(storage->env, pointer->quarantine_from,
+                                                            pointer->quarantine_to);
         if (status != KVP_OK) {
             return storage_fail_env(storage, status, "setting a store aside");
         }
     }
-    pointer->aside_from[0] = pointer->aside_to[0] = '\0';
+    pointer->quarantine_from[0] = pointer->quarantine_to[0] = '\0';
     return storage_write_pointer(storage, pointer);
 }
 
@@ -271,20 +271,20 @@ static kvp_status finish_set_aside(struct kvp_storage *storage, struct storage_p
 static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *pointer,
                           const struct listing *listing)
 {
-    kvp_status status = finish_set_aside(storage, pointer, listing);
+    kvp_status status = finish_quarantine(storage, pointer, listing);
 
     return status == KVP_OK ? storage_books_temporary(storage, "", "") : status;
 }
 
 /* ---- which store is in use ---- */
 
-static unsigned count_set_aside(const struct listing *listing,
-                                const struct storage_pointer *pointer)
+static unsigned count_quarantined(const struct listing *listing,
+                                  const struct storage_pointer *pointer)
 {
-    unsigned count = listed(listing, pointer->aside_from) ? 1 : 0; /* about to be */
+    unsigned count = listed(listing, pointer->quarantine_from) ? 1 : 0; /* about to be */
 
     for (size_t i = 0; i < listing->count; i++) {
-        count += storage_is_aside(listing->names[i]) ? 1 : 0;
+        count += storage_is_quarantined(listing->names[i]) ? 1 : 0;
     }
     return count;
 }
@@ -298,8 +298,8 @@ static void count_strangers(const struct kvp_storage *storage, const struct list
         const char *name = listing->names[i];
         bool alike = open_starts_with(name, STORAGE_STORE_PREFIX) ||
                      open_starts_with(name, STORAGE_INCOMING_PREFIX);
-        if (alike && strcmp(name, storage->name) != 0 && strcmp(name, pointer->aside_from) != 0 &&
-            !storage_books_name(storage, name)) {
+        if (alike && strcmp(name, storage->name) != 0 &&
+            strcmp(name, pointer->quarantine_from) != 0 && !storage_books_name(storage, name)) {
             loaded->stranger_count++;
             (void)snprintf(loaded->stranger, sizeof(loaded->stranger), "%s", name);
         }
@@ -587,7 +587,8 @@ static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
 
 /* A log that is shorter than the second record says, or another one, was cut: what it has
  * acknowledged may be gone. Without any record nobody can tell. */
-static bool is_doubtful(const struct kvp_storage *storage, const struct walk *walk, bool found)
+static bool log_has_regressed(const struct kvp_storage *storage, const struct walk *walk,
+                              bool found)
 {
     if (!found) {
         return walk->at.seq > 0;
@@ -611,8 +612,8 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
     if (!walk.met_applied) {
         return open_damaged(storage, "the state is not that of any place in the log");
     }
-    bool doubtful = is_doubtful(storage, &walk, found);
-    if (doubtful && walk.more) {
+    bool regressed = log_has_regressed(storage, &walk, found);
+    if (regressed && walk.more) {
         return open_damaged(storage, "entries are unreadable, and behind them are others");
     }
     storage->tail = walk.at;
@@ -621,10 +622,10 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
     if (status != KVP_OK) {
         return storage_fail_store(storage, status, "beginning the log", storage->held->store);
     }
-    if (doubtful && !storage->meta.doubt) {
+    if (regressed && !storage->meta.log_regressed) {
         struct kvp_meta meta = storage->meta;
         struct kvp_storage_write write = {.sync = true, .meta = &meta};
-        meta.doubt = true;
+        meta.log_regressed = true;
         /* The write raises the record to the tail there is: from now on the doubt is on record. */
         status = kvp_storage_write(storage, &write);
     }
@@ -643,7 +644,7 @@ kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
         memcpy(storage->name, pointer.active, sizeof(storage->name));
         learn_numbers(storage, &listing);
         count_strangers(storage, &listing, &pointer, loaded);
-        loaded->stores_set_aside = count_set_aside(&listing, &pointer);
+        loaded->stores_quarantined = count_quarantined(&listing, &pointer);
         status = open_active(storage);
     }
     status = status == KVP_OK ? read_records(storage) : status;

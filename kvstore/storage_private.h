@@ -9,7 +9,7 @@
  *                     N grows and is never used again
  *   incoming-N        a store that a snapshot was or is being received into; once complete it is
  *                     the active one under that name
- *   diverged-E-S      a store set aside: it may hold what nobody else has
+ *   diverged-E-S      a quarantined store: it may hold what nobody else has
  *   replaced-E-S      a store kept by precaution: it never counted
  *
  * `active` is replaced atomically: every change of store is prepared under a new name and happens
@@ -58,8 +58,8 @@ struct storage_held {
 /* The content of `active`. A store that is no longer active may still have to get its new name. */
 struct storage_pointer {
     char active[KVP_STORE_NAME_SIZE];
-    char aside_from[KVP_STORE_NAME_SIZE]; /* "": nothing to rename */
-    char aside_to[KVP_STORE_NAME_SIZE];
+    char quarantine_from[KVP_STORE_NAME_SIZE]; /* "": nothing to rename */
+    char quarantine_to[KVP_STORE_NAME_SIZE];
 };
 
 /* The content of `books`. */
@@ -158,7 +158,7 @@ kvp_status storage_check(struct kvp_storage *storage);
 struct storage_held *storage_held_new(struct kvp_store *store); /* NULL: no memory */
 void storage_held_unref(struct storage_held *held);             /* NULL is fine */
 /* Lets go of the active store and of the one being received. Views on it live on. */
-void storage_let_go(struct kvp_storage *storage);
+void storage_release(struct kvp_storage *storage);
 
 /* ---- storage_new.c ---- */
 
@@ -206,12 +206,13 @@ bool storage_books_name(const struct kvp_storage *storage, const char *name);
 
 /* ---- storage_quarantine.c ---- */
 
-/* Is it a name that stores set aside, or kept, have? */
-bool storage_is_aside(const char *name);
+/* Is it a name that quarantined stores, or kept, have? */
+bool storage_is_quarantined(const char *name);
 /* What lies in quarantine now. */
 kvp_status storage_quarantine_measure(struct kvp_storage *storage, unsigned *count, uint64_t *size);
 /* Room for one more, made by dropping spares; KVP_REFUSED: there is none. */
-kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_aside *aside);
+kvp_status storage_quarantine_room(struct kvp_storage *storage,
+                                   struct kvp_quarantined *quarantined);
 
 /* ---- storage_codec.c ---- */
 

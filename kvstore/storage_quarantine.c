@@ -13,7 +13,7 @@ void kvp_storage_set_quarantine(struct kvp_storage *storage, struct kvp_quaranti
     storage->quarantine = quarantine;
 }
 
-bool storage_is_aside(const char *name)
+bool storage_is_quarantined(const char *name)
 {
     return strncmp(name, STORAGE_DIVERGED_PREFIX, sizeof(STORAGE_DIVERGED_PREFIX) - 1) == 0 ||
            strncmp(name, STORAGE_REPLACED_PREFIX, sizeof(STORAGE_REPLACED_PREFIX) - 1) == 0;
@@ -30,7 +30,7 @@ static void measure_one(void *arg, const char *name)
 {
     struct measure *measure = arg;
 
-    if (!storage_is_aside(name) || measure->status != KVP_OK) {
+    if (!storage_is_quarantined(name) || measure->status != KVP_OK) {
         return;
     }
     measure->count++;
@@ -51,16 +51,16 @@ kvp_status storage_quarantine_measure(struct kvp_storage *storage, unsigned *cou
     return KVP_OK;
 }
 
-kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_aside *aside)
+kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_quarantined *quarantined)
 {
     uint64_t size = 0;
 
     for (;;) {
-        kvp_status status = storage_quarantine_measure(storage, &aside->count, &size);
+        kvp_status status = storage_quarantine_measure(storage, &quarantined->count, &size);
         if (status != KVP_OK) {
             return status;
         }
-        if (aside->count < storage->quarantine.count && size < storage->quarantine.size) {
+        if (quarantined->count < storage->quarantine.count && size < storage->quarantine.size) {
             return KVP_OK;
         }
         if (storage->books.spare_count == 0) {
@@ -70,6 +70,6 @@ kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_aside
         if (status != KVP_OK) {
             return status;
         }
-        aside->dropped++;
+        quarantined->dropped++;
     }
 }

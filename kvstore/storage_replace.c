@@ -174,43 +174,44 @@ kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chu
 /* ---- keeping the store that goes ---- */
 
 /* A name for the store that nothing in the directory has. */
-static kvp_status choose_aside(struct kvp_storage *storage, enum kvp_keep keep,
-                               struct storage_pointer *pointer)
+static kvp_status choose_quarantine_name(struct kvp_storage *storage, enum kvp_keep keep,
+                                         struct storage_pointer *pointer)
 {
     const char *prefix = keep == KVP_KEEP ? STORAGE_DIVERGED_PREFIX : STORAGE_REPLACED_PREFIX;
     bool taken = true;
     kvp_status status = KVP_OK;
 
-    (void)snprintf(pointer->aside_from, sizeof(pointer->aside_from), "%s", storage->name);
+    (void)snprintf(pointer->quarantine_from, sizeof(pointer->quarantine_from), "%s", storage->name);
     for (unsigned attempt = 1; status == KVP_OK && taken; attempt++) {
-        int size = snprintf(pointer->aside_to, sizeof(pointer->aside_to), "%s%llu-%llu", prefix,
-                            (unsigned long long)storage->tail.epoch,
+        int size = snprintf(pointer->quarantine_to, sizeof(pointer->quarantine_to), "%s%llu-%llu",
+                            prefix, (unsigned long long)storage->tail.epoch,
                             (unsigned long long)storage->tail.seq);
         if (attempt > 1) {
-            (void)snprintf(pointer->aside_to + size, sizeof(pointer->aside_to) - (size_t)size,
-                           "-%u", attempt);
+            (void)snprintf(pointer->quarantine_to + size,
+                           sizeof(pointer->quarantine_to) - (size_t)size, "-%u", attempt);
         }
-        status = storage_is_there(storage, pointer->aside_to, &taken);
+        status = storage_is_there(storage, pointer->quarantine_to, &taken);
     }
     return status;
 }
 
 /* What goes aside is the only copy of what it has; later nobody could make it durable. */
 static kvp_status prepare_keeping(struct kvp_storage *storage, enum kvp_keep keep,
-                                  struct storage_pointer *pointer, struct kvp_aside *aside)
+                                  struct storage_pointer *pointer,
+                                  struct kvp_quarantined *quarantined)
 {
-    memset(aside, 0, sizeof(*aside));
+    memset(quarantined, 0, sizeof(*quarantined));
     if (keep == KVP_KEEP_NOT) {
         return KVP_OK;
     }
     kvp_status status = kvp_storage_sync_tail(storage);
-    status = status == KVP_OK ? storage_quarantine_room(storage, aside) : status;
-    return status == KVP_OK ? choose_aside(storage, keep, pointer) : status;
+    status = status == KVP_OK ? storage_quarantine_room(storage, quarantined) : status;
+    return status == KVP_OK ? choose_quarantine_name(storage, keep, pointer) : status;
 }
 
 /* The other store is the active one, and this one closed: it is renamed or destroyed. */
 static kvp_status put_away(struct kvp_storage *storage, const char *old, enum kvp_keep keep,
-                           struct storage_pointer *pointer, struct kvp_aside *aside)
+                           struct storage_pointer *pointer, struct kvp_quarantined *quarantined)
 {
     const struct kvp_env_ops *ops = storage->env->ops;
 
@@ -219,18 +220,18 @@ static kvp_status put_away(struct kvp_storage *storage, const char *old, enum kv
         return status == KVP_OK ? storage_books_temporary(storage, "", "")
                                 : storage_fail_env(storage, status, "removing the store replaced");
     }
-    kvp_status status = ops->rename_store(storage->env, old, pointer->aside_to);
+    kvp_status status = ops->rename_store(storage->env, old, pointer->quarantine_to);
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "setting the store aside");
     }
-    (void)snprintf(aside->name, sizeof(aside->name), "%s", pointer->aside_to);
-    aside->count++;
-    pointer->aside_from[0] = '\0';
+    (void)snprintf(quarantined->name, sizeof(quarantined->name), "%s", pointer->quarantine_to);
+    quarantined->count++;
+    pointer->quarantine_from[0] = '\0';
     status = storage_write_pointer(storage, pointer);
     if (status != KVP_OK) {
         return status;
     }
-    return keep == KVP_KEEP_SPARE ? storage_books_spare(storage, aside->name)
+    return keep == KVP_KEEP_SPARE ? storage_books_spare(storage, quarantined->name)
                                   : storage_books_temporary(storage, "", "");
 }
 
@@ -252,7 +253,7 @@ static kvp_status switch_to_incoming(struct kvp_storage *storage, struct kvp_poi
 
 kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_point point,
                                        const struct kvp_meta *meta, enum kvp_keep keep,
-                                       struct kvp_aside *aside)
+                                       struct kvp_quarantined *quarantined)
 {
     struct storage_pointer pointer = {0};
     char old[KVP_STORE_NAME_SIZE];
@@ -266,13 +267,13 @@ kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_p
         return status;
     }
     (void)snprintf(old, sizeof(old), "%s", storage->name);
-    status = prepare_keeping(storage, keep, &pointer, aside);
+    status = prepare_keeping(storage, keep, &pointer, quarantined);
     status = status == KVP_OK ? switch_to_incoming(storage, point, meta, &pointer) : status;
     if (status != KVP_OK) {
         leave_replacing(storage);
         return status;
     }
-    return put_away(storage, old, keep, &pointer, aside);
+    return put_away(storage, old, keep, &pointer, quarantined);
 }
 
 static kvp_status switch_to_empty(struct kvp_storage *storage, const struct kvp_meta *meta,
@@ -294,8 +295,8 @@ static kvp_status switch_to_empty(struct kvp_storage *storage, const struct kvp_
     return replace_install(storage, store, pointer->active, meta, zero);
 }
 
-kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_meta *meta,
-                                 enum kvp_keep keep, struct kvp_aside *aside)
+kvp_status kvp_storage_quarantine(struct kvp_storage *storage, const struct kvp_meta *meta,
+                                  enum kvp_keep keep, struct kvp_quarantined *quarantined)
 {
     struct storage_pointer pointer = {0};
     char old[KVP_STORE_NAME_SIZE];
@@ -310,11 +311,11 @@ kvp_status kvp_storage_set_aside(struct kvp_storage *storage, const struct kvp_m
         return status;
     }
     (void)snprintf(old, sizeof(old), "%s", storage->name);
-    status = prepare_keeping(storage, keep, &pointer, aside);
+    status = prepare_keeping(storage, keep, &pointer, quarantined);
     status = status == KVP_OK ? switch_to_empty(storage, meta, &pointer) : status;
     if (status != KVP_OK) {
         leave_replacing(storage);
         return status;
     }
-    return put_away(storage, old, keep, &pointer, aside);
+    return put_away(storage, old, keep, &pointer, quarantined);
 }

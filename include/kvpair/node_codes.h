@@ -28,7 +28,7 @@ enum kvp_pair_policy {
     KVP_PAIR_NONE = 0,         /* "none": an outside arbiter decides */
     KVP_PAIR_BACKUP_WINS = 1,  /* "backup-wins": the backup takes over, the primary stops. Safe */
     KVP_PAIR_PRIMARY_WINS = 2, /* "primary-wins": the primary goes on, nobody takes over. Safe */
-    KVP_PAIR_AVAILABLE = 3,    /* "available": both go on; what only one of them has is set aside */
+    KVP_PAIR_AVAILABLE = 3, /* "available": both go on; what only one of them has is quarantined */
 };
 KVP_API const char *kvp_pair_policy_name(enum kvp_pair_policy policy);
 

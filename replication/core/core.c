@@ -27,7 +27,7 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
     made->config = *config;
     made->port = *port;
     made->random = config->random ? config->random : 1;
-    made->life = made->random;
+    made->incarnation = made->random;
     if (made->config.sync_replicas == 0) {
         made->config.sync_replicas = kvp_set_count(config->nodes);
     }
@@ -73,10 +73,11 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core->told =
         core->config.policy == KVP_PAIR_NONE && core->meta.view.version != core->meta.shown_version;
     core->shown_member_epoch = core->meta.member_epoch;
-    core->shown_doubt = core->meta.doubt;
+    core->shown_log_regressed = core->meta.log_regressed;
     core->heard_primary_us = core->commit_heard_us = now_us;
-    core->lent = core->config.nodes & ~kvp_set_of(core->config.self); /* by an earlier life */
-    core->lent_us = now_us;
+    /* By an earlier incarnation. */
+    core->leases_granted = core->config.nodes & ~kvp_set_of(core->config.self);
+    core->lease_granted_us = now_us;
     /* What is not applied yet is read back into memory, behind the applied point. */
     kvp_core_log_reset(&core->log, loaded->applied, loaded->log_first, loaded->tail.seq,
                        loaded->log_size);
@@ -214,7 +215,7 @@ static void event_dispatch(struct kvp_core *core, struct core_peer *peer,
     case KVP_OP_RESIGN: /* anybody can say so: it is asked, and its answer counts */
         if (KVP_MUTANT(RESIGN_BELIEVED)) {
             core->primary_resigned = core->primary_resigned || peer->id == core->view.primary;
-            core->lent &= ~kvp_set_of(peer->id);
+            core->leases_granted &= ~kvp_set_of(peer->id);
         }
         core_send_state(core, peer);
         core_answer(core, token, request->op, request->sent_us, KVP_OK);
@@ -327,19 +328,19 @@ void kvp_core_request(struct kvp_core *core, uint64_t now_us,
     core_settle(core);
 }
 
-/* A node that has failed leads no more in this life, so that a lease which was given to it before
- * it was asked is nothing to wait for. An answer that comes late may be an earlier life's: the next
- * one has been heard since, or leads in an epoch of its own. */
+/* A node that has failed leads no more in this incarnation, so that a lease which was given to it
+ * before it was asked is nothing to wait for. An answer that comes late may be an earlier
+ * incarnation's: the next one has been heard since, or leads in an epoch of its own. */
 static void event_hear_resigned(struct kvp_core *core, struct core_peer *peer,
                                 const struct kvp_peer_reply *reply)
 {
-    if (reply->report.role != KVP_ROLE_FAILED || reply->echo_us < core->lent_us) {
+    if (reply->report.role != KVP_ROLE_FAILED || reply->echo_us < core->lease_granted_us) {
         return;
     }
     bool news = !peer->resigned;
     peer->resigned = true;
     peer->resigned_us = core->now_us;
-    core->lent &= ~kvp_set_of(peer->id);
+    core->leases_granted &= ~kvp_set_of(peer->id);
     if (peer->id == core->view.primary && reply->report.view.epoch == core->view.epoch) {
         core->primary_resigned = true;
     }
@@ -643,10 +644,10 @@ void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status s
     core_settle(core);
 }
 
-void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
+void kvp_core_quarantine_done(struct kvp_core *core, uint64_t now_us, kvp_status status)
 {
     core_enter(core, now_us);
-    core_set_aside_done(core, status);
+    core_quarantine_done(core, status);
     core_settle(core);
 }
 

@@ -11,7 +11,7 @@
  * results come later as an event of their own. Pointers are valid during the call only (take
  * references of entries that are to be kept).
  *  - Storage jobs are carried out in two queues, each in the order given: snapshot_* in one, write,
- *    read_log, incoming_* and set_aside in the other. Nothing is known about the order of two jobs
+ *    read_log, incoming_* and quarantine in the other. Nothing is known about the order of two jobs
  * of different queues. Each but snapshot_close and incoming_abort gives exactly one
  * kvp_core_*_done() event, in the order of its queue.
  *  - send() and arbiter() may lose what they are given: the core repeats. reply() likewise.
@@ -51,7 +51,7 @@ enum kvp_note {
     KVP_NOTE_SNAPSHOT_RECEIVING,
     KVP_NOTE_SNAPSHOT_RECEIVED, /* number = seq */
     KVP_NOTE_LOG_CUT,           /* number = last seq kept: an uncommitted suffix was cut off */
-    KVP_NOTE_DIVERGED,          /* number = updates that the group never saw: set aside */
+    KVP_NOTE_DIVERGED,          /* number = updates that the group never saw: quarantined */
     KVP_NOTE_PRIMARY_SILENT,    /* number = primary */
     KVP_NOTE_NOT_ELIGIBLE,      /* primary silent, but this node may not lead */
     KVP_NOTE_FENCE_FAILED,
@@ -83,7 +83,7 @@ struct kvp_core_port {
     void (*incoming_finish)(void *arg, struct kvp_point point, const struct kvp_meta *meta,
                             enum kvp_keep keep);
     void (*incoming_abort)(void *arg);
-    void (*set_aside)(void *arg, const struct kvp_meta *meta, enum kvp_keep keep);
+    void (*quarantine)(void *arg, const struct kvp_meta *meta, enum kvp_keep keep);
 
     void (*arbiter)(void *arg, const struct kvp_arbiter_request *request);
     void (*fence)(void *arg);
@@ -137,12 +137,12 @@ void kvp_core_snapshot_opened(struct kvp_core *core, uint64_t now_us, uint8_t pe
 void kvp_core_snapshot_read_done(struct kvp_core *core, uint64_t now_us, uint8_t peer,
                                  kvp_status status, kvp_slice chunk, bool last);
 void kvp_core_incoming_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
-void kvp_core_set_aside_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
+void kvp_core_quarantine_done(struct kvp_core *core, uint64_t now_us, kvp_status status);
 void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
                              const struct kvp_arbiter_answer *answer);
 void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success);
 
-/* An operator's wishes. target 0: the member that is furthest. handover_done/promote_done follow.
+/* Admin requests. target 0: the member that is furthest. handover_done/promote_done follow.
  */
 void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target);
 void kvp_core_promote(struct kvp_core *core, uint64_t now_us, bool force);

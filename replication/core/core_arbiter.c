@@ -42,7 +42,8 @@ static void arbiter_looked(struct kvp_core *core, const struct kvp_arbiter_answe
         if (answer->group_id != core->meta.group_id) {
             arbiter_wrong_group(core);
         } else if (creating && kvp_view_equal(&answer->view, &proposal->view)) {
-            core_proposal_granted(core); /* by an earlier life of ours, which never came to serve */
+            /* By an earlier incarnation of ours, which never came to serve. */
+            core_proposal_granted(core);
         } else if (core_shown(core, &answer->view, answer->id)) {
             KVP_MARK(LOOK_OUTDATED);
             return;

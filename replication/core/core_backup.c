@@ -22,8 +22,8 @@ static void backup_heard(struct kvp_core *core)
 {
     assert(!core_leading(core));
     core->heard_primary_us = core->now_us;
-    core->lent |= kvp_set_of(core->view.primary);
-    core->lent_us = core->now_us;
+    core->leases_granted |= kvp_set_of(core->view.primary);
+    core->lease_granted_us = core->now_us;
     core->primary_resigned = false;
     core->noted_waits = false;
     core->noted_not_eligible = false;
@@ -65,9 +65,10 @@ static void backup_promise(struct kvp_core *core)
      * take it. */
     bool unknown = core_identity_new(&core->meta) && !core_identity_known(core) &&
                    !KVP_MUTANT(PROMISE_UNKNOWN);
-    if (!foreign && !unknown && (core->meta.member_epoch != core->view.epoch || core->meta.doubt)) {
+    if (!foreign && !unknown &&
+        (core->meta.member_epoch != core->view.epoch || core->meta.log_regressed)) {
         core->meta.member_epoch = core->view.epoch;
-        core->meta.doubt = false;
+        core->meta.log_regressed = false;
         core_persist(core);
     }
 }
@@ -80,7 +81,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         return;
     }
     backup_heard(core);
-    core->followed = core->followed || request->life == core->life;
+    core->followed = core->followed || request->incarnation == core->incarnation;
     if (backup_log_has(core, request->commit)) {
         backup_learn_commit(core, request->commit.seq, request->commit.seq);
     } else {
@@ -92,13 +93,14 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
         core_persist(core);
     }
     /* A message may have been under way since before this node was started, or emptied. */
-    if (request->prepare && request->life == core->life && !core->stopping && !core->replacing) {
+    if (request->prepare && request->incarnation == core->incarnation && !core->stopping &&
+        !core->replacing) {
         backup_promise(core);
     }
-    /* An empty log is in nobody's way: the word is about the one set aside just before. */
+    /* An empty log is in nobody's way: the word is about the one quarantined just before. */
     if (request->diverged && !core->replacing && core->log.tail.seq > 0 &&
         (!kvp_set_has(core->view.in_sync, core->config.self) || !core_eligible(core))) {
-        core_set_aside(core);
+        core_quarantine(core);
     }
     core_answer(core, token, request->op, request->sent_us, KVP_OK);
 }
@@ -154,9 +156,9 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
     }
     if (core->log.tail.epoch > epoch && !core->replacing) { /* they are in the state already */
         KVP_MARK(LATER_IN_STATE);
-        core->meta.doubt = true;
+        core->meta.log_regressed = true;
         core_persist(core);
-        core_set_aside(core);
+        core_quarantine(core);
     }
 }
 
@@ -164,8 +166,8 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
  * While a view is on its way to the disk in which this node is alone, that will not stay so. */
 static void backup_compared(struct kvp_core *core, uint64_t seq)
 {
-    if (core->meta.solo_from != 0 && seq >= core->durable.seq && !core->ask_token) {
-        core->meta.solo_from = 0;
+    if (core->meta.unreplicated_from != 0 && seq >= core->durable.seq && !core->ask_token) {
+        core->meta.unreplicated_from = 0;
         core_persist(core);
     }
 }
@@ -280,10 +282,10 @@ void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *re
 
 /* ---- rule R6 ---- */
 
-void core_set_aside(struct kvp_core *core)
+void core_quarantine(struct kvp_core *core)
 {
     assert(!core->replacing && !core_leading(core));
-    uint64_t lost = core_parted(core) ? core->log.tail.seq - core->meta.solo_from + 1 : 1;
+    uint64_t lost = core_parted(core) ? core->log.tail.seq - core->meta.unreplicated_from + 1 : 1;
     bool counted = core_parted(core) || core->meta.member_epoch != 0;
     if (core_keep_refused(core)) {
         return;
@@ -293,14 +295,14 @@ void core_set_aside(struct kvp_core *core)
     }
     core_incoming_abort(core);
     core_answer_waiters(core, true);
-    KVP_MARK(SET_ASIDE);
+    KVP_MARK(QUARANTINE);
     core_replace_begin(core, lost);
     core->next_keep = counted ? KVP_KEEP : KVP_KEEP_SPARE;
     core_disk_asked(core, CORE_DISK_STORE);
-    core->port.set_aside(core->port.arg, &core->next_meta, core->next_keep);
+    core->port.quarantine(core->port.arg, &core->next_meta, core->next_keep);
 }
 
-void core_set_aside_done(struct kvp_core *core, kvp_status status)
+void core_quarantine_done(struct kvp_core *core, kvp_status status)
 {
     core_disk_answered(core, CORE_DISK_STORE);
     if (core->role == KVP_ROLE_FAILED) {
@@ -309,7 +311,7 @@ void core_set_aside_done(struct kvp_core *core, kvp_status status)
     if (status == KVP_BUSY) {
         /* A snapshot was just being opened; its closing is under way. */
         core_disk_asked(core, CORE_DISK_STORE);
-        core->port.set_aside(core->port.arg, &core->next_meta, core->next_keep);
+        core->port.quarantine(core->port.arg, &core->next_meta, core->next_keep);
         return;
     }
     if (status == KVP_REFUSED) {

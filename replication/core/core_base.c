@@ -88,7 +88,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
 {
     report->role = (uint8_t)core->role;
     report->blank = core->meta.group_id == 0;
-    report->doubt = core->meta.doubt;
+    report->log_regressed = core->meta.log_regressed;
     report->unsettled = base_unsettled(core);
     report->known = core_paired(core) && (core->confirmed || core_leading(core));
     /* What an arbiter has decided is told, also before it is durable here. In pair mode this node's
@@ -103,7 +103,7 @@ void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
     report->member_epoch = promised ? core->meta.member_epoch : 0;
     report->snapshot = core->incoming.id;
     report->wanted = core->incoming.next;
-    report->life = core->life;
+    report->incarnation = core->incarnation;
     report->grace_us = core->config.grace_us;
 }
 
@@ -164,7 +164,7 @@ void core_send_state(struct kvp_core *core, const struct core_peer *peer)
 
 bool core_eligible(const struct kvp_core *core)
 {
-    return (core->meta.member_epoch != 0 && !core->meta.doubt && !core->replacing) ||
+    return (core->meta.member_epoch != 0 && !core->meta.log_regressed && !core->replacing) ||
            KVP_MUTANT(PROMOTE_OUTSIDE);
 }
 
@@ -187,7 +187,7 @@ bool core_serving(const struct kvp_core *core, uint64_t now_us)
 bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer)
 {
     return kvp_set_has(core->view.in_sync, peer->id) && peer->lease_us > core->now_us &&
-           !peer->resigned && !peer->report.doubt && peer->report.member_epoch != 0;
+           !peer->resigned && !peer->report.log_regressed && peer->report.member_epoch != 0;
 }
 
 void core_look_soon(struct kvp_core *core)

@@ -49,9 +49,10 @@ static void check_view(const struct kvp_core *core)
         assert(kvp_set_has(view->in_sync, view->primary));
     }
     assert(core->meta.member_epoch <= core->meta.view.epoch);
-    assert(!kvp_set_has(core->lent, core->config.self));
-    assert((core->lent & ~core->config.nodes) == 0);
-    assert(core->log.tail.epoch <= core->meta.view.epoch || core->meta.doubt || core->replacing);
+    assert(!kvp_set_has(core->leases_granted, core->config.self));
+    assert((core->leases_granted & ~core->config.nodes) == 0);
+    assert(core->log.tail.epoch <= core->meta.view.epoch || core->meta.log_regressed ||
+           core->replacing);
 }
 
 static void check_role(const struct kvp_core *core)
@@ -67,7 +68,7 @@ static void check_role(const struct kvp_core *core)
     assert(!core->draining || leads);
     /* Rule R6: who may acknowledge alone keeps in mind from where on. */
     assert(!leads || core->view.in_sync != kvp_set_of(core->config.self) ||
-           core->proposal.stage >= PROPOSAL_PREPARE || core->meta.solo_from != 0);
+           core->proposal.stage >= PROPOSAL_PREPARE || core->meta.unreplicated_from != 0);
 }
 
 /* What an operator has asked for, and what waits for this node's answer. */

@@ -47,7 +47,7 @@ bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us)
 
 /* Long enough under way that nothing should be begun that needs the disk and cannot be taken back.
  */
-bool core_disk_doubtful(const struct kvp_core *core)
+bool core_disk_is_suspect(const struct kvp_core *core)
 {
     return disk_silence(core, CORE_DISK_STORE, core->now_us) > core->config.lease_us;
 }

@@ -24,11 +24,12 @@
  * lead.
  *
  * In pair mode every request carries the number, and so do the answers: by the reply's own element,
- * or by its life, which begins with it. What comes from a store that is not known changes nothing.
- * Before a store is confirmed it follows nobody, grants nothing and does not believe answers,
- * unless it was alone in its view: then it decides by itself. Of two copies of such a node both do,
- * and nobody else is there to tell them apart. The first that the other node hears is the one that
- * it knows. A node that has failed takes no new number, but still knows the one that it has.
+ * or by its incarnation, which begins with it. What comes from a store that is not known changes
+ * nothing. Before a store is confirmed it follows nobody, grants nothing and does not believe
+ * answers, unless it was alone in its view: then it decides by itself. Of two copies of such a node
+ * both do, and nobody else is there to tell them apart. The first that the other node hears is the
+ * one that it knows. A node that has failed takes no new number, but still knows the one that it
+ * has.
  *
  * An old store may have missed so much that the other one does not say any more what it was known
  * by. To each of them the other is a stranger, and its word does not count, unless one is confirmed
@@ -52,8 +53,8 @@
 #define UNKNOWN_US                                                                                 \
     3000000u /* before a backup leads that no primary has talked to: longer than WATCH_PERIOD_US   \
                 and a lease */
-#define EARLIER_KEPT   (KVP_EARLIER_MAX / 2)
-#define LIFE_COUNT_MAX 0xffffu
+#define EARLIER_KEPT          (KVP_EARLIER_MAX / 2)
+#define INCARNATION_COUNT_MAX 0xffffu
 
 /* ---- the store's own numbers ---- */
 
@@ -83,8 +84,8 @@ bool core_identity_new(const struct kvp_meta *meta)
     return false;
 }
 
-/* Some of those before stay: what an earlier life asked for may come late, and in pair mode a crash
- * of the other node may take it back to one that it had known before. */
+/* Some of those before stay: what an earlier incarnation asked for may come late, and in pair mode
+ * a crash of the other node may take it back to one that it had known before. */
 static void identity_keep_last(struct kvp_meta *meta)
 {
     uint64_t kept[KVP_EARLIER_MAX] = {0};
@@ -115,7 +116,7 @@ void core_identity_draw(struct kvp_core *core)
         core->meta.earlier[0] = KVP_STORE_IS_NEW;
     }
     core->meta.incarnation = core_random(core);
-    core->life = core->meta.incarnation & ~(uint64_t)LIFE_COUNT_MAX;
+    core->incarnation = core->meta.incarnation & ~(uint64_t)INCARNATION_COUNT_MAX;
     core->identity_needed = core_persist(core);
     core->started_us = core->now_us;
 }
@@ -203,8 +204,8 @@ static void identity_note_twice(struct kvp_core *core, struct core_peer *peer)
     }
 }
 
-/* What an earlier life of the store said may come late. Before it was heard itself, nobody can
- * tell. */
+/* What an earlier incarnation of the store said may come late. Before it was heard itself, nobody
+ * can tell. */
 static void identity_note_stranger(struct kvp_core *core, struct core_peer *peer, uint64_t number)
 {
     bool heard = core->peer_said == core->meta.peer_incarnation;
@@ -317,10 +318,10 @@ void core_identity_written(struct kvp_core *core)
     }
 }
 
-/* The last bits of a life count what has become of the store since its start. */
-static bool identity_is_of(uint64_t life, uint64_t number)
+/* The last bits of an incarnation count what has become of the store since its start. */
+static bool identity_is_of(uint64_t incarnation, uint64_t number)
 {
-    return (life ^ number) <= LIFE_COUNT_MAX;
+    return (incarnation ^ number) <= INCARNATION_COUNT_MAX;
 }
 
 static bool identity_comes_from_known(struct kvp_core *core, struct core_peer *peer,
@@ -328,7 +329,7 @@ static bool identity_comes_from_known(struct kvp_core *core, struct core_peer *p
 {
     uint64_t known = core->meta.peer_incarnation;
     if (reply->numbers.incarnation == 0) {
-        return known == 0 || identity_is_of(reply->report.life, known);
+        return known == 0 || identity_is_of(reply->report.incarnation, known);
     }
     return identity_judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
            identity_peer_number_durable(core);
@@ -359,19 +360,19 @@ bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,
 
 /* ---- with an arbiter: are there two? ---- */
 
-/* One that asks, goes on asking and does not answer, while another one does, is no life of that
- * one: it was asked after the other had spoken. Whatever came late does not come again. */
+/* One that asks, goes on asking and does not answer, while another one does, is no incarnation of
+ * that one: it was asked after the other had spoken. Whatever came late does not come again. */
 bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
                            const struct kvp_peer_request *request)
 {
-    uint64_t life = request->report.life;
+    uint64_t incarnation = request->report.incarnation;
     if (core_paired(core) || request->op != KVP_OP_STATE || peer->answers == 0 ||
-        identity_is_of(life, peer->answers)) {
+        identity_is_of(incarnation, peer->answers)) {
         return true;
     }
     bool fresh = core->now_us - peer->heard_life_us <= core->config.lease_us;
-    if (peer->stranger == 0 || !identity_is_of(life, peer->stranger)) {
-        peer->stranger = life;
+    if (peer->stranger == 0 || !identity_is_of(incarnation, peer->stranger)) {
+        peer->stranger = incarnation;
         peer->stranger_us = core->now_us;
         peer->contested_us = 0;
     } else if (core->now_us - peer->stranger_us > core->config.grace_us) {
@@ -387,15 +388,15 @@ void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
     if (core_paired(core)) {
         return;
     }
-    uint64_t life = reply->report.life;
-    if (peer->stranger != 0 && identity_is_of(life, peer->stranger)) {
+    uint64_t incarnation = reply->report.incarnation;
+    if (peer->stranger != 0 && identity_is_of(incarnation, peer->stranger)) {
         peer->stranger = 0;
         peer->contested_us = 0;
     } else if (peer->contested_us != 0 && reply->echo_us >= peer->contested_us) {
         peer->contested_us = 0;
         identity_note_twice(core, peer);
     }
-    peer->answers = life;
+    peer->answers = incarnation;
     peer->heard_life_us = core->now_us;
 }
 

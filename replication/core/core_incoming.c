@@ -58,8 +58,8 @@ void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *
         return;
     }
     core->heard_primary_us = core->now_us;
-    core->lent |= kvp_set_of(core->view.primary);
-    core->lent_us = core->now_us;
+    core->leases_granted |= kvp_set_of(core->view.primary);
+    core->lease_granted_us = core->now_us;
     bool fresh = request->snapshot != core->incoming.id;
     bool busy = core->incoming.job_count > 0 || core->incoming.confirm_us != 0;
     if (core->replacing || busy ||
@@ -157,7 +157,7 @@ void core_incoming_job_done(struct kvp_core *core, kvp_status status)
         return;
     }
     if (status == KVP_BAD_REQUEST || status == KVP_NO_MEMORY || status == KVP_BUSY) {
-        /* Of a chunk: the store may be about to be set aside, and stays to be. */
+        /* Of a chunk: the store may be about to be quarantined, and stays to be. */
         core->replacing = core->replacing && job != INCOMING_FINISH;
         core_incoming_abort(core);
         return;

@@ -3,12 +3,12 @@
  * What becomes of a store that another one takes the place of (rule R6).
  *
  * It is destroyed only if all that it may have acknowledged is known to be elsewhere: the register
- * has shown, in this life, that whoever sends the other one is the primary, so that all that is
- * committed is there; and this node has made nothing alone. In pair mode the register is the other
- * node's word, given as an answer to a question of ours, at the address that is configured. A
+ * has shown, in this incarnation, that whoever sends the other one is the primary, so that all that
+ * is committed is there; and this node has made nothing alone. In pair mode the register is the
+ * other node's word, given as an answer to a question of ours, at the address that is configured. A
  * message alone shows nothing: whoever can send one may want the store gone.
  *
- * Else it is kept: as a store set aside if it ever counted, so that it may have what nobody else
+ * Else it is kept: as a quarantined store if it ever counted, so that it may have what nobody else
  * has; as a spare if it never did. There is a bound for what is kept (storage.h). When it is
  * reached the store stays in its place, this node stays outside, and asks again now and then: an
  * operator may have made room, or the register may have shown the primary.
@@ -74,9 +74,9 @@ void core_replace_begin(struct kvp_core *core, uint64_t lost)
     core->replacing = true;
     core->next_meta = core->meta;
     core->next_meta.diverged_count += lost;
-    core->next_meta.solo_from = 0;
+    core->next_meta.unreplicated_from = 0;
     core->next_meta.member_epoch = 0;
-    core->next_meta.doubt = false;
+    core->next_meta.log_regressed = false;
 }
 
 void core_replace_end(struct kvp_core *core, struct kvp_point point)
@@ -84,12 +84,13 @@ void core_replace_end(struct kvp_core *core, struct kvp_point point)
     assert(core->replacing && !core_leading(core));
     core->replacing = core->quarantine_full = false;
     core->meta.diverged_count = core->next_meta.diverged_count;
-    core->meta.solo_from = 0;
+    core->meta.unreplicated_from = 0;
     core->meta.member_epoch = core->shown_member_epoch = 0;
-    core->shown_doubt = false;
-    core->meta.doubt = point.epoch > core->meta.view.epoch; /* sent in a view that nobody granted */
-    core_persist(core);                                     /* with the views learned meanwhile */
-    core->life++;
+    core->shown_log_regressed = false;
+    /* An epoch above the view's: sent in a view that nobody granted. */
+    core->meta.log_regressed = point.epoch > core->meta.view.epoch;
+    core_persist(core); /* with the views learned meanwhile */
+    core->incarnation++;
     core->cut_pending = false;
     kvp_core_log_reset(&core->log, point, point.seq + 1, point.seq, 0);
     core->durable = core->commit_point = point;

@@ -56,7 +56,7 @@
     MARK(CUT_WHILE_WRITING,   "entries are cut off while they are being written") \
     MARK(LATER_IN_STATE,      "entries of a view that nobody granted are in the state") \
     MARK(APPEND_GAP,          "an APPEND comes before the one that it follows") \
-    MARK(SET_ASIDE,           "a store that parted is set aside") \
+    MARK(QUARANTINE,           "a store that parted is set aside") \
     MARK(INCOMING_DROPPED,    "a snapshot that comes in is dropped") \
     MARK(INCOMING_REPEATED,   "a chunk comes a second time, or out of order") \
     MARK(INCOMING_NO_ROOM,    "a snapshot is refused: the store before it cannot be kept") \

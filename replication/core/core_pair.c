@@ -16,7 +16,7 @@
  * last durable view was itself alone, or after the other one has answered a message that it sent
  * since its start (and so would have shown a newer view), or on an operator's word. An answer does
  * not count while a newer view may be on its way to the other one's disk, or got lost there: what
- * it was granted by an earlier life of this node, which had failed, is known to nobody else.
+ * it was granted by an earlier incarnation of this node, which had failed, is known to nobody else.
  */
 #include "replication/core/core_state.h"
 
@@ -93,7 +93,7 @@ void core_pair_ask(struct kvp_core *core)
     struct kvp_peer_request request;
     core_send_head(core, &request, KVP_OP_ASK_VIEW, core->peers[0].id);
     request.expected = core->meta.view.version;
-    request.wish = core->proposal.view;
+    request.proposed = core->proposal.view;
     core->port.send(core->port.arg, &request);
 }
 
@@ -105,7 +105,7 @@ static bool pair_made_by(const struct kvp_view *view, uint8_t node)
 
 static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_request *request)
 {
-    const struct kvp_view *wish = &request->wish;
+    const struct kvp_view *proposed = &request->proposed;
     /* While a grant is on its way to the disk it is neither given nor refused: whoever repeats the
      * question would take a refusal for the end of what is about to bind it. */
     if (core->ask_token) {
@@ -113,24 +113,23 @@ static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_
     }
     bool asked = core->config.policy == KVP_PAIR_BACKUP_WINS ||
                  core->config.policy == KVP_PAIR_PRIMARY_WINS; /* nobody asks elsewhere */
-    bool sound = (asked && pair_made_by(wish, request->from)) ||
+    bool sound = (asked && pair_made_by(proposed, request->from)) ||
                  (core->config.policy != KVP_PAIR_NONE && KVP_MUTANT(GRANT_ANY));
     if (!sound || !pair_holds(core) || pair_alone(core) ||
         !kvp_set_has(core->meta.view.in_sync, request->from) ||
-        (wish->in_sync & ~core->meta.view.in_sync) != 0) {
+        (proposed->in_sync & ~core->meta.view.in_sync) != 0) {
         return KVP_REFUSED;
     }
-    if (!core_view_in_reach(core, wish) && wish->epoch > core->meta.view.epoch) {
+    if (!core_view_in_reach(core, proposed) && proposed->epoch > core->meta.view.epoch) {
         return KVP_REFUSED;
     }
-    if (wish->primary == core->config.self && !core->contact && !KVP_MUTANT(BOOT_ASKED)) {
-        return KVP_REFUSED; /* the boot rule, whoever wishes it: an earlier life may have given away
-                               more */
+    if (proposed->primary == core->config.self && !core->contact && !KVP_MUTANT(BOOT_ASKED)) {
+        return KVP_REFUSED; /* the boot rule: an earlier incarnation may have given away more */
     }
-    if (wish->primary == core->config.self && core->stopping) {
+    if (proposed->primary == core->config.self && core->stopping) {
         return KVP_REFUSED;
     }
-    if (request->expected != core->meta.view.version || wish->epoch <= core->meta.view.epoch) {
+    if (request->expected != core->meta.view.version || proposed->epoch <= core->meta.view.epoch) {
         return KVP_STALE_VIEW;
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->replacing) {
@@ -144,11 +143,11 @@ static void pair_asked_failed(struct kvp_core *core, const struct kvp_peer_reque
 {
     assert(core->role == KVP_ROLE_FAILED);
     kvp_status status = pair_judge(core, request);
-    if (status == KVP_OK && kvp_set_has(request->wish.in_sync, core->config.self)) {
+    if (status == KVP_OK && kvp_set_has(request->proposed.in_sync, core->config.self)) {
         status = KVP_FAILED;
     }
     if (status == KVP_OK) {
-        core->meta.view = core->view = request->wish;
+        core->meta.view = core->view = request->proposed;
     }
     core_answer(core, token, KVP_OP_ASK_VIEW, request->sent_us, status);
 }
@@ -178,11 +177,11 @@ void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *reque
         return;
     }
     assert(core->ask_token == NULL && core->proposal.stage == PROPOSAL_NONE);
-    core->meta.view = request->wish;
+    core->meta.view = request->proposed;
     if (!KVP_MUTANT(GRANT_UNNOTED)) {
-        core_note_solo(core, &request->wish); /* it may be given to this node, alone */
+        core_note_unreplicated(core, &request->proposed); /* it may be given to this node, alone */
     }
-    core->ask_view = request->wish;
+    core->ask_view = request->proposed;
     core->ask_token = token;
     core->ask_echo_us = request->sent_us;
     core->ask_meta_needed = core_persist(core);

@@ -16,7 +16,7 @@ void core_lead(struct kvp_core *core)
         core_snapshot_end(core, peer);
         peer->match = 0;
         peer->match_us = core->now_us;
-        peer->life = 0;
+        peer->incarnation = 0;
         peer->lease_us = 0;
         peer->heard_us = 0;
         peer->behind_us = 0;
@@ -38,7 +38,7 @@ static bool primary_wants_promise(const struct kvp_core *core, const struct core
         return peer->caught_up || KVP_MUTANT(ADD_UNREADY);
     }
     return peer->mode == PEER_REPLICATE && peer->match >= core->commit &&
-           (peer->report.doubt || peer->report.member_epoch == 0);
+           (peer->report.log_regressed || peer->report.member_epoch == 0);
 }
 
 void core_heartbeat(struct kvp_core *core)
@@ -50,7 +50,7 @@ void core_heartbeat(struct kvp_core *core)
         core_send_head(core, &request, KVP_OP_HEARTBEAT, peer->id);
         request.commit = KVP_MUTANT(COMMIT_TOLD_AHEAD) ? core->log.tail : core->commit_point;
         request.prepare = primary_wants_promise(core, peer);
-        request.life = peer->life;
+        request.incarnation = peer->incarnation;
         request.diverged = peer->diverged;
         request.forced = core->meta.forced_epoch;
         peer->commit_told = core->commit;
@@ -68,7 +68,7 @@ static void primary_remove_peer(struct kvp_core *core, struct core_peer *peer, e
         core_proposal_abort(core);
     }
     if (core->proposal.stage != PROPOSAL_NONE || core->handover == HANDOVER_DRAINS ||
-        core->now_us < core->propose_after_us || core_disk_doubtful(core) ||
+        core->now_us < core->propose_after_us || core_disk_is_suspect(core) ||
         !kvp_set_has(core->view.in_sync, peer->id)) {
         return;
     }
@@ -153,14 +153,14 @@ void core_add_ready_joiner(struct kvp_core *core)
 {
     assert(core_leading(core));
     if (core->role != KVP_ROLE_PRIMARY || core->proposal.stage != PROPOSAL_NONE ||
-        core->handover == HANDOVER_DRAINS || core->stopping || core_disk_doubtful(core) ||
+        core->handover == HANDOVER_DRAINS || core->stopping || core_disk_is_suspect(core) ||
         kvp_set_count(core->view.in_sync) >= core->config.sync_replicas) {
         return;
     }
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) &&
-            peer->report.member_epoch == core->view.epoch && !peer->report.doubt &&
+            peer->report.member_epoch == core->view.epoch && !peer->report.log_regressed &&
             peer->lease_us > core->now_us) {
             core_propose(core, REASON_ADD, core->config.self,
                          core->view.in_sync | kvp_set_of(peer->id), peer->id);
@@ -219,8 +219,8 @@ static void primary_try_serve(struct kvp_core *core)
         return;
     }
     /* Members of the view have stepped down when they give a lease; others may hold one of ours. */
-    if ((core->lent & ~core->view.in_sync) != 0 && !KVP_MUTANT(CANDIDATE_FOLLOWS) &&
-        core->now_us - core->lent_us <= core_grace(core)) {
+    if ((core->leases_granted & ~core->view.in_sync) != 0 && !KVP_MUTANT(CANDIDATE_FOLLOWS) &&
+        core->now_us - core->lease_granted_us <= core_grace(core)) {
         KVP_MARK(ELECT_WAITS_LEASE);
         return;
     }
@@ -364,19 +364,19 @@ static uint64_t primary_lease_from(struct kvp_core *core, struct core_peer *peer
 }
 
 /*
- * An answer of another life than those before: the peer was started anew, or its store is another
- * one. What it had acknowledged says nothing about what it has. A late answer of the life before
- * does the same, and the next one again: lives have no order.
+ * An answer of another incarnation than those before: the peer was started anew, or its store is
+ * another one. What it had acknowledged says nothing about what it has. A late answer of the
+ * incarnation before does the same, and the next one again: incarnations have no order.
  */
-static void primary_meet_life(struct kvp_core *core, struct core_peer *peer,
-                              const struct kvp_peer_reply *reply)
+static void primary_meet_incarnation(struct kvp_core *core, struct core_peer *peer,
+                                     const struct kvp_peer_reply *reply)
 {
     const struct kvp_peer_report *report = &reply->report;
-    bool first = peer->life == 0;
-    if (peer->life == report->life) {
+    bool first = peer->incarnation == 0;
+    if (peer->incarnation == report->incarnation) {
         return;
     }
-    peer->life = report->life;
+    peer->incarnation = report->incarnation;
     if (first) {
         return;
     }
@@ -414,7 +414,7 @@ void core_lead_reply(struct kvp_core *core, struct core_peer *peer,
         uint64_t lease = asked_us + primary_lease_from(core, peer, report->grace_us);
         peer->lease_us = lease > peer->lease_us ? lease : peer->lease_us;
     }
-    primary_meet_life(core, peer, reply);
+    primary_meet_incarnation(core, peer, reply);
     peer->report = *report;
     switch (peer->mode) {
     case PEER_PROBE:

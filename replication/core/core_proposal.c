@@ -54,10 +54,10 @@ void core_proposal_granted(struct kvp_core *core)
     core->meta.view = proposal->view;
     core->meta.shown_version = proposal->view.version;
     core->told = false;
-    core_note_solo(core, &proposal->view);
+    core_note_unreplicated(core, &proposal->view);
     if (proposal->reason == REASON_FORCE || proposal->reason == REASON_CREATE) {
         core->meta.member_epoch = proposal->view.epoch;
-        core->meta.doubt = false;
+        core->meta.log_regressed = false;
     }
     if (proposal->reason == REASON_FORCE) {
         core->meta.forced_epoch = proposal->view.epoch;
@@ -85,7 +85,7 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
     if (view->epoch <= core->meta.view.epoch) {
         return false;
     }
-    /* A founder's first view may have been granted to an earlier life of it. */
+    /* A founder's first view may have been granted to an earlier incarnation of it. */
     bool asked = proposal->stage == PROPOSAL_CAS ||
                  (proposal->stage == PROPOSAL_LOOK && proposal->reason == REASON_CREATE);
     if (asked && kvp_view_equal(view, &proposal->view)) {
@@ -102,9 +102,9 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
         return true;
     }
     core->meta.view = *view;
-    core_note_solo(core, view);
+    core_note_unreplicated(core, view);
     if (view->primary != core->config.self && !core_parted(core)) {
-        core->meta.solo_from = 0; /* from now on it takes what another one makes */
+        core->meta.unreplicated_from = 0; /* from now on it takes what another one makes */
     }
     core_persist(core);
     core_install(core, view);
@@ -119,9 +119,9 @@ void core_proposal_abort(struct kvp_core *core)
     if (proposal->stage == PROPOSAL_NONE) {
         return;
     }
-    if (proposal->solo_from != 0 && proposal->stage < PROPOSAL_GRANTED) {
+    if (proposal->unreplicated_from != 0 && proposal->stage < PROPOSAL_GRANTED) {
         KVP_MARK(ALONE_AGAIN);
-        core->meta.solo_from = proposal->solo_from; /* alone as before */
+        core->meta.unreplicated_from = proposal->unreplicated_from; /* alone as before */
         core_persist(core);
     }
     proposal->stage = PROPOSAL_NONE;
@@ -216,9 +216,9 @@ static void proposal_prepare(struct kvp_core *core)
     proposal->stage = PROPOSAL_PREPARE;
     proposal->call_id = 0;
     proposal->retry_us = UINT64_MAX;
-    proposal->solo_from = core->meta.solo_from;
-    core->meta.solo_from = 0;
-    proposal->meta_needed = proposal->solo_from ? core_persist(core) : core->meta_durable;
+    proposal->unreplicated_from = core->meta.unreplicated_from;
+    core->meta.unreplicated_from = 0;
+    proposal->meta_needed = proposal->unreplicated_from ? core_persist(core) : core->meta_durable;
 }
 
 /* The arbiter may have been away for long: whoever was to lead may have lost its log meanwhile, and

@@ -38,7 +38,7 @@ struct core_peer {
     uint64_t heard_us;        /* its last answer came; 0: never */
     uint64_t lease_us;        /* it does not promote itself before this */
     bool times_noted;         /* said that its grace is too short */
-    uint64_t life;            /* of it, as its last answer told; 0: not known */
+    uint64_t incarnation;     /* of it, as its last answer told; 0: not known */
     uint64_t last_contact_us; /* any message of it came; 0: never since the start */
     bool reported;            /* `report` is fresh enough to probe by */
     bool blank_seen;          /* it said that it is blank, since our start */
@@ -61,9 +61,9 @@ struct core_peer {
     bool checking_commit; /* CHECK: compares the commit point (else the tail) */
     struct kvp_point check;
     bool diverged;
-    uint64_t answers;       /* life of the store that answered last, at its address; 0: none did */
+    uint64_t answers; /* incarnation of the store that answered last, at its address; 0: none did */
     uint64_t heard_life_us; /* when it did */
-    uint64_t stranger;      /* life of another one, which asks; 0: none */
+    uint64_t stranger;      /* incarnation of another one, which asks; 0: none */
     uint64_t stranger_us;   /* since when */
     uint64_t contested_us;  /* it asked again when it had had time to go; 0: it did not */
     uint64_t copy_seen_us;  /* when there were two of it last; 0: never */
@@ -110,12 +110,12 @@ struct core_proposal {
     enum proposal_stage stage;
     enum proposal_reason reason;
     struct kvp_view view;
-    uint8_t subject;      /* ADD, REMOVE: the peer */
-    uint32_t call_id;     /* of the arbiter call under way; 0: none */
-    uint64_t asked_us;    /* when it was asked for first */
-    uint64_t retry_us;    /* when to ask again */
-    uint64_t meta_needed; /* PREPARE, GRANTED: goes on when meta_durable has come so far */
-    uint64_t solo_from;   /* PREPARE: meta.solo_from as it was */
+    uint8_t subject;            /* ADD, REMOVE: the peer */
+    uint32_t call_id;           /* of the arbiter call under way; 0: none */
+    uint64_t asked_us;          /* when it was asked for first */
+    uint64_t retry_us;          /* when to ask again */
+    uint64_t meta_needed;       /* PREPARE, GRANTED: goes on when meta_durable has come so far */
+    uint64_t unreplicated_from; /* PREPARE: meta.unreplicated_from as it was */
 };
 
 enum handover_stage {
@@ -173,10 +173,10 @@ struct kvp_core {
     struct kvp_core_config config;
     struct kvp_core_port port;
     uint64_t now_us;
-    bool touched;  /* by an event since core_check() looked */
-    unsigned due;  /* enum core_due; 0 between events */
-    bool resigns;  /* ENDED is due: the others are to hear of it */
-    uint64_t life; /* another one whenever the store is another one */
+    bool touched;         /* by an event since core_check() looked */
+    unsigned due;         /* enum core_due; 0 between events */
+    bool resigns;         /* ENDED is due: the others are to hear of it */
+    uint64_t incarnation; /* another one whenever the store is another one */
     uint64_t random;
 
     enum kvp_role role;
@@ -213,10 +213,10 @@ struct kvp_core {
     /* follower */
     uint64_t heard_primary_us; /* last heartbeat or append of the view's primary, or view learned */
     bool primary_resigned;
-    kvp_node_set lent;        /* to whom a lease may have been given that has not ended */
-    uint64_t lent_us;         /* when it was given last, or this node started */
-    uint64_t known_commit;    /* as the primary said */
-    uint64_t commit_heard_us; /* when it said so last, or this node started */
+    kvp_node_set leases_granted; /* to whom a lease may have been given that has not ended */
+    uint64_t lease_granted_us;   /* when it was given last, or this node started */
+    uint64_t known_commit;       /* as the primary said */
+    uint64_t commit_heard_us;    /* when it said so last, or this node started */
     unsigned waiter_count;
     struct append_waiter waiters[KVP_CORE_WAITERS];
     struct {
@@ -240,7 +240,7 @@ struct kvp_core {
     uint32_t last_call_id;
     uint32_t watch_call_id; /* the regular look at the register; 0: none */
     uint64_t watch_us;      /* when to look next */
-    struct kvp_view shown;  /* by the register, in this life */
+    struct kvp_view shown;  /* by the register, in this incarnation */
     uint64_t looked_us;     /* when it was looked at last */
     /* which store this is */
     uint64_t identity_needed; /* nothing is said before meta_durable has come so far */
@@ -259,7 +259,7 @@ struct kvp_core {
     bool followed; /* a primary has talked to it since */
     bool told;     /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
     uint64_t shown_member_epoch; /* and what was promised before that */
-    bool shown_doubt;
+    bool shown_log_regressed;
     uint32_t told_call_id; /* what the arbiter was asked after this, it answers knowing of it */
     uint64_t verified_us;  /* pair: when the other was asked whether what a request said is so */
     bool noted_silent, noted_unknown, noted_foreign;
@@ -269,7 +269,7 @@ struct kvp_core {
     uint64_t ask_meta_needed;
     struct kvp_view ask_view;
 
-    /* operator's wishes */
+    /* admin requests */
     bool draining; /* no new updates: handover */
     enum handover_stage handover;
     uint8_t handover_wanted; /* 0: the member that is furthest */
@@ -315,7 +315,7 @@ static inline bool core_leading(const struct kvp_core *core)
  * says that it has diverged. */
 static inline bool core_parted(const struct kvp_core *core)
 {
-    return core->meta.solo_from != 0 && core->log.tail.seq >= core->meta.solo_from;
+    return core->meta.unreplicated_from != 0 && core->log.tail.seq >= core->meta.unreplicated_from;
 }
 
 /* Is the number of this store durable? Before that nothing is said. */
@@ -405,8 +405,8 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
 void core_follow_append(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 /* Entries of later views, which nobody granted: nobody was told that they are safe. */
 void core_drop_later(struct kvp_core *core, uint64_t epoch);
-void core_set_aside(struct kvp_core *core);
-void core_set_aside_done(struct kvp_core *core, kvp_status status);
+void core_quarantine(struct kvp_core *core);
+void core_quarantine_done(struct kvp_core *core, kvp_status status);
 
 /* core_incoming.c: receiving a snapshot */
 void core_follow_snapshot(struct kvp_core *core, const struct kvp_peer_request *request,
@@ -466,7 +466,7 @@ bool core_shown(struct kvp_core *core, const struct kvp_view *view, uint32_t cal
 /* core_view.c: the view in force */
 bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view);
 /* Before `view` is made durable: if this node is alone in it, it keeps in mind from where on. */
-void core_note_solo(struct kvp_core *core, const struct kvp_view *view);
+void core_note_unreplicated(struct kvp_core *core, const struct kvp_view *view);
 void core_install(struct kvp_core *core, const struct kvp_view *view);
 void core_follow_view(struct kvp_core *core, const struct kvp_view *view); /* not to lead in it */
 void core_view_retire(struct kvp_core *core); /* takes part in none any more */
@@ -501,7 +501,7 @@ void core_disk_asked(struct kvp_core *core, enum core_disk_queue queue);
 void core_disk_answered(struct kvp_core *core, enum core_disk_queue queue);
 uint64_t core_disk_silence(const struct kvp_core *core, uint64_t now_us);
 bool core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
-bool core_disk_doubtful(const struct kvp_core *core);
+bool core_disk_is_suspect(const struct kvp_core *core);
 void core_disk_note(struct kvp_core *core);
 
 /* core_bequeath.c: the lead goes to a node whose disk works */

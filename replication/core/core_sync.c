@@ -119,7 +119,7 @@ static void sync_resolve(struct kvp_core *core, struct core_peer *peer, enum com
         peer->mode = PEER_PROBE;
         peer->diverged = true;
         peer->probe_us =
-            core->now_us + 1; /* by the next heartbeat it knows, and sets its store aside */
+            core->now_us + 1; /* by the next heartbeat it knows, and quarantines its store */
     } else if (!peer->snapshot.opening && !peer->snapshot.reading) {
         sync_start_snapshot(core, peer);
     } else {

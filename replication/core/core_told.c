@@ -74,7 +74,7 @@ bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct
     }
     if (!core->told) {
         core->shown_member_epoch = core->meta.member_epoch;
-        core->shown_doubt = core->meta.doubt;
+        core->shown_log_regressed = core->meta.log_regressed;
     }
     core->told = !paired;
     core->told_call_id = core->last_call_id;
@@ -90,9 +90,9 @@ static void told_take_back(struct kvp_core *core, const struct kvp_view *view)
 {
     assert(!core_paired(core));
     if (core->meta.member_epoch > view->epoch) {
-        bool since = core->shown_member_epoch > view->epoch; /* as told to an earlier life */
+        bool since = core->shown_member_epoch > view->epoch; /* as told to an earlier incarnation */
         core->meta.member_epoch = since ? view->epoch : core->shown_member_epoch;
-        core->meta.doubt = core->meta.doubt || core->shown_doubt;
+        core->meta.log_regressed = core->meta.log_regressed || core->shown_log_regressed;
     }
     KVP_MARK(TOLD_TAKEN_BACK);
     core_note(core, KVP_NOTE_VIEW_TAKEN_BACK, core->meta.view.epoch);

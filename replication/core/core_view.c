@@ -27,11 +27,11 @@ bool core_view_in_reach(const struct kvp_core *core, const struct kvp_view *view
 
 /* From here on entries that the other members lack may be acknowledged: what was not committed so
  * far counts as made alone, too. */
-void core_note_solo(struct kvp_core *core, const struct kvp_view *view)
+void core_note_unreplicated(struct kvp_core *core, const struct kvp_view *view)
 {
-    if (view->in_sync == kvp_set_of(core->config.self) && core->meta.solo_from == 0 &&
+    if (view->in_sync == kvp_set_of(core->config.self) && core->meta.unreplicated_from == 0 &&
         !KVP_MUTANT(ALONE_UNNOTED)) {
-        core->meta.solo_from = core->commit + 1;
+        core->meta.unreplicated_from = core->commit + 1;
     }
 }
 
@@ -40,7 +40,8 @@ static void view_step_down(struct kvp_core *core)
     assert(core->lead_epoch != 0 && core->lead_epoch <= core->view.epoch);
     core->lead_epoch = 0;
     core->draining = false;
-    core->life++; /* the log may have parted from the other's: what that knew of it holds no more */
+    /* The log may have parted from the other's: what that knew of it holds no more. */
+    core->incarnation++;
     for (unsigned i = 0; i < core->peer_count; i++) {
         core_snapshot_end(core, &core->peers[i]);
         core->peers[i].caught_up = false;

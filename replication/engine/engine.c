@@ -68,9 +68,9 @@ void kvp_engine_reset(struct kvp_engine *engine)
     engine->storage = NULL;
 }
 
-void kvp_engine_let_go(struct kvp_engine *engine)
+void kvp_engine_release(struct kvp_engine *engine)
 {
-    session_table_let_go(&engine->sessions);
+    session_table_release(&engine->sessions);
     kvp_jobs_reset(engine->jobs);
 }
 

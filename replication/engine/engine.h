@@ -48,7 +48,7 @@ uint64_t kvp_engine_sweep_us(const struct kvp_engine *engine); /* when; UINT64_M
 /* What nobody waits for, reading and freeing, does not go on before: who asks comes first. */
 void kvp_engine_rest(struct kvp_engine *engine, uint64_t until_us);
 /* The store is about to be replaced: no view of it stays open. To be followed by a reset. */
-void kvp_engine_let_go(struct kvp_engine *engine);
+void kvp_engine_release(struct kvp_engine *engine);
 
 enum kvp_execution_kind {
     KVP_EXECUTION_ANSWER, /* `answer` may be sent now */

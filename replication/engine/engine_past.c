@@ -11,8 +11,8 @@
 /* No view of the store stays open: it may be replaced. */
 static void engine_put_aside(struct kvp_engine *engine)
 {
-    session_table_let_go(&engine->sessions);
-    kvp_jobs_let_go(engine->jobs);
+    session_table_release(&engine->sessions);
+    kvp_jobs_release(engine->jobs);
     engine->storage = NULL;
 }
 

@@ -39,7 +39,7 @@ static void session_free_all(struct session_table *table)
     session_ages_free(&table->taken);
 }
 
-void session_table_let_go(struct session_table *table)
+void session_table_release(struct session_table *table)
 {
     kvp_state_view_close(table->view);
     table->view = NULL;
@@ -49,7 +49,7 @@ void session_table_clear(struct session_table *table)
 {
     const struct session_table kept = {
         .config = table->config, .slots = table->slots, .capacity = table->capacity};
-    session_table_let_go(table);
+    session_table_release(table);
     if (table->count > 0) {
         memset(table->slots, 0, table->capacity * sizeof(*table->slots));
     }

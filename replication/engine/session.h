@@ -94,7 +94,7 @@ kvp_status session_table_start(struct session_table *table, struct kvp_storage *
 /* Reads the ages of about so many slots more; table->loading is false when all have been read. */
 kvp_status session_table_load(struct session_table *table, size_t records);
 /* Gives up reading: no view of the store is open any more. */
-void session_table_let_go(struct session_table *table);
+void session_table_release(struct session_table *table);
 
 /* A slot, in memory or in the store. */
 struct session_found {

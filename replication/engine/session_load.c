@@ -173,7 +173,7 @@ kvp_status session_table_load(struct session_table *table, size_t records)
         status = session_load_one(table, &bytes);
     }
     if (status == KVP_NOT_FOUND) {
-        session_table_let_go(table);
+        session_table_release(table);
         table->loading = false;
         status = KVP_OK;
     }

@@ -151,7 +151,7 @@ static void reason_copy(char to[JOB_REASON_MAX + 1], const char *reason)
     (void)kvp_utf8_copy_end(to, JOB_REASON_MAX + 1, kvp_slice_of(reason, strlen(reason)));
 }
 
-static uint32_t worker_doubt(const struct worker *worker)
+static uint32_t worker_faults_weighed(const struct worker *worker)
 {
     uint32_t faults = worker->standing.faults;
     return faults > worker->suspicion ? faults : worker->suspicion;
@@ -159,7 +159,7 @@ static uint32_t worker_doubt(const struct worker *worker)
 
 bool worker_on_probation(const struct worker *worker)
 {
-    return worker_doubt(worker) >= PROBATION_FAULTS;
+    return worker_faults_weighed(worker) >= PROBATION_FAULTS;
 }
 
 bool worker_may_begin(const struct worker *worker, uint64_t now_us)
@@ -182,7 +182,7 @@ static void worker_suspect(struct kvp_jobs *jobs, struct worker *worker, bool al
     worker->returned = 0;
     worker->suspicion += alone;
     if (worker_on_probation(worker)) {
-        uint32_t doublings = worker_doubt(worker) - PROBATION_FAULTS;
+        uint32_t doublings = worker_faults_weighed(worker) - PROBATION_FAULTS;
         worker_back_off(jobs, worker, WORKER_BACKOFF_US,
                         doublings < WORKER_DOUBLINGS ? doublings : WORKER_DOUBLINGS, now_us);
     }

@@ -344,7 +344,7 @@ static void check_complete(struct kvp_jobs *jobs)
 {
     jobs->busy = true;
     if (jobs->unread == 0 && jobs_are_known(jobs)) {
-        kvp_jobs_let_go(jobs);
+        kvp_jobs_release(jobs);
         jobs->check_us = 0; /* what waited for all of them */
     }
 }

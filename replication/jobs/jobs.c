@@ -539,7 +539,7 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
     }
 }
 
-void kvp_jobs_let_go(struct kvp_jobs *jobs)
+void kvp_jobs_release(struct kvp_jobs *jobs)
 {
     kvp_state_view_close(jobs->view);
     jobs->view = NULL;
@@ -547,7 +547,7 @@ void kvp_jobs_let_go(struct kvp_jobs *jobs)
 
 void kvp_jobs_reset(struct kvp_jobs *jobs)
 {
-    kvp_jobs_let_go(jobs);
+    kvp_jobs_release(jobs);
     for (struct job *job = jobs->first, *next; job; job = next) {
         next = job->next;
         job_free(job);

@@ -58,7 +58,7 @@ kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, ui
 void kvp_jobs_reset(struct kvp_jobs *jobs);
 /* Nobody uses it any more, and it is to be closed: gives up its view of the store, which takes no
  * time, */
-void kvp_jobs_let_go(struct kvp_jobs *jobs);
+void kvp_jobs_release(struct kvp_jobs *jobs);
 /* and its memory, in at most *budget pieces; *budget is what is left then. */
 void kvp_jobs_dismantle(struct kvp_jobs *jobs, size_t *budget);
 /* Goes on with that, for about `records` records; *all when it is done. Requests are answered with

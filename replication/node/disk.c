@@ -88,14 +88,14 @@ void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)
         job->status = kvp_storage_incoming_write(storage, kvp_buf_slice(&job->chunk));
         break;
     case KVP_DISK_INCOMING_FINISH:
-        job->status =
-            kvp_storage_incoming_finish(storage, job->point, &job->meta, job->keep, &job->aside);
+        job->status = kvp_storage_incoming_finish(storage, job->point, &job->meta, job->keep,
+                                                  &job->quarantined);
         break;
     case KVP_DISK_INCOMING_ABORT:
         kvp_storage_incoming_abort(storage);
         break;
-    case KVP_DISK_SET_ASIDE:
-        job->status = kvp_storage_set_aside(storage, &job->meta, job->keep, &job->aside);
+    case KVP_DISK_QUARANTINE:
+        job->status = kvp_storage_quarantine(storage, &job->meta, job->keep, &job->quarantined);
         break;
     }
 }

@@ -22,7 +22,7 @@ enum kvp_disk_op {
     KVP_DISK_INCOMING_WRITE,
     KVP_DISK_INCOMING_FINISH,
     KVP_DISK_INCOMING_ABORT,
-    KVP_DISK_SET_ASIDE,
+    KVP_DISK_QUARANTINE,
 };
 
 /* A chunk of a snapshot takes as long to read as several writes, and nothing in the store waits for
@@ -47,11 +47,11 @@ struct kvp_disk_job {
     size_t entry_count;
     uint64_t from; /* READ_LOG */
     size_t size_max, count_max;
-    struct kvp_point point; /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
-    kvp_buf chunk;          /* INCOMING_WRITE; SNAPSHOT_READ: result */
-    bool last;              /* SNAPSHOT_READ: result */
-    enum kvp_keep keep;     /* INCOMING_FINISH, SET_ASIDE: of the store that goes */
-    struct kvp_aside aside; /* INCOMING_FINISH, SET_ASIDE: result */
+    struct kvp_point point;             /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
+    kvp_buf chunk;                      /* INCOMING_WRITE; SNAPSHOT_READ: result */
+    bool last;                          /* SNAPSHOT_READ: result */
+    enum kvp_keep keep;                 /* INCOMING_FINISH, QUARANTINE: of the store that goes */
+    struct kvp_quarantined quarantined; /* INCOMING_FINISH, QUARANTINE: result */
 };
 
 /* A job with room for `entry_max` entries; NULL when memory is short. */

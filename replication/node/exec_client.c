@@ -127,8 +127,8 @@ static void status_map(struct kvp_executor *executor, void *token)
     kvp_buf_free(&map);
 }
 
-static void operator_wish(struct kvp_executor *executor, const struct kvp_request *request,
-                          void *token)
+static void operator_request(struct kvp_executor *executor, const struct kvp_request *request,
+                             void *token)
 {
     bool handover = request->op == KVP_OP_HANDOVER;
     void **slot = handover ? &executor->handover_token : &executor->promote_token;
@@ -238,7 +238,7 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
         break;
     case KVP_OP_HANDOVER:
     case KVP_OP_PROMOTE:
-        operator_wish(executor, request, token);
+        operator_request(executor, request, token);
         break;
     case KVP_OP_CLOSE_SCAN:
         exec_scan_close(executor, request, token);

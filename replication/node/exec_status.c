@@ -123,9 +123,9 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_string(&map, "hint", exec_hint(executor));
     put_peers(&map, executor, &status);
     put_uint(&map, "diverged", status.meta.diverged_count);
-    put_uint(&map, "stores_set_aside", executor->config.stores_set_aside);
+    put_uint(&map, "stores_set_aside", executor->config.stores_quarantined);
     status_put_bool(&map, "quarantine_full", status.quarantine_full);
-    status_put_bool(&map, "doubt", status.meta.doubt);
+    status_put_bool(&map, "doubt", status.meta.log_regressed);
     put_uint(&map, "commit_age_ms", status.commit_age_us / 1000);
     status_put_bool(&map, "copy", status.meta.copy); /* another store speaks for this node */
     put_uint(&map, "disk_silent_ms", status.disk_silent_us / 1000);

@@ -124,7 +124,7 @@ static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct k
     struct kvp_disk_job *job = new_job(executor, op, 0, 0);
     if (job) {
         exec_scan_end(executor, true);
-        kvp_engine_let_go(executor->engine);
+        kvp_engine_release(executor->engine);
         executor->replacing = true;
         job->point = point;
         job->meta = *meta;
@@ -144,9 +144,9 @@ static void port_incoming_abort(void *arg)
     submit(arg, new_job(arg, KVP_DISK_INCOMING_ABORT, 0, 0));
 }
 
-static void port_set_aside(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
+static void port_quarantine(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
 {
-    replace(arg, KVP_DISK_SET_ASIDE, (struct kvp_point){0}, meta, keep);
+    replace(arg, KVP_DISK_QUARANTINE, (struct kvp_point){0}, meta, keep);
 }
 
 /* ---- the core's port: the rest ---- */
@@ -192,7 +192,7 @@ static void port_handover_done(void *arg, kvp_status status)
     }
 }
 
-/* Why an operator's wish to be primary is refused. */
+/* Why an admin request to be primary is refused. */
 static const char *promote_reason(const struct kvp_executor *executor)
 {
     enum kvp_role role = kvp_core_role(executor->core);
@@ -250,7 +250,7 @@ static const struct kvp_core_port port_functions = {
     .incoming_write = port_incoming_write,
     .incoming_finish = port_incoming_finish,
     .incoming_abort = port_incoming_abort,
-    .set_aside = port_set_aside,
+    .quarantine = port_quarantine,
     .arbiter = port_arbiter,
     .fence = port_fence,
     .committed = port_committed,
@@ -481,7 +481,7 @@ void kvp_executor_link(struct kvp_executor *executor, uint64_t now_us, uint8_t p
 
 static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *job)
 {
-    const struct kvp_aside *aside = &job->aside;
+    const struct kvp_quarantined *quarantined = &job->quarantined;
     executor->replacing = false;
     if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
         executor->noted_quarantine = true;
@@ -491,18 +491,18 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
             "many "
             "are kept as allowed. Move or remove diverged-* in the data directory (kvnode(8)), or "
             "allow more; until then this node stays outside\"",
-            aside->count);
+            quarantined->count);
     }
     executor->noted_quarantine = executor->noted_quarantine && job->status != KVP_OK;
-    if (aside->dropped > 0) {
+    if (quarantined->dropped > 0) {
         exec_say(executor, KVP_LOG_WARN, "quarantine_dropped",
-                 "count=%u reason=\"room was needed; they never counted\"", aside->dropped);
+                 "count=%u reason=\"room was needed; they never counted\"", quarantined->dropped);
     }
-    if (job->status == KVP_OK && aside->name[0]) {
+    if (job->status == KVP_OK && quarantined->name[0]) {
         bool spare = job->keep == KVP_KEEP_SPARE;
-        executor->config.stores_set_aside = aside->count;
+        executor->config.stores_quarantined = quarantined->count;
         exec_say(executor, spare ? KVP_LOG_WARN : KVP_LOG_ERROR,
-                 spare ? "store_kept" : "store_set_aside", "name=%s", aside->name);
+                 spare ? "store_kept" : "store_set_aside", "name=%s", quarantined->name);
     }
 }
 
@@ -545,9 +545,9 @@ void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
     case KVP_DISK_INCOMING_WRITE:
         kvp_core_incoming_done(core, now_us, job->status);
         break;
-    case KVP_DISK_SET_ASIDE:
+    case KVP_DISK_QUARANTINE:
         replaced(executor, job);
-        kvp_core_set_aside_done(core, now_us, job->status);
+        kvp_core_quarantine_done(core, now_us, job->status);
         break;
     case KVP_DISK_SNAPSHOT_CLOSE:
     case KVP_DISK_INCOMING_ABORT:

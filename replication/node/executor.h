@@ -31,7 +31,7 @@ struct kvp_executor_config {
     struct kvp_executor_peer peers[KVP_NODES_MAX];
     uint32_t sessions_max, session_answers_max, session_idle_ms; /* engine.h; 0: as there */
     struct kvp_jobs_config jobs;
-    unsigned stores_set_aside; /* as found when opening */
+    unsigned stores_quarantined; /* as found when opening */
 };
 
 enum kvp_link_kind {

@@ -307,7 +307,7 @@ static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *
     };
     struct kvp_executor_host host = functions;
     host.arg = node;
-    node->config.stores_set_aside = loaded->stores_set_aside;
+    node->config.stores_quarantined = loaded->stores_quarantined;
     return kvp_executor_open(&node->config, &host, node->storage, loaded, kvp_clock_now_us(),
                              &node->executor);
 }
@@ -382,7 +382,8 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
         say_alone(made);
         kvp_log(&made->logger, KVP_LOG_INFO, "started", "url=%s group_id=%llu tail=%llu%s",
                 made->config.url, (unsigned long long)loaded.meta.group_id,
-                (unsigned long long)loaded.tail.seq, loaded.meta.doubt ? " doubt=true" : "");
+                (unsigned long long)loaded.tail.seq,
+                loaded.meta.log_regressed ? " doubt=true" : "");
         status = open_executor(made, &loaded);
     }
     if (status == KVP_OK) {

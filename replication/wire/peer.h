@@ -19,7 +19,7 @@
 struct kvp_peer_report {
     uint8_t role;         /* enum kvp_role */
     bool blank;           /* has never been in a group */
-    bool doubt;           /* its log is shorter than it was */
+    bool log_regressed;   /* its log is shorter than it was */
     bool unsettled;       /* pair mode: its disk may hold a newer view than the one that it shows */
     bool known;           /* pair mode: its store speaks for its node, as the other one has said */
     struct kvp_view view; /* the newest view that it knows */
@@ -29,7 +29,7 @@ struct kvp_peer_report {
     uint64_t member_epoch;   /* epoch of its promise to count as in-sync; 0: none */
     uint64_t snapshot;       /* id of the snapshot being received; 0: none */
     uint64_t wanted;         /* index of the snapshot chunk that it waits for */
-    uint64_t life;           /* of this store in this process: another after every start */
+    uint64_t incarnation;    /* of this store in this process: another after every start */
     uint64_t grace_us;       /* its grace: a lease from it has to end before; 0: not known */
 };
 
@@ -44,7 +44,7 @@ struct kvp_peer_request {
 
     struct kvp_point commit; /* HEARTBEAT, APPEND: the primary's commit point */
     bool prepare;            /* HEARTBEAT: promise to count as in-sync in this epoch */
-    uint64_t life;           /* HEARTBEAT: who is asked to promise: of the receiver's last report */
+    uint64_t incarnation;    /* HEARTBEAT: who is asked to promise: of the receiver's last report */
     bool diverged;           /* HEARTBEAT: your commit point is not in my log */
     uint64_t forced; /* HEARTBEAT: epoch of the last view that an operator forced; 0: none */
 
@@ -59,8 +59,8 @@ struct kvp_peer_request {
     struct kvp_point point; /* of the snapshot */
     kvp_slice chunk;        /* checksummed on the wire (CRC-32) */
 
-    uint64_t expected;    /* ASK_VIEW: version of the register that is compared */
-    struct kvp_view wish; /* ASK_VIEW: the view wanted */
+    uint64_t expected;        /* ASK_VIEW: version of the register that is compared */
+    struct kvp_view proposed; /* ASK_VIEW: the view wanted */
 
     size_t entry_count; /* APPEND: borrowed by the receiver of the event, owned by who decoded */
     struct kvp_entry *entries[KVP_APPEND_COUNT_MAX]; /* last: it is large, and not cleared */

@@ -12,19 +12,19 @@
 #include <assert.h>
 #include <zlib.h>
 
-#define HEAD_SIZE           9u /* elements of a request before the args */
-#define REPLY_SIZE          5u /* elements of the result of a reply */
-#define REPLY_TOLD_SIZE     7u /* with which store answers, and which one it knows */
-#define REPORT_SIZE         11u
-#define CODE_MAX            255
-#define REPORT_FLAGS_MAX    15u
-#define HEARTBEAT_FLAGS_MAX 3u
-#define REPORT_BLANK        1u
-#define REPORT_DOUBT        2u
-#define REPORT_UNSETTLED    4u
-#define REPORT_KNOWN        8u
-#define HEARTBEAT_PREPARE   1u
-#define HEARTBEAT_DIVERGED  2u
+#define HEAD_SIZE            9u /* elements of a request before the args */
+#define REPLY_SIZE           5u /* elements of the result of a reply */
+#define REPLY_TOLD_SIZE      7u /* with which store answers, and which one it knows */
+#define REPORT_SIZE          11u
+#define CODE_MAX             255
+#define REPORT_FLAGS_MAX     15u
+#define HEARTBEAT_FLAGS_MAX  3u
+#define REPORT_BLANK         1u
+#define REPORT_LOG_REGRESSED 2u
+#define REPORT_UNSETTLED     4u
+#define REPORT_KNOWN         8u
+#define HEARTBEAT_PREPARE    1u
+#define HEARTBEAT_DIVERGED   2u
 
 /* There are many of them, and HEARTBEAT says the rest of a store's numbers. */
 static bool carries_data(unsigned op)
@@ -74,7 +74,7 @@ static kvp_status peer_check_request(const struct kvp_peer_request *request, kvp
         return kvp_wire_refuse(KVP_BAD_REQUEST, "unsound report", reason);
     }
     if (request->op == KVP_OP_ASK_VIEW &&
-        (request->wish.primary == 0 || !kvp_wire_view_is_sound(&request->wish))) {
+        (request->proposed.primary == 0 || !kvp_wire_view_is_sound(&request->proposed))) {
         return kvp_wire_refuse(KVP_BAD_REQUEST, "the view asked for has no primary", reason);
     }
     return request->op == KVP_OP_APPEND ? check_append(request, request->entry_count, reason)
@@ -106,7 +106,7 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
     kvp_mp_write_array(writer, REPORT_SIZE);
     kvp_mp_write_uint(writer, report->role);
     kvp_mp_write_uint(writer, (report->blank ? REPORT_BLANK : 0u) |
-                                  (report->doubt ? REPORT_DOUBT : 0u) |
+                                  (report->log_regressed ? REPORT_LOG_REGRESSED : 0u) |
                                   (report->unsettled ? REPORT_UNSETTLED : 0u) |
                                   (report->known ? REPORT_KNOWN : 0u));
     kvp_wire_write_view(writer, &report->view);
@@ -116,7 +116,7 @@ static void write_report(struct kvp_mp_writer *writer, const struct kvp_peer_rep
     kvp_mp_write_uint(writer, report->member_epoch);
     kvp_mp_write_uint(writer, report->snapshot);
     kvp_mp_write_uint(writer, report->wanted);
-    kvp_mp_write_uint(writer, report->life);
+    kvp_mp_write_uint(writer, report->incarnation);
     kvp_mp_write_uint(writer, report->grace_us);
 }
 
@@ -127,7 +127,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     report.role = (uint8_t)kvp_mp_uint_max(reader, KVP_ROLE_STOPPED);
     uint64_t flags = kvp_mp_uint_max(reader, REPORT_FLAGS_MAX);
     report.blank = (flags & REPORT_BLANK) != 0;
-    report.doubt = (flags & REPORT_DOUBT) != 0;
+    report.log_regressed = (flags & REPORT_LOG_REGRESSED) != 0;
     report.unsettled = (flags & REPORT_UNSETTLED) != 0;
     report.known = (flags & REPORT_KNOWN) != 0;
     report.view = kvp_wire_take_view(reader);
@@ -137,7 +137,7 @@ static struct kvp_peer_report take_report(struct kvp_mp_reader *reader)
     report.member_epoch = kvp_mp_uint(reader);
     report.snapshot = kvp_mp_uint(reader);
     report.wanted = kvp_mp_uint(reader);
-    report.life = kvp_mp_uint(reader);
+    report.incarnation = kvp_mp_uint(reader);
     report.grace_us = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
     return report;
 }
@@ -187,7 +187,7 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_reque
         write_point(writer, &request->commit);
         kvp_mp_write_uint(writer, (request->prepare ? HEARTBEAT_PREPARE : 0u) |
                                       (request->diverged ? HEARTBEAT_DIVERGED : 0u));
-        kvp_mp_write_uint(writer, request->life);
+        kvp_mp_write_uint(writer, request->incarnation);
         kvp_mp_write_uint(writer, request->forced);
         break;
     case KVP_OP_APPEND:
@@ -198,7 +198,7 @@ static void write_args(struct kvp_mp_writer *writer, const struct kvp_peer_reque
         break;
     case KVP_OP_ASK_VIEW:
         kvp_mp_write_uint(writer, request->expected);
-        kvp_wire_write_view(writer, &request->wish);
+        kvp_wire_write_view(writer, &request->proposed);
         break;
     default: /* LEAVE, RESIGN: none */
         break;
@@ -317,7 +317,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
         flags = kvp_mp_uint_max(reader, HEARTBEAT_FLAGS_MAX);
         request->prepare = (flags & HEARTBEAT_PREPARE) != 0;
         request->diverged = (flags & HEARTBEAT_DIVERGED) != 0;
-        request->life = kvp_mp_uint(reader);
+        request->incarnation = kvp_mp_uint(reader);
         request->forced = kvp_mp_uint_max(reader, KVP_WIRE_NUMBER_END - 1);
         return KVP_OK;
     case KVP_OP_APPEND:
@@ -326,7 +326,7 @@ static kvp_status take_args(struct kvp_mp_reader *reader, struct kvp_peer_reques
         return take_snapshot(reader, request);
     case KVP_OP_ASK_VIEW:
         request->expected = kvp_mp_uint(reader);
-        request->wish = kvp_wire_take_view(reader);
+        request->proposed = kvp_wire_take_view(reader);
         return KVP_OK;
     default: /* LEAVE, RESIGN: none */
         return KVP_OK;

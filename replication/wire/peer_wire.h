@@ -5,14 +5,16 @@
  *   request  [version, op, group str, epoch, from, to, group id, sent us, view, args...]
  *     epoch is view.epoch. args by op:
  *     STATE      report
- *     HEARTBEAT  commit point, flags uint (1: prepare, 2: diverged), life asked, forced epoch
+ *     HEARTBEAT  commit point, flags uint (1: prepare, 2: diverged), incarnation asked,
+ *                forced epoch
  *     APPEND     previous point, commit point, lead epoch, end seq, [[epoch, hash, payload bin]...]
  *     SNAPSHOT   id, index, last bool, point, chunk bin, crc-32 of the chunk
  *     ASK_VIEW   expected version, view
  *     LEAVE, RESIGN  none
  *   reply    [version, code, epoch, "", [op, from, group id, echo us, report]]
- *   report   [role, flags (1: blank, 2: doubt, 4: unsettled), view, tail point, commit point,
- *             received, member epoch, snapshot id, wanted index, life, grace us]
+ *   report   [role, flags (1: blank, 2: log regressed, 4: unsettled), view, tail point,
+ *             commit point, received, member epoch, snapshot id, wanted index, incarnation, grace
+ * us]
  *
  * Decoding checks form, limits, and that entries are well-formed write sets whose seq and hash
  * continue the previous point (KVP_CORRUPT if not); who says what is the core's business. Pure.

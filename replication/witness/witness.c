@@ -620,8 +620,8 @@ static bool is_among(const struct kvp_numbers *numbers, uint64_t number)
 }
 
 /* May the store speak for the node from now on? A new one gets the place of a node on which nothing
- * counts. It says whose: what an earlier life of it asked for may come late, when it is not new any
- * more. */
+ * counts. It says whose: what an earlier incarnation of it asked for may come late, when it is not
+ * new any more. */
 static kvp_status judge_claim(const struct group *group, const struct kvp_witness_request *request)
 {
     const struct kvp_numbers *numbers = &request->numbers;

@@ -14,7 +14,7 @@ enum job_kind {
     JOB_INCOMING,
     JOB_FINISH,
     JOB_ABORT,
-    JOB_SET_ASIDE,
+    JOB_QUARANTINE,
 };
 
 struct disk_job {
@@ -140,9 +140,9 @@ static void port_incoming_abort(void *arg)
     job_new(arg, JOB_ABORT, 0);
 }
 
-static void port_set_aside(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
+static void port_quarantine(void *arg, const struct kvp_meta *meta, enum kvp_keep keep)
 {
-    struct disk_job *job = job_new(arg, JOB_SET_ASIDE, 0);
+    struct disk_job *job = job_new(arg, JOB_QUARANTINE, 0);
     job->meta = *meta;
     job->keep = keep;
 }
@@ -336,19 +336,19 @@ static void run_receiving(struct node *node, const struct disk_job *job)
     kvp_core_incoming_done(node->core, node->world->now_us, status);
 }
 
-static void run_set_aside(struct node *node, const struct disk_job *job)
+static void run_quarantine(struct node *node, const struct disk_job *job)
 {
     kvp_status status = node->disk_status;
     if (status == KVP_OK) {
         status = replaceable(node, job->keep);
     }
     if (status == KVP_OK) {
-        world_log(node, 0, DID_SET_ASIDE, (int)job->keep, node->disk.tail.seq);
+        world_log(node, 0, DID_QUARANTINE, (int)job->keep, node->disk.tail.seq);
         disk_clear(&node->disk, (struct kvp_point){0});
         node->disk.meta = job->meta;
         node->commit = 0;
     }
-    kvp_core_set_aside_done(node->core, node->world->now_us, status);
+    kvp_core_quarantine_done(node->core, node->world->now_us, status);
 }
 
 void disk_run(struct node *node)
@@ -371,8 +371,8 @@ void disk_run(struct node *node)
     case JOB_CLOSE:
         run_sending(node, job);
         break;
-    case JOB_SET_ASIDE:
-        run_set_aside(node, job);
+    case JOB_QUARANTINE:
+        run_quarantine(node, job);
         break;
     default:
         run_receiving(node, job);
@@ -401,7 +401,7 @@ void disk_lose_after(struct node *node, uint64_t seq)
         disk->applied = point;
     }
     log_cut(disk, seq);
-    disk->meta.doubt = true;
+    disk->meta.log_regressed = true;
 }
 
 void disk_blank(struct node *node)
@@ -448,5 +448,5 @@ void disk_port(struct kvp_core_port *port)
     port->incoming_write = port_incoming_write;
     port->incoming_finish = port_incoming_finish;
     port->incoming_abort = port_incoming_abort;
-    port->set_aside = port_set_aside;
+    port->quarantine = port_quarantine;
 }

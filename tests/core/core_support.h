@@ -34,7 +34,7 @@ enum happening {
     DID_NOTE,        /* what: enum kvp_note */
     DID_ASK_PROMISE, /* sent `peer` a heartbeat with `prepare`; number: tail of the peer's disk */
     DID_GRANT,       /* an answer of the arbiter to CAS or SEED; what: status, number: epoch */
-    DID_SET_ASIDE,   /* what: enum kvp_keep, number: end of the log that it had; so DID_REPLACE */
+    DID_QUARANTINE,  /* what: enum kvp_keep, number: end of the log that it had; so DID_REPLACE */
     DID_REPLACE,     /* a snapshot took the place of its store */
     DID_SERVE,       /* began to; number: end of its log */
     DID_CUT,         /* its disk's log was cut; number: the last seq kept */
@@ -172,7 +172,7 @@ void world_handover(struct world *world, unsigned id, unsigned target);
 void world_stop(struct world *world, unsigned id);
 
 /* Disks of nodes that are down. */
-void disk_lose_after(struct node *node, uint64_t seq); /* opening it would find `doubt` */
+void disk_lose_after(struct node *node, uint64_t seq); /* opening it would find `log_regressed` */
 void disk_blank(struct node *node);
 /* The point of entry seq, where the log still has it. */
 bool disk_point(const struct disk *disk, uint64_t seq, struct kvp_point *point);

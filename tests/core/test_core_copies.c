@@ -239,7 +239,7 @@ static bool twice(struct world *world, unsigned id, unsigned peer)
 }
 
 /* A store with the peer's id, at an address that nobody was told of. */
-static void another_asks(struct world *world, uint64_t life)
+static void another_asks(struct world *world, uint64_t incarnation)
 {
     static struct kvp_peer_request request;
     request = (struct kvp_peer_request){
@@ -248,7 +248,7 @@ static void another_asks(struct world *world, uint64_t life)
         .to = 1,
         .group_id = kvp_core_group_id(world->nodes[1].core),
         .sent_us = world->now_us,
-        .report = {.life = life},
+        .report = {.incarnation = incarnation},
     };
     world_request(world, 1, &request);
 }
@@ -258,7 +258,7 @@ static void test_a_node_that_sees_two_stores_of_a_peer_says_so(void **state)
     (void)state;
     struct world world;
     open_pair(&world, KVP_PAIR_NONE);
-    uint64_t before = world.nodes[2].core->life;
+    uint64_t before = world.nodes[2].core->incarnation;
     world_kill(&world, 2);
     world_start(&world, 2);
     world_run(&world, 3 * SECONDS);

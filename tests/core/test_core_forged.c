@@ -204,7 +204,7 @@ static void test_far_wishes_are_refused(void **state)
         .sent_us = world.now_us,
         .view = view,
         .expected = view.version,
-        .wish = {FAR_AWAY, FAR_AWAY, 1, kvp_set_of(1)},
+        .proposed = {FAR_AWAY, FAR_AWAY, 1, kvp_set_of(1)},
     };
     world_request(&world, 2, &request);
     assert_int_equal(world.last_reply.code, KVP_REFUSED);

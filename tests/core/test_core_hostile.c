@@ -115,7 +115,7 @@ static struct kvp_peer_report report(const struct liar *liar)
     return (struct kvp_peer_report){
         .role = (uint8_t)below(liar, KVP_ROLE_STOPPED + 1),
         .blank = chance(liar, 10),
-        .doubt = chance(liar, 10),
+        .log_regressed = chance(liar, 10),
         .unsettled = chance(liar, 10),
         .view = view(liar),
         .tail = point(liar),
@@ -159,7 +159,7 @@ static void fill(const struct liar *liar, struct kvp_peer_request *request, unsi
     request->report = report(liar);
     request->commit = point(liar);
     request->prepare = chance(liar, 20);
-    request->life = any_number(liar, core->life);
+    request->incarnation = any_number(liar, core->incarnation);
     request->diverged = chance(liar, 5);
     request->forced = liar->newer_views ? number(liar, request->view.epoch) : 0;
     request->prev = point(liar);
@@ -171,9 +171,9 @@ static void fill(const struct liar *liar, struct kvp_peer_request *request, unsi
     request->point = point(liar);
     request->chunk = kvp_slice_of(chunk, chance(liar, 90) ? sizeof(chunk) : below(liar, 8));
     request->expected = any_number(liar, core->meta.view.version);
-    request->wish = view(liar);
-    if (request->wish.primary == 0) {
-        request->wish = *kvp_core_view(core);
+    request->proposed = view(liar);
+    if (request->proposed.primary == 0) {
+        request->proposed = *kvp_core_view(core);
     }
     if (request->op == KVP_OP_APPEND) {
         fill_entries(liar, request);
@@ -489,8 +489,8 @@ static void forged_chunk(struct world *world, size_t size)
     world_request(world, 2, request);
 }
 
-/* A chunk that the disk refuses while the store is about to be set aside: until it is, nothing more
- * is written. */
+/* A chunk that the disk refuses while the store is about to be quarantined: until it is, nothing
+ * more is written. */
 static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
 {
     (void)state;
@@ -507,7 +507,7 @@ static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
     request->diverged = true;
     world_request(&world, 2, request);
     world_run(&world, SECONDS);
-    assert_int_equal(world_count(&world, 2, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 2, DID_QUARANTINE, ANY), 1);
     assert_int_not_equal(kvp_core_role(world.nodes[2].core), KVP_ROLE_FAILED);
     assert_int_equal(world.nodes[2].disk.tail.seq, 0);
     world_close(&world);
@@ -580,11 +580,11 @@ static void forged_question(struct world *world, unsigned victim)
     request.sent_us = world->now_us;
     request.view = *kvp_core_view(core);
     request.expected = request.view.version;
-    request.wish = request.view;
-    request.wish.version += 64;
-    request.wish.epoch += 64;
-    request.wish.primary = (uint8_t)(1 + world_random(world, 2));
-    request.wish.in_sync = kvp_set_of(request.wish.primary);
+    request.proposed = request.view;
+    request.proposed.version += 64;
+    request.proposed.epoch += 64;
+    request.proposed.primary = (uint8_t)(1 + world_random(world, 2));
+    request.proposed.in_sync = kvp_set_of(request.proposed.primary);
     world_request(world, victim, &request);
 }
 

@@ -144,7 +144,7 @@ static void check_cut(struct world *world)
     assert_int_equal(world_count(world, 1, DID_CUT, ANY), 1);
     assert_int_equal(world_last(world, 1, DID_CUT, ANY).number, 10);
     assert_int_equal(world_count(world, 1, DID_NOTE, KVP_NOTE_LOG_CUT), 1);
-    assert_int_equal(world_count(world, 1, DID_SET_ASIDE, ANY), 0);
+    assert_int_equal(world_count(world, 1, DID_QUARANTINE, ANY), 0);
 }
 
 static void test_suffix_is_replaced(void **state)
@@ -187,7 +187,7 @@ static void test_cut_is_lost(void **state)
     world_close(&world);
 }
 
-/* What node 1 acknowledged alone is not cut: the store is set aside, once, and counted. */
+/* What node 1 acknowledged alone is not cut: the store is quarantined, once, and counted. */
 static void test_acknowledged_alone(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void test_acknowledged_alone(void **state)
     world_put(&world, 2, 2);
     world_start(&world, 1);
     world_run(&world, 5 * SECONDS);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, ANY), 1);
     assert_int_equal(world_last(&world, 1, DID_NOTE, KVP_NOTE_DIVERGED).number, 7);
     assert_int_equal(world_count(&world, 1, DID_CUT, ANY), 0);
     assert_int_equal(world_status(&world, 1).meta.diverged_count, 7);
@@ -218,7 +218,7 @@ static void test_acknowledged_alone(void **state)
     world_kill(&world, 1);
     world_start(&world, 1);
     world_run(&world, 5 * SECONDS);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, ANY), 1);
     world_close(&world);
 }
 
@@ -244,7 +244,7 @@ static void test_acknowledged_but_not_applied(void **state)
     world_run_serving(&world, 2, SECONDS);
     world_start(&world, 1);
     world_run(&world, 5 * SECONDS);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, ANY), 1);
     assert_int_equal(world_status(&world, 1).meta.diverged_count, 7);
     assert_same(&world, set2(1, 2));
     world_close(&world);
@@ -276,11 +276,11 @@ static void forced_past(uint64_t log_size, unsigned made)
     world_rejoin(&world, 3);
     world_start(&world, 1);
     world_run(&world, 3 * SECONDS);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, ANY), 1);
     assert_serves(&world, 3, set2(1, 3));
     world_start(&world, 2);
     world_run(&world, 3 * SECONDS);
-    assert_int_equal(world_count(&world, 2, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 2, DID_QUARANTINE, ANY), 1);
     assert_same(&world, set_to(3));
     world_close(&world);
 }
@@ -293,7 +293,7 @@ static void test_forced_past_acknowledged(void **state)
     forced_past(1u << 20, 20);
 }
 
-/* The disk is busy with a snapshot for somebody when the store is to be set aside. */
+/* The disk is busy with a snapshot for somebody when the store is to be quarantined. */
 static void test_set_aside_while_sending(void **state)
 {
     (void)state;
@@ -437,7 +437,7 @@ static void test_follower_keeps(void **state)
 }
 
 /* A copy that has an entry which looks like the primary's, but is not in its log (memory or a disk
- * that lies): it is not cut, for that would be wrong of a late message, but set aside. */
+ * that lies): it is not cut, for that would be wrong of a late message, but quarantined. */
 static void test_entry_of_nobody(void **state)
 {
     (void)state;
@@ -458,7 +458,7 @@ static void test_entry_of_nobody(void **state)
     kvp_entry_unref(other);
     world_put(&world, 1, 2);
     world_run(&world, 5 * SECONDS);
-    assert_int_equal(world_count(&world, 3, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 3, DID_QUARANTINE, ANY), 1);
     assert_int_equal(world_count(&world, 3, DID_CUT, ANY), 0);
     assert_same(&world, set_to(3));
     world_close(&world);

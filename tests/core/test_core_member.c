@@ -50,7 +50,7 @@ static void test_doubtful_is_not_promised_to(void **state)
     struct world world;
     restart_with_less(&world, 5, false);
     assert_int_equal(world.nodes[2].disk.tail.seq, 5);
-    assert_true(world_status(&world, 2).meta.doubt);
+    assert_true(world_status(&world, 2).meta.log_regressed);
     assert_int_equal(world_count(&world, 1, DID_ASK_PROMISE, ANY), 0);
     assert_int_equal(world_match(&world, 1, 2), 5);
 

@@ -148,7 +148,7 @@ static void test_start_cannot_read(void **state)
     }
 }
 
-/* The disk says no to a store being set aside. */
+/* The disk says no to a store being quarantined. */
 static void test_set_aside_fails(void **state)
 {
     (void)state;
@@ -167,7 +167,7 @@ static void test_set_aside_fails(void **state)
     world_promote(&world, 2, true);
     world_run(&world, 2 * SECONDS);
     world_start(&world, 1);
-    for (unsigned i = 0; world_count(&world, 1, DID_SET_ASIDE, ANY) == 0; i++) {
+    for (unsigned i = 0; world_count(&world, 1, DID_QUARANTINE, ANY) == 0; i++) {
         assert_true(i < 50000);
         world_run(&world, 100);
     }

@@ -50,10 +50,10 @@ static void cut(enum kvp_pair_policy policy, bool first, bool second)
     world_run(&world, SECONDS);
     world_rejoin(&world, 1);
     check_together(&world);
-    /* Only where both went on there is anything to set aside. */
-    unsigned aside =
-        world_count(&world, 1, DID_SET_ASIDE, ANY) + world_count(&world, 2, DID_SET_ASIDE, ANY);
-    assert_int_equal(aside, first && second ? 1 : 0);
+    /* Only where both went on there is anything to quarantine. */
+    unsigned quarantined =
+        world_count(&world, 1, DID_QUARANTINE, ANY) + world_count(&world, 2, DID_QUARANTINE, ANY);
+    assert_int_equal(quarantined, first && second ? 1 : 0);
     world_close(&world);
 }
 
@@ -67,7 +67,7 @@ static void test_cut(void **state)
 
 static unsigned set_asides(const struct world *world)
 {
-    return world_count(world, 1, DID_SET_ASIDE, ANY) + world_count(world, 2, DID_SET_ASIDE, ANY);
+    return world_count(world, 1, DID_QUARANTINE, ANY) + world_count(world, 2, DID_QUARANTINE, ANY);
 }
 
 /* Both went on, but only one of them was written to. */
@@ -184,7 +184,7 @@ static void test_a_full_quarantine_keeps_the_store_in_its_place(void **state)
     world.nodes[1].quarantine_full = false;
     world_run(&world, 11 * SECONDS);
     check_together(&world);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, KVP_KEEP), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, KVP_KEEP), 1);
     assert_int_equal(world_status(&world, 1).meta.diverged_count, 3);
     assert_false(world_status(&world, 1).quarantine_full);
     world_close(&world);
@@ -212,7 +212,7 @@ static void test_what_was_made_alone_is_never_cut_off(void **state)
     world_start(&world, 1);
     world_rejoin(&world, 1);
     check_together(&world);
-    assert_int_equal(world_count(&world, 1, DID_SET_ASIDE, ANY), 1);
+    assert_int_equal(world_count(&world, 1, DID_QUARANTINE, ANY), 1);
     assert_int_equal(world_status(&world, 1).meta.diverged_count, 7);
     world_close(&world);
 }
@@ -707,9 +707,9 @@ static void test_asked_while_fencing(void **state)
     request.group_id = kvp_core_group_id(world.nodes[2].core);
     request.view = *kvp_core_view(world.nodes[2].core);
     request.expected = request.view.version;
-    request.wish = request.view;
-    request.wish.version = request.wish.epoch += 64;
-    request.wish.in_sync = kvp_set_of(1);
+    request.proposed = request.view;
+    request.proposed.version = request.proposed.epoch += 64;
+    request.proposed.in_sync = kvp_set_of(1);
     world_request(&world, 2, &request);
     assert_int_equal(world.last_reply.code, KVP_BUSY);
     world_run(&world, SECONDS);
@@ -734,9 +734,9 @@ static void test_a_question_repeated_while_its_grant_is_written_is_not_refused(v
     request.group_id = kvp_core_group_id(world.nodes[2].core);
     request.view = *kvp_core_view(world.nodes[2].core);
     request.expected = request.view.version;
-    request.wish = request.view;
-    request.wish.version = request.wish.epoch += 64;
-    request.wish.in_sync = kvp_set_of(1);
+    request.proposed = request.view;
+    request.proposed.version = request.proposed.epoch += 64;
+    request.proposed.in_sync = kvp_set_of(1);
     world_request(&world, 2, &request);
     world_run(&world, MS);
     world_request(&world, 2, &request);
@@ -745,7 +745,7 @@ static void test_a_question_repeated_while_its_grant_is_written_is_not_refused(v
     world_run(&world, SECONDS);
     world_request(&world, 2, &request);
     assert_int_not_equal(world.last_reply.code, KVP_BUSY);
-    assert_true(kvp_view_equal(&world.last_reply.report.view, &request.wish));
+    assert_true(kvp_view_equal(&world.last_reply.report.view, &request.proposed));
     check_together(&world);
     world_close(&world);
 }

@@ -236,7 +236,7 @@ static kvp_status load(struct session_table *table, struct shelf *shelf, kvp_buf
     while (status == KVP_OK && table->loading) {
         status = session_table_load(table, 1);
     }
-    session_table_let_go(table);
+    session_table_release(table);
     return status;
 }
 

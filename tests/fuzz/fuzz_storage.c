@@ -87,7 +87,7 @@ static void try_chunk(kvp_slice bytes)
     struct kvp_storage *storage = open_storage(&env);
     struct kvp_meta meta = {.group_id = 1};
     struct kvp_point point = {.seq = 5, .epoch = 1, .hash = 2};
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
     kvp_buf chunk = {0};
     bool last = false;
 
@@ -95,7 +95,8 @@ static void try_chunk(kvp_slice bytes)
     must(status == KVP_OK || status == KVP_BAD_REQUEST, "chunk: status");
     if (status == KVP_OK) {
         /* What was taken comes out the same, behind the first chunk. */
-        must(kvp_storage_incoming_finish(storage, point, &meta, KVP_KEEP_NOT, &aside) == KVP_OK,
+        must(kvp_storage_incoming_finish(storage, point, &meta, KVP_KEEP_NOT, &quarantined) ==
+                 KVP_OK,
              "finish");
         struct kvp_state_view *view = kvp_storage_snapshot(storage);
         must(view != NULL, "view");

@@ -113,7 +113,7 @@ static void model_step(const struct model *before, unsigned number, struct model
     copy_history(&before->log, &after->log);
     after->base = before->base;
     after->applied = before->applied;
-    after->aside = before->aside;
+    after->quarantined = before->quarantined;
     after->meta = before->meta;
     if (step->kind == WRITE) {
         model_write(after, step, number);
@@ -123,7 +123,7 @@ static void model_step(const struct model *before, unsigned number, struct model
     } else if (step->kind == ASIDE) {
         history_free(&after->log);
         after->base = after->applied = 0;
-        after->aside++;
+        after->quarantined++;
     } else {
         return;
     }
@@ -200,7 +200,7 @@ static kvp_status do_step(struct run *run)
 {
     struct kvp_storage *storage = run->depot.storage;
     const struct kvp_meta *meta = &models[run->done + 1].meta;
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
 
     switch (script[run->done].kind) {
     case OPEN:
@@ -218,12 +218,12 @@ static kvp_status do_step(struct run *run)
     case CHUNK:
         return kvp_storage_incoming_write(storage, kvp_buf_slice(&chunks[run->chunk]));
     case FINISH:
-        return kvp_storage_incoming_finish(storage, sent_point, meta, KVP_KEEP_NOT, &aside);
+        return kvp_storage_incoming_finish(storage, sent_point, meta, KVP_KEEP_NOT, &quarantined);
     case ABORT:
         kvp_storage_incoming_abort(storage); /* if that fails, it does so in silence */
         return KVP_OK;
     case ASIDE:
-        return kvp_storage_set_aside(storage, meta, KVP_KEEP, &aside);
+        return kvp_storage_quarantine(storage, meta, KVP_KEEP, &quarantined);
     }
     return KVP_BAD_ARGUMENT;
 }
@@ -278,7 +278,7 @@ static bool matches(const struct kvp_loaded *loaded, const struct model *model)
            applied <= model->applied && applied + 1 >= loaded->log_first &&
            kvp_point_equal(loaded->applied, history_point(&model->log, applied)) &&
            loaded->log_first <= model->base + 1 && loaded->meta.group_id == model->meta.group_id &&
-           loaded->stores_set_aside == model->aside;
+           loaded->stores_quarantined == model->quarantined;
 }
 
 unsigned check_between(struct depot *depot, unsigned first, unsigned last)
@@ -299,8 +299,8 @@ unsigned check_between(struct depot *depot, unsigned first, unsigned last)
     return 0;
 }
 
-/* A store set aside is called diverged-EPOCH-SEQ[-N]: it must have all up to that entry. */
-static void check_set_aside(struct place *place, const char *name)
+/* A quarantined store is called diverged-EPOCH-SEQ[-N]: it must have all up to that entry. */
+static void check_quarantine(struct place *place, const char *name)
 {
     struct kvp_store *store = store_open(place, name);
 
@@ -310,8 +310,8 @@ static void check_set_aside(struct place *place, const char *name)
     store->ops->close(store);
 }
 
-/* Nothing lies about but one store and those set aside. */
-static void check_directory(struct place *place, unsigned aside)
+/* Nothing lies about but one store and those quarantined. */
+static void check_directory(struct place *place, unsigned quarantined)
 {
     char *names = place_stores(place);
     unsigned active = 0;
@@ -319,13 +319,13 @@ static void check_directory(struct place *place, unsigned aside)
     for (char *rest = NULL, *name = strtok_r(names, " ", &rest); name != NULL;
          name = strtok_r(NULL, " ", &rest)) {
         if (strncmp(name, "diverged-", 9) == 0) {
-            check_set_aside(place, name);
-            aside--;
+            check_quarantine(place, name);
+            quarantined--;
         } else {
             active++;
         }
     }
-    assert_int_equal(aside, 0);
+    assert_int_equal(quarantined, 0);
     assert_int_equal(active, 1);
     free(names);
 }
@@ -342,5 +342,5 @@ void check_goes_on(struct depot *depot, const struct model *model)
     check_all(depot, &log, model->base + 1, log.count, applied);
     check_meta(&depot->loaded.meta, &model->meta);
     history_free(&log);
-    check_directory(&depot->place, model->aside);
+    check_directory(&depot->place, model->quarantined);
 }

@@ -16,7 +16,7 @@ struct model {
     struct history log; /* from the first entry on, so that every state can be computed */
     uint64_t base, applied;
     struct kvp_meta meta; /* the group id is the number of the step that wrote it last */
-    unsigned aside;
+    unsigned quarantined;
 };
 
 extern struct model models[STEPS + 1]; /* before the first step, after each */

@@ -329,8 +329,8 @@ void check_meta(const struct kvp_meta *found, const struct kvp_meta *expected)
     assert_int_equal(found->group_id, expected->group_id);
     assert_true(kvp_view_equal(&found->view, &expected->view));
     assert_int_equal(found->member_epoch, expected->member_epoch);
-    assert_int_equal(found->solo_from, expected->solo_from);
-    assert_int_equal(found->doubt, expected->doubt);
+    assert_int_equal(found->unreplicated_from, expected->unreplicated_from);
+    assert_int_equal(found->log_regressed, expected->log_regressed);
     assert_int_equal(found->diverged_count, expected->diverged_count);
     assert_int_equal(found->forced_epoch, expected->forced_epoch);
     assert_int_equal(found->shown_version, expected->shown_version);
@@ -348,7 +348,7 @@ void check_stopped(struct depot *depot)
     struct kvp_entry *entry = NULL;
     size_t count = 0;
     kvp_buf value = {0};
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
 
     assert_true(kvp_storage_error(depot->storage)[0] != '\0');
     assert_int_equal(kvp_storage_write(depot->storage, &write), KVP_FAILED);
@@ -358,10 +358,11 @@ void check_stopped(struct depot *depot)
     assert_int_equal(kvp_storage_incoming_begin(depot->storage), KVP_FAILED);
     assert_int_equal(kvp_storage_incoming_write(depot->storage, TEXT("")), KVP_FAILED);
     assert_int_equal(
-        kvp_storage_incoming_finish(depot->storage, point, &meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(depot->storage, point, &meta, KVP_KEEP_NOT, &quarantined),
         KVP_FAILED);
     kvp_storage_incoming_abort(depot->storage);
-    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_FAILED);
+    assert_int_equal(kvp_storage_quarantine(depot->storage, &meta, KVP_KEEP, &quarantined),
+                     KVP_FAILED);
     assert_int_equal(kvp_storage_sync_tail(depot->storage), KVP_FAILED);
 }
 

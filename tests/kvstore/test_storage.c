@@ -37,7 +37,7 @@ static void test_a_new_directory_is_blank(void **state)
 
     check_meta(&depot->loaded.meta, &blank);
     check_all(depot, &history, 1, 0, 0);
-    assert_int_equal(depot->loaded.stores_set_aside, 0);
+    assert_int_equal(depot->loaded.stores_quarantined, 0);
     assert_string_equal(kvp_storage_error(depot->storage), "");
     depot_reopen(depot);
     check_meta(&depot->loaded.meta, &blank);
@@ -189,7 +189,7 @@ static void test_an_empty_log_goes_on_where_it_was(void **state)
     check_log(depot, &history, 5, 4);
     depot_reopen(depot);
     check_all(depot, &history, 5, 4, 4);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
     depot_append(depot, &history, 5, 6);
     depot_reopen(depot);
     check_all(depot, &history, 5, 6, 4);
@@ -214,7 +214,7 @@ static void test_truncating_takes_the_newest_entries(void **state)
     check_log(depot, &history, 1, 4);
     depot_reopen(depot);
     check_all(depot, &history, 1, 4, 4);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
 }
 
 static void test_another_end_takes_the_place_of_the_old_one(void **state)
@@ -234,7 +234,7 @@ static void test_another_end_takes_the_place_of_the_old_one(void **state)
     depot_apply(depot, &history, 6, 8);
     depot_reopen(depot);
     check_all(depot, &history, 1, 8, 8);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
 }
 
 /* The new end may be as long as the old one: then all numbers are the same, and no hash. */
@@ -259,10 +259,11 @@ static void test_everything_at_once_leads_to_the_new_end(void **state)
         check_log(depot, &history, trimmed + 1, 8);
         depot_reopen(depot);
         check_all(depot, &history, trimmed + 1, 8, 8);
-        assert_false(depot->loaded.meta.doubt);
-        struct kvp_aside aside;
+        assert_false(depot->loaded.meta.log_regressed);
+        struct kvp_quarantined quarantined;
         struct kvp_meta meta = {0};
-        assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_OK);
+        assert_int_equal(kvp_storage_quarantine(depot->storage, &meta, KVP_KEEP, &quarantined),
+                         KVP_OK);
     }
 }
 
@@ -271,7 +272,7 @@ static void test_frames_are_cut_and_trimmed_anywhere(void **state)
 {
     struct depot *depot = *state;
     struct kvp_meta meta = {0};
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
 
     for (uint64_t cut = 0; cut <= 12; cut++) {
         for (uint64_t trimmed = 0; trimmed <= cut; trimmed += cut % 3 + 1) {
@@ -294,7 +295,7 @@ static void test_frames_are_cut_and_trimmed_anywhere(void **state)
             check_log(depot, &history, trimmed + 1, cut + 3);
             depot_reopen(depot);
             check_all(depot, &history, trimmed + 1, cut + 3, cut);
-            assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside),
+            assert_int_equal(kvp_storage_quarantine(depot->storage, &meta, KVP_KEEP, &quarantined),
                              KVP_OK);
         }
     }
@@ -310,7 +311,7 @@ static void check_trimmed(struct depot *depot, uint64_t seq)
 static void test_a_log_just_opened_is_trimmed_whole(void **state)
 {
     struct depot *depot = *state;
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
     const struct kvp_meta meta = {0};
 
     history_grow(&history, 1, 10);
@@ -321,7 +322,7 @@ static void test_a_log_just_opened_is_trimmed_whole(void **state)
     depot_reopen(depot);
     trim(depot, 10);
     check_trimmed(depot, 10);
-    assert_int_equal(kvp_storage_set_aside(depot->storage, &meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(kvp_storage_quarantine(depot->storage, &meta, KVP_KEEP, &quarantined), KVP_OK);
     history_cut(&history, 6);
     for (uint64_t seq = 1; seq <= 6; seq++) { /* frames have smaller numbers again */
         depot_append(depot, &history, seq, seq);
@@ -433,12 +434,12 @@ static void test_metadata_is_kept_whole(void **state)
         .group_id = 0x0102030405060708,
         .view = {.version = UINT64_MAX, .epoch = 77, .primary = 63, .in_sync = 1ull << 63 | 2},
         .member_epoch = 76,
-        .solo_from = 1ull << 40,
-        .doubt = true,
+        .unreplicated_from = 1ull << 40,
+        .log_regressed = true,
         .diverged_count = 12,
         .forced_epoch = 13,
     };
-    const struct kvp_meta other = {.group_id = 1, .solo_from = 9};
+    const struct kvp_meta other = {.group_id = 1, .unreplicated_from = 9};
     struct kvp_storage_write write = {.meta = &meta};
 
     depot_write(depot, &write);

@@ -330,17 +330,17 @@ static void check_doubt(struct depot *depot, uint64_t first, uint64_t last, uint
 
     for (int i = 0; i < 2; i++) {
         depot_open(depot);
-        assert_true(depot->loaded.meta.doubt);
+        assert_true(depot->loaded.meta.log_regressed);
         check_all(depot, &history, first, last, applied);
         depot_close(depot);
     }
     depot_open(depot);
     struct kvp_meta meta = depot->loaded.meta;
-    meta.doubt = false;
+    meta.log_regressed = false;
     write.meta = &meta;
     depot_write(depot, &write);
     depot_reopen(depot);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
     check_all(depot, &history, first, last, applied);
     depot_close(depot);
 }
@@ -369,7 +369,7 @@ static void test_a_cut_must_be_in_the_log(void **state)
     check_refused(depot, KVP_CORRUPT, "state");
     set_cut(depot, 20);
     depot_open(depot);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
     check_all(depot, &history, 6, 20, 12);
     depot_close(depot);
     set_cut(depot, 15); /* the record of the tail is lowered before */
@@ -419,7 +419,7 @@ static void write_slot(struct depot *depot, unsigned index, const char *store,
 static void check_no_doubt(struct depot *depot)
 {
     depot_open(depot);
-    assert_false(depot->loaded.meta.doubt);
+    assert_false(depot->loaded.meta.log_regressed);
     check_all(depot, &history, 6, 20, 12);
     depot_close(depot);
 }
@@ -510,7 +510,7 @@ static void test_one_damaged_slot_is_no_doubt(void **state)
         kvp_buf_free(&content);
         assert_int_equal(env->ops->write_at(env, "tail", at, kvp_slice_of(&byte, 1), true), KVP_OK);
         depot_open(depot);
-        assert_false(depot->loaded.meta.doubt);
+        assert_false(depot->loaded.meta.log_regressed);
         depot_close(depot); /* writes the damaged one anew */
     }
 }

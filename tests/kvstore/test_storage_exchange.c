@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Another store in the place of the active one: snapshots sent and received, stores set aside. */
+/* Another store in the place of the active one: snapshots sent and received, quarantined stores. */
 #include "tests/kvstore/storage_support.h"
 
 #include "kvstore/storage_private.h"
@@ -18,7 +18,7 @@ struct pair {
     struct history own;  /* the log of `to`, before */
 };
 
-static struct kvp_aside aside;
+static struct kvp_quarantined quarantined;
 static const struct kvp_meta new_meta = {.group_id = 7, .member_epoch = 5, .diverged_count = 2};
 
 static int setup(void **state)
@@ -78,7 +78,7 @@ static void check_received(struct pair *pair, uint64_t seq)
     depot_reopen(&pair->to);
     check_all(&pair->to, &pair->sent, seq + 1, seq, seq);
     check_meta(&pair->to.loaded.meta, &new_meta);
-    assert_int_equal(pair->to.loaded.stores_set_aside, 0);
+    assert_int_equal(pair->to.loaded.stores_quarantined, 0);
 }
 
 /* `to` is as it was before anything came in. */
@@ -98,9 +98,9 @@ static void test_a_snapshot_goes_over_in_chunks_of_any_size(void **state)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
         struct kvp_point point = send_chunks(pair, sizes[i], 64);
-        assert_int_equal(
-            kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
-            KVP_OK);
+        assert_int_equal(kvp_storage_incoming_finish(pair->to.storage, point, &new_meta,
+                                                     KVP_KEEP_NOT, &quarantined),
+                         KVP_OK);
         check_received(pair, 33);
     }
 }
@@ -115,7 +115,7 @@ static void test_the_old_store_is_destroyed(void **state)
     struct kvp_point point = send_chunks(pair, 100, 64);
     check_untouched(pair);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     place_check_stores(&pair->to.place, "incoming-2 ");
     depot_reopen(&pair->to);
@@ -129,14 +129,14 @@ static void test_the_log_continues_behind_the_snapshot(void **state)
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     depot_append(&pair->to, &pair->sent, 34, 40);
     depot_apply(&pair->to, &pair->sent, 34, 36);
     check_state(&pair->to, &pair->sent, 36);
     depot_reopen(&pair->to);
     check_all(&pair->to, &pair->sent, 34, 40, 36);
-    assert_false(pair->to.loaded.meta.doubt);
+    assert_false(pair->to.loaded.meta.log_regressed);
 }
 
 static void test_a_state_of_nothing_is_a_snapshot_too(void **state)
@@ -144,12 +144,12 @@ static void test_a_state_of_nothing_is_a_snapshot_too(void **state)
     struct pair *pair = *state;
     struct kvp_point zero = {0};
 
-    assert_int_equal(kvp_storage_set_aside(pair->from.storage, &new_meta, KVP_KEEP, &aside),
+    assert_int_equal(kvp_storage_quarantine(pair->from.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     check_point(send_chunks(pair, 100, 64), zero);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, zero, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, zero, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     check_received(pair, 0);
 }
@@ -208,7 +208,7 @@ static void test_a_large_state_goes_over(void **state)
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 3 << 20, size + 64);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     check_received(pair, 50);
 }
@@ -252,7 +252,7 @@ static void test_a_malformed_chunk_is_refused_as_a_whole(void **state)
     check_untouched(pair);
     struct kvp_point point = {.seq = 5, .epoch = 4, .hash = 3};
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     struct kvp_state_view *view = kvp_storage_snapshot(pair->to.storage);
     char *dump = state_dump(view);
@@ -290,7 +290,7 @@ static void test_nothing_comes_in_before_the_beginning(void **state)
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("x"))),
                      KVP_BAD_ARGUMENT);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_BAD_ARGUMENT);
     kvp_storage_incoming_abort(pair->to.storage);
     check_untouched(pair);
@@ -323,7 +323,7 @@ static void test_a_new_beginning_forgets_the_earlier_attempt(void **state)
     struct kvp_point point = send_chunks(pair, 100, 64); /* its keys are below "z" */
     place_check_stores(&pair->to.place, "incoming-3 store-1 ");
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     check_received(pair, 33);
 }
@@ -354,7 +354,7 @@ static void test_the_store_is_not_exchanged_under_a_view(void **state)
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_BUSY);
     check_untouched(pair); /* also: views are to be had again */
     char *expected = history_state(&pair->own, 9), *found = state_dump(view);
@@ -364,18 +364,18 @@ static void test_the_store_is_not_exchanged_under_a_view(void **state)
     kvp_state_view_close(view);
     /* Nothing was lost by waiting. */
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     check_received(pair, 33);
     view = kvp_storage_snapshot(pair->to.storage);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_BUSY);
     kvp_state_view_close(view);
     assert_string_equal(kvp_storage_error(pair->to.storage), "");
     check_received(pair, 33);
 }
 
-/* ---- set aside ---- */
+/* ---- quarantined ---- */
 
 static void test_a_store_set_aside_keeps_all_it_had(void **state)
 {
@@ -385,10 +385,11 @@ static void test_a_store_set_aside_keeps_all_it_had(void **state)
     struct frames frames;
     kvp_buf expected = {0};
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
-    assert_string_equal(aside.name, "diverged-2-12");
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
+    assert_string_equal(quarantined.name, "diverged-2-12");
     place_check_stores(&pair->to.place, "diverged-2-12 store-2 ");
-    assert_int_equal(env->ops->open_store(env, aside.name, false, &store), KVP_OK);
+    assert_int_equal(env->ops->open_store(env, quarantined.name, false, &store), KVP_OK);
     frames_take(store, &frames);
     frame_of(&pair->own, 1, 12, &expected); /* they were written together */
     assert_int_equal(frames.count, 1);
@@ -403,19 +404,20 @@ static void test_the_new_store_is_empty_but_for_the_metadata(void **state)
     struct pair *pair = *state;
     struct history *own = &pair->own;
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
     check_log(&pair->to, own, 1, 0);
     check_state(&pair->to, own, 0);
     depot_reopen(&pair->to);
     check_all(&pair->to, own, 1, 0, 0);
     check_meta(&pair->to.loaded.meta, &new_meta);
-    assert_int_equal(pair->to.loaded.stores_set_aside, 1);
+    assert_int_equal(pair->to.loaded.stores_quarantined, 1);
     history_cut(own, 0);
     history_grow(own, 5, 3);
     depot_append(&pair->to, own, 1, 3);
     depot_reopen(&pair->to);
     check_all(&pair->to, own, 1, 3, 0);
-    assert_false(pair->to.loaded.meta.doubt);
+    assert_false(pair->to.loaded.meta.log_regressed);
 }
 
 static void test_names_of_stores_set_aside_never_collide(void **state)
@@ -424,20 +426,22 @@ static void test_names_of_stores_set_aside_never_collide(void **state)
     static const char *const names[] = {"diverged-2-12", "diverged-2-12-2", "diverged-2-12-3"};
 
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
-                         KVP_OK);
-        assert_string_equal(aside.name, names[i]);
+        assert_int_equal(
+            kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined), KVP_OK);
+        assert_string_equal(quarantined.name, names[i]);
         depot_append(&pair->to, &pair->own, 1, 12);
         depot_reopen(&pair->to);
-        assert_int_equal(pair->to.loaded.stores_set_aside, i + 1);
+        assert_int_equal(pair->to.loaded.stores_quarantined, i + 1);
     }
     place_check_stores(&pair->to.place, "diverged-2-12 diverged-2-12-2 diverged-2-12-3 store-4 ");
     /* A blank one has a name, too. */
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
-    assert_string_equal(aside.name, "diverged-0-0");
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
+    assert_string_equal(quarantined.name, "diverged-0-0");
     depot_reopen(&pair->to);
-    assert_int_equal(pair->to.loaded.stores_set_aside, 5);
+    assert_int_equal(pair->to.loaded.stores_quarantined, 5);
 }
 
 static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
@@ -446,7 +450,8 @@ static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
 
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     (void)send_chunks(pair, 100, 64);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
     place_check_stores(&pair->to.place, "diverged-2-12 store-3 ");
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("x"))),
                      KVP_BAD_ARGUMENT);
@@ -456,15 +461,16 @@ static void test_stores_set_aside_survive_everything_else(void **state)
 {
     struct pair *pair = *state;
 
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
     assert_int_equal(
-        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &aside),
+        kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, KVP_KEEP_NOT, &quarantined),
         KVP_OK);
     depot_reopen(&pair->to);
     place_check_stores(&pair->to.place, "diverged-2-12 incoming-3 ");
-    assert_int_equal(pair->to.loaded.stores_set_aside, 1);
+    assert_int_equal(pair->to.loaded.stores_quarantined, 1);
     check_all(&pair->to, &pair->sent, 34, 33, 33);
 }
 
@@ -480,8 +486,8 @@ static kvp_status replace(struct pair *pair, enum kvp_keep keep)
 {
     struct kvp_point point = send_all(pair);
 
-    memset(&aside, 0, sizeof(aside));
-    return kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, keep, &aside);
+    memset(&quarantined, 0, sizeof(quarantined));
+    return kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, keep, &quarantined);
 }
 
 static void test_a_snapshot_can_leave_the_old_store_whole(void **state)
@@ -489,14 +495,14 @@ static void test_a_snapshot_can_leave_the_old_store_whole(void **state)
     struct pair *pair = *state;
 
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
-    assert_string_equal(aside.name, "diverged-2-12");
-    assert_int_equal(aside.count, 1);
+    assert_string_equal(quarantined.name, "diverged-2-12");
+    assert_int_equal(quarantined.count, 1);
     place_check_stores(&pair->to.place, "diverged-2-12 incoming-2 ");
     check_state(&pair->to, &pair->sent, 33);
     assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_OK);
-    assert_string_equal(aside.name, "replaced-3-33");
+    assert_string_equal(quarantined.name, "replaced-3-33");
     depot_reopen(&pair->to);
-    assert_int_equal(pair->to.loaded.stores_set_aside, 2);
+    assert_int_equal(pair->to.loaded.stores_quarantined, 2);
     place_check_stores(&pair->to.place, "diverged-2-12 incoming-3 replaced-3-33 ");
     struct kvp_store *store = store_open(&pair->to.place, "diverged-2-12");
     struct frames frames;
@@ -515,14 +521,15 @@ static void test_spares_make_room_and_the_newest_stay(void **state)
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
     for (unsigned i = 0; i < 10; i++) {
         assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_OK);
-        assert_int_equal(aside.dropped, i < 2 ? 0 : 1);
-        assert_int_equal(aside.count, i < 2 ? i + 2 : 3);
+        assert_int_equal(quarantined.dropped, i < 2 ? 0 : 1);
+        assert_int_equal(quarantined.count, i < 2 ? i + 2 : 3);
     }
     place_check_stores(&pair->to.place, "diverged-2-12 incoming-12 replaced-3-33 replaced-3-33-2 ");
     depot_reopen(&pair->to);
     kvp_storage_set_quarantine(pair->to.storage, quarantine);
-    assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside), KVP_OK);
-    assert_int_equal(aside.dropped, 1);
+    assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+                     KVP_OK);
+    assert_int_equal(quarantined.dropped, 1);
 }
 
 /* What may have what nobody else has is never dropped: then nothing is replaced any more. */
@@ -535,14 +542,15 @@ static void test_at_the_bound_nothing_is_replaced_and_nothing_deleted(void **sta
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
     for (unsigned i = 0; i < 2; i++) {
         kvp_storage_set_quarantine(pair->to.storage, i == 0 ? one : small);
-        assert_int_equal(kvp_storage_set_aside(pair->to.storage, &new_meta, KVP_KEEP, &aside),
-                         KVP_REFUSED);
+        assert_int_equal(
+            kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
+            KVP_REFUSED);
         assert_int_equal(replace(pair, KVP_KEEP), KVP_REFUSED);
         assert_int_equal(replace(pair, KVP_KEEP_SPARE), KVP_REFUSED);
         kvp_storage_incoming_abort(pair->to.storage);
         check_state(&pair->to, &pair->sent, 33); /* and it works on */
         depot_reopen(&pair->to);
-        assert_int_equal(pair->to.loaded.stores_set_aside, 1);
+        assert_int_equal(pair->to.loaded.stores_quarantined, 1);
     }
     kvp_storage_set_quarantine(pair->to.storage, one);
     assert_int_equal(replace(pair, KVP_KEEP_NOT), KVP_OK);

@@ -211,9 +211,9 @@ static void check_outcome(struct files *files, struct outcomes *outcomes)
     uint64_t tail = depot->loaded.tail.seq;
     assert_true(tail >= FIRST && tail <= FIRST + ALONE);
     check_all(depot, &history, TRIMMED + 1, tail, APPLIED);
-    assert_int_equal(depot->loaded.meta.doubt, tail < FIRST + ALONE);
-    outcomes->doubtful += depot->loaded.meta.doubt ? 1 : 0;
-    outcomes->whole += depot->loaded.meta.doubt ? 0 : 1;
+    assert_int_equal(depot->loaded.meta.log_regressed, tail < FIRST + ALONE);
+    outcomes->doubtful += depot->loaded.meta.log_regressed ? 1 : 0;
+    outcomes->whole += depot->loaded.meta.log_regressed ? 0 : 1;
 }
 
 static void test_an_untouched_copy_is_whole(void **state)
@@ -264,7 +264,7 @@ static void test_the_doubt_outlives_what_comes_later(void **state)
     grow(7, ALONE);
     depot_append(&files->copy, &history, tail + 1, tail + ALONE);
     depot_reopen(&files->copy);
-    assert_true(files->copy.loaded.meta.doubt);
+    assert_true(files->copy.loaded.meta.log_regressed);
     check_all(&files->copy, &history, TRIMMED + 1, tail + ALONE, APPLIED);
     remove_copy(files);
 }

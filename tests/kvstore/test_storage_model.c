@@ -18,7 +18,7 @@ struct run {
     struct history history;
     uint64_t base, applied;
     struct kvp_meta meta;
-    unsigned aside;
+    unsigned quarantined;
     uint64_t random;
 };
 
@@ -35,7 +35,7 @@ static void roll_meta(struct run *run)
     run->meta.group_id = roll(run, UINT32_MAX);
     run->meta.view.version++;
     run->meta.view.in_sync = roll(run, UINT32_MAX);
-    run->meta.solo_from = roll(run, 3);
+    run->meta.unreplicated_from = roll(run, 3);
 }
 
 /* ---- what can happen ---- */
@@ -86,11 +86,11 @@ static void copy_state(struct depot *from, struct depot *to, size_t size, struct
         assert_int_equal(kvp_storage_incoming_write(to->storage, kvp_buf_slice(&chunk)), KVP_OK);
     }
     struct kvp_point point = kvp_state_view_point(view);
-    struct kvp_aside aside;
+    struct kvp_quarantined quarantined;
     kvp_state_view_close(view);
     kvp_buf_free(&chunk);
-    assert_int_equal(kvp_storage_incoming_finish(to->storage, point, meta, KVP_KEEP_NOT, &aside),
-                     KVP_OK);
+    assert_int_equal(
+        kvp_storage_incoming_finish(to->storage, point, meta, KVP_KEEP_NOT, &quarantined), KVP_OK);
 }
 
 /* Each takes the state of the other; so both are where they were, with an empty log. */
@@ -105,20 +105,20 @@ static void do_snapshot(struct run *run)
     run->base = run->applied;
 }
 
-static void do_set_aside(struct run *run)
+static void do_quarantine(struct run *run)
 {
-    struct kvp_aside asides[2];
+    struct kvp_quarantined quarantined[2];
 
     roll_meta(run);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(
-            kvp_storage_set_aside(run->depots[i].storage, &run->meta, KVP_KEEP, &asides[i]),
+            kvp_storage_quarantine(run->depots[i].storage, &run->meta, KVP_KEEP, &quarantined[i]),
             KVP_OK);
     }
-    assert_string_equal(asides[1].name, asides[0].name);
+    assert_string_equal(quarantined[1].name, quarantined[0].name);
     history_free(&run->history);
     run->base = run->applied = 0;
-    run->aside++;
+    run->quarantined++;
 }
 
 static void do_begin(struct run *run)
@@ -140,7 +140,7 @@ static void do_reopen(struct run *run)
         depot_reopen(depot);
         check_meta(&depot->loaded.meta, &run->meta);
         check_all(depot, &run->history, run->base + 1, run->history.count, run->applied);
-        assert_int_equal(depot->loaded.stores_set_aside, run->aside);
+        assert_int_equal(depot->loaded.stores_quarantined, run->quarantined);
     }
 }
 
@@ -171,8 +171,8 @@ static void do_one(struct run *run)
         do_snapshot(run);
     } else if (what < 98) {
         do_begin(run);
-    } else if (run->aside < 20) {
-        do_set_aside(run);
+    } else if (run->quarantined < 20) {
+        do_quarantine(run);
     }
 }
 

@@ -58,7 +58,7 @@ struct sim_plan {
         uint64_t gap_us;      /* mean time between what operators do; 0: nothing */
         bool fence;           /* there is a fence command, */
         unsigned fence_fails; /* which fails so often of 1000 times */
-        bool no_room;         /* for stores that are set aside, until all is repaired */
+        bool no_room;         /* for stores that are quarantined, until all is repaired */
         bool short_grace;     /* one node waits for less than the others */
         bool early;           /* faults happen while the group is being created, too */
     } operators;

@@ -245,7 +245,7 @@ static void contract_replaced(struct sim *sim, const struct sim_node *node,
 
 static void contract_exchange(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
 {
-    bool other = job->op == KVP_DISK_INCOMING_FINISH || job->op == KVP_DISK_SET_ASIDE;
+    bool other = job->op == KVP_DISK_INCOMING_FINISH || job->op == KVP_DISK_QUARANTINE;
     kvp_disk_run(&node->disk, job);
     if (other && job->status == KVP_OK) {
         contract_replaced(sim, node, job);
@@ -293,14 +293,14 @@ static void contract_order(struct sim *sim, const struct sim_node *node,
                  (unsigned long long)core->applied, (unsigned long long)core->commit,
                  (unsigned long long)core->durable.seq, (unsigned long long)core->log.tail.seq);
     }
-    bool same = known->life == node->life && known->store_life == core->life;
+    bool same = known->life == node->life && known->store_life == core->incarnation;
     if (same && (core->commit < known->commit || core->applied < known->applied)) {
         sim_fail(sim, "%u: commit fell from %llu to %llu, or applied from %llu to %llu", node->id,
                  (unsigned long long)known->commit, (unsigned long long)core->commit,
                  (unsigned long long)known->applied, (unsigned long long)core->applied);
     }
     known->life = node->life;
-    known->store_life = core->life;
+    known->store_life = core->incarnation;
     known->commit = core->commit;
     known->applied = core->applied;
 }
@@ -312,7 +312,7 @@ static void contract_alone(struct sim *sim, const struct sim_node *node,
     struct contract_node *known = &sim->contract->nodes[node->id];
     bool alone = core->view.in_sync == kvp_set_of((uint8_t)node->self);
     if (!core_leading(core)) {
-        known->alone = core->meta.solo_from != 0 ? known->alone : 0;
+        known->alone = core->meta.unreplicated_from != 0 ? known->alone : 0;
     } else if (alone && core->role == KVP_ROLE_PRIMARY) {
         known->alone = core->commit;
     } else if (!alone) {
@@ -335,7 +335,7 @@ static void contract_committed(struct sim *sim, const struct sim_node *node,
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
         if (member && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
-            member->meta.member_epoch != 0 && !member->meta.doubt && !member->replacing &&
+            member->meta.member_epoch != 0 && !member->meta.log_regressed && !member->replacing &&
             member->durable.seq < core->commit) {
             sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
                      (unsigned long long)core->commit, i, (unsigned long long)member->durable.seq);

@@ -51,7 +51,7 @@ static bool others_serve(const struct sim *sim, unsigned id)
 }
 
 /* A view without the receiver, and an empty state that is to take the place of all that it has.
- * Only where another one serves: what is set aside is kept, but nobody serves it. */
+ * Only where another one serves: what is quarantined is kept, but nobody serves it. */
 static void replace(struct sim *sim, unsigned to, const struct kvp_core_status *status)
 {
     static struct kvp_peer_request request;
@@ -109,11 +109,11 @@ static void say_word(struct sim *sim, unsigned to, const struct kvp_core_status 
     request.group_id = status->meta.group_id;
     request.view = status->view;
     request.expected = status->view.version;
-    request.wish = status->view;
-    request.wish.version += 64;
-    request.wish.epoch += 64;
-    request.wish.primary = (uint8_t)(sim_below(&sim->random_faults, 2) ? to : request.from);
-    request.wish.in_sync = kvp_set_of(request.wish.primary);
+    request.proposed = status->view;
+    request.proposed.version += 64;
+    request.proposed.epoch += 64;
+    request.proposed.primary = (uint8_t)(sim_below(&sim->random_faults, 2) ? to : request.from);
+    request.proposed.in_sync = kvp_set_of(request.proposed.primary);
     sim_trace(sim, "FORGED op %u to %u from %u", request.op, to, request.from);
     post(sim, &request);
 }

@@ -251,9 +251,9 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     sim_operators_room(sim, node);
     sim_trace(sim, "%u start tail=%llu applied=%llu epoch=%llu doubt=%d", node->id,
               (unsigned long long)loaded.tail.seq, (unsigned long long)loaded.applied.seq,
-              (unsigned long long)loaded.meta.view.epoch, loaded.meta.doubt);
+              (unsigned long long)loaded.meta.view.epoch, loaded.meta.log_regressed);
     configure(sim, node, &config, sim_random(&sim->random));
-    config.stores_set_aside = loaded.stores_set_aside;
+    config.stores_quarantined = loaded.stores_quarantined;
     hosts[node->id] = (struct host){sim, node};
     struct kvp_executor_host host = functions;
     host.arg = &hosts[node->id];

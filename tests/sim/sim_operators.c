@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What operators do: they stop nodes in good order and start them again, ask members to lead, give
- * a fence command that may fail, and leave little room for stores that are set aside. All of that
+ * a fence command that may fail, and leave little room for stores that are quarantined. All of that
  * may delay, and never loses anything.
  */
 #include "sim.h"

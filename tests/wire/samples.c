@@ -647,7 +647,7 @@ static struct kvp_peer_report report_of(void)
         .commit = {40, EPOCH, 0x2222222222222222u},
         .received = 43,
         .member_epoch = EPOCH,
-        .life = 77,
+        .incarnation = 77,
         .grace_us = 500000,
     };
 }
@@ -661,7 +661,8 @@ static void peer_state(kvp_buf *out)
 static void peer_heartbeat(kvp_buf *out)
 {
     struct kvp_peer_request request = {
-        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true, .life = 77, .forced = 3};
+        .op = KVP_OP_HEARTBEAT, .commit = start_point, .prepare = true, .forced = 3};
+    request.incarnation = 77;
     put_peer(out, &request);
 }
 
@@ -713,7 +714,7 @@ static void peer_snapshot(kvp_buf *out)
 static void peer_ask_view(kvp_buf *out)
 {
     struct kvp_peer_request request = {
-        .op = KVP_OP_ASK_VIEW, .expected = 8, .wish = view_of(65, 65, 1, kvp_set_of(1))};
+        .op = KVP_OP_ASK_VIEW, .expected = 8, .proposed = view_of(65, 65, 1, kvp_set_of(1))};
     put_peer(out, &request);
 }
 
@@ -742,11 +743,9 @@ static void peer_reply(kvp_buf *out)
 
 static void peer_blank_reply(kvp_buf *out)
 {
-    struct kvp_peer_reply reply = {.code = KVP_STALE_VIEW,
-                                   .op = KVP_OP_HEARTBEAT,
-                                   .from = 3,
-                                   .echo_us = 1000000,
-                                   .report = {.blank = true, .life = 78, .grace_us = 500000}};
+    struct kvp_peer_reply reply = {
+        .code = KVP_STALE_VIEW, .op = KVP_OP_HEARTBEAT, .from = 3, .echo_us = 1000000};
+    reply.report = (struct kvp_peer_report){.blank = true, .incarnation = 78, .grace_us = 500000};
     must(kvp_peer_reply_encode(&reply, out));
 }
 

@@ -99,7 +99,7 @@ static void test_a_state_carries_a_whole_report(void **state)
     (void)state;
     begin(KVP_OP_STATE);
     sent.report = (struct kvp_peer_report){.role = KVP_ROLE_STOPPED,
-                                           .doubt = true,
+                                           .log_regressed = true,
                                            .unsettled = true,
                                            .view = {1, 2, 3, 8},
                                            .tail = {4, 5, 6},
@@ -112,7 +112,7 @@ static void test_a_state_carries_a_whole_report(void **state)
     pass();
     assert_int_equal(got.report.role, KVP_ROLE_STOPPED);
     assert_false(got.report.blank);
-    assert_true(got.report.doubt);
+    assert_true(got.report.log_regressed);
     assert_true(got.report.unsettled);
     assert_true(kvp_view_equal(&got.report.view, &sent.report.view));
     assert_true(kvp_point_equal(got.report.tail, sent.report.tail));
@@ -389,11 +389,11 @@ static void test_a_wish_arrives_and_names_a_primary(void **state)
     (void)state;
     begin(KVP_OP_ASK_VIEW);
     sent.expected = 8;
-    sent.wish = (struct kvp_view){9, 6, 2, 4};
+    sent.proposed = (struct kvp_view){9, 6, 2, 4};
     pass();
     assert_int_equal(got.expected, 8);
-    assert_true(kvp_view_equal(&got.wish, &sent.wish));
-    sent.wish = (struct kvp_view){0};
+    assert_true(kvp_view_equal(&got.proposed, &sent.proposed));
+    sent.proposed = (struct kvp_view){0};
     assert_int_equal(encode(&out), KVP_BAD_REQUEST);
 }
 
@@ -529,7 +529,7 @@ static void test_a_reply_shows_the_whole_position(void **state)
     assert_int_equal(back.echo_us, 3);
     assert_int_equal(back.report.role, KVP_ROLE_ELECT);
     assert_true(back.report.blank);
-    assert_false(back.report.doubt);
+    assert_false(back.report.log_regressed);
     assert_true(kvp_view_equal(&back.report.view, &answer.report.view));
     assert_true(kvp_point_equal(back.report.tail, answer.report.tail));
     assert_int_equal(back.report.wanted, 7);
@@ -603,7 +603,7 @@ static void test_a_request_tells_which_store_asks(void **state)
         asked = (struct kvp_peer_request){.op = op,
                                           .from = 1,
                                           .to = 2,
-                                          .wish = {1, 1, 1, kvp_set_of(1)},
+                                          .proposed = {1, 1, 1, kvp_set_of(1)},
                                           .numbers = {50, 60, {70, 80}}};
         assert_int_equal(kvp_peer_request_encode(&asked, kvp_slice_of("g", 1), &out), KVP_OK);
         assert_int_equal(kvp_peer_request_decode(kvp_buf_slice(&out), &back, &group), KVP_OK);

@@ -339,7 +339,7 @@ static void test_promote_after_silence(void **state)
     world_close(&world);
 }
 
-/* The primary was there all the time: the register tells, and the wish has become pointless. */
+/* The primary was there all the time: the register tells, and the request has become pointless. */
 static void test_promote_is_too_late(void **state)
 {
     (void)state;
