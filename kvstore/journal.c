@@ -13,6 +13,7 @@
 #include "kvstore/journal.h"
 #include "kvstore/journal_private.h"
 #include "kvstore/keyspace.h"
+#include "kvstore/base/clock.h"
 #include "kvstore/base/posix_file.h"
 
 #include <assert.h>
@@ -297,11 +298,19 @@ static kvp_status sync_current(struct kvp_journal *journal)
     }
     assert(journal->chain > 0);
     const struct journal_file *file = &journal->files[journal->chain - 1];
+    uint64_t since_us = kvp_clock_now_us();
     if (fdatasync(file->fd) != 0) {
         return journal_fail_errno(journal, file);
     }
+    journal->syncs.count++;
+    journal->syncs.time_us += kvp_clock_now_us() - since_us;
     journal->unsynced = false;
     return KVP_OK;
+}
+
+struct kvp_syncs kvp_journal_syncs(const struct kvp_journal *journal)
+{
+    return journal->syncs;
 }
 
 static bool fill_with_zeros(int fd, uint64_t from, uint64_t size)

@@ -67,6 +67,8 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
 uint64_t kvp_journal_oldest(const struct kvp_journal *journal, uint64_t keep);
 kvp_status kvp_journal_drop(struct kvp_journal *journal, uint64_t keep);
 
+struct kvp_syncs kvp_journal_syncs(const struct kvp_journal *journal);
+
 /* Reason of the last failure in plain words; "" if none. */
 const char *kvp_journal_error(const struct kvp_journal *journal);
 

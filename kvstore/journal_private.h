@@ -48,6 +48,7 @@ struct kvp_journal {
     uint64_t next;    /* number of the next frame */
     uint64_t next_id; /* of a new file */
     bool unsynced;    /* the current file */
+    struct kvp_syncs syncs;
     bool replayed;
     bool begun;
     bool failed;

@@ -68,6 +68,16 @@ kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned nod
     return KVP_OK;
 }
 
+struct kvp_syncs kvp_storage_syncs(const struct kvp_storage *storage)
+{
+    return storage->held != NULL ? storage->held->store->syncs : (struct kvp_syncs){0};
+}
+
+kvp_status kvp_storage_size(struct kvp_storage *storage, uint64_t *size)
+{
+    return storage->env->ops->store_size(storage->env, storage->name, size);
+}
+
 void kvp_storage_close(struct kvp_storage *storage)
 {
     if (storage != NULL) {

@@ -184,6 +184,12 @@ kvp_status kvp_storage_quarantine(struct kvp_storage *storage, const struct kvp_
 /* Writes the second record of the tail with fsync (done by itself at close). */
 kvp_status kvp_storage_sync_tail(struct kvp_storage *storage);
 
+/* Of the active store; zeros when there is none. */
+struct kvp_syncs kvp_storage_syncs(const struct kvp_storage *storage);
+/* Adds the bytes that the active store takes, about, its log included; looks at each of its files.
+ */
+kvp_status kvp_storage_size(struct kvp_storage *storage, uint64_t *size);
+
 /* Reason of the last failure in plain words; "" if none. */
 const char *kvp_storage_error(const struct kvp_storage *storage);
 

@@ -89,8 +89,14 @@ struct kvp_store_ops {
     void (*close)(struct kvp_store *store); /* NULL is fine */
 };
 
+/* fsyncs of the journal since it was opened, and how long they took altogether. */
+struct kvp_syncs {
+    uint64_t count, time_us;
+};
+
 struct kvp_store {
     const struct kvp_store_ops *ops;
+    struct kvp_syncs syncs; /* of the writing thread */
 };
 
 struct kvp_env;

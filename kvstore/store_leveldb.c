@@ -351,6 +351,7 @@ static void iter_close(struct kvp_iter *iter)
 /* A journal that has failed ends the store, too. */
 static kvp_status journal_done(struct leveldb_store *self, kvp_status status)
 {
+    self->store.syncs = kvp_journal_syncs(self->journal);
     if (status != KVP_OK) {
         atomic_store(&self->failed, true);
         keep_error(self, kvp_journal_error(self->journal));

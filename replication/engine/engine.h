@@ -98,6 +98,7 @@ uint64_t kvp_engine_deadline(const struct kvp_engine *engine);
 /* Is there something to read that nobody waits for? */
 bool kvp_engine_reads(const struct kvp_engine *engine);
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine);
+size_t kvp_engine_sessions(const struct kvp_engine *engine); /* slots in use, known so far */
 
 void kvp_engine_commit(struct kvp_engine *engine, uint64_t seq);
 void kvp_engine_applied(struct kvp_engine *engine, uint64_t seq);

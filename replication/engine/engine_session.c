@@ -30,6 +30,11 @@ kvp_status engine_open_sessions(struct kvp_engine *engine)
     return session_table_init(&engine->sessions, &sessions);
 }
 
+size_t kvp_engine_sessions(const struct kvp_engine *engine)
+{
+    return engine->sessions.count + engine->sessions.cold_count;
+}
+
 /* ---- before the execution ---- */
 
 static kvp_status first_answer(struct kvp_engine *engine, const struct kvp_session_id *id,

@@ -4,6 +4,7 @@
 #include "kvpair/matrix.h"
 #include "kvstore/base/utf8.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -434,6 +435,43 @@ static kvp_status read_input(struct kvp_jobs *jobs, struct job *job, uint64_t nu
     }
     return status == KVP_OK ? kvp_wire_result_bin(answer->result, kvp_buf_slice(&jobs->other))
                             : status;
+}
+
+/* ---- how many there are ---- */
+
+const char *kvp_jobs_state_name(unsigned state)
+{
+    return state < KVP_JOBS_STATES ? state_names[state] : "";
+}
+
+static void count_worker(struct kvp_jobs_counts *counts, const struct worker *worker,
+                         uint64_t now_us)
+{
+    if (worker->record.barred) {
+        counts->barred++;
+    } else if (!worker->record.left && worker_silent(worker, now_us)) {
+        counts->silent++;
+    } else if (!worker->record.left) {
+        counts->active += worker->record.active;
+        counts->standby += !worker->record.active;
+    }
+}
+
+struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs, uint64_t now_us)
+{
+    struct kvp_jobs_counts counts = {0};
+    static_assert(sizeof(state_names) / sizeof(state_names[0]) == KVP_JOBS_STATES, "all of them");
+    for (const struct job *job = jobs->first; job; job = job->next) {
+        counts.jobs[job->record.state]++;
+        counts.queued += job->queued;
+        counts.running += job->live;
+        counts.blocked += job->waiting;
+        counts.done += job->done;
+    }
+    for (uint32_t i = 0; i < jobs->worker_count; i++) {
+        count_worker(&counts, jobs->workers[i], now_us);
+    }
+    return counts;
 }
 
 kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,

@@ -646,13 +646,3 @@ uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs)
     uint64_t rested_us = job_rests_due_us(jobs);
     return jobs->busy || jobs->view ? 0 : rested_us < jobs->check_us ? rested_us : jobs->check_us;
 }
-
-struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs)
-{
-    struct kvp_jobs_counts counts = {.jobs = jobs->job_count, .workers = jobs->worker_count};
-    for (const struct job *job = jobs->first; job; job = job->next) {
-        counts.tasks_open += job->record.task_count - job->done;
-        counts.tasks_running += job->live;
-    }
-    return counts;
-}

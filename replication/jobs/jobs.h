@@ -88,10 +88,15 @@ kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more);
 /* When step has something to do; UINT64_MAX: nothing. */
 uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs);
 
-/* For STATUS. */
+/* For STATUS: of the jobs whose tasks have been read. */
+#define KVP_JOBS_STATES 7u
 struct kvp_jobs_counts {
-    uint32_t jobs, tasks_open, tasks_running, workers;
+    uint32_t jobs[KVP_JOBS_STATES];
+    /* Tasks that wait for a worker; attempts under way; tasks that wait for others; results. */
+    uint64_t queued, running, blocked, done;
+    uint32_t active, standby, silent, barred; /* workers */
 };
-struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs);
+struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs, uint64_t now_us);
+const char *kvp_jobs_state_name(unsigned state);
 
 #endif

@@ -52,6 +52,9 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
 /* The URL listened on, with the real port; lives as long as the server. */
 const char *kvp_net_server_url(const struct kvp_net_server *server);
 unsigned kvp_net_server_connections(const struct kvp_net_server *server);
+/* Connections that were closed for a bound: to make room, for their slowness, or for want of a
+ * place. */
+uint64_t kvp_net_server_refused(const struct kvp_net_server *server);
 /* Waits for callbacks under way; requests still held may be answered or dropped afterwards without
  * effect. NULL is fine. Must not be called from a callback. */
 void kvp_net_server_close(struct kvp_net_server *server);

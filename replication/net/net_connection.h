@@ -61,6 +61,7 @@ struct kvp_net_server {
     size_t unsent_max, incoming_max;
     uint64_t stall_us;
     atomic_uint connections;
+    atomic_uint_fast64_t refused;
     void (*on_request)(void *arg, struct kvp_net_request *request);
     void *arg;
     pthread_t thread;

@@ -12,6 +12,12 @@
 #define FRAME_RATE_MIN      1024u /* bytes a second, when the time without progress is over */
 #define LOOK_AGAIN_MS       500
 
+static void limits_close(struct connection *connection)
+{
+    atomic_fetch_add(&connection->server->refused, 1);
+    net_connection_close(connection);
+}
+
 /* ---- connections ---- */
 
 static bool limits_is_idle(const struct connection *connection, bool unread)
@@ -43,7 +49,7 @@ bool net_limits_make_room(struct kvp_net_server *server, bool from_peer)
         idle = limits_find_idle(server, true);
     }
     if (idle != NULL) {
-        net_connection_close(idle);
+        limits_close(idle);
     }
     return atomic_load(&server->connections) < max;
 }
@@ -58,7 +64,7 @@ static void limits_trim(struct kvp_net_server *server)
          each != NULL && server->incoming > server->incoming_max; each = next) {
         next = each->next;
         if (each->incoming > 0) {
-            net_connection_close(each);
+            limits_close(each);
         }
     }
 }
@@ -117,7 +123,7 @@ int net_limits_check(struct kvp_net_server *server)
         for (struct connection *each = server->oldest; each != NULL; each = next) {
             next = each->next;
             if (limits_is_late(each, now_us)) {
-                net_connection_close(each);
+                limits_close(each);
             }
         }
     }

@@ -112,6 +112,7 @@ static bool accept_one(struct kvp_net_server *server, int listening)
     if (net_limits_make_room(server, from_peer)) {
         connection_add(server, fd, &address);
     } else {
+        atomic_fetch_add(&server->refused, 1);
         (void)close(fd);
     }
     return true;
@@ -340,6 +341,11 @@ const char *kvp_net_server_url(const struct kvp_net_server *server)
 unsigned kvp_net_server_connections(const struct kvp_net_server *server)
 {
     return atomic_load(&server->connections);
+}
+
+uint64_t kvp_net_server_refused(const struct kvp_net_server *server)
+{
+    return atomic_load(&server->refused);
 }
 
 void kvp_net_server_close(struct kvp_net_server *server)

@@ -31,6 +31,7 @@ bool exec_serving(const struct kvp_executor *executor)
 void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_slice result)
 {
     node_counts_answer(&executor->counts, executor->answering, status);
+    executor->answered_at_once = executor->asked_us != 0;
     const char *hint = exec_hint(executor);
     struct kvp_answer answer = {
         .status = status,

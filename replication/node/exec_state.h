@@ -24,6 +24,7 @@ struct exec_waiter {
     struct exec_waiter *next;
     void *token;
     uint64_t seq, since_us;
+    uint64_t asked_us; /* 0: it is not timed */
     size_t size;
     int status;
     unsigned op;
@@ -111,6 +112,9 @@ struct kvp_executor {
 
     void *handover_token, *promote_token;
     unsigned answering; /* the operation that the next answers are of; 0: not known */
+    /* When the client's request at hand came; 0: none is, or it is not timed. */
+    uint64_t asked_us;
+    bool answered_at_once; /* that one has been */
     struct node_counts counts;
     bool noted_quarantine; /* that it is full */
 

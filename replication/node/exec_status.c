@@ -100,6 +100,90 @@ static void put_arbiter(struct map *map, const struct kvp_executor *executor)
     map->count = count;
 }
 
+struct status_number {
+    const char *name;
+    uint64_t value;
+};
+
+static void put_numbers(struct map *map, const char *key, const struct status_number *numbers,
+                        uint32_t count)
+{
+    status_put_key(map, key);
+    uint32_t outer = map->count;
+    status_step(map, kvp_wire_map(map->out, count));
+    for (uint32_t i = 0; i < count; i++) {
+        put_uint(map, numbers[i].name, numbers[i].value);
+    }
+    map->count = outer;
+}
+
+static void put_times(struct map *map, const struct kvp_core_config *config)
+{
+    const struct status_number times[] = {{"heartbeat_ms", config->heartbeat_us / 1000},
+                                          {"lease_ms", config->lease_us / 1000},
+                                          {"grace_ms", config->grace_us / 1000},
+                                          {"sync_timeout_ms", config->sync_timeout_us / 1000}};
+    put_numbers(map, "times", times, 4);
+}
+
+/* Nodes that may fail, one after the other, while the arbiter answers, without an end of the
+ * service: as far as this node can tell. A pair survives the failure of one of its nodes only,
+ * if not under `available`. */
+static unsigned failures_tolerated(const struct kvp_executor *executor,
+                                   const struct kvp_core_status *status)
+{
+    const struct exec_trouble *arbiter = &executor->arbiter_trouble;
+    bool hears = exec_serving(executor);
+    for (unsigned i = 0; i < status->peer_count; i++) {
+        const struct kvp_core_peer_status *peer = &status->peers[i];
+        hears = hears || (status->role == KVP_ROLE_BACKUP && peer->heard &&
+                          peer->id == status->view.primary);
+    }
+    unsigned members = kvp_set_count(status->view.in_sync);
+    enum kvp_pair_policy policy = executor->config.core.policy;
+    bool decides =
+        policy == KVP_PAIR_AVAILABLE || (policy == KVP_PAIR_NONE && arbiter->reason == NULL);
+    return hears && decides && members > 0 ? members - 1 : 0;
+}
+
+static void put_sight(struct map *map, const struct kvp_executor *executor)
+{
+    struct kvp_executor_sight sight = {0};
+    if (executor->host.look) {
+        executor->host.look(executor->host.arg, &sight);
+    }
+    put_uint(map, "clock_ms", sight.wall_ms);
+    put_uint(map, "connections", sight.connections);
+    put_uint(map, "connections_refused", sight.refused);
+    put_uint(map, "store_bytes", sight.store_size);
+    put_uint(map, "disk_free_bytes", sight.disk_free);
+    put_uint(map, "disk_bytes", sight.disk_size);
+    put_uint(map, "fsync_us", sight.fsync_us);
+}
+
+/* What only who leads knows. */
+static void put_work(struct map *map, struct kvp_executor *executor)
+{
+    const struct kvp_jobs *jobs = kvp_engine_jobs(executor->engine);
+    struct kvp_jobs_counts counts = kvp_jobs_count(jobs, executor->now_us);
+    const struct status_number tasks[] = {{"queued", counts.queued},
+                                          {"running", counts.running},
+                                          {"blocked", counts.blocked},
+                                          {"done", counts.done}};
+    const struct status_number workers[] = {{"active", counts.active},
+                                            {"standby", counts.standby},
+                                            {"silent", counts.silent},
+                                            {"barred", counts.barred}};
+    struct status_number states[KVP_JOBS_STATES];
+    for (unsigned i = 0; i < KVP_JOBS_STATES; i++) {
+        states[i] = (struct status_number){kvp_jobs_state_name(i), counts.jobs[i]};
+    }
+    put_uint(map, "sessions", kvp_engine_sessions(executor->engine));
+    put_numbers(map, "jobs", states, KVP_JOBS_STATES);
+    put_numbers(map, "tasks", tasks, 4);
+    put_numbers(map, "workers", workers, 4);
+}
+
 kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out)
 {
     struct kvp_core_status status;
@@ -133,6 +217,13 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_string(&map, "release", kvp_version());
     put_string(&map, "why", exec_why(executor, text, sizeof(text)));
     put_arbiter(&map, executor);
+    put_uint(&map, "failures_tolerated", failures_tolerated(executor, &status));
+    put_times(&map, &executor->config.core);
+    put_uint(&map, "log_bytes", status.log_size);
+    put_sight(&map, executor);
+    if (executor->running) {
+        put_work(&map, executor);
+    }
     status_step(&map, kvp_wire_map(out, map.count));
     status_step(&map, kvp_buf_append(out, members.data, members.size));
     kvp_buf_free(&members);

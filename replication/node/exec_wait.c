@@ -33,6 +33,7 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
     }
     executor->last = waiter;
     waiter->since_us = executor->now_us;
+    waiter->asked_us = executor->asked_us;
     executor->waiting_count++;
     executor->waiting_size += waiter->size;
 }
@@ -78,6 +79,10 @@ void exec_release(struct kvp_executor *executor)
         struct exec_waiter *waiter = wait_take_first(executor);
         executor->answering = waiter->op;
         node_times_add(&executor->counts.commit, executor->now_us - waiter->since_us);
+        if (waiter->asked_us != 0) {
+            node_times_add(&executor->counts.requests[waiter->op % NODE_COUNTS_OPS],
+                           executor->now_us - waiter->asked_us);
+        }
         exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
         wait_free(waiter);
     }

@@ -439,11 +439,35 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
     }
 }
 
+void kvp_executor_asked(struct kvp_executor *executor, uint64_t came_us)
+{
+    executor->asked_us = came_us;
+}
+
+void kvp_executor_handled(struct kvp_executor *executor, uint64_t now_us)
+{
+    if (executor->answered_at_once) {
+        node_times_add(&executor->counts.requests[executor->answering % NODE_COUNTS_OPS],
+                       now_us - executor->asked_us);
+    }
+    executor->answered_at_once = false;
+    executor->asked_us = 0;
+}
+
 void kvp_executor_request(struct kvp_executor *executor, uint64_t now_us,
                           const struct kvp_request *request, void *token)
 {
     executor->now_us = now_us;
     exec_request(executor, request, token);
+}
+
+/* Heartbeats wait for no disk. */
+static void executor_time_trip(struct kvp_executor *executor, const struct kvp_peer_reply *reply)
+{
+    if (reply->op == KVP_OP_HEARTBEAT && reply->echo_us <= executor->now_us) {
+        node_times_add(&executor->counts.trips[reply->from % NODE_COUNTS_PEERS],
+                       executor->now_us - reply->echo_us);
+    }
 }
 
 void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, uint8_t peer,
@@ -454,6 +478,7 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
     if (kvp_peer_reply_decode(body, &reply) == KVP_OK) {
         if (reply.from == peer) {
             exec_peer_answered(executor, peer, KVP_OK);
+            executor_time_trip(executor, &reply);
             kvp_core_reply(executor->core, now_us, &reply);
         } else {
             exec_peer_mistaken(executor, peer, reply.from);

@@ -40,6 +40,15 @@ enum kvp_link_kind {
     KVP_LINK_KINDS,
 };
 
+/* What a node knows that only its host can see. 0: not known (yet). */
+struct kvp_executor_sight {
+    uint64_t wall_ms; /* since 1970 */
+    unsigned connections;
+    uint64_t refused;                          /* connections that gave way, or found no room */
+    uint64_t store_size, disk_free, disk_size; /* bytes, as they were some seconds ago at most */
+    uint64_t fsync_us;                         /* that one of the log has taken of late */
+};
+
 struct kvp_executor_host {
     void *arg;
     /* To a peer; may be lost. */
@@ -59,6 +68,8 @@ struct kvp_executor_host {
     /* Role, view or serving may have changed. */
     void (*changed)(void *arg);
     void (*stopped)(void *arg); /* kvp_executor_stop() is through */
+    /* For STATUS; `sight` comes zeroed. NULL: nothing is known. */
+    void (*look)(void *arg, struct kvp_executor_sight *sight);
 };
 
 struct kvp_executor;
@@ -75,6 +86,10 @@ void kvp_executor_close(struct kvp_executor *executor);
  * exactly once. Slices are borrowed for the call. */
 void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
                           void *token);
+/* For the counts: when the client's request that is handed over next came to the node, and behind
+ * it the time. Without these it is not timed. */
+void kvp_executor_asked(struct kvp_executor *executor, uint64_t came_us);
+void kvp_executor_handled(struct kvp_executor *executor, uint64_t now_us);
 /* A decoded request of the application that embeds the node. */
 void kvp_executor_request(struct kvp_executor *executor, uint64_t now_us,
                           const struct kvp_request *request, void *token);

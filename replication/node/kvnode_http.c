@@ -15,7 +15,6 @@
 #define STATUS_WAIT_MS 1000u
 #define STATUS_AGE_US  100000u  /* so often at most the loop thread is asked */
 #define LOOP_STUCK_US  3000000u /* it is never at one thing for a hundredth of that */
-#define DISK_SILENT_MS 2000.0
 #define READY_CHECKS   4u
 
 struct kvnode_http {
@@ -71,10 +70,12 @@ static struct kvp_http_check http_check_loop(const struct kvnode_http *http)
     uint64_t busy_us = node ? node_eyes_loop_busy_us(node) : 0;
     if (busy_us > LOOP_STUCK_US) {
         check.good = false;
-        (void)snprintf(check.why, sizeof(check.why),
-                       "the loop thread has been at one thing for %.1f s: restart this node, and "
-                       "report it with a core dump",
-                       (double)busy_us / 1e6);
+        (void)snprintf(
+            check.why, sizeof(check.why),
+            "the loop thread has been at one thing, or asleep, for %.1f s: restart this node, "
+            "and "
+            "report it with a core dump",
+            (double)busy_us / 1e6);
     }
     return check;
 }
@@ -154,11 +155,14 @@ static struct kvp_http_check http_check_role(const cJSON *status)
 
 static struct kvp_http_check http_check_disk(const cJSON *status)
 {
+    const cJSON *times = cJSON_GetObjectItemCaseSensitive(status, "times");
     double silent_ms = http_number(status, "disk_silent_ms");
-    struct kvp_http_check check = {.name = "disk", .good = silent_ms < DISK_SILENT_MS};
+    double bound_ms = http_number(times, "sync_timeout_ms");
+    struct kvp_http_check check = {.name = "disk", .good = silent_ms < bound_ms};
     if (!check.good) {
-        (void)snprintf(check.why, sizeof(check.why), "it has not answered for %.1f s: look at it",
-                       silent_ms / 1000);
+        (void)snprintf(check.why, sizeof(check.why),
+                       "it has not answered for %.1f s (--sync-timeout-ms is %.0f): look at it",
+                       silent_ms / 1000, bound_ms);
     }
     return check;
 }

@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static double metrics_number(const cJSON *object, const char *name)
@@ -44,6 +45,12 @@ static const struct {
      "Stores kept that had to make way, at the start.", 1},
     {"kvpair_quarantine_full", "quarantine_full", "1 while there is no room for one more of them.",
      1},
+    {"kvpair_failures_tolerated", "failures_tolerated",
+     "Nodes that may fail, one after the other, without an end of the service.", 1},
+    {"kvpair_log_bytes", "log_bytes", "Size of the log on the disk.", 1},
+    {"kvpair_store_bytes", "store_bytes", "Size of the store on the disk, its log included.", 1},
+    {"kvpair_disk_free_bytes", "disk_free_bytes", "Room that is left where the data is.", 1},
+    {"kvpair_disk_bytes", "disk_bytes", "Size of the file system where the data is.", 1},
     {"kvpair_store_doubt", "doubt", "1 while this store may lack what it had acknowledged.", 1},
     {"kvpair_store_copy", "copy", "1 while another store speaks for this node.", 1},
 };
@@ -89,6 +96,35 @@ static void metrics_print_peers(kvp_buf *out, const cJSON *status)
     }
 }
 
+/* Of the jobs: told by who leads. */
+static void metrics_print_work(kvp_buf *out, const cJSON *status)
+{
+    static const struct {
+        const char *name, *of_status, *help;
+    } rows[] = {
+        {"kvpair_jobs", "jobs", "Jobs, by state."},
+        {"kvpair_tasks", "tasks",
+         "Tasks that wait for a worker or for others, or are done, and attempts that run."},
+        {"kvpair_workers", "workers", "Workers, by state."},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const cJSON *states = cJSON_GetObjectItemCaseSensitive(status, rows[i].of_status);
+        const cJSON *state;
+        if (states) {
+            kvp_http_metric(out, rows[i].name, "gauge", rows[i].help);
+        }
+        cJSON_ArrayForEach(state, states)
+        {
+            kvp_http_print(out, "%s{state=\"%s\"} %.17g\n", rows[i].name, state->string,
+                           state->valuedouble);
+        }
+    }
+    if (cJSON_HasObjectItem(status, "sessions")) {
+        kvp_http_gauge(out, "kvpair_sessions", "Session slots in use.",
+                       metrics_number(status, "sessions"));
+    }
+}
+
 static void metrics_print_status(kvp_buf *out, const cJSON *status)
 {
     for (size_t i = 0; i < sizeof(metrics_of_status) / sizeof(metrics_of_status[0]); i++) {
@@ -98,6 +134,7 @@ static void metrics_print_status(kvp_buf *out, const cJSON *status)
     }
     metrics_print_role(out, status);
     metrics_print_peers(out, status);
+    metrics_print_work(out, status);
 }
 
 /* ---- of what was counted ---- */
@@ -130,20 +167,51 @@ static void metrics_print_requests(kvp_buf *out, const struct node_counts *count
     }
 }
 
-static void metrics_print_times(kvp_buf *out, const char *name, const char *help,
+/* `label`: "" or as in {NAME="VALUE"}, with a comma behind. */
+static void metrics_print_slots(kvp_buf *out, const char *name, const char *label,
                                 const struct node_times *times)
 {
     uint64_t count = 0;
     uint64_t sum_us = node_count_read(&times->sum_us);
-    kvp_http_metric(out, name, "histogram", help);
+    int size = (int)strlen(label) - (label[0] != '\0');
     for (unsigned i = 0; i < NODE_TIMES_SLOTS - 1; i++) {
         count += node_count_read(&times->slots[i]);
-        kvp_http_print(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+        kvp_http_print(out, "%s_bucket{%sle=\"%g\"} %" PRIu64 "\n", name, label,
                        (double)(UINT64_C(1) << i) / 1e6, count);
     }
     count += node_count_read(&times->slots[NODE_TIMES_SLOTS - 1]);
-    kvp_http_print(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n",
-                   name, count, name, (double)sum_us / 1e6, name, count);
+    kvp_http_print(out, "%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n", name, label, count);
+    const char *open = size > 0 ? "{" : "", *close = size > 0 ? "}" : "";
+    kvp_http_print(out, "%s_sum%s%.*s%s %.6f\n", name, open, size, label, close,
+                   (double)sum_us / 1e6);
+    kvp_http_print(out, "%s_count%s%.*s%s %" PRIu64 "\n", name, open, size, label, close, count);
+}
+
+static void metrics_print_times(kvp_buf *out, const char *name, const char *help,
+                                const struct node_times *times)
+{
+    kvp_http_metric(out, name, "histogram", help);
+    metrics_print_slots(out, name, "", times);
+}
+
+/* Those that have a number: an operation that was asked for, a peer that was heard. */
+static void metrics_print_all_times(kvp_buf *out, const char *name, const char *help,
+                                    const struct node_times *times, unsigned count,
+                                    bool of_operations)
+{
+    kvp_http_metric(out, name, "histogram", help);
+    for (unsigned i = 0; i < count; i++) {
+        char label[64], operation[32];
+        if (node_times_count(&times[i]) == 0) {
+            continue;
+        }
+        if (of_operations) {
+            (void)snprintf(label, sizeof(label), "op=\"%s\",", metrics_operation(i, operation));
+        } else {
+            (void)snprintf(label, sizeof(label), "peer=\"%u\",", i);
+        }
+        metrics_print_slots(out, name, label, &times[i]);
+    }
 }
 
 void kvnode_metrics_print(kvp_buf *out, const kvp_node *node, const cJSON *status)
@@ -152,9 +220,20 @@ void kvnode_metrics_print(kvp_buf *out, const kvp_node *node, const cJSON *statu
     metrics_print_status(out, status);
     kvp_http_gauge(out, "kvpair_connections", "Connections of clients and peers.",
                    node_eyes_connections(node));
+    kvp_http_counter(out, "kvpair_connections_refused_total",
+                     "Connections that had to make way, were too slow or found no place.",
+                     metrics_number(status, "connections_refused"));
     metrics_print_requests(out, counts);
     metrics_print_times(out, "kvpair_commit_duration_seconds",
                         "Time from the execution of an update to its answer.", &counts->commit);
+    metrics_print_all_times(out, "kvpair_request_duration_seconds",
+                            "Time from a request's arrival to its answer.", counts->requests,
+                            NODE_COUNTS_OPS, true);
+    metrics_print_all_times(out, "kvpair_peer_round_trip_seconds",
+                            "Time from a heartbeat to its answer.", counts->trips,
+                            NODE_COUNTS_PEERS, false);
+    metrics_print_times(out, "kvpair_log_fsync_duration_seconds", "Time of an fsync of the log.",
+                        node_eyes_syncs(node));
     metrics_print_times(out, "kvpair_log_write_duration_seconds",
                         "Time of a write of the log, its fsync included.", node_eyes_writes(node));
     kvp_http_process_metrics(out);

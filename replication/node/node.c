@@ -97,6 +97,20 @@ static void host_stopped(void *arg)
     node->stopped = node->state_stale = true;
 }
 
+static void host_look(void *arg, struct kvp_executor_sight *sight)
+{
+    const struct kvp_node *node = arg;
+    struct timespec wall;
+    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    sight->wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000;
+    sight->connections = kvp_net_server_connections(node->server);
+    sight->refused = kvp_net_server_refused(node->server);
+    sight->store_size = node_count_read(&node->store_size);
+    sight->disk_free = node_count_read(&node->disk_free);
+    sight->disk_size = node_count_read(&node->disk_size);
+    sight->fsync_us = node_count_read(&node->fsync_us);
+}
+
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
 {
     struct kvp_node *node = arg;
@@ -107,10 +121,9 @@ static void log_sink(void *arg, enum kvp_log_level level, const char *line)
 
 /* ---- the loop ---- */
 
-static void run_event(struct kvp_node *node, struct node_event *event)
+static void run_event(struct kvp_node *node, struct node_event *event, uint64_t now_us)
 {
     struct kvp_executor *executor = node->executor;
-    uint64_t now_us = kvp_clock_now_us();
     switch (event->kind) {
     case NODE_REQUEST:
         if (!event->from_peer && kvp_net_request_postpone(event->request)) {
@@ -195,17 +208,21 @@ static bool publish(struct kvp_node *node, kvp_node_state *state)
 /* Clients get a slice of time, so that a burst of theirs does not hold up heartbeats. */
 static void run_clients(struct kvp_node *node, bool all)
 {
-    uint64_t until_us = kvp_clock_now_us() + CLIENT_SLICE_US;
+    uint64_t now_us = kvp_clock_now_us();
+    uint64_t until_us = now_us + CLIENT_SLICE_US;
     bool goes_on = true;
     while (goes_on) {
         kvp_net_server_cork(node->server);
         for (unsigned i = 0; i < CLIENT_ANSWERS && goes_on; i++) {
             struct node_event *event = node_take_client(node);
             if (event) {
-                run_event(node, event);
+                kvp_executor_asked(node->executor, event->came_us);
+                run_event(node, event, now_us);
+                now_us = kvp_clock_now_us();
+                kvp_executor_handled(node->executor, now_us);
                 node_event_free(node, event);
             }
-            goes_on = event && (all || kvp_clock_now_us() < until_us);
+            goes_on = event && (all || now_us < until_us);
         }
         kvp_net_server_uncork(node->server);
     }
@@ -234,7 +251,7 @@ static void run_batch(struct kvp_node *node, const struct node_batch *batch)
     }
     for (struct node_event *event = batch->events, *next; event; event = next) {
         next = event->next;
-        run_event(node, event);
+        run_event(node, event, kvp_clock_now_us());
         node_event_free(node, event);
     }
     kvp_net_server_uncork(node->server);
@@ -253,6 +270,7 @@ static void *loop(void *arg)
     struct kvp_node *node = arg;
     uint64_t deadline_us = 0;
     kvp_node_state state;
+    (void)pthread_setname_np(pthread_self(), "kvpair-loop"); /* for top -H, and debuggers */
     for (;;) {
         struct node_batch batch = node_take(node, deadline_us);
         atomic_store(&node->loop_waits, true);
@@ -267,6 +285,7 @@ static void *loop(void *arg)
         if (tell && !atomic_load(&node->mute)) {
             node->on_change(node->arg, &state);
         }
+        atomic_store_explicit(&node->loop_due_us, deadline_us, memory_order_relaxed);
         note_busy(node, 0);
         if (batch.quit) {
             return NULL;
@@ -304,6 +323,7 @@ static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *
         .log = host_log,
         .changed = host_changed,
         .stopped = host_stopped,
+        .look = host_look,
     };
     struct kvp_executor_host host = functions;
     host.arg = node;
@@ -367,6 +387,8 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
         return KVP_NO_MEMORY;
     }
     kvp_status status = node_configure(made, options, message, message_size);
+    (void)snprintf(made->data_dir, sizeof(made->data_dir), "%s",
+                   options->data_dir ? options->data_dir : "");
     if (made->on_log) {
         made->logger.sink = log_sink;
         made->logger.arg = made;

@@ -162,6 +162,7 @@ static struct node_call *call_post(struct kvp_node *node, const struct kvp_reque
         return NULL;
     }
     event->kind = NODE_CALL;
+    event->came_us = kvp_clock_now_us();
     event->call = call;
     node_post(node, event);
     return call;

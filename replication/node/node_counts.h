@@ -11,6 +11,7 @@
 
 #define NODE_COUNTS_OPS   32u /* of clients; 0: what could not be read */
 #define NODE_COUNTS_CODES 40u
+#define NODE_COUNTS_PEERS 64u /* by id */
 #define NODE_TIMES_SLOTS                                                                           \
     26u /* up to 1, 2, 4 ... microseconds; the last one is for all above 16 s */
 
@@ -24,6 +25,9 @@ struct node_times {
 struct node_counts {
     node_count answers[NODE_COUNTS_OPS][NODE_COUNTS_CODES]; /* by operation and status */
     struct node_times commit; /* from the execution of an update to its answer */
+    /* From arrival to answer: what was answered at once, and updates. */
+    struct node_times requests[NODE_COUNTS_OPS];
+    struct node_times trips[NODE_COUNTS_PEERS]; /* from a heartbeat to its answer */
 };
 
 static inline void node_count_add(node_count *count, uint64_t more)
@@ -32,9 +36,23 @@ static inline void node_count_add(node_count *count, uint64_t more)
     atomic_store_explicit(count, before + more, memory_order_relaxed);
 }
 
+static inline void node_count_set(node_count *count, uint64_t value)
+{
+    atomic_store_explicit(count, value, memory_order_relaxed);
+}
+
 static inline uint64_t node_count_read(const node_count *count)
 {
     return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+static inline uint64_t node_times_count(const struct node_times *times)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < NODE_TIMES_SLOTS; i++) {
+        count += node_count_read(&times->slots[i]);
+    }
+    return count;
 }
 
 static inline void node_counts_answer(struct node_counts *counts, unsigned op, int status)

@@ -7,14 +7,25 @@
  */
 #include "replication/node/node_state.h"
 
-#define SILENT_US 500000u
+#include <sys/statvfs.h>
 
-static struct kvp_disk_job *next_job(struct node_disk *disk)
+#define SILENT_US        500000u
+#define MEASURE_EVERY_US 5000000u
+#define MEASURE_SHARE    1000u /* of its time is what measuring may take */
+
+/* Idle for `until_us` it gives no job, and *idle is set; 0: it waits for ever. */
+static struct kvp_disk_job *next_job(struct node_disk *disk, uint64_t until_us, bool *idle)
 {
     pthread_mutex_lock(&disk->mutex);
-    while (!disk->first && !disk->quit) {
-        pthread_cond_wait(&disk->wake, &disk->mutex);
+    *idle = false;
+    while (!disk->first && !disk->quit && !*idle) {
+        if (until_us == 0) {
+            pthread_cond_wait(&disk->wake, &disk->mutex);
+        } else {
+            *idle = !node_wait_until(&disk->wake, &disk->mutex, until_us);
+        }
     }
+    *idle = *idle && !disk->first && !disk->quit;
     struct kvp_disk_job *job = disk->quit ? NULL : disk->first;
     if (job) {
         disk->first = job->next;
@@ -26,18 +37,60 @@ static struct kvp_disk_job *next_job(struct node_disk *disk)
     return job;
 }
 
+/* How much there is, and how much room: looked at rarely, for it costs a look at each file. The
+ * writer's, whose the storage is. Returns when to look again. */
+static uint64_t disk_measure(struct kvp_node *node)
+{
+    uint64_t since_us = kvp_clock_now_us(), size = 0;
+    struct statvfs room;
+    atomic_store(&node->writer.busy_us, since_us);
+    if (kvp_storage_size(node->storage, &size) == KVP_OK) {
+        node_count_set(&node->store_size, size);
+    }
+    if (statvfs(node->data_dir, &room) == 0) {
+        node_count_set(&node->disk_free, (uint64_t)room.f_bavail * room.f_frsize);
+        node_count_set(&node->disk_size, (uint64_t)room.f_blocks * room.f_frsize);
+    }
+    atomic_store(&node->writer.busy_us, 0);
+    uint64_t now_us = kvp_clock_now_us();
+    return now_us + MEASURE_EVERY_US + (now_us - since_us) * MEASURE_SHARE;
+}
+
+static void disk_run_job(struct node_disk *disk, struct kvp_disk_job *job)
+{
+    struct kvp_node *node = disk->node;
+    uint64_t since_us = kvp_clock_now_us();
+    bool writes = job->op == KVP_DISK_WRITE;
+    struct kvp_syncs before = writes ? kvp_storage_syncs(node->storage) : (struct kvp_syncs){0};
+    atomic_store(&disk->busy_us, since_us);
+    kvp_disk_run(&node->disk, job);
+    atomic_store(&disk->busy_us, 0);
+    if (writes) {
+        struct kvp_syncs after = kvp_storage_syncs(node->storage);
+        node_times_add(&node->writes, kvp_clock_now_us() - since_us);
+        if (after.count > before.count) {
+            uint64_t took_us = after.time_us - before.time_us;
+            uint64_t usual_us = node_count_read(&node->fsync_us);
+            node_times_add(&node->syncs, took_us);
+            node_count_set(&node->fsync_us, usual_us == 0 ? took_us : (7 * usual_us + took_us) / 8);
+        }
+    }
+}
+
 static void *node_disk_run(void *arg)
 {
     struct node_disk *disk = arg;
-    for (struct kvp_disk_job *job; (job = next_job(disk)) != NULL;) {
-        uint64_t since_us = kvp_clock_now_us();
-        atomic_store(&disk->busy_us, since_us);
-        kvp_disk_run(&disk->node->disk, job);
-        atomic_store(&disk->busy_us, 0);
-        if (job->op == KVP_DISK_WRITE) {
-            node_times_add(&disk->node->writes, kvp_clock_now_us() - since_us);
+    bool writer = disk == &disk->node->writer, idle;
+    uint64_t measure_us = writer ? disk_measure(disk->node) : 0;
+    struct kvp_disk_job *job;
+    while ((job = next_job(disk, measure_us, &idle)) != NULL || idle) {
+        if (job) {
+            disk_run_job(disk, job);
+            node_post_done(disk->node, job);
         }
-        node_post_done(disk->node, job);
+        if (writer && kvp_clock_now_us() >= measure_us) {
+            measure_us = disk_measure(disk->node);
+        }
     }
     return NULL;
 }

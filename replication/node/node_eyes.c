@@ -5,7 +5,9 @@
 uint64_t node_eyes_loop_busy_us(const kvp_node *node)
 {
     uint64_t since_us = atomic_load_explicit(&node->loop_busy_us, memory_order_relaxed);
+    uint64_t due_us = atomic_load_explicit(&node->loop_due_us, memory_order_relaxed);
     uint64_t now_us = kvp_clock_now_us();
+    since_us = since_us != 0 ? since_us : due_us;
     return since_us != 0 && now_us > since_us ? now_us - since_us : 0;
 }
 
@@ -32,6 +34,11 @@ const struct node_counts *node_eyes_counts(const kvp_node *node)
 const struct node_times *node_eyes_writes(const kvp_node *node)
 {
     return &node->writes;
+}
+
+const struct node_times *node_eyes_syncs(const kvp_node *node)
+{
+    return &node->syncs;
 }
 
 unsigned node_eyes_connections(const kvp_node *node)

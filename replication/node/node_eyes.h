@@ -6,7 +6,8 @@
 #include "kvpair/kvp_node.h"
 #include "replication/node/node_counts.h"
 
-/* Microseconds for which the loop thread has been at one piece of work; 0: it waits for some. */
+/* Microseconds for which the loop thread has been at one piece of work, or should have been, since
+ * what it had waited for was due; 0: it waits. */
 uint64_t node_eyes_loop_busy_us(const kvp_node *node);
 /* Appends the answer to STATUS as JSON, as kvcli shows it. The loop thread makes it, as it answers
  * clients. KVP_TIMEOUT: it has not, in that time; KVP_NO_MEMORY. */
@@ -14,6 +15,7 @@ kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text);
 /* They live as long as the node. */
 const struct node_counts *node_eyes_counts(const kvp_node *node);
 const struct node_times *node_eyes_writes(const kvp_node *node);
+const struct node_times *node_eyes_syncs(const kvp_node *node);
 unsigned node_eyes_connections(const kvp_node *node);
 
 #endif

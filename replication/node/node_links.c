@@ -76,6 +76,7 @@ static void links_on_request(void *arg, struct kvp_net_request *request)
     }
     event->kind = NODE_REQUEST;
     event->from_peer = peer;
+    event->came_us = peer ? 0 : kvp_clock_now_us();
     event->request = request;
     node_post(node, event);
 }

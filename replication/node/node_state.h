@@ -13,6 +13,7 @@
 #include "kvpair/kvp_node.h"
 #include "replication/net/net.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -39,8 +40,9 @@ struct node_event {
     enum node_event_kind kind;
     uint8_t peer;
     enum kvp_link_kind link;
-    bool flag;      /* LINK: up; FENCE_DONE: success */
-    bool from_peer; /* REQUEST */
+    bool flag;        /* LINK: up; FENCE_DONE: success */
+    bool from_peer;   /* REQUEST */
+    uint64_t came_us; /* REQUEST of a client, CALL */
     struct kvp_net_request *request;
     struct node_call *call;
     struct kvp_arbiter_answer arbiter;
@@ -125,13 +127,18 @@ struct kvp_node {
     uint64_t linger_us; /* loop thread: failed; when to declare the end. 0: not failed,
                            UINT64_MAX: declared */
     bool stopped;       /* loop thread */
-    /* Since when the loop has been at what it does; 0: it waits. For others to look at. */
-    atomic_uint_fast64_t loop_busy_us;
+    /* Since when the loop has been at what it does; 0: it waits, until loop_due_us at most. For
+     * others to look at. */
+    atomic_uint_fast64_t loop_busy_us, loop_due_us;
 
     struct kvp_disk disk; /* its snapshots are the sender's, the storage the writer's */
     struct kvp_quarantine quarantine;
     struct node_disk writer, sender;
     struct node_times writes; /* of the log, as the writer ran them */
+    struct node_times syncs;  /* fsyncs within */
+    node_count fsync_us;      /* of late */
+    node_count store_size, disk_free, disk_size;
+    char data_dir[PATH_MAX];
 
     bool closed;      /* all has ended: what is left is this structure */
     bool abandoned;   /* nobody waits for that: whoever ends last frees it */

@@ -344,7 +344,9 @@ __attribute__((noinline)) void measured(const struct workload *workload, kvp_buf
 {
     for (unsigned i = 0; i < count; i += workload->at_once) {
         for (unsigned j = i; j < i + workload->at_once && j < count; j++) {
+            kvp_executor_asked(sides[1].executor, now_us);
             kvp_executor_message(sides[1].executor, now_us, kvp_buf_slice(&bodies[j]), NULL);
+            kvp_executor_handled(sides[1].executor, now_us);
         }
         kvp_executor_flush(sides[1].executor, now_us);
         settle();

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages for operators: --http of kvnode and kvwitness."""
 
+import ctypes
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import time
 import http_torture
 from http_torture import fetch
 from kvtest import Group, Process, free_ports, main, program, wait_for
+from test_silent_disk import Held
 
 
 class Pages(Group):
@@ -42,7 +44,8 @@ class Pages(Group):
         return json.loads(body)
 
 
-PASSING = {"uptime_ms", "commit_age_ms", "disk_silent_ms"}  # they differ from one moment to the next
+PASSING = {"uptime_ms", "commit_age_ms", "disk_silent_ms", "clock_ms", "fsync_us", "connections", "sessions",
+           "connections_refused", "store_bytes", "log_bytes", "disk_free_bytes", "failures_tolerated"}  # they differ from one moment to the next
 
 
 def settled(status):
@@ -95,7 +98,8 @@ def metrics(port):
 NUMBERS = {"kvpair_serving": "serving", "kvpair_epoch": "epoch", "kvpair_view_version": "version",
            "kvpair_view_primary": "primary", "kvpair_log_tail_seq": "tail", "kvpair_log_commit_seq": "commit",
            "kvpair_log_applied_seq": "applied", "kvpair_store_doubt": "doubt", "kvpair_store_copy": "copy",
-           "kvpair_stores_set_aside": "stores_set_aside", "kvpair_diverged_updates": "diverged"}
+           "kvpair_stores_set_aside": "stores_set_aside", "kvpair_diverged_updates": "diverged",
+           "kvpair_failures_tolerated": "failures_tolerated"}
 
 
 def same_metrics(group, node):
@@ -137,6 +141,34 @@ def test_metrics_are_those_of_the_status_before_and_after_a_failover():
         assert metrics(group.pages[new])["kvpair_serving"] == 1
 
 
+def test_each_stage_of_a_request_is_timed():
+    with Pages().start() as group:
+        leads = group.primary()
+        for i in range(10):
+            group.put("k%d" % i, b"v")
+        group.get("k1")
+        group.cli("get", "none")
+        shown = metrics(group.pages[leads])
+        for op, count in (("put", 10), ("get", 2)):
+            label = '{op="%s"}' % op
+            assert shown["kvpair_request_duration_seconds_count" + label] == count, (op, shown)
+            assert 0 < shown["kvpair_request_duration_seconds_sum" + label] < 60
+            assert shown['kvpair_request_duration_seconds_bucket{op="%s",le="+Inf"}' % op] == count
+        assert shown['kvpair_request_duration_seconds_sum{op="put"}'] >= shown["kvpair_commit_duration_seconds_sum"]
+        assert 10 <= shown["kvpair_log_fsync_duration_seconds_count"] <= shown["kvpair_log_write_duration_seconds_count"]
+        assert 0 < shown["kvpair_log_fsync_duration_seconds_sum"] < shown["kvpair_log_write_duration_seconds_sum"]
+        assert shown['kvpair_peer_round_trip_seconds_count{peer="%d"}' % (3 - leads)] > 1
+        assert shown["kvpair_sessions"] >= 10 and shown["kvpair_connections_refused_total"] == 0
+        assert shown['kvpair_jobs{state="running"}'] == 0 and shown['kvpair_workers{state="active"}'] == 0
+        assert 0 < shown["kvpair_log_bytes"] < 1 << 26 and shown["kvpair_store_bytes"] > 0
+        assert 0 < shown["kvpair_disk_free_bytes"] < shown["kvpair_disk_bytes"]
+        assert shown["kvpair_failures_tolerated"] == 1
+        follows = metrics(group.pages[3 - leads])
+        assert follows["kvpair_failures_tolerated"] == 1 and "kvpair_sessions" not in follows
+        group.kill(3 - leads)
+        wait_for(lambda: metrics(group.pages[leads])["kvpair_failures_tolerated"] == 0, "no more to be tolerated")
+
+
 def test_every_metric_is_in_the_manual():
     with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "metrics.md")) as file:
         rows = set(re.findall(r"^\| `(\w+)", file.read(), re.MULTILINE))
@@ -176,6 +208,62 @@ def test_ready_says_why_not():
             group.nodes[primary].signal(signal.SIGCONT)
             group.witness.signal(signal.SIGCONT)
         wait_for(lambda: group.page(backup, "/readyz")[0] == 200, "the backup to be ready")
+
+
+def test_a_disk_is_judged_by_sync_timeout():
+    with Pages(1, options=["--sync-timeout-ms", "600"]) as group:
+        stuck = Held(group, group.data_dir(1), "fsync,fdatasync")
+        group.start_witness()
+        group.start_node(1, stuck.prefix)
+        group.wait_primary(1)
+        assert group.page(1, "/readyz")[0] == 200
+        stuck.hold()
+        try:
+            group.cli("put", "k", "v", timeout_ms=500)
+
+            def judged():
+                text = group.page(1, "/readyz?verbose")[2].decode()
+                found = re.search(r"\[-\]disk: it has not answered for ([\d.]+) s", text)
+                return found and float(found.group(1))
+            assert 0.6 <= wait_for(judged, "a word about the disk", 5) < 1.9
+            assert group.page(1, "/livez")[0] == 200
+        finally:
+            stuck.let_go()
+
+
+class StoppedThread:
+    """One thread of a process, stopped as a debugger does it."""
+
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+    def __init__(self, pid, name):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.thread = next(int(each) for each in os.listdir("/proc/%d/task" % pid)
+                           if open("/proc/%d/task/%s/comm" % (pid, each)).read().strip() == name)
+
+    def __enter__(self):
+        if self.libc.ptrace(self.SEIZE, self.thread, None, None) != 0:
+            return None
+        self.libc.ptrace(self.INTERRUPT, self.thread, None, None)
+        os.waitpid(self.thread, 0x40000000)  # __WALL
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.libc.ptrace(self.DETACH, self.thread, None, None)
+
+
+def test_a_loop_that_stands_still_is_not_alive():
+    with Pages(1).start() as group:
+        with StoppedThread(group.nodes[1].pid, "kvpair-loop") as stopped:
+            if stopped is None:
+                print("skipped: no thread can be stopped here")
+                return
+            code, text = wait_for(lambda: (lambda a: (a[0], a[2]) if a[0] != 200 else None)(
+                group.page(1, "/livez")), "the loop to be found dead", 8)
+            assert code == 503 and text.startswith(b"loop: "), text
+            assert group.page(1, "/readyz")[0] == 503
+        wait_for(lambda: group.page(1, "/livez")[0] == 200, "the loop to be found alive")
 
 
 def held(arguments):
@@ -277,9 +365,12 @@ def test_torture_of_the_pages_costs_no_view():
 
 main([test_the_page_shows_what_kvcli_shows_before_and_after_a_failover,
       test_metrics_are_those_of_the_status_before_and_after_a_failover,
+      test_each_stage_of_a_request_is_timed,
       test_every_metric_is_in_the_manual,
       test_the_alerts_fire_when_they_should,
       test_ready_says_why_not,
+      test_a_disk_is_judged_by_sync_timeout,
+      test_a_loop_that_stands_still_is_not_alive,
       test_wrong_addresses_for_pages_are_named,
       test_only_own_names_and_reading_are_answered,
       test_a_node_with_pages_ends_on_sigterm_while_they_are_held,
