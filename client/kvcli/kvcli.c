@@ -35,6 +35,17 @@ static const struct kvcli_option promote_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option drill_options[] = {
+    {"--yes", NULL, "do not ask"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option top_options[] = {
+    {"--once", NULL, "one look"},
+    {"--every", "S", "so many seconds between looks (1)"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option show_options[] = {
     {"--tasks", NULL, "all tasks, not only those that are remarkable"},
     {NULL, NULL, NULL},
@@ -70,6 +81,12 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, false},
     {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL,
      false},
+    {"doctor", "", "what is wrong, why, and what to do about it", 0, 0, false, kvcli_doctor, NULL,
+     NULL, false},
+    {"top", "", "what the nodes do, again and again", 0, 0, false, kvcli_top, top_options, NULL,
+     false},
+    {"drill", "", "hand over, and measure how long a writer waits", 0, 0, false, kvcli_drill,
+     drill_options, NULL, false},
     {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover, NULL,
      NULL, false},
     {"promote", "", "a node shall become primary", 0, 0, true, kvcli_promote, promote_options, NULL,

@@ -6,6 +6,7 @@
 #include "kvpair/kvp_client.h"
 
 #include <cjson/cJSON.h>
+#include <pthread.h>
 #include <stdio.h>
 
 /* Exit statuses: a contract with scripts. */
@@ -142,6 +143,41 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv);
 int kvcli_export(struct kvcli *cli, int argc, char **argv);
 int kvcli_import(struct kvcli *cli, int argc, char **argv);
 
+/* kvcli_nodes.c */
+#define KVCLI_NODES_MAX 16
+struct kvcli_query {
+    const struct kvcli *cli;
+    const char *url;
+    kvp_result result;
+    kvp_status status;
+    uint64_t answered_ms; /* since 1970 */
+    pthread_t thread;
+    bool started;
+};
+/* Asks the nodes of a list with commas, which is taken apart and has to live as long as the
+ * queries; returns how many. Each result is to be freed. */
+int kvcli_ask_nodes(const struct kvcli *cli, char *nodes, struct kvcli_query *queries);
+void kvcli_ask_node(const struct kvcli *cli, const char *url, struct kvcli_query *query);
+/* NULL: there was no answer, or no memory for it. */
+cJSON *kvcli_query_parse(const struct kvcli_query *query);
+/* Why there is no answer. */
+void kvcli_query_explain(const struct kvcli_query *query, char *text, size_t size);
+/* An array with the answer of each, or why there is none. False: memory was short. */
+bool kvcli_print_queries(const struct kvcli_query *queries, int count);
+bool kvcli_same_scheme(const char *given, const char *told);
+bool kvcli_json_true(const cJSON *object, const char *name);
+uint64_t kvcli_wall_ms(void);
+
+/* kvcli_verdict.c: of the status of a node that serves. */
+void kvcli_verdict(const cJSON *status, char *text, size_t size);
+
+/* kvcli_doctor.c */
+int kvcli_doctor(struct kvcli *cli, int argc, char **argv);
+/* kvcli_drill.c */
+int kvcli_drill(struct kvcli *cli, int argc, char **argv);
+/* kvcli_top.c */
+int kvcli_top(struct kvcli *cli, int argc, char **argv);
+
 /* kvcli_admin.c */
 int kvcli_status(struct kvcli *cli, int argc, char **argv);
 int kvcli_handover(struct kvcli *cli, int argc, char **argv);
@@ -187,6 +223,8 @@ void kvcli_print_escaped(kvp_slice bytes);
 size_t kvcli_write_escaped(FILE *out, kvp_slice bytes); /* returns how many characters came of it */
 /* The same on standard error. */
 void kvcli_complain_escaped(kvp_slice bytes);
+/* The same, broken between words into lines of at most 80 columns that begin with blanks. */
+void kvcli_print_wrapped(size_t indent, const char *text);
 /* The same for a column of a table, filled up with blanks. */
 void kvcli_print_cell(const char *text, int width);
 /*

@@ -2,168 +2,76 @@
 /* status, handover, promote. */
 #include "client/kvcli/kvcli.h"
 
-#include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NODES_MAX       16
-#define REASON_SIZE     512
-#define DISK_SILENT_MS  1000  /* less is a disk at work */
-#define STATUS_PATIENCE 1000u /* ms: a node that is well answers at once */
+#define REASON_SIZE    512
+#define DISK_SILENT_MS 1000 /* less is a disk at work */
+#define ADDRESS_WIDTH  24
+#define REMARK_INDENT  6u
 
-struct query {
-    const struct kvcli *cli;
-    const char *url;
-    kvp_result result;
-    kvp_status status;
-    pthread_t thread;
-    bool started;
+/* ---- the table: 80 columns, and what there is to say below a node's line ---- */
+
+struct remarks {
+    char text[REASON_SIZE * 2];
+    size_t used;
 };
 
-/* With a handle of its own: the time that a dead node takes is not to count for the others. */
-static void *admin_ask(void *arg)
+__attribute__((format(printf, 2, 3))) static void admin_remark(struct remarks *remarks,
+                                                               const char *format, ...)
 {
-    struct query *query = arg;
-    kvp_client_options options;
-    kvp_client *client = NULL;
+    size_t left = sizeof(remarks->text) - remarks->used;
+    va_list arguments;
 
-    kvp_client_options_init(&options);
-    options.nodes = query->url;
-    options.group = query->cli->group;
-    options.timeout_ms =
-        query->cli->timeout_ms < STATUS_PATIENCE ? query->cli->timeout_ms : STATUS_PATIENCE;
-    query->status = kvp_client_open(&options, &client, NULL, 0);
-    if (query->status == KVP_OK) {
-        query->status = kvp_node_status(client, query->url, &query->result);
+    if (remarks->used > 0 && left > 2) {
+        remarks->used += (size_t)snprintf(remarks->text + remarks->used, left, "; ");
+        left = sizeof(remarks->text) - remarks->used;
     }
-    kvp_client_close(client);
-    return NULL;
-}
-
-static int ask_all(const struct kvcli *cli, char *nodes, struct query *queries)
-{
-    int count = 0;
-    char *rest = NULL;
-
-    for (char *url = strtok_r(nodes, ",", &rest); url != NULL && count < NODES_MAX;
-         url = strtok_r(NULL, ",", &rest)) {
-        queries[count++] = (struct query){.cli = cli, .url = url, .status = KVP_NO_MEMORY};
-    }
-    for (int i = 0; i < count; i++) {
-        queries[i].started = pthread_create(&queries[i].thread, NULL, admin_ask, &queries[i]) == 0;
-    }
-    for (int i = 0; i < count; i++) {
-        if (queries[i].started) {
-            pthread_join(queries[i].thread, NULL);
-        }
-    }
-    return count;
-}
-
-/* Why there is no answer. */
-static void admin_explain(const struct query *query, char *text, size_t size)
-{
-    bool silent = query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT;
-    kvp_slice reason = kvp_buf_slice(&query->result.value);
-
-    (void)snprintf(text, size, "%s%s%.*s", silent ? "no answer" : kvp_strerror(query->status),
-                   reason.size > 0 ? ": " : "", (int)reason.size,
-                   reason.size > 0 ? (const char *)reason.data : "");
-}
-
-static char *quote(const char *text)
-{
-    cJSON *item = kvcli_json_readable(text);
-    char *quoted = item == NULL ? NULL : cJSON_PrintUnformatted(item);
-
-    cJSON_Delete(item);
-    return quoted;
-}
-
-/* As the node wrote it: cJSON would round its large numbers. False: memory was short. */
-static bool print_one_json(const struct query *query)
-{
-    const kvp_buf *text = &query->result.value;
-    char reason[REASON_SIZE] = "";
-    bool answered = query->status == KVP_OK && text->size > 2;
-
-    if (!answered) {
-        admin_explain(query, reason, sizeof(reason));
-    }
-    char *url = quote(query->url), *error = quote(reason);
-    bool printed = url != NULL && error != NULL;
-    if (printed && answered) {
-        printf("{\"url\":%s,%.*s", url, (int)text->size - 1, (const char *)text->data + 1);
-    } else if (printed) {
-        printf("{\"url\":%s,\"error\":%s}", url, error);
-    }
-    cJSON_free(url);
-    cJSON_free(error);
-    return printed;
-}
-
-static bool print_all_json(const struct query *queries, int count)
-{
-    bool printed = true;
-
-    putchar('[');
-    for (int i = 0; i < count && printed; i++) {
-        fputs(i == 0 ? "" : ",", stdout);
-        printed = print_one_json(&queries[i]);
-    }
-    puts("]");
-    return printed;
+    va_start(arguments, format);
+    int printed = vsnprintf(remarks->text + remarks->used, left, format, arguments);
+    va_end(arguments);
+    remarks->used += printed < 0 ? 0 : (size_t)printed < left ? (size_t)printed : left - 1;
 }
 
 /* Only what is not as it should be. */
-static void print_arbiter(const cJSON *object, const char **separator)
+static void remark_arbiter(const cJSON *object, struct remarks *remarks)
 {
     const cJSON *arbiter = cJSON_GetObjectItemCaseSensitive(object, "arbiter");
     const char *state = kvcli_json_text(arbiter, "state");
     bool told = strstr(kvcli_json_text(object, "why"), "witness") != NULL;
 
     if (state[0] != '\0' && strcmp(state, "ok") != 0 && !told) {
-        printf("%switness: ", *separator);
-        kvcli_print_cell(state, 0);
-        *separator = ", ";
+        admin_remark(remarks, "witness: %s", state);
     }
 }
 
-static void print_remarks(const cJSON *object)
+static void admin_gather_remarks(const cJSON *object, struct remarks *remarks)
 {
-    const char *separator = "", *why = kvcli_json_text(object, "why");
-    bool silent = kvcli_json_count(object, "disk_silent_ms") >= DISK_SILENT_MS;
+    const char *why = kvcli_json_text(object, "why");
+    double silent_ms = kvcli_json_count(object, "disk_silent_ms");
+    bool silent = silent_ms >= DISK_SILENT_MS;
 
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"))) {
-        printf("serving");
-        separator = ", ";
+    if (kvcli_json_true(object, "doubt")) {
+        admin_remark(remarks, "log shorter than it was");
     }
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "doubt"))) {
-        printf("%slog shorter than it was", separator);
-        separator = ", ";
-    }
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "quarantine_full"))) {
-        printf("%sstays outside: no room to set its store aside, see kvnode(8)", separator);
-        separator = ", ";
+    if (kvcli_json_true(object, "quarantine_full")) {
+        admin_remark(remarks, "stays outside: no room to set its store aside, see kvnode(8)");
     }
     if (silent) {
-        printf("%sown disk has not answered for %.0f ms", separator,
-               kvcli_json_count(object, "disk_silent_ms"));
-        separator = ", ";
+        admin_remark(remarks, "own disk has not answered for %.0f ms", silent_ms);
     }
     if (kvcli_json_count(object, "stores_set_aside") > 0) {
-        printf("%s%.0f store(s) set aside with %.0f diverged update(s)", separator,
-               kvcli_json_count(object, "stores_set_aside"), kvcli_json_count(object, "diverged"));
-        separator = ", ";
+        admin_remark(remarks, "%.0f store(s) set aside with %.0f diverged update(s)",
+                     kvcli_json_count(object, "stores_set_aside"),
+                     kvcli_json_count(object, "diverged"));
     }
-    print_arbiter(object, &separator);
+    remark_arbiter(object, remarks);
     if (why[0] != '\0' &&
         !(silent && strstr(why, "own disk") != NULL)) { /* which has just been said */
-        fputs(separator, stdout);
-        kvcli_print_cell(why, 0);
+        admin_remark(remarks, "%s", why);
     }
-    putchar('\n');
 }
 
 static void print_in_sync(const cJSON *object)
@@ -179,29 +87,36 @@ static void print_in_sync(const cJSON *object)
                                      used ? "," : "", member->valueint);
         }
     }
-    printf("%-9s ", in_sync);
+    printf("%-7s ", in_sync);
 }
 
 /* Without the object there is no answer. */
-static void print_row(const struct query *query, const cJSON *object)
+static void print_row(const struct kvcli_query *query, const cJSON *object)
 {
     char reason[REASON_SIZE];
+    struct remarks remarks = {.text = ""};
 
-    printf("%-28s ", query->url);
     if (object == NULL) {
-        admin_explain(query, reason, sizeof(reason));
-        putchar('(');
-        kvcli_print_cell(reason, 0);
-        puts(")");
+        kvcli_query_explain(query, reason, sizeof(reason));
+        printf("%s\n", query->url);
+        kvcli_print_wrapped(REMARK_INDENT, reason);
         return;
     }
-    printf("%4.0f  ", kvcli_json_count(object, "node"));
+    if (strlen(query->url) > ADDRESS_WIDTH) {
+        printf("%s\n%*s", query->url, ADDRESS_WIDTH + 1, "");
+    } else {
+        printf("%-*s ", ADDRESS_WIDTH, query->url);
+    }
+    printf("%4.0f ", kvcli_json_count(object, "node"));
     kvcli_print_cell(kvcli_json_text(object, "role"), 9);
-    printf(" %6.0f  %7.0f  ", kvcli_json_count(object, "epoch"),
-           kvcli_json_count(object, "primary"));
+    printf(" %5.0f %7.0f ", kvcli_json_count(object, "epoch"), kvcli_json_count(object, "primary"));
     print_in_sync(object);
-    printf("%11.0f  ", kvcli_json_count(object, "applied"));
-    print_remarks(object);
+    printf("%9.0f%s\n", kvcli_json_count(object, "applied"),
+           kvcli_json_true(object, "serving") ? " serving" : "");
+    admin_gather_remarks(object, &remarks);
+    if (remarks.used > 0) {
+        kvcli_print_wrapped(REMARK_INDENT, remarks.text);
+    }
 }
 
 /* What the nodes' answers come to. */
@@ -211,25 +126,20 @@ struct verdict {
     unsigned answered;
     char hint[KVP_URL_SIZE_MAX + 1]; /* who leads, as a node says that does not */
     char why[REASON_SIZE];           /* nobody does */
+    char sentence[256];              /* somebody does: what may still fail */
 };
 
-/* As the library: to an address of the scheme that the user has given, nowhere else. */
 static void take_hint(const char *url, const char *hint, struct verdict *verdict)
 {
-    size_t size = strcspn(url, ":") + 3;
-
-    if (strncmp(url, hint, size) == 0) {
+    if (kvcli_same_scheme(url, hint)) {
         (void)snprintf(verdict->hint, sizeof(verdict->hint), "%s", hint);
     }
 }
 
-static void admin_take_answer(const struct kvcli *cli, const struct query *query,
+static void admin_take_answer(const struct kvcli *cli, const struct kvcli_query *query,
                               struct verdict *verdict)
 {
-    cJSON *object = query->status != KVP_OK
-                        ? NULL
-                        : cJSON_ParseWithLength((const char *)query->result.value.data,
-                                                query->result.value.size);
+    cJSON *object = kvcli_query_parse(query);
 
     if (query->status == KVP_OK && object == NULL) {
         verdict->printed = false; /* it is JSON: the library has made it */
@@ -241,8 +151,10 @@ static void admin_take_answer(const struct kvcli *cli, const struct query *query
     if (object != NULL) {
         const char *why = kvcli_json_text(object, "why");
         verdict->answered++;
-        verdict->serving =
-            verdict->serving || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
+        if (kvcli_json_true(object, "serving")) {
+            verdict->serving = true;
+            kvcli_verdict(object, verdict->sentence, sizeof(verdict->sentence));
+        }
         take_hint(query->url, kvcli_json_text(object, "hint"), verdict);
         if (why[0] != '\0' && verdict->why[0] == '\0') {
             (void)snprintf(verdict->why, sizeof(verdict->why), "%s", why);
@@ -252,28 +164,33 @@ static void admin_take_answer(const struct kvcli *cli, const struct query *query
 }
 
 /* The primary may be none of those that were asked. */
-static bool hinted_serves(const struct kvcli *cli, const char *url)
+static void ask_hinted(const struct kvcli *cli, struct verdict *verdict)
 {
-    struct query query = {.cli = cli, .url = url};
+    struct kvcli_query query;
 
-    (void)admin_ask(&query);
-    cJSON *object =
-        query.status != KVP_OK
-            ? NULL
-            : cJSON_ParseWithLength((const char *)query.result.value.data, query.result.value.size);
-    bool serves = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "serving"));
+    kvcli_ask_node(cli, verdict->hint, &query);
+    cJSON *object = kvcli_query_parse(&query);
+    if (kvcli_json_true(object, "serving")) {
+        verdict->serving = true;
+        kvcli_verdict(object, verdict->sentence, sizeof(verdict->sentence));
+    }
     cJSON_Delete(object);
     kvp_result_free(&query.result);
-    return serves;
 }
 
 /* The exit status. */
-static int admin_judge(const struct kvcli *cli, const struct verdict *verdict)
+static int admin_judge(const struct kvcli *cli, struct verdict *verdict)
 {
     if (!verdict->printed) {
         return kvcli_failed_to_print(false);
     }
-    if (verdict->serving || (verdict->hint[0] != '\0' && hinted_serves(cli, verdict->hint))) {
+    if (!verdict->serving && verdict->hint[0] != '\0') {
+        ask_hinted(cli, verdict);
+    }
+    if (verdict->serving) {
+        if (!cli->json) {
+            kvcli_print_wrapped(0, verdict->sentence);
+        }
         return EXIT_DONE;
     }
     return kvcli_failed_because(KVP_UNAVAILABLE, verdict->answered == 0 ? "no node answers"
@@ -284,7 +201,7 @@ static int admin_judge(const struct kvcli *cli, const struct verdict *verdict)
 
 int kvcli_status(struct kvcli *cli, int argc, char **argv)
 {
-    struct query queries[NODES_MAX];
+    struct kvcli_query queries[KVCLI_NODES_MAX];
     struct verdict verdict = {.printed = true};
     char *nodes = strdup(cli->nodes);
 
@@ -293,12 +210,12 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     if (nodes == NULL) {
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }
-    int count = ask_all(cli, nodes, queries);
+    int count = kvcli_ask_nodes(cli, nodes, queries);
     if (cli->json) {
-        verdict.printed = print_all_json(queries, count);
+        verdict.printed = kvcli_print_queries(queries, count);
     } else {
-        printf("%-28s %4s  %-9s %6s  %7s  %-9s %11s  %s\n", "ADDRESS", "NODE", "ROLE", "EPOCH",
-               "PRIMARY", "IN SYNC", "APPLIED", "REMARKS");
+        printf("%-*s %4s %-9s %5s %7s %-7s %9s\n", ADDRESS_WIDTH, "ADDRESS", "NODE", "ROLE",
+               "EPOCH", "PRIMARY", "IN SYNC", "APPLIED");
     }
     for (int i = 0; i < count; i++) {
         if (verdict.printed) {

@@ -100,10 +100,11 @@ unsigned kvcli_distance(const char *text, size_t size, const char *word)
 const char *kvcli_synonym(const char *word)
 {
     static const char *const pairs[][2] = {
-        {"del", "delete"}, {"rm", "delete"},        {"remove", "delete"}, {"unset", "delete"},
-        {"set", "put"},    {"store", "put"},        {"ls", "scan"},       {"list", "scan"},
-        {"keys", "scan"},  {"read", "get"},         {"cat", "get"},       {"info", "status"},
-        {"jobs", "job"},   {"failover", "promote"}, {"add", "create"},    {"transaction", "txn"},
+        {"del", "delete"}, {"rm", "delete"},       {"remove", "delete"}, {"unset", "delete"},
+        {"set", "put"},    {"store", "put"},       {"ls", "scan"},       {"list", "scan"},
+        {"keys", "scan"},  {"read", "get"},        {"cat", "get"},       {"info", "status"},
+        {"jobs", "job"},   {"check", "doctor"},    {"health", "doctor"}, {"failover", "promote"},
+        {"add", "create"}, {"transaction", "txn"},
     };
 
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

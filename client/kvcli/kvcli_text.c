@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COLUMNS   80u
 #define COUNT_MAX 18446744073709549568.0 /* the last double below 2^64 */
 
 static const char digits64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -72,6 +73,24 @@ void kvcli_print_escaped(kvp_slice bytes)
 void kvcli_complain_escaped(kvp_slice bytes)
 {
     (void)kvcli_write_escaped(stderr, bytes);
+}
+
+void kvcli_print_wrapped(size_t indent, const char *text)
+{
+    size_t column = 0;
+
+    for (text += strspn(text, " "); text[0] != '\0'; text += strspn(text, " ")) {
+        size_t size = strcspn(text, " ");
+        if (column > 0 && column + 1 + size > COLUMNS) {
+            putchar('\n');
+            column = 0;
+        }
+        size_t blanks = column == 0 ? indent : 1;
+        printf("%*s", (int)blanks, "");
+        column += blanks + kvcli_write_escaped(stdout, kvp_slice_of(text, size));
+        text += size;
+    }
+    putchar('\n');
 }
 
 void kvcli_print_cell(const char *text, int width)

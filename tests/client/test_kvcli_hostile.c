@@ -261,10 +261,15 @@ static void check_json(const char *line, const char *text, size_t size)
 }
 
 static const char *const lines[] = {
-    "status",       "job list",   "job show 1",    "job show 1 --tasks",
-    "job workers",  "job wait 1", "job result 1",  "job result 1 --task 3",
-    "job cancel 1", "get a",      "get --stale a", "put a b",
-    "scan",         "delete a",   "handover 2",
+    "status",        "doctor",
+    "top --once",    "job list",
+    "job show 1",    "job show 1 --tasks",
+    "job workers",   "job wait 1",
+    "job result 1",  "job result 1 --task 3",
+    "job cancel 1",  "get a",
+    "get --stale a", "put a b",
+    "scan",          "delete a",
+    "handover 2",
 };
 
 static void open_rig(struct rig *rig)

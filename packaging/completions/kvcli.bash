@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of kvcli for bash.
+_kvcli()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} command='' verb='' i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --nodes | --group | --timeout) ((i++)) ;;
+        -*) ;;
+        *)
+            if [ -z "$command" ]; then command=${COMP_WORDS[i]}; else verb=${verb:-${COMP_WORDS[i]}}; fi
+            ;;
+        esac
+    done
+    local words=''
+    case $command in
+    '') words='get put create delete cas scan txn export import status doctor top drill handover promote job help
+        --nodes --group --timeout --json --help --version' ;;
+    get) words='--stale' ;;
+    scan) words='--keys --limit' ;;
+    import) words='--keep' ;;
+    top) words='--once --every' ;;
+    drill) words='--yes' ;;
+    promote) words='--node --force' ;;
+    help) words='get put create delete cas scan txn export import status doctor top drill handover promote job' ;;
+    job)
+        case $verb in
+        '') words='submit list show wait result cancel remove workers' ;;
+        submit) words='matmul tasks' ;;
+        show) words='--tasks' ;;
+        wait) words='--timeout' ;;
+        result) words='-o --task' ;;
+        esac
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -o default -F _kvcli kvcli

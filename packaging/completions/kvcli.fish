@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of kvcli for fish.
+set -l commands get put create delete cas scan txn export import status doctor top drill handover promote job help
+set -l verbs submit list show wait result cancel remove workers
+complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
+complete -c kvcli -l nodes -x -d 'nodes of the group'
+complete -c kvcli -l group -x -d "the group's name"
+complete -c kvcli -l timeout -x -d 'how long to try, in milliseconds'
+complete -c kvcli -l json -d 'output for programs'
+complete -c kvcli -n '__fish_seen_subcommand_from get' -l stale -d 'any node answers'
+complete -c kvcli -n '__fish_seen_subcommand_from scan' -l keys -d 'the keys alone'
+complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most so many'
+complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that are there stay'
+complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
+complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'
+complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
+complete -c kvcli -n '__fish_seen_subcommand_from promote' -l node -x -d 'which node'
+complete -c kvcli -n '__fish_seen_subcommand_from promote' -l force -d 'also if its data may be incomplete'
+complete -c kvcli -n "__fish_seen_subcommand_from job; and not __fish_seen_subcommand_from $verbs" -f -a "$verbs"
