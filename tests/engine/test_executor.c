@@ -3,6 +3,8 @@
  * An executor alone in its group, hosted by the test: time passes and the disk writes when the test
  * says so. What is answered, when, and exactly once; scans; the bounds of what may wait.
  */
+#include "tests/engine/exec_stage.h"
+
 #include "tests/engine/engine_support.h"
 
 #include "replication/core/core_state.h"
@@ -11,278 +13,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-struct reply {
-    bool done;
-    int status;
-    kvp_buf result;
-};
-
-struct stage {
-    struct kvp_env *env;
-    struct kvp_disk disk;
-    struct kvp_disk_job *first, *last;
-    struct kvp_executor *executor;
-    uint64_t now_us;
-};
-
-/* ---- memory, replaced by the linker (--wrap) ---- */
-
-static long allocations_left = -1; /* -1: no end */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *bytes, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *bytes, size_t size);
-
-static bool refuse(void)
-{
-    if (allocations_left > 0) {
-        allocations_left--;
-        return false;
-    }
-    return allocations_left == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return refuse() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return refuse() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *bytes, size_t size)
-{
-    return refuse() ? NULL : __real_realloc(bytes, size);
-}
-
-/* ---- the host ---- */
-
-static void on_answer(void *arg, void *token, const struct kvp_answer *answer)
-{
-    struct reply *reply = token;
-    long left = allocations_left;
-    (void)arg;
-    assert_false(reply->done);
-    reply->done = true;
-    reply->status = answer->status;
-    allocations_left = -1; /* the test has what it needs */
-    assert_int_equal(kvp_buf_append(&reply->result, answer->result.data, answer->result.size),
-                     KVP_OK);
-    allocations_left = left;
-}
-
-static void on_disk(void *arg, struct kvp_disk_job *job)
-{
-    struct stage *stage = arg;
-    job->next = NULL;
-    *(stage->first ? &stage->last->next : &stage->first) = job;
-    stage->last = job;
-}
-
-static void on_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slice body)
-{
-    (void)arg, (void)peer, (void)kind, (void)body;
-    fail_msg("there is nobody to send to");
-}
-
-static void on_answer_peer(void *arg, void *token, kvp_slice body)
-{
-    struct reply *reply = token;
-    (void)arg, (void)body;
-    assert_false(reply->done);
-    reply->done = true;
-}
-
-static void on_arbiter(void *arg, const struct kvp_arbiter_request *request)
-{
-    (void)arg, (void)request;
-    fail_msg("there is no arbiter to ask");
-}
-
-static void on_fence(void *arg)
-{
-    (void)arg;
-    fail_msg("there is no fence");
-}
-
-static void on_log(void *arg, enum kvp_log_level level, const char *event, const char *fields)
-{
-    (void)arg, (void)level, (void)event, (void)fields;
-}
-
-static void on_nothing(void *arg)
-{
-    (void)arg;
-}
-
-/* ---- the stage ---- */
-
-static void stage_disk_step(struct stage *stage)
-{
-    struct kvp_disk_job *job = stage->first;
-    stage->first = job->next;
-    kvp_disk_run(&stage->disk, job);
-    kvp_executor_disk_done(stage->executor, stage->now_us, job);
-    kvp_executor_flush(stage->executor, stage->now_us);
-}
-
-static void stage_disk_all(struct stage *stage)
-{
-    while (stage->first) {
-        stage_disk_step(stage);
-    }
-}
-
-/* Runs the disk's jobs, and those that follow from them: what is committed waits a little before it
- * is applied. */
-static void stage_disk(struct stage *stage)
-{
-    stage_disk_all(stage);
-    stage->now_us += KVP_CORE_APPLY_WAIT_US;
-    kvp_executor_flush(stage->executor, stage->now_us);
-    stage_disk_all(stage);
-}
-
-static void stage_pass(struct stage *stage, uint64_t time_us)
-{
-    uint64_t until_us = stage->now_us + time_us;
-    while (kvp_executor_deadline(stage->executor) <= until_us) {
-        uint64_t due_us = kvp_executor_deadline(stage->executor);
-        stage->now_us = due_us > stage->now_us ? due_us : stage->now_us + 1;
-        kvp_executor_tick(stage->executor, stage->now_us);
-        kvp_executor_flush(stage->executor, stage->now_us);
-        stage_disk(stage);
-    }
-    stage->now_us = until_us;
-    kvp_executor_flush(stage->executor, stage->now_us);
-}
-
-static void start(struct stage *stage)
-{
-    struct kvp_loaded loaded;
-    char message[256] = "";
-    struct kvp_executor_config config = {.group = "stage", .url = "tcp://stage:1"};
-    config.core = (struct kvp_core_config){.self = 1,
-                                           .nodes = 1u << 1,
-                                           .policy = KVP_PAIR_BACKUP_WINS,
-                                           .heartbeat_us = 100000,
-                                           .lease_us = 400000,
-                                           .grace_us = 500000,
-                                           .sync_timeout_us = 2000000,
-                                           .log_size_max = 1 << 20,
-                                           .cache_size_max = 1 << 20,
-                                           .random = 42};
-    const struct kvp_executor_host host = {.arg = stage,
-                                           .send = on_send,
-                                           .answer = on_answer,
-                                           .answer_peer = on_answer_peer,
-                                           .disk = on_disk,
-                                           .arbiter = on_arbiter,
-                                           .fence = on_fence,
-                                           .log = on_log,
-                                           .changed = on_nothing,
-                                           .stopped = on_nothing};
-    assert_int_equal(kvp_storage_open(stage->env, config.group, 1, &stage->disk.storage, &loaded,
-                                      message, sizeof(message)),
-                     KVP_OK);
-    assert_int_equal(kvp_executor_open(&config, &host, stage->disk.storage, &loaded, stage->now_us,
-                                       &stage->executor),
-                     KVP_OK);
-}
-
-static void stage_open(struct stage *stage)
-{
-    memset(stage, 0, sizeof(*stage));
-    stage->now_us = 1000000;
-    assert_int_equal(kvp_env_memory_open(&stage->env), KVP_OK);
-    start(stage);
-    stage_disk(stage);
-    stage_pass(stage, 5000000);
-    assert_int_equal(kvp_core_role(kvp_executor_core(stage->executor)), KVP_ROLE_PRIMARY);
-}
-
-static void stage_close(struct stage *stage)
-{
-    kvp_disk_close(&stage->disk);
-    kvp_executor_close(stage->executor);
-    while (stage->first) {
-        struct kvp_disk_job *job = stage->first;
-        stage->first = job->next;
-        kvp_disk_job_free(job);
-    }
-    kvp_storage_close(stage->disk.storage);
-    stage->env->ops->close(stage->env);
-}
-
-/* ---- asking ---- */
-
-static void reply_free(struct reply *reply)
-{
-    kvp_buf_free(&reply->result);
-    memset(reply, 0, sizeof(*reply));
-}
-
-/* Without the flush that ends a batch of events. */
-static void hand_in(struct stage *stage, const struct kvp_request *request, struct reply *reply,
-                    long limit)
-{
-    struct kvp_request whole = *request;
-    kvp_buf body = {0};
-    whole.group = whole.group.size ? whole.group : TEXT("stage");
-    assert_int_equal(kvp_wire_request_encode(&whole, &body), KVP_OK);
-    memset(reply, 0, sizeof(*reply));
-    allocations_left = limit;
-    kvp_executor_message(stage->executor, stage->now_us, kvp_buf_slice(&body), reply);
-    allocations_left = -1;
-    kvp_buf_free(&body); /* the executor must not need it any more */
-}
-
-static void send(struct stage *stage, const struct kvp_request *request, struct reply *reply)
-{
-    hand_in(stage, request, reply, -1);
-    kvp_executor_flush(stage->executor, stage->now_us);
-}
-
-/* A request that is answered at once, with that status. */
-static void check_now(struct stage *stage, struct kvp_request request, int status)
-{
-    struct reply reply;
-    send(stage, &request, &reply);
-    assert_true(reply.done);
-    assert_int_equal(reply.status, status);
-    reply_free(&reply);
-}
-
-/* Updates that are answered when the disk has them. */
-static void must_put(struct stage *stage, const char *key, const char *value)
-{
-    struct reply reply;
-    struct kvp_request request = ask_put(key, value);
-    send(stage, &request, &reply);
-    assert_false(reply.done);
-    stage_disk(stage);
-    assert_true(reply.done);
-    assert_int_equal(reply.status, KVP_OK);
-    reply_free(&reply);
-}
-
-static struct kvp_request ask_get(const char *key, bool stale)
-{
-    return (struct kvp_request){.op = KVP_OP_GET, .key = text(key), .stale = stale};
-}
-
-static struct kvp_request ask_scan(const char *from, const char *to, uint32_t count)
-{
-    return (struct kvp_request){
-        .op = KVP_OP_SCAN, .key = text(from), .value = text(to), .count_max = count};
-}
 
 /* ---- answers ---- */
 
@@ -294,12 +24,12 @@ static void test_updates_are_answered_when_they_are_durable(void **state)
     struct kvp_request create = ask_create("a", "two");
     (void)state;
     stage_open(&stage);
-    send(&stage, &put, &first);
-    send(&stage, &put, &again);      /* a repeat waits for the same entry */
-    send(&stage, &create, &refused); /* rests on it, and waits, too */
+    stage_send(&stage, &put, &first);
+    stage_send(&stage, &put, &again);      /* a repeat waits for the same entry */
+    stage_send(&stage, &create, &refused); /* rests on it, and waits, too */
     check_now(&stage, ask_get("a", false), KVP_NOT_FOUND);
     put.session.number = 2;
-    send(&stage, &put, &second);
+    stage_send(&stage, &put, &second);
     assert_false(first.done || again.done || refused.done || second.done);
     stage_disk(&stage);
     assert_true(first.done && again.done && refused.done && second.done);
@@ -325,7 +55,7 @@ static void test_what_is_committed_is_applied_with_the_next_update(void **state)
     stage_open(&stage);
     for (unsigned i = 0; i < 3; i++) {
         struct kvp_request put = ask_put("a", "x");
-        send(&stage, &put, &replies[i]);
+        stage_send(&stage, &put, &replies[i]);
         assert_int_equal(stage.first->write.append_count, 1);
         assert_int_equal(stage.first->write.apply_count, i > 0);
         stage_disk_all(&stage);
@@ -349,7 +79,7 @@ static void check_read(struct stage *stage, bool stale, const char *value, uint6
     struct reply reply;
     struct kvp_get_result get;
     struct kvp_request request = ask_get("a", stale);
-    send(stage, &request, &reply);
+    stage_send(stage, &request, &reply);
     assert_true(reply.done);
     assert_int_equal(reply.status, KVP_OK);
     assert_int_equal(kvp_wire_read_get(kvp_buf_slice(&reply.result), &get), KVP_OK);
@@ -444,8 +174,8 @@ static void test_a_birth_is_the_committed_point(void **state)
     (void)state;
     stage_open(&stage);
     must_put(&stage, "a", "x");
-    send(&stage, &put, &pending);
-    send(&stage, &(struct kvp_request){.op = KVP_OP_HELLO}, &reply);
+    stage_send(&stage, &put, &pending);
+    stage_send(&stage, &(struct kvp_request){.op = KVP_OP_HELLO}, &reply);
     assert_int_equal(kvp_wire_read_hello(kvp_buf_slice(&reply.result), &hello), KVP_OK);
     assert_int_equal(hello.role, KVP_ROLE_PRIMARY);
     assert_int_equal(hello.session_start, kvp_core_next_seq(kvp_executor_core(stage.executor)) - 2);
@@ -468,7 +198,7 @@ static void test_only_so_many_updates_may_wait(void **state)
     assert_non_null(replies);
     stage_open(&stage);
     for (unsigned i = 0; i < EXEC_WAITING_MAX; i++) {
-        send(&stage, &put, &replies[i]);
+        stage_send(&stage, &put, &replies[i]);
         assert_false(replies[i].done);
     }
     check_now(&stage, put, KVP_BUSY);
@@ -496,7 +226,7 @@ static void test_only_so_many_bytes_may_wait(void **state)
     put.value = bytes('v', KVP_VALUE_SIZE_MAX);
     stage_open(&stage);
     for (unsigned i = 0; i < COUNT; i++) {
-        send(&stage, &put, &replies[i]);
+        stage_send(&stage, &put, &replies[i]);
         assert_false(replies[i].done);
     }
     check_now(&stage, ask_put("b", "x"), KVP_BUSY);
@@ -520,7 +250,7 @@ static void test_a_failed_disk_leaves_updates_uncertain(void **state)
     (void)state;
     stage_open(&stage);
     must_put(&stage, "a", "one");
-    send(&stage, &put, &waiting);
+    stage_send(&stage, &put, &waiting);
     kvp_env_memory_set_fault(stage.env, fault);
     stage_disk(&stage);
     assert_true(waiting.done);
@@ -581,8 +311,8 @@ static void test_closing_answers_what_waits(void **state)
     struct kvp_request put = ask_put("a", "x"), all = ask_scan("", "", 0);
     (void)state;
     stage_open(&stage);
-    send(&stage, &put, &update);
-    send(&stage, &all, &scan); /* not parked: nothing that it must show is committed */
+    stage_send(&stage, &put, &update);
+    stage_send(&stage, &all, &scan); /* not parked: nothing that it must show is committed */
     assert_true(scan.done);
     reply_free(&scan);
     stage_close(&stage);
@@ -611,7 +341,7 @@ static uint64_t check_page(struct stage *stage, struct kvp_request request, unsi
     struct kvp_scan_result scan;
     struct kvp_get_result pair;
     kvp_slice key;
-    send(stage, &request, &reply);
+    stage_send(stage, &request, &reply);
     assert_true(reply.done);
     assert_int_equal(reply.status, KVP_OK);
     assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &scan), KVP_OK);
@@ -692,13 +422,13 @@ static void test_pages_are_bounded_in_bytes(void **state)
         char key[2] = {(char)('a' + i), '\0'};
         put.key = text(key);
         put.value = bytes('v', KVP_VALUE_SIZE_MAX);
-        send(&stage, &put, &reply);
+        stage_send(&stage, &put, &reply);
         stage_disk(&stage);
         reply_free(&reply);
     }
     scan.size_max = UINT32_MAX; /* what the client wants, the node cuts */
     scan.count_max = UINT32_MAX;
-    send(&stage, &scan, &reply);
+    stage_send(&stage, &scan, &reply);
     assert_int_equal(reply.status, KVP_OK);
     assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &result), KVP_OK);
     assert_int_equal(result.count, 1);
@@ -722,14 +452,14 @@ static void test_a_page_of_keys_reads_no_more_than_some_values(void **state)
         (void)snprintf(key, sizeof(key), "k%02u", i);
         struct kvp_request put = ask_put(key, NULL);
         put.value = bytes('v', KVP_VALUE_SIZE_MAX);
-        send(&stage, &put, &reply);
+        stage_send(&stage, &put, &reply);
         stage_disk_all(&stage);
         reply_free(&reply);
     }
     stage_disk_all(&stage);
     scan.keys_only = true;
     do {
-        send(&stage, &scan, &reply);
+        stage_send(&stage, &scan, &reply);
         stage_disk_all(&stage);
         assert_true(reply.done);
         assert_int_equal(reply.status, KVP_OK);
@@ -755,7 +485,7 @@ static void test_a_scan_waits_for_what_is_committed(void **state)
     struct kvp_scan_result result;
     (void)state;
     stage_open(&stage);
-    send(&stage, &request, &put);
+    stage_send(&stage, &request, &put);
     while (!put.done) { /* committed, but perhaps not applied */
         struct kvp_disk_job *job = stage.first;
         assert_non_null(job);
@@ -765,7 +495,7 @@ static void test_a_scan_waits_for_what_is_committed(void **state)
         kvp_executor_flush(stage.executor, stage.now_us);
     }
     assert_null(stage.first); /* without the scan it would wait for the next update */
-    send(&stage, &all, &scan);
+    stage_send(&stage, &all, &scan);
     assert_false(scan.done);
     stage_disk_all(&stage);
     assert_true(scan.done);
@@ -785,12 +515,12 @@ static void test_a_scan_that_waits_for_the_disk_lets_the_node_sleep(void **state
     struct kvp_request all = ask_scan("", "", 0);
     (void)state;
     stage_open(&stage);
-    send(&stage, &request, &put);
+    stage_send(&stage, &request, &put);
     stage_disk_all(&stage);
     assert_true(put.done);
-    send(&stage, &request, &second); /* its write is under way, and applies the first */
+    stage_send(&stage, &request, &second); /* its write is under way, and applies the first */
     assert_non_null(stage.first);
-    send(&stage, &all, &scan);
+    stage_send(&stage, &all, &scan);
     assert_false(scan.done);
     assert_true(kvp_executor_deadline(stage.executor) > stage.now_us);
     stage_disk_all(&stage);
@@ -839,7 +569,7 @@ static void put_in_sessions(struct stage *stage, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         struct reply reply;
         struct kvp_request put = with_session(ask_put("a", "one"), 7 + i, 0, 1, 0);
-        send(stage, &put, &reply);
+        stage_send(stage, &put, &reply);
         stage_disk(stage);
         assert_int_equal(reply.status, KVP_OK);
         reply_free(&reply);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules of the register, and that no fault of the disk bends them. */
+#include "tests/net/witness_support.h"
+
 #include "tests/support/store_memory.h"
 #include "replication/witness/witness.h"
 #include "replication/witness/witness_sources.h"
@@ -7,171 +9,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-#define GROUP_ID 0x1122334455667788u
-
-struct fixture {
-    struct kvp_env *env;
-    struct kvp_witness *witness;
-};
-
-/* What the witness said. */
-struct said {
-    kvp_status handled; /* by kvp_witness_handle() */
-    int code;
-    bool has_register;
-    uint64_t epoch;
-    uint64_t group_id, known;
-    struct kvp_view view;
-};
-
-static kvp_node_set set_of(unsigned a, unsigned b, unsigned c)
-{
-    kvp_node_set set = 0;
-    set |= a != 0 ? kvp_set_of(a) : 0;
-    set |= b != 0 ? kvp_set_of(b) : 0;
-    set |= c != 0 ? kvp_set_of(c) : 0;
-    return set;
-}
-
-static struct kvp_view view_of(uint64_t version, uint64_t epoch, uint8_t primary,
-                               kvp_node_set in_sync)
-{
-    return (struct kvp_view){version, epoch, primary, in_sync};
-}
-
-static struct said say(struct kvp_witness *witness, kvp_slice message)
-{
-    struct said said = {0};
-    kvp_buf encoded = {0};
-    struct kvp_answer answer;
-    said.handled = kvp_witness_handle(witness, message, &encoded);
-    if (said.handled != KVP_OK) {
-        assert_int_equal(encoded.size, 0);
-        kvp_buf_free(&encoded);
-        return said;
-    }
-    assert_int_equal(kvp_wire_answer_decode(kvp_buf_slice(&encoded), &answer), KVP_OK);
-    said.code = answer.status;
-    said.epoch = answer.epoch;
-    said.has_register =
-        kvp_wire_read_register(answer.result, &said.group_id, &said.view, &said.known) == KVP_OK;
-    kvp_buf_free(&encoded);
-    return said;
-}
-
-static struct said ask(struct kvp_witness *witness, const struct kvp_witness_request *request)
-{
-    struct kvp_witness_request filled = *request;
-    kvp_buf message = {0};
-    if (filled.group.size == 0) {
-        filled.group = kvp_slice_of("group", 5);
-    }
-    assert_int_equal(kvp_wire_witness_encode(&filled, &message), KVP_OK);
-    struct said said = say(witness, kvp_buf_slice(&message));
-    kvp_buf_free(&message);
-    return said;
-}
-
-static struct said get(struct kvp_witness *witness, uint64_t group_id)
-{
-    return ask(witness, &(struct kvp_witness_request){
-                            .op = KVP_OP_REGISTER_GET, .from = 1, .group_id = group_id});
-}
-
-static struct said cas(struct kvp_witness *witness, unsigned from, uint64_t expected,
-                       struct kvp_view view)
-{
-    return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_CAS,
-                                                      .from = from,
-                                                      .group_id = GROUP_ID,
-                                                      .expected = expected,
-                                                      .view = view});
-}
-
-static struct said seed(struct kvp_witness *witness, unsigned from, struct kvp_view view,
-                        bool force)
-{
-    return ask(witness, &(struct kvp_witness_request){.op = KVP_OP_REGISTER_SEED,
-                                                      .from = from,
-                                                      .group_id = GROUP_ID,
-                                                      .view = view,
-                                                      .force = force});
-}
-
-static void check_register(struct kvp_witness *witness, struct kvp_view view)
-{
-    struct said said = get(witness, GROUP_ID);
-    assert_int_equal(said.handled, KVP_OK);
-    assert_int_equal(said.code, KVP_OK);
-    assert_true(said.has_register);
-    assert_int_equal(said.group_id, GROUP_ID);
-    assert_int_equal(said.epoch, view.epoch);
-    assert_true(kvp_view_equal(&said.view, &view));
-}
-
-/* Refused or stale: told why, shown the register, and nothing changed. */
-static void check_no(struct kvp_witness *witness, struct said said, int code, struct kvp_view view)
-{
-    assert_int_equal(said.handled, KVP_OK);
-    assert_int_equal(said.code, code);
-    assert_true(said.has_register);
-    assert_true(kvp_view_equal(&said.view, &view));
-    check_register(witness, view);
-}
-
-static void check_unknown(struct kvp_witness *witness, struct said said, int code)
-{
-    assert_int_equal(said.handled, KVP_OK);
-    assert_int_equal(said.code, code);
-    assert_false(said.has_register);
-    assert_int_equal(get(witness, GROUP_ID).code, KVP_NOT_SEEDED);
-}
-
-static int open_fixture(void **state)
-{
-    static struct fixture fixture;
-    assert_int_equal(kvp_env_memory_open(&fixture.env), KVP_OK);
-    assert_int_equal(kvp_witness_open(fixture.env, &fixture.witness, NULL, 0), KVP_OK);
-    *state = &fixture;
-    return 0;
-}
-
-static int close_fixture(void **state)
-{
-    struct fixture *fixture = *state;
-    kvp_witness_close(fixture->witness);
-    fixture->env->ops->close(fixture->env);
-    return 0;
-}
-
-static struct kvp_witness *of(void **state)
-{
-    return ((struct fixture *)*state)->witness;
-}
-
-/* {1, 2}, primary 1, version 1. */
-static struct kvp_view first_view(void)
-{
-    return view_of(1, 1, 1, set_of(1, 2, 0));
-}
-
-static void create(struct kvp_witness *witness)
-{
-    assert_int_equal(cas(witness, 1, 0, first_view()).code, KVP_OK);
-    check_register(witness, first_view());
-}
-
-static void reopen(struct fixture *fixture)
-{
-    kvp_witness_close(fixture->witness);
-    fixture->witness = NULL;
-    assert_int_equal(kvp_witness_open(fixture->env, &fixture->witness, NULL, 0), KVP_OK);
-}
 
 /* ---- creating and getting ---- */
 
@@ -185,7 +25,7 @@ static void test_an_unknown_group_is_not_seeded(void **state)
 
 static void test_a_cas_from_version_zero_creates_the_group(void **state)
 {
-    create(of(state));
+    create_group(of(state));
     assert_int_equal(kvp_witness_groups(of(state)), 1);
     assert_int_equal(kvp_witness_changes(of(state)), 1);
 }
@@ -200,7 +40,7 @@ static void test_a_group_is_created_only_as_the_rules_say(void **state)
 
 static void test_a_blank_node_learns_the_group_id_and_others_must_know_it(void **state)
 {
-    create(of(state));
+    create_group(of(state));
     struct said said = get(of(state), 0);
     assert_int_equal(said.code, KVP_OK);
     assert_int_equal(said.group_id, GROUP_ID);
@@ -223,7 +63,7 @@ static void test_a_blank_node_learns_the_group_id_and_others_must_know_it(void *
 static void test_groups_do_not_see_each_other(void **state)
 {
     struct kvp_witness *witness = of(state);
-    create(witness);
+    create_group(witness);
     const struct kvp_witness_request other = {.op = KVP_OP_REGISTER_CAS,
                                               .group = kvp_slice_of("group2", 6),
                                               .from = 7,
@@ -264,7 +104,7 @@ static void test_no_more_groups_than_the_limit(void **state)
 static void test_a_member_of_the_in_sync_set_may_change_the_view(void **state)
 {
     struct kvp_witness *witness = of(state);
-    create(witness);
+    create_group(witness);
     assert_int_equal(cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
     assert_int_equal(cas(witness, 2, 2, view_of(3, 3, 2, set_of(1, 2, 3))).code, KVP_OK);
     assert_int_equal(cas(witness, 1, 3, view_of(4, 9, 3, set_of(2, 3, 0))).code, KVP_OK);
@@ -276,7 +116,7 @@ static void test_a_cas_from_another_version_is_stale(void **state)
 {
     struct kvp_witness *witness = of(state);
     struct kvp_view now = view_of(2, 2, 1, set_of(1, 0, 0));
-    create(witness);
+    create_group(witness);
     assert_int_equal(cas(witness, 1, 1, now).code, KVP_OK);
     check_no(witness, cas(witness, 1, 0, view_of(1, 5, 1, set_of(1, 0, 0))), KVP_STALE_VIEW, now);
     check_no(witness, cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))), KVP_STALE_VIEW, now);
@@ -287,7 +127,7 @@ static void test_a_view_against_the_rules_is_refused(void **state)
 {
     struct kvp_witness *witness = of(state);
     struct kvp_view now = first_view();
-    create(witness);
+    create_group(witness);
     /* the version moves by one */
     check_no(witness, cas(witness, 1, 1, view_of(1, 2, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
     check_no(witness, cas(witness, 1, 1, view_of(3, 2, 1, set_of(1, 0, 0))), KVP_REFUSED, now);
@@ -305,7 +145,7 @@ static void test_a_repeat_of_a_change_that_was_made_is_ok(void **state)
 {
     struct kvp_witness *witness = of(state);
     struct kvp_view second = view_of(2, 2, 2, set_of(2, 0, 0));
-    create(witness);
+    create_group(witness);
     assert_int_equal(cas(witness, 1, 0, first_view()).code, KVP_OK);
     assert_int_equal(cas(witness, 2, 1, second).code, KVP_OK);
     assert_int_equal(cas(witness, 2, 1, second).code, KVP_OK);
@@ -317,7 +157,7 @@ static void test_only_the_first_of_two_rivals_wins(void **state)
 {
     struct kvp_witness *witness = of(state);
     struct kvp_view of_one = view_of(2, 2, 1, set_of(1, 0, 0));
-    create(witness);
+    create_group(witness);
     assert_int_equal(cas(witness, 1, 1, of_one).code, KVP_OK);
     check_no(witness, cas(witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))), KVP_STALE_VIEW,
              of_one);
@@ -370,7 +210,7 @@ static void test_what_members_said_is_forgotten_when_the_group_becomes_known(voi
     struct kvp_witness *witness = of(state);
     check_unknown(witness, seed(witness, 2, view_of(3, 3, 2, set_of(1, 2, 0)), false),
                   KVP_NOT_SEEDED);
-    create(witness);
+    create_group(witness);
     check_no(witness, seed(witness, 1, view_of(3, 3, 2, set_of(1, 2, 0)), false), KVP_STALE_VIEW,
              first_view());
 }
@@ -410,7 +250,7 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
 {
     struct kvp_witness *witness = of(state);
     assert_int_equal(claim(witness, 2, 20, 0).code, KVP_NOT_SEEDED);
-    create(witness);
+    create_group(witness);
     struct kvp_view view = get(witness, GROUP_ID).view;
     assert_int_equal(claim(witness, 2, 20, KVP_STORE_IS_NEW).code, KVP_OK);
     assert_int_equal(claim(witness, 2, 21, 20).code, KVP_OK);
@@ -433,7 +273,7 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
 static void test_a_new_store_takes_the_place_that_it_names(void **state)
 {
     struct kvp_witness *witness = of(state);
-    create(witness);
+    create_group(witness);
     struct kvp_view next = get(witness, GROUP_ID).view;
     assert_int_equal(claim(witness, 2, 30, KVP_STORE_IS_NEW).code, KVP_OK);
     struct said said = claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 0);
@@ -456,7 +296,7 @@ static void test_a_new_store_takes_the_place_that_it_names(void **state)
 static void test_a_late_claim_of_an_earlier_life_changes_nothing(void **state)
 {
     struct kvp_witness *witness = of(state);
-    create(witness);
+    create_group(witness);
     struct kvp_view next = get(witness, GROUP_ID).view;
     next.version++;
     next.epoch++;
@@ -502,7 +342,7 @@ static void test_no_change_uses_up_the_numbers(void **state)
 static void test_a_forced_view_gets_a_version_that_nobody_has_seen(void **state)
 {
     struct kvp_witness *witness = of(state);
-    create(witness);
+    create_group(witness);
     struct said said = seed(witness, 0, view_of(1, 4, 2, set_of(2, 0, 0)), true);
     assert_int_equal(said.code, KVP_OK);
     check_register(witness, view_of(2, 4, 2, set_of(2, 0, 0)));
@@ -557,7 +397,7 @@ static void test_malformed_requests_are_answered(void **state)
 static void test_the_register_survives_a_restart(void **state)
 {
     struct fixture *fixture = *state;
-    create(fixture->witness);
+    create_group(fixture->witness);
     assert_int_equal(cas(fixture->witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
     reopen(fixture);
     check_register(fixture->witness, view_of(2, 2, 2, set_of(2, 0, 0)));
@@ -569,7 +409,7 @@ static void test_the_register_survives_a_restart(void **state)
 static void test_an_answered_change_survives_a_power_cut(void **state)
 {
     struct fixture *fixture = *state;
-    create(fixture->witness);
+    create_group(fixture->witness);
     assert_int_equal(cas(fixture->witness, 2, 1, view_of(2, 2, 2, set_of(2, 0, 0))).code, KVP_OK);
     kvp_env_memory_crash(fixture->env, 0, 0, false);
     kvp_witness_close(fixture->witness);
@@ -700,7 +540,7 @@ static void test_a_store_that_lost_its_newest_change_is_not_opened(void **state)
     struct fixture *fixture = *state;
     char message[256] = "";
     uint8_t zero[16] = {0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255};
-    create(fixture->witness);
+    create_group(fixture->witness);
     kvp_witness_close(fixture->witness);
     fixture->witness = NULL;
     write_raw(fixture->env, "C", 1, zero, sizeof(zero));
