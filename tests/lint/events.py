@@ -7,6 +7,8 @@ import os
 import re
 import sys
 
+import lint_common
+
 PAGES = (("docs/man/kvnode.8", ("replication/core", "replication/node", "replication/engine")),
          ("docs/man/kvwitness.8", ("replication/witness",)),
          ("docs/man/kvworker.1", ("client/kvworker",)))
@@ -43,26 +45,22 @@ def events_below(root, folders):
             for name in sorted(names):
                 path = os.path.join(where, name)
                 if name.endswith(".c"):
-                    with open(path, encoding="utf-8") as file:
-                        for event in events_of(file.read()):
-                            found.setdefault(event, os.path.relpath(path, root))
+                    for event in events_of(lint_common.read(path)):
+                        found.setdefault(event, os.path.relpath(path, root))
     return found
 
 
-def main():
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-    wrong = 0
+def check(options):
     for page, folders in PAGES:
-        with open(os.path.join(root, page), encoding="utf-8") as file:
-            words = {word for line in file if line.startswith(".It Cm") for word in line.split()}
-        events = events_below(root, folders)
-        assert len(events) > 5, (page, events)
+        text = lint_common.read(os.path.join(options.root, page))
+        words = {word for line in text.splitlines() if line.startswith(".It Cm") for word in line.split()}
+        events = events_below(options.root, folders)
+        if len(events) <= 5:
+            yield f"{page}: the events of {', '.join(folders)} are not found"
         for event, file in sorted(events.items()):
             if event not in words:
-                print("%s: the event %s of %s is missing" % (page, event, file))
-                wrong += 1
-    return 1 if wrong else 0
+                yield f"{page}: the event {event} of {file} is missing"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint_common.run(__doc__, check))

@@ -155,6 +155,13 @@ def test_exported_names_of_others_are_seen(tree):
         tree.breaks("symbols", f"{library}: exports 1 names of others: session_new", library)
 
 
+def test_an_event_that_no_page_tells_of_is_seen(tree):
+    tree.copy("replication", "client", "docs/man")
+    tree.keeps("events")
+    tree.append("replication/node/exec_notes.c", 'void one(void)\n{\n    kvp_log(log, level, "moon_eclipsed", "");\n}\n')
+    tree.breaks("events", "docs/man/kvnode.8: the event moon_eclipsed of replication/node/exec_notes.c is missing")
+
+
 def test_what_is_not_formatted_is_seen(tree):
     if shutil.which("clang-format") is None:
         return
@@ -255,6 +262,24 @@ def test_functions_that_call_each_other_are_seen(tree):
     tree.append("replication/core/one.c", "void six(void)\n{\n    four();\n}\n")
     tree.breaks("recursion", "ring: ")
     tree.breaks("recursion", "replication/core: 3 functions that call each other in rings, at most 0")
+
+
+def rules_of(folder):
+    return {name[:-3] for name in os.listdir(folder) if name.endswith(".py")} - {"lint_common", "test_lint"}
+
+
+def test_no_rule_is_left_out(tree):
+    """Each program of the folder is a rule that the build runs, that a case here breaks, and that the documents have."""
+    with open(os.path.join(HERE, "meson.build"), encoding="utf-8") as file:
+        run = file.read()
+    with open(os.path.abspath(__file__), encoding="utf-8") as file:
+        cases = file.read()
+    with open(os.path.join(ROOT, "docs", "testing.md"), encoding="utf-8") as file:
+        told = file.read()
+    for rule in rules_of(HERE):
+        assert f"'{rule}'" in run or f"'{rule}.py'" in run, rule + " is not run"
+        assert f'tree.breaks("{rule}"' in cases, rule + " is not seen broken"
+        assert f"| `{rule}` |" in told, rule + " is not in docs/testing.md"
 
 
 def main():
