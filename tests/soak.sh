@@ -8,6 +8,7 @@
 #   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
 #   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
+#   tests/soak.sh asan                process tests under ASan and UBSan, those that CI leaves out, too
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
 #   tests/soak.sh coverage            lines and branches that unit tests and simulator reach; gcovr
 #   tests/soak.sh all
@@ -77,6 +78,14 @@ fuzz() {
     grep -H 'stat::number_of_executed_units' build-fuzz/found/*.log
 }
 
+asan() {
+    [ -f build-sanitize/build.ninja ] ||
+        meson setup build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
+    ninja -C build-sanitize
+    meson test -C build-sanitize --no-rebuild --print-errorlogs --suite process \
+        --suite process-soak
+}
+
 tsan() {
     [ -f build-tsan/build.ninja ] || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
     ninja -C build-tsan
@@ -106,18 +115,19 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | tsan | coverage) "$@" ;;
+sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | asan | tsan | coverage) "$@" ;;
 all)
     sim
     torture
     peers
     promotion
     fuzz
+    asan
     tsan
     coverage
     ;;
 *)
-    sed -n '6,13s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,14s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

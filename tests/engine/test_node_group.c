@@ -255,8 +255,8 @@ static void start_stuck(struct group *group, uint32_t timeout_ms)
 {
     configure(group, "backup-wins");
     for (unsigned id = 1; id <= 2; id++) {
-        group->options[id].lease_ms = 20000;
-        group->options[id].grace_ms = 21000;
+        group->options[id].lease_ms = 6000;
+        group->options[id].grace_ms = 7000;
         group->options[id].timeout_ms = timeout_ms;
     }
     start(group);

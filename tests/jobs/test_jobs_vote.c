@@ -3,6 +3,7 @@
 #include "tests/jobs/jobs_support.h"
 
 #include "replication/matrix/matrix_multiply.h"
+#include "tests/support/rounds.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -266,7 +267,7 @@ static void test_products_are_right(void **state)
 {
     (void)state;
     static const size_t buffers[] = {1u << 20, 4000, 700, 120};
-    for (unsigned round = 0; round < 48; round++) {
+    for (unsigned round = 0; round < TEST_ROUNDS(128); round++) {
         enum kvp_matrix_type type = round % 4;
         uint64_t m = 1 + (uint64_t)rand() % 20, n = 1 + (uint64_t)rand() % 30;
         uint64_t p = 1 + (uint64_t)rand() % 20;

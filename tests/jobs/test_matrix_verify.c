@@ -2,6 +2,7 @@
 /* Correct products pass, in every way of summing; wrong ones are found as often as promised. */
 #include "tests/jobs/matrix_support.h"
 #include "replication/matrix/matrix_verify.h"
+#include "tests/support/rounds.h"
 
 #include <float.h>
 #include <math.h>
@@ -109,7 +110,7 @@ static void test_correct_products_always_pass(void **state)
 {
     (void)state;
     uint64_t seed = 1;
-    for (int i = 0; i < 1200; i++) {
+    for (int i = 0; i < TEST_ROUNDS(1200); i++) {
         enum kvp_matrix_type type = all_types[i % 4];
         double size = type == KVP_INT32 ? 5000 : type == KVP_INT64 ? 0x1p28 : 1;
         struct trial trial = random_trial(&seed, type, size);
@@ -223,7 +224,7 @@ static void test_a_correct_product_passes_however_it_was_summed(void **state)
 {
     (void)state;
     uint64_t seed = 2;
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < TEST_ROUNDS(300); i++) {
         struct trial trial = random_trial(&seed, all_types[2 + i % 2], 1);
         if (i % 5 < 3) {
             make_nasty(&trial, &seed, i % 5);
@@ -278,7 +279,7 @@ static void test_every_changed_integer_is_found_in_its_row(void **state)
 {
     (void)state;
     uint64_t seed = 4;
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < TEST_ROUNDS(600); i++) {
         struct trial trial = random_trial(&seed, all_types[i % 2], i % 2 ? 0x1p20 : 3000);
         uint64_t row = random_count(&seed, trial.c.rows) - 1, found, found_col;
         uint64_t column = random_count(&seed, trial.c.columns) - 1;
@@ -315,7 +316,7 @@ static void test_floats_beyond_the_bound_are_found_as_often_as_promised(void **s
     (void)state;
     uint64_t seed = 5;
     for (unsigned rounds = 1; rounds <= 4; rounds++) {
-        unsigned missed = 0, trials = 400;
+        unsigned missed = 0, trials = TEST_ROUNDS(400);
         for (unsigned i = 0; i < trials; i++) {
             struct trial trial = random_trial(&seed, all_types[2 + i % 2], 1);
             uint64_t row = random_count(&seed, trial.c.rows) - 1;

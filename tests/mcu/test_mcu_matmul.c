@@ -3,6 +3,7 @@
 #include "replication/matrix/matrix_multiply.h"
 #include "kvstore/keyspace.h"
 #include "mcu-port/kvmcu_matmul.h"
+#include "tests/support/rounds.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,7 +78,7 @@ static void test_the_same_bits_as_the_node(void **state)
     unsigned over = 0, fits = 0;
 
     (void)state;
-    for (unsigned round = 0; round < 16000; round++) {
+    for (unsigned round = 0; round < TEST_ROUNDS(16000); round++) {
         unsigned type = round % 4, style = round / 4 % 4;
         uint32_t sides[3] = {1 + next_random() % 12, 1 + next_random() % 12,
                              1 + next_random() % 12};
@@ -99,7 +100,7 @@ static void test_the_same_bits_as_the_node(void **state)
         over += good ? 0 : 1;
         fits += good ? 1 : 0;
     }
-    assert_true(over > 2000 && fits > 4000);
+    assert_true(over > TEST_ROUNDS(2000) && fits > TEST_ROUNDS(4000));
 }
 
 static void test_what_is_no_tile(void **state)
