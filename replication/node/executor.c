@@ -316,6 +316,13 @@ static void cease_primary(struct kvp_executor *executor)
     exec_fetch_end(executor);
 }
 
+/*
+ * What every event ends with. The order matters: memory that ran out makes the core fail before
+ * anything is answered; the role is taken over or given up before anything is committed, so that
+ * what was asked of the primary before is told its outcome by the role that took it; what is
+ * committed is told before what is applied, which may free it; answers leave only while the leases
+ * hold, after both; job work comes last, since it may make new updates of what was just committed.
+ */
 static void executor_settle(struct kvp_executor *executor)
 {
     if (executor->broken) {

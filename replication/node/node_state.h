@@ -2,6 +2,10 @@
 /*
  * A running node, shared by the node_*.c files: the loop thread that owns the executor, the disk
  * thread, and the queue through which everything else reaches the loop.
+ *
+ * Locks: `work` is taken first, and never while another one is held. Under it each of the other
+ * mutexes (the node's, a disk's, a call's) is taken alone, for a few assignments: nothing is called
+ * with one of them held that could take a second one. The application's callbacks run without any.
  */
 #ifndef KVP_NODE_STATE_H
 #define KVP_NODE_STATE_H
