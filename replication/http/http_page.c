@@ -44,7 +44,8 @@ void kvp_http_unknown(struct kvp_http_answer *answer)
 {
     answer->code = 404;
     kvp_http_print(&answer->body, "there are /metrics, /livez, /readyz (both with ?verbose), "
-                                  "/api/v1/status\n");
+                                  "/api/v1/status; at nodes also / for browsers, "
+                                  "/api/v1/jobs, /api/v1/workers, /api/v1/pages\n");
 }
 
 void kvp_http_refuse(struct kvp_http_answer *answer, const char *why)

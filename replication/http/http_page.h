@@ -28,6 +28,8 @@ void kvp_http_gauge(kvp_buf *out, const char *name, const char *help, double val
 void kvp_http_counter(kvp_buf *out, const char *name, const char *help, double value);
 /* What Prometheus expects of every process, and kvpair_build_info. */
 void kvp_http_process_metrics(kvp_buf *out);
+/* The page for people. */
+void kvp_http_browse(struct kvp_http_answer *answer);
 /* 404, with the paths that there are. */
 void kvp_http_unknown(struct kvp_http_answer *answer);
 /* 503 with a reason. */

@@ -159,6 +159,34 @@ static void http_make(struct kvp_http_server *server, struct MHD_Connection *con
     }
 }
 
+/* A page of another node on this machine may read what this one says. */
+static void http_allow_origin(struct MHD_Connection *connection, struct MHD_Response *response)
+{
+    static const char scheme[] = "http://";
+    const char *origin =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Origin");
+    if (origin && strncmp(origin, scheme, sizeof(scheme) - 1) == 0 &&
+        http_is_own_name(origin + sizeof(scheme) - 1)) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN,
+                                      origin);
+    }
+}
+
+static void http_add_headers(struct MHD_Connection *connection, struct MHD_Response *response,
+                             const struct kvp_http_answer *answer)
+{
+    const char *policy =
+        answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'";
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->type);
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(response, "Content-Security-Policy", policy);
+    (void)MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    http_allow_origin(connection, response);
+}
+
 static enum MHD_Result http_on_request(void *arg, struct MHD_Connection *connection,
                                        const char *path, const char *method, const char *version,
                                        const char *body, size_t *body_size, void **context)
@@ -175,10 +203,7 @@ static enum MHD_Result http_on_request(void *arg, struct MHD_Connection *connect
     if (!response) {
         return MHD_NO;
     }
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer.type);
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    http_add_headers(connection, response, &answer);
     enum MHD_Result result = MHD_queue_response(connection, answer.code, response);
     MHD_destroy_response(response);
     return result;

@@ -13,9 +13,10 @@
 struct kvp_http_server;
 
 struct kvp_http_answer {
-    unsigned code;    /* 200 if it is left alone */
-    const char *type; /* static; text/plain if it is left alone */
-    kvp_buf body;     /* freed by the server */
+    unsigned code;      /* 200 if it is left alone */
+    const char *type;   /* static; text/plain if it is left alone */
+    const char *policy; /* static; what a browser may do with it; NULL: nothing */
+    kvp_buf body;       /* freed by the server */
 };
 
 struct kvp_http_config {

@@ -44,9 +44,11 @@ static const char usage[] =
     "                        stores kept that had to make way for the group's (8, 16384)\n"
     "  --verify-memory MIB   most that the verification of a product may take (64)\n"
     "Others:\n"
-    "  --http URL            pages for operators (/metrics, /livez, /readyz,\n"
+    "  --http URL            pages for operators (/ for browsers, /metrics, /livez, /readyz,\n"
     "                        /api/v1/status), e.g.\n"
     "                        http://127.0.0.1:9101; on this machine's own addresses only\n"
+    "  --http-others URL,... the pages of the other nodes, as browsers reach them: when this\n"
+    "                        node is gone, its page goes on with theirs\n"
     "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
@@ -192,14 +194,17 @@ static void block_signals(void)
 }
 
 /* EXIT_SUCCESS, or the exit status. */
-static int open_http(const char *url, int log_level, struct kvnode_http **http)
+static int open_http(const struct kvnode_settings *settings, int log_level,
+                     struct kvnode_http **http)
 {
+    const char *url = settings->text[SET_HTTP];
     const struct kvp_logger logger = {.level = (enum kvp_log_level)log_level};
     char reason[MESSAGE_MAX] = "";
     if (url[0] == '\0') {
         return EXIT_SUCCESS;
     }
-    kvp_status status = kvnode_http_open(url, http, reason, sizeof(reason));
+    kvp_status status =
+        kvnode_http_open(url, settings->text[SET_HTTP_OTHERS], http, reason, sizeof(reason));
     if (status == KVP_OK) {
         kvp_log(&logger, KVP_LOG_INFO, "http_started", "url=%s", kvnode_http_url(*http));
         return EXIT_SUCCESS;
@@ -224,7 +229,7 @@ static int open_node(struct process *process, const kvp_node_options *options)
     return EXIT_SUCCESS;
 }
 
-static int kvnode_run(const kvp_node_options *options, const char *http_url)
+static int kvnode_run(const kvp_node_options *options, const struct kvnode_settings *settings)
 {
     static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct kvnode_http *http = NULL;
@@ -237,7 +242,7 @@ static int kvnode_run(const kvp_node_options *options, const char *http_url)
         fprintf(stderr, "kvnode: cannot make a thread\n");
         return EXIT_FAILURE;
     }
-    int code = open_http(http_url, options->log_level, &http);
+    int code = open_http(settings, options->log_level, &http);
     code = code == EXIT_SUCCESS ? open_node(&process, options) : code;
     if (code != EXIT_SUCCESS) {
         kvnode_http_close(http);
@@ -271,5 +276,5 @@ int main(int argc, char **argv)
     if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
         return kvnode_complain("%s", message);
     }
-    return kvnode_run(&options, settings.text[SET_HTTP]);
+    return kvnode_run(&options, &settings);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "replication/node/kvnode_http.h"
 
+#include "kvpair/job_codes.h"
 #include "kvstore/base/clock.h"
 #include "replication/http/http_page.h"
 #include "replication/node/kvnode_metrics.h"
@@ -17,48 +18,93 @@
 #define LOOP_STUCK_US  3000000u /* it is never at one thing for a hundredth of that */
 #define READY_CHECKS   4u
 
-struct kvnode_http {
-    struct kvp_http_server *server;
-    _Atomic(kvp_node *) node;
-    /* Of the server's thread: the last status. */
+/* What the loop thread has said last. */
+struct http_told {
     kvp_status status;
     kvp_buf text;
     uint64_t asked_us;
 };
 
+struct kvnode_http {
+    struct kvp_http_server *server;
+    const char *others; /* the pages of the other nodes, with commas between */
+    _Atomic(kvp_node *) node;
+    /* Of the server's thread. */
+    struct http_told about, jobs, workers;
+};
+
 /* ---- the status ---- */
 
 /* Asks anew when the last answer is old. False: there is none. */
-static bool http_refresh(struct kvnode_http *http)
+static bool http_refresh(struct kvnode_http *http, struct http_told *told)
 {
     kvp_node *node = atomic_load(&http->node);
     uint64_t now_us = kvp_clock_now_us();
-    if (http->asked_us == 0 || now_us - http->asked_us > STATUS_AGE_US) {
-        http->text.size = 0;
-        http->status = node ? node_eyes_status(node, STATUS_WAIT_MS, &http->text) : KVP_UNAVAILABLE;
-        http->asked_us = node ? kvp_clock_now_us() : 0;
+    if (told->asked_us == 0 || now_us - told->asked_us > STATUS_AGE_US) {
+        told->text.size = 0;
+        if (!node) {
+            told->status = KVP_UNAVAILABLE;
+        } else if (told == &http->about) {
+            told->status = node_eyes_status(node, STATUS_WAIT_MS, &told->text);
+        } else {
+            unsigned what = told == &http->jobs ? KVP_INFO_JOBS : KVP_INFO_WORKERS;
+            told->status = node_eyes_work(node, what, STATUS_WAIT_MS, &told->text);
+        }
+        told->asked_us = node ? kvp_clock_now_us() : 0;
     }
-    return http->status == KVP_OK;
+    return told->status == KVP_OK;
 }
 
-static const char *http_status_reason(const struct kvnode_http *http)
+static const char *http_reason(const struct kvnode_http *http, const struct http_told *told)
 {
     if (!atomic_load(&http->node)) {
         return "the node is starting: its data is being opened";
     }
-    return http->status == KVP_TIMEOUT ? "the loop thread has not answered within a second"
-                                       : kvp_strerror(http->status);
+    return told->status == KVP_TIMEOUT ? "the loop thread has not answered within a second"
+                                       : kvp_strerror(told->status);
 }
 
-static void http_show_status(struct kvnode_http *http, struct kvp_http_answer *answer)
+static void http_show_told(struct kvnode_http *http, struct http_told *told,
+                           struct kvp_http_answer *answer)
 {
-    if (!http_refresh(http)) {
-        kvp_http_refuse(answer, http_status_reason(http));
+    if (!http_refresh(http, told)) {
+        kvp_http_refuse(answer, http_reason(http, told));
         return;
     }
     answer->type = "application/json";
-    (void)kvp_buf_append(&answer->body, http->text.data, http->text.size);
+    (void)kvp_buf_append(&answer->body, told->text.data, told->text.size);
     kvp_http_print(&answer->body, "\n");
+}
+
+/* An array of strings: the addresses have nothing that would have to be escaped. */
+static void http_show_pages(const struct kvnode_http *http, struct kvp_http_answer *answer)
+{
+    const char *at = http->others;
+    answer->type = "application/json";
+    kvp_http_print(&answer->body, "[");
+    while (*at != '\0') {
+        size_t size = strcspn(at, ",");
+        kvp_http_print(&answer->body, "%s\"%.*s\"", at == http->others ? "" : ",", (int)size, at);
+        at += size + (at[size] == ',');
+    }
+    kvp_http_print(&answer->body, "]\n");
+}
+
+/* NULL, or what is not the address of a page in a list. */
+static const char *http_wrong_other(const char *list)
+{
+    static const char scheme[] = "http://";
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  ".-:[]";
+    for (const char *at = list; *at != '\0';) {
+        size_t size = strcspn(at, ","), prefix = sizeof(scheme) - 1;
+        if (size <= prefix || strncmp(at, scheme, prefix) != 0 ||
+            strspn(at + prefix, letters) < size - prefix) {
+            return at;
+        }
+        at += size + (at[size] == ',');
+    }
+    return NULL;
 }
 
 /* ---- is it alive ---- */
@@ -183,9 +229,10 @@ static struct kvp_http_check http_check_arbiter(const cJSON *status)
 static void http_show_ready(struct kvnode_http *http, bool verbose, struct kvp_http_answer *answer)
 {
     struct kvp_http_check checks[READY_CHECKS] = {http_check_loop(http)};
-    cJSON *status = checks[0].good && http_refresh(http)
-                        ? cJSON_ParseWithLength((const char *)http->text.data, http->text.size)
-                        : NULL;
+    cJSON *status =
+        checks[0].good && http_refresh(http, &http->about)
+            ? cJSON_ParseWithLength((const char *)http->about.text.data, http->about.text.size)
+            : NULL;
     unsigned count = 1;
     if (status) {
         checks[count++] = http_check_role(status);
@@ -193,7 +240,7 @@ static void http_show_ready(struct kvnode_http *http, bool verbose, struct kvp_h
         checks[count++] = http_check_arbiter(status);
     } else if (checks[0].good) {
         checks[0].good = false;
-        (void)snprintf(checks[0].why, sizeof(checks[0].why), "%s", http_status_reason(http));
+        (void)snprintf(checks[0].why, sizeof(checks[0].why), "%s", http_reason(http, &http->about));
     }
     cJSON_Delete(status);
     kvp_http_judge(answer, checks, count, verbose);
@@ -203,11 +250,12 @@ static void http_show_ready(struct kvnode_http *http, bool verbose, struct kvp_h
 
 static void http_show_metrics(struct kvnode_http *http, struct kvp_http_answer *answer)
 {
-    cJSON *status = http_refresh(http)
-                        ? cJSON_ParseWithLength((const char *)http->text.data, http->text.size)
-                        : NULL;
+    cJSON *status =
+        http_refresh(http, &http->about)
+            ? cJSON_ParseWithLength((const char *)http->about.text.data, http->about.text.size)
+            : NULL;
     if (!status) {
-        kvp_http_refuse(answer, http_status_reason(http));
+        kvp_http_refuse(answer, http_reason(http, &http->about));
         return;
     }
     answer->type = kvp_http_metrics_type;
@@ -219,27 +267,45 @@ static void http_show_metrics(struct kvnode_http *http, struct kvp_http_answer *
 
 static void http_answer(void *arg, const char *path, bool verbose, struct kvp_http_answer *answer)
 {
+    struct kvnode_http *http = arg;
     if (strcmp(path, "/livez") == 0) {
-        http_show_live(arg, verbose, answer);
+        http_show_live(http, verbose, answer);
     } else if (strcmp(path, "/readyz") == 0) {
-        http_show_ready(arg, verbose, answer);
+        http_show_ready(http, verbose, answer);
     } else if (strcmp(path, "/metrics") == 0) {
-        http_show_metrics(arg, answer);
+        http_show_metrics(http, answer);
     } else if (strcmp(path, "/api/v1/status") == 0) {
-        http_show_status(arg, answer);
+        http_show_told(http, &http->about, answer);
+    } else if (strcmp(path, "/api/v1/jobs") == 0) {
+        http_show_told(http, &http->jobs, answer);
+    } else if (strcmp(path, "/api/v1/workers") == 0) {
+        http_show_told(http, &http->workers, answer);
+    } else if (strcmp(path, "/api/v1/pages") == 0) {
+        http_show_pages(http, answer);
+    } else if (strcmp(path, "/") == 0) {
+        kvp_http_browse(answer);
     } else {
         kvp_http_unknown(answer);
     }
 }
 
-kvp_status kvnode_http_open(const char *url, struct kvnode_http **http, char *reason,
-                            size_t reason_size)
+kvp_status kvnode_http_open(const char *url, const char *others, struct kvnode_http **http,
+                            char *reason, size_t reason_size)
 {
+    const char *wrong = http_wrong_other(others);
+    if (wrong) {
+        (void)snprintf(reason, reason_size,
+                       "--http-others: %.200s is not of the form "
+                       "http://127.0.0.1:PORT,http://127.0.0.1:PORT...",
+                       wrong);
+        return KVP_BAD_ARGUMENT;
+    }
     struct kvnode_http *opened = calloc(1, sizeof(*opened));
     if (!opened) {
         (void)snprintf(reason, reason_size, "%s", kvp_strerror(KVP_NO_MEMORY));
         return KVP_NO_MEMORY;
     }
+    opened->others = others;
     const struct kvp_http_config config = {.url = url,
                                            .answer = http_answer,
                                            .arg = opened,
@@ -270,7 +336,9 @@ void kvnode_http_close(struct kvnode_http *http)
 {
     if (http) {
         kvp_http.close(http->server);
-        kvp_buf_free(&http->text);
+        kvp_buf_free(&http->about.text);
+        kvp_buf_free(&http->jobs.text);
+        kvp_buf_free(&http->workers.text);
         free(http);
     }
 }

@@ -33,6 +33,7 @@ const struct option kvnode_options[] = {
     {"quarantine-size", required_argument, NULL, SET_QUARANTINE_SIZE},
     {"verify-memory", required_argument, NULL, SET_VERIFY_MEMORY},
     {"http", required_argument, NULL, SET_HTTP},
+    {"http-others", required_argument, NULL, SET_HTTP_OTHERS},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
     {"config", required_argument, NULL, SET_CONFIG},
     {"help", no_argument, NULL, SET_HELP},

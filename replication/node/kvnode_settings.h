@@ -34,6 +34,7 @@ enum kvnode_setting {
     SET_QUARANTINE_SIZE,
     SET_VERIFY_MEMORY,
     SET_HTTP,
+    SET_HTTP_OTHERS,
     SET_LOG_LEVEL,
     SET_CONFIG,
     SET_HELP,

@@ -11,19 +11,31 @@ uint64_t node_eyes_loop_busy_us(const kvp_node *node)
     return since_us != 0 && now_us > since_us ? now_us - since_us : 0;
 }
 
-kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text)
+static kvp_status eyes_ask(kvp_node *node, const struct kvp_request *request, uint32_t timeout_ms,
+                           bool list, kvp_buf *text)
 {
-    const struct kvp_request request = {.op = KVP_OP_STATUS};
     struct node_call *call = NULL;
     uint64_t deadline_us = kvp_clock_now_us() + timeout_ms * 1000ull;
-    kvp_status status = node_call_perform_until(node, &request, deadline_us, &call);
+    kvp_status status = node_call_perform_until(node, request, deadline_us, &call);
     if (status == KVP_OK) {
-        status = kvp_wire_json(kvp_buf_slice(&call->result), false, text);
+        status = kvp_wire_json(kvp_buf_slice(&call->result), list, text);
     }
     if (call) {
         node_call_unref(call);
     }
     return status == KVP_TIMEOUT_UNKNOWN ? KVP_TIMEOUT : status;
+}
+
+kvp_status node_eyes_status(kvp_node *node, uint32_t timeout_ms, kvp_buf *text)
+{
+    const struct kvp_request request = {.op = KVP_OP_STATUS};
+    return eyes_ask(node, &request, timeout_ms, false, text);
+}
+
+kvp_status node_eyes_work(kvp_node *node, unsigned what, uint32_t timeout_ms, kvp_buf *text)
+{
+    const struct kvp_request request = {.op = KVP_OP_JOB_INFO, .job = {.what = what}};
+    return eyes_ask(node, &request, timeout_ms, true, text);
 }
 
 const struct node_counts *node_eyes_counts(const kvp_node *node)

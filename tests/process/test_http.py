@@ -284,6 +284,9 @@ def test_wrong_addresses_for_pages_are_named():
             file.write("http = http://10.0.0.1:1\n")
         code, text = held(node[:-1] + ["--config", group.path("conf")])
         assert code == 2 and "no TLS" in text, text
+        for others in ("x", "http://", "https://127.0.0.1:1", "http://127.0.0.1:1,http://a\"b:1"):
+            code, text = held(node + ["http://127.0.0.1:0", "--http-others", others])
+            assert code == 2 and "--http-others" in text, (others, text)
         for url in ("https://127.0.0.1:1", "tcp://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:99999", "x"):
             code, text = held(node + [url])
             assert code == 2 and "http://127.0.0.1:PORT" in text, (url, text)
@@ -320,6 +323,25 @@ def test_only_own_names_and_reading_are_answered():
         assert b" 200 " in head and head.endswith(b"\r\n\r\n"), head
         code, _, text = group.page(1, "/none")
         assert code == 404 and b"/readyz" in text
+
+
+def test_a_page_of_another_node_here_may_read_and_no_stranger():
+    with Pages().start() as group:
+        leads = group.primary()
+        code, head, body = group.page(leads, "/")
+        policy = re.search(r"Content-Security-Policy: (.*)\r", head).group(1)
+        assert code == 200 and "text/html" in head and body.startswith(b"<!DOCTYPE html>"), head
+        assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2, policy
+        assert b"http://" not in re.sub(rb"http://(www.w3.org/2000/svg|127.0.0.1)", b"", body), "another host"
+        for origin, allowed in (("http://127.0.0.1:9102", True), ("http://localhost:1", True), ("http://evil.example", False),
+                                ("http://127.0.0.1.evil.example", False), ("https://127.0.0.1:1", False), ("null", False)):
+            answer = raw(group.pages[leads], b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nOrigin: %s\r\n\r\n" % origin.encode())
+            assert (b"Access-Control-Allow-Origin: %s\r\n" % origin.encode() in answer) == allowed, answer[:600]
+            assert allowed or b"Access-Control" not in answer, answer[:600]
+        assert json.loads(group.page(leads, "/api/v1/jobs")[2]) == [0, []]
+        assert json.loads(group.page(leads, "/api/v1/workers")[2]) == [0, []]
+        assert group.page(3 - leads, "/api/v1/jobs")[0] == 503
+        assert json.loads(group.page(leads, "/api/v1/pages")[2]) == []
 
 
 def test_a_node_with_pages_ends_on_sigterm_while_they_are_held():
@@ -373,5 +395,6 @@ main([test_the_page_shows_what_kvcli_shows_before_and_after_a_failover,
       test_a_loop_that_stands_still_is_not_alive,
       test_wrong_addresses_for_pages_are_named,
       test_only_own_names_and_reading_are_answered,
+      test_a_page_of_another_node_here_may_read_and_no_stranger,
       test_a_node_with_pages_ends_on_sigterm_while_they_are_held,
       test_torture_of_the_pages_costs_no_view])
