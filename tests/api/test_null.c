@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every public function with NULL for what must not be NULL. test_exports.py looks whether each
+/* Every public function with NULL for what must not be NULL. test_package.py looks whether each
  * name that the library exports stands here. */
 #include "kvpair/job_spec.h"
 #include "kvpair/kvp_client.h"

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] [--replay SEED]
- * [--regressions] [--marks]. Nodes tick at their deadlines only; with --eager, and with jobs, far
- * more often: seeds that found something before it was so keep their meaning. */
+/*
+ * Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
+ * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] [--no-hangs] [--no-strangers]
+ * [--replay SEED] [--regressions] [--marks] [--lines]. Nodes tick at their deadlines only; with
+ * --eager, and with jobs, far more often: seeds that found something before it was so keep their
+ * meaning.
+ */
 #include "sim.h"
 
 #include "sim_marks.h"
@@ -64,9 +67,10 @@ struct totals {
 static int usage(void)
 {
     fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] [--seeds "
+                    "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] "
+                    "[--no-hangs] [--no-strangers] [--seeds "
                     "N] [--from SEED] "
-                    "[--replay SEED] [--regressions] [--marks]\n");
+                    "[--replay SEED] [--regressions] [--marks] [--lines]\n");
     return 2;
 }
 
@@ -85,7 +89,23 @@ struct world {
     bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough;
 };
 
-static void run(int mode, unsigned long long seed, struct world world, bool replay,
+/* What a run prints besides its failure: each of its events; its line, and what it came to. */
+struct shown {
+    bool events, lines;
+};
+
+/* The arguments that run this seed again: with jobs, nodes are eager and there are no strangers. */
+static void print_line(int mode, unsigned long long seed, struct world world)
+{
+    bool eager = !world.lazy && !world.jobs;
+    printf("sim --mode %s %s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
+           world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
+           world.copies ? "--copies " : "", world.operators ? "--operators " : "",
+           world.rough ? "--rough " : "", eager ? "--eager " : "", world.hangs ? "" : "--no-hangs ",
+           world.strangers || eager || world.jobs ? "" : "--no-strangers ", seed);
+}
+
+static void run(int mode, unsigned long long seed, struct world world, struct shown shown,
                 struct totals *totals)
 {
     static struct sim sim;
@@ -114,7 +134,7 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     if (world.operators) {
         sim_plan_operators(&plan, seed);
     }
-    bool ok = sim_run(&sim, seed, &plan, replay);
+    bool ok = sim_run(&sim, seed, &plan, shown.events);
     totals->passed += ok;
     totals->failed += !ok;
     totals->faults += sim.faults;
@@ -123,24 +143,27 @@ static void run(int mode, unsigned long long seed, struct world world, bool repl
     totals->virtual_us += sim.now_us;
     totals->deliveries += sim.deliveries;
     if (!ok) {
-        printf(
-            "seed %llu mode %s nodes %u: %s\n  replay: sim --mode %s %s%s%s%s%s%s--replay %llu\n",
-            seed, modes[plan.policy], plan.nodes, sim.failure, mode < 0 ? "any" : modes[mode],
-            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
-            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
-            world.rough ? "--rough " : "", world.lazy || world.jobs ? "" : "--eager ", seed);
+        printf("seed %llu mode %s nodes %u: %s\n  replay: ", seed, modes[plan.policy], plan.nodes,
+               sim.failure);
+        print_line(mode, seed, world);
+        printf("\n");
+    }
+    if (shown.lines) {
+        print_line(mode, seed, world);
+        printf(": %llu us, %llu faults, %llu messages\n", (unsigned long long)sim.now_us,
+               (unsigned long long)sim.faults, (unsigned long long)sim.deliveries);
     }
 }
 
 /* Those of one mode, or (-1) of all. */
-static void run_regressions(int mode, struct totals *totals)
+static void run_regressions(int mode, struct shown shown, struct totals *totals)
 {
     for (size_t i = 0; i < sizeof(regressions) / sizeof(regressions[0]); i++) {
         if (mode < 0 || mode == regressions[i].mode) {
             const struct world world = {.jobs = regressions[i].jobs,
                                         .lazy = regressions[i].lazy,
                                         .strangers = regressions[i].strangers};
-            run(regressions[i].mode, regressions[i].seed, world, false, totals);
+            run(regressions[i].mode, regressions[i].seed, world, shown, totals);
         }
     }
 }
@@ -148,24 +171,25 @@ static void run_regressions(int mode, struct totals *totals)
 /* The seeds that the tests run, of all worlds, until every mark has been reached. */
 static void run_marks(unsigned long long seeds, struct totals *totals)
 {
+    static const struct shown nothing;
     static const struct world lazy = {.lazy = true, .strangers = true, .hangs = true};
     for (unsigned long long seed = 1; seed <= seeds && sim_marks_missing() != 0; seed++) {
         for (int mode = WITNESS; mode <= AVAILABLE; mode++) {
-            run(mode, seed, lazy, false, totals);
+            run(mode, seed, lazy, nothing, totals);
         }
         struct world copies = lazy, operators = lazy, rough = lazy;
         copies.copies = operators.operators = rough.rough = true;
-        run(WITNESS, seed, copies, false, totals);
-        run(WITNESS, seed, operators, false, totals);
-        run(-1, seed, rough, false, totals);
+        run(WITNESS, seed, copies, nothing, totals);
+        run(WITNESS, seed, operators, nothing, totals);
+        run(-1, seed, rough, nothing, totals);
     }
 }
 
 struct arguments {
     int mode;
     unsigned long long seeds, from;
-    int replay, again, eager, marks; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough;
+    int replay, again, eager, marks, lines; /* flags of getopt_long() */
+    int jobs, sessions, copies, operators, rough, no_hangs, no_strangers;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -182,6 +206,9 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"rough", no_argument, &taken->rough, 1},
                                      {"marks", no_argument, &taken->marks, 1},
                                      {"eager", no_argument, &taken->eager, 1},
+                                     {"lines", no_argument, &taken->lines, 1},
+                                     {"no-hangs", no_argument, &taken->no_hangs, 1},
+                                     {"no-strangers", no_argument, &taken->no_strangers, 1},
                                      {NULL, 0, NULL, 0}};
     int which;
     while ((which = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -217,25 +244,26 @@ int main(int argc, char **argv)
         return usage();
     }
     const struct world world = {
-        .hangs = true,
+        .hangs = !taken.no_hangs,
         .lazy = !taken.jobs && !taken.eager,
-        .strangers = !taken.jobs && !taken.eager,
+        .strangers = !taken.jobs && !taken.eager && !taken.no_strangers,
         .jobs = taken.jobs,
         .sessions = taken.sessions,
         .copies = taken.copies,
         .operators = taken.operators,
         .rough = taken.rough,
     };
+    const struct shown shown = {.events = taken.replay, .lines = taken.lines};
     /* Marks of one kind of world, or whether those of all kinds have all been reached. */
     bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough;
     bool every = taken.marks && !taken.again && !given;
     if (every) {
         run_marks(taken.seeds, &totals);
     } else if (taken.again) {
-        run_regressions(taken.mode, &totals);
+        run_regressions(taken.mode, shown, &totals);
     }
     for (unsigned long long i = 0; !taken.again && !every && i < taken.seeds; i++) {
-        run(taken.mode, taken.from + i, world, taken.replay, &totals);
+        run(taken.mode, taken.from + i, world, shown, &totals);
     }
     printf("%llu passed, %llu failed; %.2f virtual hours, %llu faults, %llu changes of who serves, "
            "%llu messages\n",
