@@ -256,11 +256,10 @@ static bool event_hear(struct kvp_core *core, const struct core_peer *peer, uint
         (blank && !kvp_set_has(view->in_sync, peer->id))) {
         return false;
     }
-    core->meta.group_id = group_id;
+    bool asks = blank && !answered && core->config.policy != KVP_PAIR_NONE; /* as a blank one */
+    core->meta.group_id = asks ? 0 : group_id;
     bool newer = core_told(core, peer, view, answered);
-    if (!newer && blank) {
-        core->meta.group_id = 0;
-    }
+    core->meta.group_id = blank && !newer ? 0 : group_id;
     return newer;
 }
 

@@ -25,11 +25,12 @@
  *
  * In pair mode every request carries the number, and so do the answers: by the reply's own element,
  * or by its incarnation, which begins with it. What comes from a store that is not known changes
- * nothing. Before a store is confirmed it follows nobody, grants nothing and does not believe
- * answers, unless it was alone in its view: then it decides by itself. Of two copies of such a node
- * both do, and nobody else is there to tell them apart. The first that the other node hears is the
- * one that it knows. A node that has failed takes no new number, but still knows the one that it
- * has.
+ * nothing. A new number is taken from an answer only, which comes from the address that the node was
+ * told: a request in the other one's name makes this node ask there, whoever sent it. Before a store
+ * is confirmed it follows nobody, grants nothing and does not believe answers, unless it was alone
+ * in its view: then it decides by itself. Of two copies of such a node both do, and nobody else is
+ * there to tell them apart. The one at its address is the one that the other node will know. A node
+ * that has failed takes no new number, but still knows the one that it has.
  *
  * An old store may have missed so much that the other one does not say any more what it was known
  * by. To each of them the other is a stranger, and its word does not count, unless one is confirmed
@@ -235,6 +236,12 @@ static void identity_remember_peer(struct kvp_core *core, const struct kvp_numbe
     }
 }
 
+/* A crash could make this node forget which store it knows, and take the other one for a copy. */
+static bool identity_forgettable(const struct kvp_core *core)
+{
+    return core->meta_durable < core->peer_number_needed && !KVP_MUTANT(COPY_FROM_MEMORY);
+}
+
 /* Does the store speak for the other node, or may it from now on? */
 static kvp_status identity_judge(struct kvp_core *core, struct core_peer *peer, bool fresh,
                                  const struct kvp_numbers *numbers)
@@ -249,15 +256,43 @@ static kvp_status identity_judge(struct kvp_core *core, struct core_peer *peer, 
     if (known != 0 && !identity_is_earlier(numbers->earlier, known) &&
         !(fresh && silent && named)) {
         identity_note_stranger(core, peer, numbers->incarnation);
-        return fresh ? KVP_BUSY : KVP_REFUSED;
+        return fresh || identity_forgettable(core) ? KVP_BUSY : KVP_REFUSED;
     }
-    if (!identity_writes(core)) {
-        return KVP_BUSY;
+    return identity_writes(core) ? KVP_OK : KVP_BUSY;
+}
+
+static void identity_take(struct kvp_core *core, const struct kvp_numbers *numbers)
+{
+    if (numbers->incarnation == core->meta.peer_incarnation) {
+        return;
     }
     core->meta.peer_incarnation = numbers->incarnation;
     core->peer_number_needed = core_persist(core);
     identity_remember_peer(core, numbers);
-    return KVP_OK;
+}
+
+static void identity_ask_soon(struct kvp_core *core, const struct core_peer *peer)
+{
+    if (core->now_us >= core->number_asked_us + core->config.heartbeat_us / 2) {
+        core->number_asked_us = core->now_us;
+        core_send_state(core, peer);
+    }
+}
+
+/* Anybody can send a number: whether the other node has it is asked at its address. */
+static kvp_status identity_asked(struct kvp_core *core, struct core_peer *peer,
+                                 const struct kvp_peer_request *request)
+{
+    kvp_status status = identity_judge(core, peer, request->group_id == 0, &request->numbers);
+    if (status != KVP_OK) {
+        return status;
+    }
+    if (KVP_MUTANT(NUMBER_BY_REQUEST)) {
+        identity_take(core, &request->numbers);
+        return KVP_OK;
+    }
+    identity_ask_soon(core, peer);
+    return KVP_BUSY;
 }
 
 kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
@@ -270,8 +305,7 @@ kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
     bool same = request->numbers.incarnation == core->meta.peer_incarnation;
     kvp_status status = KVP_OK;
     if (!same) {
-        status =
-            told ? identity_judge(core, peer, request->group_id == 0, &request->numbers) : KVP_BUSY;
+        status = told ? identity_asked(core, peer, request) : KVP_BUSY;
     }
     bool answered = identity_peer_number_durable(core) ||
                     (identity_writes(core) && request->op == KVP_OP_STATE);
@@ -293,6 +327,10 @@ void core_identity_state(struct kvp_core *core, const struct kvp_peer_request *r
     core->state_token = token;
     core->state_echo_us = request->sent_us;
     core_identity_written(core);
+    if (core_paired(core) && !core->confirmed && !core_leading(core)) {
+        identity_ask_soon(
+            core, &core->peers[0]); /* what it could not tell before it can, when it has this */
+    }
 }
 
 /* Its answers were those of a stranger so far: what it is asked again, it need not wait to be
@@ -331,8 +369,11 @@ static bool identity_comes_from_known(struct kvp_core *core, struct core_peer *p
     if (reply->numbers.incarnation == 0) {
         return known == 0 || identity_is_of(reply->report.incarnation, known);
     }
-    return identity_judge(core, peer, reply->group_id == 0, &reply->numbers) == KVP_OK &&
-           identity_peer_number_durable(core);
+    if (identity_judge(core, peer, reply->group_id == 0, &reply->numbers) != KVP_OK) {
+        return false;
+    }
+    identity_take(core, &reply->numbers);
+    return identity_peer_number_durable(core);
 }
 
 bool core_identity_heard(struct kvp_core *core, struct core_peer *peer,

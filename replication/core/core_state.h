@@ -252,6 +252,7 @@ struct kvp_core {
     uint64_t replaces;           /* whose place a new store would take; 0: not told */
     uint64_t peer_number_needed; /* pair: what it is asked is answered when meta_durable has come so
                                     far */
+    uint64_t number_asked_us;    /* pair: when the other was asked whether a number is its own */
     uint64_t peer_said;          /* the number with which it said */
     uint64_t peer_earlier[KVP_EARLIER_MAX]; /* these */
     void *state_token;                      /* it waits for that; NULL: it does not */

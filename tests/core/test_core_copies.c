@@ -220,11 +220,48 @@ static void test_a_late_message_of_a_store_that_was_new_changes_nothing(void **s
         world_run(&world, SECONDS);
         assert_int_equal(world.nodes[1].disk.meta.peer_incarnation, known);
     }
-    request.numbers.replaces = known; /* an emptied one is told, and names it */
-    world_request(&world, 1, &request);
-    world_run(&world, 2 * SECONDS);
-    assert_int_equal(world.nodes[1].disk.meta.peer_incarnation, first);
+    disk_blank(&world.nodes[2]);
+    world_start(&world, 2); /* an emptied one is told, and names it */
+    world_run(&world, 10 * SECONDS);
+    assert_int_equal(world.nodes[1].disk.meta.peer_incarnation,
+                     world.nodes[2].disk.meta.incarnation);
+    assert_serves(&world, 1, set2(1, 2));
     world_close(&world);
+}
+
+/* Whoever says in a silent node's name that its store is new, or a later life of the one that is
+ * known, is asked at that node's address: nothing is taken from what he says. */
+static void test_a_request_in_its_name_takes_no_nodes_place(void **state)
+{
+    (void)state;
+    static struct kvp_peer_request request;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        for (unsigned fresh = 0; fresh < 2; fresh++) {
+            struct world world;
+            open_pair(&world, (enum kvp_pair_policy)policy);
+            uint64_t known = world.nodes[1].disk.meta.peer_incarnation;
+            world_kill(&world, 2);
+            world_run(&world, 2 * SECONDS);
+            request = (struct kvp_peer_request){
+                .op = KVP_OP_STATE,
+                .from = 2,
+                .to = 1,
+                .group_id = fresh ? 0 : kvp_core_group_id(world.nodes[1].core),
+                .sent_us = world.now_us,
+                .numbers = {known ^ (UINT64_C(1) << 40), known, {known}},
+            };
+            request.numbers.earlier[0] = fresh ? KVP_STORE_IS_NEW : known;
+            world_request(&world, 1, &request);
+            world_run(&world, SECONDS);
+            assert_int_equal(world.nodes[1].disk.meta.peer_incarnation, known);
+            world_start(&world, 2);
+            world_run(&world, 5 * SECONDS);
+            assert_false(is_copy(&world, 2));
+            assert_true(world.nodes[2].core->confirmed);
+            assert_int_equal(kvp_core_view(world.nodes[2].core)->in_sync, set2(1, 2));
+            world_close(&world);
+        }
+    }
 }
 
 static bool twice(struct world *world, unsigned id, unsigned peer)
@@ -366,6 +403,7 @@ int main(void)
         cmocka_unit_test(test_a_number_that_a_hung_disk_never_took_does_not_count),
         cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
         cmocka_unit_test(test_a_late_message_of_a_store_that_was_new_changes_nothing),
+        cmocka_unit_test(test_a_request_in_its_name_takes_no_nodes_place),
         cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),
         cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),

@@ -58,6 +58,13 @@ static void failing_disks(struct sim_plan *plan)
     plan->pause = plan->reset = plan->one_way = plan->handover = plan->wipe = 0;
 }
 
+/* And copies come often. */
+static void failing_disks_copies(struct sim_plan *plan)
+{
+    failing_disks(plan);
+    plan->copy_gap_us = 700000;
+}
+
 /* Two nodes whose messages come late and that are cut off from each other. */
 static void late_messages(struct sim_plan *plan)
 {
@@ -241,12 +248,16 @@ static const struct sim_mutant {
     {KVP_MUTANT_COPY_SAME_NUMBER, "copy-same-number", WITNESS, "a start draws no number of its own",
      .copies = true},
     {KVP_MUTANT_NONE, "none-copies-pair", PRIMARY_WINS,
-     "no bug, a pair with copies on failing disks: nothing must be found", failing_disks,
+     "no bug, a pair with copies on failing disks: nothing must be found", failing_disks_copies,
      .copies = true},
+    {KVP_MUTANT_COPY_FROM_MEMORY, "copy-from-memory", PRIMARY_WINS,
+     "pair: a store is told that it is a copy, and that is forgotten", failing_disks_copies,
+     .copies = true},
+    {KVP_MUTANT_NUMBER_BY_REQUEST, "number-by-request", BACKUP_WINS,
+     "pair: whoever asks in its name is the other node's store", .copies = true},
     {KVP_MUTANT_NUMBER_NOT_DURABLE, "number-not-durable", PRIMARY_WINS,
-     "pair: a store is known before its number is on the disk", failing_disks, .copies = true},
-    {KVP_MUTANT_FAILED_TELLS_COPY, "failed-tells-copy", PRIMARY_WINS,
-     "pair: a node that has failed answers a copy as its original", failing_disks, .copies = true},
+     "pair: a store is known before its number is on the disk", failing_disks_copies,
+     .copies = true},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",

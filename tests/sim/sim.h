@@ -190,6 +190,9 @@ struct sim {
     struct sim_node nodes[SIM_COPY + 1];
     bool copied;    /* a store has been, in this run */
     unsigned first; /* which of a node and its copy was confirmed first, by address; 0: none yet */
+    uint64_t first_number; /* by which it was confirmed last */
+    bool in_memory;        /* the other node of a pair confirms numbers that its hung disk lacks */
+    bool first_in_memory;  /* that was so then, and still is */
     struct kvp_env *witness_env;
     uint64_t witness_lost_us; /* when it got another disk last */
     struct kvp_witness *witness;
@@ -264,8 +267,6 @@ void sim_copies_start(struct sim *sim);
 void sim_copies(struct sim *sim);
 void sim_copies_calm(struct sim *sim);
 void sim_copies_step(struct sim *sim);
-/* Or it is to be started later. */
-bool sim_copies_may_start(struct sim *sim, const struct sim_node *node);
 /* The witness and whoever asks it must reach each other now. */
 bool sim_copies_need_witness(const struct sim *sim);
 /* Another store speaks for the node, or it is not known yet which one does. */
@@ -321,6 +322,7 @@ void sim_contract_opened(struct sim *sim, struct sim_node *node);
 void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job);
 /* The store of one place is at another one, too. */
 void sim_contract_copied(struct sim *sim, unsigned from, unsigned to);
+void sim_contract_exchanged(struct sim *sim, unsigned a, unsigned b);
 /* A linearizable read is being answered. */
 void sim_contract_read(struct sim *sim, const struct sim_node *node);
 

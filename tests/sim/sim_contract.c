@@ -374,6 +374,13 @@ void sim_contract_copied(struct sim *sim, unsigned from, unsigned to)
     sim->contract->nodes[to] = sim->contract->nodes[from];
 }
 
+void sim_contract_exchanged(struct sim *sim, unsigned a, unsigned b)
+{
+    struct contract_node known = sim->contract->nodes[a];
+    sim->contract->nodes[a] = sim->contract->nodes[b];
+    sim->contract->nodes[b] = known;
+}
+
 void sim_contract_step(struct sim *sim)
 {
     for (unsigned i = 1; i <= SIM_COPY; i++) {

@@ -4,15 +4,19 @@
  * and the copy are both started, in any order. The copy has the node's id and an address that
  * nobody was told of; it reaches the witness and the nodes.
  *
+ * In a pair the two may change places, too: what was copied is put back, and what the node had
+ * since then has the address that nobody knows.
+ *
  * What must hold: nobody sees two stores of a node before there are. Only the one that is confirmed
- * first speaks for the node. The other one is never confirmed, never serves, says that it is a
- * copy; nobody else says so. An operator then ends a copy that says so; if it is the original that
- * does, the directory of the copy takes its place.
+ * first speaks for the node: in a pair never the one at the other address. The other one is never
+ * confirmed, never serves, says that it is a copy; nobody else says so. An operator then ends a
+ * copy that says so; if it is the original that does, the directory of the copy takes its place.
  *
  * Left out is what docs/guarantees.md does not promise: copies of running nodes (the original is
  * dead at that moment); copies of a node that was alone in its view of a pair, or of a store that
- * counts nowhere yet; a copy that the other node of a pair hears before the original; and a witness
- * that is silent while an original that it does not know as such is started, or runs.
+ * counts nowhere yet; a store of a pair that was put back before the other node's disk had the
+ * number that it confirmed while it hung; and a witness that is silent while an original that it
+ * does not know as such is started, or runs.
  */
 #include "sim.h"
 
@@ -135,17 +139,6 @@ static void copies_make(struct sim *sim, struct sim_node *original)
     copies_start(sim, copy, copies_delay(sim));
 }
 
-/* In a pair, behind the original. */
-bool sim_copies_may_start(struct sim *sim, const struct sim_node *node)
-{
-    bool waits =
-        node->id == SIM_COPY && sim->plan.policy != KVP_PAIR_NONE && sim->first != node->self;
-    if (waits) {
-        copies_start(sim, node, copies_delay(sim) / 10);
-    }
-    return !waits;
-}
-
 /* ---- the operator ---- */
 
 static void copies_end(struct sim *sim, struct sim_node *copy)
@@ -185,10 +178,31 @@ static bool copies_repair(struct sim *sim)
     return false;
 }
 
+/* Each store gets the other one's address. What the other node of the pair has confirmed from
+ * memory, and its disk never took, nobody knows. */
+static void copies_change_places(struct sim *sim, struct sim_node *copy)
+{
+    struct sim_node *original = &sim->nodes[copy->self];
+    struct kvp_env *env = original->env;
+    bool known = !sim->first_in_memory;
+    sim_trace(sim, "copy of %u PUT BACK%s", copy->self, known ? "" : ", and nobody knows better");
+    sim_node_crash(sim, original);
+    sim_node_crash(sim, copy);
+    original->env = copy->env;
+    copy->env = env;
+    sim->first = known ? copy->id : 0;
+    sim_contract_exchanged(sim, copy->id, original->id);
+    copies_start(sim, original, copies_delay(sim) / 10);
+    copies_start(sim, copy, copies_delay(sim));
+}
+
 /* The copy's process may die, too. */
 static void copies_crash(struct sim *sim, struct sim_node *copy)
 {
-    if (copy->alive && sim_below(&sim->random_copies, 2)) {
+    bool may = sim->plan.policy != KVP_PAIR_NONE && !sim->nodes[copy->self].disk_faulty;
+    if (may && sim->first == copy->self && sim_below(&sim->random_copies, 4)) {
+        copies_change_places(sim, copy);
+    } else if (copy->alive && sim_below(&sim->random_copies, 2)) {
         sim_node_crash(sim, copy);
         copies_start(sim, copy, copies_delay(sim));
     }
@@ -245,11 +259,37 @@ static void copies_watch(struct sim *sim, const struct sim_node *node)
     if (!one_of_two || !copies_confirmed(node)) {
         return;
     }
-    if (sim->first == 0) {
+    if (node->id == SIM_COPY && sim->plan.policy != KVP_PAIR_NONE) {
+        sim_fail(sim, "a store at an address that nobody was told of speaks for node %u",
+                 node->self);
+    } else if (sim->first == 0) {
         sim_trace(sim, "%u SPEAKS for %u", node->id, node->self);
         sim->first = node->id;
     } else if (sim->first != node->id) {
         sim_fail(sim, "%u and a copy both speak for node %u", sim->first, node->self);
+    }
+    uint64_t number = copies_core(node)->meta.incarnation;
+    if (number != sim->first_number) {
+        sim->first_number = number;
+        sim->first_in_memory = sim->in_memory;
+    }
+}
+
+/* A node of a pair whose disk hangs confirms a number before the disk has it. */
+static void copies_watch_memory(struct sim *sim, const struct sim_node *node)
+{
+    const struct sim_node *copy = copies_copy(sim);
+    const struct kvp_core *core = copies_core(node);
+    if (!copy || !core || node->self == copy->self) {
+        return;
+    }
+    const struct kvp_core *first = copies_core(&sim->nodes[copy->self]);
+    uint64_t known = core->meta.peer_incarnation;
+    bool durable = core->peer_number_needed == 0 || core->meta_durable >= core->peer_number_needed;
+    bool hangs = core_disk_hangs(core, sim_node_clock(sim, node));
+    sim->in_memory = !durable && (sim->in_memory || hangs);
+    if (durable && (known == sim->first_number || (first && known == first->meta.incarnation))) {
+        sim->first_in_memory = false;
     }
 }
 
@@ -259,6 +299,7 @@ void sim_copies_step(struct sim *sim)
         return;
     }
     for (unsigned i = 1; !sim->failed && i <= SIM_COPY; i++) {
+        copies_watch_memory(sim, &sim->nodes[i]);
         copies_watch(sim, &sim->nodes[i]);
     }
     if (!sim->failed && sim->calm && copies_copy(sim)) {

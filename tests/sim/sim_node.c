@@ -468,7 +468,7 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
     if (event->kind == SIM_RESTART) {
-        if (!node->alive && node->env && sim_copies_may_start(sim, node)) {
+        if (!node->alive && node->env) {
             sim_node_start(sim, node);
         }
         return;
