@@ -46,11 +46,9 @@ enum kvp_mutant {
     KVP_MUTANT_GRANT_ANY,  /* pair: a view is granted whatever its number, and where nobody asks */
     KVP_MUTANT_BOOT_ASKED, /* pair: a restarted node leads because it is asked to */
     KVP_MUTANT_GRANT_UNNOTED, /* pair: who is given all of it does not keep in mind from where on */
-    KVP_MUTANT_COPY_FROM_MEMORY,   /* pair: a store is told that it is a copy, and that is forgotten
-                                    */
+    KVP_MUTANT_COPY_FROM_MEMORY,   /* pair: that a store is told to be a copy may be forgotten */
     KVP_MUTANT_NUMBER_BY_REQUEST,  /* pair: whoever asks in its name is the other node's store */
     KVP_MUTANT_NUMBER_NOT_DURABLE, /* pair: a store is known before the number is on the disk */
-    KVP_MUTANT_FAILED_TELLS_COPY,  /* pair: a node that has failed answers a copy as its original */
     KVP_MUTANT_TOLD_LEADS,         /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,         /* what a peer said is not put right by the register */
     KVP_MUTANT_COMMIT_FALLS,       /* the commit point falls when the view changes */

@@ -25,12 +25,12 @@
  *
  * In pair mode every request carries the number, and so do the answers: by the reply's own element,
  * or by its incarnation, which begins with it. What comes from a store that is not known changes
- * nothing. A new number is taken from an answer only, which comes from the address that the node was
- * told: a request in the other one's name makes this node ask there, whoever sent it. Before a store
- * is confirmed it follows nobody, grants nothing and does not believe answers, unless it was alone
- * in its view: then it decides by itself. Of two copies of such a node both do, and nobody else is
- * there to tell them apart. The one at its address is the one that the other node will know. A node
- * that has failed takes no new number, but still knows the one that it has.
+ * nothing. A new number is taken from an answer only, which comes from the address that the node
+ * was told: a request in the other one's name makes this node ask there, whoever sent it. Before a
+ * store is confirmed it follows nobody, grants nothing and does not believe answers, unless it was
+ * alone in its view: then it decides by itself. Of two copies of such a node both do, and nobody
+ * else is there to tell them apart. The one at its address is the one that the other node will
+ * know. A node that has failed takes no new number, but still knows the one that it has.
  *
  * An old store may have missed so much that the other one does not say any more what it was known
  * by. To each of them the other is a stranger, and its word does not count, unless one is confirmed

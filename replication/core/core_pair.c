@@ -156,9 +156,7 @@ static void pair_asked_failed(struct kvp_core *core, const struct kvp_peer_reque
 void core_pair_asked_stopped(struct kvp_core *core, struct core_peer *peer,
                              const struct kvp_peer_request *request, void *token)
 {
-    kvp_status status = core->meta.copy || KVP_MUTANT(FAILED_TELLS_COPY)
-                            ? KVP_OK
-                            : core_identity_admit(core, peer, request);
+    kvp_status status = core->meta.copy ? KVP_OK : core_identity_admit(core, peer, request);
     bool grants = core->role == KVP_ROLE_FAILED && request->op == KVP_OP_ASK_VIEW &&
                   core_identity_may_follow(core) && !core->meta.copy;
     if (status == KVP_OK && grants) {
