@@ -97,6 +97,8 @@ struct kvworker {
     _Atomic uint64_t tasks;        /* fetched so far */
     _Atomic bool stopping;         /* nothing new is begun */
     _Atomic int status;            /* to exit with */
+    uint64_t feed_us;              /* so often the supervisor's watchdog is fed; 0: never */
+    _Atomic uint64_t feed_due_us;
 };
 
 /* ---- kvworker_run.c: fetching, beating, posting ---- */

@@ -6,6 +6,7 @@
  */
 #include "client/kvworker/kvworker.h"
 #include "kvstore/base/clock.h"
+#include "kvstore/base/notify.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -53,6 +54,17 @@ static void worker_rest(struct kvworker *worker, uint32_t ms)
 
     if (!atomic_load(&worker->stopping)) {
         (void)nanosleep(&time, NULL);
+    }
+}
+
+/* Feeds the supervisor's watchdog when that is due. */
+static void worker_feed(struct kvworker *worker)
+{
+    uint64_t now_us = kvp_clock_now_us();
+
+    if (worker->feed_us > 0 && now_us >= atomic_load(&worker->feed_due_us)) {
+        atomic_store(&worker->feed_due_us, now_us + worker->feed_us);
+        kvp_notify("WATCHDOG=1");
     }
 }
 
@@ -160,6 +172,7 @@ static bool worker_join(struct kvworker *worker)
     (void)snprintf(self.name, sizeof(self.name), "%s", options->name);
     while (!atomic_load(&worker->stopping)) {
         kvp_result result;
+        worker_feed(worker);
         kvp_status status = kvp_worker_join(worker->client, &self, kinds, count, options->buffer,
                                             options->standby, &result);
         enum reply reply = worker_judge(worker, status, &result);
@@ -170,6 +183,7 @@ static bool worker_join(struct kvworker *worker)
             kvp_log(&worker->logger, KVP_LOG_INFO, "joined", "worker=%s instance=%" PRIu64 " as=%s",
                     kvp_log_quote(quoted, sizeof(quoted), self.name), self.instance,
                     options->standby ? "standby" : "active");
+            kvp_notify("STATUS=joined, %s", options->standby ? "standby" : "active");
         } else if (reply == REPLY_GOOD) { /* malformed, it says */
             kvp_log(&worker->logger, KVP_LOG_ERROR, "join_failed", "reason=%s",
                     kvp_log_quote(quoted, sizeof(quoted), reason_of(&result)));
@@ -276,7 +290,10 @@ static void *run_beats(void *arg)
     while (!worker->ended) {
         struct kvworker_slot *slot = next_due(worker);
         uint64_t now_us = kvp_clock_now_us();
-        if (slot == NULL) {
+        worker_feed(worker);
+        if (slot == NULL && worker->feed_us > 0) {
+            wait_until(worker, now_us, now_us + worker->feed_us / 2);
+        } else if (slot == NULL) {
             pthread_cond_wait(&worker->changed, &worker->lock);
         } else if (slot->beat_due_us > now_us) {
             wait_until(worker, now_us, slot->beat_due_us);
@@ -500,6 +517,7 @@ static void *worker_watch_signals(void *arg)
     sigaddset(&set, SIGINT);
     (void)sigwait(&set, &number);
     kvp_log(&worker->logger, KVP_LOG_INFO, "stopping", "signal=%d", number);
+    kvp_notify("STOPPING=1\nSTATUS=stopping");
     kvworker_stop(worker, KVWORKER_DONE);
     (void)sigwait(&set, &number);
     for (unsigned i = 0; i < worker->options.parallel; i++) {
@@ -585,6 +603,8 @@ static int live(struct kvworker *worker)
         kvp_log(&worker->logger, KVP_LOG_ERROR, "no_threads", "reason=\"%s\"", strerror(EAGAIN));
         return KVWORKER_FAILED;
     }
+    worker->feed_us = kvp_notify_feed_us();
+    kvp_notify("READY=1\nSTATUS=joining"); /* nodes that are away are waited for */
     if (worker_join(worker)) {
         work_until_stopped(worker);
         worker_leave(worker);

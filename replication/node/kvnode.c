@@ -3,7 +3,9 @@
 #include "replication/net/await_address.h"
 #include "replication/node/kvnode_http.h"
 #include "replication/node/kvnode_settings.h"
+#include "replication/node/node_eyes.h"
 #include "kvstore/base/logger.h"
+#include "kvstore/base/notify.h"
 #include "kvstore/base/process.h"
 
 #include <pthread.h>
@@ -16,6 +18,8 @@ enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
 #define OPENING_SLOW_S   3u
 #define OPENING_PATIENCE 20u /* twentieths of a second, of who has been told to stop */
 #define STOP_LIMIT_S     7u  /* the replication core has 5 */
+#define TELL_EVERY_MS    500u
+#define STATE_TEXT_SIZE  128u
 
 static const char usage[] =
     "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
@@ -155,6 +159,9 @@ static void watch_opening(struct process *process)
     unsigned seconds = 0, due = OPENING_SLOW_S;
     while (!wait_for_signal(1)) {
         seconds++;
+        if (!node_of(process)) {
+            kvp_notify("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=opening the data for %u s", seconds);
+        }
         if (seconds >= due && !node_of(process)) {
             due *= 2;
             fprintf(stderr,
@@ -168,6 +175,7 @@ static void *kvnode_watch_signals(void *arg)
 {
     struct process *process = arg;
     watch_opening(process);
+    kvp_notify("STOPPING=1\nSTATUS=stopping");
     kvp_node *node = node_of(process);
     for (unsigned i = 0; !node && i < OPENING_PATIENCE; i++) {
         usleep(50000);
@@ -229,6 +237,44 @@ static int open_node(struct process *process, const kvp_node_options *options)
     return EXIT_SUCCESS;
 }
 
+/* ---- who supervises it ---- */
+
+static void tell_state(kvp_node *node, char told[STATE_TEXT_SIZE])
+{
+    char text[STATE_TEXT_SIZE];
+    kvp_node_state state;
+    (void)kvp_node_get_state(node, &state);
+    (void)snprintf(text, sizeof(text), "%s%s, epoch %llu, primary %u", kvp_role_name(state.role),
+                   state.serving ? ", serving" : "", (unsigned long long)state.epoch,
+                   state.primary_id);
+    if (strcmp(text, told) != 0) {
+        (void)snprintf(told, STATE_TEXT_SIZE, "%s", text);
+        kvp_notify("STATUS=%s", text);
+    }
+}
+
+/* The watchdog is fed while the loop thread turns, by this thread: a supervisor that does not read
+ * is not to hold up heartbeats. */
+static kvp_status wait_and_tell(kvp_node *node)
+{
+    char told[STATE_TEXT_SIZE] = "";
+    uint64_t feed_us = kvp_notify_feed_us();
+    uint32_t every_ms = TELL_EVERY_MS;
+    kvp_status status;
+    if (feed_us > 0 && feed_us < every_ms * 1000) {
+        every_ms = feed_us < 2000 ? 1 : (uint32_t)(feed_us / 2000);
+    }
+    kvp_notify("READY=1");
+    do {
+        tell_state(node, told);
+        if (feed_us > 0 && node_eyes_loop_busy_us(node) < feed_us) {
+            kvp_notify("WATCHDOG=1");
+        }
+        status = kvp_node_wait_end(node, every_ms);
+    } while (status == KVP_TIMEOUT);
+    return status;
+}
+
 static int kvnode_run(const kvp_node_options *options, const struct kvnode_settings *settings)
 {
     static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -249,7 +295,8 @@ static int kvnode_run(const kvp_node_options *options, const struct kvnode_setti
         return code;
     }
     kvnode_http_show(http, process.node);
-    kvp_status status = kvp_node_wait_end(process.node, 0);
+    kvp_status status =
+        kvp_notify_wanted() ? wait_and_tell(process.node) : kvp_node_wait_end(process.node, 0);
     pthread_cancel(watcher);
     pthread_join(watcher, NULL);
     kvnode_http_close(http);

@@ -5,6 +5,7 @@
  * one watches it: a disk that hangs holds the main thread, and then what waits is answered and a
  * signal obeyed all the same. Nothing here decides anything: that is witness.c.
  */
+#include "kvstore/base/notify.h"
 #include "kvstore/base/clock.h"
 #include "replication/net/await_address.h"
 #include "kvstore/base/logger.h"
@@ -253,16 +254,34 @@ static bool handle(struct app *app, struct kvp_net_request *request)
     return status != KVP_FAILED;
 }
 
+/* Feeds the supervisor's watchdog when that is due; returns for how long the loop may sleep. */
+static int tell_supervisor(const struct app *app, uint64_t feed_us, uint64_t *due_us)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    if (feed_us == 0) {
+        return -1;
+    }
+    if (now_us >= *due_us) {
+        kvp_notify("WATCHDOG=1\nSTATUS=serving, %zu groups", kvp_witness_groups(app->witness));
+        *due_us = now_us + feed_us;
+    }
+    return (int)((*due_us - now_us) / 1000 + 1);
+}
+
 static int serve(struct app *app)
 {
     struct pollfd fds[] = {{.fd = app->signal_fd, .events = POLLIN},
                            {.fd = app->wake_fd, .events = POLLIN}};
+    uint64_t feed_us = kvp_notify_feed_us(), due_us = 0;
+    kvp_notify("READY=1\nSTATUS=serving, %zu groups", kvp_witness_groups(app->witness));
     for (;;) {
-        if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0 && errno != EINTR) {
+        int wait_ms = tell_supervisor(app, feed_us, &due_us);
+        if (poll(fds, sizeof(fds) / sizeof(fds[0]), wait_ms) < 0 && errno != EINTR) {
             kvp_log(&app->logger, KVP_LOG_ERROR, "poll_failed", "errno=%d", errno);
             return EXIT_FAILURE;
         }
         if ((fds[0].revents & POLLIN) != 0) {
+            kvp_notify("STOPPING=1\nSTATUS=stopping");
             return EXIT_SUCCESS;
         }
         uint64_t one;

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages for operators: --http of kvnode and kvwitness."""
 
-import ctypes
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import time
 import http_torture
 from http_torture import fetch
 from kvtest import Group, Process, free_ports, main, program, wait_for
+from stopped_thread import StoppedThread
 from test_silent_disk import Held
 
 
@@ -229,28 +229,6 @@ def test_a_disk_is_judged_by_sync_timeout():
             assert group.page(1, "/livez")[0] == 200
         finally:
             stuck.let_go()
-
-
-class StoppedThread:
-    """One thread of a process, stopped as a debugger does it."""
-
-    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
-
-    def __init__(self, pid, name):
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-        self.thread = next(int(each) for each in os.listdir("/proc/%d/task" % pid)
-                           if open("/proc/%d/task/%s/comm" % (pid, each)).read().strip() == name)
-
-    def __enter__(self):
-        if self.libc.ptrace(self.SEIZE, self.thread, None, None) != 0:
-            return None
-        self.libc.ptrace(self.INTERRUPT, self.thread, None, None)
-        os.waitpid(self.thread, 0x40000000)  # __WALL
-        return self
-
-    def __exit__(self, kind, value, trace):
-        self.libc.ptrace(self.DETACH, self.thread, None, None)
 
 
 def test_a_loop_that_stands_still_is_not_alive():
