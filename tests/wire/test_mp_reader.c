@@ -333,7 +333,7 @@ static void test_what_the_packer_writes_is_read_back(void **state)
         kvp_slice bytes = kvp_slice_of("0123456789", (size_t)(number % 11));
         kvp_mp_write_begin(&writer, &out);
         kvp_mp_write_uint(&writer, number);
-        (void)msgpack_pack_int64(&writer.packer, negative);
+        (void)kvp_mp_pack_int64(&writer, negative);
         kvp_mp_write_bin(&writer, bytes);
         kvp_mp_write_str(&writer, bytes);
         kvp_mp_write_bool(&writer, i % 2 == 0);
