@@ -169,10 +169,45 @@ enum kvp_mp_type kvp_mp_peek(const struct kvp_mp_reader *reader)
     return mp_read_head(reader, &head) ? head.type : KVP_MP_NONE;
 }
 
-uint64_t kvp_mp_uint(struct kvp_mp_reader *reader)
+/*
+ * The formats that most values have are read without a head, as they are met a hundred times for a
+ * put: fixed ones, whose first byte tells all, the unsigned numbers, and short bytes. Whatever else
+ * it is, and every error, goes the way of the rest, which is not inlined so that its stack and the
+ * guard of it are not the short way's.
+ */
+#define MP_REST static __attribute__((noinline))
+
+/* The first byte of what is next; 0xc1, which begins no value: nothing is, or a read has failed. */
+static inline uint8_t mp_first(const struct kvp_mp_reader *reader)
+{
+    return reader->failed || reader->next == reader->end ? 0xc1 : reader->next[0];
+}
+
+static inline size_t mp_left(const struct kvp_mp_reader *reader)
+{
+    return (size_t)(reader->end - reader->next);
+}
+
+MP_REST uint64_t mp_uint_of_any_format(struct kvp_mp_reader *reader)
 {
     struct head head;
     return mp_take(reader, KVP_MP_UINT, &head) ? head.number : 0;
+}
+
+uint64_t kvp_mp_uint(struct kvp_mp_reader *reader)
+{
+    uint8_t first = mp_first(reader);
+    if (first < 0x80) {
+        reader->next++;
+        return first;
+    }
+    unsigned width = 1u << (first & 3u);
+    if (first < 0xcc || first > 0xcf || mp_left(reader) <= width) {
+        return mp_uint_of_any_format(reader);
+    }
+    uint64_t number = mp_number_of(reader->next + 1, width);
+    reader->next += 1 + width;
+    return number;
 }
 
 uint64_t kvp_mp_uint_max(struct kvp_mp_reader *reader, uint64_t max)
@@ -223,7 +258,15 @@ void kvp_mp_nil(struct kvp_mp_reader *reader)
     (void)mp_take(reader, KVP_MP_NIL, &head);
 }
 
-static kvp_slice mp_take_bytes(struct kvp_mp_reader *reader, enum kvp_mp_type type)
+/* Its bytes begin `head` bytes from here. */
+static inline kvp_slice mp_take_short(struct kvp_mp_reader *reader, size_t head, size_t size)
+{
+    kvp_slice bytes = kvp_slice_of(reader->next + head, size);
+    reader->next += head + size;
+    return bytes;
+}
+
+MP_REST kvp_slice mp_bytes_of_any_format(struct kvp_mp_reader *reader, enum kvp_mp_type type)
 {
     struct head head;
     if (!mp_take(reader, type, &head)) {
@@ -234,21 +277,41 @@ static kvp_slice mp_take_bytes(struct kvp_mp_reader *reader, enum kvp_mp_type ty
 
 kvp_slice kvp_mp_str(struct kvp_mp_reader *reader)
 {
-    return mp_take_bytes(reader, KVP_MP_STR);
+    uint8_t first = mp_first(reader);
+    size_t size = first & 0x1fu;
+    if (first < 0xa0 || first >= 0xc0 || mp_left(reader) <= size) {
+        return mp_bytes_of_any_format(reader, KVP_MP_STR);
+    }
+    return mp_take_short(reader, 1, size);
 }
 
 kvp_slice kvp_mp_bin(struct kvp_mp_reader *reader)
 {
-    return mp_take_bytes(reader, KVP_MP_BIN);
+    size_t left = mp_left(reader);
+    if (mp_first(reader) != 0xc4 || left < 2 || left - 2 < reader->next[1]) {
+        return mp_bytes_of_any_format(reader, KVP_MP_BIN);
+    }
+    return mp_take_short(reader, 2, reader->next[1]);
 }
 
-uint32_t kvp_mp_array(struct kvp_mp_reader *reader)
+MP_REST uint32_t mp_array_of_any_format(struct kvp_mp_reader *reader)
 {
     struct head head;
     return mp_take(reader, KVP_MP_ARRAY, &head) ? (uint32_t)head.number : 0;
 }
 
-uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
+uint32_t kvp_mp_array(struct kvp_mp_reader *reader)
+{
+    uint8_t first = mp_first(reader);
+    uint32_t count = first & 0x0fu;
+    if (first < 0x90 || first >= 0xa0 || mp_left(reader) <= count) {
+        return mp_array_of_any_format(reader);
+    }
+    reader->next++;
+    return count;
+}
+
+MP_REST uint32_t mp_array_begun_of_any_format(struct kvp_mp_reader *reader)
 {
     struct head head;
     if (!read_bare_head(reader, &head) || head.type != KVP_MP_ARRAY) {
@@ -257,6 +320,16 @@ uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
     }
     reader->next += head.size;
     return (uint32_t)head.number;
+}
+
+uint32_t kvp_mp_array_begun(struct kvp_mp_reader *reader)
+{
+    uint8_t first = mp_first(reader);
+    if (first < 0x90 || first >= 0xa0) {
+        return mp_array_begun_of_any_format(reader);
+    }
+    reader->next++;
+    return first & 0x0fu;
 }
 
 uint32_t kvp_mp_map(struct kvp_mp_reader *reader)

@@ -375,6 +375,60 @@ static void test_long_strings_and_lists_are_read_back(void **state)
     }
 }
 
+/* One typed read, after which the reader says whether it failed and where it is. */
+static void read_as(struct kvp_mp_reader *reader, enum kvp_mp_type type)
+{
+    if (type == KVP_MP_UINT) {
+        (void)kvp_mp_uint(reader);
+    } else if (type == KVP_MP_STR) {
+        (void)kvp_mp_str(reader);
+    } else if (type == KVP_MP_BIN) {
+        (void)kvp_mp_bin(reader);
+    } else {
+        (void)kvp_mp_array(reader);
+    }
+}
+
+/* peek and skip look at every value in the same way; the typed reads have shorter ones. */
+static void check_short_way(kvp_slice bytes, enum kvp_mp_type type)
+{
+    struct kvp_mp_reader reader = reader_of(bytes), whole = reader, failed = reader;
+    bool is_there = kvp_mp_peek(&whole) == type;
+    read_as(&reader, type);
+    assert_int_equal(!reader.failed, is_there);
+    if (is_there && type != KVP_MP_ARRAY) {
+        (void)kvp_mp_skip(&whole);
+        assert_ptr_equal(reader.next, whole.next);
+    }
+    kvp_mp_fail(&failed);
+    read_as(&failed, type);
+    assert_true(failed.failed && failed.next == bytes.data);
+}
+
+static void check_short_ways(unsigned first, int others, size_t size)
+{
+    static const enum kvp_mp_type types[] = {KVP_MP_UINT, KVP_MP_STR, KVP_MP_BIN, KVP_MP_ARRAY};
+    uint8_t *bytes = malloc(size); /* of this size: a sanitizer sees a byte too many */
+    assert_non_null(bytes);
+    memset(bytes, others, size);
+    bytes[0] = (uint8_t)first;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        check_short_way(kvp_slice_of(bytes, size), types[i]);
+    }
+    free(bytes);
+}
+
+static void test_the_short_ways_take_what_the_long_way_takes(void **state)
+{
+    (void)state;
+    for (unsigned first = 0; first < 256; first++) {
+        for (size_t size = 1; size <= 40; size++) {
+            check_short_ways(first, 3, size);
+            check_short_ways(first, 0xfe, size);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_the_byte_that_means_nothing_is_refused),
         cmocka_unit_test(test_what_the_packer_writes_is_read_back),
         cmocka_unit_test(test_long_strings_and_lists_are_read_back),
+        cmocka_unit_test(test_the_short_ways_take_what_the_long_way_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
