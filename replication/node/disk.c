@@ -8,19 +8,12 @@
 
 struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t entry_max)
 {
-    struct kvp_disk_job *job = calloc(1, sizeof(*job));
+    struct kvp_disk_job *job = calloc(1, sizeof(*job) + entry_max * sizeof(job->entries[0]));
     if (!job) {
         return NULL;
     }
     job->op = op;
     job->peer = peer;
-    if (entry_max > 0) {
-        job->entries = calloc(entry_max, sizeof(struct kvp_entry *));
-        if (!job->entries) {
-            free(job);
-            return NULL;
-        }
-    }
     return job;
 }
 
@@ -32,7 +25,6 @@ void kvp_disk_job_free(struct kvp_disk_job *job)
     for (size_t i = 0; i < job->entry_count; i++) {
         kvp_entry_unref(job->entries[i]);
     }
-    free(job->entries);
     kvp_buf_free(&job->chunk);
     free(job);
 }

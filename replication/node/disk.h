@@ -43,8 +43,6 @@ struct kvp_disk_job {
     kvp_status status;              /* result */
     struct kvp_storage_write write; /* WRITE: its arrays are in `entries`, its meta is `meta` */
     struct kvp_meta meta;
-    struct kvp_entry **entries; /* owned, with a reference each; READ_LOG: result */
-    size_t entry_count;
     uint64_t from; /* READ_LOG */
     size_t size_max, count_max;
     struct kvp_point point;             /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
@@ -52,6 +50,8 @@ struct kvp_disk_job {
     bool last;                          /* SNAPSHOT_READ: result */
     enum kvp_keep keep;                 /* INCOMING_FINISH, QUARANTINE: of the store that goes */
     struct kvp_quarantined quarantined; /* INCOMING_FINISH, QUARANTINE: result */
+    size_t entry_count;
+    struct kvp_entry *entries[]; /* owned, with a reference each; READ_LOG: result */
 };
 
 /* A job with room for `entry_max` entries; NULL when memory is short. */
