@@ -3,7 +3,6 @@
 #include "kvstore/keyspace.h"
 
 #include <assert.h>
-#include <string.h>
 
 enum {
     SESSION_KEY_SIZE = 11,
@@ -117,66 +116,4 @@ kvp_status kvp_session_key_decode(kvp_slice raw, uint64_t *client, uint16_t *slo
     *client = kvp_get_be64(bytes + 1);
     *slot = (uint16_t)((unsigned)bytes[9] << 8 | bytes[10]);
     return KVP_OK;
-}
-
-void kvp_put_u16(uint8_t *to, uint16_t value)
-{
-    to[0] = (uint8_t)value;
-    to[1] = (uint8_t)(value >> 8);
-}
-
-void kvp_put_u32(uint8_t *to, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-void kvp_put_u64(uint8_t *to, uint64_t value)
-{
-    for (unsigned i = 0; i < 8; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-uint16_t kvp_get_u16(const uint8_t *from)
-{
-    return (uint16_t)(from[0] | (unsigned)from[1] << 8);
-}
-
-uint32_t kvp_get_u32(const uint8_t *from)
-{
-    uint32_t value = 0;
-
-    for (unsigned i = 0; i < 4; i++) {
-        value |= (uint32_t)from[i] << (8 * i);
-    }
-    return value;
-}
-
-uint64_t kvp_get_u64(const uint8_t *from)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < 8; i++) {
-        value |= (uint64_t)from[i] << (8 * i);
-    }
-    return value;
-}
-
-void kvp_put_be64(uint8_t *to, uint64_t value)
-{
-    for (unsigned i = 0; i < 8; i++) {
-        to[i] = (uint8_t)(value >> (56 - 8 * i));
-    }
-}
-
-uint64_t kvp_get_be64(const uint8_t *from)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < 8; i++) {
-        value = value << 8 | from[i];
-    }
-    return value;
 }

@@ -26,6 +26,9 @@
 
 #include "kvpair/kvp_base.h"
 
+#include <endian.h>
+#include <string.h>
+
 #define KVP_RAW_KEY_SIZE_MAX (KVP_KEY_SIZE_MAX + 1u)
 
 enum {
@@ -81,15 +84,58 @@ kvp_status kvp_session_decode(kvp_slice raw, struct kvp_session_record *record);
 /* Splits the raw key of a session record. KVP_CORRUPT. */
 kvp_status kvp_session_key_decode(kvp_slice raw, uint64_t *client, uint16_t *slot);
 
-/* Little-endian numbers in memory, unaligned. */
-void kvp_put_u16(uint8_t *to, uint16_t value);
-void kvp_put_u32(uint8_t *to, uint32_t value);
-void kvp_put_u64(uint8_t *to, uint64_t value);
-uint16_t kvp_get_u16(const uint8_t *from);
-uint32_t kvp_get_u32(const uint8_t *from);
-uint64_t kvp_get_u64(const uint8_t *from);
+/* Little-endian numbers in memory, unaligned. Inline: one instruction each, or two. */
+static inline void kvp_put_u16(uint8_t *to, uint16_t value)
+{
+    value = htole16(value);
+    memcpy(to, &value, sizeof(value));
+}
+
+static inline void kvp_put_u32(uint8_t *to, uint32_t value)
+{
+    value = htole32(value);
+    memcpy(to, &value, sizeof(value));
+}
+
+static inline void kvp_put_u64(uint8_t *to, uint64_t value)
+{
+    value = htole64(value);
+    memcpy(to, &value, sizeof(value));
+}
+
+static inline uint16_t kvp_get_u16(const uint8_t *from)
+{
+    uint16_t value;
+    memcpy(&value, from, sizeof(value));
+    return le16toh(value);
+}
+
+static inline uint32_t kvp_get_u32(const uint8_t *from)
+{
+    uint32_t value;
+    memcpy(&value, from, sizeof(value));
+    return le32toh(value);
+}
+
+static inline uint64_t kvp_get_u64(const uint8_t *from)
+{
+    uint64_t value;
+    memcpy(&value, from, sizeof(value));
+    return le64toh(value);
+}
+
 /* Big-endian, for keys. */
-void kvp_put_be64(uint8_t *to, uint64_t value);
-uint64_t kvp_get_be64(const uint8_t *from);
+static inline void kvp_put_be64(uint8_t *to, uint64_t value)
+{
+    value = htobe64(value);
+    memcpy(to, &value, sizeof(value));
+}
+
+static inline uint64_t kvp_get_be64(const uint8_t *from)
+{
+    uint64_t value;
+    memcpy(&value, from, sizeof(value));
+    return be64toh(value);
+}
 
 #endif
