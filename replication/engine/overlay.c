@@ -25,10 +25,70 @@ void overlay_clear(struct overlay *overlay)
     assert(overlay->count == 0);
 }
 
+/* ---- layers and versions, which are used again ---- */
+
+static struct overlay_layer *overlay_new_layer(struct overlay *overlay)
+{
+    struct overlay_layer *layer = overlay->spare_layers;
+    if (!layer) {
+        return calloc(1, sizeof(*layer));
+    }
+    overlay->spare_layers = layer->older;
+    overlay->spare_layer_count--;
+    memset(layer, 0, sizeof(*layer));
+    return layer;
+}
+
+static void overlay_put_layer(struct overlay *overlay, struct overlay_layer *layer)
+{
+    if (overlay->spare_layer_count == OVERLAY_SPARES) {
+        free(layer);
+        return;
+    }
+    layer->older = overlay->spare_layers;
+    overlay->spare_layers = layer;
+    overlay->spare_layer_count++;
+}
+
+static struct overlay_version *overlay_new_version(struct overlay *overlay)
+{
+    struct overlay_version *version = overlay->spare_versions;
+    if (!version) {
+        return calloc(1, sizeof(*version));
+    }
+    overlay->spare_versions = version->next;
+    overlay->spare_version_count--;
+    memset(version, 0, sizeof(*version));
+    return version;
+}
+
+static void overlay_put_version(struct overlay *overlay, struct overlay_version *version)
+{
+    kvp_buf_free(&version->raw);
+    if (overlay->spare_version_count == OVERLAY_SPARES) {
+        free(version);
+        return;
+    }
+    version->next = overlay->spare_versions;
+    overlay->spare_versions = version;
+    overlay->spare_version_count++;
+}
+
+void overlay_free_spares(struct overlay *overlay)
+{
+    while (overlay->spare_layers) {
+        free(overlay_new_layer(overlay));
+    }
+    while (overlay->spare_versions) {
+        free(overlay_new_version(overlay));
+    }
+}
+
 void overlay_free(struct overlay *overlay)
 {
     if (overlay->slots) {
         overlay_clear(overlay);
+        overlay_free_spares(overlay);
         free(overlay->slots);
         overlay->slots = NULL;
     }
@@ -111,7 +171,7 @@ static void overlay_put_key(struct overlay *overlay, struct overlay_key *key)
 kvp_status overlay_begin(struct overlay *overlay, uint64_t seq)
 {
     assert(!overlay->newest || overlay->newest->seq < seq);
-    struct overlay_layer *layer = calloc(1, sizeof(*layer));
+    struct overlay_layer *layer = overlay_new_layer(overlay);
     if (!layer) {
         return KVP_NO_MEMORY;
     }
@@ -131,8 +191,7 @@ static void drop_version(struct overlay *overlay, struct overlay_version *versio
         version->older->newer = version->newer;
     }
     overlay_put_key(overlay, version->key);
-    kvp_buf_free(&version->raw);
-    free(version);
+    overlay_put_version(overlay, version);
 }
 
 static void drop_versions(struct overlay *overlay, struct overlay_layer *layer)
@@ -155,7 +214,7 @@ void overlay_rollback(struct overlay *overlay)
     drop_versions(overlay, layer);
     overlay->newest = layer->older;
     *(layer->older ? &layer->older->newer : &overlay->oldest) = NULL;
-    free(layer);
+    overlay_put_layer(overlay, layer);
 }
 
 static void overlay_take(kvp_buf *to, kvp_buf *from)
@@ -174,7 +233,7 @@ kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, boo
     }
     struct overlay_version *version = at->newest;
     if (!version || version->seq != layer->seq) {
-        version = calloc(1, sizeof(*version));
+        version = overlay_new_version(overlay);
         if (!version) {
             overlay_put_key(overlay, at);
             return KVP_NO_MEMORY;
@@ -215,7 +274,7 @@ static void drop_oldest(struct overlay *overlay)
     drop_versions(overlay, layer);
     overlay->oldest = layer->newer;
     *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
-    free(layer);
+    overlay_put_layer(overlay, layer);
 }
 
 void overlay_drop(struct overlay *overlay, uint64_t seq)

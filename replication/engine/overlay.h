@@ -37,11 +37,18 @@ struct overlay {
     struct overlay_key **slots;
     size_t capacity, count;
     struct overlay_layer *oldest, *newest;
+    /* To be used again: some for each update come and go. At most OVERLAY_SPARES of each. */
+    struct overlay_layer *spare_layers;     /* linked by `older` */
+    struct overlay_version *spare_versions; /* linked by `next` */
+    unsigned spare_layer_count, spare_version_count;
 };
+
+#define OVERLAY_SPARES 256u
 
 kvp_status overlay_init(struct overlay *overlay);
 void overlay_clear(struct overlay *overlay); /* drops all layers */
 void overlay_free(struct overlay *overlay);
+void overlay_free_spares(struct overlay *overlay);
 /* Frees versions of an overlay that nobody looks at any more, at most *budget, which is what is
  * left then. */
 void overlay_dismantle(struct overlay *overlay, size_t *budget);

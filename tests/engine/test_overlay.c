@@ -261,6 +261,25 @@ static void test_one_key_in_many_layers(void **state)
     overlay_free(&overlay);
 }
 
+static void test_what_is_kept_to_be_used_again_is_bounded(void **state)
+{
+    struct overlay overlay;
+    (void)state;
+    assert_int_equal(overlay_init(&overlay), KVP_OK);
+    for (uint64_t seq = 1; seq <= 3 * OVERLAY_SPARES; seq++) {
+        layer(&overlay, seq, "hot", "raw");
+    }
+    overlay_drop(&overlay, UINT64_MAX);
+    assert_int_equal(overlay.spare_layer_count, OVERLAY_SPARES);
+    assert_int_equal(overlay.spare_version_count, OVERLAY_SPARES);
+    layer(&overlay, 1, "cold", NULL); /* nothing of what it was is left in it */
+    check_none(&overlay, "hot", UINT64_MAX);
+    check(&overlay, "cold", UINT64_MAX, 1, NULL);
+    overlay_free_spares(&overlay);
+    assert_int_equal(overlay.spare_layer_count + overlay.spare_version_count, 0);
+    overlay_free(&overlay);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_empty_layers_come_and_go),
         cmocka_unit_test(test_keys_are_bytes),
         cmocka_unit_test(test_one_key_in_many_layers),
+        cmocka_unit_test(test_what_is_kept_to_be_used_again_is_bounded),
         cmocka_unit_test(test_grows_and_still_knows_every_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
