@@ -120,18 +120,17 @@ kvp_status engine_fit_answer(struct kvp_engine *engine, const struct kvp_session
                                   "try again, or read less in the transaction");
 }
 
-static kvp_status write_session(uint64_t client, uint16_t slot,
+/* `record` has nothing in engine->scratch. */
+static kvp_status write_session(struct kvp_engine *engine, uint64_t client, uint16_t slot,
                                 const struct kvp_session_record *record, kvp_buf *set)
 {
     struct kvp_raw_key key;
-    kvp_buf raw = {0};
+    kvp_buf *raw = &engine->scratch;
+    raw->size = 0;
     kvp_raw_key_session(&key, client, slot);
-    kvp_status status = kvp_session_encode(record, &raw);
-    if (status == KVP_OK) {
-        status = kvp_writeset_put(set, kvp_raw_key_slice(&key), kvp_buf_slice(&raw));
-    }
-    kvp_buf_free(&raw);
-    return status;
+    kvp_status status = kvp_session_encode(record, raw);
+    return status == KVP_OK ? kvp_writeset_put(set, kvp_raw_key_slice(&key), kvp_buf_slice(raw))
+                            : status;
 }
 
 static kvp_status write_number(const struct kvp_raw_key *key, uint64_t number, kvp_buf *set)
@@ -185,7 +184,7 @@ static kvp_status write_forgotten(struct kvp_engine *engine, const struct kvp_se
         const struct kvp_session_record record = {
             .number = found.number, .seq = age->seq, .code = (uint8_t)-KVP_SESSION_EXPIRED};
         if (status == KVP_OK && found.known) {
-            status = write_session(age->client, age->slot, &record, set);
+            status = write_session(engine, age->client, age->slot, &record, set);
         }
     }
     return status;
@@ -246,7 +245,7 @@ static kvp_status session_write_all(struct kvp_engine *engine, const struct kvp_
                                     const struct session_found *found,
                                     const struct kvp_session_record *record, kvp_buf *set)
 {
-    kvp_status status = write_session(id->client, id->slot, record, set);
+    kvp_status status = write_session(engine, id->client, id->slot, record, set);
     if (status == KVP_OK) {
         status = write_forgotten(engine, id, set);
     }
@@ -265,7 +264,7 @@ kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_sess
         .answer = kvp_buf_slice(&execution->answer),
     };
     struct session *spare = NULL;
-    kvp_buf kept = {0};
+    kvp_buf *kept = &engine->kept;
     bool large = record.answer.size > SESSION_ANSWER_KEPT;
     session_age(table, engine->now_us, seq - 1);
     kvp_status status = session_reserve(table, found, record.answer.size, &spare);
@@ -273,18 +272,19 @@ kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_sess
         status = reserve_large(engine);
     }
     if (status == KVP_OK) {
-        status = kvp_buf_append(&kept, record.answer.data, record.answer.size);
+        kept->size = 0;
+        status = kvp_buf_append(kept, record.answer.data, record.answer.size);
     }
     if (status == KVP_OK) {
         status = session_write_all(engine, id, found, &record, &execution->writeset);
     }
     if (status != KVP_OK) {
         free(spare);
-        kvp_buf_free(&kept);
+        kvp_buf_free(kept);
         return status;
     }
     table->last_us = engine->now_us;
-    session_note(table, spare, found, id->client, id->slot, &record, &kept);
+    session_note(table, spare, found, id->client, id->slot, &record, kept);
     if (large) {
         engine->large[engine->large_count++] = (struct engine_large){id->client, seq, id->slot};
     }

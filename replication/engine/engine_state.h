@@ -29,7 +29,8 @@ struct kvp_engine {
     uint64_t executed;  /* seq of the newest layer, or what the store had at the start */
     struct engine_large *large;
     size_t large_count, large_capacity;
-    kvp_buf scratch;         /* a record read from the store */
+    kvp_buf scratch;         /* a record read from the store, or to be written to it */
+    kvp_buf kept;            /* a session's answer on its way into the table */
     uint64_t rest_us;        /* nothing that nobody waits for is done before */
     struct kvp_engine *past; /* of an earlier time as primary: still to be freed */
 };

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPACITY_MIN 256u
+#define CAPACITY_MIN     256u
+#define SESSION_ROOM_MIN 64u /* kvp_buf's smallest */
 
 kvp_status session_table_init(struct session_table *table, const struct session_config *config)
 {
@@ -153,6 +154,19 @@ static struct session *session_begin(struct session_table *table, struct session
     return spare;
 }
 
+/* The least room that there is goes to and fro: nearly all answers fit it, and no slot keeps more
+ * than twice what it needs. */
+static void session_swap_answer(struct session *session, kvp_buf *answer)
+{
+    kvp_buf last = session->answer;
+    session->answer = *answer;
+    if (last.capacity > SESSION_ROOM_MIN) {
+        kvp_buf_free(&last);
+    }
+    *answer = last;
+    answer->size = 0;
+}
+
 void session_note(struct session_table *table, struct session *spare,
                   const struct session_found *found, uint64_t client, uint16_t slot,
                   const struct kvp_session_record *record, kvp_buf *answer)
@@ -166,9 +180,7 @@ void session_note(struct session_table *table, struct session *spare,
         session_unlink_age(table, session);
         session_link_newest(table, session);
     }
-    kvp_buf_free(&session->answer);
-    session->answer = *answer;
-    memset(answer, 0, sizeof(*answer));
+    session_swap_answer(session, answer);
     session->number = record->number;
     session->seq = record->seq;
     session->code = record->code;

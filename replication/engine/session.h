@@ -120,7 +120,8 @@ struct session *session_find(const struct session_table *table, uint64_t client,
 /* Room for what session_note() needs; then that cannot fail. `found`: what session_look() told. */
 kvp_status session_reserve(struct session_table *table, const struct session_found *found,
                            size_t answer_size, struct session **spare);
-/* Notes that (client, slot) was answered; takes over the bytes of `answer`, and `spare`. */
+/* Notes that (client, slot) was answered; takes over the bytes of `answer`, and `spare`. `answer`
+ * is empty then, perhaps with the room that the slot's last one had. */
 void session_note(struct session_table *table, struct session *spare,
                   const struct session_found *found, uint64_t client, uint16_t slot,
                   const struct kvp_session_record *record, kvp_buf *answer);

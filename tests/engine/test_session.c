@@ -27,7 +27,10 @@ static void note(struct session_table *table, uint64_t client, uint16_t slot, ui
     assert_int_equal(session_reserve(table, &found, sizeof(seq), &spare), KVP_OK);
     assert_int_equal(kvp_buf_append(&answer, &seq, sizeof(seq)), KVP_OK);
     session_note(table, spare, &found, client, slot, &record, &answer);
-    assert_null(answer.data); /* the table has it now */
+    assert_int_equal(answer.size, 0); /* the table has it now */
+    assert_true(answer.data == NULL ||
+                answer.data != session_find(table, client, slot)->answer.data);
+    kvp_buf_free(&answer);
 }
 
 static void check(const struct session_table *table, uint64_t client, uint16_t slot,
@@ -336,9 +339,31 @@ static void test_damaged_records_are_not_believed(void **state)
     check_damaged(TEXT("S\0\0\0\0\0\0\0\x07\0\0"), TEXT(""));
 }
 
+/* The room of a small answer goes back for the next one; that of a large one is freed. */
+static void test_no_slot_hands_on_the_room_of_a_large_answer(void **state)
+{
+    static const uint8_t bytes[100];
+    struct session_table table;
+    struct session_found found = {.known = true};
+    struct kvp_session_record record = {.number = 2, .seq = 2};
+    kvp_buf answer = {0};
+    (void)state;
+    open_table(&table, 8);
+    note(&table, 7, 0, 1, 1);
+    assert_int_equal(kvp_buf_append(&answer, bytes, sizeof(bytes)), KVP_OK);
+    session_note(&table, NULL, &found, 7, 0, &record, &answer);
+    assert_true(answer.size == 0 && answer.capacity > 0);
+    assert_int_equal(kvp_buf_append(&answer, bytes, 1), KVP_OK);
+    session_note(&table, NULL, &found, 7, 0, &record, &answer);
+    assert_int_equal(answer.capacity, 0);
+    check_slice(kvp_buf_slice(&session_find(&table, 7, 0)->answer), kvp_slice_of(bytes, 1));
+    session_table_free(&table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_slot_hands_on_the_room_of_a_large_answer),
         cmocka_unit_test(test_remembers_the_last_request_of_each_slot),
         cmocka_unit_test(test_the_longest_unused_slot_makes_room),
         cmocka_unit_test(test_a_slot_that_is_not_idle_makes_no_room),
