@@ -41,6 +41,7 @@ void kvp_engine_close(struct kvp_engine *engine)
         kvp_jobs_close(engine->jobs);
         free(engine->large);
         kvp_buf_free(&engine->scratch);
+        kvp_buf_free(&engine->kept);
         free(engine);
         engine = past;
     }
@@ -234,16 +235,17 @@ static kvp_status engine_execute(struct kvp_engine *engine, const struct kvp_req
 kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
                               uint64_t seq, struct kvp_execution *execution)
 {
-    struct kvp_execution made = {.kind = KVP_EXECUTION_ANSWER};
     assert(engine->storage && seq == engine->executed + 1);
-    kvp_status status = engine_execute(engine, request, seq, &made);
+    execution->kind = KVP_EXECUTION_ANSWER;
+    execution->status = KVP_OK;
+    execution->wait_seq = 0;
+    execution->answer.size = execution->writeset.size = 0;
+    kvp_status status = engine_execute(engine, request, seq, execution);
     if (status != KVP_OK) {
-        kvp_buf_free(&made.answer);
-        kvp_buf_free(&made.writeset);
-        return status;
+        kvp_buf_free(&execution->answer);
+        kvp_buf_free(&execution->writeset);
     }
-    *execution = made;
-    return KVP_OK;
+    return status;
 }
 
 /* ---- commit ---- */

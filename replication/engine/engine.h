@@ -60,7 +60,7 @@ struct kvp_execution {
     enum kvp_execution_kind kind;
     int status;        /* of the answer */
     kvp_buf answer;    /* the encoded result (one msgpack value, empty for nil); caller frees */
-    kvp_buf writeset;  /* APPEND: payload; caller frees */
+    kvp_buf writeset;  /* APPEND: payload; caller frees. Both may come with room of earlier ones */
     uint64_t wait_seq; /* WAIT */
 };
 
@@ -70,7 +70,7 @@ struct kvp_execution {
  * that a late duplicate cannot run; without a session an update that changes nothing answers
  * KVP_EXECUTION_WAIT for the last appended seq, because its answer depends on pending writes. A
  * read-only txn without session likewise. On any failure of the engine itself (memory, storage)
- * returns the status, with nothing changed.
+ * returns the status, with nothing changed and both buffers freed.
  */
 kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
                               uint64_t seq, struct kvp_execution *execution);

@@ -9,40 +9,58 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The engine has failed, or there is no memory. */
+static void client_update_failed(struct kvp_executor *executor, const struct kvp_request *request,
+                                 void *token, kvp_status status)
+{
+    exec_storage_failed(executor, status);
+    /* The index of jobs may be ahead of what was written. */
+    executor->broken = executor->broken || kvp_operation_of(request->op)->is_job;
+    exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
+}
+
+/* Executes in the waiter's and the executor's buffers, which are theirs again. */
+static kvp_status client_execute(struct kvp_executor *executor, const struct kvp_request *request,
+                                 uint64_t seq, struct exec_waiter *waiter,
+                                 struct kvp_execution *execution)
+{
+    *execution = (struct kvp_execution){.answer = waiter->answer, .writeset = executor->writeset};
+    kvp_status status = kvp_engine_execute(executor->engine, request, seq, execution);
+    waiter->answer = execution->answer;
+    executor->writeset = execution->writeset;
+    return status;
+}
+
 static void client_update(struct kvp_executor *executor, const struct kvp_request *request,
                           void *token)
 {
-    struct kvp_execution execution = {0};
+    struct kvp_execution execution;
     uint64_t seq = kvp_core_next_seq(executor->core);
     kvp_engine_set_now(executor->engine, executor->now_us);
-    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
+    struct exec_waiter *waiter = exec_wait_new(executor);
     kvp_status status =
-        waiter ? kvp_engine_execute(executor->engine, request, seq, &execution) : KVP_NO_MEMORY;
-    if (status != KVP_OK) {
-        free(waiter);
-        exec_storage_failed(executor, status);
-        /* The index of jobs may be ahead of what was written. */
-        executor->broken = executor->broken || kvp_operation_of(request->op)->is_job;
-        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));
-        return;
-    }
-    if (execution.kind == KVP_EXECUTION_ANSWER) {
-        exec_answer(executor, token, execution.status, kvp_buf_slice(&execution.answer));
-        kvp_buf_free(&execution.answer);
-        free(waiter);
+        waiter ? client_execute(executor, request, seq, waiter, &execution) : KVP_NO_MEMORY;
+    if (status != KVP_OK || execution.kind == KVP_EXECUTION_ANSWER) {
+        if (status != KVP_OK) {
+            client_update_failed(executor, request, token, status);
+        } else {
+            exec_answer(executor, token, execution.status, kvp_buf_slice(&waiter->answer));
+        }
+        exec_wait_put(executor, waiter);
         return;
     }
     if (execution.kind == KVP_EXECUTION_APPEND &&
-        exec_append(executor, &execution.writeset) != KVP_OK) {
+        exec_append(executor, &executor->writeset) != KVP_OK) {
         executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
     }
     waiter->token = token;
     waiter->op = request->op;
     waiter->seq = execution.kind == KVP_EXECUTION_APPEND ? seq : execution.wait_seq;
-    waiter->size = execution.writeset.size + execution.answer.size;
+    waiter->size = executor->writeset.size + waiter->answer.size;
     waiter->status = execution.status;
-    waiter->answer = execution.answer;
-    kvp_buf_free(&execution.writeset);
+    if (executor->writeset.capacity > EXEC_SPARE_SIZE_MAX) {
+        kvp_buf_free(&executor->writeset);
+    }
     exec_wait_add(executor, waiter);
 }
 

@@ -10,6 +10,8 @@
 
 #define EXEC_WAITING_MAX      16384u /* updates that wait for their commit */
 #define EXEC_WAITING_SIZE_MAX (64u * 1024u * 1024u)
+#define EXEC_SPARES           256u
+#define EXEC_SPARE_SIZE_MAX   4096u /* room that is kept for the next update */
 #define EXEC_CURSORS_MAX      64u
 #define EXEC_PARKED_MAX       256u /* scans that wait for the state to catch up */
 #define EXEC_CURSOR_IDLE_US   30000000u
@@ -98,6 +100,8 @@ struct kvp_executor {
 
     struct exec_waiter *first, *last;
     size_t waiting_count, waiting_size;
+    struct exec_waiter *spare_waiters; /* to be used again: at most EXEC_SPARES */
+    unsigned spare_count;
 
     struct exec_cursor cursors[EXEC_CURSORS_MAX];
     uint64_t cursors_due_us; /* when one of them may have been idle for too long */
@@ -120,6 +124,7 @@ struct kvp_executor {
 
     kvp_buf scratch; /* results and messages being built */
     kvp_buf value;
+    kvp_buf writeset; /* of the update being executed */
     struct kvp_txn_scratch txn;
     struct kvp_peer_request peer_request;
 };
@@ -159,7 +164,12 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
 /* exec_wait.c */
 /* Makes a write set the log's next entry. KVP_NO_MEMORY. */
 kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
+/* All zero, but that its answer may have room. NULL: no memory. */
+struct exec_waiter *exec_wait_new(struct kvp_executor *executor);
+/* Gives back one that was not added. NULL is fine. */
+void exec_wait_put(struct kvp_executor *executor, struct exec_waiter *waiter);
 void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter); /* taken over */
+void exec_wait_free_spares(struct kvp_executor *executor);
 /* Answers when `seq` is committed. False: no memory. */
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
                kvp_slice answer);                 /* of the operation that is being answered */

@@ -19,6 +19,46 @@ kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
     return KVP_OK;
 }
 
+struct exec_waiter *exec_wait_new(struct kvp_executor *executor)
+{
+    struct exec_waiter *waiter = executor->spare_waiters;
+    if (!waiter) {
+        return calloc(1, sizeof(*waiter));
+    }
+    kvp_buf room = waiter->answer;
+    executor->spare_waiters = waiter->next;
+    executor->spare_count--;
+    *waiter = (struct exec_waiter){.answer = room};
+    return waiter;
+}
+
+void exec_wait_put(struct kvp_executor *executor, struct exec_waiter *waiter)
+{
+    if (!waiter) {
+        return;
+    }
+    if (executor->spare_count == EXEC_SPARES || waiter->answer.capacity > EXEC_SPARE_SIZE_MAX) {
+        kvp_buf_free(&waiter->answer);
+    }
+    if (executor->spare_count == EXEC_SPARES) {
+        free(waiter);
+        return;
+    }
+    waiter->answer.size = 0;
+    waiter->next = executor->spare_waiters;
+    executor->spare_waiters = waiter;
+    executor->spare_count++;
+}
+
+void exec_wait_free_spares(struct kvp_executor *executor)
+{
+    while (executor->spare_waiters) {
+        struct exec_waiter *waiter = exec_wait_new(executor);
+        kvp_buf_free(&waiter->answer);
+        free(waiter);
+    }
+}
+
 void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
 {
     /* First in, first out: an answer never completes before an earlier one, even if it waits for a
@@ -41,9 +81,12 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
                kvp_slice answer)
 {
-    struct exec_waiter *waiter = calloc(1, sizeof(*waiter));
-    if (!waiter || kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
-        free(waiter);
+    struct exec_waiter *waiter = exec_wait_new(executor);
+    if (!waiter) {
+        return false;
+    }
+    if (kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
+        exec_wait_put(executor, waiter);
         return false;
     }
     waiter->token = token;
@@ -67,12 +110,6 @@ static struct exec_waiter *wait_take_first(struct kvp_executor *executor)
     return waiter;
 }
 
-static void wait_free(struct exec_waiter *waiter)
-{
-    kvp_buf_free(&waiter->answer);
-    free(waiter);
-}
-
 void exec_release(struct kvp_executor *executor)
 {
     while (executor->first && executor->first->seq <= executor->committed) {
@@ -84,7 +121,7 @@ void exec_release(struct kvp_executor *executor)
                            executor->now_us - waiter->asked_us);
         }
         exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
-        wait_free(waiter);
+        exec_wait_put(executor, waiter);
     }
 }
 
@@ -94,6 +131,6 @@ void exec_give_up(struct kvp_executor *executor, int status)
         struct exec_waiter *waiter = wait_take_first(executor);
         executor->answering = waiter->op;
         exec_refuse(executor, waiter->token, status, NULL);
-        wait_free(waiter);
+        exec_wait_put(executor, waiter);
     }
 }

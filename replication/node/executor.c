@@ -404,6 +404,8 @@ void kvp_executor_close(struct kvp_executor *executor)
     kvp_engine_close(executor->engine);
     kvp_buf_free(&executor->scratch);
     kvp_buf_free(&executor->value);
+    kvp_buf_free(&executor->writeset);
+    exec_wait_free_spares(executor);
     free(executor);
 }
 

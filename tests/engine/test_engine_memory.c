@@ -118,6 +118,8 @@ static long check_starved_so(const struct kvp_request *request)
     prepare(&fed);
     /* A capacity kept from earlier calls would hide an allocation. */
     kvp_buf_free(&starved.engine->scratch);
+    kvp_buf_free(&starved.engine->kept);
+    overlay_free_spares(&starved.engine->overlay);
     long failures = starve(starved.engine, request, bench_next(&starved), &execution);
     struct kvp_execution expected = bench_run(&fed, request);
     assert_int_equal(execution.kind, expected.kind);
