@@ -182,7 +182,8 @@ static bool exec_jobs_work(struct kvp_executor *executor)
 
 void exec_jobs_step(struct kvp_executor *executor)
 {
-    if (!able(executor)) {
+    bool due = kvp_engine_deadline(executor->engine) <= executor->now_us;
+    if ((!due && !executor->fetches) || !able(executor)) {
         return;
     }
     kvp_engine_set_now(executor->engine, executor->now_us);

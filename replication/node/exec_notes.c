@@ -102,9 +102,6 @@ static void trouble_step(struct kvp_executor *executor, struct exec_trouble *tro
 void exec_notes_step(struct kvp_executor *executor)
 {
     char url[300], fields[400];
-    if (!executor->troubled) {
-        return; /* asked after every event: it has to cost nothing */
-    }
     executor->troubled = false;
     for (unsigned i = 0; i < executor->config.peer_count; i++) {
         const struct kvp_executor_peer *peer = &executor->config.peers[i];

@@ -143,7 +143,7 @@ const char *exec_hint(const struct kvp_executor *executor); /* the primary's URL
 void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
               const char *format, ...) __attribute__((format(printf, 4, 5)));
 void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number);
-void exec_notes_step(struct kvp_executor *executor);
+void exec_notes_step(struct kvp_executor *executor); /* where executor->troubled is set */
 void exec_say_storage_failed(struct kvp_executor *executor, kvp_status status);
 /* The storage's reading failed: the node is no member any more. */
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status);

@@ -263,26 +263,32 @@ static const struct kvp_core_port port_functions = {
 
 /* ---- what follows from an event ---- */
 
-static void log_changes(struct kvp_executor *executor)
+static void log_view(struct kvp_executor *executor, enum kvp_role role)
 {
     const struct kvp_view *view = kvp_core_view(executor->core);
-    enum kvp_role role = kvp_core_role(executor->core);
-    bool serving = exec_serving(executor);
     char in_sync[KVP_SET_TEXT_SIZE];
-    if (view->epoch != executor->noted_epoch || role != executor->noted_role) {
-        executor->noted_epoch = view->epoch;
-        executor->noted_role = role;
-        exec_role_changed(executor);
-        exec_say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
-                 "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%s"
-                 " tail=%" PRIu64,
-                 kvp_role_name(role), view->epoch, view->version, view->primary,
-                 kvp_set_print(in_sync, view->in_sync), kvp_core_next_seq(executor->core) - 1);
+    executor->noted_epoch = view->epoch;
+    executor->noted_role = role;
+    exec_role_changed(executor);
+    exec_say(executor, role == KVP_ROLE_FAILED ? KVP_LOG_ERROR : KVP_LOG_INFO, "view",
+             "role=%s epoch=%" PRIu64 " version=%" PRIu64 " primary=%u in_sync=%s"
+             " tail=%" PRIu64,
+             kvp_role_name(role), view->epoch, view->version, view->primary,
+             kvp_set_print(in_sync, view->in_sync), kvp_core_next_seq(executor->core) - 1);
+}
+
+static void log_changes(struct kvp_executor *executor, bool serving)
+{
+    enum kvp_role role = kvp_core_role(executor->core);
+    if (kvp_core_view(executor->core)->epoch != executor->noted_epoch ||
+        role != executor->noted_role) {
+        log_view(executor, role);
     }
     if (serving != executor->noted_serving) {
         executor->noted_serving = serving;
         exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving",
-                 "role=%s epoch=%" PRIu64, kvp_role_name(role), view->epoch);
+                 "role=%s epoch=%" PRIu64, kvp_role_name(role),
+                 kvp_core_view(executor->core)->epoch);
     }
 }
 
@@ -316,14 +322,14 @@ static void cease_primary(struct kvp_executor *executor)
     exec_fetch_end(executor);
 }
 
-/*
- * What every event ends with. The order matters: memory that ran out makes the core fail before
- * anything is answered; the role is taken over or given up before anything is committed, so that
- * what was asked of the primary before is told its outcome by the role that took it; what is
- * committed is told before what is applied, which may free it; answers leave only while the leases
- * hold, after both; job work comes last, since it may make new updates of what was just committed.
- */
-static void executor_settle(struct kvp_executor *executor)
+/* Is the role another one than the engine's, or must this node give up? */
+static bool executor_is_unsettled(const struct kvp_executor *executor)
+{
+    bool primary = kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
+    return executor->broken || primary != executor->running;
+}
+
+static void settle_role(struct kvp_executor *executor)
 {
     if (executor->broken) {
         executor->broken = false;
@@ -336,21 +342,44 @@ static void executor_settle(struct kvp_executor *executor)
     } else if (!primary && executor->running) {
         cease_primary(executor);
     }
-    if (executor->running) {
-        kvp_engine_commit(executor->engine, executor->committed);
-        uint64_t applied = kvp_core_applied(executor->core);
-        if (applied > executor->applied_told) {
-            executor->applied_told = applied;
-            kvp_engine_applied(executor->engine, applied);
-        }
-        if (exec_serving(executor)) {
-            exec_release(executor);
-        }
-        exec_jobs_step(executor);
+}
+
+/* What is committed is answered, if this node serves. True: it does. */
+static bool settle_engine(struct kvp_executor *executor)
+{
+    uint64_t applied = kvp_core_applied(executor->core);
+    bool serving = exec_serving(executor);
+    kvp_engine_commit(executor->engine, executor->committed);
+    if (applied > executor->applied_told) {
+        executor->applied_told = applied;
+        kvp_engine_applied(executor->engine, applied);
     }
+    if (serving) {
+        exec_release(executor);
+    }
+    exec_jobs_step(executor);
+    return serving;
+}
+
+/*
+ * What every event ends with: what has nothing to do costs next to nothing. The order matters:
+ * memory that ran out makes the core fail before anything is answered; the role is taken over or
+ * given up before anything is committed, so that what was asked of the primary before is told its
+ * outcome by the role that took it; what is committed is told before what is applied, which may
+ * free it; answers leave only while the leases hold, after both; job work comes last, since it may
+ * make new updates of what was just committed.
+ */
+static void executor_settle(struct kvp_executor *executor)
+{
+    if (executor_is_unsettled(executor)) {
+        settle_role(executor);
+    }
+    bool serving = executor->running && settle_engine(executor);
     exec_scan_step(executor);
-    log_changes(executor);
-    exec_notes_step(executor);
+    log_changes(executor, serving && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY);
+    if (executor->troubled) {
+        exec_notes_step(executor);
+    }
 }
 
 /* ---- events ---- */
@@ -623,7 +652,9 @@ void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us)
     executor->now_us = now_us;
     executor_settle(executor);
     kvp_core_flush(executor->core, now_us);
-    executor_settle(executor);
+    if (executor_is_unsettled(executor)) {
+        executor_settle(executor); /* no memory for what the core asks for */
+    }
     if (kvp_engine_sweep_us(executor->engine) <= now_us) {
         kvp_engine_sweep(executor->engine);
         exec_rest(executor, EXEC_PAUSE_US);
