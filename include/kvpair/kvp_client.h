@@ -6,7 +6,7 @@
  * Caveats first:
  *  - KVP_TIMEOUT_UNKNOWN means what it says: the update may have happened, or may still happen.
  *    KVP_TIMEOUT and KVP_UNAVAILABLE mean that it did not and will not. (An update that was
- * executed, with an answer that cannot be read, is KVP_TIMEOUT_UNKNOWN, too.)
+ *    executed, with an answer that cannot be read, is KVP_TIMEOUT_UNKNOWN, too.)
  *  - Reads are linearizable unless `stale` is asked for.
  *  - A handle may be used by any number of threads at once. Do not use it in a child after fork().
  *  - Callbacks of asynchronous calls run on a thread of the library: do not block there, and do not

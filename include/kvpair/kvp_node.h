@@ -5,12 +5,12 @@
  *
  * Caveats first:
  *  - Only the primary reads and writes. On any other node these calls return KVP_NOT_PRIMARY at
- * once; a kvp_client (kvp_client.h) finds the primary by itself, from the same process, too.
+ *    once; a kvp_client (kvp_client.h) finds the primary by itself, from the same process, too.
  *  - KVP_UNCERTAIN and KVP_TIMEOUT_UNKNOWN mean that the update may have happened.
  *  - When the disk hangs, a primary gives the lead away after sync_timeout_ms; in a pair it stops,
- * as when the disk fails. kvp_node_open() on a disk that hangs does not return.
+ *    as when the disk fails. kvp_node_open() on a disk that hangs does not return.
  *  - When the disk fails the node stops for good (kvp_node_wait_end() returns KVP_FAILED): what it
- * is not sure of it never acknowledges. Close it, repair, open it again.
+ *    is not sure of it never acknowledges. Close it, repair, open it again.
  *  - A handle may be used by any number of threads. Do not use it in a child after fork().
  *  - Callbacks run on a thread of the node: do not block there and do not call the node from there.
  */

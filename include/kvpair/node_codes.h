@@ -12,14 +12,13 @@ extern "C" {
 
 /* On the wire they are numbers, for ever. */
 enum kvp_role {
-    KVP_ROLE_OUTSIDE = 0, /* "outside": not in the view: new, joining, or a standby */
-    KVP_ROLE_BACKUP = 1,  /* "backup": in the in-sync set, follows the primary */
-    KVP_ROLE_CANDIDATE =
-        2,              /* "candidate": in the in-sync set, asks the arbiter for the primary role */
-    KVP_ROLE_ELECT = 3, /* "elect": primary of the view, brings the others to its log's end */
-    KVP_ROLE_PRIMARY = 4, /* "primary": executes requests, while its leases hold */
-    KVP_ROLE_FAILED = 5,  /* "failed": its storage failed: member of nothing */
-    KVP_ROLE_STOPPED = 6, /* "stopped": shut down */
+    KVP_ROLE_OUTSIDE = 0,   /* "outside": not in the view: new, joining, or a standby */
+    KVP_ROLE_BACKUP = 1,    /* "backup": in the in-sync set, follows the primary */
+    KVP_ROLE_CANDIDATE = 2, /* "candidate": in the in-sync set, asks the arbiter for the lead */
+    KVP_ROLE_ELECT = 3,     /* "elect": primary of the view, brings the others to its log's end */
+    KVP_ROLE_PRIMARY = 4,   /* "primary": executes requests, while its leases hold */
+    KVP_ROLE_FAILED = 5,    /* "failed": its storage failed: member of nothing */
+    KVP_ROLE_STOPPED = 6,   /* "stopped": shut down */
 };
 KVP_API const char *kvp_role_name(enum kvp_role role);
 

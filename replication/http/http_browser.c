@@ -2,7 +2,7 @@
 /* The page at / for people: one file, which asks /api by itself. */
 #include "replication/http/http_page.h"
 
-#include "page_html.h" /* made of page.html by embed.py */
+#include "page_html.h" /* made of page.html by embed.sh */
 
 void kvp_http_browse(struct kvp_http_answer *answer)
 {

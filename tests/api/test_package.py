@@ -135,14 +135,15 @@ def test_an_application_is_linked_statically_and_may_use_any_name():
 
 
 def test_a_project_has_it_as_a_subproject():
-    """Without cmocka, NNG, libedit, and with nothing built but the library."""
+    """Without cmocka, NNG, libedit, Python, and with nothing built but the library."""
     with tempfile.TemporaryDirectory() as work:
         os.mkdir(os.path.join(work, "subprojects"))
         os.symlink(SOURCE, os.path.join(work, "subprojects", "kvpair"))
         write(os.path.join(work, "application.c"), OWN_NAMES % "")
         write(os.path.join(work, "meson.build"), SUBPROJECT_MESON)
         build = os.path.join(work, "build")
-        run("meson", "setup", build, work)
+        said = run("meson", "setup", build, work)
+        assert "Program python" not in said, said
         wanted = {each["name"] for each in json.loads(run("meson", "introspect", "--dependencies", build))}
         assert not wanted & {"cmocka", "libedit", "nng", "cblas"}, wanted
         run("meson", "compile", "-C", build)
