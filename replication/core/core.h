@@ -34,6 +34,8 @@ struct kvp_core_config {
     uint64_t log_size_max;   /* bytes of log kept on disk, about */
     uint64_t cache_size_max; /* payload bytes of applied entries kept in memory, about */
     uint64_t random;         /* makes group and snapshot ids; differs from start to start */
+    uint64_t secret; /* the store's number, which nothing that is told to others must follow from;
+                        0: made of `random` */
 };
 
 enum kvp_note {

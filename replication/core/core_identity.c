@@ -23,6 +23,10 @@
  * one stops giving leases, and the primary takes the node out of the view, before the copy asks to
  * lead.
  *
+ * With an arbiter only the register is told the number: whoever knew it could claim the node's
+ * place, and the node would be told that it is the copy. What the others see of a node, its
+ * incarnation, does not follow from it.
+ *
  * In pair mode every request carries the number, and so do the answers: by the reply's own element,
  * or by its incarnation, which begins with it. What comes from a store that is not known changes
  * nothing. A new number is taken from an answer only, which comes from the address that the node
@@ -116,8 +120,9 @@ void core_identity_draw(struct kvp_core *core)
     } else if (core->meta.group_id == 0) {
         core->meta.earlier[0] = KVP_STORE_IS_NEW;
     }
-    core->meta.incarnation = core_random(core);
-    core->incarnation = core->meta.incarnation & ~(uint64_t)INCARNATION_COUNT_MAX;
+    core->meta.incarnation = core->config.secret ? core->config.secret : core_random(core);
+    uint64_t shown = core_paired(core) ? core->meta.incarnation : core_random(core);
+    core->incarnation = shown & ~(uint64_t)INCARNATION_COUNT_MAX;
     core->identity_needed = core_persist(core);
     core->started_us = core->now_us;
 }

@@ -312,6 +312,7 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     core->log_size_max = options->log_size_max ? options->log_size_max : 64u << 20;
     core->cache_size_max = core->log_size_max < (32u << 20) ? core->log_size_max : 32u << 20;
     core->random = kvp_random_u64();
+    core->secret = kvp_random_u64();
     node->config.jobs.verify_size_max = options->verify_size_max;
     status = parse_peers(node, options->peers, &complaint);
     if (status == KVP_OK) {

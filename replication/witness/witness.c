@@ -25,6 +25,7 @@
          */
 #define KNOWN_SIZE        9u /* u8 id, u64 incarnation; a u8 with their count before them */
 #define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
+#define MARK_BIT          ((uint64_t)1 << 16)
 #define FORCED_JUMP_MAX   ((uint64_t)1 << 32) /* changes of view at an operator's word */
 #define COUNT_SIZE        16u                 /* u64 count, its complement */
 
@@ -619,6 +620,13 @@ static bool is_among(const struct kvp_numbers *numbers, uint64_t number)
     return false;
 }
 
+/* By which the register names a number to whoever asks: a new store can say whose place it takes,
+ * and nobody can pass for the store that has the number. */
+static uint64_t claim_mark(uint64_t known)
+{
+    return known == 0 ? 0 : MARK_BIT | (known & (MARK_BIT - 1));
+}
+
 /* May the store speak for the node from now on? A new one gets the place of a node on which nothing
  * counts. It says whose: what an earlier incarnation of it asked for may come late, when it is not
  * new any more. */
@@ -632,7 +640,7 @@ static kvp_status judge_claim(const struct group *group, const struct kvp_witnes
     if (!is_among(numbers, KVP_STORE_IS_NEW)) {
         return KVP_MUTANT(COPY_SPEAKS) ? KVP_OK : KVP_REFUSED;
     }
-    bool named = numbers->replaces == known;
+    bool named = numbers->replaces == claim_mark(known);
     return named && !kvp_set_has(group->view.in_sync, request->from) ? KVP_OK : KVP_BUSY;
 }
 
@@ -735,5 +743,6 @@ kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kv
     }
     const struct group *group = find_group(witness, request.group);
     bool claims = group != NULL && request.op == KVP_OP_REGISTER_CLAIM;
-    return answer_register(group, claims ? group->known[request.from] : 0, code, answer);
+    return answer_register(group, claims ? claim_mark(group->known[request.from]) : 0, code,
+                           answer);
 }

@@ -23,7 +23,8 @@
  * when the node was known by one of the store's numbers or by none, and then by the newest from now
  * on; KVP_REFUSED when another store speaks for it; KVP_BUSY when a new store has to wait until the
  * node is out of the in-sync set, or does not say yet whose place it takes: the answer to CLAIM
- * tells the number by which the node is known. Format 2 has these numbers; a register without any
+ * tells a mark of the number by which the node is known, from which the number does not follow:
+ * whoever has it speaks for the node. Format 2 has these numbers; a register without any
  * is written as format 1.
  */
 #ifndef KVP_WITNESS_H

@@ -393,6 +393,27 @@ static void test_a_witness_that_takes_nothing_makes_no_copy(void **state)
     world_close(&world);
 }
 
+/* Else whoever asks a node could claim its place at the register. A pair's nodes tell each other.
+ */
+static void test_with_an_arbiter_nobody_is_told_the_number_of_a_store(void **state)
+{
+    (void)state;
+    struct world world;
+    open_pair(&world, KVP_PAIR_NONE);
+    uint64_t number = world.nodes[2].disk.meta.incarnation;
+    for (unsigned i = 0; i < 2; i++) {
+        (void)asked_as(&world, 0);
+        const struct kvp_peer_reply *reply = &world.last_reply;
+        assert_int_equal(reply->from, 2);
+        assert_int_equal(reply->numbers.incarnation, 0);
+        assert_true((reply->report.incarnation ^ number) >> 16 != 0);
+        number = numbers_of_before(&world, 2).incarnation;
+        assert_true((world.nodes[2].core->incarnation ^ number) >> 16 != 0);
+        number = world.nodes[2].disk.meta.incarnation;
+    }
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_a_store_from_long_ago_is_told_so_too),
         cmocka_unit_test(test_a_late_message_of_a_store_that_was_new_changes_nothing),
         cmocka_unit_test(test_a_request_in_its_name_takes_no_nodes_place),
+        cmocka_unit_test(test_with_an_arbiter_nobody_is_told_the_number_of_a_store),
         cmocka_unit_test(test_a_node_that_sees_two_stores_of_a_peer_says_so),
         cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),

@@ -229,6 +229,9 @@ static void test_force_seeds_alone_and_never_goes_back(void **state)
     check_register(witness, view_of(9, 6, 1, set_of(1, 0, 0)));
 }
 
+/* Of a small number, as the register tells it. */
+#define MARK(number) (UINT64_C(0x10000) | (number))
+
 static struct said claim_place(struct kvp_witness *witness, unsigned from, uint64_t incarnation,
                                uint64_t earlier, uint64_t replaces)
 {
@@ -263,8 +266,8 @@ static void test_a_copy_does_not_speak_for_its_node(void **state)
     /* A new store waits until nothing counts on its node. */
     struct said said = claim(witness, 1, 10, 0);
     assert_int_equal(said.code, KVP_OK);
-    assert_int_equal(claim_place(witness, 1, 11, KVP_STORE_IS_NEW, 10).code, KVP_BUSY);
-    assert_int_equal(claim_place(witness, 3, 31, KVP_STORE_IS_NEW, 30).code,
+    assert_int_equal(claim_place(witness, 1, 11, KVP_STORE_IS_NEW, MARK(10)).code, KVP_BUSY);
+    assert_int_equal(claim_place(witness, 3, 31, KVP_STORE_IS_NEW, MARK(30)).code,
                      kvp_set_has(view.in_sync, 3) ? KVP_BUSY : KVP_OK);
 }
 
@@ -278,17 +281,36 @@ static void test_a_new_store_takes_the_place_that_it_names(void **state)
     assert_int_equal(claim(witness, 2, 30, KVP_STORE_IS_NEW).code, KVP_OK);
     struct said said = claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 0);
     assert_int_equal(said.code, KVP_BUSY);
-    assert_int_equal(said.known, 30);
-    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 30).code, KVP_BUSY);
+    assert_int_equal(said.known, MARK(30));
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, MARK(30)).code, KVP_BUSY);
     next.version++;
     next.epoch++;
     next.in_sync &= ~kvp_set_of(2);
     assert_int_equal(cas(witness, 1, next.version - 1, next).code, KVP_OK);
-    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 29).code, KVP_BUSY);
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, MARK(29)).code, KVP_BUSY);
     reopen(*state);
     witness = of(state);
-    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, 30).code, KVP_OK);
+    assert_int_equal(claim_place(witness, 2, 40, KVP_STORE_IS_NEW, MARK(30)).code, KVP_OK);
     check_no(witness, claim(witness, 2, 31, 30), KVP_REFUSED, next);
+}
+
+/* Whoever asks in a node's name hears nothing by which the node's place could be claimed. */
+static void test_an_answer_to_a_claim_tells_nobody_the_number(void **state)
+{
+    struct kvp_witness *witness = of(state);
+    const uint64_t number = UINT64_C(0x123456789abcdef1);
+    create_group(witness);
+    struct kvp_view view = get(witness, GROUP_ID).view;
+    assert_int_equal(claim(witness, 2, number, KVP_STORE_IS_NEW).code, KVP_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        const uint64_t earlier[] = {0, 1, KVP_STORE_IS_NEW};
+        struct said said = claim(witness, 2, 77, earlier[i]);
+        assert_int_equal(said.code, i == 2 ? KVP_BUSY : KVP_REFUSED);
+        assert_true(said.known < UINT64_C(1) << 17); /* 48 bits stay unknown */
+        check_no(witness, claim(witness, 2, 77, said.known), KVP_REFUSED, view);
+        check_no(witness, claim(witness, 2, said.known, 77), KVP_REFUSED, view);
+    }
+    assert_int_equal(claim(witness, 2, number + 1, number).code, KVP_OK);
 }
 
 /* Else the store of today would be a stranger, and its node without one: however long ago that life
@@ -303,13 +325,13 @@ static void test_a_late_claim_of_an_earlier_life_changes_nothing(void **state)
     next.in_sync &= ~kvp_set_of(3);
     assert_int_equal(cas(witness, 1, next.version - 1, next).code, KVP_OK);
     assert_int_equal(claim(witness, 3, 29, 0).code, KVP_OK);
-    assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, 29).code, KVP_OK);
+    assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, MARK(29)).code, KVP_OK);
     for (uint64_t number = 31; number < 60; number++) {
         assert_int_equal(claim(witness, 3, number, number - 1).code, KVP_OK);
     }
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(claim(witness, 3, 30, KVP_STORE_IS_NEW).code, KVP_BUSY);
-        assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, 29).code, KVP_BUSY);
+        assert_int_equal(claim_place(witness, 3, 30, KVP_STORE_IS_NEW, MARK(29)).code, KVP_BUSY);
         assert_int_equal(claim(witness, 3, 31, 30).code, KVP_REFUSED);
         assert_int_equal(claim(witness, 3, 59, 58).code, KVP_OK);
         reopen(*state);
@@ -642,6 +664,7 @@ int main(void)
         ON_EMPTY(test_no_change_uses_up_the_numbers),
         ON_EMPTY(test_a_copy_does_not_speak_for_its_node),
         ON_EMPTY(test_a_new_store_takes_the_place_that_it_names),
+        ON_EMPTY(test_an_answer_to_a_claim_tells_nobody_the_number),
         ON_EMPTY(test_a_late_claim_of_an_earlier_life_changes_nothing),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),
         ON_EMPTY(test_malformed_requests_are_answered),

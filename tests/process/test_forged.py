@@ -12,12 +12,14 @@ import types
 
 import kvtest
 from kvtest import Group, wait_for
-from test_protocol import OK, PUT, Client, pack
+from test_protocol import BUSY, OK, PUT, Client, pack
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "torture"))
 import peers  # noqa: E402
 
 STATE, HEARTBEAT, SNAPSHOT, ASK_VIEW, LEAVE, RESIGN = 64, 65, 67, 68, 69, 70
+REGISTER_CLAIM = 99
+REFUSED = 16
 NO_VIEW = [0, 0, 0, 0]
 NO_POINT = [0, 0, 0]
 PRIMARY_ROLE = 4
@@ -304,6 +306,60 @@ def attack_alone(group, victim):
             for seq in (0, 1000):
                 forger.replace_store(forger.view(forger.speaker, 3), seq)
         time.sleep(0.02)
+
+
+# ---- a node's place ----
+
+STORE_IS_NEW = (1 << 64) - 1
+A_STORE = 0x7000000000000001
+
+
+def claim(client, group_id, node, numbers):
+    """For a store of the node: (code, [what the register says that it knows the node by])."""
+    code, register = client.ask_body(pack([1, REGISTER_CLAIM, "default", 0, node, 0, group_id, numbers]))
+    return code, register[2:]
+
+
+def claim_by_all_that_is_told(group, node, client):
+    told = []
+    for victim in group.nodes:
+        if victim != node:
+            with Forger(group, victim, node) as forger:
+                group_id = forger.group_id
+                told.append(forger.known[9])
+    with Forger(group, node, other(node)) as forger:
+        told.append(forger.known[9])
+    for replaces, earlier in ((0, []), (0, told)):
+        code, known = claim(client, group_id, node, [A_STORE, replaces, earlier])
+        assert code == REFUSED, code
+        told += known
+    for number in told:
+        assert claim(client, group_id, node, [A_STORE, 0, [number]])[0] == REFUSED
+        assert claim(client, group_id, node, [number, 0, [A_STORE]])[0] == REFUSED
+        assert claim(client, group_id, node, [A_STORE, number, [STORE_IS_NEW]])[0] == BUSY
+
+
+def say_that_it_is_another_store(forger):
+    """STATE of a store with other numbers, as a copy of the speaker's tells that it is there."""
+    for number in (A_STORE, A_STORE ^ (1 << 50), forger.known[9] ^ (1 << 50)):
+        forger.say(STATE, NO_VIEW, report(NO_VIEW)[:9] + [number, 500000])
+        forger.say(STATE, NO_VIEW, report(NO_VIEW)[:9] + [number, 500000],
+                   [number, 0, [forger.known[9], STORE_IS_NEW]])
+
+
+def test_a_claim_in_its_name_takes_no_nodes_place():
+    """At the register, where only a store's number counts, and of a node that others hear of."""
+    def test(group, kept):
+        group.wait_in_sync(*group.nodes, seconds=60)
+        if group.witness:
+            for node in group.nodes:
+                with Client(group.witness_url) as client:
+                    claim_by_all_that_is_told(group, node, client)
+        attack(group, say_that_it_is_another_store)
+        check_all(group, kept)
+        for node, process in group.nodes.items():
+            assert "copy_of_a_store" not in process.text(), node
+    in_groups(test)
 
 
 # ---- what a node of a pair asks the other ----
