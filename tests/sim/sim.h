@@ -21,7 +21,8 @@
 #define SIM_COPY        (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
 #define SIM_CLIENTS_MAX 8u
 #define SIM_KEYS        6u
-#define SIM_WITNESS     0u /* as an address; nodes are 1.. */
+#define SIM_LATE_US     5000000u /* after which no copy of a message comes any more */
+#define SIM_WITNESS     0u       /* as an address; nodes are 1.. */
 #define SIM_CLIENT(n)   (100u + (n))
 #define SIM_CALLER(n)   (1000u + (n)) /* submitters and workers: sim_jobs.h */
 
@@ -115,7 +116,7 @@ struct sim_node {
     unsigned id;   /* its address */
     unsigned self; /* whose id it has: another one's, if it is a copy */
     bool alive, paused, wiped;
-    uint64_t life;
+    uint64_t life, started_us;
     struct kvp_env *env;
     struct kvp_storage *storage;
     struct kvp_executor *executor;

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LATE_US 5000000u
-
 void sim_message_free(struct sim_message *message)
 {
     free(message->bytes);
@@ -66,7 +64,7 @@ void sim_send(struct sim *sim, struct sim_message *message, kvp_slice bytes)
     }
     post(sim, message, bytes, delay(sim, message));
     if (lossy && sim_below(&sim->random, 1000) < sim->plan.duplication) {
-        post(sim, message, bytes, sim_below(&sim->random, LATE_US));
+        post(sim, message, bytes, sim_below(&sim->random, SIM_LATE_US));
     }
 }
 

@@ -239,6 +239,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
     struct kvp_loaded loaded;
     char message[256] = "";
     node->life = ++sim->order;
+    node->started_us = sim->now_us;
     node->disk_factor = 1;
     node->disk_hangs = false;
     kvp_status status = kvp_storage_open(node->env, "sim", node->self, &node->storage, &loaded,
