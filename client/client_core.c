@@ -200,9 +200,10 @@ static enum verdict verdict_of(const struct client_call *call, int status)
         return EXPIRED;
     case KVP_NOT_PRIMARY:
         return call->route == CLIENT_TO_ONE ? FINAL : ELSEWHERE;
+    case KVP_TIMEOUT: /* a node that was to do something itself has tried for long enough */
+        return call->route == CLIENT_TO_ONE && call->once ? FINAL : LATER;
     case KVP_UNAVAILABLE:
     case KVP_BUSY:
-    case KVP_TIMEOUT:
         return LATER;
     case KVP_WRONG_GROUP:
     case KVP_BAD_VERSION:
@@ -354,6 +355,14 @@ static bool is_outdated(struct client_core *core, const struct client_call *call
     return primary && !hello;
 }
 
+/* The copy, if its answer says that it was not executed: that is so whatever its node has missed.
+ */
+static uint64_t client_refused_copy(const struct client_call *call, int status, uint64_t copy)
+{
+    enum verdict verdict = verdict_of(call, status);
+    return verdict == ELSEWHERE || verdict == LATER || status == KVP_REFUSED ? copy : 0;
+}
+
 /* `age`: how many messages the call has sent since the one that is answered. */
 static void take_message(struct client_core *core, unsigned endpoint, struct client_call *call,
                          unsigned age, const struct kvp_answer *answer)
@@ -371,6 +380,7 @@ static void take_message(struct client_core *core, unsigned endpoint, struct cli
     if (is_outdated(core, call, copy == 0, answer)) {
         core->trouble = "a node has not heard of the newest view yet";
         core->group_doubtful = true;
+        call->open &= ~client_refused_copy(call, answer->status, copy);
         if (here) {
             attempt_failed(core, call, nothing);
         }

@@ -47,12 +47,35 @@ static void remark_arbiter(const cJSON *object, struct remarks *remarks)
     }
 }
 
+/* What the one that serves sees of the others; they say the rest themselves. */
+static void remark_peers(const cJSON *object, struct remarks *remarks)
+{
+    const cJSON *peer;
+    double unknown = kvcli_json_count(object, "unknown_peer");
+
+    cJSON_ArrayForEach(peer, cJSON_GetObjectItemCaseSensitive(object, "peers"))
+    {
+        const char *trouble = kvcli_json_text(peer, "trouble");
+        if (trouble[0] != '\0') {
+            admin_remark(remarks, "node %.0f (%s): %s", kvcli_json_count(peer, "id"),
+                         kvcli_json_text(peer, "url"), trouble);
+        }
+    }
+    if (unknown > 0) {
+        admin_remark(remarks, "node %.0f asks to join, and no --peer of this node names it",
+                     unknown);
+    }
+}
+
 static void admin_gather_remarks(const cJSON *object, struct remarks *remarks)
 {
     const char *why = kvcli_json_text(object, "why");
     double silent_ms = kvcli_json_count(object, "disk_silent_ms");
     bool silent = silent_ms >= DISK_SILENT_MS;
 
+    if (kvcli_json_true(object, "serving")) {
+        remark_peers(object, remarks);
+    }
     if (kvcli_json_true(object, "doubt")) {
         admin_remark(remarks, "log shorter than it was");
     }

@@ -285,6 +285,9 @@ static void event_take_request(struct kvp_core *core, const struct kvp_peer_requ
                                void *token)
 {
     struct core_peer *peer = core_peer(core, request->from);
+    if (!peer && request->to == core->config.self) {
+        core_note(core, KVP_NOTE_PEER_UNKNOWN, request->from);
+    }
     if (!peer || request->to != core->config.self) {
         core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
         return;

@@ -45,6 +45,7 @@ enum kvp_note {
     KVP_NOTE_ARBITER_UNKNOWN, /* the arbiter does not know the group any more: seeding */
     KVP_NOTE_ARBITER_SILENT,
     KVP_NOTE_ARBITER_FOREIGN,  /* the arbiter's register is of another group id */
+    KVP_NOTE_ARBITER_OLDER,    /* it shows an older view than it has shown before */
     KVP_NOTE_PEER_LOST,        /* number = peer: silent, being removed from the in-sync set */
     KVP_NOTE_PEER_SLOW,        /* number = peer: its disk did not acknowledge in time */
     KVP_NOTE_PEER_REGRESSED,   /* number = peer: came back with less than it acknowledged */
@@ -66,6 +67,7 @@ enum kvp_note {
     KVP_NOTE_DISK_NO_HEIR,   /* there is none that could */
     KVP_NOTE_COPY,           /* this store is a copy: another one speaks for number = this node */
     KVP_NOTE_PEER_COPY,      /* number = peer: a copy of its store is running, too */
+    KVP_NOTE_PEER_UNKNOWN,   /* number = id of a node that asks, and is none of the configured */
     KVP_NOTE_VIEW_TAKEN_BACK, /* number = epoch: a peer's word, but nobody has granted it */
 };
 const char *kvp_note_name(enum kvp_note note);
@@ -177,6 +179,7 @@ struct kvp_core_peer_status {
     uint64_t match;    /* durable there, as far as this node knows */
     uint64_t heard_us; /* time of the last answer; 0: never */
     bool twice;        /* two stores say that they are its, a moment ago */
+    bool blank;        /* it said that it has no data */
 };
 struct kvp_core_status {
     enum kvp_role role;
@@ -188,6 +191,7 @@ struct kvp_core_status {
     uint64_t commit_age_us;  /* since then the commit seq may have moved unknown to this node */
     uint64_t disk_silent_us; /* so long the node's own disk has owed an answer; 0: it owes none */
     uint64_t log_size;       /* bytes of log kept on disk, about */
+    bool followed;           /* a primary has called this node since its start */
     bool quarantine_full;    /* stays outside: there is no room for its store beside another one */
     unsigned peer_count;
     struct kvp_core_peer_status peers[KVP_NODES_MAX];

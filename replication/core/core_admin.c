@@ -8,7 +8,8 @@
 #include <assert.h>
 
 #define HANDOVER_US    2000000u
-#define PROMOTE_US     10000000u
+#define PROMOTE_US     3000000u /* whoever asked waits for 5 s, if not told otherwise */
+#define FENCE_US       10000000u
 #define STOP_US        5000000u
 #define LEAVE_AGAIN_US 200000u
 
@@ -233,6 +234,8 @@ void core_admin_promote(struct kvp_core *core, bool force)
         return;
     }
     core->promote_asked = true;
+    core->promote_refused = false;
+    core->promote_leads = core_leading(core);
     core->promote_deadline_us = core->now_us + PROMOTE_US;
     if (core_leading(core) && !force) {
         /* It leads, and may be about to serve; if not, there is nothing more that it could become.
@@ -243,20 +246,41 @@ void core_admin_promote(struct kvp_core *core, bool force)
     core->propose_after_us = 0;
     if (force) {
         admin_promote_force(core);
-    } else {
-        core->due |= CORE_DUE_TICK;
+        return;
     }
+    core->due |= CORE_DUE_TICK;
+    if (!core_paired(core)) {
+        core_look_soon(core); /* what the register says may be the answer */
+    }
+}
+
+/* The register may be asked already: then it decides, later. */
+static kvp_status admin_promote_over(struct kvp_core *core)
+{
+    if (core_leading(core)) {
+        return KVP_REFUSED;
+    }
+    if (core->proposal.stage >= PROPOSAL_CAS) {
+        return KVP_UNCERTAIN;
+    }
+    core_proposal_abort(core);
+    return KVP_TIMEOUT;
 }
 
 static void admin_promote_tick(struct kvp_core *core)
 {
+    bool fences = core->proposal.stage == PROPOSAL_FENCE;
+    if (core_leading(core) && !core->promote_leads) {
+        core->promote_leads = true; /* the way from there to serving has a time of its own */
+        core->promote_deadline_us = core->now_us + PROMOTE_US;
+    }
     if (core_serving(core, core->now_us)) {
         admin_promote_end(core, KVP_OK);
-    } else if (core->now_us > core->promote_deadline_us && core_leading(core)) {
-        admin_promote_end(core, KVP_REFUSED);
-    } else if (core->now_us > core->promote_deadline_us && core->proposal.stage < PROPOSAL_CAS) {
+    } else if (core->promote_refused && core->proposal.stage < PROPOSAL_CAS) {
         core_proposal_abort(core);
-        admin_promote_end(core, KVP_TIMEOUT);
+        admin_promote_end(core, KVP_REFUSED);
+    } else if (core->now_us > core->promote_deadline_us + (fences ? FENCE_US : 0)) {
+        admin_promote_end(core, admin_promote_over(core));
     }
 }
 

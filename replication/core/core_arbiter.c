@@ -50,9 +50,9 @@ static void arbiter_looked(struct kvp_core *core, const struct kvp_arbiter_answe
         } else if (kvp_view_equal(&answer->view, &core->meta.view)) {
             core_proposal_go_on(core);
         } else {
-            core_note_once(core, &core->noted_unknown, KVP_NOTE_ARBITER_UNKNOWN, 0);
-            core_proposal_give_up(
-                core); /* the register has gone back: an operator must look at it */
+            /* The register has gone back: an operator must look at it. */
+            core_note_once(core, &core->noted_older, KVP_NOTE_ARBITER_OLDER, 0);
+            core_proposal_give_up(core);
         }
         break;
     case KVP_NOT_SEEDED:
@@ -144,6 +144,23 @@ static void arbiter_seed(struct kvp_core *core)
     core->port.arbiter(core->port.arg, &request);
 }
 
+/* An answer may be older than the view that this node has made meanwhile, but not twice. */
+static void arbiter_note_older(struct kvp_core *core, const struct kvp_view *view)
+{
+    bool older = view->version < core->meta.shown_version;
+    if (older && core->shown_older) {
+        core_note_once(core, &core->noted_older, KVP_NOTE_ARBITER_OLDER, 0);
+    }
+    core->shown_older = older;
+    core->noted_older = core->noted_older && older;
+}
+
+static void arbiter_foreign(struct kvp_core *core)
+{
+    core_note_once(core, &core->noted_foreign, KVP_NOTE_ARBITER_FOREIGN, 0);
+    core_refuse_promote(core, true);
+}
+
 static void arbiter_watched(struct kvp_core *core, const struct kvp_arbiter_answer *answer)
 {
     assert(answer->id == core->watch_call_id);
@@ -152,10 +169,11 @@ static void arbiter_watched(struct kvp_core *core, const struct kvp_arbiter_answ
     case KVP_OK:
         core->noted_unknown = false;
         if (answer->group_id != core->meta.group_id) {
-            core_note_once(core, &core->noted_foreign, KVP_NOTE_ARBITER_FOREIGN, 0);
+            arbiter_foreign(core);
         } else {
             core_identity_confirmed(core);
             core_shown(core, &answer->view, answer->id);
+            arbiter_note_older(core, &answer->view);
         }
         break;
     case KVP_BUSY:
@@ -175,12 +193,13 @@ static void arbiter_watched(struct kvp_core *core, const struct kvp_arbiter_answ
         core_identity_confirmed(core);
         break;
     case KVP_NOT_SEEDED:
+        core_refuse_promote(core, false);
         if (core->view.version != 0) {
             arbiter_seed(core);
         }
         break;
     case KVP_WRONG_GROUP:
-        core_note_once(core, &core->noted_foreign, KVP_NOTE_ARBITER_FOREIGN, 0);
+        arbiter_foreign(core);
         break;
     default:
         core->watch_call_id = UINT32_MAX; /* no answer: noted when it is time to look again */

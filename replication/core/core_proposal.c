@@ -136,6 +136,7 @@ void core_proposal_abort(struct kvp_core *core)
 
 void core_proposal_give_up(struct kvp_core *core)
 {
+    core_refuse_promote(core, true);
     core_proposal_abort(core);
     core->propose_after_us = core->now_us + BACK_OFF_US;
 }

@@ -263,9 +263,10 @@ struct kvp_core {
     bool shown_log_regressed;
     uint32_t told_call_id; /* what the arbiter was asked after this, it answers knowing of it */
     uint64_t verified_us;  /* pair: when the other was asked whether what a request said is so */
-    bool noted_silent, noted_unknown, noted_foreign;
-    bool contact;    /* a peer in the group answered since the start, and was settled */
-    void *ask_token; /* pair: the grant becomes durable, then this is answered */
+    bool noted_silent, noted_unknown, noted_foreign, noted_older;
+    bool shown_older; /* the register, by its last answer, than what it has shown before */
+    bool contact;     /* a peer in the group answered since the start, and was settled */
+    void *ask_token;  /* pair: the grant becomes durable, then this is answered */
     uint64_t ask_echo_us;
     uint64_t ask_meta_needed;
     struct kvp_view ask_view;
@@ -279,6 +280,8 @@ struct kvp_core {
     uint64_t handover_look_us; /* GIVEN: when to ask the target again */
     bool handover_told;        /* handover_done is owed: not when we stop by ourselves */
     bool promote_asked;
+    bool promote_refused; /* whoever decides has said no */
+    bool promote_leads;
     uint64_t promote_deadline_us;
     bool stopping;
     bool left; /* the primary has confirmed that this node is out of the view */
@@ -335,6 +338,17 @@ static inline enum kvp_role core_follower_role(const struct kvp_core *core)
 static inline uint64_t core_grace(const struct kvp_core *core)
 {
     return KVP_MUTANT(SHORT_GRACE) ? core->config.grace_us / 2 : core->config.grace_us;
+}
+
+/* Whoever decides has said no to what an operator wants; `forced_too`: also to what needs no leave
+ * of the register. He is told at the end of the event. */
+static inline void core_refuse_promote(struct kvp_core *core, bool forced_too)
+{
+    bool forced = core->proposal.stage != PROPOSAL_NONE && core->proposal.reason == REASON_FORCE;
+    if (core->promote_asked && (!forced || forced_too)) {
+        core->promote_refused = true;
+        core->due |= CORE_DUE_ADMIN;
+    }
 }
 
 /* core_base.c: what all of them use */

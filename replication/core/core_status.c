@@ -13,6 +13,7 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_ARBITER_UNKNOWN] = "arbiter_not_seeded",
         [KVP_NOTE_ARBITER_SILENT] = "arbiter_silent",
         [KVP_NOTE_ARBITER_FOREIGN] = "arbiter_other_group",
+        [KVP_NOTE_ARBITER_OLDER] = "arbiter_went_back",
         [KVP_NOTE_PEER_LOST] = "peer_lost",
         [KVP_NOTE_PEER_SLOW] = "peer_slow",
         [KVP_NOTE_PEER_REGRESSED] = "peer_regressed",
@@ -34,6 +35,7 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_DISK_NO_HEIR] = "disk_no_heir",
         [KVP_NOTE_COPY] = "copy_of_a_store",
         [KVP_NOTE_PEER_COPY] = "peer_twice",
+        [KVP_NOTE_PEER_UNKNOWN] = "peer_unknown",
         [KVP_NOTE_VIEW_TAKEN_BACK] = "view_taken_back",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
@@ -98,6 +100,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->commit_age_us = kvp_core_serving(core, now_us) ? 0 : now_us - core->commit_heard_us;
     status->disk_silent_us = core_disk_silence(core, now_us);
     status->log_size = core->log.disk_size;
+    status->followed = core->followed;
     status->quarantine_full = core->quarantine_full;
     status->peer_count = core->peer_count;
     for (unsigned i = 0; i < core->peer_count; i++) {
@@ -109,6 +112,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
             .in_sync = kvp_set_has(core->view.in_sync, peer->id),
             .match = core_leading(core) ? peer->match : 0,
             .heard_us = peer->last_contact_us,
+            .blank = peer->blank_seen,
             .twice = peer->copy_seen_us != 0 && now_us - peer->copy_seen_us < KVP_COPY_SHOWN_US,
         };
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a node tells people about the others: who cannot be reached or is not what he should be,
- * with the cause; why this node does not serve. A trouble is told when it has lasted for a moment,
- * again at growing intervals, and when it is over.
+ * with the cause. A trouble is told when it has lasted for a moment, again at growing intervals,
+ * and when it is over.
  */
 #include "replication/node/exec_state.h"
 
@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LASTS_US      1000000u /* shorter ones are of no interest: a start, a network that blinks */
-#define REPEAT_MIN_US 10000000u
-#define REPEAT_MAX_US 640000000u
+#define LASTS_US         1000000u /* shorter ones are of no interest: a network that blinks */
+#define REPEAT_MIN_US    10000000u
+#define UNKNOWN_SHOWN_US 10000000u
+#define REPEAT_MAX_US    640000000u
 
 void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,
               const char *format, ...)
@@ -133,6 +134,21 @@ void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status 
                                         : kvp_strerror(status));
 }
 
+void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role role)
+{
+    struct exec_trouble *trouble = trouble_of(executor, peer);
+    if (trouble != NULL) {
+        trouble->leads = role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT;
+    }
+}
+
+/* In a pair that may be said to a copy, too: its own status says so. */
+void exec_peer_refused(struct kvp_executor *executor, uint8_t peer)
+{
+    bool pair = executor->config.core.policy != KVP_PAIR_NONE;
+    set_trouble(executor, trouble_of(executor, peer), pair ? NULL : exec_peer_unknowing);
+}
+
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who)
 {
     set_trouble(executor, trouble_of(executor, peer),
@@ -150,10 +166,15 @@ void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbit
     set_trouble(executor, &executor->arbiter_trouble,
                 status == KVP_BAD_OP               ? "a node answers there, no witness"
                 : status == KVP_BAD_VERSION        ? "a witness of another release answers there"
-                : status == KVP_WRONG_GROUP        ? "it keeps another group under this name"
-                : status == KVP_NOT_SEEDED && ours ? "it does not know this group (any more)"
+                : status == KVP_WRONG_GROUP        ? exec_witness_foreign
+                : status == KVP_NOT_SEEDED && ours ? exec_witness_unknown
                 : status == KVP_REFUSED && !shows  ? "it takes nothing from this node's address"
                                                    : NULL);
+    if (status == KVP_OK && executor->why_witness &&
+        answer->view.version >= kvp_core_view(executor->core)->version) {
+        executor->why = NULL; /* it is as it should be again */
+        executor->why_witness = false;
+    }
 }
 
 /* ---- the core's notes ---- */
@@ -165,6 +186,7 @@ static enum kvp_log_level note_level(enum kvp_note note)
     case KVP_NOTE_DIVERGED:
     case KVP_NOTE_BLANK_BUT_KNOWN:
     case KVP_NOTE_ARBITER_FOREIGN:
+    case KVP_NOTE_ARBITER_OLDER:
     case KVP_NOTE_FENCE_FAILED:
     case KVP_NOTE_COPY:
     case KVP_NOTE_PEER_COPY:
@@ -197,6 +219,7 @@ static const char *note_field(enum kvp_note note)
     case KVP_NOTE_TIMES_DIFFER:
     case KVP_NOTE_DISK_GIVEN_UP:
     case KVP_NOTE_PEER_COPY:
+    case KVP_NOTE_PEER_UNKNOWN:
         return "peer";
     case KVP_NOTE_COPY:
         return "of_node";
@@ -218,6 +241,7 @@ static const char *note_field(enum kvp_note note)
         return "primary";
     case KVP_NOTE_ARBITER_UNKNOWN:
     case KVP_NOTE_ARBITER_FOREIGN:
+    case KVP_NOTE_ARBITER_OLDER:
     case KVP_NOTE_BLANK_BUT_KNOWN:
     case KVP_NOTE_DISK_ANSWERS:
     case KVP_NOTE_DISK_NO_HEIR:
@@ -227,15 +251,6 @@ static const char *note_field(enum kvp_note note)
     }
 }
 
-const char exec_blank_text[] =
-    "the witness knows a group of this name, and no node here has its data: restore a data "
-    "directory; or, "
-    "if the data is gone for good, take another --group, or a witness with an empty data directory";
-
-static const char exec_copy_text[] = "this store is a copy of the node's, or an old one put back: "
-                                     "the group knows a later one. It stays out; "
-                                     "empty its data directory, and the node is sent everything";
-
 static const char *note_text(const struct kvp_executor *executor, enum kvp_note note)
 {
     bool blank = kvp_core_view(executor->core)->version == 0;
@@ -244,11 +259,13 @@ static const char *note_text(const struct kvp_executor *executor, enum kvp_note 
         return "it belongs to another group of the same name";
     case KVP_NOTE_ARBITER_FOREIGN:
     case KVP_NOTE_BLANK_BUT_KNOWN:
-        return blank || note == KVP_NOTE_BLANK_BUT_KNOWN
-                   ? exec_blank_text
-                   : "the witness keeps another group under this name";
+        return blank || note == KVP_NOTE_BLANK_BUT_KNOWN ? exec_blank_text : exec_foreign_text;
     case KVP_NOTE_ARBITER_UNKNOWN:
-        return "the witness has lost what it knew: the members tell it again when all agree";
+        return exec_unknown_text;
+    case KVP_NOTE_ARBITER_OLDER:
+        return "the witness shows an older view than it did before: it was emptied or put back. If "
+               "another node serves and is right, empty this node's data directory; if this one "
+               "is, 'kvcli promote --force' here";
     case KVP_NOTE_NOT_ELIGIBLE:
         return "the primary is silent, and this node was not in sync: it may not lead";
     case KVP_NOTE_WAITS_FOR_PEER:
@@ -263,6 +280,8 @@ static const char *note_text(const struct kvp_executor *executor, enum kvp_note 
         return "own disk has not answered";
     case KVP_NOTE_DISK_NO_HEIR:
         return "no in-sync member with a working disk could take the lead";
+    case KVP_NOTE_PEER_UNKNOWN:
+        return "no --peer of this node names it: it cannot join; name it in every node's --peer";
     case KVP_NOTE_TIMES_DIFFER:
         return "its grace is too short for this node's lease: give both the same times";
     default:
@@ -270,12 +289,19 @@ static const char *note_text(const struct kvp_executor *executor, enum kvp_note 
     }
 }
 
+static bool note_of_witness(enum kvp_note note)
+{
+    return note == KVP_NOTE_ARBITER_UNKNOWN || note == KVP_NOTE_ARBITER_FOREIGN ||
+           note == KVP_NOTE_ARBITER_OLDER;
+}
+
 /* Some are repeated with every heartbeat while their cause lasts. False: it was told lately. */
 static bool may_repeat(struct kvp_executor *executor, enum kvp_note note, uint64_t number)
 {
     struct exec_told *told = &executor->told[(note * 31u + number) % EXEC_TOLD_MAX];
     bool same = told->used && told->note == note && told->number == number;
-    if (note != KVP_NOTE_WRONG_GROUP && note != KVP_NOTE_TIMES_DIFFER) {
+    if (note != KVP_NOTE_WRONG_GROUP && note != KVP_NOTE_TIMES_DIFFER &&
+        note != KVP_NOTE_PEER_UNKNOWN) {
         return true;
     }
     if (same && executor->now_us < told->again_us) {
@@ -302,7 +328,15 @@ void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t numbe
         exec_say(executor, KVP_LOG_INFO, kvp_note_name(note), "group_id=%" PRIu64, number);
         return;
     }
-    executor->why = text != NULL ? text : note == KVP_NOTE_DISK_ANSWERS ? NULL : executor->why;
+    if (note == KVP_NOTE_PEER_UNKNOWN) {
+        executor->unknown_peer = (unsigned)number;
+        executor->unknown_us = executor->now_us;
+    } else if (text != NULL) {
+        executor->why = text;
+        executor->why_witness = note_of_witness(note);
+    } else if (note == KVP_NOTE_DISK_ANSWERS) {
+        executor->why = NULL;
+    }
     if (!may_repeat(executor, note, number)) {
         return;
     }
@@ -314,71 +348,10 @@ void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t numbe
              text == NULL ? "" : kvp_log_quote(quoted, sizeof(quoted), text));
 }
 
-/* ---- why this node does not serve ---- */
-
-void exec_role_changed(struct kvp_executor *executor)
+unsigned exec_unknown_peer(const struct kvp_executor *executor)
 {
-    enum kvp_role role = kvp_core_role(executor->core);
-    if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_BACKUP || role == KVP_ROLE_ELECT) {
-        executor->why = NULL;
-    }
-}
-
-static const char *peers_text(const struct kvp_executor *executor, char *text, size_t size)
-{
-    for (unsigned i = 0; i < executor->config.peer_count; i++) {
-        const struct exec_trouble *trouble = &executor->peer_troubles[i];
-        if (trouble->reason != NULL) {
-            snprintf(text, size, "waits for node %u (%s): %s", executor->config.peers[i].id,
-                     executor->config.peers[i].url, trouble->reason);
-            return text;
-        }
-    }
-    return NULL;
-}
-
-bool exec_is_copy(const struct kvp_executor *executor)
-{
-    struct kvp_core_status status;
-    kvp_core_status(executor->core, executor->now_us, &status);
-    return status.meta.copy;
-}
-
-const char *exec_why(const struct kvp_executor *executor, char *text, size_t size)
-{
-    enum kvp_role role = kvp_core_role(executor->core);
-    const char *arbiter = executor->arbiter_trouble.reason;
-    const char *peers = peers_text(executor, text, size);
-    if (exec_is_copy(executor)) {
-        return exec_copy_text;
-    }
-    switch (role) {
-    case KVP_ROLE_PRIMARY:
-        return exec_serving(executor) ? ""
-               : peers != NULL        ? peers
-                                      : "waits for the lease of its backup";
-    case KVP_ROLE_BACKUP:
-        return "";
-    case KVP_ROLE_ELECT:
-        return peers != NULL ? peers : "is taking over";
-    case KVP_ROLE_FAILED:
-        return "its disk or memory failed: see its log";
-    case KVP_ROLE_STOPPED:
-        return "it is stopping";
-    default:
-        break;
-    }
-    if (executor->why != NULL) {
-        return executor->why;
-    }
-    if (arbiter != NULL) {
-        snprintf(text, size, "waits for the witness (%s): %s", executor->config.arbiter_url,
-                 arbiter);
-        return text;
-    }
-    return peers != NULL                ? peers
-           : role == KVP_ROLE_CANDIDATE ? "asks to lead"
-                                        : "is not in sync yet";
+    bool lately = executor->now_us - executor->unknown_us < UNKNOWN_SHOWN_US;
+    return lately ? executor->unknown_peer : 0;
 }
 
 const char *exec_arbiter_state(const struct kvp_executor *executor)

@@ -66,6 +66,7 @@ struct exec_fetch {
 struct exec_trouble {
     bool known;         /* something was heard, good or bad */
     const char *reason; /* static; NULL: it is well */
+    bool leads;         /* a peer: as its last answer said */
     const char *told;   /* what the log has last; NULL: nothing that must be taken back */
     uint64_t since_us, again_us, pause_us;
 };
@@ -96,7 +97,10 @@ struct kvp_executor {
     struct exec_trouble arbiter_trouble;
     bool troubled; /* one of them has a reason, or has had one that was told */
     struct exec_told told[EXEC_TOLD_MAX];
-    const char *why; /* static: what keeps this node from serving; NULL: nothing was noted */
+    const char *why;       /* static: what keeps this node from serving; NULL: nothing was noted */
+    bool why_witness;      /* it is something about the witness */
+    unsigned unknown_peer; /* a node that no --peer names; 0: none did */
+    uint64_t unknown_us;
 
     struct exec_waiter *first, *last;
     size_t waiting_count, waiting_size;
@@ -147,16 +151,30 @@ void exec_notes_step(struct kvp_executor *executor); /* where executor->troubled
 void exec_say_storage_failed(struct kvp_executor *executor, kvp_status status);
 /* The storage's reading failed: the node is no member any more. */
 void exec_storage_failed(struct kvp_executor *executor, kvp_status status);
-void exec_role_changed(struct kvp_executor *executor);
 /* An answer came from a peer, or from the arbiter. */
 void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status);
+void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role role);
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who);
 void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer);
-/* Why this node does not serve, "" if it does or need not; in `text`, or static. */
-bool exec_is_copy(const struct kvp_executor *executor); /* core_identity.c */
-const char *exec_why(const struct kvp_executor *executor, char *text, size_t size);
 const char *exec_arbiter_state(const struct kvp_executor *executor); /* "ok", or what is wrong */
-extern const char exec_blank_text[];
+void exec_peer_refused(struct kvp_executor *executor, uint8_t peer); /* it says so itself */
+/* One that no --peer names has asked lately; 0: none. */
+unsigned exec_unknown_peer(const struct kvp_executor *executor);
+
+/* exec_why.c */
+extern const char exec_blank_text[], exec_copy_text[], exec_foreign_text[], exec_unknown_text[];
+/* Troubles that lead to a next step. */
+extern const char exec_witness_foreign[], exec_witness_unknown[], exec_peer_unknowing[];
+void exec_role_changed(struct kvp_executor *executor);
+bool exec_is_copy(const struct kvp_executor *executor); /* core_identity.c */
+/* Why this node does not serve, "" if it does or need not; in `text`, or static. */
+const char *exec_why(const struct kvp_executor *executor, char *text, size_t size);
+/* What is wrong with a peer, and seems to be so from both sides; NULL: nothing. */
+const char *exec_peer_why(const struct kvp_executor *executor,
+                          const struct kvp_core_peer_status *peer);
+/* Why an operator's wish to be primary came to nothing; NULL: the code says enough. */
+const char *exec_promote_why(const struct kvp_executor *executor, kvp_status status, char *text,
+                             size_t size);
 
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);

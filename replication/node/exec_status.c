@@ -61,18 +61,16 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
     uint32_t count = map->count; /* what follows are members of maps within */
     for (unsigned i = 0; i < status->peer_count; i++) {
         const struct kvp_core_peer_status *peer = &status->peers[i];
-        const char *url = "", *reason = NULL;
+        const char *url = "", *reason = exec_peer_why(executor, peer);
         for (unsigned j = 0; j < executor->config.peer_count; j++) {
             bool found = executor->config.peers[j].id == peer->id;
             url = found ? executor->config.peers[j].url : url;
-            reason = found ? executor->peer_troubles[j].reason : reason;
         }
         status_step(map, kvp_wire_map(map->out, leads ? 7 : 5));
         put_uint(map, "id", peer->id);
         put_string(map, "url", url);
         status_put_bool(map, "connected", peer->heard);
         status_put_bool(map, "in_sync", peer->in_sync);
-        reason = peer->twice ? "two stores say that they are this node's" : reason;
         put_string(map, "trouble", reason == NULL ? "" : reason);
         if (leads) {
             put_uint(map, "match", peer->match);
@@ -189,7 +187,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     struct kvp_core_status status;
     kvp_buf members = {0};
     struct map map = {&members, KVP_OK, 0};
-    char text[512];
+    char text[768];
     executor->now_us = now_us;
     kvp_core_status(executor->core, now_us, &status);
     put_uint(&map, "node", executor->config.core.self);
@@ -206,6 +204,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     status_put_bool(&map, "serving", exec_serving(executor));
     put_string(&map, "hint", exec_hint(executor));
     put_peers(&map, executor, &status);
+    put_uint(&map, "unknown_peer", exec_unknown_peer(executor));
     put_uint(&map, "diverged", status.meta.diverged_count);
     put_uint(&map, "stores_set_aside", executor->config.stores_quarantined);
     status_put_bool(&map, "quarantine_full", status.quarantine_full);

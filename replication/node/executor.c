@@ -192,38 +192,16 @@ static void port_handover_done(void *arg, kvp_status status)
     }
 }
 
-/* Why an admin request to be primary is refused. */
-static const char *promote_reason(const struct kvp_executor *executor)
-{
-    enum kvp_role role = kvp_core_role(executor->core);
-    if (exec_is_copy(executor)) {
-        return "this store is a copy of the node's, or an old one put back: it stays out until its "
-               "data "
-               "directory is emptied (docs/operations.md says how a copy is restored)";
-    }
-    if (role == KVP_ROLE_PRIMARY || role == KVP_ROLE_ELECT) {
-        return "this node leads already, but may not serve: a member of its view does not answer, "
-               "and "
-               "it may not go on without (in a pair under backup-wins that is the backup's right). "
-               "Start that member, promote it, or use --force here if it is lost for good";
-    }
-    if (kvp_core_view(executor->core)->version == 0) {
-        return executor->why != NULL
-                   ? executor->why
-                   : "this node has no data of a group yet: nothing can be promoted";
-    }
-    return "the primary is alive, or this node may not lead (--force overrides)";
-}
-
 static void port_promote_done(void *arg, kvp_status status)
 {
     struct kvp_executor *executor = arg;
     if (executor->promote_token) {
         void *token = executor->promote_token;
         executor->promote_token = NULL;
+        char text[768];
         executor->answering = KVP_OP_PROMOTE;
         exec_refuse(executor, token, status,
-                    status == KVP_REFUSED ? promote_reason(executor) : NULL);
+                    exec_promote_why(executor, status, text, sizeof(text)));
     }
 }
 
@@ -514,9 +492,14 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
     executor->now_us = now_us;
     struct kvp_peer_reply reply;
     if (kvp_peer_reply_decode(body, &reply) == KVP_OK) {
-        if (reply.from == peer) {
+        if (reply.from == peer && -abs(reply.code) == KVP_REFUSED) {
+            exec_peer_refused(executor, peer);
+        } else if (reply.from == peer) {
             exec_peer_answered(executor, peer, KVP_OK);
             executor_time_trip(executor, &reply);
+        }
+        if (reply.from == peer) {
+            exec_peer_role(executor, peer, reply.report.role);
             kvp_core_reply(executor->core, now_us, &reply);
         } else {
             exec_peer_mistaken(executor, peer, reply.from);

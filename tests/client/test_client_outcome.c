@@ -655,6 +655,40 @@ static void test_a_promotion_that_a_node_gave_up_may_have_happened(void **state)
 }
 
 /* What goes ahead of it may be repeated, and must not take its time. */
+/* It has missed the newest view, but knows that it has done nothing. */
+static void test_what_an_outdated_node_refused_has_not_happened(void **state)
+{
+    (void)state;
+    const kvp_status refusals[] = {KVP_NOT_PRIMARY, KVP_UNAVAILABLE, KVP_BUSY, KVP_REFUSED};
+    for (unsigned i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        struct fake fake;
+        struct call call;
+        fake_open(&fake, 4, 2);
+        start(&fake, &call, KVP_OP_HANDOVER, 1000);
+        answer_raw(&fake, take(&fake, 0, KVP_OP_HANDOVER), KVP_NOT_PRIMARY, EPOCH + 1, "", nothing);
+        answer_raw(&fake, take(&fake, 1, KVP_OP_HANDOVER), refusals[i], EPOCH, "", nothing);
+        assert_false(call.done);
+        fake_pass(&fake, 1001);
+        check_done(&call, KVP_TIMEOUT);
+        fake_close(&fake);
+    }
+}
+
+/* It has tried for as long as it could: another try would be another wish. */
+static void test_a_node_that_gives_up_a_promotion_in_time_is_not_asked_again(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct call call = {.core = {.request = {.op = KVP_OP_PROMOTE}, .once = true}};
+    fake_open(&fake, 4, 2);
+    call.core.route = CLIENT_TO_ONE;
+    start_as(&fake, &call, LONG_MS);
+    answer(&fake, take(&fake, 0, KVP_OP_PROMOTE), KVP_TIMEOUT);
+    check_done(&call, KVP_TIMEOUT);
+    check_nothing_sent(&fake);
+    fake_close(&fake);
+}
+
 static void test_the_hello_ahead_of_a_handover_has_a_try_time(void **state)
 {
     (void)state;
@@ -739,6 +773,8 @@ int main(void)
         cmocka_unit_test(test_a_handover_is_not_repeated_when_its_connection_drops),
         cmocka_unit_test(test_a_handover_refused_by_one_node_goes_to_another),
         cmocka_unit_test(test_a_promotion_that_a_node_gave_up_may_have_happened),
+        cmocka_unit_test(test_what_an_outdated_node_refused_has_not_happened),
+        cmocka_unit_test(test_a_node_that_gives_up_a_promotion_in_time_is_not_asked_again),
         cmocka_unit_test(test_the_hello_ahead_of_a_handover_has_a_try_time),
         cmocka_unit_test(test_stopping_ends_every_call),
     };

@@ -272,7 +272,33 @@ static void test_register_went_back(void **state)
         .view = {1, 1, 1, kvp_set_of(1)},
     };
     nobody_leads(&world);
-    assert_true(noted(&world, 2, KVP_NOTE_ARBITER_UNKNOWN) > 0);
+    assert_int_equal(noted(&world, 2, KVP_NOTE_ARBITER_OLDER), 1);
+    world_close(&world);
+}
+
+/* A node outside never asks to lead, and sees it, too. */
+static void test_register_went_back_under_a_node_outside(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_stop(&world, 2);
+    world_run(&world, SECONDS);
+    world_kill(&world, 2);
+    world_kill(&world, 1);
+    world_start(&world, 2);
+    said = (struct kvp_arbiter_answer){
+        .status = KVP_OK,
+        .group_id = kvp_core_group_id(world.nodes[2].core),
+        .view = world_status(&world, 2).view,
+    };
+    world.arbiter = says;
+    world_run(&world, 5 * SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_OUTSIDE);
+    assert_int_equal(noted(&world, 2, KVP_NOTE_ARBITER_OLDER), 0);
+    said.view = (struct kvp_view){1, 1, 1, kvp_set_of(1)};
+    world_run(&world, 10 * SECONDS);
+    assert_int_equal(noted(&world, 2, KVP_NOTE_ARBITER_OLDER), 1);
     world_close(&world);
 }
 
@@ -285,6 +311,69 @@ static void test_register_of_another_group(void **state)
         .status = KVP_OK, .group_id = 4711, .view = {90, 90, 2, set2(1, 2)}};
     nobody_leads(&world);
     assert_int_equal(noted(&world, 2, KVP_NOTE_ARBITER_FOREIGN), 1);
+    world_close(&world);
+}
+
+static int promote_said(struct world *world, bool force, uint64_t within_us)
+{
+    unsigned before = world_count(world, 2, DID_PROMOTE, ANY);
+    world_promote(world, 2, force);
+    world_run(world, within_us);
+    assert_int_equal(world_count(world, 2, DID_PROMOTE, ANY), before + 1);
+    return world_last(world, 2, DID_PROMOTE, ANY).what;
+}
+
+/* An operator is told at once what cannot be, and nothing of it is pursued any more. */
+static void test_promote_is_refused_where_the_register_is_of_another_group(void **state)
+{
+    (void)state;
+    const kvp_status said_so[] = {KVP_OK, KVP_WRONG_GROUP, KVP_WRONG_GROUP};
+    for (unsigned i = 0; i < 3; i++) {
+        struct world world;
+        setup(&world, 2);
+        said = (struct kvp_arbiter_answer){
+            .status = said_so[i], .group_id = 4711, .view = {90, 90, 2, set2(1, 2)}};
+        nobody_leads(&world);
+        assert_int_equal(promote_said(&world, i == 2, 100 * MS), KVP_REFUSED);
+        assert_int_equal(promote_said(&world, i == 2, 100 * MS), KVP_REFUSED);
+        assert_int_equal(world_status(&world, 2).role, KVP_ROLE_BACKUP);
+        world_close(&world);
+    }
+}
+
+static void test_promote_is_refused_where_the_register_is_not_seeded_or_went_back(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct world world;
+        setup(&world, 2);
+        said = (struct kvp_arbiter_answer){
+            .status = i == 0 ? KVP_NOT_SEEDED : KVP_OK,
+            .group_id = kvp_core_group_id(world.nodes[2].core),
+            .view = {1, 1, 1, kvp_set_of(1)},
+        };
+        nobody_leads(&world);
+        assert_int_equal(promote_said(&world, false, 400 * MS), KVP_REFUSED);
+        world.arbiter = NULL;
+        assert_int_equal(promote_said(&world, false, SECONDS), KVP_OK);
+        world_close(&world);
+    }
+}
+
+/* As long as whoever asked waits. What may be granted later has no other answer than that. */
+static void test_promote_is_answered_in_time_where_the_register_is_silent(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 2);
+    world_kill(&world, 1);
+    world_witness(&world, 2, false);
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(promote_said(&world, false, 3500 * MS), KVP_TIMEOUT);
+    assert_int_equal(promote_said(&world, true, 3500 * MS), KVP_UNCERTAIN);
+    world_witness(&world, 2, true);
+    world_run(&world, SECONDS);
+    assert_serves(&world, 2, kvp_set_of(2));
     world_close(&world);
 }
 
@@ -425,7 +514,11 @@ int main(void)
         cmocka_unit_test(test_forgets_before_the_question),
         cmocka_unit_test(test_silent_arbiter),
         cmocka_unit_test(test_register_went_back),
+        cmocka_unit_test(test_register_went_back_under_a_node_outside),
         cmocka_unit_test(test_register_of_another_group),
+        cmocka_unit_test(test_promote_is_refused_where_the_register_is_of_another_group),
+        cmocka_unit_test(test_promote_is_refused_where_the_register_is_not_seeded_or_went_back),
+        cmocka_unit_test(test_promote_is_answered_in_time_where_the_register_is_silent),
         cmocka_unit_test(test_arbiter_refuses_the_group),
         cmocka_unit_test(test_change_is_refused),
         cmocka_unit_test(test_fence),
