@@ -31,6 +31,7 @@ enum kvp_mutant {
     KVP_MUTANT_SESSION_DROP_USED,  /* a session makes room though it was used a moment ago */
     KVP_MUTANT_SESSION_DROPPED_LIVES, /* a dropped session's old record is believed */
     KVP_MUTANT_SESSION_FLOOR,     /* that a session was dropped is not told to the other nodes */
+    KVP_MUTANT_ROOM_NOT_EMPTY,    /* an update is executed behind what is left of an earlier one */
     KVP_MUTANT_REPEAT_EXECUTES,   /* a repeat is executed again */
     KVP_MUTANT_BLIND_WITNESS,     /* the witness does not compare before it sets */
     KVP_MUTANT_FORGETFUL_WITNESS, /* the witness answers before its disk has the change */

@@ -239,7 +239,8 @@ kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_reques
     execution->kind = KVP_EXECUTION_ANSWER;
     execution->status = KVP_OK;
     execution->wait_seq = 0;
-    execution->answer.size = execution->writeset.size = 0;
+    execution->answer.size = 0;
+    execution->writeset.size = KVP_MUTANT(ROOM_NOT_EMPTY) ? execution->writeset.size : 0;
     kvp_status status = engine_execute(engine, request, seq, execution);
     if (status != KVP_OK) {
         kvp_buf_free(&execution->answer);

@@ -212,6 +212,8 @@ static const struct sim_mutant {
      "the old record of a dropped session is believed", crowded_sessions, .sessions = true},
     {KVP_MUTANT_SESSION_FLOOR, "session-floor", WITNESS,
      "that a session was dropped is not told to the other nodes", late_copies, .sessions = true},
+    {KVP_MUTANT_ROOM_NOT_EMPTY, "room-not-empty", WITNESS,
+     "an update is executed behind what is left of an earlier one"},
     {KVP_MUTANT_REPEAT_EXECUTES, "repeat-executes", WITNESS, "a repeat is executed again"},
     {KVP_MUTANT_BLIND_WITNESS, "blind-witness", WITNESS,
      "the witness does not compare before it sets"},
