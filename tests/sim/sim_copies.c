@@ -179,25 +179,19 @@ static bool copies_repair(struct sim *sim)
     return false;
 }
 
-/* What the other node of the pair has confirmed from memory, and its disk never took, nobody knows
- * any more when that one is started anew. */
-static bool copies_may_change_places(const struct sim *sim, const struct sim_node *copy)
-{
-    return sim->plan.policy != KVP_PAIR_NONE && !sim->nodes[copy->self].disk_faulty &&
-           sim->first == copy->self && !sim->first_in_memory;
-}
-
-/* Each store gets the other one's address. */
+/* Each store gets the other one's address. What the other node of the pair has confirmed from
+ * memory, and its disk never took, nobody knows. */
 static void copies_change_places(struct sim *sim, struct sim_node *copy)
 {
     struct sim_node *original = &sim->nodes[copy->self];
     struct kvp_env *env = original->env;
-    sim_trace(sim, "copy of %u PUT BACK", copy->self);
+    bool known = !sim->first_in_memory;
+    sim_trace(sim, "copy of %u PUT BACK%s", copy->self, known ? "" : ", and nobody knows better");
     sim_node_crash(sim, original);
     sim_node_crash(sim, copy);
     original->env = copy->env;
     copy->env = env;
-    sim->first = copy->id;
+    sim->first = known ? copy->id : 0;
     sim_contract_exchanged(sim, copy->id, original->id);
     copies_start(sim, original, copies_delay(sim) / 10);
     copies_start(sim, copy, copies_delay(sim));
@@ -206,7 +200,8 @@ static void copies_change_places(struct sim *sim, struct sim_node *copy)
 /* The copy's process may die, too. */
 static void copies_crash(struct sim *sim, struct sim_node *copy)
 {
-    if (copies_may_change_places(sim, copy) && sim_below(&sim->random_copies, 4)) {
+    bool may = sim->plan.policy != KVP_PAIR_NONE && !sim->nodes[copy->self].disk_faulty;
+    if (may && sim->first == copy->self && sim_below(&sim->random_copies, 4)) {
         copies_change_places(sim, copy);
     } else if (copy->alive && sim_below(&sim->random_copies, 2)) {
         sim_node_crash(sim, copy);
