@@ -457,13 +457,21 @@ static void count_worker(struct kvp_jobs_counts *counts, const struct worker *wo
     }
 }
 
+/* Tasks that nobody works on and that wait for no others. A task that is done while copies of it
+ * are still under way is taken and done. */
+static uint32_t job_queued(const struct job *job)
+{
+    uint32_t rest = job->record.task_count - job->done - job->waiting;
+    return job->record.state == JOB_RUNNING && rest > job->taken ? rest - job->taken : 0;
+}
+
 struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs, uint64_t now_us)
 {
     struct kvp_jobs_counts counts = {0};
     static_assert(sizeof(state_names) / sizeof(state_names[0]) == KVP_JOBS_STATES, "all of them");
     for (const struct job *job = jobs->first; job; job = job->next) {
         counts.jobs[job->record.state]++;
-        counts.queued += job->queued;
+        counts.queued += job_queued(job);
         counts.running += job->live;
         counts.blocked += job->waiting;
         counts.done += job->done;

@@ -187,6 +187,7 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
     worker->attempts = attempt;
     worker->attempt_count++;
     job->live++;
+    job->taken += job->tasks[task].live == 0;
     job->tasks[task].live++;
     if (!has_seen(&job->tasks[task], worker) && job->tasks[task].seen_count < KVP_JOB_COPIES_MAX) {
         job->tasks[task].seen[job->tasks[task].seen_count++] = worker->index;
@@ -209,6 +210,7 @@ void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *a
     worker->attempt_count--;
     attempt->job->live--;
     task->live--;
+    attempt->job->taken -= task->live == 0;
     if (forget) {
         unsee(task, worker);
     }

@@ -111,11 +111,12 @@ struct job {
     struct edge *edges;
     uint32_t edge_count, edge_capacity;
     struct output *outputs; /* MATMUL with several inner tiles */
-    uint32_t queue_first, queue_last, queued;
+    uint32_t queue_first, queue_last;
     uint32_t sum_first, sum_last, summed;
     uint32_t sum_next;  /* part of the first of them that is added, or deleted, next */
     kvp_buf sum;        /* of the parts before */
     uint32_t too_large; /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
+    uint32_t taken;     /* tasks with an attempt under way */
     uint32_t done, live, waiting, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
     /* What attempts took, for deadlines. */

@@ -27,6 +27,34 @@ static void test_a_job_runs_from_submission_to_result(void **state)
     assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_NO_TASK);
 }
 
+static void check_counts(uint64_t queued, uint64_t running, uint64_t done)
+{
+    const struct kvp_jobs *jobs = kvp_engine_jobs(farm.bench.engine);
+    struct kvp_jobs_counts counts = kvp_jobs_count(jobs, farm.now_us);
+    assert_int_equal(counts.queued, queued);
+    assert_int_equal(counts.running, running);
+    assert_int_equal(counts.done, done);
+}
+
+static void test_tasks_are_counted_by_what_they_wait_for(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_task_grant grant, other;
+    uint64_t job = farm_job(&farm, &spec, 3);
+    check_counts(3, 0, 0);
+    struct hand worker = farm_join(&farm, "ann", "count", false);
+    assert_int_equal(farm_fetch(&farm, &worker, &grant), KVP_OK);
+    check_counts(2, 1, 0);
+    assert_int_equal(farm_post(&farm, &worker, &grant, "x"), KVP_OK);
+    check_counts(2, 0, 1);
+    assert_int_equal(farm_fetch(&farm, &worker, &other), KVP_OK);
+    farm_failover(&farm); /* the new primary learns of it when it hears of it */
+    check_counts(2, 0, 1);
+    assert_int_equal(farm_cancel(&farm, job), KVP_OK);
+    check_counts(0, 0, 1);
+}
+
 static void test_a_job_that_is_not_started_is_not_handed_out(void **state)
 {
     (void)state;
@@ -624,6 +652,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FARM_TEST(test_a_job_runs_from_submission_to_result),
+        FARM_TEST(test_tasks_are_counted_by_what_they_wait_for),
         FARM_TEST(test_a_job_that_is_not_started_is_not_handed_out),
         FARM_TEST(test_malformed_submissions_change_nothing),
         FARM_TEST(test_tasks_go_out_in_order_and_jobs_by_priority),
