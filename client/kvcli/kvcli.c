@@ -93,6 +93,43 @@ const struct kvcli_command kvcli_commands[] = {
      false},
     {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
      NULL, NULL, kvcli_job_verbs, false},
+    {"cert", "VERB ...", "certificates for TLS, by a private CA:", 1, INT_MAX, false, NULL, NULL,
+     kvcli_cert_verbs, false},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
+};
+
+static const struct kvcli_option init_options[] = {
+    {"--dir", "DIR", "the folder of the CA (kvpair-certs)"},
+    {"--days", "N", "how long it is good (3650)"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option issue_options[] = {
+    {"--dir", "DIR", "the folder of the CA (kvpair-certs)"},
+    {"--days", "N", "how long it is good (397)"},
+    {"--host", "HOST,...", "names and addresses of its machine, for programs that look at them"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option renew_options[] = {
+    {"--dir", "DIR", "the folder of the CA (kvpair-certs)"},
+    {"--days", "N", "how long it is good (397)"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option cert_list_options[] = {
+    {"--dir", "DIR", "the folder of the CA (kvpair-certs)"},
+    {NULL, NULL, NULL},
+};
+
+const struct kvcli_command kvcli_cert_verbs[] = {
+    {"init", "", "make a CA", 0, 0, false, kvcli_cert_init, init_options, NULL, true},
+    {"issue", "KIND/NAME", "for node/1, witness/w, user/ann, worker/w1", 1, 1, false,
+     kvcli_cert_issue, issue_options, NULL, true},
+    {"renew", "KIND/NAME", "the same again, with a new key", 1, 1, false, kvcli_cert_renew,
+     renew_options, NULL, true},
+    {"list", "", "all, and when they end", 0, 0, false, kvcli_cert_list, cert_list_options, NULL,
+     true},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 
@@ -183,8 +220,11 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
 }
 
 /* What needs no group. -1: it is something else. */
-static int run_alone(int argc, char **argv)
+static int run_alone(struct kvcli *cli, int argc, char **argv)
 {
+    if (argc > 0 && strcmp(argv[0], "cert") == 0) {
+        return kvcli_run(cli, argc, argv);
+    }
     if (argc == 0 || strcmp(argv[0], "help") != 0) {
         return -1;
     }
@@ -209,7 +249,7 @@ int main(int argc, char **argv)
         cli.nodes = NODES_DEFAULT;
     }
     int code = kvcli_parse_options(argc, argv, &cli);
-    code = code < 0 ? run_alone(argc - optind, argv + optind) : code;
+    code = code < 0 ? run_alone(&cli, argc - optind, argv + optind) : code;
     if (code >= 0) {
         return code;
     }

@@ -8,17 +8,22 @@
 #ifndef KVP_NET_H
 #define KVP_NET_H
 
-#include "kvpair/kvp_base.h"
+#include "replication/net/identity.h"
 
 struct kvp_net_server;
 struct kvp_net_request; /* one inbound request; whoever holds it answers or drops it exactly once */
 struct kvp_net_link;
 struct kvp_address_list;
+struct kvp_tls;
 
 #define KVP_NET_ADDRESS_SIZE 64u
 
 struct kvp_net_server_config {
-    const char *url; /* tcp://HOST:PORT, port 0 picks one; ipc:// and inproc:// too */
+    /* tcp://HOST:PORT, port 0 picks one; tls+tcp://, ipc:// and inproc:// too */
+    const char *url;
+    struct kvp_tls *tls; /* borrowed; for tls+tcp:// alone */
+    /* With TLS: those with the certificate of a node of this group are peers; NULL: of any. */
+    const char *group;
     /* Of a frame, its ids included; larger ones are cut off by the transport. 0:
      * KVP_MESSAGE_SIZE_MAX */
     size_t message_size_max;
@@ -40,6 +45,9 @@ struct kvp_net_server_config {
     uint32_t stall_ms;
     /* A request has arrived; the callee owns it. */
     void (*on_request)(void *arg, struct kvp_net_request *request);
+    /* Somebody was not let in, on a thread of the server's that is not the one of on_request; both
+     * texts are for people, `reason` is static. May be NULL. */
+    void (*on_refused)(void *arg, const char *address, const char *reason);
     void *arg;
     char *reason; /* why listening failed, for people; may be NULL */
     size_t reason_size;
@@ -70,9 +78,16 @@ void kvp_net_drop(struct kvp_net_request *request);
 bool kvp_net_request_postpone(struct kvp_net_request *request);
 /* Has it come from an address of the list? */
 bool kvp_net_request_is_from(const struct kvp_net_request *request, struct kvp_address_list *list);
-/* Has it come from an address of the server's `peers`? Asked about peer operations only: from then
- * on the connection counts as a peer's, which does not give way to clients. */
+/* Has it come from an address of the server's `peers`, or, with TLS, from a node by its
+ * certificate? Asked about peer operations only: from then on the connection counts as a peer's,
+ * which does not give way to clients. */
 bool kvp_net_request_from_peer(struct kvp_net_request *request);
+/* Does it come by TLS? Then who asks has a certificate. */
+bool kvp_net_request_is_tls(const struct kvp_net_request *request);
+/* Whom that certificate names in the group; NULL: nobody. Until the request is answered or dropped.
+ */
+const struct kvp_identity *kvp_net_request_identity(const struct kvp_net_request *request,
+                                                    kvp_slice group);
 /* Whence it came, for people; "local" for a Unix socket. Returns `out`. */
 const char *kvp_net_request_address(const struct kvp_net_request *request,
                                     char out[KVP_NET_ADDRESS_SIZE]);
@@ -85,6 +100,11 @@ void kvp_net_server_uncork(struct kvp_net_server *server);
 
 struct kvp_net_link_config {
     const char *url;
+    struct kvp_tls *tls; /* borrowed; for tls+tcp:// alone */
+    /* With TLS: whose certificate the other side has to show; kind 0: anybody's. */
+    enum kvp_identity_kind peer_kind;
+    unsigned peer_node; /* of a node; 0: any */
+    const char *peer_group;
     size_t message_size_max;                     /* of a frame; 0: KVP_MESSAGE_SIZE_MAX */
     unsigned reconnect_min_ms, reconnect_max_ms; /* 0: 10 and 250 */
     /* Sent bytes that the other side's kernel has not acknowledged for so long: dials anew;
@@ -102,7 +122,7 @@ struct kvp_net_link_config {
 };
 
 /* Opens and starts connecting in the background; it goes on trying until closed. The link is down
- * at first. KVP_BAD_ARGUMENT for the URL, KVP_NO_MEMORY. */
+ * at first. KVP_BAD_ARGUMENT for the URL, or its certificate is missing; KVP_NO_MEMORY. */
 kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kvp_net_link **link);
 /* Sends a request. `id` (31 bits) comes back with the answer. Never blocks; `body` is copied.
  * KVP_UNAVAILABLE when not connected, KVP_BUSY when the send queue is full, KVP_TOO_LARGE when the

@@ -14,9 +14,11 @@
 #include "kvstore/base/clock.h"
 #include "replication/net/net_connection.h"
 #include "replication/net/net_parts.h"
+#include "replication/net/net_tls.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #define HELD_MAX         256u /* of a connection: requests not answered, answers not sent */
@@ -252,6 +254,9 @@ void net_connection_empty(struct connection *connection)
 void net_connection_free_if_unused(struct connection *connection)
 {
     if (connection->stream.fd < 0 && connection->held == 0) {
+        if (connection->tls != NULL) {
+            net_tls.free(connection->tls);
+        }
         free(connection);
     }
 }
@@ -389,20 +394,59 @@ bool kvp_net_request_is_from(const struct kvp_net_request *request, struct kvp_a
     return kvp_address_list_has(list, (const struct sockaddr *)&request->connection->address);
 }
 
+bool kvp_net_request_is_tls(const struct kvp_net_request *request)
+{
+    return request->connection->tls != NULL;
+}
+
+const struct kvp_identity *kvp_net_request_identity(const struct kvp_net_request *request,
+                                                    kvp_slice group)
+{
+    const struct net_tls *tls = request->connection->tls;
+    const struct kvp_identity *found = NULL;
+    unsigned count = 0;
+    const struct kvp_identity *all = tls != NULL ? net_tls.identities(tls, &count) : NULL;
+    for (unsigned i = 0; i < count && found == NULL; i++) {
+        bool same =
+            strlen(all[i].group) == group.size && memcmp(all[i].group, group.data, group.size) == 0;
+        found = same ? &all[i] : NULL;
+    }
+    return found;
+}
+
+bool net_connection_is_peer(const struct kvp_net_server *server, const struct net_tls *tls)
+{
+    unsigned count = 0;
+    const struct kvp_identity *all = net_tls.identities(tls, &count);
+    bool peer = false;
+    for (unsigned i = 0; i < count; i++) {
+        peer = peer || (all[i].kind == KVP_IDENTITY_NODE &&
+                        (server->any_group || strcmp(all[i].group, server->group) == 0));
+    }
+    return peer;
+}
+
+static bool request_is_from_peer(const struct kvp_net_request *request)
+{
+    const struct connection *connection = request->connection;
+    const struct kvp_net_server *server = connection->server;
+    if (connection->tls != NULL) {
+        return net_connection_is_peer(server, connection->tls);
+    }
+    return server->peers != NULL && kvp_net_request_is_from(request, server->peers);
+}
+
 bool kvp_net_request_from_peer(struct kvp_net_request *request)
 {
     struct connection *connection = request->connection;
     struct kvp_net_server *server = connection->server;
-    if (server->peers == NULL) {
-        return false;
-    }
     pthread_mutex_lock(&server->lock);
     bool known = connection->peer;
     pthread_mutex_unlock(&server->lock);
     if (known) {
         return true;
     }
-    if (!kvp_net_request_is_from(request, server->peers)) {
+    if (!request_is_from_peer(request)) {
         return false;
     }
     pthread_mutex_lock(&server->lock);

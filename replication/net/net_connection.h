@@ -17,8 +17,11 @@
 
 #define NET_READ_SIZE 65536u
 
+struct net_handshakes;
+
 struct connection {
     struct kvp_net_server *server;
+    struct net_tls *tls;                /* NULL: plain; lives as long as this structure */
     struct connection *previous, *next; /* in the server's list, while open */
     struct sockaddr_storage address;    /* of the other side */
     uint64_t accepted_us;
@@ -55,6 +58,10 @@ struct kvp_net_server {
     struct sp_address address;
     struct sp_listener listener;
     struct kvp_address_list *peers; /* NULL: there are none */
+    struct kvp_tls *tls;            /* NULL: plain */
+    struct net_handshakes *handshakes;
+    bool any_group; /* with TLS: nodes of any group are peers; else of this one */
+    char group[KVP_GROUP_NAME_MAX + 1];
     size_t message_size_max;
     unsigned connections_max;
     unsigned reserved; /* of them: for peers */
@@ -63,6 +70,7 @@ struct kvp_net_server {
     atomic_uint connections;
     atomic_uint_fast64_t refused;
     void (*on_request)(void *arg, struct kvp_net_request *request);
+    void (*on_refused)(void *arg, const char *address, const char *reason);
     void *arg;
     pthread_t thread;
     int epoll_fd, wake_fd;
@@ -94,9 +102,15 @@ void net_connection_unlist(struct connection *connection);
 void net_connection_empty(struct connection *connection);
 void net_connection_free_if_unused(struct connection *connection);
 /* net_connection.c, without it */
+/* Is this the certificate of a node that the server takes for a peer? */
+bool net_connection_is_peer(const struct kvp_net_server *server, const struct net_tls *tls);
 void net_connection_deliver(struct connection *connection, struct sp_message *message);
 void net_connection_resume_all(struct kvp_net_server *server); /* the thread */
 void net_server_release(struct kvp_net_server *server);
+
+/* net_server.c */
+void net_server_tell_refused(struct kvp_net_server *server, const struct sockaddr_storage *address,
+                             const char *reason);
 
 /* net_incoming.c: the thread */
 /* Takes account of what has been received. */

@@ -15,7 +15,7 @@ void net_incoming_received(struct connection *connection, size_t size, uint64_t 
 {
     const struct sp_stream *stream = &connection->stream;
     struct kvp_net_server *server = connection->server;
-    bool half = stream->incoming != NULL || (stream->greeted && stream->head_got > 0);
+    bool half = sp_stream_is_partial(stream);
     size_t got = stream->incoming != NULL ? stream->incoming->size : 0;
     bool same = connection->frame_us != 0 && half && got >= size;
     server->unfinished += (size_t)half - (size_t)(connection->frame_us != 0);

@@ -3,6 +3,7 @@
 #include "replication/net/address_list.h"
 #include "kvstore/base/clock.h"
 #include "replication/net/net_connection.h"
+#include "replication/net/net_handshake.h"
 #include "replication/net/net_parts.h"
 
 #include <assert.h>
@@ -21,24 +22,40 @@
 #define ACCEPTS_MAX             64u  /* in a round */
 #define STALL_MS_DEFAULT        30000u
 #define EVENTS_MAX              64
+#define TLS_HANDSHAKE           0x16 /* how a client that speaks TLS begins */
 #define UNSENT_MAX_DEFAULT      (512u * 1024u * 1024u)
 #define INCOMING_MAX_DEFAULT    (128u * 1024u * 1024u)
 
 /* ---- its thread ---- */
 
-static void connection_add(struct kvp_net_server *server, int fd,
+void net_server_tell_refused(struct kvp_net_server *server, const struct sockaddr_storage *address,
+                             const char *reason)
+{
+    char text[KVP_ADDRESS_TEXT_SIZE];
+    if (server->on_refused != NULL) {
+        server->on_refused(server->arg, kvp_address_print(text, (const struct sockaddr *)address),
+                           reason);
+    }
+}
+
+/* Takes the socket over, and `tls` (NULL: it is plain). */
+static void connection_add(struct kvp_net_server *server, int fd, struct net_tls *tls,
                            const struct sockaddr_storage *address)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
     if (connection == NULL || epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        if (tls != NULL) {
+            net_tls.free(tls);
+        }
         free(connection);
         (void)close(fd);
         return;
     }
     sp_address_tune(&server->address, fd);
-    sp_stream_begin(&connection->stream, fd, server->address.kind != SP_ADDRESS_TCP,
+    sp_stream_begin(&connection->stream, fd, tls, server->address.kind != SP_ADDRESS_TCP,
                     SP_PROTOCOL_REP, server->message_size_max);
+    connection->tls = tls;
     connection->server = server;
     connection->address = *address;
     connection->accepted_us = kvp_clock_now_us();
@@ -110,7 +127,7 @@ static bool accept_one(struct kvp_net_server *server, int listening)
     bool from_peer = server->peers != NULL &&
                      kvp_address_list_has(server->peers, (const struct sockaddr *)&address);
     if (net_limits_make_room(server, from_peer)) {
-        connection_add(server, fd, &address);
+        connection_add(server, fd, NULL, &address);
     } else {
         atomic_fetch_add(&server->refused, 1);
         (void)close(fd);
@@ -130,26 +147,53 @@ static void server_accept(struct kvp_net_server *server)
     }
 }
 
-/* False when the connection is to be closed. */
-static bool connection_receive(struct connection *connection)
+/* Those who are through the handshake. */
+static void server_welcome(struct kvp_net_server *server)
 {
-    struct kvp_net_server *server = connection->server;
-    ssize_t got = recv(connection->stream.fd, server->buffer, NET_READ_SIZE, 0);
-    if (got <= 0) {
-        return got < 0 && (errno == EAGAIN || errno == EINTR);
+    struct net_arrival *next;
+    for (struct net_arrival *each = net_handshakes_take(server->handshakes); each; each = next) {
+        next = each->next;
+        if (net_limits_make_room(server, net_connection_is_peer(server, each->tls))) {
+            connection_add(server, each->fd, each->tls, &each->address);
+            free(each);
+        } else {
+            net_arrival_refuse(each);
+        }
     }
+}
+
+/* False when it is not the protocol. */
+static bool connection_feed(void *arg, const uint8_t *bytes, size_t size)
+{
+    struct connection *connection = arg;
+    struct sp_stream *stream = &connection->stream;
     size_t used = 0;
-    while (used < (size_t)got) {
+    while (used < size) {
         size_t taken = 0;
         struct sp_message *message;
-        if (sp_stream_feed(&connection->stream, server->buffer + used, (size_t)got - used, &taken,
-                           &message) != KVP_OK) {
+        if (sp_stream_feed(stream, bytes + used, size - used, &taken, &message) != KVP_OK) {
+            if (!stream->greeted && stream->head[0] == TLS_HANDSHAKE) {
+                net_server_tell_refused(connection->server, &connection->address,
+                                        "it speaks TLS, and this is a plain address");
+            }
             return false;
         }
         used += taken;
         if (message != NULL) {
             net_connection_deliver(connection, message);
         }
+    }
+    return true;
+}
+
+/* False when the connection is to be closed. */
+static bool connection_receive(struct connection *connection)
+{
+    struct kvp_net_server *server = connection->server;
+    ssize_t got = sp_stream_receive(&connection->stream, server->buffer, NET_READ_SIZE,
+                                    connection_feed, connection);
+    if (got <= 0) {
+        return got == 0;
     }
     if (connection->stream.greeted && !connection->greeted) {
         connection->greeted = true;
@@ -223,6 +267,9 @@ static void *server_run(void *arg)
         if (server->accepting) {
             server_accept(server);
         }
+        if (server->tls != NULL) {
+            server_welcome(server);
+        }
         net_connection_resume_all(server);
     }
     while (server->oldest != NULL) {
@@ -251,7 +298,10 @@ static kvp_status server_start(struct kvp_net_server *server)
         return KVP_IO;
     }
     status = server_watch(server, &server->wake_fd);
-    for (unsigned i = 0; i < server->listener.count && status == KVP_OK; i++) {
+    if (server->tls != NULL) {
+        status = status == KVP_OK ? net_handshakes_open(server, &server->handshakes) : status;
+    }
+    for (unsigned i = 0; i < server->listener.count && status == KVP_OK && !server->tls; i++) {
         status = server_watch(server, &server->listener.fds[i]);
     }
     if (status == KVP_OK && net_start_thread(&server->thread, server_run, server) != 0) {
@@ -263,6 +313,7 @@ static kvp_status server_start(struct kvp_net_server *server)
 /* After its thread has ended, or was never started. */
 static void server_end(struct kvp_net_server *server)
 {
+    net_handshakes_close(server->handshakes);
     sp_listen_close(&server->listener);
     net_close_fd(server->epoll_fd);
     net_close_fd(server->wake_fd);
@@ -271,12 +322,12 @@ static void server_end(struct kvp_net_server *server)
 
 /* Connections must not take the descriptors that files and links need: a store that cannot open a
  * file has failed. Where few are allowed, a quarter of them is kept. */
-static unsigned cap_connections(size_t wanted)
+static unsigned cap_connections(size_t wanted, unsigned kept)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
         rlim_t quarter = limit.rlim_cur / 4;
-        rlim_t left = limit.rlim_cur - (quarter < DESCRIPTORS_KEPT ? quarter : DESCRIPTORS_KEPT);
+        rlim_t left = limit.rlim_cur - (quarter < kept ? quarter : kept);
         wanted = wanted < left ? wanted : (size_t)left;
     }
     return (unsigned)wanted;
@@ -289,15 +340,45 @@ static void tell_reason(const struct kvp_net_server_config *config, const char *
     }
 }
 
+static kvp_status server_check_url(const struct kvp_net_server_config *config,
+                                   struct sp_address *address)
+{
+    kvp_status status = sp_address_parse(config->url, address);
+    if (status != KVP_OK) {
+        tell_reason(config, "not of the form tcp://HOST:PORT or tls+tcp://HOST:PORT, with a PORT "
+                            "of 0 to 65535, or ipc://PATH");
+    } else if (address->tls && config->tls == NULL) {
+        tell_reason(config, "a tls+tcp:// address needs a certificate: --tls-cert, --tls-key and "
+                            "--tls-ca");
+        status = KVP_BAD_ARGUMENT;
+    }
+    return status;
+}
+
+static void server_set_peers(struct kvp_net_server *server,
+                             const struct kvp_net_server_config *config)
+{
+    server->tls = server->address.tls ? config->tls : NULL;
+    server->peers = config->peers;
+    server->any_group = config->group == NULL;
+    (void)snprintf(server->group, sizeof(server->group), "%s",
+                   config->group != NULL ? config->group : "");
+    server->connections_max =
+        cap_connections(net_or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT),
+                        DESCRIPTORS_KEPT + (server->tls != NULL ? NET_HANDSHAKES_MAX : 0));
+    if (server->peers != NULL || server->tls != NULL) {
+        unsigned share = server->connections_max / 8;
+        server->reserved = share < RESERVED_MAX ? share : RESERVED_MAX;
+    }
+}
+
 kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
                           struct kvp_net_server **server)
 {
     assert(config->on_request != NULL);
     struct sp_address address;
-    kvp_status status = sp_address_parse(config->url, &address);
+    kvp_status status = server_check_url(config, &address);
     if (status != KVP_OK) {
-        tell_reason(config, "not of the form tcp://HOST:PORT, with a PORT of 0 to 65535, or "
-                            "ipc://PATH");
         return status;
     }
     struct kvp_net_server *opened = calloc(1, sizeof(*opened));
@@ -310,17 +391,12 @@ kvp_status kvp_net_listen(const struct kvp_net_server_config *config,
     opened->address = address;
     opened->epoll_fd = opened->wake_fd = -1;
     opened->message_size_max = net_or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);
-    opened->connections_max =
-        cap_connections(net_or_default(config->connections_max, CONNECTIONS_MAX_DEFAULT));
-    opened->peers = config->peers;
-    if (opened->peers != NULL) {
-        unsigned share = opened->connections_max / 8;
-        opened->reserved = share < RESERVED_MAX ? share : RESERVED_MAX;
-    }
+    server_set_peers(opened, config);
     opened->stall_us = net_or_default(config->stall_ms, STALL_MS_DEFAULT) * 1000u;
     opened->incoming_max = net_or_default(config->incoming_max, INCOMING_MAX_DEFAULT);
     opened->unsent_max = net_or_default(config->unsent_max, UNSENT_MAX_DEFAULT);
     opened->on_request = config->on_request;
+    opened->on_refused = config->on_refused;
     opened->arg = config->arg;
     status = server_start(opened);
     if (status != KVP_OK) {

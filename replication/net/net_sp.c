@@ -15,6 +15,7 @@
  */
 #include "kvstore/base/clock.h"
 #include "replication/net/net_parts.h"
+#include "replication/net/net_tls.h"
 #include "replication/net/sp_address.h"
 #include "replication/net/sp_stream.h"
 
@@ -24,6 +25,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -35,6 +37,8 @@
 #define RECONNECT_MAX_MS_DEFAULT 250u
 #define MUTE_US                  500000u  /* who has not greeted by then is spoken of */
 #define CONNECT_TIMEOUT_US       3000000u /* the kernel alone would try for two minutes */
+#define HANDSHAKE_US             5000000u
+#define TLS_ALERT                0x15 /* how a server that speaks TLS ends it */
 #define READ_SIZE                65536u
 #define DELAYED_MAX              64u /* answers to a connection that wait while the server holds */
 #define DELAYED_SIZE_MAX         65536u
@@ -43,6 +47,8 @@
 
 struct kvp_net_link {
     struct sp_address address;
+    struct kvp_tls *tls;
+    struct net_tls_expected expected;
     size_t message_size_max;
     unsigned reconnect_min_ms, reconnect_max_ms;
     uint64_t stall_us; /* 0: that is TCP's matter */
@@ -56,6 +62,8 @@ struct kvp_net_link {
     unsigned pause_ms;
     uint64_t arrived, stalled_us; /* bytes, and since when no more have */
     const char *failure;          /* why this attempt came to nothing, as far as is known */
+    struct net_tls *secured;      /* of the connection that there is; NULL: plain */
+    struct net_tls_session session;
     uint8_t buffer[READ_SIZE];
     atomic_uint_fast64_t received; /* bytes */
     atomic_bool incoming;          /* a part of a message has come */
@@ -118,6 +126,34 @@ static void link_pause(struct kvp_net_link *link)
         2 * link->pause_ms < link->reconnect_max_ms ? 2 * link->pause_ms : link->reconnect_max_ms;
 }
 
+/* TLS on the socket. False when it failed. */
+static bool link_secure(struct kvp_net_link *link, int fd)
+{
+    uint64_t until_us = kvp_clock_now_us() + HANDSHAKE_US;
+    link->secured = net_tls.connect(link->tls, fd, &link->expected, &link->session);
+    if (link->secured == NULL) {
+        link->failure = "memory is short";
+        return false;
+    }
+    enum net_tls_step step = net_tls.handshake(link->secured);
+    while ((step == NET_TLS_READS || step == NET_TLS_WRITES) && !link_is_interrupted(link) &&
+           kvp_clock_now_us() < until_us) {
+        (void)link_poll(link, fd, step == NET_TLS_READS ? POLLIN : POLLOUT, until_us);
+        step = net_tls.handshake(link->secured);
+    }
+    link->failure = step == NET_TLS_FAILED ? net_tls.reason(link->secured)
+                                           : "no answer to the TLS handshake: does it speak TLS?";
+    return step == NET_TLS_DONE;
+}
+
+static void link_unsecure(struct kvp_net_link *link)
+{
+    if (link->secured != NULL) {
+        net_tls.free(link->secured);
+        link->secured = NULL;
+    }
+}
+
 /* A socket that is connected; -1 when that failed. */
 static int link_connect(struct kvp_net_link *link)
 {
@@ -143,6 +179,11 @@ static int link_connect(struct kvp_net_link *link)
         return -1;
     }
     sp_address_tune(&link->address, fd);
+    if (link->address.tls && !link_secure(link, fd)) {
+        link_unsecure(link);
+        (void)close(fd);
+        return -1;
+    }
     return fd;
 }
 
@@ -167,15 +208,16 @@ static void link_delay(struct kvp_net_link *link, bool delays)
     pthread_mutex_unlock(&link->lock);
 }
 
-/* Takes what is in the buffer. False when it is not the protocol. */
-static bool link_feed(struct kvp_net_link *link, size_t size)
+/* Takes what has come. False when it is not the protocol. */
+static bool link_feed(void *arg, const uint8_t *bytes, size_t size)
 {
+    struct kvp_net_link *link = arg;
     size_t used = 0;
     while (used < size) {
         size_t taken = 0;
         struct sp_message *message;
-        if (sp_stream_feed(&link->stream, link->buffer + used, size - used, &taken, &message) !=
-            KVP_OK) {
+        if (sp_stream_feed(&link->stream, bytes + used, size - used, &taken, &message) != KVP_OK) {
+            link->failure = "what listens there is not kvpair (it speaks another protocol)";
             return false;
         }
         used += taken;
@@ -187,23 +229,33 @@ static bool link_feed(struct kvp_net_link *link, size_t size)
     return true;
 }
 
+/* Why the connection broke, as far as TLS has to do with it. */
+static const char *link_tls_reason(const struct kvp_net_link *link)
+{
+    const struct sp_stream *stream = &link->stream;
+    if (link->secured != NULL) {
+        return net_tls.reason(link->secured);
+    }
+    bool alert = !stream->greeted && stream->head_got > 0 && stream->head[0] == TLS_ALERT;
+    return alert ? "what listens there speaks TLS: its address is a tls+tcp:// one" : NULL;
+}
+
 /* False when the connection is broken. */
 static bool link_receive(struct kvp_net_link *link)
 {
-    ssize_t got = recv(link->stream.fd, link->buffer, READ_SIZE, 0);
-    if (got <= 0) {
-        link->failure = "it closes the connection at once";
-        return got < 0 && (errno == EAGAIN || errno == EINTR);
-    }
+    const char *failure = link->failure;
+    link->failure = "it closes the connection at once";
     link_delay(link, true);
-    bool sound = link_feed(link, (size_t)got);
+    ssize_t got = sp_stream_receive(&link->stream, link->buffer, READ_SIZE, link_feed, link);
     link_delay(link, false);
-    if (!sound) {
-        link->failure = "what listens there is not kvpair (it speaks another protocol)";
+    if (got < 0) {
+        const char *reason = link_tls_reason(link);
+        link->failure = reason != NULL ? reason : link->failure;
         return false;
     }
+    link->failure = failure;
     atomic_fetch_add(&link->received, (uint64_t)got);
-    atomic_store(&link->incoming, link->stream.incoming != NULL);
+    atomic_store(&link->incoming, sp_stream_is_partial(&link->stream));
     return true;
 }
 
@@ -303,13 +355,14 @@ static void *link_run(void *arg)
         int fd = link_connect(link);
         if (fd >= 0) {
             pthread_mutex_lock(&link->lock);
-            sp_stream_begin(&link->stream, fd, link->address.kind != SP_ADDRESS_TCP,
+            sp_stream_begin(&link->stream, fd, link->secured, link->address.kind != SP_ADDRESS_TCP,
                             SP_PROTOCOL_REQ, link->message_size_max);
             pthread_mutex_unlock(&link->lock);
             link->failure = "the connection breaks at once";
             bool greeted = link_serve(link);
             link->failure = greeted ? NULL : link->failure;
             link_announce(link, false);
+            link_unsecure(link);
         }
         if (link->failure != NULL) {
             link_tell_failure(link);
@@ -332,6 +385,9 @@ static kvp_status link_start(struct kvp_net_link *link)
 
 static void link_end(struct kvp_net_link *link)
 {
+    if (link->session.kept != NULL) {
+        net_tls.forget(&link->session);
+    }
     net_close_fd(link->wake_fd);
     pthread_mutex_destroy(&link->lock);
     free(link);
@@ -345,6 +401,9 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
     if (status == KVP_OK && address.name[0] == '\0') {
         status = KVP_BAD_ARGUMENT; /* all addresses: fine for a server only */
     }
+    if (status == KVP_OK && address.tls && config->tls == NULL) {
+        status = KVP_BAD_ARGUMENT;
+    }
     if (status != KVP_OK) {
         return status;
     }
@@ -354,6 +413,11 @@ kvp_status kvp_net_link_open(const struct kvp_net_link_config *config, struct kv
     }
     pthread_mutex_init(&opened->lock, NULL);
     opened->address = address;
+    opened->tls = config->tls;
+    opened->expected.kind = config->peer_kind;
+    opened->expected.node = config->peer_node;
+    (void)snprintf(opened->expected.group, sizeof(opened->expected.group), "%s",
+                   config->peer_group != NULL ? config->peer_group : "");
     opened->stream.fd = -1;
     opened->wake_fd = -1;
     opened->message_size_max = net_or_default(config->message_size_max, KVP_MESSAGE_SIZE_MAX);

@@ -100,6 +100,10 @@ kvp_status sp_address_parse(const char *url, struct sp_address *address)
     if (address_starts_with(url, "tcp://")) {
         parsed.kind = SP_ADDRESS_TCP;
         status = parse_tcp(url + strlen("tcp://"), &parsed);
+    } else if (address_starts_with(url, "tls+tcp://")) {
+        parsed.kind = SP_ADDRESS_TCP;
+        parsed.tls = true;
+        status = parse_tcp(url + strlen("tls+tcp://"), &parsed);
     } else if (address_starts_with(url, "ipc://")) {
         parsed.kind = SP_ADDRESS_IPC;
         status = parse_unix(url + strlen("ipc://"), &parsed);

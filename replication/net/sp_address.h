@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* URLs of the transport, and the sockets made from them. inproc:// is a Unix socket whose abstract
- * name holds the process id: seen by nobody else's URL. */
+ * name holds the process id: seen by nobody else's URL. tls+tcp:// is tcp:// with TLS in it. */
 #ifndef KVP_SP_ADDRESS_H
 #define KVP_SP_ADDRESS_H
 
@@ -13,6 +13,7 @@ enum sp_address_kind { SP_ADDRESS_TCP, SP_ADDRESS_IPC, SP_ADDRESS_INPROC };
 
 struct sp_address {
     enum sp_address_kind kind;
+    bool tls;                        /* tcp */
     char name[KVP_URL_SIZE_MAX + 1]; /* host, path or name; tcp: "" stands for all */
     char port[8];                    /* tcp */
 };

@@ -146,7 +146,8 @@ static kvp_status listen_tcp(const struct sp_address *address, struct sp_listene
         return refuse_errno(listener, error);
     }
     bool bracketed = strchr(address->name, ':') != NULL;
-    (void)snprintf(listener->url, sizeof(listener->url), "tcp://%s%s%s:%u", bracketed ? "[" : "",
+    (void)snprintf(listener->url, sizeof(listener->url), "%stcp://%s%s%s:%u",
+                   address->tls ? "tls+" : "", bracketed ? "[" : "",
                    address->name[0] != '\0' ? address->name : "0.0.0.0", bracketed ? "]" : "",
                    (unsigned)ntohs(port));
     return KVP_OK;

@@ -12,7 +12,7 @@
 struct sp_listener {
     unsigned count;
     int fds[SP_LISTENERS_MAX];           /* listening, non-blocking */
-    char url[KVP_URL_SIZE_MAX + 16];     /* with the real port */
+    char url[KVP_URL_SIZE_MAX + 24];     /* with the real port */
     char reason[KVP_URL_SIZE_MAX + 128]; /* of a failure, for people */
     char path[KVP_URL_SIZE_MAX + 1];     /* ipc: the file made; "": none */
     dev_t device;

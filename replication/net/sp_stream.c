@@ -2,6 +2,7 @@
 /* A frame's memory grows with the bytes that have come, not with the size that it declares: a peer
  * that announces 16 MiB and sends nothing costs next to nothing. */
 #include "replication/net/sp_stream.h"
+#include "replication/net/net_tls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,13 +30,14 @@ static size_t frame_head_size(bool local)
     return local ? 9 : 8;
 }
 
-void sp_stream_begin(struct sp_stream *stream, int fd, bool local, unsigned own_protocol,
-                     size_t message_size_max)
+void sp_stream_begin(struct sp_stream *stream, int fd, struct net_tls *tls, bool local,
+                     unsigned own_protocol, size_t message_size_max)
 {
     const uint8_t greeting[SP_GREETING_SIZE] = {
         0, 'S', 'P', 0, (uint8_t)(own_protocol >> 8), (uint8_t)own_protocol, 0, 0};
     memset(stream, 0, sizeof(*stream));
     stream->fd = fd;
+    stream->tls = tls;
     stream->local = local;
     stream->peer_protocol = own_protocol ^ SP_PROTOCOL_REQ ^ SP_PROTOCOL_REP;
     stream->message_size_max = message_size_max;
@@ -60,6 +62,9 @@ void sp_stream_end(struct sp_stream *stream)
     sp_stream_drop_queue(stream);
     free(stream->incoming);
     stream->incoming = NULL;
+    if (stream->fd >= 0 && stream->tls != NULL) {
+        net_tls.bye(stream->tls);
+    }
     if (stream->fd >= 0) {
         /* A child process that was just forked may hold a copy: the other side is to hear of the
          * end all the same. What has been sent still arrives. */
@@ -70,6 +75,24 @@ void sp_stream_end(struct sp_stream *stream)
 }
 
 /* ---- receiving ---- */
+
+ssize_t sp_stream_receive(struct sp_stream *stream, uint8_t *buffer, size_t size,
+                          sp_stream_feeder feed, void *arg)
+{
+    ssize_t got = recv(stream->fd, buffer, size, 0);
+    if (got <= 0) {
+        return got < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+    }
+    bool sound = stream->tls != NULL ? net_tls.take(stream->tls, buffer, (size_t)got, feed, arg)
+                                     : feed(arg, buffer, (size_t)got);
+    return sound ? got : -1;
+}
+
+bool sp_stream_is_partial(const struct sp_stream *stream)
+{
+    return stream->incoming != NULL || (stream->greeted && stream->head_got > 0) ||
+           (stream->tls != NULL && net_tls.is_partial(stream->tls));
+}
 
 static kvp_status take_greeting(struct sp_stream *stream)
 {
@@ -273,17 +296,23 @@ static void stream_advance(struct sp_stream *stream, size_t sent)
     }
 }
 
+static ssize_t stream_send(struct sp_stream *stream, struct iovec *iovecs, size_t count)
+{
+    struct msghdr parts = {.msg_iov = iovecs, .msg_iovlen = count};
+    return stream->tls != NULL ? net_tls.send(stream->tls, iovecs, count)
+                               : sendmsg(stream->fd, &parts, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 kvp_status sp_stream_flush(struct sp_stream *stream, bool *pending)
 {
     for (;;) {
         struct iovec iovecs[IOVECS_MAX];
-        struct msghdr parts = {.msg_iov = iovecs};
-        parts.msg_iovlen = (size_t)stream_gather(stream, iovecs);
-        *pending = parts.msg_iovlen > 0;
+        size_t count = (size_t)stream_gather(stream, iovecs);
+        *pending = count > 0;
         if (!*pending) {
             return KVP_OK;
         }
-        ssize_t sent = sendmsg(stream->fd, &parts, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = stream_send(stream, iovecs, count);
         if (sent >= 0) {
             stream_advance(stream, (size_t)sent);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {

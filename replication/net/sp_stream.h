@@ -13,6 +13,8 @@
 
 #include "kvpair/kvp_base.h"
 
+#include <sys/types.h>
+
 #define SP_PROTOCOL_REQ   0x30u
 #define SP_PROTOCOL_REP   0x31u
 #define SP_WORD_SIZE      4u
@@ -30,8 +32,11 @@ struct sp_message {
     uint8_t data[];
 };
 
+struct net_tls;
+
 struct sp_stream {
-    int fd; /* -1: closed */
+    int fd;              /* -1: closed */
+    struct net_tls *tls; /* borrowed; NULL: plain */
     unsigned peer_protocol;
     bool local; /* Unix socket: frames have the extra byte */
     bool greeted;
@@ -49,13 +54,21 @@ struct sp_stream {
     size_t queue_count, queue_size;
 };
 
-void sp_stream_begin(struct sp_stream *stream, int fd, bool local, unsigned own_protocol,
-                     size_t message_size_max);
+/* `tls`: NULL, or what has been through its handshake on `fd`. */
+void sp_stream_begin(struct sp_stream *stream, int fd, struct net_tls *tls, bool local,
+                     unsigned own_protocol, size_t message_size_max);
 /* Frees what is queued; for a connection that has no future. */
 void sp_stream_drop_queue(struct sp_stream *stream);
 /* The same, and closes the socket. */
 void sp_stream_end(struct sp_stream *stream);
 
+/* Takes bytes off the socket, and gives `feed` what they mean, which ends it with false. Returns
+ * how many came; 0: none now; -1: the connection has ended, or `feed` ended it. */
+typedef bool (*sp_stream_feeder)(void *arg, const uint8_t *bytes, size_t size);
+ssize_t sp_stream_receive(struct sp_stream *stream, uint8_t *buffer, size_t size,
+                          sp_stream_feeder feed, void *arg);
+/* A part of something has come, and the rest of it has not. */
+bool sp_stream_is_partial(const struct sp_stream *stream);
 /* Takes some of the bytes received, *used of them; *message is set when that completed one, which
  * is then the caller's. KVP_CORRUPT: the peer speaks something else or too much; KVP_NO_MEMORY. */
 kvp_status sp_stream_feed(struct sp_stream *stream, const uint8_t *bytes, size_t size, size_t *used,

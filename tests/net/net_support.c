@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,8 @@
 #include <cmocka.h>
 
 #define DEADLINE_S 10
+
+struct kvp_tls *net_support_tls;
 
 static struct timespec deadline(void)
 {
@@ -71,9 +74,20 @@ static void host_request(void *arg, struct kvp_net_request *request)
     atomic_fetch_sub(&host->inside, 1);
 }
 
+static void host_refused(void *arg, const char *address, const char *reason)
+{
+    struct host *host = arg;
+    pthread_mutex_lock(&host->lock);
+    (void)snprintf(host->refused, sizeof(host->refused), "%s: %s", address, reason);
+    pthread_cond_broadcast(&host->changed);
+    pthread_mutex_unlock(&host->lock);
+}
+
 void host_open(struct host *host, const struct kvp_net_server_config *config)
 {
     struct kvp_net_server_config filled = *config;
+    filled.tls = filled.tls != NULL ? filled.tls : net_support_tls;
+    filled.on_refused = host_refused;
     filled.on_request = host_request;
     filled.arg = host;
     pthread_mutex_init(&host->lock, NULL);
@@ -91,6 +105,20 @@ void host_wait_held(struct host *host, size_t count)
     while (host->held_count < count) {
         wait_changed(&host->changed, &host->lock, &until);
     }
+    pthread_mutex_unlock(&host->lock);
+}
+
+void host_wait_refused(struct host *host, const char *words)
+{
+    struct timespec until = deadline();
+    pthread_mutex_lock(&host->lock);
+    while (strstr(host->refused, words) == NULL) {
+        if (pthread_cond_timedwait(&host->changed, &host->lock, &until) != 0) {
+            pthread_mutex_unlock(&host->lock);
+            fail_msg("nobody was refused because of \"%s\", but: %s", words, host->refused);
+        }
+    }
+    host->refused[0] = '\0';
     pthread_mutex_unlock(&host->lock);
 }
 
@@ -156,14 +184,46 @@ static void caller_state(void *arg, bool connected)
     pthread_mutex_unlock(&caller->lock);
 }
 
-void caller_open(struct caller *caller, const char *url)
+static void caller_failed(void *arg, const char *reason)
 {
-    const struct kvp_net_link_config config = {
-        .url = url, .on_answer = caller_answer, .on_state = caller_state, .arg = caller};
+    struct caller *caller = arg;
+    pthread_mutex_lock(&caller->lock);
+    caller->failure = reason;
+    pthread_cond_broadcast(&caller->changed);
+    pthread_mutex_unlock(&caller->lock);
+}
+
+void caller_open_with(struct caller *caller, const struct kvp_net_link_config *config)
+{
+    struct kvp_net_link_config filled = *config;
+    filled.on_answer = caller_answer;
+    filled.on_state = caller_state;
+    filled.on_failure = caller_failed;
+    filled.arg = caller;
+    filled.tls = filled.tls != NULL ? filled.tls : net_support_tls;
     memset(caller, 0, sizeof(*caller));
     pthread_mutex_init(&caller->lock, NULL);
     pthread_cond_init(&caller->changed, NULL);
-    assert_int_equal(kvp_net_link_open(&config, &caller->link), KVP_OK);
+    assert_int_equal(kvp_net_link_open(&filled, &caller->link), KVP_OK);
+}
+
+void caller_open(struct caller *caller, const char *url)
+{
+    caller_open_with(caller, &(struct kvp_net_link_config){.url = url});
+}
+
+void caller_wait_failure(struct caller *caller, const char *words)
+{
+    struct timespec until = deadline();
+    pthread_mutex_lock(&caller->lock);
+    while (caller->failure == NULL || strstr(caller->failure, words) == NULL) {
+        if (pthread_cond_timedwait(&caller->changed, &caller->lock, &until) != 0) {
+            pthread_mutex_unlock(&caller->lock);
+            fail_msg("it did not fail because of \"%s\", but: %s", words,
+                     caller->failure != NULL ? caller->failure : "nothing");
+        }
+    }
+    pthread_mutex_unlock(&caller->lock);
 }
 
 void caller_wait_states(struct caller *caller, size_t count)

@@ -20,6 +20,9 @@
 #define SP_PROTOCOL_REP 0x31u
 #define SP_PROTOCOL_PUB 0x20u
 
+/* What hosts and callers have who were given nothing else; NULL: no TLS. */
+extern struct kvp_tls *net_support_tls;
+
 struct host {
     struct kvp_net_server *server;
     bool echo;           /* answer at once with the body */
@@ -29,6 +32,7 @@ struct host {
     pthread_cond_t changed;
     struct kvp_net_request *held[HELD_MAX];
     size_t held_count;
+    char refused[256]; /* why somebody was not let in, the last one */
 };
 
 struct caller {
@@ -39,11 +43,14 @@ struct caller {
     size_t state_count;
     uint32_t ids[ANSWERS_MAX]; /* of answers, as they came */
     size_t answer_count;
-    kvp_buf last; /* body of the newest answer */
+    kvp_buf last;        /* body of the newest answer */
+    const char *failure; /* why it came to nothing, the last time */
 };
 
 void host_open(struct host *host, const struct kvp_net_server_config *config);
 void host_wait_held(struct host *host, size_t count);
+/* Waits until somebody was refused, with these words in the reason. */
+void host_wait_refused(struct host *host, const char *words);
 void host_wait_connections(struct host *host, unsigned count);
 /* Answers the held request at `index` with its own body; it stays in the list, not to be touched.
  */
@@ -51,6 +58,9 @@ void host_answer(struct host *host, size_t index);
 void host_close(struct host *host);
 
 void caller_open(struct caller *caller, const char *url);
+void caller_open_with(struct caller *caller, const struct kvp_net_link_config *config);
+/* Waits until an attempt failed, with these words in the reason. */
+void caller_wait_failure(struct caller *caller, const char *words);
 /* Waits until the state was told `count` times. */
 void caller_wait_states(struct caller *caller, size_t count);
 bool caller_is_connected(struct caller *caller);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transport as its users see it, over TCP and within the process. */
 #include "net_support.h"
+#include "tls_support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,9 @@
 
 #include <cmocka.h>
 
-#define TCP_URL    "tcp://127.0.0.1:0"
+#ifndef TCP_URL /* the same tests are run over TLS */
+#define TCP_URL "tcp://127.0.0.1:0"
+#endif
 #define INPROC_URL "inproc://kvpair-test-net"
 
 /* ---- answers ---- */
@@ -391,7 +394,8 @@ static void ignore_request(void *arg, struct kvp_net_request *request)
 
 static kvp_status try_listen(const char *url)
 {
-    const struct kvp_net_server_config config = {.url = url, .on_request = ignore_request};
+    const struct kvp_net_server_config config = {
+        .url = url, .tls = net_support_tls, .on_request = ignore_request};
     struct kvp_net_server *server = NULL;
     kvp_status status = kvp_net_listen(&config, &server);
     if (status != KVP_OK) {
@@ -407,7 +411,7 @@ static void test_the_url_of_a_server_has_its_real_port(void **state)
     struct host host = {.echo = true};
     host_open(&host, &(struct kvp_net_server_config){.url = TCP_URL});
     const char *url = kvp_net_server_url(host.server);
-    assert_memory_equal(url, "tcp://127.0.0.1:", 16);
+    assert_memory_equal(url, TCP_URL, strlen(TCP_URL) - 1);
     assert_true(url_port(url) > 0 && url_port(url) < 65536);
     host_close(&host);
 }
@@ -462,6 +466,29 @@ static void test_what_cannot_be_dialled_is_a_bad_argument(void **state)
     assert_int_equal(try_listen("tcp://*:0"), KVP_OK);
 }
 
+#ifdef TEST_OVER_TLS
+static struct authority authority;
+
+static int make_certificates(void **state)
+{
+    (void)state;
+    authority_make(&authority);
+    net_support_tls = authority_node(&authority, 1);
+    return 0;
+}
+
+static int remove_certificates(void **state)
+{
+    (void)state;
+    kvp_tls.close(net_support_tls);
+    authority_remove(&authority);
+    return 0;
+}
+#else
+#define make_certificates   NULL
+#define remove_certificates NULL
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,5 +512,5 @@ int main(void)
         cmocka_unit_test(test_what_is_no_url_is_a_bad_argument),
         cmocka_unit_test(test_what_cannot_be_dialled_is_a_bad_argument),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
 }
