@@ -9,6 +9,7 @@
 #include "kvstore/base/clock.h"
 #include "kvstore/base/options.h"
 #include "replication/net/net.h"
+#include "replication/net/tls.h"
 #include "replication/wire/asker.h"
 
 #include <pthread.h>
@@ -33,6 +34,8 @@ struct kvp_client {
     pthread_cond_t wake;
     pthread_t thread;
     struct client_core *core;
+    struct kvp_tls *tls; /* NULL: no certificate was given */
+    char group[KVP_GROUP_NAME_MAX + 1];
     struct client_fetches fetches;
     struct link links[CLIENT_ENDPOINTS_MAX];
     kvp_status link_status; /* of the last link opened */
@@ -265,6 +268,9 @@ static void port_connect(void *arg, unsigned endpoint, const char *url)
     struct link *link = &client->links[endpoint];
     struct kvp_net_link_config config = {
         .url = url,
+        .tls = client->tls,
+        .peer_kind = KVP_IDENTITY_NODE,
+        .peer_group = client->group,
         .on_answer = client_on_answer,
         .on_state = client_on_state,
         .on_failure = client_on_failure,
@@ -404,9 +410,7 @@ kvp_status client_endpoint(kvp_client *client, const char *url, unsigned *endpoi
 
 /* ---- life ---- */
 
-#define OPTIONS_SIZE_FIRST                                                                         \
-    sizeof(kvp_client_options) /* in release 0.1.0: it has not grown since                         \
-                                */
+#define OPTIONS_SIZE_FIRST offsetof(kvp_client_options, tls_cert) /* in release 0.1.0 */
 
 void kvp_client_options_init_sized(kvp_client_options *options, size_t size)
 {
@@ -445,10 +449,13 @@ static kvp_status add_nodes(kvp_client *client, const char *nodes, char *message
         }
         if (client->link_status != KVP_OK) {
             (void)snprintf(message, size,
-                           client->link_status == KVP_BAD_ARGUMENT
-                               ? "'%.200s' is not the address of a node; one is like "
-                                 "tcp://127.0.0.1:7001, with a port of 1 to 65535"
-                               : "%.200s: cannot be dialled",
+                           client->link_status != KVP_BAD_ARGUMENT ? "%.200s: cannot be dialled"
+                           : kvp_tls_is_url(url)
+                               ? "%.200s wants a certificate: give yours, its key "
+                                 "and the CA (--tls-cert, --tls-key, --tls-ca)"
+                               : "'%.200s' is not the address of a node; one is "
+                                 "like tcp://127.0.0.1:7001, with a port of 1 to "
+                                 "65535",
                            url);
             return client->link_status;
         }
@@ -477,6 +484,7 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
     if (config.session_slots > CLIENT_SESSION_SLOTS_MAX) {
         config.session_slots = CLIENT_SESSION_SLOTS_MAX;
     }
+    (void)snprintf(client->group, sizeof(client->group), "%s", config.group);
     client->timeout_ms = options->timeout_ms == 0 ? TIMEOUT_MS_DEFAULT : options->timeout_ms;
     return client_core_new(&config, &client->core);
 }
@@ -505,6 +513,9 @@ static void dismantle(kvp_client *client)
     for (unsigned i = 0; i < CLIENT_ENDPOINTS_MAX; i++) {
         kvp_net_link_close(client->links[i].link);
     }
+    if (client->tls != NULL) {
+        kvp_tls.close(client->tls);
+    }
     client_core_free(client->core);
     client_fetches_free(&client->fetches);
     pthread_cond_destroy(&client->wake);
@@ -515,8 +526,17 @@ static void dismantle(kvp_client *client)
 static kvp_status client_open_handle(kvp_client *client, const kvp_client_options *options,
                                      char *message, size_t size)
 {
-    kvp_status status = make_core(client, options);
+    const struct kvp_tls_files files = {
+        .cert = options->tls_cert, .key = options->tls_key, .ca = options->tls_ca};
+    kvp_status status = KVP_OK;
 
+    if (kvp_tls_is_named(&files)) {
+        status = kvp_tls.open(&files, &client->tls, message, size);
+    }
+    if (status != KVP_OK) {
+        return status;
+    }
+    status = make_core(client, options);
     if (status != KVP_OK) {
         (void)snprintf(message, size, "%s",
                        status == KVP_BAD_ARGUMENT ? "the group's name is empty or too long"

@@ -41,6 +41,8 @@ static void kvbench_print_usage(FILE *out)
     fputs("\n"
           "  --nodes URL,...     a running group; keys kvbench/... in it are overwritten\n"
           "  --group NAME        its name (default)\n"
+          "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
+          "                      for nodes at tls+tcp://; else $KVPAIR_TLS_CERT, _KEY, _CA\n"
           "  --spawn             a group of its own: two nodes and a witness on loopback\n"
           "  --profile NAME      its times: default or lan, as of kvnode\n"
           "  --bin DIR           where kvnode and kvwitness are (beside kvbench)\n"
@@ -104,6 +106,7 @@ enum {
 static const struct option known[] = {
     {"nodes", required_argument, NULL, 'n'},
     {"group", required_argument, NULL, 'g'},
+    KVP_TLS_LONG_OPTIONS,
     {"spawn", no_argument, NULL, 's'},
     {"profile", required_argument, NULL, 'p'},
     {"bin", required_argument, NULL, 'b'},
@@ -259,6 +262,9 @@ static int kvbench_parse_options(int argc, char **argv, struct bench *bench)
     int index = 0, which;
 
     while ((which = getopt_long(argc, argv, "h", known, &index)) != -1) {
+        if (kvp_tls_names_take(&bench->tls, which, optarg)) {
+            continue;
+        }
         int code = kvbench_take_option(bench, which, known[index].name);
         if (code >= 0) {
             return code;

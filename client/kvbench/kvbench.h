@@ -3,6 +3,7 @@
 #ifndef KVBENCH_H
 #define KVBENCH_H
 
+#include "kvstore/base/tls_names.h"
 #include "kvpair/kvp_client.h"
 
 #include <cjson/cJSON.h>
@@ -23,6 +24,7 @@ enum {
 struct bench {
     const char *mode;
     const char *nodes, *group;
+    struct kvp_tls_names tls;
     bool spawn;
     const char *profile;    /* of the nodes that it spawns */
     const char *bin, *data; /* NULL: kvbench's own directory; a temporary one */

@@ -322,6 +322,7 @@ kvp_client *bench_open(const struct bench *bench, uint32_t timeout_ms)
     options.nodes = bench->nodes;
     options.group = bench->group;
     options.timeout_ms = timeout_ms;
+    kvp_tls_names_fill(&bench->tls, &options);
     options.outstanding_max = bench->outstanding > 256 ? bench->outstanding : 0;
     if (kvp_client_open(&options, &client, message, sizeof(message)) != KVP_OK) {
         (void)bench_complain("%s", message);

@@ -162,6 +162,8 @@ static void kvcli_print_usage(FILE *out)
           "  --group NAME      the group's name (default)\n"
           "  --timeout MS      how long to try (5000)\n"
           "  --json            output for programs, errors too\n"
+          "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
+          "                    for nodes at tls+tcp://; else $KVPAIR_TLS_CERT, _KEY, _CA\n"
           "  --help, -h, --version\n\n"
           "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job "
           "failed);\n"
@@ -180,6 +182,7 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
         {"group", required_argument, NULL, 'g'},
         {"timeout", required_argument, NULL, 't'},
         {"json", no_argument, NULL, 'j'},
+        KVP_TLS_LONG_OPTIONS,
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
@@ -212,8 +215,10 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
             printf("kvcli %s\n", kvp_version());
             return kvcli_check_output(EXIT_DONE, false);
         default: /* getopt has said why */
-            fputs("Try 'kvcli --help'.\n", stderr);
-            return EXIT_USAGE;
+            if (!kvp_tls_names_take(&cli->tls, which, optarg)) {
+                fputs("Try 'kvcli --help'.\n", stderr);
+                return EXIT_USAGE;
+            }
         }
     }
     return -1;
@@ -259,6 +264,7 @@ int main(int argc, char **argv)
     options.nodes = cli.nodes;
     options.group = cli.group;
     options.timeout_ms = cli.timeout_ms;
+    kvp_tls_names_fill(&cli.tls, &options);
     kvp_status status = kvp_client_open(&options, &cli.client, message, sizeof(message));
     if (status != KVP_OK) {
         (void)kvcli_complain("%s", message);

@@ -4,6 +4,7 @@
 #define KVCLI_H
 
 #include "kvpair/kvp_client.h"
+#include "kvstore/base/tls_names.h"
 
 #include <cjson/cJSON.h>
 #include <pthread.h>
@@ -42,6 +43,7 @@ struct kvcli_given {
 struct kvcli {
     const struct kvcli_command *commands; /* the last one has no name */
     const char *nodes, *group;
+    struct kvp_tls_names tls;
     uint32_t timeout_ms;
     bool json;
     bool prompt; /* a person is typing */

@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define REASON_SIZE    512
-#define DISK_SILENT_MS 1000 /* less is a disk at work */
-#define ADDRESS_WIDTH  24
-#define REMARK_INDENT  6u
+#define REASON_SIZE      512
+#define DISK_SILENT_MS   1000 /* less is a disk at work */
+#define CERTIFICATE_DAYS 30   /* fewer are worth a word */
+#define DAY_S            86400
+#define ADDRESS_WIDTH    24
+#define REMARK_INDENT    6u
 
 /* ---- the table: 80 columns, and what there is to say below a node's line ---- */
 
@@ -67,6 +70,19 @@ static void remark_peers(const cJSON *object, struct remarks *remarks)
     }
 }
 
+/* When it is time to think of the next one. */
+static void remark_certificate(const cJSON *object, struct remarks *remarks)
+{
+    double ends_s = kvcli_json_count(object, "certificate_ends");
+    double days = (ends_s - (double)time(NULL)) / DAY_S;
+
+    if (ends_s > 0 && days < 0) {
+        admin_remark(remarks, "its certificate has expired");
+    } else if (ends_s > 0 && days < CERTIFICATE_DAYS) {
+        admin_remark(remarks, "its certificate ends in %d days", (int)days);
+    }
+}
+
 static void admin_gather_remarks(const cJSON *object, struct remarks *remarks)
 {
     const char *why = kvcli_json_text(object, "why");
@@ -90,6 +106,7 @@ static void admin_gather_remarks(const cJSON *object, struct remarks *remarks)
                      kvcli_json_count(object, "stores_set_aside"),
                      kvcli_json_count(object, "diverged"));
     }
+    remark_certificate(object, remarks);
     remark_arbiter(object, remarks);
     if (why[0] != '\0' &&
         !(silent && strstr(why, "own disk") != NULL)) { /* which has just been said */

@@ -93,6 +93,7 @@ static kvp_status drill_start(struct drill *drill)
     options.nodes = drill->cli->nodes;
     options.group = drill->cli->group;
     options.timeout_ms = drill->cli->timeout_ms;
+    kvp_tls_names_fill(&drill->cli->tls, &options);
     kvp_status status = kvp_client_open(&options, &drill->client, NULL, 0);
     if (status == KVP_OK && pthread_create(&drill->thread, NULL, drill_run_writer, drill) != 0) {
         kvp_client_close(drill->client);

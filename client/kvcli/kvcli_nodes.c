@@ -30,6 +30,7 @@ static void *nodes_ask_one(void *arg)
     options.group = query->cli->group;
     options.timeout_ms =
         query->cli->timeout_ms < STATUS_PATIENCE ? query->cli->timeout_ms : STATUS_PATIENCE;
+    kvp_tls_names_fill(&query->cli->tls, &options);
     query->status = kvp_client_open(&options, &client, NULL, 0);
     if (query->status == KVP_OK) {
         query->status = kvp_node_status(client, query->url, &query->result);

@@ -36,7 +36,8 @@ static int find_option(const struct kvcli_option *options, const char *argument,
 
 static int refuse_unknown(const struct reading *reading, const char *argument, size_t size)
 {
-    static const char *const general[] = {"--nodes", "--group", "--timeout", "--json"};
+    static const char *const general[] = {"--nodes",    "--group",   "--timeout", "--json",
+                                          "--tls-cert", "--tls-key", "--tls-ca"};
     const char *nearest = NULL;
     unsigned least = KVCLI_DISTANCE_MAX + 1;
 

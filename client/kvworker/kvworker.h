@@ -3,6 +3,7 @@
 #ifndef KVWORKER_H
 #define KVWORKER_H
 
+#include "kvstore/base/tls_names.h"
 #include "kvpair/kvp_jobs.h"
 #include "kvpair/job_spec.h"
 #include "kvstore/base/logger.h"
@@ -36,6 +37,7 @@ struct kvworker_handler {
 
 struct kvworker_options {
     const char *nodes, *group;
+    struct kvp_tls_names tls;
     char name[KVP_NAME_SIZE_MAX + 1];
     bool standby, matmul, once;
     enum kvworker_blas blas;

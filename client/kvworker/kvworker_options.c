@@ -36,6 +36,7 @@ enum {
 static const struct option long_options[] = {
     {"nodes", required_argument, NULL, SET_NODES},
     {"group", required_argument, NULL, SET_GROUP},
+    KVP_TLS_LONG_OPTIONS,
     {"id", required_argument, NULL, SET_ID},
     {"standby", no_argument, NULL, SET_STANDBY},
     {"buffer", required_argument, NULL, SET_BUFFER},
@@ -61,6 +62,8 @@ static const char usage[] =
     "Fetches tasks of jobs from a kvpair group, works on them, posts the results.\n\n"
     "  --nodes URL,...         nodes of the group, any of them; else $KVPAIR_NODES\n"
     "  --group NAME            name of the group (default)\n"
+    "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
+    "                          for nodes at tls+tcp://; else $KVPAIR_TLS_CERT, _KEY, _CA\n"
     "  --id NAME               its name, unique among the workers (HOST-PID)\n"
     "  --standby               works only when an active worker is lost\n"
     "  --buffer BYTES          takes no task that is larger with its result (16777216)\n"
@@ -295,7 +298,9 @@ int kvworker_parse(int argc, char **argv, struct kvworker_options *options)
         .log_level = KVP_LOG_INFO,
     };
     while (code < 0 && (which = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-        code = options_take(which, options);
+        if (!kvp_tls_names_take(&options->tls, which, optarg)) {
+            code = options_take(which, options);
+        }
     }
     if (code >= 0) {
         return code;

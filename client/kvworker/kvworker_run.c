@@ -623,6 +623,7 @@ static kvp_status worker_open_client(struct kvworker *worker)
     options.nodes = worker->options.nodes;
     options.group = worker->options.group;
     options.timeout_ms = TIMEOUT_MS;
+    kvp_tls_names_fill(&worker->options.tls, &options);
     kvp_status status = kvp_client_open(&options, &worker->client, message, sizeof(message));
     if (status != KVP_OK) {
         fprintf(stderr, "kvworker: %s\n", message);

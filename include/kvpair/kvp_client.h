@@ -32,6 +32,10 @@ typedef struct kvp_client_options {
     uint32_t timeout_ms; /* deadline of each call; 0: 5000 */
     uint32_t try_ms;     /* an unanswered attempt is repeated, elsewhere too, after this; 0: 300 */
     uint32_t outstanding_max; /* requests under way at once; more wait their turn; 0: 256 */
+    /* ---- since 0.2.0 ---- */
+    /* For nodes at tls+tcp://, all three: PEM files of the own certificate, its key (which nobody
+     * else may be able to read), and the CA whose nodes are believed. NULL: no such nodes. */
+    const char *tls_cert, *tls_key, *tls_ca;
 } kvp_client_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */
@@ -40,7 +44,8 @@ KVP_API void kvp_client_options_init_sized(kvp_client_options *options, size_t s
     kvp_client_options_init_sized((options), sizeof(kvp_client_options))
 
 /* Makes a handle; does not wait for a connection. `message` (may be NULL) receives the reason of a
- * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group), KVP_NO_MEMORY. */
+ * failure: KVP_BAD_ARGUMENT (no nodes, malformed ones, a bad group, a certificate that cannot be
+ * used), KVP_NO_MEMORY. */
 KVP_API kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **client,
                                    char *message, size_t message_size);
 /* Ends calls under way (their callbacks run before this returns): with KVP_CLOSED, or, where an

@@ -75,6 +75,10 @@ typedef struct kvp_node_options {
     uint64_t quarantine_size_max; /* bytes; 0: 16 GiB */
     uint64_t verify_size_max;     /* bytes of memory for the verification of a product; 0: 64 MiB */
     enum kvp_pair_policy policy;  /* as `pair`, by number; not both */
+    /* For addresses tls+tcp://, its own and others', the first three: PEM files of the node's
+     * certificate, its key (which nobody else may be able to read), and the CA of the group. */
+    const char *tls_cert, *tls_key, *tls_ca;
+    const char *tls_min; /* NULL: "1.3"; "1.2": for those who have nothing newer */
 } kvp_node_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */
@@ -105,6 +109,11 @@ KVP_API kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms);
  * any more; what is left (said in the log) are the threads that wait, the lock on the data, the
  * memory, and perhaps the address. They go when the disk answers, or with the process. */
 KVP_API kvp_status kvp_node_close(kvp_node *node);
+
+/* Reads the files of the certificate, the key and the CA again. New connections use them, those
+ * that are open stay. KVP_BAD_ARGUMENT: they cannot be used, `message` says why, and what was read
+ * before stays in use. Without TLS it does nothing. */
+KVP_API kvp_status kvp_node_reload_certificates(kvp_node *node, char *message, size_t message_size);
 
 KVP_API kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state);
 /* The address that it listens on, with the real port; lives as long as the node. */

@@ -49,9 +49,12 @@ struct kvp_arbiter {
     const struct kvp_arbiter_ops *ops;
 };
 
+struct kvp_tls;
+
 struct kvp_arbiter_config {
     const char *url;
-    const char *group; /* borrowed while open */
+    struct kvp_tls *tls; /* borrowed; for tls+tcp:// alone */
+    const char *group;   /* borrowed while open */
     unsigned node_id;
     /* Runs on a thread of the arbiter. */
     void (*on_answer)(void *arg, const struct kvp_arbiter_answer *answer);

@@ -273,7 +273,7 @@ static void set_rules(SSL_CTX *context, int min)
                                            SSL_OP_CIPHER_SERVER_PREFERENCE);
     (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                        SSL_MODE_RELEASE_BUFFERS);
+                                        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_max_cert_list(context, CHAIN_SIZE_MAX);
     (void)SSL_CTX_set_session_id_context(context, name, sizeof(name) - 1);
@@ -517,8 +517,9 @@ static const char *why_failed(const struct net_tls *tls)
     int reason = ERR_GET_REASON(error);
     ERR_clear_error();
     if (ERR_GET_LIB(error) != ERR_LIB_SSL) {
-        return "it ends the connection during the handshake: does it speak TLS, and what does its "
-               "log say?";
+        return "it ends the connection during the TLS handshake: its log says why, or it is a "
+               "plain "
+               "tcp:// address";
     }
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         return text_of(verify_texts, (int)SSL_get_verify_result(tls->ssl));

@@ -135,6 +135,9 @@ kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
     made->config = *config;
     struct kvp_net_link_config link = {
         .url = config->url,
+        .tls = config->tls,
+        .peer_kind = KVP_IDENTITY_WITNESS,
+        .peer_group = config->group,
         .stall_ms = STALL_MS,
         .on_answer = arbiter_on_answer,
         .on_state = arbiter_on_state,

@@ -157,6 +157,7 @@ static void put_sight(struct map *map, const struct kvp_executor *executor)
     put_uint(map, "disk_free_bytes", sight.disk_free);
     put_uint(map, "disk_bytes", sight.disk_size);
     put_uint(map, "fsync_us", sight.fsync_us);
+    put_uint(map, "certificate_ends", sight.certificate_ends);
 }
 
 /* What only who leads knows. */

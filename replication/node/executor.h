@@ -47,6 +47,7 @@ struct kvp_executor_sight {
     uint64_t refused;                          /* connections that gave way, or found no room */
     uint64_t store_size, disk_free, disk_size; /* bytes, as they were some seconds ago at most */
     uint64_t fsync_us;                         /* that one of the log has taken of late */
+    uint64_t certificate_ends;                 /* seconds since 1970 */
 };
 
 struct kvp_executor_host {

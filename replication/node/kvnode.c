@@ -47,6 +47,10 @@ static const char usage[] =
     "  --quarantine-stores N, --quarantine-size MIB\n"
     "                        stores kept that had to make way for the group's (8, 16384)\n"
     "  --verify-memory MIB   most that the verification of a product may take (64)\n"
+    "Addresses tls+tcp:// (see docs/security.md):\n"
+    "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
+    "                        certificate of this node, its key, the CA of the group (PEM)\n"
+    "  --tls-min VERSION     1.3 (default) or 1.2\n"
     "Others:\n"
     "  --http URL            pages for operators (/ for browsers, /metrics, /livez, /readyz,\n"
     "                        /api/v1/status), e.g.\n"
@@ -58,7 +62,8 @@ static const char usage[] =
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
     "  --help, --version\n\n"
     "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once, and so\n"
-    "does a disk that does not answer within 7 seconds after the first.\n"
+    "does a disk that does not answer within 7 seconds after the first. SIGHUP reads the files of\n"
+    "the certificate again.\n"
     "Exit status: 0 stopped, 1 failed, 2 usage.\n";
 
 static int kvnode_complain(const char *format, const char *name)
@@ -134,15 +139,14 @@ static void die(const char *why)
     _exit(EXIT_FAILURE);
 }
 
-/* False: the time is over. */
-static bool wait_for_signal(unsigned seconds)
+static sigset_t awaited_signals(void)
 {
     sigset_t set;
-    struct timespec limit = {.tv_sec = seconds};
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    return sigtimedwait(&set, NULL, &limit) >= 0;
+    sigaddset(&set, SIGHUP);
+    return set;
 }
 
 static kvp_node *node_of(struct process *process)
@@ -153,11 +157,32 @@ static kvp_node *node_of(struct process *process)
     return node;
 }
 
+/* Waits for the signal to stop; SIGHUP, if it is taken too, tells of itself. False: the time is
+ * over. */
+static bool wait_for_signal(unsigned seconds, bool *hangup)
+{
+    sigset_t set = awaited_signals();
+    struct timespec limit = {.tv_sec = seconds};
+    if (!hangup) {
+        sigdelset(&set, SIGHUP);
+    }
+    int which = sigtimedwait(&set, NULL, &limit);
+    if (hangup) {
+        *hangup = which == SIGHUP;
+    }
+    return which >= 0 && which != SIGHUP;
+}
+
 /* Says so when opening takes long, and again each time that it has taken twice as long. */
 static void watch_opening(struct process *process)
 {
     unsigned seconds = 0, due = OPENING_SLOW_S;
-    while (!wait_for_signal(1)) {
+    bool hangup = false;
+    while (!wait_for_signal(1, &hangup)) {
+        if (hangup) { /* a terminal that closes sends it, too, and has no certificates in mind */
+            (void)kvp_node_reload_certificates(node_of(process), NULL, 0);
+            continue;
+        }
         seconds++;
         if (!node_of(process)) {
             kvp_notify("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=opening the data for %u s", seconds);
@@ -185,7 +210,7 @@ static void *kvnode_watch_signals(void *arg)
         die("ended while the data was being opened");
     }
     kvp_node_stop(node);
-    if (!wait_for_signal(STOP_LIMIT_S)) {
+    if (!wait_for_signal(STOP_LIMIT_S, NULL)) {
         die("the node has not stopped in time: its disk does not answer");
     }
     _exit(EXIT_FAILURE);
@@ -193,12 +218,10 @@ static void *kvnode_watch_signals(void *arg)
 
 static void block_signals(void)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
+    sigset_t set = awaited_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_DFL); /* it is taken by the thread that waits for signals */
 }
 
 /* EXIT_SUCCESS, or the exit status. */

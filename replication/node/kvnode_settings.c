@@ -32,6 +32,10 @@ const struct option kvnode_options[] = {
     {"quarantine-stores", required_argument, NULL, SET_QUARANTINE_STORES},
     {"quarantine-size", required_argument, NULL, SET_QUARANTINE_SIZE},
     {"verify-memory", required_argument, NULL, SET_VERIFY_MEMORY},
+    {"tls-cert", required_argument, NULL, SET_TLS_CERT},
+    {"tls-key", required_argument, NULL, SET_TLS_KEY},
+    {"tls-ca", required_argument, NULL, SET_TLS_CA},
+    {"tls-min", required_argument, NULL, SET_TLS_MIN},
     {"http", required_argument, NULL, SET_HTTP},
     {"http-others", required_argument, NULL, SET_HTTP_OTHERS},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
@@ -260,6 +264,10 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     options->witness = text_or_null(settings, SET_WITNESS);
     options->pair = text_or_null(settings, SET_PAIR);
     options->fence_command = text_or_null(settings, SET_FENCE);
+    options->tls_cert = text_or_null(settings, SET_TLS_CERT);
+    options->tls_key = text_or_null(settings, SET_TLS_KEY);
+    options->tls_ca = text_or_null(settings, SET_TLS_CA);
+    options->tls_min = text_or_null(settings, SET_TLS_MIN);
     enum kvp_log_level level = KVP_LOG_INFO;
     if (settings->text[SET_LOG_LEVEL][0] &&
         kvp_log_level_parse(settings->text[SET_LOG_LEVEL], &level) != KVP_OK) {

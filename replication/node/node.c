@@ -5,6 +5,7 @@
  * for another machine, so heartbeats go out and in at all times.
  */
 #include "replication/node/node_state.h"
+#include "replication/net/tls.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -109,6 +110,7 @@ static void host_look(void *arg, struct kvp_executor_sight *sight)
     sight->disk_free = node_count_read(&node->disk_free);
     sight->disk_size = node_count_read(&node->disk_size);
     sight->fsync_us = node_count_read(&node->fsync_us);
+    sight->certificate_ends = node->tls ? (uint64_t)kvp_tls.not_after(node->tls) : 0;
 }
 
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
@@ -151,10 +153,8 @@ static void run_event(struct kvp_node *node, struct node_event *event, uint64_t 
     case NODE_FENCE_DONE:
         kvp_executor_fence_done(executor, now_us, event->flag);
         break;
-    case NODE_STRANGER:
-        kvp_log(&node->logger, KVP_LOG_WARN, "peer_refused",
-                "%s hint=\"not an address of --peer or --peer-from\"",
-                (const char *)event->body.data);
+    case NODE_REFUSED:
+        kvp_log(&node->logger, KVP_LOG_WARN, event->reason, "%s", (const char *)event->body.data);
         break;
     case NODE_STOP:
         kvp_executor_stop(executor, now_us);
@@ -244,6 +244,7 @@ static void note_busy(struct kvp_node *node, uint64_t since_us)
 static void run_batch(struct kvp_node *node, const struct node_batch *batch)
 {
     note_busy(node, kvp_clock_now_us());
+    node_tls_watch(node, kvp_clock_now_us());
     kvp_net_server_cork(node->server);
     for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
         next = job->next;
@@ -505,6 +506,9 @@ static void end_parts(struct kvp_node *node)
     node_fence_stop(node);
     node_disk_stop(node);
     refuse_rest(node);
+    if (node->tls) {
+        kvp_tls.close(node->tls);
+    }
     kvp_executor_close(node->executor);
     kvp_storage_close(node->storage);
     if (node->env) {

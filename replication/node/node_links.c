@@ -21,41 +21,69 @@ static void links_answer(struct kvp_net_request *request, kvp_status code, kvp_s
     kvp_buf_free(&body);
 }
 
-/* Has the loop tell of it, which is the one that writes the log. */
-static void links_report_stranger(struct kvp_node *node, const char *address)
+/* Has the loop tell of it, which is the one that writes the log. `hint` is static. */
+static void links_report(struct kvp_node *node, struct node_refusals *refusals, const char *name,
+                         const char *address, const char *hint)
 {
     uint64_t now_us = kvp_clock_now_us();
-    node->strangers++;
-    if (node->stranger_us != 0 && now_us - node->stranger_us < STRANGERS_EVERY_US) {
+    refusals->count++;
+    if (refusals->told_us != 0 && now_us - refusals->told_us < STRANGERS_EVERY_US) {
         return;
     }
     struct node_event *event = calloc(1, sizeof(*event));
-    char fields[KVP_NET_ADDRESS_SIZE + 32];
-    int size = snprintf(fields, sizeof(fields), "address=%s count=%llu", address,
-                        (unsigned long long)node->strangers);
+    char fields[KVP_NET_ADDRESS_SIZE + 256];
+    int size = snprintf(fields, sizeof(fields), "address=%s count=%llu hint=\"%s\"", address,
+                        (unsigned long long)refusals->count, hint);
     if (!event || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
         free(event);
         return;
     }
-    node->strangers = 0;
-    node->stranger_us = now_us;
-    event->kind = NODE_STRANGER;
+    refusals->count = 0;
+    refusals->told_us = now_us;
+    event->kind = NODE_REFUSED;
+    event->reason = name;
     node_post(node, event);
 }
 
-static void links_refuse_stranger(struct kvp_node *node, struct kvp_net_request *request)
+static void links_refuse(struct kvp_node *node, struct kvp_net_request *request, const char *name,
+                         const char *hint, const char *reason)
 {
     char address[KVP_NET_ADDRESS_SIZE];
-    kvp_buf reason = {0};
-    links_report_stranger(node, kvp_net_request_address(request, address));
-    if (kvp_wire_result_string(&reason,
-                               "peer operations are taken from the addresses that --peer "
-                               "and --peer-from name, and yours is none of them") == KVP_OK) {
-        links_answer(request, KVP_REFUSED, kvp_buf_slice(&reason));
+    kvp_buf result = {0};
+    links_report(node, &node->strangers, name, kvp_net_request_address(request, address), hint);
+    if (kvp_wire_result_string(&result, reason) == KVP_OK) {
+        links_answer(request, KVP_REFUSED, kvp_buf_slice(&result));
     } else {
         kvp_net_drop(request);
     }
-    kvp_buf_free(&reason);
+    kvp_buf_free(&result);
+}
+
+/* True: it has been answered, and is nobody's business any more. */
+static bool links_refuse_stranger(struct kvp_node *node, struct kvp_net_request *request,
+                                  bool peer_op)
+{
+    if (kvp_net_request_is_tls(request)) {
+        const char *reason = node_tls_refuses(node, request, peer_op);
+        if (reason) {
+            links_refuse(node, request, peer_op ? "peer_refused" : "client_refused", reason,
+                         reason);
+        }
+        return reason != NULL;
+    }
+    bool stranger = peer_op && !kvp_net_request_from_peer(request);
+    if (stranger) {
+        links_refuse(node, request, "peer_refused", "not an address of --peer or --peer-from",
+                     "peer operations are taken from the addresses that --peer and --peer-from "
+                     "name, and yours is none of them");
+    }
+    return stranger;
+}
+
+static void links_on_refused(void *arg, const char *address, const char *reason)
+{
+    struct kvp_node *node = arg;
+    links_report(node, &node->unproven, "connection_refused", address, reason);
 }
 
 static void links_on_request(void *arg, struct kvp_net_request *request)
@@ -64,11 +92,10 @@ static void links_on_request(void *arg, struct kvp_net_request *request)
     unsigned version, op;
     bool peer_op = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
                    version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op);
-    bool peer = peer_op && kvp_net_request_from_peer(request);
-    if (peer_op && !peer) {
-        links_refuse_stranger(node, request);
+    if (links_refuse_stranger(node, request, peer_op)) {
         return;
     }
+    bool peer = peer_op && kvp_net_request_from_peer(request);
     struct node_event *event = node_overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
     if (!event) {
         links_answer(request, KVP_BUSY, kvp_slice_of(NULL, 0));
@@ -159,8 +186,11 @@ static kvp_status links_open_server(struct kvp_node *node, const char *url, char
 {
     char reason[KVP_URL_SIZE_MAX + 128] = "";
     struct kvp_net_server_config config = {.url = url,
+                                           .tls = node->tls,
+                                           .group = node->config.group,
                                            .peers = node->peer_addresses,
                                            .on_request = links_on_request,
+                                           .on_refused = links_on_refused,
                                            .arg = node,
                                            .reason = reason,
                                            .reason_size = sizeof(reason)};
@@ -199,6 +229,10 @@ static kvp_status links_open_peers(struct kvp_node *node, char *message, size_t 
         link->peer = peer->id;
         link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
         struct kvp_net_link_config config = {.url = peer->url,
+                                             .tls = node->tls,
+                                             .peer_kind = KVP_IDENTITY_NODE,
+                                             .peer_node = peer->id,
+                                             .peer_group = node->config.group,
                                              .stall_ms = links_stall_ms(node),
                                              .on_answer = on_link_answer,
                                              .on_state = on_link_state,
@@ -221,6 +255,7 @@ static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_optio
     }
     struct kvp_arbiter_config config = {
         .url = options->witness,
+        .tls = node->tls,
         .group = node->config.group,
         .node_id = options->id,
         .on_answer = on_arbiter_answer,
@@ -234,7 +269,8 @@ static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_optio
 kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *options, char *message,
                            size_t size)
 {
-    kvp_status status = links_open_server(node, options->listen, message, size);
+    kvp_status status = node_tls_open(node, options, message, size);
+    status = status == KVP_OK ? links_open_server(node, options->listen, message, size) : status;
     status = status == KVP_OK ? links_open_peers(node, message, size) : status;
     return status == KVP_OK ? links_open_arbiter(node, options, message, size) : status;
 }

@@ -16,6 +16,7 @@
 #include "replication/node/node_counts.h"
 #include "kvpair/kvp_node.h"
 #include "replication/net/net.h"
+#include "replication/net/tls_expiry.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -35,7 +36,7 @@ enum node_event_kind {
     NODE_ARBITER,
     NODE_UNREACHED, /* a peer, or (0) the arbiter */
     NODE_FENCE_DONE,
-    NODE_STRANGER, /* a peer operation from where no peer is */
+    NODE_REFUSED, /* somebody has been: for the log */
     NODE_STOP,
 };
 
@@ -50,7 +51,7 @@ struct node_event {
     struct kvp_net_request *request;
     struct node_call *call;
     struct kvp_arbiter_answer arbiter;
-    const char *reason; /* UNREACHED: static */
+    const char *reason; /* UNREACHED, REFUSED (the event's name): static */
     kvp_buf body;
 };
 
@@ -72,6 +73,12 @@ struct node_link {
     enum kvp_link_kind kind;
     struct kvp_net_link *link;
     uint32_t last_id; /* loop thread */
+};
+
+/* Of one kind, which one thread refuses. */
+struct node_refusals {
+    uint64_t count;   /* since the log last told of them */
+    uint64_t told_us; /* when it did */
 };
 
 struct node_queue {
@@ -103,8 +110,10 @@ struct kvp_node {
     struct kvp_storage *storage;
     struct kvp_address_list *peer_addresses; /* whence peer operations are taken */
     struct kvp_net_server *server;
-    uint64_t strangers;   /* the server's thread: refused since the log last told of it */
-    uint64_t stranger_us; /* the same: when it did */
+    struct kvp_tls *tls;  /* NULL: no certificate */
+    uint64_t tls_look_us; /* loop thread: when to look at its end again */
+    struct kvp_tls_expiry tls_expiry;
+    struct node_refusals strangers, unproven; /* peer operations; those who get no connection */
     struct kvp_arbiter *arbiter;
     unsigned link_count;
     struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];
@@ -184,6 +193,14 @@ kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *option
                            size_t size);
 /* Writes "WHAT: what the status means" to `message`; returns the status. */
 kvp_status node_say(char *message, size_t size, kvp_status status, const char *what);
+
+/* node_tls.c */
+kvp_status node_tls_open(struct kvp_node *node, const kvp_node_options *options, char *message,
+                         size_t size);
+void node_tls_watch(struct kvp_node *node, uint64_t now_us); /* the loop: says when it ends soon */
+/* Why what came by TLS is refused; NULL: it is not. Static. */
+const char *node_tls_refuses(const struct kvp_node *node, const struct kvp_net_request *request,
+                             bool peer_op);
 
 /* node_call.c */
 void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);

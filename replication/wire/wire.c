@@ -36,6 +36,23 @@ kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op)
     return KVP_OK;
 }
 
+kvp_status kvp_wire_peek_sender(kvp_slice message, unsigned *node)
+{
+    struct kvp_mp_reader reader;
+    kvp_mp_begin(&reader, message);
+    (void)kvp_mp_array_begun(&reader);
+    (void)kvp_mp_uint(&reader); /* version, operation, group, epoch */
+    (void)kvp_mp_uint(&reader);
+    (void)kvp_mp_str(&reader);
+    (void)kvp_mp_uint(&reader);
+    uint64_t read = kvp_mp_uint(&reader);
+    if (reader.failed) {
+        return KVP_BAD_REQUEST;
+    }
+    *node = kvp_wire_clamp(read);
+    return KVP_OK;
+}
+
 kvp_status kvp_wire_open(kvp_slice message, struct kvp_mp_reader *reader, unsigned *op,
                          uint32_t *count, const char **reason)
 {

@@ -14,6 +14,10 @@
 /* Reads the first two elements, without judging the rest: what to do with a message. */
 kvp_status kvp_wire_peek(kvp_slice message, unsigned *version, unsigned *op);
 
+/* Reads the fifth element of a peer's or a witness's request, the number of the node that says it,
+ * without judging the rest. KVP_BAD_REQUEST. */
+kvp_status kvp_wire_peek_sender(kvp_slice message, unsigned *node);
+
 /* A client request. `scratch` holds the parts of a txn and lives as long as the request is used.
  * KVP_BAD_VERSION, KVP_BAD_OP, KVP_BAD_REQUEST, KVP_TOO_LARGE; `reason` (never NULL) is then a
  * static string. */

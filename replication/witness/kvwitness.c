@@ -10,6 +10,8 @@
 #include "replication/net/await_address.h"
 #include "kvstore/base/logger.h"
 #include "replication/net/net.h"
+#include "replication/net/tls.h"
+#include "replication/net/tls_expiry.h"
 #include "kvstore/base/process.h"
 #include "replication/witness/witness.h"
 #include "replication/http/http_server.h"
@@ -38,14 +40,21 @@
 #define WATCH_MS           500
 #define STOP_MS            2000 /* after a signal, until the disk is waited for no more */
 #define SOURCE_GROUPS_MAX  (KVP_WITNESS_GROUPS_MAX / 4) /* that may come from one address */
+#define LOOK_EVERY_MS      3600000                      /* when its certificate ends */
 #define STRANGERS_EVERY_US 10000000u                    /* the log tells of those who are refused */
 
 struct options {
     const char *data;
     const char *listen;
     const char *http; /* NULL: no pages */
+    struct kvp_tls_files tls;
     enum kvp_log_level log_level;
     struct witness_access access; /* handed on to the app */
+};
+
+struct refusals {
+    uint64_t count;   /* since the log last told of them */
+    uint64_t told_us; /* when it did */
 };
 
 struct app {
@@ -54,19 +63,21 @@ struct app {
     struct kvp_witness *witness;
     struct witness_access access;
     struct witness_sources sources;
-    uint64_t strangers;   /* refused since the log last told of it */
-    uint64_t stranger_us; /* when it did */
+    struct kvp_tls *tls; /* NULL: no certificate */
+    struct kvp_tls_expiry expiry;
+    struct refusals strangers, unproven;
     struct kvp_net_server *server;
     struct witness_http http;
     sigset_t signals;
     int signal_fd; /* readable: a signal to stop */
+    int hangup_fd; /* readable: the files of the certificate are to be read again */
     int wake_fd;   /* a semaphore: counts the requests in the queue */
     int end_fd;    /* readable: the watch may end */
     bool watched;
     pthread_t watch;
     atomic_uint_fast64_t
         disk_us; /* since when the main thread may be waiting for the disk; 0: not */
-    kvp_buf busy, stranger, crowd, silent; /* encoded answers */
+    kvp_buf busy, crowd, silent; /* encoded answers */
     pthread_mutex_t lock;
     struct kvp_net_request *queue[QUEUE_MAX]; /* a ring */
     size_t queue_first, queue_count;
@@ -176,19 +187,50 @@ static void log_outcome(const struct app *app, kvp_slice message, kvp_slice enco
 
 /* ---- serving ---- */
 
-static void refuse_stranger(struct app *app, struct kvp_net_request *request)
+static kvp_status encode_refusal(kvp_status code, const char *reason, kvp_buf *out)
+{
+    kvp_buf result = {0};
+    kvp_status status = kvp_wire_result_string(&result, reason);
+    if (status == KVP_OK) {
+        struct kvp_answer answer = {.status = code, .result = kvp_buf_slice(&result)};
+        status = kvp_wire_answer_encode(&answer, out);
+    }
+    kvp_buf_free(&result);
+    return status;
+}
+
+/* Each kind is refused by one thread. */
+static void tell_refused(const struct app *app, struct refusals *refusals, const char *event,
+                         const char *address, const char *hint)
+{
+    uint64_t now_us = kvp_clock_now_us();
+    refusals->count++;
+    if (refusals->told_us == 0 || now_us - refusals->told_us >= STRANGERS_EVERY_US) {
+        kvp_log(&app->logger, KVP_LOG_WARN, event, "address=%s count=%llu hint=\"%s\"", address,
+                (unsigned long long)refusals->count, hint);
+        refusals->count = 0;
+        refusals->told_us = now_us;
+    }
+}
+
+static void refuse_stranger(struct app *app, struct kvp_net_request *request, const char *reason)
 {
     char address[KVP_NET_ADDRESS_SIZE];
-    uint64_t now_us = kvp_clock_now_us();
-    app->strangers++;
-    if (app->stranger_us == 0 || now_us - app->stranger_us >= STRANGERS_EVERY_US) {
-        kvp_log(&app->logger, KVP_LOG_WARN, "stranger_refused",
-                "address=%s count=%llu hint=\"not an address of --allow\"",
-                kvp_net_request_address(request, address), (unsigned long long)app->strangers);
-        app->strangers = 0;
-        app->stranger_us = now_us;
+    kvp_buf answer = {0};
+    tell_refused(app, &app->strangers, "stranger_refused",
+                 kvp_net_request_address(request, address), reason);
+    if (encode_refusal(KVP_REFUSED, reason, &answer) == KVP_OK) {
+        kvp_net_answer(request, kvp_buf_slice(&answer));
+    } else {
+        kvp_net_drop(request);
     }
-    kvp_net_answer(request, kvp_buf_slice(&app->stranger));
+    kvp_buf_free(&answer);
+}
+
+static void kvwitness_on_refused(void *arg, const char *address, const char *reason)
+{
+    struct app *app = arg;
+    tell_refused(app, &app->unproven, "connection_refused", address, reason);
 }
 
 static void witness_count(atomic_uint_fast64_t *number)
@@ -214,9 +256,10 @@ static bool has_place(struct app *app, struct kvp_net_request *request, const ch
 static bool handle(struct app *app, struct kvp_net_request *request)
 {
     witness_count(&app->http.handled);
-    if (!witness_access_permits(&app->access, request)) {
+    const char *refused = witness_access_refuses(&app->access, request);
+    if (refused != NULL) {
         witness_count(&app->http.strangers);
-        refuse_stranger(app, request);
+        refuse_stranger(app, request, refused);
         return true;
     }
     char address[KVP_NET_ADDRESS_SIZE];
@@ -268,14 +311,46 @@ static int tell_supervisor(const struct app *app, uint64_t feed_us, uint64_t *du
     return (int)((*due_us - now_us) / 1000 + 1);
 }
 
+/* ---- its certificate ---- */
+
+/* Says, again and again, how long it still has, as it comes to its end. */
+static void watch_certificate(struct app *app)
+{
+    if (app->tls != NULL) {
+        kvp_tls_expiry_watch(&app->expiry, &app->logger, kvp_tls.not_after(app->tls));
+    }
+}
+
+/* A terminal that closes sends SIGHUP, too, and has no certificates in mind. */
+static void take_hangup(struct app *app)
+{
+    struct signalfd_siginfo about;
+    char reason[2 * KVP_URL_SIZE_MAX] = "", quoted[4 * KVP_URL_SIZE_MAX];
+    ssize_t got = read(app->hangup_fd, &about, sizeof(about));
+    (void)got;
+    if (app->tls == NULL) {
+        return;
+    }
+    if (kvp_tls.reload(app->tls, reason, sizeof(reason)) == KVP_OK) {
+        kvp_log(&app->logger, KVP_LOG_INFO, "certificate_loaded", "ends=%lld",
+                (long long)kvp_tls.not_after(app->tls));
+    } else {
+        kvp_log(&app->logger, KVP_LOG_ERROR, "certificate_kept", "reason=%s",
+                kvp_log_quote(quoted, sizeof(quoted), reason));
+    }
+}
+
 static int serve(struct app *app)
 {
     struct pollfd fds[] = {{.fd = app->signal_fd, .events = POLLIN},
-                           {.fd = app->wake_fd, .events = POLLIN}};
+                           {.fd = app->wake_fd, .events = POLLIN},
+                           {.fd = app->hangup_fd, .events = POLLIN}};
     uint64_t feed_us = kvp_notify_feed_us(), due_us = 0;
     kvp_notify("READY=1\nSTATUS=serving, %zu groups", kvp_witness_groups(app->witness));
     for (;;) {
+        watch_certificate(app);
         int wait_ms = tell_supervisor(app, feed_us, &due_us);
+        wait_ms = wait_ms < 0 && app->tls != NULL ? LOOK_EVERY_MS : wait_ms;
         if (poll(fds, sizeof(fds) / sizeof(fds[0]), wait_ms) < 0 && errno != EINTR) {
             kvp_log(&app->logger, KVP_LOG_ERROR, "poll_failed", "errno=%d", errno);
             return EXIT_FAILURE;
@@ -283,6 +358,9 @@ static int serve(struct app *app)
         if ((fds[0].revents & POLLIN) != 0) {
             kvp_notify("STOPPING=1\nSTATUS=stopping");
             return EXIT_SUCCESS;
+        }
+        if ((fds[2].revents & POLLIN) != 0) {
+            take_hangup(app);
         }
         uint64_t one;
         if ((fds[1].revents & POLLIN) == 0 || read(app->wake_fd, &one, sizeof(one)) < 0) {
@@ -370,14 +448,18 @@ static bool open_signals(struct app *app)
     sigemptyset(&app->signals);
     sigaddset(&app->signals, SIGTERM);
     sigaddset(&app->signals, SIGINT);
+    sigset_t hangup;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
     if (pthread_sigmask(SIG_BLOCK, &app->signals, NULL) != 0 ||
-        signal(SIGPIPE, SIG_IGN) == SIG_ERR || /* a log reader that goes away */
-        signal(SIGHUP, SIG_IGN) == SIG_ERR) {  /* a terminal that does */
+        pthread_sigmask(SIG_BLOCK, &hangup, NULL) != 0 ||
+        signal(SIGPIPE, SIG_IGN) == SIG_ERR) { /* a log reader that goes away */
         return false;
     }
     app->signal_fd = signalfd(-1, &app->signals, SFD_CLOEXEC);
+    app->hangup_fd = signalfd(-1, &hangup, SFD_CLOEXEC | SFD_NONBLOCK);
     app->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    return app->signal_fd >= 0 && app->wake_fd >= 0;
+    return app->signal_fd >= 0 && app->hangup_fd >= 0 && app->wake_fd >= 0;
 }
 
 static int open_data(struct app *app, const struct options *options)
@@ -396,18 +478,6 @@ static int open_data(struct app *app, const struct options *options)
     return EXIT_SUCCESS;
 }
 
-static kvp_status encode_refusal(kvp_status code, const char *reason, kvp_buf *out)
-{
-    kvp_buf result = {0};
-    kvp_status status = kvp_wire_result_string(&result, reason);
-    if (status == KVP_OK) {
-        struct kvp_answer answer = {.status = code, .result = kvp_buf_slice(&result)};
-        status = kvp_wire_answer_encode(&answer, out);
-    }
-    kvp_buf_free(&result);
-    return status;
-}
-
 /* Those that are always the same. */
 static kvp_status encode_answers(struct app *app)
 {
@@ -418,12 +488,6 @@ static kvp_status encode_answers(struct app *app)
         status = kvp_wire_answer_encode(&answer, &app->silent);
     }
     if (status == KVP_OK) {
-        status = encode_refusal(KVP_REFUSED,
-                                "changes of a register are taken from the addresses that --allow "
-                                "names, and yours is none of them",
-                                &app->stranger);
-    }
-    if (status == KVP_OK) {
         status = encode_refusal(KVP_BUSY,
                                 "a quarter of the places for groups were taken from your address: "
                                 "the others are for others",
@@ -432,13 +496,29 @@ static kvp_status encode_answers(struct app *app)
     return status;
 }
 
+/* What addresses with TLS need. */
+static int open_tls(struct app *app, const struct options *options)
+{
+    char reason[2 * KVP_URL_SIZE_MAX];
+    if (!kvp_tls_is_named(&options->tls) && !kvp_tls_is_url(options->listen)) {
+        return EXIT_SUCCESS;
+    }
+    kvp_status status = kvp_tls.open(&options->tls, &app->tls, reason, sizeof(reason));
+    if (status != KVP_OK) {
+        fprintf(stderr, "kvwitness: %s\n", reason);
+    }
+    return status == KVP_OK ? EXIT_SUCCESS : status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
+}
+
 static int open_server(struct app *app, const struct options *options)
 {
     char reason[KVP_URL_SIZE_MAX + 128] = "out of memory";
     const struct kvp_net_server_config config = {.url = options->listen,
+                                                 .tls = app->tls,
                                                  .message_size_max = MESSAGE_SIZE_MAX,
                                                  .peers = app->access.all,
                                                  .on_request = kvwitness_on_request,
+                                                 .on_refused = kvwitness_on_refused,
                                                  .arg = app,
                                                  .reason = reason,
                                                  .reason_size = sizeof(reason)};
@@ -476,6 +556,9 @@ static void close_all(struct app *app)
 {
     witness_http_close(&app->http);
     kvp_net_server_close(app->server);
+    if (app->tls != NULL) {
+        kvp_tls.close(app->tls);
+    }
     struct kvp_net_request *request = next_request(app);
     while (request != NULL) {
         kvp_net_drop(request);
@@ -489,12 +572,14 @@ static void close_all(struct app *app)
     atomic_store(&app->disk_us, 0);
     close_watch(app);
     kvp_buf_free(&app->busy);
-    kvp_buf_free(&app->stranger);
     kvp_buf_free(&app->crowd);
     kvp_buf_free(&app->silent);
     witness_access_free(&app->access);
     if (app->signal_fd >= 0) {
         close(app->signal_fd);
+    }
+    if (app->hangup_fd >= 0) {
+        close(app->hangup_fd);
     }
     if (app->wake_fd >= 0) {
         close(app->wake_fd);
@@ -503,8 +588,11 @@ static void close_all(struct app *app)
 
 static int kvwitness_run(const struct options *options)
 {
-    static struct app app = {
-        .signal_fd = -1, .wake_fd = -1, .end_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct app app = {.signal_fd = -1,
+                             .hangup_fd = -1,
+                             .wake_fd = -1,
+                             .end_fd = -1,
+                             .lock = PTHREAD_MUTEX_INITIALIZER};
     char url[2 * KVP_URL_SIZE_MAX];
     int code = EXIT_FAILURE;
     app.logger.level = options->log_level;
@@ -514,7 +602,10 @@ static int kvwitness_run(const struct options *options)
         perror("kvwitness");
         goto out;
     }
-    code = open_pages(&app, options);
+    code = open_tls(&app, options);
+    if (code == EXIT_SUCCESS) {
+        code = open_pages(&app, options);
+    }
     if (code == EXIT_SUCCESS) {
         code = open_data(&app, options);
     }
@@ -551,6 +642,11 @@ static void kvwitness_print_usage(FILE *out)
           "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these "
           "addresses,\n"
           "                     networks or host names, with commas between; repeat for more\n"
+          "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
+          "                     for a tls+tcp:// address: certificate of this witness, its key, "
+          "the CA\n"
+          "                     of the groups (PEM); SIGHUP reads them again\n"
+          "  --tls-min VERSION  1.3 (default) or 1.2\n"
           "  --http URL         pages for operators (/metrics, /livez, /readyz, /api/v1/status),\n"
           "                     on this machine's own addresses only, e.g. http://127.0.0.1:9100\n"
           "  --log-level LEVEL  error, warn, info (default) or debug\n"
@@ -563,6 +659,10 @@ enum {
     OPTION_DATA = 256,
     OPTION_LISTEN,
     OPTION_ALLOW,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_TLS_CA,
+    OPTION_TLS_MIN,
     OPTION_HTTP,
     OPTION_LOG_LEVEL,
     OPTION_HELP,
@@ -573,6 +673,10 @@ static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"allow", required_argument, NULL, OPTION_ALLOW},
+    {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+    {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
+    {"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+    {"tls-min", required_argument, NULL, OPTION_TLS_MIN},
     {"http", required_argument, NULL, OPTION_HTTP},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -605,6 +709,18 @@ static int parse_option(int option, struct options *options)
                 "--allow is a list of addresses, networks (10.1.0.0/16) and host names, "
                 "or any, perhaps with GROUP= before it");
         }
+        return -1;
+    case OPTION_TLS_CERT:
+        options->tls.cert = optarg;
+        return -1;
+    case OPTION_TLS_KEY:
+        options->tls.key = optarg;
+        return -1;
+    case OPTION_TLS_CA:
+        options->tls.ca = optarg;
+        return -1;
+    case OPTION_TLS_MIN:
+        options->tls.min = optarg;
         return -1;
     case OPTION_HTTP:
         options->http = optarg;

@@ -4,6 +4,13 @@
 
 #include <string.h>
 
+#define WITNESS_ACCESS_ADDRESS                                                                     \
+    "changes of a register are taken from the addresses that --allow names, and yours is none of " \
+    "them"
+#define WITNESS_ACCESS_IDENTITY                                                                    \
+    "a register is that of its group's nodes: your certificate is not that of the node in whose "  \
+    "name you ask"
+
 /* The list of the group; made if there is none. */
 static kvp_status access_find(struct witness_access *access, const char *name, size_t size,
                               struct kvp_address_list **list)
@@ -74,16 +81,28 @@ static bool access_has(const struct witness_access *access, kvp_slice group,
     return found;
 }
 
-bool witness_access_permits(const struct witness_access *access, struct kvp_net_request *request)
+static bool access_is_node(const struct kvp_net_request *request,
+                           const struct kvp_witness_request *asked)
+{
+    const struct kvp_identity *identity = kvp_net_request_identity(request, asked->group);
+    return identity != NULL && identity->kind == KVP_IDENTITY_NODE && identity->node == asked->from;
+}
+
+const char *witness_access_refuses(const struct witness_access *access,
+                                   struct kvp_net_request *request)
 {
     struct kvp_witness_request asked;
     const char *reason;
     (void)kvp_net_request_from_peer(request); /* its connection does not give way to others */
-    if (access->count == 0 ||
-        kvp_wire_witness_decode(kvp_net_request_body(request), &asked, &reason) != KVP_OK) {
-        return true; /* what is malformed is answered as such */
+    if (kvp_wire_witness_decode(kvp_net_request_body(request), &asked, &reason) != KVP_OK) {
+        return NULL; /* what is malformed is answered as such */
     }
-    return asked.op == KVP_OP_REGISTER_GET || access_has(access, asked.group, request);
+    if (kvp_net_request_is_tls(request)) {
+        return access_is_node(request, &asked) ? NULL : WITNESS_ACCESS_IDENTITY;
+    }
+    bool permitted = access->count == 0 || asked.op == KVP_OP_REGISTER_GET ||
+                     access_has(access, asked.group, request);
+    return permitted ? NULL : WITNESS_ACCESS_ADDRESS;
 }
 
 void witness_access_free(struct witness_access *access)

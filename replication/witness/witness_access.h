@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From which addresses a witness takes changes of a group's register. */
+/* From whom a witness takes changes of a group's register. */
 #ifndef KVP_WITNESS_ACCESS_H
 #define KVP_WITNESS_ACCESS_H
 
@@ -21,8 +21,10 @@ struct witness_access {
 kvp_status witness_access_add(struct witness_access *access, const char *text);
 /* Begins to look host names up. */
 kvp_status witness_access_start(struct witness_access *access);
-/* May the sender of this message do what it asks for? */
-bool witness_access_permits(const struct witness_access *access, struct kvp_net_request *request);
+/* Why the sender of this message may not do what it asks for; NULL: he may. Over TLS a register is
+ * its group's nodes', each of which speaks for itself; else addresses count. Static. */
+const char *witness_access_refuses(const struct witness_access *access,
+                                   struct kvp_net_request *request);
 void witness_access_free(struct witness_access *access);
 
 #endif
