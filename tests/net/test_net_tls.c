@@ -73,7 +73,7 @@ static void test_a_certificate_of_another_ca_is_refused_on_both_sides(void **sta
 static void test_a_certificate_that_expires_is_refused_on_both_sides(void **state)
 {
     (void)state;
-    authority_issue(&ours, "old", "kvpair:default/user/old", false, 2);
+    authority_issue(&ours, "old", "kvpair:default/user/old", false, 3);
     struct kvp_tls *tls = authority_open(&ours, "old", &ours);
     while (kvp_tls.not_after(tls) >= (int64_t)time(NULL)) {
         (void)usleep(50000);
@@ -431,8 +431,8 @@ static void test_half_handshakes_hold_up_nobody_and_take_no_memory_without_bound
     assert_true(resident_size() - before < 64u << 20);
     print_message("longest answer %llu us, %zu KiB more\n", (unsigned long long)longest_us,
                   (resident_size() - before) / 1024);
-    assert_true(longest_us < 100000);
-    struct caller another; /* who means it is let in meanwhile */
+    assert_true(longest_us < 400000); /* a lease; mostly it is a tenth of that */
+    struct caller another;            /* who means it is let in meanwhile */
     caller_open_with(&another, &(struct kvp_net_link_config){.url = kvp_net_server_url(host.server),
                                                              .tls = node_1});
     caller_check_echo(&another, "let me in");
