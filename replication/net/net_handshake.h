@@ -10,7 +10,7 @@
 #include "replication/net/net_connection.h"
 #include "replication/net/net_tls.h"
 
-#define NET_HANDSHAKES_MAX 256u /* under way at once: each has a descriptor, and some 40 KiB */
+#define NET_HANDSHAKES_MAX 512u /* under way at once: each has a descriptor, and some 40 KiB */
 
 /* Whoever has come through. */
 struct net_arrival {

@@ -172,7 +172,7 @@ static bool connection_feed(void *arg, const uint8_t *bytes, size_t size)
         size_t taken = 0;
         struct sp_message *message;
         if (sp_stream_feed(stream, bytes + used, size - used, &taken, &message) != KVP_OK) {
-            if (!stream->greeted && stream->head[0] == TLS_HANDSHAKE) {
+            if (stream->tls == NULL && !stream->greeted && stream->head[0] == TLS_HANDSHAKE) {
                 net_server_tell_refused(connection->server, &connection->address,
                                         "it speaks TLS, and this is a plain address");
             }

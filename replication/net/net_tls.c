@@ -39,7 +39,8 @@
 
 struct kvp_tls {
     pthread_mutex_t lock;
-    SSL_CTX *loaded; /* guarded by the lock, as is the next one */
+    SSL_CTX *loaded; /* guarded by the lock, as is what follows */
+    unsigned loads;  /* how often */
     int64_t not_after;
     char cert[PATH_MAX], key[PATH_MAX], ca[PATH_MAX];
     int min;
@@ -52,6 +53,7 @@ struct net_tls {
     bool server;
     struct net_tls_expected expected;
     struct net_tls_session *session; /* a client's */
+    unsigned loaded;                 /* when it began: kvp_tls.loads */
     const char *reason;
     unsigned identity_count;
     struct kvp_identity identities[KVP_IDENTITIES_MAX];
@@ -259,6 +261,7 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     }
     tls_forget(tls->session);
     tls->session->kept = session;
+    tls->session->loaded = tls->loaded;
     return 1;
 }
 
@@ -300,6 +303,7 @@ static kvp_status tls_reload(struct kvp_tls *tls, char *reason, size_t reason_si
     if (status == KVP_OK) {
         SSL_CTX *before = tls->loaded;
         tls->loaded = context;
+        tls->loads++;
         tls->not_after = not_after;
         context = before;
     }
@@ -373,6 +377,7 @@ static SSL *new_ssl(struct kvp_tls *context, struct net_tls *tls)
 {
     pthread_mutex_lock(&context->lock);
     SSL *ssl = SSL_new(context->loaded);
+    tls->loaded = context->loads;
     pthread_mutex_unlock(&context->lock);
     BIO *bio = ssl != NULL ? BIO_new(socket_method) : NULL;
     if (bio == NULL) {
@@ -424,10 +429,10 @@ static struct net_tls *tls_connect(struct kvp_tls *context, int fd,
     tls->expected = *expected;
     tls->session = session;
     SSL_set_connect_state(tls->ssl);
-    if (session->kept != NULL) {
+    if (session->kept != NULL && session->loaded == tls->loaded) {
         (void)SSL_set_session(tls->ssl, session->kept);
-        tls_forget(session); /* a ticket is for one connection */
     }
+    tls_forget(session); /* a ticket is for one connection, and for the CA that was believed then */
     return tls;
 }
 

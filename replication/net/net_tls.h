@@ -24,6 +24,7 @@ struct net_tls_expected {
 /* What a client keeps for the next connection, which is cheaper then; starts zeroed. */
 struct net_tls_session {
     void *kept;
+    unsigned loaded; /* which of the files that were loaded it belongs to */
 };
 
 enum net_tls_step { NET_TLS_DONE, NET_TLS_READS, NET_TLS_WRITES, NET_TLS_FAILED };

@@ -71,6 +71,7 @@ void sp_stream_end(struct sp_stream *stream)
         (void)shutdown(stream->fd, SHUT_RDWR);
         (void)close(stream->fd);
         stream->fd = -1;
+        stream->tls = NULL;
     }
 }
 

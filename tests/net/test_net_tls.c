@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -445,6 +446,80 @@ static void test_half_handshakes_hold_up_nobody_and_take_no_memory_without_bound
     host_close(&host);
 }
 
+/* ---- a storm ---- */
+
+#define STORM_THREADS 16u
+#define STORM_EACH    125u
+
+struct storm {
+    unsigned port;
+    atomic_uint done, running;
+};
+
+static bool storm_shake(unsigned port)
+{
+    static const struct net_tls_expected anybody = {0};
+    struct net_tls_session session = {NULL};
+    int fd = raw_connect(port);
+    struct net_tls *tls = net_tls.connect(node_1, fd, &anybody, &session);
+    enum net_tls_step step = net_tls.handshake(tls);
+    for (unsigned i = 0; step == NET_TLS_READS && i < 10000; i++) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        (void)poll(&ready, 1, 1000);
+        step = net_tls.handshake(tls);
+    }
+    net_tls.free(tls);
+    (void)close(fd);
+    return step == NET_TLS_DONE;
+}
+
+static void *storm_run(void *arg)
+{
+    struct storm *storm = arg;
+    for (unsigned i = 0; i < STORM_EACH; i++) {
+        atomic_fetch_add(&storm->done, storm_shake(storm->port));
+    }
+    atomic_fetch_sub(&storm->running, 1);
+    return NULL;
+}
+
+/* Each with a proof of its own; a link's answers must not wait for them. */
+static void test_two_thousand_handshakes_hold_up_nobody(void **state)
+{
+    (void)state;
+    struct host host = {.echo = true};
+    struct caller caller;
+    pthread_t threads[STORM_THREADS];
+    uint64_t longest_us = 0, begin_us;
+    unsigned asked = 0;
+    host_open(&host, &(struct kvp_net_server_config){.url = TLS_URL, .tls = node_1});
+    caller_open_with(&caller, &(struct kvp_net_link_config){.url = kvp_net_server_url(host.server),
+                                                            .tls = node_1});
+    caller_check_echo(&caller, "before");
+    struct storm storm = {.port = url_port(kvp_net_server_url(host.server))};
+    atomic_store(&storm.running, STORM_THREADS);
+    begin_us = kvp_clock_now_us();
+    for (unsigned i = 0; i < STORM_THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, storm_run, &storm), 0);
+    }
+    while (atomic_load(&storm.running) > 0) {
+        longest_us = check_prompt(&caller, longest_us);
+        asked++;
+        (void)usleep(5000);
+    }
+    for (unsigned i = 0; i < STORM_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    print_message("%u handshakes in %llu ms, longest of %u answers %llu us\n",
+                  atomic_load(&storm.done),
+                  (unsigned long long)(kvp_clock_now_us() - begin_us) / 1000, asked,
+                  (unsigned long long)longest_us);
+    assert_int_equal(atomic_load(&storm.done), STORM_THREADS * STORM_EACH);
+    assert_true(longest_us < 400000);
+    caller_close(&caller);
+    host_close(&host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_certificates_are_changed_without_a_lost_connection),
         cmocka_unit_test(test_a_session_is_resumed_and_the_server_still_knows_who_it_is),
         cmocka_unit_test(test_half_handshakes_hold_up_nobody_and_take_no_memory_without_bound),
+        cmocka_unit_test(test_two_thousand_handshakes_hold_up_nobody),
     };
     authority_make(&ours);
     authority_make(&theirs);
