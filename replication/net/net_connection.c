@@ -463,3 +463,13 @@ const char *kvp_net_request_address(const struct kvp_net_request *request,
 {
     return kvp_address_print(out, (const struct sockaddr *)&request->connection->address);
 }
+
+void net_connection_tell_refused(struct kvp_net_server *server,
+                                 const struct sockaddr_storage *address, const char *reason)
+{
+    char text[KVP_ADDRESS_TEXT_SIZE];
+    if (server->on_refused != NULL) {
+        server->on_refused(server->arg, kvp_address_print(text, (const struct sockaddr *)address),
+                           reason);
+    }
+}

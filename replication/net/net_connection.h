@@ -105,12 +105,11 @@ void net_connection_free_if_unused(struct connection *connection);
 /* Is this the certificate of a node that the server takes for a peer? */
 bool net_connection_is_peer(const struct kvp_net_server *server, const struct net_tls *tls);
 void net_connection_deliver(struct connection *connection, struct sp_message *message);
+/* Any thread: somebody was not let in; `reason` is static. */
+void net_connection_tell_refused(struct kvp_net_server *server,
+                                 const struct sockaddr_storage *address, const char *reason);
 void net_connection_resume_all(struct kvp_net_server *server); /* the thread */
 void net_server_release(struct kvp_net_server *server);
-
-/* net_server.c */
-void net_server_tell_refused(struct kvp_net_server *server, const struct sockaddr_storage *address,
-                             const char *reason);
 
 /* net_incoming.c: the thread */
 /* Takes account of what has been received. */

@@ -78,7 +78,7 @@ static void handshake_refuse(struct net_handshakes *all, struct handshake *hands
 {
     struct net_arrival *arrival = handshake_end(all, handshake);
     if (reason != NULL) {
-        net_server_tell_refused(all->server, &arrival->address, reason);
+        net_connection_tell_refused(all->server, &arrival->address, reason);
     }
     net_arrival_refuse(arrival);
 }

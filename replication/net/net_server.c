@@ -28,16 +28,6 @@
 
 /* ---- its thread ---- */
 
-void net_server_tell_refused(struct kvp_net_server *server, const struct sockaddr_storage *address,
-                             const char *reason)
-{
-    char text[KVP_ADDRESS_TEXT_SIZE];
-    if (server->on_refused != NULL) {
-        server->on_refused(server->arg, kvp_address_print(text, (const struct sockaddr *)address),
-                           reason);
-    }
-}
-
 /* Takes the socket over, and `tls` (NULL: it is plain). */
 static void connection_add(struct kvp_net_server *server, int fd, struct net_tls *tls,
                            const struct sockaddr_storage *address)
@@ -173,8 +163,8 @@ static bool connection_feed(void *arg, const uint8_t *bytes, size_t size)
         struct sp_message *message;
         if (sp_stream_feed(stream, bytes + used, size - used, &taken, &message) != KVP_OK) {
             if (stream->tls == NULL && !stream->greeted && stream->head[0] == TLS_HANDSHAKE) {
-                net_server_tell_refused(connection->server, &connection->address,
-                                        "it speaks TLS, and this is a plain address");
+                net_connection_tell_refused(connection->server, &connection->address,
+                                            "it speaks TLS, and this is a plain address");
             }
             return false;
         }
