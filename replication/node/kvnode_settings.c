@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a configuration file: a path that names something else may have no end. */
+#define LINE_SIZE_MAX   65536u
+#define LINE_NUMBER_MAX 10000u
+
 const struct option kvnode_options[] = {
     {"id", required_argument, NULL, SET_ID},
     {"data", required_argument, NULL, SET_DATA},
@@ -124,17 +128,33 @@ static const char *settings_take_line(struct kvnode_settings *settings, char *li
     return "value too long for";
 }
 
+/* Reads up to the end of the line, and no more of it than fits behind its first byte. */
+static size_t settings_read_line(FILE *file, int first, char line[LINE_SIZE_MAX + 1])
+{
+    size_t length = 0;
+    for (int byte = first; byte != EOF && length < LINE_SIZE_MAX; byte = getc(file)) {
+        line[length++] = (char)byte;
+        if (byte == '\n') {
+            break;
+        }
+    }
+    line[length] = '\0';
+    return length;
+}
+
 bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FILE *file,
                           char *message, size_t size)
 {
-    char *line = NULL;
-    size_t capacity = 0;
+    char line[LINE_SIZE_MAX + 1];
     unsigned long number = 0;
     const char *wrong = NULL;
-    ssize_t length = 0;
-    while (!wrong && (length = getline(&line, &capacity, file)) >= 0) {
+    int first = EOF;
+    while (!wrong && (first = getc(file)) != EOF) {
         number++;
-        wrong = settings_take_line(settings, line, (size_t)length);
+        size_t length = settings_read_line(file, first, line);
+        wrong = length == LINE_SIZE_MAX    ? "too long a line"
+                : number > LINE_NUMBER_MAX ? "too many lines, from here:"
+                                           : settings_take_line(settings, line, length);
     }
     bool whole = !wrong && feof(file);
     if (wrong) {
@@ -142,7 +162,6 @@ bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FI
     } else if (!whole) { /* a directory, or a disk that fails */
         (void)snprintf(message, size, "cannot read the configuration file %s", name);
     }
-    free(line);
     return whole;
 }
 

@@ -230,8 +230,29 @@ static void test_the_longest_values(void **state)
     assert_true(rig_read(rig, text, size)); /* with commas and a zero byte there is no more room */
     assert_int_equal(strlen(rig->settings.peers), KVNODE_PEERS_MAX - 1);
     check_refused(text, add_line(text, size, "peer", 1), "a.conf:9: value too long for \"peer\"");
-    memset(text, '#', sizeof(text)); /* a comment may be as long as it likes */
+    memset(text, '#', sizeof(text));
     assert_true(rig_read(rig, text, sizeof(text)));
+    free(rig);
+}
+
+static void test_a_file_without_end_is_refused(void **state)
+{
+    static char text[65536];
+    struct rig *rig = rig_new();
+    (void)state;
+    memset(text, '#', sizeof(text));
+    assert_true(rig_read(rig, text, sizeof(text) - 1));
+    assert_false(rig_read(rig, text, sizeof(text)));
+    assert_non_null(strstr(rig->message, "a.conf:1: too long a line"));
+    memset(text, '\n', sizeof(text));
+    assert_false(rig_read(rig, text, sizeof(text)));
+    assert_non_null(strstr(rig->message, "a.conf:10001: too many lines"));
+    FILE *zeros = fopen("/dev/zero", "r");
+    assert_non_null(zeros);
+    assert_false(
+        kvnode_settings_read(&rig->settings, "zero", zeros, rig->message, sizeof(rig->message)));
+    assert_non_null(strstr(rig->message, "zero:1: too long a line"));
+    fclose(zeros);
     free(rig);
 }
 
@@ -411,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_a_malformed_line_is_named),
         cmocka_unit_test(test_a_zero_byte_is_no_end),
         cmocka_unit_test(test_the_longest_values),
+        cmocka_unit_test(test_a_file_without_end_is_refused),
         cmocka_unit_test(test_the_command_line_wins),
         cmocka_unit_test(test_required_settings_are_asked_for),
         cmocka_unit_test(test_numbers_have_a_range),
