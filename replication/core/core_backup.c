@@ -73,6 +73,17 @@ static void backup_promise(struct kvp_core *core)
     }
 }
 
+/* The primary says so with every heartbeat: until then the register may have shown it. */
+static void backup_diverged(struct kvp_core *core)
+{
+    if (core_keep_waits(core)) {
+        KVP_MARK(DIVERGED_WAITS);
+        core_look_soon(core);
+    } else {
+        core_quarantine(core);
+    }
+}
+
 void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request *request,
                            void *token)
 {
@@ -100,7 +111,7 @@ void core_follow_heartbeat(struct kvp_core *core, const struct kvp_peer_request 
     /* An empty log is in nobody's way: the word is about the one quarantined just before. */
     if (request->diverged && !core->replacing && core->log.tail.seq > 0 &&
         (!kvp_set_has(core->view.in_sync, core->config.self) || !core_eligible(core))) {
-        core_quarantine(core);
+        backup_diverged(core);
     }
     core_answer(core, token, request->op, request->sent_us, KVP_OK);
 }

@@ -123,6 +123,9 @@ void core_incoming_tick(struct kvp_core *core)
     if (!incoming_takes_from(core, core->incoming.from)) {
         KVP_MARK(INCOMING_ORPHANED);
         core_incoming_abort(core); /* its sender was no primary, or is none any more */
+    } else if (core->now_us >= core->incoming.confirm_us && core_keep_waits(core)) {
+        KVP_MARK(INCOMING_WAITS);
+        core->incoming.confirm_us = core_confirm(core);
     } else if (core_confirmed(core) || core->now_us >= core->incoming.confirm_us) {
         incoming_finish(core, core_keep(core, core->incoming.point.seq));
     }

@@ -8,6 +8,11 @@
  * other node's word, given as an answer to a question of ours, at the address that is configured. A
  * message alone shows nothing: whoever can send one may want the store gone.
  *
+ * With an arbiter a store that counts stays in its place while the register cannot be asked, for
+ * half a minute: somebody may have made the view up while the lead is on its way to this very node,
+ * and then nobody else could take it. A node that cannot reach the register for longer takes the
+ * other store, which the real primary may well have sent.
+ *
  * Else it is kept: as a quarantined store if it ever counted, so that it may have what nobody else
  * has; as a spare if it never did. There is a bound for what is kept (storage.h). When it is
  * reached the store stays in its place, this node stays outside, and asks again now and then: an
@@ -19,6 +24,7 @@
 
 #define CONFIRM_US 1000000u  /* a register that is there has answered by then */
 #define AGAIN_US   10000000u /* after a refusal */
+#define UNSEEN_US  30000000u /* for so long a store that counts waits for the register */
 
 bool core_confirmed(const struct kvp_core *core)
 {
@@ -49,6 +55,13 @@ uint64_t core_confirm(struct kvp_core *core)
         core_send_state(core, core_peer(core, core->view.primary));
     }
     return core->now_us + CONFIRM_US;
+}
+
+bool core_keep_waits(const struct kvp_core *core)
+{
+    uint64_t since_us = core->told_us > core->started_us ? core->told_us : core->started_us;
+    return !core_paired(core) && !core_confirmed(core) && core->meta.member_epoch != 0 &&
+           core->now_us < since_us + UNSEEN_US && !KVP_MUTANT(REPLACE_SOON);
 }
 
 bool core_keep_refused(const struct kvp_core *core)

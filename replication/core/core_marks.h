@@ -61,6 +61,8 @@
     MARK(INCOMING_REPEATED,   "a chunk comes a second time, or out of order") \
     MARK(INCOMING_NO_ROOM,    "a snapshot is refused: the store before it cannot be kept") \
     MARK(KEEP_NO_ROOM,        "there is no room beside the store for one that is kept") \
+    MARK(INCOMING_WAITS,      "it waits on: the store that it replaces counts") \
+    MARK(DIVERGED_WAITS,      "a store that counts is said to have parted by nobody shown") \
     MARK(INCOMING_UNSEEN,     "a snapshot is complete, and the register has not shown its sender") \
     MARK(INCOMING_ORPHANED,   "whoever sends a snapshot is no primary any more") \
     /* the node's own disk */ \

@@ -261,6 +261,7 @@ struct kvp_core {
     bool told;     /* the newest view is a peer's word: no arbiter has shown it (core_told.c) */
     uint64_t shown_member_epoch; /* and what was promised before that */
     bool shown_log_regressed;
+    uint64_t told_us;      /* since when the views in force have been no more than that */
     uint32_t told_call_id; /* what the arbiter was asked after this, it answers knowing of it */
     uint64_t verified_us;  /* pair: when the other was asked whether what a request said is so */
     bool noted_silent, noted_unknown, noted_foreign, noted_older;
@@ -434,6 +435,7 @@ void core_incoming_job_done(struct kvp_core *core, kvp_status status);
 bool core_confirmed(const struct kvp_core *core); /* the register has shown the view in force */
 enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
 uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
+bool core_keep_waits(const struct kvp_core *core);   /* for the register, longer than that */
 bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
 void core_keep_failed(struct kvp_core *core);        /* there was no room */
 /* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that

@@ -73,6 +73,7 @@ bool core_told(struct kvp_core *core, const struct core_peer *peer, const struct
         return false;
     }
     if (!core->told) {
+        core->told_us = core->now_us;
         core->shown_member_epoch = core->meta.member_epoch;
         core->shown_log_regressed = core->meta.log_regressed;
     }

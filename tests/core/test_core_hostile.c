@@ -497,6 +497,9 @@ static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
     struct world world;
     setup(&world, 3, KVP_PAIR_NONE, 1);
     world_isolate(&world, 2);
+    world_witness(&world, 2, false);
+    world_request(&world, 2, forged(&world, KVP_OP_HEARTBEAT));
+    world_run(&world, 31 * SECONDS); /* it waits for the register no longer */
     struct kvp_point tail = world.nodes[2].disk.tail;
     world.nodes[2].disk_us = 5 * MS;
     forged_append(&world, &tail);
@@ -561,6 +564,37 @@ static void test_a_forged_snapshot_leaves_the_store(void **state)
         for (int policy = KVP_PAIR_NONE; policy <= KVP_PAIR_AVAILABLE; policy++) {
             forged_snapshot((enum kvp_pair_policy)policy, i & 1, i & 2);
         }
+    }
+}
+
+/* While the register is out of reach a forger says that this node has parted, and sends it another
+ * store: what counts stays, so that the node can take the lead as soon as the register gives it. */
+static void test_a_store_that_counts_waits_for_the_register(void **state)
+{
+    (void)state;
+    for (unsigned says_parted = 0; says_parted < 2; says_parted++) {
+        struct world world;
+        setup(&world, 3, KVP_PAIR_NONE, 1);
+        world_isolate(&world, 2);
+        world_witness(&world, 2, false);
+        uint64_t tail = world.nodes[2].disk.tail.seq;
+        for (unsigned i = 0; i < 100; i++) {
+            struct kvp_peer_request *request = forged(&world, KVP_OP_HEARTBEAT);
+            request->diverged = says_parted;
+            world_request(&world, 2, request);
+            forged_chunk(&world, 2 * sizeof(uint64_t));
+            world_run(&world, 50 * MS);
+        }
+        assert_int_equal(world_count(&world, 2, DID_REPLACE, ANY), 0);
+        assert_int_equal(world_count(&world, 2, DID_QUARANTINE, ANY), 0);
+        assert_true(world.nodes[2].disk.tail.seq >= tail);
+        world_witness(&world, 2, true);
+        world_rejoin(&world, 2);
+        world_run(&world, 10 * SECONDS);
+        assert_same(&world, set_to(3));
+        assert_int_equal(world_count(&world, 2, DID_REPLACE, ANY), 0);
+        assert_int_equal(world_count(&world, 2, DID_QUARANTINE, ANY), 0);
+        world_close(&world);
     }
 }
 
@@ -631,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_blank_and_broken),
         cmocka_unit_test(test_a_bad_chunk_does_not_end_a_set_aside),
         cmocka_unit_test(test_a_forged_snapshot_leaves_the_store),
+        cmocka_unit_test(test_a_store_that_counts_waits_for_the_register),
         cmocka_unit_test(test_forged_questions_break_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
