@@ -265,10 +265,10 @@ kvp_status standing_pardon(struct kvp_jobs *jobs, struct worker *worker)
 
 /* ---- what a task remembers ---- */
 
-static unsigned faults_index(const struct task_faults *faults, const struct worker *worker)
+static unsigned faults_index(const struct task_faults *faults, uint64_t digest)
 {
     unsigned i = 0;
-    while (i < faults->count && faults->by[i].worker != worker->index) {
+    while (i < faults->count && faults->by[i].worker != digest) {
         i++;
     }
     return i;
@@ -276,13 +276,13 @@ static unsigned faults_index(const struct task_faults *faults, const struct work
 
 bool task_failed_by(const struct task *task, const struct worker *worker)
 {
-    return task->faults && faults_index(task->faults, worker) < task->faults->count;
+    return task->faults && faults_index(task->faults, worker->digest) < task->faults->count;
 }
 
 /* The worker's place in memory; it was put there if need be. */
-static unsigned faults_place(struct task_faults *faults, const struct worker *worker)
+static unsigned faults_place(struct task_faults *faults, uint64_t digest)
 {
-    unsigned i = faults_index(faults, worker);
+    unsigned i = faults_index(faults, digest);
     if (i < faults->count) {
         return i;
     }
@@ -290,13 +290,12 @@ static unsigned faults_place(struct task_faults *faults, const struct worker *wo
         i--;
         memmove(&faults->by[0], &faults->by[1], i * sizeof(faults->by[0]));
     }
-    faults->by[i] = (struct task_fault){.worker = worker->index};
+    faults->by[i] = (struct task_fault){.worker = digest};
     faults->count = i + 1;
     return i;
 }
 
-kvp_status task_faults_load(struct kvp_jobs *jobs, struct task *task,
-                            const struct faults_record *record)
+kvp_status task_faults_load(struct task *task, const struct faults_record *record)
 {
     struct task_faults *faults = calloc(1, sizeof(*faults));
     if (!faults) {
@@ -306,13 +305,9 @@ kvp_status task_faults_load(struct kvp_jobs *jobs, struct task *task,
     faults->failed = record->failed;
     for (unsigned i = 0; i < record->count; i++) {
         const struct job_fault *fault = &record->by[i];
-        const struct worker *worker =
-            worker_find(jobs, kvp_slice_of(fault->worker, strlen(fault->worker)));
-        if (worker) {
-            unsigned at = faults_place(faults, worker);
-            faults->by[at].failed = fault->failed;
-            faults->by[at].lost = fault->lost;
-        }
+        unsigned at = faults_place(faults, worker_digest(fault->worker, strlen(fault->worker)));
+        faults->by[at].failed = fault->failed;
+        faults->by[at].lost = fault->lost;
     }
     free(task->faults);
     task->faults = faults;
@@ -386,7 +381,7 @@ static kvp_status faults_note(struct kvp_jobs *jobs, const struct worker *worker
     if (status == KVP_OK) {
         status = job_put(jobs, &key, kvp_buf_slice(&jobs->scratch));
     }
-    return status == KVP_OK ? task_faults_load(jobs, &job->tasks[number], &record) : status;
+    return status == KVP_OK ? task_faults_load(&job->tasks[number], &record) : status;
 }
 
 /* The first one that failed is not alone with it any more: perhaps it is the task. */
@@ -395,10 +390,12 @@ static void faults_suspect(struct kvp_jobs *jobs, struct worker *worker, const s
 {
     const struct task_faults *faults = task->faults;
     bool alone = faults->count == 1;
-    if (faults->count == 2 && faults->by[1].worker == worker->index &&
+    if (faults->count == 2 && faults->by[1].worker == worker->digest &&
         faults->by[1].failed + faults->by[1].lost == 1) {
-        worker_relieve(jobs->workers[faults->by[0].worker],
-                       faults->by[0].failed + faults->by[0].lost);
+        struct worker *first = worker_known(jobs, faults->by[0].worker);
+        if (first) {
+            worker_relieve(first, faults->by[0].failed + faults->by[0].lost);
+        }
     }
     if (how != FAULT_LOST) {
         worker_suspect(jobs, worker, alone, now_us);
@@ -556,8 +553,8 @@ static kvp_status faults_blame(struct kvp_jobs *jobs, struct task *task,
 {
     kvp_status status = KVP_OK;
     for (unsigned i = 0; i < task->faults->count && status == KVP_OK; i++) {
-        struct worker *worker = jobs->workers[task->faults->by[i].worker];
-        if (task->faults->by[i].failed > 0 && !vote_agreed(record, worker)) {
+        struct worker *worker = worker_known(jobs, task->faults->by[i].worker);
+        if (worker && task->faults->by[i].failed > 0 && !vote_agreed(record, worker)) {
             worker_relieve(worker, task->faults->by[i].failed);
             status = standing_lose(jobs, worker, record->reason);
         }

@@ -117,7 +117,7 @@ static kvp_status load_faults(struct kvp_jobs *jobs, struct job *job, uint32_t n
     }
     kvp_status status = faults_read(jobs, job, number, &faults);
     bool any = faults.workers > 0 || faults.failed > 0 || faults.count > 0;
-    return status == KVP_OK && any ? task_faults_load(jobs, task, &faults) : status;
+    return status == KVP_OK && any ? task_faults_load(task, &faults) : status;
 }
 
 static kvp_status load_task(struct kvp_jobs *jobs, struct job *job, uint32_t number,

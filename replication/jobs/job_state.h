@@ -40,6 +40,7 @@ struct worker {
     struct worker *next; /* in its bucket */
     uint64_t client;     /* that it joined through; 0: not known, or without a session */
     uint16_t index;      /* in jobs->workers */
+    uint64_t digest;     /* of its name */
     char name[KVP_NAME_SIZE_MAX + 1];
     struct worker_record record;
     uint64_t heard_us; /* it joined, asked for a task, posted, or beat for one that it has */
@@ -53,9 +54,10 @@ struct worker {
     uint64_t backoff_us; /* it begins nothing before */
 };
 
-/* Who failed a task; in memory only while the task is open, and only workers that are known. */
+/* Who failed a task; in memory only while the task is open. A worker that was forgotten and comes
+ * back under its name is the one that failed it. */
 struct task_fault {
-    uint16_t worker;
+    uint64_t worker; /* digest of its name */
     uint8_t failed, lost;
 };
 struct task_faults {
@@ -182,6 +184,9 @@ struct job *job_find(const struct kvp_jobs *jobs, uint64_t id);
 /* The place in jobs->by_id of the first job with this id or a higher one. */
 uint32_t job_place(const struct kvp_jobs *jobs, uint64_t id);
 struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name);
+/* What stands for a name where many are kept, and whose it is among those that are there. */
+uint64_t worker_digest(const char *name, size_t size);
+struct worker *worker_known(const struct kvp_jobs *jobs, uint64_t digest);
 /* The worker that speaks, if it is who it says: else NULL and the answer is set. */
 struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
                                uint64_t now_us, struct job_answer *answer, kvp_status *status);
@@ -292,8 +297,7 @@ bool task_failed_by(const struct task *task, const struct worker *worker);
  * calls; when it is used up, the answer is true. */
 bool task_kept_from(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
                     const struct worker *worker, uint64_t now_us, uint32_t *budget);
-kvp_status task_faults_load(struct kvp_jobs *jobs, struct task *task,
-                            const struct faults_record *record);
+kvp_status task_faults_load(struct task *task, const struct faults_record *record);
 kvp_status faults_read(struct kvp_jobs *jobs, const struct job *job, uint32_t number,
                        struct faults_record *record);
 void task_faults_drop(struct task *task);

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 /* ---- answers ---- */
 
 kvp_status job_refuse(struct job_answer *answer, int status, const char *reason)
@@ -61,13 +64,14 @@ static unsigned bucket_of_id(uint64_t id)
     return (unsigned)((id * 0x9e3779b97f4a7c15u) >> 32) % JOB_BUCKETS;
 }
 
-static unsigned bucket_of_name(const char *name, size_t size)
+uint64_t worker_digest(const char *name, size_t size)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < size; i++) {
-        hash = (hash ^ (uint8_t)name[i]) * 16777619u;
-    }
-    return hash % JOB_BUCKETS;
+    return XXH3_64bits(name, size);
+}
+
+static unsigned bucket_of_digest(uint64_t digest)
+{
+    return (unsigned)(digest % JOB_BUCKETS);
 }
 
 struct job *job_find(const struct kvp_jobs *jobs, uint64_t id)
@@ -113,9 +117,19 @@ static void job_delist(struct kvp_jobs *jobs, const struct job *job)
 
 struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
 {
-    struct worker *worker = jobs->worker_buckets[bucket_of_name(name.data, name.size)];
+    uint64_t digest = worker_digest(name.data, name.size);
+    struct worker *worker = jobs->worker_buckets[bucket_of_digest(digest)];
     while (worker &&
            (strlen(worker->name) != name.size || memcmp(worker->name, name.data, name.size) != 0)) {
+        worker = worker->next;
+    }
+    return worker;
+}
+
+struct worker *worker_known(const struct kvp_jobs *jobs, uint64_t digest)
+{
+    struct worker *worker = jobs->worker_buckets[bucket_of_digest(digest)];
+    while (worker && worker->digest != digest) {
         worker = worker->next;
     }
     return worker;
@@ -240,9 +254,10 @@ struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
     assert(jobs->worker_count < jobs->config.workers_max);
     memcpy(worker->name, name, strlen(name) + 1);
     worker->record = *record;
+    worker->digest = worker_digest(name, strlen(name));
     worker->index = (uint16_t)jobs->worker_count;
     jobs->workers[jobs->worker_count++] = worker;
-    struct worker **bucket = &jobs->worker_buckets[bucket_of_name(name, strlen(name))];
+    struct worker **bucket = &jobs->worker_buckets[bucket_of_digest(worker->digest)];
     worker->next = *bucket;
     *bucket = worker;
     return worker;
@@ -250,27 +265,11 @@ struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
 
 static void unlink_worker(struct kvp_jobs *jobs, struct worker *worker)
 {
-    struct worker **link =
-        &jobs->worker_buckets[bucket_of_name(worker->name, strlen(worker->name))];
+    struct worker **link = &jobs->worker_buckets[bucket_of_digest(worker->digest)];
     while (*link != worker) {
         link = &(*link)->next;
     }
     *link = worker->next;
-}
-
-static void renumber_faults(struct task_faults *faults, const uint16_t *places)
-{
-    unsigned kept = 0;
-    for (unsigned i = 0; faults && i < faults->count; i++) {
-        uint16_t place = places[faults->by[i].worker];
-        if (place != UINT16_MAX) {
-            faults->by[kept] = faults->by[i];
-            faults->by[kept++].worker = place;
-        }
-    }
-    if (faults) {
-        faults->count = kept;
-    }
 }
 
 /* Tasks know workers by their place in the table. */
@@ -287,7 +286,6 @@ static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
                 }
             }
             task->seen_count = kept;
-            renumber_faults(task->faults, places);
         }
     }
 }

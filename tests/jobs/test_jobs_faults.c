@@ -68,6 +68,29 @@ static void test_a_failed_task_goes_to_a_worker_that_has_not_failed_it(void **st
     check_state(job, "done");
 }
 
+/* Places are short, and the worker that failed the task has been silent: it is forgotten. */
+static void test_who_was_forgotten_and_comes_back_has_failed_it_still(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_task_grant grant;
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand bad = farm_join(&farm, "bad", "count", false);
+    assert_true(fail_one(&bad));
+    farm_wait(&farm, 2000);
+    for (unsigned i = 0; i < 1022; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "worker-%u", i);
+        (void)farm_join(&farm, name, "other", false);
+    }
+    struct hand good = farm_join(&farm, "good", "count", false);
+    assert_int_equal(farm_fetch(&farm, &bad, &grant), KVP_WORKER_UNKNOWN);
+    bad = farm_join(&farm, "bad", "count", false);
+    assert_int_equal(farm_fetch(&farm, &bad, &grant), KVP_NO_TASK);
+    assert_true(do_one(&good));
+    check_state(job, "done");
+}
+
 static void test_one_broken_worker_does_not_fail_a_job(void **state)
 {
     (void)state;
@@ -558,6 +581,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FARM_TEST(test_a_failed_task_goes_to_a_worker_that_has_not_failed_it),
+        FARM_TEST(test_who_was_forgotten_and_comes_back_has_failed_it_still),
         FARM_TEST(test_one_broken_worker_does_not_fail_a_job),
         FARM_TEST(test_a_lone_worker_with_a_bad_input_ends_with_a_true_reason),
         FARM_TEST(test_a_task_fails_its_job_when_different_workers_failed_it),
