@@ -24,7 +24,7 @@ enum { WITNESS, BACKUP_WINS, PRIMARY_WINS, AVAILABLE };
 static const struct {
     int mode;
     unsigned long long seed;
-    bool jobs, lazy, strangers;
+    bool jobs, lazy, strangers, hangs, copies;
 } regressions[] = {
     /* The APPEND that cuts a suffix, or its answer, got lost, and was never sent again. */
     {WITNESS, 1877},
@@ -58,6 +58,15 @@ static const struct {
     {WITNESS, 4, .jobs = true},
     /* A worker that hung got its task back by beating, or kept its place, while standbys waited. */
     {WITNESS, 23, .jobs = true},
+    /* A forged snapshot took the place of a store while the register, out of reach, gave its node
+     * the lead of one whose disk hung. */
+    {WITNESS, 406276, .lazy = true, .strangers = true, .hangs = true},
+    {WITNESS, 518331, .lazy = true, .strangers = true, .hangs = true},
+    /* A worker that was forgotten and came back had failed nothing. */
+    {BACKUP_WINS, 3005024, .jobs = true, .hangs = true},
+    {WITNESS, 500254, .jobs = true, .hangs = true},
+    /* What an earlier life of a node had asked came late, and twice: no second store. */
+    {WITNESS, 3011155, .lazy = true, .strangers = true, .hangs = true, .copies = true},
 };
 
 struct totals {
@@ -162,7 +171,9 @@ static void run_regressions(int mode, struct shown shown, struct totals *totals)
         if (mode < 0 || mode == regressions[i].mode) {
             const struct world world = {.jobs = regressions[i].jobs,
                                         .lazy = regressions[i].lazy,
-                                        .strangers = regressions[i].strangers};
+                                        .strangers = regressions[i].strangers,
+                                        .hangs = regressions[i].hangs,
+                                        .copies = regressions[i].copies};
             run(regressions[i].mode, regressions[i].seed, world, shown, totals);
         }
     }

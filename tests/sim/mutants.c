@@ -63,6 +63,7 @@ static void failing_disks_copies(struct sim_plan *plan)
 {
     failing_disks(plan);
     plan->copy_gap_us = 700000;
+    plan->copies_unsure = true;
 }
 
 /* Two nodes whose messages come late and that are cut off from each other. */
@@ -260,6 +261,8 @@ static const struct sim_mutant {
     {KVP_MUTANT_NUMBER_NOT_DURABLE, "number-not-durable", PRIMARY_WINS,
      "pair: a store is known before its number is on the disk", failing_disks_copies,
      .copies = true},
+    {KVP_MUTANT_REPLACE_SOON, "replace-soon", WITNESS,
+     "a store that counts does not wait for a register out of reach", forged_views},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",

@@ -44,6 +44,7 @@ struct sim_plan {
                              many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us; /* mean time between disks that hang; 0: none does */
     uint64_t copy_gap_us; /* mean time between copies of stores; 0: none is made */
+    bool copies_unsure;   /* also what a hung disk never took is put back: see sim_copies.c */
     unsigned drift_ppm;   /* clock rates differ up to this */
     uint64_t disk_us;     /* mean time of a disk job */
     uint64_t log_size_max;

@@ -179,20 +179,35 @@ static bool copies_repair(struct sim *sim)
     return false;
 }
 
-/* Each store gets the other one's address. What the other node of the pair has confirmed from
- * memory, and its disk never took, nobody knows. */
-static void copies_change_places(struct sim *sim, struct sim_node *copy)
+/* What the other node of the pair has confirmed from memory, and its disk never took, nobody knows
+ * any more when that one is started anew. */
+static bool copies_may_change_places(const struct sim *sim, const struct sim_node *copy)
 {
-    struct sim_node *original = &sim->nodes[copy->self];
+    const struct sim_node *original = &sim->nodes[copy->self];
+    return sim->plan.policy != KVP_PAIR_NONE && !original->disk_faulty &&
+           sim->first == original->id && (sim->plan.copies_unsure || !sim->first_in_memory);
+}
+
+static void copies_exchange(struct sim *sim, struct sim_node *original, struct sim_node *copy)
+{
     struct kvp_env *env = original->env;
     bool known = !sim->first_in_memory;
     sim_trace(sim, "copy of %u PUT BACK%s", copy->self, known ? "" : ", and nobody knows better");
-    sim_node_crash(sim, original);
-    sim_node_crash(sim, copy);
     original->env = copy->env;
     copy->env = env;
     sim->first = known ? copy->id : 0;
     sim_contract_exchanged(sim, copy->id, original->id);
+}
+
+/* Each store gets the other one's address, unless the original has become alone in its view. */
+static void copies_change_places(struct sim *sim, struct sim_node *copy)
+{
+    struct sim_node *original = &sim->nodes[copy->self];
+    sim_node_crash(sim, original);
+    sim_node_crash(sim, copy);
+    if (copies_can_be_told(sim, original->env, original->self)) {
+        copies_exchange(sim, original, copy);
+    }
     copies_start(sim, original, copies_delay(sim) / 10);
     copies_start(sim, copy, copies_delay(sim));
 }
@@ -200,8 +215,7 @@ static void copies_change_places(struct sim *sim, struct sim_node *copy)
 /* The copy's process may die, too. */
 static void copies_crash(struct sim *sim, struct sim_node *copy)
 {
-    bool may = sim->plan.policy != KVP_PAIR_NONE && !sim->nodes[copy->self].disk_faulty;
-    if (may && sim->first == copy->self && sim_below(&sim->random_copies, 4)) {
+    if (copies_may_change_places(sim, copy) && sim_below(&sim->random_copies, 4)) {
         copies_change_places(sim, copy);
     } else if (copy->alive && sim_below(&sim->random_copies, 2)) {
         sim_node_crash(sim, copy);
