@@ -14,15 +14,16 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete cas scan txn export import status doctor top drill handover promote job help
+    '') words='get put create delete cas scan txn export import status doctor top drill handover promote job cert help
         --nodes --group --timeout --json --help --version' ;;
     get) words='--stale' ;;
     scan) words='--keys --limit' ;;
     import) words='--keep' ;;
     top) words='--once --every' ;;
     drill) words='--yes' ;;
+    cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete cas scan txn export import status doctor top drill handover promote job' ;;
+    help) words='get put create delete cas scan txn export import status doctor top drill handover promote job cert' ;;
     job)
         case $verb in
         '') words='submit list show wait result cancel remove workers' ;;

@@ -64,6 +64,7 @@ static void test_a_node_may_be_missing(void **state)
     REFUSED(kvp_node_open(&options, NULL, NULL, 0));
     REFUSED(kvp_node_open(NULL, NULL, NULL, 0));
     REFUSED(kvp_node_stop(NULL));
+    REFUSED(kvp_node_reload_certificates(NULL, message, sizeof(message)));
     REFUSED(kvp_node_wait_end(NULL, 1));
     REFUSED(kvp_node_wait_serving(NULL, 1));
     REFUSED(kvp_node_get_state(NULL, &now));
