@@ -61,8 +61,7 @@ def test_an_application_with_an_embedded_node_survives_the_death_of_the_other():
                 assert other[0] <= dead[-1] + 2 and sorted(set(other)) == other, (dead, other)
                 assert not set(dead) & set(other)
                 counters.start(counting)
-                wait_for(lambda: "backup" in counters.processes[counting].text()[-400:],
-                         "the application to be back as backup")
+                group.wait_in_sync(1, 2)
         finally:
             counters.stop()
 
