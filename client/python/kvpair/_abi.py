@@ -50,7 +50,8 @@ class Buffer(ctypes.Structure):
 class ClientOptions(ctypes.Structure):
     """kvp_client_options"""
     _fields_ = [("size", c_size_t), ("nodes", c_char_p), ("group", c_char_p), ("timeout_ms", c_uint32),
-                ("try_ms", c_uint32), ("outstanding_max", c_uint32)]
+                ("try_ms", c_uint32), ("outstanding_max", c_uint32), ("tls_cert", c_char_p), ("tls_key", c_char_p),
+                ("tls_ca", c_char_p)]
 
 
 class Result(ctypes.Structure):
