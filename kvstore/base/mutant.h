@@ -39,10 +39,9 @@ enum kvp_mutant {
     KVP_MUTANT_SETTLED,          /* pair: what is on its way to the disk, or was, is not told */
     KVP_MUTANT_UNWATCHED_DISK,   /* a primary does not look at its own disk */
     KVP_MUTANT_KEEP_HUNG_MEMBER, /* who hands over because its disk hangs stays a member */
-    KVP_MUTANT_REPLACE_SOON,   /* a store that counts waits a second for a register out of reach */
-    KVP_MUTANT_REPLACE_UNSEEN, /* a snapshot replaces a store, whoever sends it */
-    KVP_MUTANT_COPY_SPEAKS,    /* the witness accepts any store for a node */
-    KVP_MUTANT_COPY_LEADS,     /* a store that is refused, or not known yet, leads all the same */
+    KVP_MUTANT_REPLACE_UNSEEN,   /* a snapshot replaces a store, whoever sends it */
+    KVP_MUTANT_COPY_SPEAKS,      /* the witness accepts any store for a node */
+    KVP_MUTANT_COPY_LEADS,       /* a store that is refused, or not known yet, leads all the same */
     KVP_MUTANT_COPY_SAME_NUMBER, /* a start draws no number of its own */
     KVP_MUTANT_RESIGN_BELIEVED,  /* whoever is said to have failed has no lease any more */
     KVP_MUTANT_GRANT_ANY,  /* pair: a view is granted whatever its number, and where nobody asks */

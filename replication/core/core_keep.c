@@ -61,7 +61,7 @@ bool core_keep_waits(const struct kvp_core *core)
 {
     uint64_t since_us = core->told_us > core->started_us ? core->told_us : core->started_us;
     return !core_paired(core) && !core_confirmed(core) && core->meta.member_epoch != 0 &&
-           core->now_us < since_us + UNSEEN_US && !KVP_MUTANT(REPLACE_SOON);
+           core->now_us < since_us + UNSEEN_US;
 }
 
 bool core_keep_refused(const struct kvp_core *core)

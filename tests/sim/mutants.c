@@ -261,8 +261,6 @@ static const struct sim_mutant {
     {KVP_MUTANT_NUMBER_NOT_DURABLE, "number-not-durable", PRIMARY_WINS,
      "pair: a store is known before its number is on the disk", failing_disks_copies,
      .copies = true},
-    {KVP_MUTANT_REPLACE_SOON, "replace-soon", WITNESS,
-     "a store that counts does not wait for a register out of reach", forged_views},
     {KVP_MUTANT_REPLACE_UNSEEN, "replace-unseen", WITNESS,
      "a snapshot replaces a store, whoever sends it", forged_views},
     {KVP_MUTANT_NONE, "none-cut", AVAILABLE, "no bug, pairs that are cut: nothing must be found",
