@@ -416,7 +416,7 @@ bool core_identity_at_home(struct kvp_core *core, struct core_peer *peer,
         identity_is_of(incarnation, peer->answers)) {
         return true;
     }
-    bool fresh = core->now_us - peer->heard_life_us <= core->config.lease_us;
+    bool fresh = core->now_us - peer->heard_incarnation_us <= core->config.lease_us;
     if (peer->stranger == 0 || !identity_is_of(incarnation, peer->stranger)) {
         peer->stranger = incarnation;
         peer->stranger_us = core->now_us;
@@ -443,7 +443,7 @@ void core_identity_answers(struct kvp_core *core, struct core_peer *peer,
         identity_note_twice(core, peer);
     }
     peer->answers = incarnation;
-    peer->heard_life_us = core->now_us;
+    peer->heard_incarnation_us = core->now_us;
 }
 
 /* In a pair it might be taken for the node by one that has forgotten everything. */

@@ -62,13 +62,13 @@ struct core_peer {
     struct kvp_point check;
     bool diverged;
     uint64_t answers; /* incarnation of the store that answered last, at its address; 0: none did */
-    uint64_t heard_life_us; /* when it did */
-    uint64_t stranger;      /* incarnation of another one, which asks; 0: none */
-    uint64_t stranger_us;   /* since when */
-    uint64_t contested_us;  /* it asked again when it had had time to go; 0: it did not */
-    uint64_t copy_seen_us;  /* when there were two of it last; 0: never */
-    uint64_t copy_noted_us; /* when that was said last */
-    bool resigned;          /* it said that it has stopped or wants to */
+    uint64_t heard_incarnation_us; /* when it did */
+    uint64_t stranger;             /* incarnation of another one, which asks; 0: none */
+    uint64_t stranger_us;          /* since when */
+    uint64_t contested_us;         /* it asked again when it had had time to go; 0: it did not */
+    uint64_t copy_seen_us;         /* when there were two of it last; 0: never */
+    uint64_t copy_noted_us;        /* when that was said last */
+    bool resigned;                 /* it said that it has stopped or wants to */
     uint64_t resigned_us;
 
     uint64_t round_target; /* log tail when the last round began: see core_primary.c */
