@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Exit statuses: a contract with scripts. */
 enum {
@@ -87,6 +88,8 @@ void kvcli_settled(void);
 /* Has somebody at the prompt wanted to get it back since the command began? */
 bool kvcli_interrupted(void);
 void kvcli_interrupt_forget(void);
+/* read() of standard input; -1 with EINTR: interrupted, also if that was before. */
+ssize_t kvcli_read_input(void *bytes, size_t size);
 
 /* kvcli_complain.c */
 /* From now on complaints are objects in JSON. */
@@ -130,6 +133,8 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv);
 int kvcli_scan(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_files.c */
+/* Standard input, whose reading an interrupt ends at any moment; what all commands read from. */
+FILE *kvcli_input(void);
 /* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
 /* Reads a line without its end; the buffer's memory is used again. KVP_NOT_FOUND: there is none, or

@@ -172,7 +172,8 @@ static bool drill_is_agreed(const struct kvcli *cli, const struct drill_group *g
             "Node %u gives the lead away now, and a writer measures how long that stops it: some\n"
             "tens of milliseconds. Go on? [y/N] ",
             group->leads);
-    if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y')) {
+    if (fgets(answer, sizeof(answer), kvcli_input()) == NULL ||
+        (answer[0] != 'y' && answer[0] != 'Y')) {
         fputs("Nothing was done.\n", stderr);
         return false;
     }

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FORMAT_VERSION 1
 /* A transaction's keys and values: few enough that others get their turn between two. */
@@ -343,9 +344,10 @@ static int say_outcome(const struct import *import, int code)
 
 static int import_file(struct import *import)
 {
+    int fd = import->file == kvcli_input() ? STDIN_FILENO : fileno(import->file);
     struct stat about;
 
-    if (fstat(fileno(import->file), &about) == 0 && S_ISREG(about.st_mode)) {
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
         import->size = (double)about.st_size;
     }
     int code = take_all(import);
@@ -371,11 +373,14 @@ int kvcli_import(struct kvcli *cli, int argc, char **argv)
     import->cli = cli;
     import->keep = kvcli_option(cli, "--keep") != NULL;
     import->name = standard ? "standard input" : argv[0];
-    import->file = standard ? stdin : fopen(argv[0], "rb");
+    import->file = standard ? kvcli_input() : fopen(argv[0], "rb");
     int code = import->file == NULL ? kvcli_complain("%s: %s", argv[0], strerror(errno))
                                     : import_file(import);
     if (import->file != NULL && !standard) {
         fclose(import->file);
+    }
+    if (standard) {
+        clearerr(import->file); /* at the prompt there is more to come */
     }
     free(import);
     return code;

@@ -19,6 +19,30 @@
 
 /* ---- reading ---- */
 
+static ssize_t files_read_input(void *cookie, char *bytes, size_t size)
+{
+    (void)cookie;
+    return kvcli_read_input(bytes, size);
+}
+
+static int files_seek_input(void *cookie, off64_t *place, int whence)
+{
+    (void)cookie;
+    *place = lseek(STDIN_FILENO, *place, whence);
+    return *place < 0 ? -1 : 0;
+}
+
+FILE *kvcli_input(void)
+{
+    static FILE *input; /* as long as the program runs: it may have read ahead */
+
+    if (input == NULL) {
+        const cookie_io_functions_t calls = {.read = files_read_input, .seek = files_seek_input};
+        input = fopencookie(NULL, "r", calls);
+    }
+    return input != NULL ? input : stdin;
+}
+
 static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *content)
 {
     uint8_t bytes[65536];
@@ -47,8 +71,8 @@ static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content)
 {
     if (strcmp(name, "-") == 0) {
-        bool done = read_stream(stdin, "standard input", size_max, content);
-        clearerr(stdin); /* at the prompt there is more to come */
+        bool done = read_stream(kvcli_input(), "standard input", size_max, content);
+        clearerr(kvcli_input()); /* at the prompt there is more to come */
         return done;
     }
     FILE *file = fopen(name, "rb");

@@ -2,13 +2,20 @@
 /*
  * Interrupts. They end a command, quietly, as a shell expects it; but nobody shall think that an
  * update has not happened. At the prompt they only want it back.
+ *
+ * A read that waits for a person is left by a jump. To look for an interrupt before it is not
+ * enough, as one may come in between; nor is it to wait with the signal let in only there
+ * (ppoll()), as the terminal throws away on an interrupt what made it ready.
  */
 #include "client/kvcli/kvcli.h"
 
+#include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t update_under_way, interrupted;
+static volatile sig_atomic_t update_under_way, interrupted, reading;
+static sigjmp_buf out_of_reading;
 
 void kvcli_update_begins(void)
 {
@@ -47,6 +54,9 @@ static void interrupt_note(int number)
 {
     (void)number;
     interrupted = 1;
+    if (reading) {
+        siglongjmp(out_of_reading, 1); /* all other threads keep signals out */
+    }
 }
 
 void kvcli_interrupts_note(void)
@@ -64,4 +74,21 @@ bool kvcli_interrupted(void)
 void kvcli_interrupt_forget(void)
 {
     interrupted = 0;
+}
+
+ssize_t kvcli_read_input(void *bytes, size_t size)
+{
+    ssize_t got = -1;
+
+    if (sigsetjmp(out_of_reading, 1) != 0) {
+        reading = 0;
+        errno = EINTR;
+        return -1;
+    }
+    reading = 1;
+    errno = EINTR;
+    while (!interrupted && (got = read(STDIN_FILENO, bytes, size)) < 0 && errno == EINTR) {
+    }
+    reading = 0;
+    return got;
 }

@@ -25,10 +25,7 @@ static int read_key(EditLine *line, wchar_t *key)
 
     (void)line;
     while (used == (size_t)-2) {
-        ssize_t got = kvcli_interrupted() ? -1 : read(STDIN_FILENO, &byte, 1);
-        if (got < 0 && errno == EINTR && !kvcli_interrupted()) {
-            continue;
-        }
+        ssize_t got = kvcli_read_input(&byte, 1);
         if (got <= 0) {
             return (int)got;
         }
@@ -334,7 +331,7 @@ int kvcli_script(struct kvcli *cli)
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }
     cli->script = true;
-    while (more && (status = kvcli_read_line(stdin, &text)) == KVP_OK) {
+    while (more && (status = kvcli_read_line(kvcli_input(), &text)) == KVP_OK) {
         /* The commands' words are strings. */
         status = kvp_buf_append(&text, "", 1);
         if (status != KVP_OK) {
@@ -351,7 +348,7 @@ int kvcli_script(struct kvcli *cli)
     if (more && status == KVP_NO_MEMORY) {
         return kvcli_failed(status, NULL);
     }
-    if (more && ferror(stdin)) {
+    if (more && ferror(kvcli_input())) {
         return kvcli_complain("standard input: %s", strerror(errno));
     }
     if (script.commands == 0) {

@@ -602,7 +602,8 @@ static int send_lines(struct batch *batch, FILE *file, const char *name)
 
 static int take_lines(struct batch *batch, const struct submission *submission, FILE *file)
 {
-    int code = send_lines(batch, file, file == stdin ? "standard input" : submission->files[0]);
+    int code =
+        send_lines(batch, file, file == kvcli_input() ? "standard input" : submission->files[0]);
 
     kvp_buf_free(&batch->tasks);
     return code == EXIT_DONE && batch->first == 0
@@ -666,13 +667,13 @@ static int submit_list_of_tasks(struct kvcli *cli, int argc, char **argv)
         return EXIT_USAGE;
     }
     bool standard = strcmp(submission.files[0], "-") == 0;
-    FILE *file = standard ? stdin : fopen(submission.files[0], "r");
+    FILE *file = standard ? kvcli_input() : fopen(submission.files[0], "r");
     if (file == NULL) {
         return kvcli_complain("%s: %s", submission.files[0], strerror(errno));
     }
     int code = submit_lines(cli, &submission, file, &job);
     if (standard) {
-        clearerr(stdin); /* at the prompt there is more to come */
+        clearerr(kvcli_input()); /* at the prompt there is more to come */
     } else {
         fclose(file);
     }

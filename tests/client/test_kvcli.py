@@ -24,9 +24,10 @@ CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x07")
 class Terminal:
     """kvcli behind a terminal: what is typed goes in, what a person would read is waited for."""
 
-    def __init__(self, group, home, locale="C.UTF-8", options=()):
+    def __init__(self, group, home, locale="C.UTF-8", options=(), variables=()):
         arguments = [program("kvcli"), "--nodes", group.nodes_option()] + list(options)
-        environment = dict(os.environ, HOME=home, TERM="xterm", LC_ALL=locale, COLUMNS="200")
+        environment = dict(os.environ, HOME=home, TERM="xterm", LC_ALL=locale, COLUMNS="200",
+                           **dict(variables))
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execve(arguments[0], arguments, environment)
@@ -278,6 +279,43 @@ def test_a_value_can_be_given_or_given_up_after_an_interrupt(group, home):
             terminal.read_until("kvcli: standard input: Interrupted")
             terminal.read_until(PROMPT)
             assert terminal.run("get a").endswith(value + "\n\n")
+
+
+@terminal_test
+def test_an_interrupt_between_two_reads_is_not_lost(group, home):
+    """It comes when kvcli is about to wait for the next line of a value, of tasks, or of a command."""
+    if kvtest.SANITIZERS != "none":
+        return  # what is preloaded comes before the sanitizer
+    held = os.path.join(home, "held")
+    library = os.path.join(kvtest.BUILD, "tests", "process", "libheld_calls.so")
+    variables = {"LD_PRELOAD": os.path.realpath(library), "HELD_CALLS": "read", "HELD_WHILE": held,
+                 "HELD_UNDER": "/dev/pts/"}
+    with Terminal(group, home, variables=variables) as terminal:
+        for command, line in (("put a -", "a line"), ("import -", ""),
+                              ("job submit tasks -", '{"kind": "k", "payload": "x"}')):
+            terminal.type(command + "\n")
+            terminal.read_until(re.escape(command) + "\n")
+            wait_for(lambda: not terminal.edits(), "the terminal's mode")
+            with open(held, "w"):
+                pass
+            os.write(terminal.fd, line.encode() + b"\n")
+            time.sleep(0.3)  # it has taken the line, or is about to
+            os.write(terminal.fd, b"\x03")
+            time.sleep(0.1)
+            os.remove(held)
+            terminal.read_until("standard input: Interrupted")
+            terminal.read_until(PROMPT)
+            assert "not found" in terminal.run("get a"), command
+        assert terminal.run("job list").count("\n") <= 2  # no job was started
+        with open(held, "w"):
+            pass
+        terminal.type("get nothing")
+        time.sleep(0.3)
+        os.write(terminal.fd, b"\x03")
+        time.sleep(0.1)
+        os.remove(held)
+        terminal.read_until(PROMPT)
+        assert terminal.run("put a 1").startswith("done")
 
 
 @terminal_test
