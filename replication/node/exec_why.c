@@ -175,7 +175,10 @@ static const char *why_backup(const struct kvp_executor *executor,
 {
     const struct kvp_core_peer_status *primary = why_find_peer(status, status->view.primary);
     if (status->commit_age_us <= executor->config.core.grace_us) {
-        return ""; /* it follows one */
+        /* Before that it knows of the view only what it has on its disk. */
+        return status->followed ? "" /* it follows one */
+                                : "has just started: its role and view are those of before, until "
+                                  "it has heard of newer ones";
     }
     const char *arbiter = why_of_arbiter(executor, text, size);
     const char *noted = executor->why != NULL ? executor->why : arbiter;

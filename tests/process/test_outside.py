@@ -155,6 +155,20 @@ def test_what_operators_are_answered_at_a_node_that_was_put_back():
         answers(group, 2, "'kvcli promote --force' here", "status", code=3)
 
 
+def test_a_node_that_has_just_started_says_that_its_view_is_from_before():
+    """Until the grace is over it takes its primary for alive: long enough here to be looked at."""
+    with Group(options=["--heartbeat-ms", "500", "--lease-ms", "3000", "--grace-ms", "4000"]).start() as group:
+        backup = 3 - group.primary()
+        group.kill(3 - backup)
+        group.kill(backup)
+        group.start_node(backup)
+        says(group, backup, "has just started: its role and view are those of before")
+        assert group.status(backup)["role"] == "backup"
+        answers(group, backup, "those of before", "status", code=3)
+        group.start_node(3 - backup)
+        wait_for(lambda: group.status(backup)["why"] == "", "the primary to be heard")
+
+
 def start_elsewhere(group, node, log):
     """The node, at an address that the others were not told of."""
     url = "tcp://127.0.0.1:%d" % free_ports(1)[0]
