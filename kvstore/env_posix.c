@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -480,17 +481,37 @@ static const struct kvp_env_ops posix_env_ops = {
 
 /* ---- opening ---- */
 
+/* The same, while the directory is opened, with what can be done about it. */
+static kvp_status env_fail_to_open(struct posix_env *self, const char *name)
+{
+    int number = errno;
+    char reason[256];
+    const char *advice = "";
+
+    if (number == ENOENT) {
+        advice = " (the directory above it has to be there: make it first)";
+    } else if (number == ENOTDIR) {
+        advice = " (a directory is wanted)";
+    } else if (number == EACCES || number == EPERM || number == EROFS) {
+        advice = " (who runs this has to own it, or be allowed to write there)";
+    } else if (number == ENOSPC || number == EDQUOT || number == EFBIG) {
+        advice = " (make room there, or raise the limit)";
+    }
+    (void)snprintf(reason, sizeof(reason), "%s%s", strerror(number), advice);
+    return env_fail(self, number == ENOENT ? KVP_IO : kvp_status_of_errno(number), name, reason);
+}
+
 /* Makes the directory if need be, durably, and opens it. */
 static kvp_status open_directory(struct posix_env *self)
 {
     bool made = mkdir(self->path, 0700) == 0;
 
     if (!made && errno != EEXIST) {
-        return env_fail(self, errno == ENOSPC ? KVP_DISK_FULL : KVP_IO, "", strerror(errno));
+        return env_fail_to_open(self, "");
     }
     self->directory = open(self->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (self->directory < 0) {
-        return env_fail_errno(self, "");
+        return env_fail_to_open(self, "");
     }
     if (!made) {
         return KVP_OK;
@@ -512,10 +533,12 @@ static kvp_status say_locked(struct posix_env *self)
     holder[size > 0 ? size : 0] = '\0';
     holder[strspn(holder, "0123456789")] = '\0';
     if (holder[0] == '\0') {
-        return env_fail(self, KVP_LOCKED, "", "in use by another process");
+        return env_fail(self, KVP_LOCKED, "",
+                        "in use by another process: end that, or take another directory");
     }
-    char reason[64];
-    (void)snprintf(reason, sizeof(reason), "in use by process %s", holder);
+    char reason[96];
+    (void)snprintf(reason, sizeof(reason),
+                   "in use by process %s: end that, or take another directory", holder);
     return env_fail(self, KVP_LOCKED, "", reason);
 }
 
@@ -525,14 +548,14 @@ static kvp_status take_lock(struct posix_env *self)
 
     self->lock = openat(self->directory, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (self->lock < 0) {
-        return env_fail_errno(self, "LOCK");
+        return env_fail_to_open(self, "LOCK");
     }
     if (flock(self->lock, LOCK_EX | LOCK_NB) != 0) {
-        return errno == EWOULDBLOCK ? say_locked(self) : env_fail_errno(self, "LOCK");
+        return errno == EWOULDBLOCK ? say_locked(self) : env_fail_to_open(self, "LOCK");
     }
     int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(self->lock, 0) != 0 || !kvp_write_all(self->lock, text, (size_t)size, 0)) {
-        return env_fail_errno(self, "LOCK");
+        return env_fail_to_open(self, "LOCK");
     }
     return KVP_OK;
 }

@@ -386,7 +386,7 @@ static void catch_signals(void)
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         (void)sigaction(numbers[i], &action, NULL);
     }
-    (void)signal(SIGPIPE, SIG_IGN);
+    kvp_process_bear_failed_writes();
 }
 
 int main(int argc, char **argv)

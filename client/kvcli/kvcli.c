@@ -259,7 +259,7 @@ int main(int argc, char **argv)
         return code;
     }
     bool script = optind == argc && !isatty(STDIN_FILENO);
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error like others */
+    kvp_process_bear_failed_writes();
     kvp_client_options_init(&options);
     options.nodes = cli.nodes;
     options.group = cli.group;

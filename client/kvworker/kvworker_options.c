@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of kvworker. */
 #include "client/kvworker/kvworker.h"
+#include "kvstore/base/process.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -249,10 +250,10 @@ static int options_take(int which, struct kvworker_options *options)
     switch (which) {
     case SET_HELP:
         fputs(usage, stdout);
-        return fflush(stdout) == 0 ? KVWORKER_DONE : KVWORKER_FAILED;
+        return kvp_process_printed("kvworker") ? KVWORKER_DONE : KVWORKER_FAILED;
     case SET_VERSION:
         printf("kvworker %s\n", kvp_version());
-        return fflush(stdout) == 0 ? KVWORKER_DONE : KVWORKER_FAILED;
+        return kvp_process_printed("kvworker") ? KVWORKER_DONE : KVWORKER_FAILED;
     case SET_STANDBY:
         options->standby = true;
         return -1;

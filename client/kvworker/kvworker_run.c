@@ -7,6 +7,7 @@
 #include "client/kvworker/kvworker.h"
 #include "kvstore/base/clock.h"
 #include "kvstore/base/notify.h"
+#include "kvstore/base/process.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -651,7 +652,7 @@ int kvworker_run(struct kvworker *worker)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    kvp_process_bear_failed_writes();
     (void)signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
     clear_away(worker);
     kvp_status status = worker_open_client(worker);

@@ -3,9 +3,12 @@
 #ifndef KVP_PROCESS_H
 #define KVP_PROCESS_H
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -34,6 +37,24 @@ static inline bool kvp_process_break_standard(void)
         }
     }
     return true;
+}
+
+/* Writing what grows over a limit (ulimit -f), and to whom reads no more, fails like any write, and
+ * is told as such: it ends nobody. */
+static inline void kvp_process_bear_failed_writes(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Is what was printed on standard output there? Else says why not. */
+static inline bool kvp_process_printed(const char *program)
+{
+    bool printed = fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (!printed) {
+        fprintf(stderr, "%s: standard output: %s\n", program, strerror(errno));
+    }
+    return printed;
 }
 
 #define KVP_PROCESS_DESCRIPTORS_WANTED 1024u

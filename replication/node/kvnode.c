@@ -97,12 +97,12 @@ static int kvnode_parse(int argc, char **argv, struct kvnode_settings *settings,
     while ((which = getopt_long(argc, argv, "", kvnode_options, NULL)) != -1) {
         if (which == SET_HELP) {
             fputs(usage, stdout);
-            *status = 0;
+            *status = kvp_process_printed("kvnode") ? EXIT_SUCCESS : EXIT_FAILURE;
             return 1;
         }
         if (which == SET_VERSION) {
             printf("kvnode %s\n", kvp_version());
-            *status = 0;
+            *status = kvp_process_printed("kvnode") ? EXIT_SUCCESS : EXIT_FAILURE;
             return 1;
         }
         if (which == '?') {
@@ -220,7 +220,7 @@ static void block_signals(void)
 {
     sigset_t set = awaited_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    kvp_process_bear_failed_writes();
     signal(SIGHUP, SIG_DFL); /* it is taken by the thread that waits for signals */
 }
 

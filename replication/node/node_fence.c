@@ -40,14 +40,17 @@ static bool fence_run_command(struct kvp_node *node)
 {
     char *const argv[] = {"sh", "-c", node->fence_command, NULL};
     posix_spawnattr_t attributes;
-    sigset_t none;
+    sigset_t none, all;
     pid_t child;
     sigemptyset(&none);
+    sigfillset(&all); /* as a shell expects them, whatever this process ignores */
     if (posix_spawnattr_init(&attributes) != 0) {
         return false;
     }
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
     int error = posix_spawn(&child, "/bin/sh", NULL, &attributes, argv, environ);
     posix_spawnattr_destroy(&attributes);
     return error == 0 && wait_for_child(node, child);

@@ -2,8 +2,7 @@
 #include "replication/wire/operations.h"
 
 /* The name on the wire is the constant's without its prefix. */
-#define OPERATION_ROW(op, number, least, most, update, has_session, served_by, job, said_by,       \
-                      needed)                                                                      \
+#define OPERATION_ROW(op, number, least, most, update, has_session, served_by, job, said_by)       \
     [number] = {&#op[sizeof("KVP_OP_") - 1],                                                       \
                 least,                                                                             \
                 most,                                                                              \
@@ -11,7 +10,6 @@
                 job,                                                                               \
                 KVP_SESSION_##has_session,                                                         \
                 KVP_SERVED_##served_by,                                                            \
-                KVP_BY_##said_by,                                                                  \
-                KVP_NEEDS_##needed},
+                KVP_BY_##said_by},
 
 const struct kvp_operation kvp_operations[KVP_OPERATIONS_END] = {KVP_OPERATIONS(OPERATION_ROW)};

@@ -452,10 +452,10 @@ static bool open_signals(struct app *app)
     sigemptyset(&hangup);
     sigaddset(&hangup, SIGHUP);
     if (pthread_sigmask(SIG_BLOCK, &app->signals, NULL) != 0 ||
-        pthread_sigmask(SIG_BLOCK, &hangup, NULL) != 0 ||
-        signal(SIGPIPE, SIG_IGN) == SIG_ERR) { /* a log reader that goes away */
+        pthread_sigmask(SIG_BLOCK, &hangup, NULL) != 0) {
         return false;
     }
+    kvp_process_bear_failed_writes(); /* a log reader that goes away */
     app->signal_fd = signalfd(-1, &app->signals, SFD_CLOEXEC);
     app->hangup_fd = signalfd(-1, &hangup, SFD_CLOEXEC | SFD_NONBLOCK);
     app->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -471,8 +471,10 @@ static int open_data(struct app *app, const struct options *options)
     }
     atomic_store(&app->disk_us, 0);
     if (status != KVP_OK) {
-        fprintf(stderr, "kvwitness: data directory %s: %s\n", options->data,
-                message[0] != '\0' ? message : kvp_strerror(status));
+        const char *reason = message[0] != '\0' ? message : kvp_strerror(status);
+        bool named = strncmp(reason, options->data, strlen(options->data)) == 0;
+        fprintf(stderr, "kvwitness: %s%s%s\n", named ? "" : options->data, named ? "" : ": ",
+                reason);
         return EXIT_FAILURE;
     }
     return EXIT_SUCCESS;
@@ -732,10 +734,10 @@ static int parse_option(int option, struct options *options)
         return -1;
     case OPTION_HELP:
         kvwitness_print_usage(stdout);
-        return EXIT_SUCCESS;
+        return kvp_process_printed("kvwitness") ? EXIT_SUCCESS : EXIT_FAILURE;
     case OPTION_VERSION:
         printf("kvwitness %s\n", kvp_version());
-        return EXIT_SUCCESS;
+        return kvp_process_printed("kvwitness") ? EXIT_SUCCESS : EXIT_FAILURE;
     default:
         return usage_error(NULL); /* getopt has said what is wrong */
     }

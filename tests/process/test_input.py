@@ -506,6 +506,12 @@ def test_help_version_and_usage_of_every_program():
         assert done.returncode == 0 and b"0.2.0" in done.stdout, name
         done = subprocess.run([path, "--frobnicate"], capture_output=True, timeout=20)
         assert done.returncode == 2 and done.stderr, name
+    for name in ("kvnode", "kvwitness", "kvcli", "kvworker", "kvbench"):
+        for option in ("--help", "--version"):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([kvtest.program(name), option], stdout=full, stderr=subprocess.PIPE,
+                                      timeout=20)
+            assert done.returncode != 0 and b"No space left" in done.stderr, (name, done)
 
 
 def test_wrong_options_of_kvnode_are_named():

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Descriptors: few of them, none of the standard ones, and what a child process gets."""
+"""Descriptors: few of them, none of the standard ones, and what a child process gets; files that may not grow, and data directories
+that cannot be used."""
 
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import time
@@ -73,6 +75,46 @@ def test_standard_descriptors_that_are_closed_harm_nobody():
                                         "put", "b", "2"], timeout=60)
         assert done.returncode == 0, done
         assert group.get("b") == b"2"
+
+
+def limited(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_limit_of_the_size_of_files_is_told_and_kills_nobody():
+    """What ulimit -f forbids is a write that failed, not a signal that ends the process without a word."""
+    with Group(count=1, pair="primary-wins") as group:
+        for size in (0, 100000):
+            done = subprocess.run(group.arguments(1), preexec_fn=limited(size), capture_output=True, timeout=30)
+            assert done.returncode == 1 and b"File too large" in done.stderr, (size, done)
+        done = subprocess.run([kvtest.program("kvwitness"), "--data", group.path("witness"), "--listen",
+                               group.witness_url], preexec_fn=limited(0), capture_output=True, timeout=30)
+        assert done.returncode == 1 and b"File too large" in done.stderr, done
+        shutil.rmtree(group.data_dir(1))
+        group.start_node(1)
+        group.wait_primary()
+        group.put("a", bytes(100000))
+        with open(group.path("out"), "wb") as file:
+            done = subprocess.run([kvtest.program("kvcli"), "--nodes", group.urls[1], "get", "a"], stdout=file,
+                                  stderr=subprocess.PIPE, preexec_fn=limited(1000), timeout=30)
+        assert done.returncode == 3 and b"standard output" in done.stderr, done
+
+
+def test_what_is_wrong_with_a_data_directory_is_told_with_a_way_out():
+    with Group(count=1, pair="primary-wins") as group:
+        above, file = group.path("no/such"), group.path("file")
+        with open(file, "w"):
+            pass
+        group.start_node(1)
+        group.wait_primary()
+        for data, words in ((above, b"make it first"), (file, b"a directory is wanted"),
+                            (group.data_dir(1), b"take another directory")):
+            for program in (["kvnode", "--id", "1", "--pair", "primary-wins"], ["kvwitness"]):
+                done = subprocess.run([kvtest.program(program[0])] + program[1:] +
+                                      ["--data", data, "--listen", "tcp://127.0.0.1:0"],
+                                      capture_output=True, timeout=30)
+                assert done.returncode == 1 and words in done.stderr, (program, data, done)
+                assert done.stderr.count(data.encode()) == 1, done.stderr
 
 
 def hold(url, count):
