@@ -93,6 +93,13 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_REST_FOREVER,   /* a task that failed rests for ever */
     KVP_MUTANT_JOB_GONE_WANTED,    /* a beat for an attempt that is gone is answered "go on" */
     KVP_MUTANT_JOB_UNFIT_STANDBY,  /* any standby takes any place */
+    /* rights: tests/access/test_access.c must find them */
+    KVP_MUTANT_ACCESS_SCAN_START,  /* of a range only the start is looked at */
+    KVP_MUTANT_ACCESS_COMPARES,    /* what a transaction compares is not looked at */
+    KVP_MUTANT_ACCESS_ELSE,        /* nor what it does if the compares fail */
+    KVP_MUTANT_ACCESS_ANY_JOB,     /* who may submit owns all jobs */
+    KVP_MUTANT_ACCESS_WORKER_NAME, /* a worker has any name that it likes */
+    KVP_MUTANT_ACCESS_ANY_NODE,    /* any node may speak for any other */
     KVP_MUTANTS_COUNT,
 };
 

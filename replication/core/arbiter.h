@@ -33,7 +33,9 @@ struct kvp_arbiter_answer {
                           anything else: unknown whether it happened */
     uint64_t group_id; /* with KVP_OK, KVP_STALE_VIEW, KVP_REFUSED: the register */
     struct kvp_view view;
-    uint64_t known; /* CLAIM: the number by which the register knows the node; 0: not told */
+    /* CLAIM: a mark of the number by which the register knows the node. 0 with KVP_OK: it knew the
+     * node by none before this store; 0 else: not told */
+    uint64_t known;
 };
 
 struct kvp_arbiter;

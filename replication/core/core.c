@@ -289,7 +289,8 @@ static void event_take_request(struct kvp_core *core, const struct kvp_peer_requ
         core_note(core, KVP_NOTE_PEER_UNKNOWN, request->from);
     }
     if (!peer || request->to != core->config.self) {
-        core_answer(core, token, request->op, request->sent_us, KVP_REFUSED);
+        /* Not REFUSED, which is said to a copy. */
+        core_answer(core, token, request->op, request->sent_us, KVP_NOT_FOUND);
         return;
     }
     if (event_stopped(core)) {

@@ -150,9 +150,20 @@ static void arbiter_note_older(struct kvp_core *core, const struct kvp_view *vie
     bool older = view->version < core->meta.shown_version;
     if (older && core->shown_older) {
         core_note_once(core, &core->noted_older, KVP_NOTE_ARBITER_OLDER, 0);
+        core_keep_unsure(core, view);
     }
     core->shown_older = older;
     core->noted_older = core->noted_older && older;
+}
+
+/* A register that has never heard of a store which counted once is not the one that it was. */
+static void arbiter_note_unclaimed(struct kvp_core *core, const struct kvp_arbiter_answer *answer)
+{
+    bool unclaimed = !core->claims_unknown && answer->known == 0;
+    if (unclaimed && !core->seen_unclaimed && !core_identity_new(&core->meta)) {
+        core->seen_unclaimed = true;
+        core_keep_unsure(core, &answer->view);
+    }
 }
 
 static void arbiter_foreign(struct kvp_core *core)
@@ -171,6 +182,7 @@ static void arbiter_watched(struct kvp_core *core, const struct kvp_arbiter_answ
         if (answer->group_id != core->meta.group_id) {
             arbiter_foreign(core);
         } else {
+            arbiter_note_unclaimed(core, answer);
             core_identity_confirmed(core);
             core_shown(core, &answer->view, answer->id);
             arbiter_note_older(core, &answer->view);

@@ -162,10 +162,11 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
            point.epoch > epoch) {
         after--;
     }
-    if (after < core->log.tail.seq) {
+    bool unsure = !kvp_set_has(core->view.in_sync, core->config.self); /* see core_keep.c */
+    if (after < core->log.tail.seq && !unsure) {
         backup_cut(core, after);
     }
-    if (core->log.tail.epoch > epoch && !core->replacing) { /* they are in the state already */
+    if (core->log.tail.epoch > epoch && !core->replacing) { /* or they are in the state already */
         KVP_MARK(LATER_IN_STATE);
         core->meta.log_regressed = true;
         core_persist(core);

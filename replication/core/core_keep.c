@@ -13,6 +13,11 @@
  * and then nobody else could take it. A node that cannot reach the register for longer takes the
  * other store, which the real primary may well have sent.
  *
+ * A register that has lost all it knew, or went back, is made anew by the members of the view that
+ * they know. If all of them are old directories, the others may have what was acknowledged since. A
+ * node that sees such a register, and is not in the view that it shows, has the primary compare
+ * its log as if it had made the end of it alone (core_parted).
+ *
  * Else it is kept: as a quarantined store if it ever counted, so that it may have what nobody else
  * has; as a spare if it never did. There is a bound for what is kept (storage.h). When it is
  * reached the store stays in its place, this node stays outside, and asks again now and then: an
@@ -62,6 +67,19 @@ bool core_keep_waits(const struct kvp_core *core)
     uint64_t since_us = core->told_us > core->started_us ? core->told_us : core->started_us;
     return !core_paired(core) && !core_confirmed(core) && core->meta.member_epoch != 0 &&
            core->now_us < since_us + UNSEEN_US;
+}
+
+/* No entry is cut off or replaced unseen from here on, until whoever leads has shown that it has
+ * them all. Which of them were acknowledged nobody knows any more: at the least the last one. */
+void core_keep_unsure(struct kvp_core *core, const struct kvp_view *shown)
+{
+    uint64_t tail = core->log.tail.seq;
+    if (tail == 0 || core_leading(core) || core_parted(core) || core->replacing ||
+        kvp_set_has(shown->in_sync, core->config.self)) {
+        return;
+    }
+    core->meta.unreplicated_from = core->commit < tail ? core->commit + 1 : tail;
+    core_persist(core);
 }
 
 bool core_keep_refused(const struct kvp_core *core)

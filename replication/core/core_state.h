@@ -265,9 +265,10 @@ struct kvp_core {
     uint32_t told_call_id; /* what the arbiter was asked after this, it answers knowing of it */
     uint64_t verified_us;  /* pair: when the other was asked whether what a request said is so */
     bool noted_silent, noted_unknown, noted_foreign, noted_older;
-    bool shown_older; /* the register, by its last answer, than what it has shown before */
-    bool contact;     /* a peer in the group answered since the start, and was settled */
-    void *ask_token;  /* pair: the grant becomes durable, then this is answered */
+    bool seen_unclaimed; /* the register knew no store of this node, which had been known */
+    bool shown_older;    /* the register, by its last answer, than what it has shown before */
+    bool contact;        /* a peer in the group answered since the start, and was settled */
+    void *ask_token;     /* pair: the grant becomes durable, then this is answered */
     uint64_t ask_echo_us;
     uint64_t ask_meta_needed;
     struct kvp_view ask_view;
@@ -437,7 +438,9 @@ enum kvp_keep core_keep(const struct kvp_core *core, uint64_t replaced_by);
 uint64_t core_confirm(struct kvp_core *core); /* asks; returns how long to wait for the answer */
 bool core_keep_waits(const struct kvp_core *core);   /* for the register, longer than that */
 bool core_keep_refused(const struct kvp_core *core); /* a moment ago */
-void core_keep_failed(struct kvp_core *core);        /* there was no room */
+/* The register is not the one that it was, and shows this view. */
+void core_keep_unsure(struct kvp_core *core, const struct kvp_view *shown);
+void core_keep_failed(struct kvp_core *core); /* there was no room */
 /* Another store takes the place of this one, and begins with core->next_meta; `lost`: updates that
  * go. */
 void core_replace_begin(struct kvp_core *core, uint64_t lost);

@@ -17,7 +17,9 @@
  * that was only told is replaced by the one that the register shows to a question asked *after* it
  * was told. Registers do not go back: had the told one been granted, that answer would show it or a
  * later one. A view that the register itself has shown once (meta.shown_version) is never taken
- * back: then the register did go back, and an operator has to look at it. A view that is taken back
+ * back: then the register did go back, and an operator has to look at it. Nor does what was made in
+ * a view that is taken back just go: if a lost register was made anew from an old directory, it may
+ * have been granted after all (core_keep.c). A view that is taken back
  * to is not led in, even if it names this node: it goes the way of every candidate, with an epoch
  * of its own.
  *
@@ -99,6 +101,7 @@ static void told_take_back(struct kvp_core *core, const struct kvp_view *view)
     core_note(core, KVP_NOTE_VIEW_TAKEN_BACK, core->meta.view.epoch);
     core_proposal_abort(core);
     core_incoming_abort(core);
+    core_keep_unsure(core, view);
     core->meta.view = *view;
     core_persist(core);
     core_follow_view(core, view);

@@ -142,11 +142,12 @@ void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role r
     }
 }
 
-/* In a pair that may be said to a copy, too: its own status says so. */
-void exec_peer_refused(struct kvp_executor *executor, uint8_t peer)
+/* REFUSED is what an earlier release says to a node that it does not know; in a pair it is said to
+ * a copy, too: its own status says so. */
+void exec_peer_refused(struct kvp_executor *executor, uint8_t peer, bool unknown)
 {
-    bool pair = executor->config.core.policy != KVP_PAIR_NONE;
-    set_trouble(executor, trouble_of(executor, peer), pair ? NULL : exec_peer_unknowing);
+    bool copy = executor->config.core.policy != KVP_PAIR_NONE && !unknown;
+    set_trouble(executor, trouble_of(executor, peer), copy ? NULL : exec_peer_unknowing);
 }
 
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who)

@@ -157,7 +157,8 @@ void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role r
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who);
 void exec_arbiter_answered(struct kvp_executor *executor, const struct kvp_arbiter_answer *answer);
 const char *exec_arbiter_state(const struct kvp_executor *executor); /* "ok", or what is wrong */
-void exec_peer_refused(struct kvp_executor *executor, uint8_t peer); /* it says so itself */
+void exec_peer_refused(struct kvp_executor *executor, uint8_t peer,
+                       bool unknown); /* it says so itself */
 /* One that no --peer names has asked lately; 0: none. */
 unsigned exec_unknown_peer(const struct kvp_executor *executor);
 

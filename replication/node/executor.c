@@ -492,8 +492,10 @@ void kvp_executor_peer_answer(struct kvp_executor *executor, uint64_t now_us, ui
     executor->now_us = now_us;
     struct kvp_peer_reply reply;
     if (kvp_peer_reply_decode(body, &reply) == KVP_OK) {
-        if (reply.from == peer && -abs(reply.code) == KVP_REFUSED) {
-            exec_peer_refused(executor, peer);
+        bool unknown = -abs(reply.code) == KVP_NOT_FOUND &&
+                       (reply.op == KVP_OP_STATE || reply.op == KVP_OP_HEARTBEAT);
+        if (reply.from == peer && (unknown || -abs(reply.code) == KVP_REFUSED)) {
+            exec_peer_refused(executor, peer, unknown);
         } else if (reply.from == peer) {
             exec_peer_answered(executor, peer, KVP_OK);
             executor_time_trip(executor, &reply);

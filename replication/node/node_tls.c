@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The node's certificate: loaded, loaded anew, watched; and who may say what by his. */
+#include "replication/access/access.h"
 #include "replication/node/node_state.h"
 #include "replication/net/tls.h"
 
@@ -66,17 +67,15 @@ const char *node_tls_refuses(const struct kvp_node *node, const struct kvp_net_r
                              bool peer_op)
 {
     const char *group = node->config.group;
-    const struct kvp_identity *identity =
-        kvp_net_request_identity(request, kvp_slice_of(group, strlen(group)));
-    unsigned from = 0;
-    if (!identity) {
-        return "your certificate names nobody of this group";
+    const struct kvp_access_asker asker = {
+        .identity = kvp_net_request_identity(request, kvp_slice_of(group, strlen(group)))};
+    struct kvp_access_question question = {.op = KVP_OP_HELLO}; /* more is the loop's to ask */
+    unsigned version;
+    if (peer_op) {
+        (void)kvp_wire_peek(kvp_net_request_body(request), &version, &question.op);
+        (void)kvp_wire_peek_sender(kvp_net_request_body(request), &question.from);
     }
-    if (!peer_op) {
-        return NULL;
-    }
-    (void)kvp_wire_peek_sender(kvp_net_request_body(request), &from);
-    return identity->kind == KVP_IDENTITY_NODE && identity->node == from
-               ? NULL
-               : "what a node says is taken from that node: your certificate is another one's";
+    enum kvp_access_lack lack = kvp_access_lacks(&asker, &question);
+    bool passes = lack == KVP_ACCESS_GRANTED || lack == KVP_LACKS_OPERATION; /* it is told so */
+    return passes ? NULL : kvp_access_text(lack);
 }

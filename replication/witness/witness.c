@@ -36,6 +36,7 @@ struct group {
     struct kvp_view view;
     uint64_t
         known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
+    kvp_node_set unknown; /* nodes that were known by no number before that; not on the disk */
 };
 
 /* What members of a group say that the register was. */
@@ -119,6 +120,7 @@ static bool read_known(kvp_slice rest, struct group *group)
 {
     const uint8_t *bytes = rest.data;
     memset(group->known, 0, sizeof(group->known));
+    group->unknown = 0;
     if (rest.size == 0) {
         return true;
     }
@@ -464,6 +466,7 @@ static kvp_status set_register(struct kvp_witness *witness,
     register_set_name(&changed, request->group);
     if (group != NULL) {
         memcpy(changed.known, group->known, sizeof(changed.known));
+        changed.unknown = group->unknown;
     }
     status = persist(witness, &changed);
     if (status != KVP_OK) {
@@ -627,6 +630,16 @@ static uint64_t claim_mark(uint64_t known)
     return known == 0 ? 0 : MARK_BIT | (known & (MARK_BIT - 1));
 }
 
+/* None to the store that was the first to claim its node: one that counted before learns from it
+ * that the register was lost meanwhile. */
+static uint64_t told_mark(const struct group *group, const struct kvp_witness_request *request,
+                          kvp_status code)
+{
+    bool claims = group != NULL && request->op == KVP_OP_REGISTER_CLAIM;
+    bool first = claims && code == KVP_OK && kvp_set_has(group->unknown, request->from);
+    return claims && !first ? claim_mark(group->known[request->from]) : 0;
+}
+
 /* May the store speak for the node from now on? A new one gets the place of a node on which nothing
  * counts. It says whose: what an earlier incarnation of it asked for may come late, when it is not
  * new any more. */
@@ -655,6 +668,9 @@ static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_re
         return status;
     }
     struct group changed = *group;
+    bool first = group->known[request->from] == 0;
+    changed.unknown &= ~kvp_set_of(request->from);
+    changed.unknown |= first ? kvp_set_of(request->from) : 0;
     changed.known[request->from] = request->numbers.incarnation;
     status = persist(witness, &changed);
     if (status == KVP_OK) {
@@ -742,7 +758,5 @@ kvp_status kvp_witness_handle(struct kvp_witness *witness, kvp_slice message, kv
         return code;
     }
     const struct group *group = find_group(witness, request.group);
-    bool claims = group != NULL && request.op == KVP_OP_REGISTER_CLAIM;
-    return answer_register(group, claims ? claim_mark(group->known[request.from]) : 0, code,
-                           answer);
+    return answer_register(group, told_mark(group, &request, code), code, answer);
 }

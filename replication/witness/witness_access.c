@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "replication/access/access.h"
 #include "replication/witness/witness_access.h"
 #include "replication/wire/wire.h"
 
@@ -84,8 +85,10 @@ static bool access_has(const struct witness_access *access, kvp_slice group,
 static bool access_is_node(const struct kvp_net_request *request,
                            const struct kvp_witness_request *asked)
 {
-    const struct kvp_identity *identity = kvp_net_request_identity(request, asked->group);
-    return identity != NULL && identity->kind == KVP_IDENTITY_NODE && identity->node == asked->from;
+    const struct kvp_access_asker asker = {.identity =
+                                               kvp_net_request_identity(request, asked->group)};
+    const struct kvp_access_question question = {.op = asked->op, .from = asked->from};
+    return kvp_access_lacks(&asker, &question) == KVP_ACCESS_GRANTED;
 }
 
 const char *witness_access_refuses(const struct witness_access *access,

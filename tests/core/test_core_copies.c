@@ -382,6 +382,35 @@ static void test_a_new_store_promises_nothing_before_it_is_known(void **state)
     world_close(&world);
 }
 
+/* It is none of the two, and nothing is said about its store. */
+static void test_a_node_with_an_unknown_id_is_no_copy(void **state)
+{
+    (void)state;
+    for (int policy = KVP_PAIR_BACKUP_WINS; policy <= KVP_PAIR_AVAILABLE; policy++) {
+        struct world world;
+        open_pair(&world, (enum kvp_pair_policy)policy);
+        world_kill(&world, 2);
+        disk_blank(&world.nodes[2]);
+        world_cut(&world, 1, 2);
+        world_start(&world, 2);
+        world_run(&world, SECONDS);
+        static struct kvp_peer_request request;
+        request = (struct kvp_peer_request){
+            .op = KVP_OP_STATE, .from = 3, .to = 1, .sent_us = world.now_us};
+        request.numbers.incarnation = 4711;
+        request.numbers.earlier[0] = KVP_STORE_IS_NEW;
+        world_request(&world, 1, &request);
+        assert_int_equal(world.last_reply.from, 1);
+        assert_int_not_equal(world.last_reply.code, KVP_OK);
+        kvp_core_reply(world.nodes[2].core, world.now_us, &world.last_reply);
+        assert_false(is_copy(&world, 2));
+        world_heal(&world, 1, 2);
+        world_run(&world, 5 * SECONDS);
+        assert_serves(&world, 1, set2(1, 2));
+        world_close(&world);
+    }
+}
+
 static void test_a_witness_that_takes_nothing_makes_no_copy(void **state)
 {
     (void)state;
@@ -430,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_a_node_that_is_started_anew_is_one),
         cmocka_unit_test(test_a_node_that_waits_for_its_first_write_sleeps),
         cmocka_unit_test(test_a_new_store_promises_nothing_before_it_is_known),
+        cmocka_unit_test(test_a_node_with_an_unknown_id_is_no_copy),
         cmocka_unit_test(test_a_witness_that_takes_nothing_makes_no_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -384,10 +384,10 @@ static void test_follower_refuses(void **state)
     assert_int_equal(answer_to(&world, &request), KVP_DIVERGED);
     request = append_to(&world, 1, 2);
     request.from = 7;
-    assert_int_equal(answer_to(&world, &request), KVP_REFUSED);
+    assert_int_equal(answer_to(&world, &request), KVP_NOT_FOUND);
     request = append_to(&world, 1, 2);
     request.to = 1;
-    assert_int_equal(answer_to(&world, &request), KVP_REFUSED);
+    assert_int_equal(answer_to(&world, &request), KVP_NOT_FOUND);
     request = append_to(&world, 1, 2);
     request.group_id++;
     assert_int_equal(answer_to(&world, &request), KVP_WRONG_GROUP);

@@ -15,6 +15,7 @@
 
 #define SLOW_JOB_US 500000u  /* was begun while the disk was slow */
 #define HUNG_US     3500000u /* sync_timeout_us, clocks that drift, some lost messages */
+#define HUNG_DELAYS 20u      /* the messages that it takes, some asked again, one after the other */
 
 struct sim_history {
     struct linear_op *ops;
@@ -162,7 +163,7 @@ static void watch_hung(struct sim *sim, struct sim_node *node)
         node->stuck_us = 0;
     } else if (node->stuck_us == 0) {
         node->stuck_us = sim->now_us;
-    } else if (sim->now_us - node->stuck_us > HUNG_US) {
+    } else if (sim->now_us - node->stuck_us > HUNG_US + HUNG_DELAYS * sim->plan.delay_us) {
         sim_fail(sim, "nobody serves though only the disk of node %u hangs, for %u ms", node->id,
                  (unsigned)(sim->now_us - node->stuck_us) / 1000);
     }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two accidents at once: the witness is emptied, and the first that is started is an old directory
+ * of a node, from when it was alone in its view. It makes the register anew, as it knew it, and
+ * leads. What the others have and it lacks was acknowledged: it is not served any more, but it is
+ * set aside, whichever way the register goes on from there (R6).
+ */
+#include "core_support.h"
+
+#include "replication/core/core_state.h"
+
+struct accident {
+    struct world world;
+    struct kvp_meta old; /* of node 2, when it was alone, */
+    uint64_t old_end;    /* and the end of its log */
+};
+
+/* Node 2 was alone for a while; since then all three have acknowledged what it made. */
+static void setup(struct accident *accident)
+{
+    struct world *world = &accident->world;
+    world_open(world, 3);
+    world_form(world);
+    world_put(world, 1, 10);
+    world_run(world, SECONDS);
+    world_kill(world, 1);
+    world_kill(world, 3);
+    world_promote(world, 2, true);
+    world_run_serving(world, 2, 5 * SECONDS);
+    world_run(world, 3 * SECONDS);
+    assert_serves(world, 2, kvp_set_of(2));
+    accident->old = world->nodes[2].disk.meta;
+    accident->old_end = world->nodes[2].disk.tail.seq;
+    world_start(world, 1);
+    world_run(world, 3 * SECONDS);
+    world_start(world, 3);
+    world_run(world, 3 * SECONDS);
+    assert_serves(world, 2, set_to(3));
+    world_put(world, 2, 10);
+    world_run(world, SECONDS);
+}
+
+/* Node 1 died before it had applied any of it. */
+static void happen(struct accident *accident)
+{
+    struct world *world = &accident->world;
+    for (unsigned id = 1; id <= 3; id++) {
+        world_kill(world, id);
+    }
+    struct disk *disk = &world->nodes[1].disk;
+    assert_int_equal(disk->tail.seq, accident->old_end + 10);
+    assert_true(disk_point(disk, accident->old_end, &disk->applied));
+    world_witness_forgets(world);
+    world->hostile = world->may_split = true; /* the world goes on as if some of it had not been */
+    disk_lose_after(&world->nodes[2], accident->old_end);
+    world->nodes[2].disk.meta = accident->old;
+    world_start(world, 2);
+    world_run_serving(world, 2, 10 * SECONDS);
+}
+
+static void assert_set_aside(struct accident *accident)
+{
+    struct world *world = &accident->world;
+    assert_int_equal(world_count(world, 1, DID_QUARANTINE, KVP_KEEP) +
+                         world_count(world, 1, DID_REPLACE, KVP_KEEP),
+                     1);
+    assert_int_equal(world_count(world, 1, DID_CUT, ANY), 0);
+    assert_serves(world, 2, set2(1, 2));
+    assert_same(world, set2(1, 2));
+}
+
+/* The register has come as far as the view that node 1 was told of, and had not seen there yet. */
+static void test_what_a_lost_register_takes_back_is_set_aside(void **state)
+{
+    (void)state;
+    struct accident accident;
+    setup(&accident);
+    happen(&accident);
+    struct world *world = &accident.world;
+    struct kvp_meta *meta = &world->nodes[1].disk.meta;
+    meta->shown_version = world_status(world, 2).view.version;
+    assert_true(meta->view.version > meta->shown_version);
+    world_start(world, 1);
+    world_run(world, 10 * SECONDS);
+    assert_true(world_count(world, 1, DID_NOTE, KVP_NOTE_VIEW_TAKEN_BACK) > 0);
+    world_put(world, 2, 30);
+    world_run(world, 5 * SECONDS);
+    assert_set_aside(&accident);
+    world_close(world);
+}
+
+static void lead_anew(struct world *world, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        world_kill(world, 2);
+        world_start(world, 2);
+        world_run_serving(world, 2, 10 * SECONDS);
+    }
+}
+
+/* It shows less than it has shown before: that is not followed; but later it shows more. */
+static void test_what_an_older_register_leaves_out_is_set_aside(void **state)
+{
+    (void)state;
+    struct accident accident;
+    setup(&accident);
+    struct world *world = &accident.world;
+    world_run(world, 5 * SECONDS);
+    happen(&accident);
+    struct kvp_meta *meta = &world->nodes[1].disk.meta;
+    meta->shown_version = meta->view.version;
+    assert_true(world_status(world, 2).view.version < meta->shown_version);
+    world_start(world, 1);
+    world_run(world, 10 * SECONDS);
+    assert_int_equal(world_count(world, 1, DID_NOTE, KVP_NOTE_ARBITER_OLDER), 1);
+    lead_anew(world, 8);
+    world_put(world, 2, 30);
+    world_run(world, 10 * SECONDS);
+    assert_set_aside(&accident);
+    world_close(world);
+}
+
+/* It shows more when node 1 is started, as after any change of view that a node has missed. */
+static void test_what_a_new_register_leaves_out_is_set_aside(void **state)
+{
+    (void)state;
+    for (unsigned puts = 0; puts <= 30; puts += 30) {
+        struct accident accident;
+        setup(&accident);
+        happen(&accident);
+        struct world *world = &accident.world;
+        lead_anew(world, 8);
+        if (puts > 0) {
+            world_put(world, 2, puts);
+        }
+        world_start(world, 1);
+        world_run(world, 10 * SECONDS);
+        assert_set_aside(&accident);
+        world_close(world);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_a_lost_register_takes_back_is_set_aside),
+        cmocka_unit_test(test_what_an_older_register_leaves_out_is_set_aside),
+        cmocka_unit_test(test_what_a_new_register_leaves_out_is_set_aside),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
