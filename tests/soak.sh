@@ -10,6 +10,7 @@
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh asan                process tests under ASan and UBSan, those that CI leaves out, too
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
+#   tests/soak.sh packages            Debian packages: built, judged, tried in a new Debian; root
 #   tests/soak.sh coverage            lines and branches that unit tests and simulator reach; gcovr
 #   tests/soak.sh all
 set -eu
@@ -96,6 +97,10 @@ tsan() {
         --suite unit --suite process
 }
 
+packages() {
+    packaging/check_packages.sh
+}
+
 coverage() {
     # Threads count at the same time: else some counters come out negative, and gcovr gives up.
     [ -f build-coverage/build.ninja ] || meson setup build-coverage -Db_coverage=true \
@@ -115,7 +120,7 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | asan | tsan | coverage) "$@" ;;
+sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
 all)
     sim
     torture
@@ -124,10 +129,11 @@ all)
     fuzz
     asan
     tsan
+    packages
     coverage
     ;;
 *)
-    sed -n '6,14s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,15s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
