@@ -167,7 +167,39 @@ struct verdict {
     char hint[KVP_URL_SIZE_MAX + 1]; /* who leads, as a node says that does not */
     char why[REASON_SIZE];           /* nobody does */
     char sentence[256];              /* somebody does: what may still fail */
+    char digest[32];                 /* of the first one's configuration */
+    bool digests_differ;
+    char digests[REASON_SIZE]; /* node by node */
 };
+
+static void take_digest(const cJSON *object, struct verdict *verdict)
+{
+    const char *digest = kvcli_json_text(object, "config_digest");
+    size_t used = strlen(verdict->digests);
+
+    if (digest[0] == '\0') {
+        return; /* an older release */
+    }
+    if (verdict->digest[0] == '\0') {
+        (void)snprintf(verdict->digest, sizeof(verdict->digest), "%s", digest);
+    }
+    verdict->digests_differ |= strcmp(verdict->digest, digest) != 0;
+    (void)snprintf(verdict->digests + used, sizeof(verdict->digests) - used, "%snode %.0f has %s",
+                   used ? ", " : "", kvcli_json_count(object, "node"), digest);
+}
+
+static void print_digests(const struct verdict *verdict)
+{
+    char line[REASON_SIZE + 64];
+
+    if (verdict->digests_differ) {
+        (void)snprintf(line, sizeof(line), "configurations differ (kvcli doctor): %s",
+                       verdict->digests);
+        kvcli_print_wrapped(0, line);
+    } else if (verdict->digest[0] != '\0') {
+        printf("configuration %s\n", verdict->digest);
+    }
+}
 
 static void take_hint(const char *url, const char *hint, struct verdict *verdict)
 {
@@ -191,6 +223,7 @@ static void admin_take_answer(const struct kvcli *cli, const struct kvcli_query 
     if (object != NULL) {
         const char *why = kvcli_json_text(object, "why");
         verdict->answered++;
+        take_digest(object, verdict);
         if (kvcli_json_true(object, "serving")) {
             verdict->serving = true;
             kvcli_verdict(object, verdict->sentence, sizeof(verdict->sentence));
@@ -226,6 +259,9 @@ static int admin_judge(const struct kvcli *cli, struct verdict *verdict)
     }
     if (!verdict->serving && verdict->hint[0] != '\0') {
         ask_hinted(cli, verdict);
+    }
+    if (!cli->json) {
+        print_digests(verdict);
     }
     if (verdict->serving) {
         if (!cli->json) {

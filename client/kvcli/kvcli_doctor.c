@@ -277,6 +277,23 @@ static void doctor_check_times(struct doctor *doctor)
     }
 }
 
+static void doctor_check_digests(struct doctor *doctor)
+{
+    const char *first = kvcli_json_text(doctor->answers[0], "config_digest");
+
+    for (int i = 1; i < doctor->count; i++) {
+        const char *digest = kvcli_json_text(doctor->answers[i], "config_digest");
+        if (first[0] != '\0' && digest[0] != '\0' && strcmp(first, digest) != 0) {
+            doctor_find(doctor, "warn",
+                        "compare what they were started with: group, witness or pair, the "
+                        "addresses of all nodes, times, --sync-replicas, --log-size, "
+                        "--verify-memory",
+                        "nodes %.0f and %.0f were configured differently", doctor_id(doctor, 0),
+                        doctor_id(doctor, i));
+        }
+    }
+}
+
 static void doctor_check_releases(struct doctor *doctor)
 {
     for (int i = 0; i < doctor->count; i++) {
@@ -425,6 +442,7 @@ int kvcli_doctor(struct kvcli *cli, int argc, char **argv)
     doctor_check_links(doctor);
     doctor_check_arbiter(doctor);
     doctor_check_times(doctor);
+    doctor_check_digests(doctor);
     doctor_check_releases(doctor);
     doctor_check_clocks(doctor);
     for (int i = 0; i < doctor->count; i++) {

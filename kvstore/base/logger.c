@@ -36,6 +36,11 @@ kvp_status kvp_log_level_parse(const char *text, enum kvp_log_level *level)
     return KVP_BAD_ARGUMENT;
 }
 
+void kvp_logger_set_level(struct kvp_logger *logger, enum kvp_log_level level)
+{
+    __atomic_store_n(&logger->level, level, __ATOMIC_RELAXED);
+}
+
 /* What is left of a buffer, and where: snprintf may count more than it has written. */
 static size_t logger_advance(size_t used, int printed, size_t size)
 {
@@ -120,7 +125,7 @@ static void put_out(const struct kvp_logger *logger, const char *line, size_t si
 void kvp_log(const struct kvp_logger *logger, enum kvp_log_level level, const char *event,
              const char *fields, ...)
 {
-    if (level > logger->level) {
+    if (level > __atomic_load_n(&logger->level, __ATOMIC_RELAXED)) {
         return;
     }
     char line[LINE_SIZE];

@@ -18,6 +18,9 @@ struct kvp_logger {
     void *arg;
 };
 
+/* While other threads log, too. */
+void kvp_logger_set_level(struct kvp_logger *logger, enum kvp_log_level level);
+
 /* Parses "error", "warn", "info", "debug". KVP_BAD_ARGUMENT. */
 kvp_status kvp_log_level_parse(const char *text, enum kvp_log_level *level);
 

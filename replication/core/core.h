@@ -177,6 +177,7 @@ struct kvp_core_peer_status {
     bool heard; /* answered within the lease time */
     bool in_sync;
     uint64_t match;    /* durable there, as far as this node knows */
+    uint64_t lag_size; /* bytes of log after it, about */
     uint64_t heard_us; /* time of the last answer; 0: never */
     bool twice;        /* two stores say that they are its, a moment ago */
     bool blank;        /* it said that it has no data */

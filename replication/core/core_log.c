@@ -128,6 +128,32 @@ static void discount_on_disk(struct kvp_core_log *log, const struct kvp_entry *e
     }
 }
 
+/* Of a segment that begins before, as much as if its entries were of one size. */
+static uint64_t segment_size_after(const struct kvp_log_segment *segment, uint64_t first,
+                                   uint64_t seq)
+{
+    if (seq < first) {
+        return segment->size;
+    }
+    if (seq >= segment->last) {
+        return 0;
+    }
+    uint64_t entries = segment->last - first + 1;
+    return segment->size / entries * (segment->last - seq);
+}
+
+uint64_t kvp_core_log_size_after(const struct kvp_core_log *log, uint64_t seq)
+{
+    uint64_t size = 0, first = log->disk_first;
+    for (unsigned i = 0; i < log->segment_count; i++) {
+        const struct kvp_log_segment *segment =
+            &log->segments[(log->segment_first + i) % KVP_LOG_SEGMENTS];
+        size += segment_size_after(segment, first, seq);
+        first = segment->last + 1;
+    }
+    return size;
+}
+
 void kvp_core_log_truncate(struct kvp_core_log *log, uint64_t seq)
 {
     assert(seq >= log->base.seq);

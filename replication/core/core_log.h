@@ -48,6 +48,9 @@ void kvp_core_log_truncate(struct kvp_core_log *log, uint64_t seq);
  */
 void kvp_core_log_evict(struct kvp_core_log *log, uint64_t limit, uint64_t size_max);
 
+/* Bytes of the entries after `seq`, about: those that are not on disk any more do not count. */
+uint64_t kvp_core_log_size_after(const struct kvp_core_log *log, uint64_t seq);
+
 struct kvp_entry *kvp_core_log_get(const struct kvp_core_log *log,
                                    uint64_t seq); /* NULL: not here */
 /* The point at `seq`; false when it is not in memory. */

@@ -124,7 +124,8 @@ struct kvp_executor {
     uint64_t asked_us;
     bool answered_at_once; /* that one has been */
     struct node_counts counts;
-    bool noted_quarantine; /* that it is full */
+    struct kvp_view counted_view; /* the last change that was counted */
+    bool noted_quarantine;        /* that it is full */
 
     kvp_buf scratch; /* results and messages being built */
     kvp_buf value;
@@ -142,6 +143,13 @@ void exec_rest(struct kvp_executor *executor, uint64_t time_us);
 /* Refuses the request when the state cannot be read at all. */
 bool exec_store_is_away(struct kvp_executor *executor, void *token);
 const char *exec_hint(const struct kvp_executor *executor); /* the primary's URL; "": not known */
+
+#define EXEC_DIGEST_SIZE 17u
+/* exec_digest.c: 16 hexadecimal digits. */
+void exec_digest(const struct kvp_executor_config *config, char text[EXEC_DIGEST_SIZE]);
+
+/* exec_views.c */
+void exec_count_view(struct kvp_executor *executor);
 
 /* exec_notes.c */
 void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,

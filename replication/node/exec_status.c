@@ -66,7 +66,7 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
             bool found = executor->config.peers[j].id == peer->id;
             url = found ? executor->config.peers[j].url : url;
         }
-        status_step(map, kvp_wire_map(map->out, leads ? 7 : 5));
+        status_step(map, kvp_wire_map(map->out, leads ? 8 : 5));
         put_uint(map, "id", peer->id);
         put_string(map, "url", url);
         status_put_bool(map, "connected", peer->heard);
@@ -76,6 +76,7 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
             put_uint(map, "match", peer->match);
             put_uint(map, "lag",
                      status->tail.seq > peer->match ? status->tail.seq - peer->match : 0);
+            put_uint(map, "lag_bytes", peer->lag_size);
         }
     }
     map->count = count;
@@ -219,6 +220,8 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     put_arbiter(&map, executor);
     put_uint(&map, "failures_tolerated", failures_tolerated(executor, &status));
     put_times(&map, &executor->config.core);
+    exec_digest(&executor->config, text);
+    put_string(&map, "config_digest", text);
     put_uint(&map, "log_bytes", status.log_size);
     put_sight(&map, executor);
     if (executor->running) {

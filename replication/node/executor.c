@@ -258,6 +258,7 @@ static void log_view(struct kvp_executor *executor, enum kvp_role role)
 static void log_changes(struct kvp_executor *executor, bool serving)
 {
     enum kvp_role role = kvp_core_role(executor->core);
+    exec_count_view(executor);
     if (kvp_core_view(executor->core)->epoch != executor->noted_epoch ||
         role != executor->noted_role) {
         log_view(executor, role);
@@ -393,6 +394,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     }
     *executor = made;
     kvp_core_start(made->core, now_us, loaded);
+    made->counted_view = *kvp_core_view(made->core); /* what was on the disk is no change */
     executor_settle(made);
     return KVP_OK;
 }

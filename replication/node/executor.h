@@ -14,6 +14,7 @@
 #include "replication/core/arbiter.h"
 #include "replication/core/core.h"
 #include "replication/node/disk.h"
+#include "replication/node/node_counts.h"
 #include "kvstore/base/logger.h"
 #include "replication/wire/wire.h"
 
@@ -116,9 +117,9 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor);
 void kvp_executor_flush(struct kvp_executor *executor, uint64_t now_us);
 void kvp_executor_stop(struct kvp_executor *executor, uint64_t now_us);
 
-struct node_counts;
 /* From any thread. */
 const struct node_counts *kvp_executor_counts(const struct kvp_executor *executor);
+const char *kvp_executor_view_reason(enum node_view_reason reason); /* its name */
 const struct kvp_core *kvp_executor_core(const struct kvp_executor *executor);
 /* Appends the STATUS result: one msgpack map. */
 kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, kvp_buf *out);

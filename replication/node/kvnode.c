@@ -2,12 +2,14 @@
 /* kvnode: a node as a process of its own. Command line and signals; the rest is kvp_node.h. */
 #include "replication/net/await_address.h"
 #include "replication/node/kvnode_http.h"
+#include "replication/node/kvnode_reload.h"
 #include "replication/node/kvnode_settings.h"
 #include "replication/node/node_eyes.h"
 #include "kvstore/base/logger.h"
 #include "kvstore/base/notify.h"
 #include "kvstore/base/process.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -60,10 +62,12 @@ static const char usage[] =
     "  --fence-command CMD   must exit 0 before this node takes the primary's place\n"
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
+    "  --log-file FILE       log to the end of this file instead of standard error\n"
     "  --help, --version\n\n"
     "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once, and so\n"
-    "does a disk that does not answer within 7 seconds after the first. SIGHUP reads the files of\n"
-    "the certificate again.\n"
+    "does a disk that does not answer within 7 seconds after the first. SIGHUP reads the\n"
+    "configuration file and the certificate again and re-opens the log file; what cannot change\n"
+    "without a restart is named in the log.\n"
     "Exit status: 0 stopped, 1 failed, 2 usage.\n";
 
 static int kvnode_complain(const char *format, const char *name)
@@ -90,8 +94,9 @@ static int kvnode_read_file(struct kvnode_settings *settings)
     return good ? 0 : kvnode_complain("%s", message);
 }
 
-/* 0: go on; else *status is the exit status. */
-static int kvnode_parse(int argc, char **argv, struct kvnode_settings *settings, int *status)
+/* 0: go on; else *status is the exit status. `given`: without what the file says. */
+static int kvnode_parse(int argc, char **argv, struct kvnode_settings *given,
+                        struct kvnode_settings *settings, int *status)
 {
     int which;
     while ((which = getopt_long(argc, argv, "", kvnode_options, NULL)) != -1) {
@@ -121,6 +126,7 @@ static int kvnode_parse(int argc, char **argv, struct kvnode_settings *settings,
             return 1;
         }
     }
+    *given = *settings;
     *status = kvnode_read_file(settings);
     return *status != 0;
 }
@@ -129,9 +135,12 @@ static int kvnode_parse(int argc, char **argv, struct kvnode_settings *settings,
  * former for ever. */
 struct process {
     const char *data_dir;
+    struct kvnode_reload reload; /* of the one that takes the signals */
     pthread_mutex_t mutex;
     kvp_node *node; /* NULL: not open yet */
 };
+
+static struct process this_process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void die(const char *why)
 {
@@ -179,8 +188,8 @@ static void watch_opening(struct process *process)
     unsigned seconds = 0, due = OPENING_SLOW_S;
     bool hangup = false;
     while (!wait_for_signal(1, &hangup)) {
-        if (hangup) { /* a terminal that closes sends it, too, and has no certificates in mind */
-            (void)kvp_node_reload_certificates(node_of(process), NULL, 0);
+        if (hangup) { /* a terminal that closes sends it, too: it does no harm */
+            kvnode_reload(&process->reload, node_of(process));
             continue;
         }
         seconds++;
@@ -298,32 +307,45 @@ static kvp_status wait_and_tell(kvp_node *node)
     return status;
 }
 
+/* False: it has complained. */
+static bool kvnode_open_log(const char *path)
+{
+    if (path[0] != '\0' && !kvnode_log_to(path)) {
+        fprintf(stderr, "kvnode: --log-file: cannot open %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
 static int kvnode_run(const kvp_node_options *options, const struct kvnode_settings *settings)
 {
-    static struct process process = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct kvnode_http *http = NULL;
     pthread_t watcher;
-    process.data_dir = options->data_dir;
+    this_process.data_dir = options->data_dir;
+    this_process.reload.running = *settings;
     signal(SIGHUP, SIG_IGN); /* a terminal that closes is no reason to stop */
+    if (!kvnode_open_log(settings->text[SET_LOG_FILE])) {
+        return EXIT_FAILURE;
+    }
     kvp_await_address("kvnode", options->listen);
     block_signals();
-    if (pthread_create(&watcher, NULL, kvnode_watch_signals, &process) != 0) {
+    if (pthread_create(&watcher, NULL, kvnode_watch_signals, &this_process) != 0) {
         fprintf(stderr, "kvnode: cannot make a thread\n");
         return EXIT_FAILURE;
     }
     int code = open_http(settings, options->log_level, &http);
-    code = code == EXIT_SUCCESS ? open_node(&process, options) : code;
+    code = code == EXIT_SUCCESS ? open_node(&this_process, options) : code;
     if (code != EXIT_SUCCESS) {
         kvnode_http_close(http);
         return code;
     }
-    kvnode_http_show(http, process.node);
-    kvp_status status =
-        kvp_notify_wanted() ? wait_and_tell(process.node) : kvp_node_wait_end(process.node, 0);
+    kvnode_http_show(http, this_process.node);
+    kvp_status status = kvp_notify_wanted() ? wait_and_tell(this_process.node)
+                                            : kvp_node_wait_end(this_process.node, 0);
     pthread_cancel(watcher);
     pthread_join(watcher, NULL);
     kvnode_http_close(http);
-    if (kvp_node_close(process.node) != KVP_OK) {
+    if (kvp_node_close(this_process.node) != KVP_OK) {
         die("ended, though its disk does not answer");
     }
     return status == KVP_OK ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -339,7 +361,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     kvp_process_raise_descriptor_limit("kvnode");
-    if (kvnode_parse(argc, argv, &settings, &status)) {
+    if (kvnode_parse(argc, argv, &this_process.reload.command_line, &settings, &status)) {
         return status;
     }
     kvp_node_options_init(&options);

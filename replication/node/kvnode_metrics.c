@@ -2,6 +2,7 @@
 #include "replication/node/kvnode_metrics.h"
 
 #include "replication/http/http_page.h"
+#include "replication/node/executor.h"
 #include "replication/node/node_eyes.h"
 #include "replication/wire/operations.h"
 
@@ -76,6 +77,7 @@ static void metrics_print_peers(kvp_buf *out, const cJSON *status)
         {"kvpair_peer_connected", "connected", "1 while the peer is heard."},
         {"kvpair_peer_in_sync", "in_sync", "1 while the peer is in the in-sync set."},
         {"kvpair_peer_lag_entries", "lag", "Entries of the primary's log that the peer lacks."},
+        {"kvpair_peer_lag_bytes", "lag_bytes", "Bytes of the primary's log that it lacks, about."},
     };
     const cJSON *peers = cJSON_GetObjectItemCaseSensitive(status, "peers");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -118,6 +120,11 @@ static void metrics_print_work(kvp_buf *out, const cJSON *status)
             kvp_http_print(out, "%s{state=\"%s\"} %.17g\n", rows[i].name, state->string,
                            state->valuedouble);
         }
+    }
+    if (metrics_number(status, "certificate_ends") > 0) {
+        kvp_http_gauge(out, "kvpair_certificate_not_after_timestamp_seconds",
+                       "When the certificate ends, since 1970.",
+                       metrics_number(status, "certificate_ends"));
     }
     if (cJSON_HasObjectItem(status, "sessions")) {
         kvp_http_gauge(out, "kvpair_sessions", "Session slots in use.",
@@ -164,6 +171,17 @@ static void metrics_print_requests(kvp_buf *out, const struct node_counts *count
                                metrics_operation(op, name), code, count);
             }
         }
+    }
+}
+
+static void metrics_print_views(kvp_buf *out, const struct node_counts *counts)
+{
+    kvp_http_metric(out, "kvpair_view_changes_total", "counter",
+                    "Changes of view that this node has learned of, by reason.");
+    for (unsigned i = 0; i < NODE_COUNTS_VIEWS; i++) {
+        kvp_http_print(out, "kvpair_view_changes_total{reason=\"%s\"} %" PRIu64 "\n",
+                       kvp_executor_view_reason((enum node_view_reason)i),
+                       node_count_read(&counts->views[i]));
     }
 }
 
@@ -223,6 +241,7 @@ void kvnode_metrics_print(kvp_buf *out, const kvp_node *node, const cJSON *statu
     kvp_http_counter(out, "kvpair_connections_refused_total",
                      "Connections that had to make way, were too slow or found no place.",
                      metrics_number(status, "connections_refused"));
+    metrics_print_views(out, counts);
     metrics_print_requests(out, counts);
     metrics_print_times(out, "kvpair_commit_duration_seconds",
                         "Time from the execution of an update to its answer.", &counts->commit);

@@ -43,6 +43,7 @@ const struct option kvnode_options[] = {
     {"http", required_argument, NULL, SET_HTTP},
     {"http-others", required_argument, NULL, SET_HTTP_OTHERS},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
+    {"log-file", required_argument, NULL, SET_LOG_FILE},
     {"config", required_argument, NULL, SET_CONFIG},
     {"help", no_argument, NULL, SET_HELP},
     {"version", no_argument, NULL, SET_VERSION},

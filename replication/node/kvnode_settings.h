@@ -40,6 +40,7 @@ enum kvnode_setting {
     SET_HTTP,
     SET_HTTP_OTHERS,
     SET_LOG_LEVEL,
+    SET_LOG_FILE,
     SET_CONFIG,
     SET_HELP,
     SET_VERSION,

@@ -15,6 +15,17 @@
 #define NODE_TIMES_SLOTS                                                                           \
     26u /* up to 1, 2, 4 ... microseconds; the last one is for all above 16 s */
 
+/* What a change of view was for, as far as the two views tell. */
+enum node_view_reason {
+    NODE_VIEW_FIRST, /* that this node learns of */
+    NODE_VIEW_HANDOVER,
+    NODE_VIEW_FAILOVER, /* the one that led is no member any more */
+    NODE_VIEW_MEMBER_LOST,
+    NODE_VIEW_MEMBER_JOINED,
+    NODE_VIEW_OTHER,
+    NODE_COUNTS_VIEWS,
+};
+
 typedef _Atomic uint64_t node_count;
 
 struct node_times {
@@ -28,6 +39,7 @@ struct node_counts {
     /* From arrival to answer: what was answered at once, and updates. */
     struct node_times requests[NODE_COUNTS_OPS];
     struct node_times trips[NODE_COUNTS_PEERS]; /* from a heartbeat to its answer */
+    node_count views[NODE_COUNTS_VIEWS];        /* changes, by reason */
 };
 
 static inline void node_count_add(node_count *count, uint64_t more)

@@ -53,6 +53,11 @@ const struct node_times *node_eyes_syncs(const kvp_node *node)
     return &node->syncs;
 }
 
+void node_eyes_set_log_level(kvp_node *node, enum kvp_log_level level)
+{
+    kvp_logger_set_level(&node->logger, level);
+}
+
 unsigned node_eyes_connections(const kvp_node *node)
 {
     return kvp_net_server_connections(node->server);

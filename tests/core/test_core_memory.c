@@ -221,13 +221,35 @@ static void test_account(void **state)
     kvp_core_log_free(&log);
 }
 
+static void test_the_size_of_what_a_peer_lacks(void **state)
+{
+    (void)state;
+    struct kvp_core_log log;
+    uint64_t cost = kvp_entry_cost(10);
+    assert_int_equal(kvp_core_log_init(&log, 320), KVP_OK);
+    assert_int_equal(kvp_core_log_size_after(&log, 0), 0);
+    fill(&log, 3000);
+    assert_int_equal(kvp_core_log_size_after(&log, 0), 3000 * cost);
+    assert_int_equal(kvp_core_log_size_after(&log, 3000), 0);
+    assert_int_equal(kvp_core_log_size_after(&log, 2990), 10 * cost);
+    assert_int_equal(kvp_core_log_size_after(&log, UINT64_MAX), 0);
+    uint64_t cut = kvp_core_log_trim(&log, 320, 3000);
+    assert_int_equal(kvp_core_log_size_after(&log, 0), log.disk_size);
+    assert_int_equal(kvp_core_log_size_after(&log, cut + 1), log.disk_size - cost);
+    kvp_core_log_free(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_log_cannot_grow),   cmocka_unit_test(test_start_reads_the_log),
-        cmocka_unit_test(test_start_cannot_read), cmocka_unit_test(test_set_aside_fails),
+        cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_log_cannot_grow),
+        cmocka_unit_test(test_start_reads_the_log),
+        cmocka_unit_test(test_start_cannot_read),
+        cmocka_unit_test(test_set_aside_fails),
         cmocka_unit_test(test_account),
+        cmocka_unit_test(test_the_size_of_what_a_peer_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

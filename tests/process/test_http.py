@@ -9,10 +9,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 import http_torture
+import test_tls
 from http_torture import fetch
 from kvtest import Group, Process, free_ports, main, program, wait_for
 from stopped_thread import StoppedThread
@@ -169,6 +171,61 @@ def test_each_stage_of_a_request_is_timed():
         wait_for(lambda: metrics(group.pages[leads])["kvpair_failures_tolerated"] == 0, "no more to be tolerated")
 
 
+def seen(before, after):
+    """Which reasons have been counted in between."""
+    name = 'kvpair_view_changes_total{reason="%s"}'
+    reasons = ("first", "handover", "failover", "member_lost", "member_joined", "other")
+    return {reason: after[name % reason] - before[name % reason] for reason in reasons if after[name % reason] != before[name % reason]}
+
+
+def test_changes_of_view_are_counted_by_what_they_were_for():
+    with Pages().start() as group:
+        group.put("k", b"v")
+        leads = group.primary()
+        page = group.pages[3 - leads]
+        start = metrics(page)
+        group.cli("handover", check=0)
+        wait_for(lambda: seen(start, metrics(page)) == {"handover": 1}, "the handover to be counted")
+        assert group.primary() == 3 - leads
+        group.kill(leads)
+        wait_for(lambda: seen(start, metrics(page)) == {"handover": 1, "member_lost": 1}, "the loss of a member to be counted")
+        group.start_node(leads)
+        group.wait_in_sync(1, 2)
+        wait_for(lambda: seen(start, metrics(page)) == {"handover": 1, "member_lost": 1, "member_joined": 1}, "its return")
+        page, start = group.pages[leads], metrics(group.pages[leads])
+        assert start['kvpair_view_changes_total{reason="first"}'] == 0, "what it had on its disk is no change"
+        group.kill(3 - leads)
+        group.wait_primary()
+        wait_for(lambda: seen(start, metrics(page)) == {"failover": 1}, "the failover to be counted")
+
+
+def test_the_lag_of_a_peer_is_told_in_bytes():
+    with Pages().start() as group:
+        leads = group.primary()
+        page, lags = group.pages[leads], "kvpair_peer_lag_%s{peer=\"" + str(3 - leads) + "\"}"
+        wait_for(lambda: metrics(page)[lags % "bytes"] == 0, "no lag")
+        group.kill(3 - leads)
+        wait_for(lambda: group.status(leads)["in_sync"] == [leads], "the primary to go on alone")
+        for i in range(4):
+            group.put("k%d" % i, b"v" * 50000)
+        shown = metrics(page)
+        assert shown[lags % "entries"] >= 4 and 200000 < shown[lags % "bytes"] < 300000, shown
+
+
+ONLY_WITH_TLS = {"kvpair_certificate_not_after_timestamp_seconds"}
+
+
+def test_the_end_of_the_certificate_is_a_metric():
+    with test_tls.TlsGroup(count=1) as group:
+        page, = free_ports(1)
+        group.options += ["--http", "http://127.0.0.1:%d" % page]
+        group.start()
+        shown = metrics(page)
+        assert ONLY_WITH_TLS <= set(shown)
+        for name in ONLY_WITH_TLS:
+            assert 395 < (shown[name] - time.time()) / 86400 < 398, shown[name]
+
+
 def test_every_metric_is_in_the_manual():
     with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "metrics.md")) as file:
         rows = set(re.findall(r"^\| `(\w+)", file.read(), re.MULTILINE))
@@ -176,7 +233,39 @@ def test_every_metric_is_in_the_manual():
         group.put("k", b"v")
         shown = set(metrics(group.pages[group.primary()])) | set(metrics(group.witness_page))
     names = {re.sub(r"_(bucket|sum|count)$", "", name.split("{")[0]) for name in shown}
-    assert names == rows, (names - rows, rows - names)
+    assert names == rows - ONLY_WITH_TLS, (names - rows, rows - names)
+
+
+def dashboard():
+    """[(expression, legend)]."""
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "packaging", "kvpair.dashboard.json")) as file:
+        board = json.load(file)
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    return [(target["expr"], target["legendFormat"]) for panel in board["panels"] for target in panel.get("targets", [])]
+
+
+def test_the_dashboard_asks_for_what_is_served():
+    with Pages().start() as group:
+        group.put("k", b"v")
+        shown = [*metrics(group.pages[group.primary()]), *metrics(group.witness_page)]
+    labels = {name: {"group", "instance"} for name in ONLY_WITH_TLS}
+    for line in shown:
+        labels.setdefault(line.split("{")[0], {"group", "instance"}).update(re.findall(r'(\w+)="', line))
+    asked = dashboard()
+    assert len(asked) > 20
+    for expression, legend in asked:
+        names = re.findall(r"\b(?:kvpair|process)_\w+", expression)
+        assert names and all(name in labels for name in names), expression
+        used = re.findall(r'(\w+)(?:=~|!=|=)"', expression) + re.findall(r"{{(\w+)}}", legend)
+        used += [label for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(", ")]
+        assert set(used) <= labels[names[0]], (expression, set(used) - labels[names[0]])
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        rules = [{"record": "a:b%d" % i, "expr": expression.replace("$__rate_interval", "5m").replace("$group", "g")}
+                 for i, (expression, _) in enumerate(asked)]
+        json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)  # JSON is YAML
+        file.flush()
+        done = promtool(["check", "rules", file.name])
+    assert done is None or done[0] == 0, done
 
 
 def test_the_alerts_fire_when_they_should():
@@ -366,7 +455,11 @@ def test_torture_of_the_pages_costs_no_view():
 main([test_the_page_shows_what_kvcli_shows_before_and_after_a_failover,
       test_metrics_are_those_of_the_status_before_and_after_a_failover,
       test_each_stage_of_a_request_is_timed,
+      test_changes_of_view_are_counted_by_what_they_were_for,
+      test_the_lag_of_a_peer_is_told_in_bytes,
+      test_the_end_of_the_certificate_is_a_metric,
       test_every_metric_is_in_the_manual,
+      test_the_dashboard_asks_for_what_is_served,
       test_the_alerts_fire_when_they_should,
       test_ready_says_why_not,
       test_a_disk_is_judged_by_sync_timeout,
