@@ -8,6 +8,13 @@
 #   examples/failover.sh [BUILD-DIR] [ROUNDS]
 set -eu
 
+case "${1:-}" in
+-*) # also --help
+    sed -n '4,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+    ;;
+esac
+
 build=$(cd "${1:-build}" && pwd)
 rounds=${2:-3}
 

@@ -8,6 +8,13 @@
 #   examples/matrix_farm.sh [BUILD-DIR]
 set -eu
 
+case "${1:-}" in
+-*) # also --help
+    sed -n '4,/^set/s/^# \{0,1\}//p' "$0"
+    exit
+    ;;
+esac
+
 build=$(cd "${1:-build}" && pwd)
 rows=200 inner=100 columns=20
 # What a task and its result may take: here 40 rows of A, all of B, 40 rows of the product.

@@ -297,8 +297,8 @@ static kvp_status replaceable(const struct node *node, enum kvp_keep keep)
 
 static kvp_status take_chunk(struct node *node, const struct disk_job *job)
 {
-    if (!job->chunk_sound) {
-        return KVP_BAD_REQUEST;
+    if (!job->chunk_sound || node->chunk_status != KVP_OK) {
+        return job->chunk_sound ? node->chunk_status : KVP_BAD_REQUEST;
     }
     if (!node->world->hostile) {
         assert_true(job->chunk[0] == node->incoming_count);

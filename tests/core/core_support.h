@@ -77,9 +77,10 @@ struct node {
     struct kvp_core *core;
     struct disk disk;
 
-    uint64_t disk_us;       /* time of one job */
-    kvp_status disk_status; /* of all jobs to come */
-    bool quarantine_full;   /* there is no room for stores that are to be kept */
+    uint64_t disk_us;        /* time of one job */
+    kvp_status disk_status;  /* of all jobs to come */
+    kvp_status chunk_status; /* of all chunks to come */
+    bool quarantine_full;    /* there is no room for stores that are to be kept */
     struct disk_job *jobs, *jobs_last;
     bool disk_busy;
     struct kvp_point open[CORES + 1]; /* snapshots being sent, by peer */

@@ -489,11 +489,10 @@ static void forged_chunk(struct world *world, size_t size)
     world_request(world, 2, request);
 }
 
-/* A chunk that the disk refuses while the store is about to be quarantined: until it is, nothing
- * more is written. */
-static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
+/* A chunk that the disk refuses, for whatever reason, while the store is about to be quarantined:
+ * until it is, nothing more is written. */
+static void refused_chunk(kvp_status status)
 {
-    (void)state;
     struct world world;
     setup(&world, 3, KVP_PAIR_NONE, 1);
     world_isolate(&world, 2);
@@ -505,7 +504,8 @@ static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
     forged_append(&world, &tail);
     world_run(&world, MS);
     forged_append(&world, &tail);
-    forged_chunk(&world, 3);
+    world.nodes[2].chunk_status = status;
+    forged_chunk(&world, status == KVP_BAD_REQUEST ? 3 : 2 * sizeof(uint64_t));
     struct kvp_peer_request *request = forged(&world, KVP_OP_HEARTBEAT);
     request->diverged = true;
     world_request(&world, 2, request);
@@ -514,6 +514,19 @@ static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
     assert_int_not_equal(kvp_core_role(world.nodes[2].core), KVP_ROLE_FAILED);
     assert_int_equal(world.nodes[2].disk.tail.seq, 0);
     world_close(&world);
+}
+
+static void test_a_bad_chunk_does_not_end_a_set_aside(void **state)
+{
+    (void)state;
+    refused_chunk(KVP_BAD_REQUEST);
+}
+
+static void test_a_chunk_that_finds_no_memory_or_room_does_not_end_a_set_aside(void **state)
+{
+    (void)state;
+    refused_chunk(KVP_NO_MEMORY);
+    refused_chunk(KVP_BUSY);
 }
 
 /* HEARTBEAT with a view that excludes the victim, and an empty SNAPSHOT marked last: the store is
@@ -664,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_madness),
         cmocka_unit_test(test_blank_and_broken),
         cmocka_unit_test(test_a_bad_chunk_does_not_end_a_set_aside),
+        cmocka_unit_test(test_a_chunk_that_finds_no_memory_or_room_does_not_end_a_set_aside),
         cmocka_unit_test(test_a_forged_snapshot_leaves_the_store),
         cmocka_unit_test(test_a_store_that_counts_waits_for_the_register),
         cmocka_unit_test(test_forged_questions_break_nothing),

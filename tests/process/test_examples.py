@@ -92,6 +92,12 @@ def run_example(script, *arguments):
     return example.returncode, out, errors
 
 
+def test_the_demos_say_what_they_do():
+    for name in ("failover.sh", "matrix_farm.sh"):
+        status, out, errors = run_example(name, "--help")
+        assert status == 0 and name + " [BUILD-DIR]" in out and not errors, out + errors
+
+
 def test_the_failover_demo_loses_nothing():
     status, out, errors = run_example("failover.sh", kvtest.BUILD, "1")
     assert status == 0, out + errors

@@ -76,14 +76,17 @@ struct totals {
     unsigned long long passed, failed, faults, failovers, virtual_us, deliveries, with_jobs;
 };
 
-static int usage(void)
+/* The exit status. */
+static int usage(bool wanted)
 {
-    fprintf(stderr, "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-                    "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] "
-                    "[--no-hangs] [--no-strangers] [--seeds "
-                    "N] [--from SEED] "
-                    "[--replay SEED] [--regressions] [--marks] [--lines]\n");
-    return 2;
+    fprintf(wanted ? stdout : stderr,
+            "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
+            "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--eager] "
+            "[--no-hangs] [--no-strangers] [--seeds "
+            "N] [--from SEED] "
+            "[--replay SEED] [--regressions] [--marks] [--lines]\n"
+            "docs/testing.md tells what they do, and how a seed is replayed.\n");
+    return wanted ? 0 : 2;
 }
 
 static int find_mode(const char *name)
@@ -204,7 +207,7 @@ struct arguments {
     int mode;
     unsigned long long seeds, from;
     int replay, again, eager, marks, lines; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough, no_hangs, no_strangers;
+    int jobs, sessions, copies, operators, rough, no_hangs, no_strangers, help;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -224,6 +227,7 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"lines", no_argument, &taken->lines, 1},
                                      {"no-hangs", no_argument, &taken->no_hangs, 1},
                                      {"no-strangers", no_argument, &taken->no_strangers, 1},
+                                     {"help", no_argument, &taken->help, 1},
                                      {NULL, 0, NULL, 0}};
     int which;
     while ((which = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -255,8 +259,8 @@ int main(int argc, char **argv)
 {
     struct arguments taken = {.mode = -1, .seeds = 100, .from = 1};
     struct totals totals = {0};
-    if (!take_arguments(argc, argv, &taken)) {
-        return usage();
+    if (!take_arguments(argc, argv, &taken) || taken.help) {
+        return usage(taken.help);
     }
     const struct world world = {
         .hangs = !taken.no_hangs,

@@ -21,6 +21,11 @@ def check(sim, lines):
         assert again == {line: outcome}, (line, outcome, again)
 
 
+def test_help_names_what_replays_a_seed(sim):
+    done = subprocess.run([sim, "--help"], capture_output=True, text=True, timeout=20, check=True)
+    assert "--replay SEED" in done.stdout and not done.stderr, done
+
+
 def test_the_lines_of_regressions_replay_them(sim):
     lines = lines_of(sim, "--regressions")
     assert len(lines) >= 15, lines
