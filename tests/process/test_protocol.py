@@ -5,21 +5,31 @@ import socket
 import struct
 import sys
 import time
+import zlib
 
 import kvtest
 from kvtest import Group, wait_for
 
 OK, NOT_FOUND, NOT_PRIMARY, UNAVAILABLE, BUSY = 0, 1, 4, 6, 7
 SESSION_EXPIRED, STALE_REQUEST, BAD_REQUEST, TOO_LARGE, WRONG_GROUP = 8, 9, 10, 11, 12
-BAD_VERSION, BAD_OP, CURSOR_EXPIRED, NO_TASK = 13, 14, 15, 33
-HELLO, GET, PUT, SCAN, TXN, STATUS, CLOSE_SCAN = 1, 2, 3, 7, 8, 9, 12
-JOB_NEW, JOB_TASKS, WORKER_JOIN, TASK_FETCH, TASK_BEAT = 16, 18, 24, 26, 27
+BAD_VERSION, BAD_OP, CURSOR_EXPIRED, CORRUPT, NO_TASK, NOT_HELD = 13, 14, 15, 22, 33, 37
+HELLO, GET, PUT, SCAN, TXN, STATUS, HANDOVER, CLOSE_SCAN = 1, 2, 3, 7, 8, 9, 10, 12
+JOB_NEW, JOB_DATA, JOB_TASKS, JOB_START, JOB_INFO, JOB_BLOCK = 16, 17, 18, 19, 21, 23
+WORKER_JOIN, TASK_FETCH, TASK_BEAT, TASK_POST = 24, 26, 27, 28
 MIB = 1 << 20
+SPEC = ["job", 0, 1, 1, 1, 0, 0, 1, 100, 5, 0.0, 2000, 0, 0, 86400, 0, 0, 0, 0, 0, 0, 0]
+PRODUCT = SPEC[:1] + [1] + SPEC[2:16] + [2] * 6  # two matrices of 2 x 2 int32, in one task
 
 
 # ---- msgpack, as much as is needed ----
 
+class Text(bytes):
+    """A str of any bytes."""
+
+
 def pack(value):
+    if isinstance(value, Text):
+        return b"\xdb" + struct.pack(">I", len(value)) + value
     if value is None:
         return b"\xc0"
     if value is True or value is False:
@@ -137,7 +147,7 @@ def is_closed(link):
         return False
 
 
-GROUP = None
+GROUP, MUTE = None, None
 
 
 def client():
@@ -233,6 +243,12 @@ def test_sessions_as_told():
         assert c.ask(PUT, b"s", b"1", session=(7, 0, 0, session_start))[0] == BAD_REQUEST  # number 0
         assert c.ask(GET, b"s", False, session=(0, 65536, 0, 0))[0] == BAD_REQUEST
         assert c.ask(GET, b"s", False, session=(9, 65535, 0, 0))[0] == NOT_FOUND
+        for session in (("", 0, 0, 0), (0, b"", 0, 0), (0, 0, None, 0), (0, 0, 0, False)):
+            assert c.ask(GET, b"s", False, session=session)[0] == BAD_REQUEST, session
+        assert c.ask(PUT, b"s", b"1", session=(7, 4096, 1, session_start))[0] == TOO_LARGE
+        # Nothing has been dropped yet: any start will do.
+        assert c.ask(PUT, b"s", b"1", session=(7, 4095, 1, 0))[0] == OK
+        assert c.ask(PUT, b"s", b"1", session=(8, 0, 1, 1 << 60))[0] == OK
         # What was refused uses no number up.
         assert c.ask(PUT, b"", b"1", session=(7, 0, 1, session_start))[0] == BAD_REQUEST
         assert c.ask(PUT, b"s", bytes(MIB + 1), session=(7, 0, 1, session_start))[0] == TOO_LARGE
@@ -252,17 +268,39 @@ def test_who_has_seen_a_newer_view_is_told_so():
         assert c.ask(GET, b"x", True, seen=1000)[0] == NOT_FOUND
         for request in ((HELLO,), (STATUS,), (CLOSE_SCAN, 5)):
             assert c.ask(*request, seen=1000)[0] == OK, request
+        assert c.ask(HANDOVER, 0, seen=1000)[0] != UNAVAILABLE
         code, result = c.ask(HELLO, group="other")
         assert code == WRONG_GROUP and result == "default"
 
 
 # ---- 6 Operations ----
 
+def test_a_stale_read_tells_an_age_only_of_what_it_finds():
+    with client() as c:
+        assert c.ask(GET, b"nothing", True) == (NOT_FOUND, None)
+        for number in range(5):
+            assert c.ask(PUT, b"aged", b"%d" % number)[0] == OK
+            code, result = c.ask(GET, b"aged", True)  # what is committed last may not be in its state yet
+            assert code == NOT_FOUND or result[3] >= number - int(result[2]), (number, result)
+        assert c.ask(STATUS)[1]["commit_age_ms"] == 0  # it serves
+
+
+def test_a_scan_goes_on_behind_the_longest_key():
+    with client() as c:
+        longest, after = b"long" + b"k" * 1020, b"lonh"
+        for key in (longest, after):
+            assert c.ask(PUT, key, b"")[0] == OK
+        assert c.ask(*scan_arguments(longest + b"\0"))[0] == TOO_LARGE
+        found = c.ask(*scan_arguments(longest[:-1] + b"l", b"lonz"))
+        assert [pair[0] for pair in found[1][2]] == [after], found
+
+
 def test_scans_as_told():
     with client() as c:
-        for number in range(1100):
-            c.send(PUT, b"scan/%04d" % number, b"")
-            c.answer()
+        for first in range(0, 1100, 100):
+            for number in range(first, first + 100):
+                c.send(PUT, b"scan/%04d" % number, b"")
+            assert all(c.answer()[1] == OK for _ in range(100))
         code, result = c.ask(*scan_arguments(b"scan/", b"scan0"))
         assert code == OK and len(result[2]) == 1000 and result[0] != 0
         assert c.ask(*scan_arguments(count=1 << 32))[0] == BAD_REQUEST
@@ -308,6 +346,14 @@ def join(c, name, kinds=("k",)):
     return c.ask(WORKER_JOIN, name, list(kinds), 4096, False)
 
 
+def started(c, kinds):
+    """A job of tasks of these kinds, without payload."""
+    job = c.ask(JOB_NEW, SPEC)[1]
+    assert c.ask(JOB_TASKS, job, 0, [[kind, [], False, b""] for kind in kinds])[0] == OK
+    assert c.ask(JOB_START, job)[0] == OK
+    return job
+
+
 def test_workers_as_told():
     with client() as c:
         assert join(c, "w" * 65)[0] == TOO_LARGE
@@ -325,13 +371,98 @@ def test_workers_as_told():
         assert found[waiting] == NO_TASK, found
 
 
+def test_what_is_no_utf8_is_refused_as_a_name_and_shown_with_marks():
+    bad = Text(b"\xc3(")
+    with client() as c:
+        assert join(c, bad)[0] == BAD_REQUEST
+        assert join(c, "u", [bad])[0] == BAD_REQUEST
+        assert c.ask(JOB_NEW, [bad] + SPEC[1:])[0] == BAD_REQUEST
+        job = c.ask(JOB_NEW, SPEC)[1]
+        assert c.ask(JOB_TASKS, job, 0, [[bad, [], False, b""]])[0] == BAD_REQUEST
+        job = started(c, ["u"] * 2)
+        instance = join(c, "u", ["u"])[1]
+        for number, reason in ((1, ("\u00f6" * 150 + "end").encode()), (2, bytes(bad))):
+            grant = c.ask(TASK_FETCH, "u", instance, 0, number, 5000)[1]
+            assert c.ask(TASK_POST, "u", instance, *grant[:3], 1, zlib.crc32(reason), reason) == (OK, True)
+        more, tasks = c.ask(JOB_INFO, 2, job, 0)[1]  # it would not be read if it were not UTF-8
+        reasons = sorted(task["reason"] for task in tasks)
+        assert any(reason.endswith("\u00f6end") for reason in reasons), reasons
+        assert any("?(" in reason for reason in reasons), reasons
+
+
+def test_lists_of_jobs_have_the_limits_of_section_7():
+    with client() as c:
+        assert c.ask(HELLO, group="g" * 65)[0] == TOO_LARGE
+        assert c.ask(HELLO, group="")[0] == BAD_REQUEST
+        assert c.ask(JOB_NEW, ["n" * 65] + SPEC[1:])[0] == BAD_REQUEST
+        job = c.ask(JOB_NEW, SPEC)[1]
+        def add(*kinds):
+            return c.ask(JOB_TASKS, job, 0, [[kind, [], False, b""] for kind in kinds])[0]
+        for kind in ("", "k" * 65, "matmul", "matmul-blocks"):
+            assert add(kind) == BAD_REQUEST, kind
+        assert add(*["k%d" % number for number in range(17)]) == TOO_LARGE
+        assert add(*["k"] * 1025) == TOO_LARGE
+        assert add(*["k%d" % number for number in range(16)]) == OK
+
+
+def test_fetches_beats_and_posts_as_told():
+    with client() as c:
+        job = started(c, ["f"] * 2)
+        instance = join(c, "f", ["f"])[1]
+        def fetch(number):
+            return c.ask(TASK_FETCH, "f", instance, 0, number, 0)
+        code, grant = fetch(5)
+        again = fetch(5)
+        del grant[5], again[1][5]  # so long the task may still take
+        assert code == OK and again == (OK, grant), (grant, again)
+        assert fetch(4)[0] == NO_TASK
+        held = ("f", instance) + tuple(grant[:3])
+        assert c.ask(TASK_BEAT, *held, 2000, None) == (OK, True)
+        tasks = c.ask(JOB_INFO, 2, job, 0)[1][1]
+        assert [each["progress"] for task in tasks for each in task["running"]] == [1000], tasks
+        assert c.ask(TASK_POST, *held, 0, 1, b"r")[0] == CORRUPT
+        assert c.ask(TASK_POST, "f", instance, job, grant[1], grant[2] + 1, 0, zlib.crc32(b"r"), b"r")[0] == NOT_HELD
+        assert c.ask(TASK_POST, *held, 0, zlib.crc32(b"r"), b"r") == (OK, True)
+        assert c.ask(TASK_POST, *held, 0, zlib.crc32(b"r"), b"r") == (OK, False)
+        code, other = fetch(6)
+        assert code == OK and other[1] != grant[1]
+        assert fetch(7)[0] in (OK, NO_TASK)  # it does not want the one that it has: that is open again
+        assert c.ask(JOB_INFO, 1, job, 0)[1]["done"] == 1
+
+
+def test_blocks_of_products_as_told():
+    a, b = struct.pack("<4i", 1, 2, 3, 4), struct.pack("<4i", 5, 6, 7, 8)
+    with client() as c:
+        job = c.ask(JOB_NEW, PRODUCT)[1]
+        assert c.ask(JOB_DATA, job, 0, a)[0] == OK and c.ask(JOB_DATA, job, 1, b)[0] == OK
+        assert c.ask(JOB_START, job)[0] == OK
+        size = 16 + 3 * len(a)
+        for room, code in ((size - 1, NO_TASK), (size, OK)):
+            instance = c.ask(WORKER_JOIN, "m%d" % room, ["matmul-blocks"], room, False)[1]
+            got = c.ask(TASK_FETCH, "m%d" % room, instance, 0, 1, 0)
+            assert got[0] == code, (room, got)
+        assert got[1][3] == "matmul-blocks" and got[1][7] == struct.pack("<6I", 0, 2, 2, 2, 0, 1), got
+        assert [c.ask(JOB_BLOCK, job, number) for number in (0, 1)] == [(OK, a), (OK, b)]
+
+
+# ---- 1 Transport, in the end ----
+
+def test_who_does_not_greet_is_hung_up_on():
+    """Connected before all tests: it has had its 5 seconds."""
+    connected, link = MUTE
+    time.sleep(max(0, connected + 6 - time.monotonic()))
+    link.settimeout(0.1)
+    assert link.recv(8) in (b"", b"\0SP\0\0\x31\0\0") and is_closed(link)
+
+
 def main():
-    global GROUP
+    global GROUP, MUTE
     code = 0
     with Group(count=1, pair="primary-wins") as group:
         GROUP = group
         group.start_node(1)
         wait_for(lambda: group.primary() == 1, "the node to serve")
+        MUTE = time.monotonic(), socket.create_connection(("127.0.0.1", int(group.urls[1].rsplit(":", 1)[1])), 20)
         try:
             kvtest.main([value for name, value in list(globals().items())
                          if name.startswith("test_")])
