@@ -140,12 +140,96 @@ static void test_what_a_new_register_leaves_out_is_set_aside(void **state)
     }
 }
 
+/* ---- a founder's question that comes late ---- */
+
+/* The request that made the group, once more. */
+static void create_again(struct world *world)
+{
+    struct kvp_arbiter_request request = {
+        .op = KVP_ARBITER_CAS,
+        .id = 1,
+        .group_id = kvp_core_group_id(world->nodes[1].core),
+        .view = {1, 1, 1, kvp_set_of(1)},
+    };
+    struct kvp_arbiter_answer answer;
+    kvp_buf message = {0}, back = {0};
+    assert_int_equal(kvp_arbiter_witness_encode(&request, "g", 1, &message), KVP_OK);
+    assert_int_equal(kvp_witness_handle(world->witness, kvp_buf_slice(&message), &back), KVP_OK);
+    assert_int_equal(kvp_arbiter_witness_decode(kvp_buf_slice(&back), 1, &answer), KVP_OK);
+    assert_int_equal(answer.status, KVP_OK);
+    kvp_buf_free(&message);
+    kvp_buf_free(&back);
+}
+
+/* A young group, whose second view is the one in force. */
+static void create_late(struct world *world)
+{
+    world_open(world, 2);
+    world_form(world);
+    world_put(world, 1, 10);
+    world_run(world, 5 * SECONDS);
+    assert_serves(world, 1, set2(1, 2));
+    assert_int_equal(kvp_core_view(world->nodes[2].core)->version, 2);
+    assert_int_equal(world->nodes[2].disk.meta.shown_version, 2);
+    world_witness_forgets(world);
+    create_again(world);
+}
+
+static void assert_nothing_lost(struct world *world, unsigned id)
+{
+    for (unsigned one = 1; one <= 2; one++) {
+        assert_int_equal(world_count(world, one, DID_QUARANTINE, ANY), 0);
+        assert_int_equal(world_count(world, one, DID_CUT, ANY), 0);
+    }
+    assert_true(world->nodes[id].disk.tail.seq >= 10);
+}
+
+/* The register is that of the first moment: nobody follows it, and it lets nobody lead. */
+static void test_a_late_create_at_an_emptied_witness_takes_nothing_back(void **state)
+{
+    (void)state;
+    for (unsigned started = 1; started <= 2; started++) {
+        struct world world;
+        create_late(&world);
+        world_run(&world, 5 * SECONDS);
+        assert_serves(&world, 1, set2(1, 2));
+        world_kill(&world, started);
+        world_start(&world, started);
+        world_run(&world, 10 * SECONDS);
+        assert_nothing_lost(&world, started);
+        assert_int_equal(kvp_core_view(world.nodes[started].core)->version, 2);
+        world_close(&world);
+    }
+}
+
+static void test_a_late_create_gives_nobody_the_lead_but_by_force(void **state)
+{
+    (void)state;
+    struct world world;
+    create_late(&world);
+    world_kill(&world, 1);
+    world_run(&world, 10 * SECONDS);
+    assert_false(world_serves(&world, 2));
+    assert_true(world_count(&world, 2, DID_NOTE, KVP_NOTE_ARBITER_OLDER) > 0);
+    world_promote(&world, 2, true);
+    world_run(&world, SECONDS);
+    assert_serves(&world, 2, kvp_set_of(2));
+    world_start(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_serves(&world, 2, set2(1, 2));
+    assert_nothing_lost(&world, 2);
+    assert_same(&world, set2(1, 2));
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_a_lost_register_takes_back_is_set_aside),
         cmocka_unit_test(test_what_an_older_register_leaves_out_is_set_aside),
         cmocka_unit_test(test_what_a_new_register_leaves_out_is_set_aside),
+        cmocka_unit_test(test_a_late_create_at_an_emptied_witness_takes_nothing_back),
+        cmocka_unit_test(test_a_late_create_gives_nobody_the_lead_but_by_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
