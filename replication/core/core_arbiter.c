@@ -147,7 +147,9 @@ static void arbiter_seed(struct kvp_core *core)
 /* An answer may be older than the view that this node has made meanwhile, but not twice. */
 static void arbiter_note_older(struct kvp_core *core, const struct kvp_view *view)
 {
-    bool older = view->version < core->meta.shown_version;
+    bool other = view->version == core->meta.view.version && !core->told &&
+                 !kvp_view_equal(view, &core->meta.view);
+    bool older = view->version < core->meta.shown_version || other;
     if (older && core->shown_older) {
         core_note_once(core, &core->noted_older, KVP_NOTE_ARBITER_OLDER, 0);
         core_keep_unsure(core, view);

@@ -162,7 +162,8 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
            point.epoch > epoch) {
         after--;
     }
-    bool unsure = !kvp_set_has(core->view.in_sync, core->config.self); /* see core_keep.c */
+    bool unsure = !kvp_set_has(core->view.in_sync, core->config.self) &&
+                  !KVP_MUTANT(LOST_UNSEEN); /* see core_keep.c */
     if (after < core->log.tail.seq && !unsure) {
         backup_cut(core, after);
     }
@@ -190,6 +191,22 @@ static bool backup_may_cut(const struct kvp_core *core, uint64_t seq)
     return seq >= core->commit && !(core_parted(core) && seq < core->durable.seq);
 }
 
+/* With an arbiter what is on the disk of a node that counts is not cut off before the register has
+ * shown the view, or could not be asked for long: an epoch may have been made twice (core_keep.c).
+ * The primary asks again. */
+static kvp_status backup_judge_cut(struct kvp_core *core, uint64_t seq)
+{
+    if (!backup_may_cut(core, seq)) {
+        return KVP_DIVERGED;
+    }
+    if (seq < core->durable.seq && core_keep_waits(core) && !KVP_MUTANT(LOST_UNSEEN)) {
+        KVP_MARK(CUT_WAITS);
+        core_look_soon(core);
+        return KVP_BUSY;
+    }
+    return KVP_OK;
+}
+
 /* Takes one entry: known already, new, or in the place of one that never was committed. */
 static kvp_status backup_take_entry(struct kvp_core *core, const struct kvp_peer_request *request,
                                     struct kvp_entry *entry)
@@ -204,8 +221,9 @@ static kvp_status backup_take_entry(struct kvp_core *core, const struct kvp_peer
             backup_compared(core, seq);
             return KVP_OK;
         }
-        if (!backup_may_cut(core, seq - 1) || ours.epoch >= request->lead_epoch) {
-            return KVP_DIVERGED;
+        kvp_status status = backup_judge_cut(core, seq - 1);
+        if (status != KVP_OK || ours.epoch >= request->lead_epoch) {
+            return status != KVP_OK ? status : KVP_DIVERGED;
         }
         backup_cut(core, seq - 1);
     }
@@ -237,8 +255,9 @@ static kvp_status backup_take_entries(struct kvp_core *core, const struct kvp_pe
      * epochs: an older suffix of ours is not in it. */
     bool older = core->log.tail.epoch < request->lead_epoch || KVP_MUTANT(CUT_TOO_FAR);
     if (core->log.tail.seq > request->end && older) {
-        if (!backup_may_cut(core, request->end)) {
-            return KVP_DIVERGED;
+        kvp_status status = backup_judge_cut(core, request->end);
+        if (status != KVP_OK) {
+            return status;
         }
         backup_cut(core, request->end);
     }

@@ -75,7 +75,7 @@ void core_keep_unsure(struct kvp_core *core, const struct kvp_view *shown)
 {
     uint64_t tail = core->log.tail.seq;
     if (tail == 0 || core_leading(core) || core_parted(core) || core->replacing ||
-        kvp_set_has(shown->in_sync, core->config.self)) {
+        kvp_set_has(shown->in_sync, core->config.self) || KVP_MUTANT(LOST_UNSEEN)) {
         return;
     }
     core->meta.unreplicated_from = core->commit < tail ? core->commit + 1 : tail;

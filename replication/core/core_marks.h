@@ -54,6 +54,7 @@
     /* the follower's side */ \
     MARK(SUFFIX_CUT,          "a suffix that nobody acknowledged is cut off") \
     MARK(CUT_WHILE_WRITING,   "entries are cut off while they are being written") \
+    MARK(CUT_WAITS,           "a suffix is not cut off before the register has shown the view") \
     MARK(LATER_IN_STATE,      "entries of a view that nobody granted are in the state") \
     MARK(APPEND_GAP,          "an APPEND comes before the one that it follows") \
     MARK(QUARANTINE,           "a store that parted is set aside") \

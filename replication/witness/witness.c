@@ -36,7 +36,7 @@ struct group {
     struct kvp_view view;
     uint64_t
         known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
-    kvp_node_set unknown; /* nodes that were known by no number before that; not on the disk */
+    kvp_node_set unknown; /* nodes whose stores counted before the register knew any; in memory */
 };
 
 /* What members of a group say that the register was. */
@@ -466,7 +466,7 @@ static kvp_status set_register(struct kvp_witness *witness,
     register_set_name(&changed, request->group);
     if (group != NULL) {
         memcpy(changed.known, group->known, sizeof(changed.known));
-        changed.unknown = group->unknown;
+        changed.unknown = group->unknown & ~view->in_sync; /* they have been compared */
     }
     status = persist(witness, &changed);
     if (status != KVP_OK) {
@@ -630,8 +630,8 @@ static uint64_t claim_mark(uint64_t known)
     return known == 0 ? 0 : MARK_BIT | (known & (MARK_BIT - 1));
 }
 
-/* None to the store that was the first to claim its node: one that counted before learns from it
- * that the register was lost meanwhile. */
+/* None to the first store that claims its node's place, and to those that follow it: one that
+ * counted before learns from it that the register was lost meanwhile. */
 static uint64_t told_mark(const struct group *group, const struct kvp_witness_request *request,
                           kvp_status code)
 {
@@ -668,9 +668,11 @@ static kvp_status claim(struct kvp_witness *witness, const struct kvp_witness_re
         return status;
     }
     struct group changed = *group;
-    bool first = group->known[request->from] == 0;
-    changed.unknown &= ~kvp_set_of(request->from);
-    changed.unknown |= first ? kvp_set_of(request->from) : 0;
+    if (is_among(&request->numbers, KVP_STORE_IS_NEW)) {
+        changed.unknown &= ~kvp_set_of(request->from);
+    } else if (group->known[request->from] == 0) {
+        changed.unknown |= kvp_set_of(request->from);
+    }
     changed.known[request->from] = request->numbers.incarnation;
     status = persist(witness, &changed);
     if (status == KVP_OK) {

@@ -45,7 +45,9 @@ static void happen(struct accident *accident)
 {
     struct world *world = &accident->world;
     for (unsigned id = 1; id <= 3; id++) {
-        world_kill(world, id);
+        if (world->nodes[id].alive) {
+            world_kill(world, id);
+        }
     }
     struct disk *disk = &world->nodes[1].disk;
     assert_int_equal(disk->tail.seq, accident->old_end + 10);
@@ -140,6 +142,36 @@ static void test_what_a_new_register_leaves_out_is_set_aside(void **state)
     }
 }
 
+/* The register has come to the epoch that node 1 knows, with the same primary, and node 1 cannot
+ * see that it is another view. */
+static void test_nothing_is_cut_off_before_the_register_has_shown_the_view(void **state)
+{
+    (void)state;
+    struct accident accident;
+    setup(&accident);
+    struct world *world = &accident.world;
+    world_kill(world, 3);
+    world_run(world, 3 * SECONDS);
+    assert_serves(world, 2, set2(1, 2));
+    happen(&accident);
+    uint64_t epoch = world->nodes[1].disk.meta.view.epoch;
+    while (kvp_core_view(world->nodes[2].core)->epoch < epoch) {
+        lead_anew(world, 1);
+    }
+    assert_int_equal(kvp_core_view(world->nodes[2].core)->epoch, epoch);
+    world_witness(world, 1, false);
+    world_start(world, 1);
+    world_run(world, 10 * SECONDS);
+    assert_int_equal(world_count(world, 1, DID_CUT, ANY), 0);
+    assert_int_equal(world->nodes[1].disk.tail.seq, accident.old_end + 10);
+    world_witness(world, 1, true);
+    world_run(world, 10 * SECONDS);
+    lead_anew(world, 1);
+    world_run(world, 10 * SECONDS);
+    assert_set_aside(&accident);
+    world_close(world);
+}
+
 /* ---- a founder's question that comes late ---- */
 
 /* The request that made the group, once more. */
@@ -228,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_what_a_lost_register_takes_back_is_set_aside),
         cmocka_unit_test(test_what_an_older_register_leaves_out_is_set_aside),
         cmocka_unit_test(test_what_a_new_register_leaves_out_is_set_aside),
+        cmocka_unit_test(test_nothing_is_cut_off_before_the_register_has_shown_the_view),
         cmocka_unit_test(test_a_late_create_at_an_emptied_witness_takes_nothing_back),
         cmocka_unit_test(test_a_late_create_gives_nobody_the_lead_but_by_force),
     };

@@ -165,7 +165,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions, copies;
+    bool jobs, sessions, copies, accidents;
     bool slow; /* takes minutes: looked for only with --table, or by its name */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
@@ -267,6 +267,10 @@ static const struct sim_mutant {
      cut_pairs},
     {KVP_MUTANT_NONE, "none-rough", WITNESS,
      "no bug, snapshots all the time: nothing must be found", rough_snapshots},
+    {KVP_MUTANT_NONE, "none-accidents", WITNESS,
+     "no bug, an old store and an emptied witness: nothing must be found", .accidents = true},
+    {KVP_MUTANT_LOST_UNSEEN, "lost-unseen", WITNESS,
+     "a register that was made anew is believed like any other", .accidents = true},
     {KVP_MUTANT_COMMIT_FALLS, "commit-falls", WITNESS,
      "the commit point falls when the view changes", harsh_plan},
     {KVP_MUTANT_COMMIT_TOLD_AHEAD, "commit-told-ahead", WITNESS,
@@ -372,6 +376,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->copies) {
         sim_plan_copies(&plan, seed);
+    }
+    if (mutant->accidents) {
+        sim_plan_accidents(&plan, seed);
     }
     if (mutant->alter) {
         mutant->alter(&plan);

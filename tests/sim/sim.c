@@ -270,6 +270,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_OPERATOR:
         sim_operators(sim);
         break;
+    case SIM_ACCIDENT:
+        sim_accidents(sim);
+        break;
     case SIM_HEAL:
         sim_heal(sim, event);
         break;
@@ -299,6 +302,7 @@ static void free_all(struct sim *sim)
     if (sim->witness_env) {
         sim->witness_env->ops->close(sim->witness_env);
     }
+    sim_accidents_free(sim);
     sim_clients_free(sim);
     sim_jobs_free(sim);
     sim_check_free(sim);
@@ -342,10 +346,12 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim->random_hangs = seed ^ 0x5eed0007;
     sim->random_copies = seed ^ 0x5eed000a;
     sim->random_operators = seed ^ 0x5eed000c;
+    sim->random_accidents = seed ^ 0x5eed0010;
     prepare(sim);
     sim_faults_start(sim);
     sim_copies_start(sim);
     sim_operators_start(sim);
+    sim_accidents_start(sim);
     uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;
     bool converged = false;
     for (uint64_t steps = 0; !sim->failed && sim->heap_count > 0 && steps < STEPS_MAX; steps++) {

@@ -44,6 +44,7 @@ struct sim_plan {
                              many, and seeds found so far keep their meaning */
     uint64_t hang_gap_us; /* mean time between disks that hang; 0: none does */
     uint64_t copy_gap_us; /* mean time between copies of stores; 0: none is made */
+    bool accidents;       /* an old store and an emptied witness: sim_accidents.c */
     bool copies_unsure;   /* also what a hung disk never took is put back: see sim_copies.c */
     unsigned drift_ppm;   /* clock rates differ up to this */
     uint64_t disk_us;     /* mean time of a disk job */
@@ -140,6 +141,23 @@ struct sim_node {
     bool stopped;            /* in good order: the process may end */
 };
 
+enum sim_accident_stage {
+    ACCIDENT_NONE,
+    ACCIDENT_ALONE,    /* `who` goes on alone */
+    ACCIDENT_GROWS,    /* `old` is what it had then; the group has more */
+    ACCIDENT_HAPPENED, /* that is its directory now, and the witness is empty */
+    ACCIDENT_OVER,     /* all are started */
+};
+
+struct sim_accident {
+    enum sim_accident_stage stage;
+    unsigned who;
+    struct kvp_env *old;
+    uint64_t old_end; /* of its log */
+    uint64_t since_us;
+    unsigned again; /* it is started so often before the others */
+};
+
 struct sim_client;
 struct sim;
 
@@ -155,6 +173,7 @@ enum sim_event_kind {
     SIM_HANG_END,
     SIM_COPIES,
     SIM_OPERATOR,
+    SIM_ACCIDENT,
     SIM_HEAL,
     SIM_RESTART,
     SIM_RESUME,
@@ -184,6 +203,8 @@ struct sim {
     uint64_t random_hangs;
     uint64_t random_copies;
     uint64_t random_operators;
+    uint64_t random_accidents;
+    struct sim_accident accident;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
     uint64_t order;
@@ -263,6 +284,7 @@ void sim_hang(struct sim *sim);
 void sim_calm_down(struct sim *sim);
 void sim_witness_message(struct sim *sim, struct sim_message *message);
 void sim_witness_restart(struct sim *sim);
+void sim_witness_empty(struct sim *sim); /* it is down afterwards */
 
 /* sim_copies.c; all do nothing in a run without copies */
 void sim_copies_start(struct sim *sim);
@@ -283,6 +305,14 @@ void sim_operators_calm(struct sim *sim);
 void sim_operators_step(struct sim *sim);
 void sim_operators_room(const struct sim *sim, struct sim_node *node);
 bool sim_operators_fence(struct sim *sim); /* whether the fence command succeeds */
+
+/* sim_accidents.c; all do nothing in a run without accidents */
+void sim_plan_accidents(struct sim_plan *plan, uint64_t seed);
+void sim_accidents_start(struct sim *sim);
+void sim_accidents(struct sim *sim);
+bool sim_accidents_hold(const struct sim *sim, const struct sim_node *node); /* not now */
+bool sim_accidents_lost(const struct sim *sim); /* what was acknowledged is not all served */
+void sim_accidents_free(struct sim *sim);
 
 /* sim_client.c */
 kvp_status sim_clients_start(struct sim *sim);
@@ -325,6 +355,9 @@ void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_jo
 /* The store of one place is at another one, too. */
 void sim_contract_copied(struct sim *sim, unsigned from, unsigned to);
 void sim_contract_exchanged(struct sim *sim, unsigned a, unsigned b);
+/* What was acknowledged behind `old_end` nobody serves from now on, but it is not destroyed. */
+void sim_contract_accident(struct sim *sim, uint64_t old_end);
+void sim_contract_put_aside(struct sim *sim, unsigned id); /* the operator has what it had */
 /* A linearizable read is being answered. */
 void sim_contract_read(struct sim *sim, const struct sim_node *node);
 

@@ -40,6 +40,7 @@ struct contract_node {
     uint64_t life, store_life; /* of the process, of its store */
     uint64_t commit, applied;
     uint64_t alone; /* the last that it committed alone in its view; 0: others have it */
+    uint64_t owed;  /* up to there it has what was acknowledged and is served no more; 0: none */
     bool known;     /* the digest is that of the node's state */
     uint64_t digest;
 };
@@ -49,6 +50,7 @@ struct sim_contract {
     size_t capacity;
     struct contract_node nodes[SIM_COPY + 1];
     uint64_t committed; /* the highest that any leading node called so */
+    bool twice;         /* views, and so entries, of one epoch were made twice */
 };
 
 kvp_status sim_contract_start(struct sim *sim)
@@ -57,16 +59,21 @@ kvp_status sim_contract_start(struct sim *sim)
     return sim->contract ? KVP_OK : KVP_NO_MEMORY;
 }
 
-void sim_contract_free(struct sim *sim)
+static void contract_forget(struct sim_contract *contract)
 {
-    for (size_t i = 0; sim->contract && i < sim->contract->capacity; i++) {
-        while (sim->contract->places[i]) {
-            struct contract_place *place = sim->contract->places[i];
-            sim->contract->places[i] = place->next;
+    for (size_t i = 0; i < contract->capacity; i++) {
+        while (contract->places[i]) {
+            struct contract_place *place = contract->places[i];
+            contract->places[i] = place->next;
             free(place);
         }
     }
+}
+
+void sim_contract_free(struct sim *sim)
+{
     if (sim->contract) {
+        contract_forget(sim->contract);
         free(sim->contract->places);
         free(sim->contract);
         sim->contract = NULL;
@@ -98,7 +105,7 @@ static struct contract_place *contract_place(struct sim *sim, struct kvp_point p
     }
     struct contract_place *place = contract->places[point.seq];
     while (place && (place->epoch != point.epoch || place->hash != point.hash)) {
-        if (place->epoch == point.epoch) {
+        if (place->epoch == point.epoch && !sim->contract->twice) {
             sim_fail(sim, "two entries %llu of epoch %llu", (unsigned long long)point.seq,
                      (unsigned long long)point.epoch);
         }
@@ -121,7 +128,7 @@ static void contract_applied(struct sim *sim, const struct sim_node *node, struc
     struct contract_place *place = contract_place(sim, point);
     place->applied = true;
     const struct contract_place *other = sim->contract->places[point.seq];
-    for (; contract_one_history(sim) && other; other = other->next) {
+    for (; contract_one_history(sim) && !sim->contract->twice && other; other = other->next) {
         if (other != place && other->applied) {
             sim_fail(sim, "%u applies entry %llu of epoch %llu, another node that of %llu",
                      node->id, (unsigned long long)point.seq, (unsigned long long)point.epoch,
@@ -233,6 +240,11 @@ static void contract_replaced(struct sim *sim, const struct sim_node *node,
         sim_fail(sim, "%u destroys its store, where it had committed %llu alone", node->id,
                  (unsigned long long)known->alone);
     }
+    if (job->keep != KVP_KEEP && known->owed != 0) {
+        sim_fail(sim, "%u destroys its store, where %llu was acknowledged", node->id,
+                 (unsigned long long)known->owed);
+    }
+    known->owed = 0;
     if (destroys && core && core->log.tail.seq > 0) {
         const struct contract_place *place = contract_place(sim, job->point);
         if (!place->has_digest && !place->applied) {
@@ -264,6 +276,10 @@ void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_jo
     if (write->truncate && write->truncate_after < known->alone) {
         sim_fail(sim, "%u cuts its log after %llu, and had committed %llu alone", node->id,
                  (unsigned long long)write->truncate_after, (unsigned long long)known->alone);
+    }
+    if (write->truncate && write->truncate_after < known->owed) {
+        sim_fail(sim, "%u cuts its log after %llu, where %llu was acknowledged", node->id,
+                 (unsigned long long)write->truncate_after, (unsigned long long)known->owed);
     }
     for (size_t i = 0; i < write->append_count; i++) {
         contract_place(sim, write->append[i]->point);
@@ -367,6 +383,27 @@ static void contract_serves(struct sim *sim, const struct sim_node *node,
                      (unsigned long long)silence);
         }
     }
+}
+
+/* Before the nodes die. What they have applied since is another history's. */
+void sim_contract_accident(struct sim *sim, uint64_t old_end)
+{
+    struct sim_contract *contract = sim->contract;
+    for (unsigned i = 1; i <= sim->plan.nodes; i++) {
+        const struct kvp_core *core = contract_core(&sim->nodes[i]);
+        uint64_t end = core ? core->durable.seq : 0;
+        end = end < contract->committed ? end : contract->committed;
+        memset(&contract->nodes[i], 0, sizeof(contract->nodes[i]));
+        contract->nodes[i].owed = i != sim->accident.who && end > old_end ? end : 0;
+    }
+    contract_forget(contract);
+    contract->committed = 0;
+    contract->twice = true;
+}
+
+void sim_contract_put_aside(struct sim *sim, unsigned id)
+{
+    sim->contract->nodes[id].owed = 0;
 }
 
 void sim_contract_copied(struct sim *sim, unsigned from, unsigned to)

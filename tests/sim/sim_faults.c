@@ -189,17 +189,22 @@ static bool all_agree(const struct sim *sim)
 }
 
 /* The witness comes back without its registers: its operator has given it another disk. */
+void sim_witness_empty(struct sim *sim)
+{
+    sim_trace(sim, "WITNESS LOST");
+    sim->witness_lost_us = sim->now_us;
+    kvp_witness_close(sim->witness);
+    sim->witness = NULL;
+    sim->witness_env->ops->close(sim->witness_env);
+    if (kvp_env_memory_open(&sim->witness_env) != KVP_OK) {
+        abort();
+    }
+}
+
 static void witness_loss(struct sim *sim)
 {
     if (sim->witness && !sim_copies_need_witness(sim) && all_agree(sim)) {
-        sim_trace(sim, "WITNESS LOST");
-        sim->witness_lost_us = sim->now_us;
-        kvp_witness_close(sim->witness);
-        sim->witness = NULL;
-        sim->witness_env->ops->close(sim->witness_env);
-        if (kvp_env_memory_open(&sim->witness_env) != KVP_OK) {
-            abort();
-        }
+        sim_witness_empty(sim);
         sim_at(sim, duration(sim), SIM_WITNESS_RESTART);
     }
 }
@@ -286,6 +291,9 @@ void sim_fault(struct sim *sim)
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         total += kinds[i].weight;
+    }
+    if (sim->accident.stage == ACCIDENT_HAPPENED) {
+        total = 0; /* one thing after the other */
     }
     uint64_t drawn = sim_below(&sim->random_faults, total);
     for (size_t i = 0; total > 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++) {

@@ -469,7 +469,9 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
 {
     struct sim_node *node = &sim->nodes[event->node];
     if (event->kind == SIM_RESTART) {
-        if (!node->alive && node->env) {
+        if (sim_accidents_hold(sim, node)) {
+            sim_at(sim, 100000, SIM_RESTART)->node = node->id;
+        } else if (!node->alive && node->env) {
             sim_node_start(sim, node);
         }
         return;
