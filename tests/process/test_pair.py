@@ -87,6 +87,8 @@ def test_backup_wins_with_the_backup_killed_stops_until_it_is_back():
         group.kill(3 - primary)
         wait_for(lambda: not group.serving(primary), "the primary to stop serving")
         assert group.cli("put", "a", "2", timeout_ms=1500).returncode in (3, 4)
+        done = group.cli("promote", "--node", group.urls[primary], check=5)
+        assert b"leads already, but may not serve" in done.stderr, done
         group.start_node(3 - primary)
         group.wait_in_sync(1, 2)
         assert group.get("a") in (b"1", b"2")
