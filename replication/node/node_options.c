@@ -157,16 +157,13 @@ static kvp_status check_own(const struct kvp_node *node, const kvp_node_options 
                : KVP_OK;
 }
 
+/* With what stands before it, less than 512 bytes: so much room is usual. */
 static const char choice[] =
-    "  witness      a third process (kvwitness URL) decides who leads: safe, and the group stays "
-    "up "
-    "when one node dies. Recommended.\n"
-    "  pair backup-wins   the backup takes over; a primary that loses its backup stops. Safe.\n"
-    "  pair primary-wins  the primary goes on; a backup takes over only on an operator's word. "
-    "Safe.\n"
-    "  pair available     both go on when they lose each other; updates that only one of them has "
-    "are "
-    "set aside on reunion.";
+    "  witness            a third process (kvwitness URL) decides: safe, and the group survives a "
+    "node. Recommended.\n"
+    "  pair backup-wins   the backup takes over; a primary that loses it stops. Safe.\n"
+    "  pair primary-wins  the primary goes on; a backup takes over on an operator's word. Safe.\n"
+    "  pair available     both go on alone; what only one of them has is later set aside.";
 
 static kvp_status choose_policy(const kvp_node_options *options, enum kvp_pair_policy *policy,
                                 const struct complaint *complaint)
