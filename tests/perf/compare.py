@@ -2,19 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvpair beside what people use today, on this machine, in one run: docs/performance.md has the results.
 
-    KVPAIR_BUILD=build python3 tests/perf/compare.py [--seconds N] [--rounds N] [--outstanding N,N,...]
+    KVPAIR_BUILD=build python3 tests/perf/compare.py [--seconds N] [--rounds N] [--shapes CxR,CxR,...]
+                                                     [--loads put,get,mixed] [--only NAME,NAME...]
 
-All systems keep what they acknowledge on disk, with fsync, and copies of it where they can:
+The load is one thread for every system (load_systems.c): C connections with R requests under way on each. All
+systems keep what they acknowledge on disk, with fsync, and copies of it where they can:
 
   kvpair      two nodes and a witness; a put is durable on both
   redis       a primary and a replica, appendfsync always on both; SET, then WAIT 1 (which does not
-              wait for the replica's fsync)
-  etcd        three members; a put is durable on two
+              wait for the replica's fsync); with several requests on a connection one WAIT stands behind
+              all that go out together
+  etcd        three members; a put is durable on two; one request on a connection
   beanstalkd  alone, with an fsync each (-f 0); put, reserve, delete of one job, beside which stands
-              fetch and post of kvpair's jobs
+              fetch and post of kvpair's jobs (kvbench, in as many threads' callbacks)
 
-The systems take turns in each round; what is printed is the median of the rounds. Those that are not
-installed (packages redis-server, etcd-server, beanstalkd) are left out.
+Each system's servers are started anew for each measurement, and get the keys that gets will find. The systems take
+turns in each round; what is printed is the median of the rounds, and for Redis's loads the median of kvpair's rate to
+Redis's in the same round. Those that are not installed (packages redis-server, etcd-server, beanstalkd) are left out.
+`--with DIRECTORY` measures the kvpair of another build, too: "kvpair before".
 """
 
 import argparse
@@ -30,7 +35,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "process"))
-from kvtest import free_ports, program, wait_for  # noqa: E402
+import kvtest  # noqa: E402
+from kvtest import Group, free_ports, program, wait_for  # noqa: E402
 
 
 class Servers:
@@ -64,14 +70,19 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def load(system, port, outstanding, seconds):
-    done = subprocess.run([program("load_others"), system, str(port), str(outstanding),
-                           str(seconds)], capture_output=True, text=True, timeout=seconds + 60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def load(system, port, shape, seconds, keys, reads):
+    def run(connections, requests, reads):
+        done = subprocess.run([program("load_systems"), system, str(port), str(connections), str(requests),
+                               str(seconds), str(keys), str(reads)],
+                              capture_output=True, text=True, timeout=seconds + 120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+    if reads:
+        run(1, 64, "fill")
+    return run(*shape, reads)
 
 
-def redis(outstanding, seconds):
+def redis(*what):
     with Servers() as servers:
         ports = free_ports(2)
         for index, port in enumerate(ports):
@@ -85,10 +96,10 @@ def redis(outstanding, seconds):
                                   capture_output=True, text=True)
             return done.stdout.strip() == "1"
         wait_for(in_sync, "Redis's replica")
-        return load("redis", ports[0], outstanding, seconds)
+        return load("redis", ports[0], *what)
 
 
-def etcd(outstanding, seconds):
+def etcd(*what):
     with Servers() as servers:
         clients, peers = free_ports(3), free_ports(3)
         cluster = ",".join("m%d=http://127.0.0.1:%d" % item for item in enumerate(peers))
@@ -106,67 +117,113 @@ def etcd(outstanding, seconds):
                                   capture_output=True, text=True)
             return '"true"' in done.stdout
         wait_for(ready, "etcd")
-        return load("etcd", clients[0], outstanding, seconds)
+        return load("etcd", clients[0], *what)
 
 
-def beanstalkd(outstanding, seconds):
+def beanstalkd(*what):
     with Servers() as servers:
         port, = free_ports(1)
         servers.start("beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-f", "0", "-b",
                       servers.path("binlog"))
         wait_for(lambda: listens(port), "beanstalkd")
-        return load("beanstalkd", port, outstanding, seconds)
+        return load("beanstalkd", port, *what)
 
 
-def kvbench(mode, *options):
-    done = subprocess.run([program("kvbench"), mode, "--spawn", *options], capture_output=True,
-                          text=True, timeout=600)
+def kvpair(*what):
+    with Group().start() as group:
+        port = group.urls[group.wait_primary()].rsplit(":", 1)[1]
+        return load("kvpair", int(port), *what)
+
+
+class Before:
+    """kvpair as another build has it, under the same load."""
+
+    def __init__(self, build):
+        self.build = build
+
+    def __call__(self, *what):
+        own = kvtest.BUILD
+        with Group() as group:
+            kvtest.BUILD = self.build
+            try:
+                group.start()
+                port = group.urls[group.wait_primary()].rsplit(":", 1)[1]
+            finally:
+                kvtest.BUILD = own
+            return load("kvpair", int(port), *what)
+
+
+def kvbench(shape, mode, *options):
+    done = subprocess.run([program("kvbench"), mode, "--spawn", "--outstanding", str(shape[0] * shape[1]), *options],
+                          capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def kvpair(outstanding, seconds):
-    return kvbench("put", "--outstanding", str(outstanding), "--seconds", str(seconds), "--keys",
-                   "100000")
-
-
-def kvpair_txn(outstanding, seconds):
-    line = kvbench("txn", "--outstanding", str(outstanding), "--seconds", str(seconds), "--keys",
-                   "100000", "--txn-keys", "100")
+def kvpair_txn(shape, seconds, keys, reads):
+    line = kvbench(shape, "txn", "--seconds", str(seconds), "--keys", str(keys), "--txn-keys", "100")
     return dict(line, ops_per_s=line["keys_per_s"])
 
 
-def kvpair_jobs(outstanding, seconds):
-    return kvbench("jobs", "--outstanding", str(outstanding), "--count", str(int(5000 * seconds)))
+def kvpair_jobs(shape, seconds, keys, reads):
+    return kvbench(shape, "jobs", "--count", str(int(5000 * seconds)))
 
 
-SYSTEMS = [("kvpair", kvpair, None), ("redis", redis, "redis-server"), ("etcd", etcd, "etcd"),
-           ("kvpair, transactions of 100 (keys)", kvpair_txn, None),
-           ("kvpair jobs", kvpair_jobs, None), ("beanstalkd", beanstalkd, "beanstalkd")]
+READS = {"put": 0, "get": 100, "mixed": 50, "job": 0, "txn": 0}
+
+# name, how it is measured, the program that it needs, the loads that it knows, requests on a connection at most
+SYSTEMS = [("kvpair", kvpair, None, ("put", "get", "mixed"), 128),
+           ("redis", redis, "redis-server", ("put", "get", "mixed"), 128),
+           ("etcd", etcd, "etcd", ("put",), 1),
+           ("kvpair, transactions of 100: keys", kvpair_txn, None, ("txn",), 128),
+           ("kvpair jobs", kvpair_jobs, None, ("job",), 1),
+           ("beanstalkd", beanstalkd, "beanstalkd", ("job",), 1)]
+
+
+def systems_of(options):
+    found = [system for system in SYSTEMS if system[2] is None or shutil.which(system[2])]
+    if options.build_before:
+        found.insert(1, ("kvpair before", Before(options.build_before), None, ("put", "get", "mixed"), 128))
+    return [s for s in found if options.only is None or s[0] in options.only.split(",")]
+
+
+def measure(options, systems):
+    """{(load, shape, name): one line a round}"""
+    found = {}
+    for number in range(options.rounds):
+        for kind in options.loads.split(","):
+            for text in options.shapes.split(","):
+                shape = tuple(map(int, text.split("x")))
+                for name, run, _, loads, width in systems:
+                    if kind not in loads or shape[1] > width:
+                        continue
+                    line = run(shape, options.seconds, options.keys, READS[kind])
+                    found.setdefault((kind, text, name), []).append(line)
+                    print("round %d: %-6s %-8s %-36s %8.0f/s" % (number + 1, kind, text, name, line["ops_per_s"]),
+                          file=sys.stderr)
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--outstanding", default="1,64,256")
-    parser.add_argument("--only", help="names of systems begin with this")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keys", type=int, default=10000)
+    parser.add_argument("--shapes", default="1x1,16x1,64x1,256x1,1x64,4x64", help="connections x requests on each")
+    parser.add_argument("--loads", default="put,get", help="put, get, mixed, txn, job")
+    parser.add_argument("--only", help="names of systems")
+    parser.add_argument("--with", dest="build_before", help="another build's directory")
     options = parser.parse_args()
-    found = {}
-    systems = [system for system in SYSTEMS if system[2] is None or shutil.which(system[2])]
-    systems = [s for s in systems if options.only is None or s[0].startswith(options.only)]
-    for number in range(options.rounds):
-        for outstanding in map(int, options.outstanding.split(",")):
-            for name, measure, _ in systems:
-                line = measure(outstanding, options.seconds)
-                found.setdefault((outstanding, name), []).append(line)
-                print("round %d: %-36s %4d outstanding: %8.0f/s" %
-                      (number + 1, name, outstanding, line["ops_per_s"]), file=sys.stderr)
-    print("| outstanding | system | per second | p50 us | p99 us |\n|---|---|---|---|---|")
-    for (outstanding, name), lines in found.items():
-        print("| %d | %s | %s |" % (outstanding, name, " | ".join(
+    found = measure(options, systems_of(options))
+    print("| load | connections x requests | system | per second | p50 us | p99 us | kvpair to this |\n"
+          "|---|---|---|---|---|---|---|")
+    for (kind, shape, name), lines in found.items():
+        own = found.get((kind, shape, "kvpair"), [])
+        ratios = [mine["ops_per_s"] / line["ops_per_s"] for mine, line in zip(own, lines)]
+        print("| %s | %s | %s | %s | %s |" % (kind, shape, name, " | ".join(
             "%.0f" % statistics.median(line.get(key, float("nan")) for line in lines)
-            for key in ("ops_per_s", "p50_us", "p99_us"))))
+            for key in ("ops_per_s", "p50_us", "p99_us")),
+            "%.2f" % statistics.median(ratios) if ratios and name != "kvpair" else ""))
 
 
 if __name__ == "__main__":
