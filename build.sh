@@ -76,10 +76,10 @@ meson_test() { # DIRECTORY LOGBASE OPTION...
 
 # The tests with threads under the thread sanitizer. LevelDB and the C++ library are not built for it, so what they
 # do cannot be judged. The rest of it, with real programs: tests/soak.sh tsan.
-thread_programs='engine/test_executor engine/test_node engine/test_node_group engine/test_node_jobs net/test_net
-    net/test_net_files net/test_net_hostile net/test_net_limits client/test_client client/test_client_async'
-thread_tests='test_executor test_node test_node_group test_node_jobs test_net test_net_files test_net_hostile
-    test_net_limits client client_async'
+thread_programs='engine/test_executor engine/test_node engine/test_node_group engine/test_node_jobs
+    engine/test_node_reads net/test_net net/test_net_files net/test_net_hostile net/test_net_limits client/test_client client/test_client_async'
+thread_tests='test_executor test_node test_node_group test_node_jobs test_node_reads test_net test_net_files
+    test_net_hostile test_net_limits client client_async'
 
 run_threads() {
     # shellcheck disable=SC2086

@@ -63,6 +63,8 @@ unsigned kvp_net_server_connections(const struct kvp_net_server *server);
 /* Connections that were closed for a bound: to make room, for their slowness, or for want of a
  * place. */
 uint64_t kvp_net_server_refused(const struct kvp_net_server *server);
+/* In on_request: when what has come together with this request began to be handed out. */
+uint64_t kvp_net_server_round_us(const struct kvp_net_server *server);
 /* Waits for callbacks under way; requests still held may be answered or dropped afterwards without
  * effect. NULL is fine. Must not be called from a callback. */
 void kvp_net_server_close(struct kvp_net_server *server);
@@ -94,7 +96,8 @@ const char *kvp_net_request_address(const struct kvp_net_request *request,
 /* Is the connection that it came by still open? */
 bool kvp_net_request_alive(const struct kvp_net_request *request);
 /* From here until it is let go answers may wait, so that those to one connection go out with one
- * system call. For one thread at a time, not nested, and for moments only. */
+ * system call. For moments only, and not nested in one thread; when one of several lets go, all
+ * goes out. */
 void kvp_net_server_cork(struct kvp_net_server *server);
 void kvp_net_server_uncork(struct kvp_net_server *server);
 

@@ -109,7 +109,7 @@ void net_connection_flush(struct connection *connection)
 static bool connection_delay(struct connection *connection)
 {
     struct kvp_net_server *server = connection->server;
-    if (!server->holds || connection->stream.queue_count >= DELAYED_MAX ||
+    if (server->corks == 0 || connection->stream.queue_count >= DELAYED_MAX ||
         connection->stream.queue_size >= DELAYED_SIZE_MAX) {
         return false;
     }
@@ -332,14 +332,15 @@ bool kvp_net_request_alive(const struct kvp_net_request *request)
 void kvp_net_server_cork(struct kvp_net_server *server)
 {
     pthread_mutex_lock(&server->lock);
-    server->holds = true;
+    server->corks++;
     pthread_mutex_unlock(&server->lock);
 }
 
 void kvp_net_server_uncork(struct kvp_net_server *server)
 {
     pthread_mutex_lock(&server->lock);
-    server->holds = false;
+    assert(server->corks > 0);
+    server->corks--;
     while (server->delayed != NULL) {
         struct connection *connection = server->delayed;
         connection_undelay(connection);

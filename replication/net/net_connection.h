@@ -78,6 +78,7 @@ struct kvp_net_server {
     size_t unfinished;        /* connections with half a frame */
     size_t incoming;          /* memory of half frames, those of peers not counted */
     bool accepting;           /* there may be somebody to accept */
+    uint64_t round_us;        /* when what came at once began to be handed out */
     uint64_t checked_us;      /* when deadlines were last looked at */
     uint64_t accept_again_us; /* 0: the listener is being watched */
     uint8_t buffer[NET_READ_SIZE];
@@ -87,7 +88,7 @@ struct kvp_net_server {
     size_t unsent;       /* of all connections */
     unsigned peer_count; /* connections that have shown themselves peers */
     bool watched;        /* the thread will look whether answers are read */
-    bool holds;
+    unsigned corks;      /* of threads: answers wait to share a system call */
     struct connection *delayed, *resuming;
     bool closed;
 };

@@ -158,6 +158,7 @@ static bool connection_feed(void *arg, const uint8_t *bytes, size_t size)
     struct connection *connection = arg;
     struct sp_stream *stream = &connection->stream;
     size_t used = 0;
+    bool corked = false;
     while (used < size) {
         size_t taken = 0;
         struct sp_message *message;
@@ -166,14 +167,23 @@ static bool connection_feed(void *arg, const uint8_t *bytes, size_t size)
                 net_connection_tell_refused(connection->server, &connection->address,
                                             "it speaks TLS, and this is a plain address");
             }
-            return false;
+            break;
         }
         used += taken;
-        if (message != NULL) {
-            net_connection_deliver(connection, message);
+        if (message == NULL) {
+            continue;
         }
+        if (!corked &&
+            used < size) { /* more are coming: what is answered at once leaves together */
+            kvp_net_server_cork(connection->server);
+            corked = true;
+        }
+        net_connection_deliver(connection, message);
     }
-    return true;
+    if (corked) {
+        kvp_net_server_uncork(connection->server);
+    }
+    return used == size;
 }
 
 /* False when the connection is to be closed. */
@@ -251,6 +261,7 @@ static void *server_run(void *arg)
     while (!server_is_closed(server)) {
         int timeout_ms = sooner(end_pause_if_due(server), net_limits_check(server));
         int count = epoll_wait(server->epoll_fd, events, EVENTS_MAX, timeout_ms);
+        server->round_us = kvp_clock_now_us();
         for (int i = 0; i < count; i++) {
             server_event(server, &events[i]);
         }
@@ -407,6 +418,11 @@ const char *kvp_net_server_url(const struct kvp_net_server *server)
 unsigned kvp_net_server_connections(const struct kvp_net_server *server)
 {
     return atomic_load(&server->connections);
+}
+
+uint64_t kvp_net_server_round_us(const struct kvp_net_server *server)
+{
+    return server->round_us;
 }
 
 uint64_t kvp_net_server_refused(const struct kvp_net_server *server)

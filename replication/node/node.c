@@ -128,12 +128,11 @@ static void run_event(struct kvp_node *node, struct node_event *event, uint64_t 
     struct kvp_executor *executor = node->executor;
     switch (event->kind) {
     case NODE_REQUEST:
-        if (!event->from_peer && kvp_net_request_postpone(event->request)) {
-            break;
+        if (event->from_peer) {
+            node_run_message(node, event->request, now_us);
+        } else {
+            node_run_request(node, event->request, now_us);
         }
-        /* The executor answers it before or after it returns: the body lives until then. */
-        kvp_executor_message(executor, now_us, kvp_net_request_body(event->request),
-                             event->request);
         break;
     case NODE_CALL:
         node_call_run(node, event->call, now_us);
@@ -272,6 +271,7 @@ static void *loop(void *arg)
     uint64_t deadline_us = 0;
     kvp_node_state state;
     (void)pthread_setname_np(pthread_self(), "kvpair-loop"); /* for top -H, and debuggers */
+    atomic_store(&node->loop_runs, true);
     for (;;) {
         struct node_batch batch = node_take(node, deadline_us);
         atomic_store(&node->loop_waits, true);

@@ -90,9 +90,13 @@ static void links_on_request(void *arg, struct kvp_net_request *request)
 {
     struct kvp_node *node = arg;
     unsigned version, op;
-    bool peer_op = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
-                   version == KVP_WIRE_VERSION && KVP_OP_IS_PEER(op);
+    bool known = kvp_wire_peek(kvp_net_request_body(request), &version, &op) == KVP_OK &&
+                 version == KVP_WIRE_VERSION;
+    bool peer_op = known && KVP_OP_IS_PEER(op);
     if (links_refuse_stranger(node, request, peer_op)) {
+        return;
+    }
+    if (known && op == KVP_OP_GET && node_read_here(node, request)) {
         return;
     }
     bool peer = peer_op && kvp_net_request_from_peer(request);

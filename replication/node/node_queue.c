@@ -48,7 +48,7 @@ static bool queue_is_client(const struct node_event *event)
 
 static bool queue_is_empty(const struct kvp_node *node)
 {
-    return !node->urgent.first && !node->clients.first && !node->done_first;
+    return !node->urgent.first && !node->clients.first && !node->done_first && !node->nudged;
 }
 
 void node_post(struct kvp_node *node, struct node_event *event)
@@ -89,6 +89,14 @@ void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
     pthread_cond_signal(&node->wake);
 }
 
+void node_nudge(struct kvp_node *node)
+{
+    pthread_mutex_lock(&node->mutex);
+    node->nudged = true;
+    pthread_mutex_unlock(&node->mutex);
+    pthread_cond_signal(&node->wake);
+}
+
 void node_event_free(struct kvp_node *node, struct node_event *event)
 {
     if (event != &node->fence_event) {
@@ -106,6 +114,7 @@ struct node_batch node_take(struct kvp_node *node, uint64_t deadline_us)
     struct node_batch batch = {node->urgent.first, node->done_first, node->quit};
     memset(&node->urgent, 0, sizeof(node->urgent));
     node->done_first = node->done_last = NULL;
+    node->nudged = false;
     pthread_mutex_unlock(&node->mutex);
     return batch;
 }

@@ -118,12 +118,14 @@ struct kvp_node {
     unsigned link_count;
     struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];
     struct kvp_executor *executor;
-    kvp_buf out; /* loop thread: answers being encoded */
+    kvp_buf out; /* whoever has `work`: answers being encoded */
 
-    /* The executor is the loop's, but the application reads by itself (node_call.c). */
+    /* The executor is the loop's, but the application reads by itself (node_call.c), and the
+     * server's thread for clients (node_requests.c). */
     pthread_mutex_t work;   /* who uses the executor has it */
-    atomic_bool loop_waits; /* for it: the application lets it go first */
-    atomic_bool closing;    /* the application does not read by itself any more */
+    atomic_bool loop_runs;  /* before that there is no executor */
+    atomic_bool loop_waits; /* for it: the others let it go first */
+    atomic_bool closing;    /* the others do not read by themselves any more */
     atomic_uint readers;    /* threads of the application that may be about to take it */
 
     pthread_mutex_t mutex;     /* the queue, and what is published */
@@ -133,7 +135,8 @@ struct kvp_node {
     struct node_queue clients; /* requests and calls: a slice of time, then the others again */
     struct kvp_disk_job *done_first, *done_last;
     bool quit;
-    bool state_stale; /* loop thread: publish anew */
+    bool nudged;
+    bool state_stale; /* whoever has `work`: publish anew */
     kvp_node_state state;
     bool ended;
     kvp_status end_status;
@@ -173,7 +176,16 @@ struct node_batch {
     bool quit;
 };
 
+/* node_requests.c */
+/* With the lock `work`: a peer's message is executed; a client's request, too, or it is put off
+ * until the client has read its answers. */
+void node_run_message(struct kvp_node *node, struct kvp_net_request *request, uint64_t now_us);
+void node_run_request(struct kvp_node *node, struct kvp_net_request *request, uint64_t now_us);
+/* The server's thread: has the request, a GET, been executed? If not, the loop has to. */
+bool node_read_here(struct kvp_node *node, struct kvp_net_request *request);
+
 /* node_queue.c */
+void node_nudge(struct kvp_node *node); /* the loop looks at what has become of the executor */
 void node_post(struct kvp_node *node, struct node_event *event); /* owned by the loop from now on */
 void node_post_done(struct kvp_node *node, struct kvp_disk_job *job);
 /* The loop: waits until there is something, or until the deadline. */
