@@ -192,6 +192,23 @@ def test_a_stale_node_that_boots_alone_does_not_serve():
         assert group.get("a") == b"new"
 
 
+def test_a_pair_gets_a_witness():
+    with Group(pair="backup-wins").start() as group:
+        group.put("a", b"1")
+        for with_witness in (True, False):
+            for node in group.urls:
+                group.nodes[node].signal(signal.SIGTERM)
+            for node in group.urls:
+                group.nodes[node].wait()
+            group.pair = None if with_witness else "backup-wins"
+            if with_witness:
+                group.start_witness()
+            for node in group.urls:
+                group.start_node(node)
+            group.wait_in_sync(1, 2)
+            assert group.get("a") == b"1"
+
+
 def test_fence_command_must_succeed_before_a_promotion():
     with CutGroup("backup-wins") as group:
         flag = group.path("fence-works")
