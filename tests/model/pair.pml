@@ -37,6 +37,11 @@
  * Each macro in the list of check.sh breaks one rule; Spin then has to find an error. RESIGNS adds
  * primaries whose disk fails and that say so.
  */
+#ifdef RESIGN_LATE
+#define ASKED_BEFORE(from, n) skip
+#else
+#define ASKED_BEFORE(from, n) link[L(from, n)].resign = 0 /* it was: the answer does not count */
+#endif
 #ifndef N
 #define N 2
 #endif
@@ -122,7 +127,7 @@ typedef Link { /* from a leading node to another one: struct core_peer, and the 
     unsigned answer_view : 4;
     unsigned answer_log : 12;
     unsigned answer_member : 4;
-    unsigned resign : 4        /* RESIGN under way: its epoch; 0: none */
+    unsigned resign : 4        /* the answer of a node that has failed: its epoch; 0: none */
 }
 
 Node node[N + 1];
@@ -533,6 +538,7 @@ inline do_request()
         :: else -> skip
         fi;
         node[b].lent = node[b].lent | SET(p);
+        ASKED_BEFORE(p, b);
         if
         :: link[L(p, b)].request_lead != 0 -> take_log(b, p)
         :: else -> skip
@@ -650,13 +656,9 @@ inline do_hand_over()
 #define MAY_DROP(n) (LEADING(n) && (node[n].stage == LOOK || node[n].stage == PREPARE))
 inline do_drop() { abort_proposal(p) }
 
-/* core_failed(): the disk failed; says so, and is started again later. What it is not sure to have
- * on disk it does not name. */
-#ifdef RESIGN_UNSURE
-#define SURE(n) true
-#else
-#define SURE(n) (node[n].role != ELECT || WRITTEN(n))
-#endif
+/* core_failed(): the disk failed. Its word (RESIGN) changes nothing: it makes the others ask, and the
+ * node answers that it has failed until it is started again. What is under way here is that answer:
+ * it was asked for at the latest when it was given. */
 inline say_resigned()
 {
     i = 1;
@@ -664,25 +666,21 @@ inline say_resigned()
     :: i > N -> break
     :: i <= N ->
         if
-        :: i != p && SURE(p) -> link[L(p, i)].resign = node[p].view
+        :: i != p -> link[L(p, i)].resign = node[p].view
         :: else -> skip
         fi;
         i++
     od
 }
 
-/* dispatch(), RESIGN: the backup need not wait for grace; if it is said of this epoch. */
-#ifdef RESIGN_LATE
-#define OF_NOW(n, from) true
-#else
+/* event_hear_resigned(): the backup need not wait for grace; the answer counts if no lease was given
+ * since the question, and makes it lead if it tells of the view that is in force. */
 #define OF_NOW(n, from) (link[L(from, n)].resign == node[n].view)
-#endif
 inline do_resigned()
 {
+    node[b].lent = node[b].lent & ~SET(p);
     if
-    :: PRIMARY_OF(node[b].view) == p && MAY_PROPOSE(b) && OF_NOW(b, p) ->
-        node[b].lent = node[b].lent & ~SET(p);
-        propose_self(b)
+    :: PRIMARY_OF(node[b].view) == p && MAY_PROPOSE(b) && OF_NOW(b, p) -> propose_self(b)
     :: else -> skip
     fi;
     link[L(p, b)].resign = 0
