@@ -200,10 +200,11 @@ static void run_marks(unsigned long long seeds, struct totals *totals)
         for (int mode = WITNESS; mode <= AVAILABLE; mode++) {
             run(mode, seed, lazy, nothing, totals);
         }
-        struct world copies = lazy, operators = lazy, rough = lazy;
-        copies.copies = operators.operators = rough.rough = true;
+        struct world copies = lazy, operators = lazy, rough = lazy, accidents = lazy;
+        copies.copies = operators.operators = rough.rough = accidents.accidents = true;
         run(WITNESS, seed, copies, nothing, totals);
         run(WITNESS, seed, operators, nothing, totals);
+        run(WITNESS, seed, accidents, nothing, totals);
         run(-1, seed, rough, nothing, totals);
     }
 }
