@@ -174,6 +174,31 @@ static void kvcli_print_usage(FILE *out)
           out);
 }
 
+static int refuse_general(const struct option *known, const char *argument)
+{
+    const char *nearest = NULL;
+    size_t size = strcspn(argument, "=");
+    unsigned least = KVCLI_DISTANCE_MAX + 1;
+
+    for (const struct option *each = known; optopt != 0 && each->name != NULL; each++) {
+        if (each->val == optopt) {
+            return kvcli_complain("--%s takes no value", each->name);
+        }
+    }
+    if (optopt != 0) { /* a short one: others may stand beside it */
+        return kvcli_complain("unknown option '-%c'; try kvcli --help", optopt);
+    }
+    for (; known->name != NULL; known++) {
+        unsigned distance = size < 2 ? least : kvcli_distance(argument + 2, size - 2, known->name);
+        nearest = distance < least ? known->name : nearest;
+        least = distance < least ? distance : least;
+    }
+    return nearest != NULL
+               ? kvcli_complain("unknown option '%.*s'; did you mean --%s?", (int)size, argument,
+                                nearest)
+               : kvcli_complain("unknown option '%.*s'; try kvcli --help", (int)size, argument);
+}
+
 /* -1: go on; else the exit status. */
 static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
 {
@@ -190,7 +215,8 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
     uint64_t timeout_ms = 0;
     int which;
 
-    while ((which = getopt_long(argc, argv, "+h", known, NULL)) != -1) {
+    opterr = 0; /* what is wrong is told as everything else is */
+    while ((which = getopt_long(argc, argv, "+:h", known, NULL)) != -1) {
         switch (which) {
         case 'n':
             cli->nodes = optarg;
@@ -214,10 +240,11 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
         case 'v':
             printf("kvcli %s\n", kvp_version());
             return kvcli_check_output(EXIT_DONE, false);
-        default: /* getopt has said why */
+        case ':':
+            return kvcli_complain("%s: a value is missing; try kvcli --help", argv[optind - 1]);
+        default:
             if (!kvp_tls_names_take(&cli->tls, which, optarg)) {
-                fputs("Try 'kvcli --help'.\n", stderr);
-                return EXIT_USAGE;
+                return refuse_general(known, argv[optind - 1]);
             }
         }
     }

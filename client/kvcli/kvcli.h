@@ -241,6 +241,10 @@ void kvcli_complain_escaped(kvp_slice bytes);
 void kvcli_print_wrapped(size_t indent, const char *text);
 /* The same for a column of a table, filled up with blanks. */
 void kvcli_print_cell(const char *text, int width);
+/* The same for one that may be long: the next column is below then. `indent`: where it begins. */
+void kvcli_print_name(const char *text, int indent, int width);
+/* As kvcli_print_wrapped(), behind the name, which ends with a blank. */
+void kvcli_print_named(const char *name, const char *text);
 /*
  * Members of objects that a node has sent, which may say anything: a number from 0 to just below
  * 2^64, the same as an integer of at most `max` (at most 2^53), text. 0 and "" where there is none.

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME_WIDTH      14u /* that is left of a line in the list of jobs */
+#define KINDS_SIZE      4096
 #define SHOWN_TASKS_MAX 20000u /* looked at for what is remarkable, if not all are asked for */
 
 static bool json_true(const cJSON *object, const char *name)
@@ -133,15 +135,22 @@ static int print_json_list(struct listing *listing)
 
 static void print_job_row(struct listing *listing, const cJSON *job)
 {
+    const char *name = kvcli_json_text(job, "name");
+
     (void)listing;
-    printf("%8.0f  ", kvcli_json_count(job, "id"));
-    kvcli_print_cell(kvcli_json_text(job, "state"), 11);
+    printf("%8.0f ", kvcli_json_count(job, "id"));
+    kvcli_print_cell(kvcli_json_text(job, "state"), 10);
     kvcli_print_cell(kvcli_json_text(job, "type"), 6);
-    printf("  %8.0f  %8.0f  %7.0f  %6.0f  %8.0f  ", kvcli_json_count(job, "tasks"),
+    printf(" %7.0f %7.0f %7.0f %6.0f %8.0f ", kvcli_json_count(job, "tasks"),
            kvcli_json_count(job, "done"), kvcli_json_count(job, "running"),
            kvcli_json_count(job, "redone"), kvcli_json_count(job, "disagreements"));
-    print_text(kvcli_json_text(job, "name"));
-    putchar('\n');
+    if (strlen(name) > NAME_WIDTH) {
+        putchar('\n');
+        kvcli_print_wrapped(9, name);
+    } else {
+        print_text(name);
+        putchar('\n');
+    }
 }
 
 int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
@@ -154,7 +163,7 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
         return print_json_list(&listing);
     }
     listing.print = print_job_row;
-    printf("%8s  %-9s  %-6s  %8s  %8s  %7s  %6s  %8s  %s\n", "ID", "STATE", "TYPE", "TASKS", "DONE",
+    printf("%8s %-9s %-6s %7s %7s %7s %6s %8s %s\n", "ID", "STATE", "TYPE", "TASKS", "DONE",
            "RUNNING", "REDONE", "DISAGREE", "NAME");
     return print_list(&listing);
 }
@@ -191,24 +200,30 @@ int kvcli_job_remove(struct kvcli *cli, int argc, char **argv)
 
 /* ---- workers ---- */
 
-static void print_worker_row(struct listing *listing, const cJSON *worker)
+static void print_worker_kinds(const cJSON *worker)
 {
-    const char *separator = "";
+    char line[KINDS_SIZE] = "kinds:";
+    size_t used = strlen(line);
     const cJSON *kind;
 
-    (void)listing;
-    kvcli_print_cell(kvcli_json_text(worker, "name"), 26);
-    kvcli_print_cell(kvcli_json_text(worker, "state"), 9);
-    printf("  %7.0f  %8.0f  %10.0f  %6.0f  %8.1f s  ", kvcli_json_count(worker, "tasks"),
-           kvcli_json_count(worker, "done"), kvcli_json_count(worker, "lost_votes"),
-           kvcli_json_count(worker, "faults"), kvcli_json_count(worker, "silent_ms") / 1000);
     cJSON_ArrayForEach(kind, cJSON_GetObjectItemCaseSensitive(worker, "kinds"))
     {
-        printf("%s", separator);
-        print_text(cJSON_IsString(kind) ? kind->valuestring : "");
-        separator = ",";
+        const char *name = cJSON_IsString(kind) ? kind->valuestring : "";
+        int more = snprintf(line + used, sizeof(line) - used, " %s", name);
+        used += (size_t)more < sizeof(line) - used ? (size_t)more : sizeof(line) - used - 1;
     }
-    putchar('\n');
+    kvcli_print_wrapped(2, line);
+}
+
+static void print_worker_row(struct listing *listing, const cJSON *worker)
+{
+    (void)listing;
+    kvcli_print_name(kvcli_json_text(worker, "name"), 0, 25);
+    kvcli_print_cell(kvcli_json_text(worker, "state"), 9);
+    printf(" %7.0f %8.0f %10.0f %6.0f %8.1f s\n", kvcli_json_count(worker, "tasks"),
+           kvcli_json_count(worker, "done"), kvcli_json_count(worker, "lost_votes"),
+           kvcli_json_count(worker, "faults"), kvcli_json_count(worker, "silent_ms") / 1000);
+    print_worker_kinds(worker);
     if (kvcli_json_count(worker, "faults") > 0) {
         printf("%26sfailed what others did: ", "");
         print_text(kvcli_json_text(worker, "reason"));
@@ -218,8 +233,8 @@ static void print_worker_row(struct listing *listing, const cJSON *worker)
 
 static void print_worker_head(void)
 {
-    printf("%-24s  %-9s  %7s  %8s  %10s  %6s  %10s  %s\n", "WORKER", "STATE", "RUNNING", "DONE",
-           "LOST VOTES", "FAULTS", "SILENT", "KINDS");
+    printf("%-24s %-9s %7s %8s %10s %6s %10s\n", "WORKER", "STATE", "RUNNING", "DONE", "LOST VOTES",
+           "FAULTS", "SILENT");
 }
 
 int kvcli_job_workers(struct kvcli *cli, int argc, char **argv)
@@ -272,14 +287,10 @@ static void print_job(const cJSON *job)
     print_text(kvcli_json_text(job, "state"));
     printf(", %.1f s\n", kvcli_json_count(job, "elapsed_ms") / 1000);
     if (reason[0] != '\0') {
-        printf("  reason       ");
-        print_text(reason);
-        putchar('\n');
+        kvcli_print_named("  reason       ", reason);
     }
     if (kvcli_json_text(job, "lacks")[0] != '\0') {
-        printf("  waits        ");
-        print_text(kvcli_json_text(job, "lacks"));
-        putchar('\n');
+        kvcli_print_named("  waits        ", kvcli_json_text(job, "lacks"));
     }
     if (strcmp(kvcli_json_text(job, "type"), "matmul") == 0) {
         print_product(job);
@@ -323,7 +334,7 @@ static bool is_remarkable(const cJSON *task)
 static void print_attempt(const cJSON *attempt)
 {
     printf("%14s", "");
-    kvcli_print_cell(kvcli_json_text(attempt, "worker"), 26);
+    kvcli_print_name(kvcli_json_text(attempt, "worker"), 14, 16);
 }
 
 /* Who works on it, and what came in: the evidence, where results disagreed. */

@@ -75,10 +75,8 @@ void kvcli_complain_escaped(kvp_slice bytes)
     (void)kvcli_write_escaped(stderr, bytes);
 }
 
-void kvcli_print_wrapped(size_t indent, const char *text)
+static void print_words(size_t indent, size_t column, const char *text)
 {
-    size_t column = 0;
-
     for (text += strspn(text, " "); text[0] != '\0'; text += strspn(text, " ")) {
         size_t size = strcspn(text, " ");
         if (column > 0 && column + 1 + size > COLUMNS) {
@@ -93,12 +91,36 @@ void kvcli_print_wrapped(size_t indent, const char *text)
     putchar('\n');
 }
 
+void kvcli_print_wrapped(size_t indent, const char *text)
+{
+    print_words(indent, 0, text);
+}
+
+void kvcli_print_named(const char *name, const char *text)
+{
+    size_t size = strlen(name);
+
+    printf("%.*s", (int)size - 1, name); /* its last blank comes before the first word */
+    print_words(size, size - 1, text);
+}
+
 void kvcli_print_cell(const char *text, int width)
 {
     size_t written = kvcli_write_escaped(stdout, kvp_slice_of(text, strlen(text)));
 
     for (; written < (size_t)width; written++) {
         putchar(' ');
+    }
+}
+
+void kvcli_print_name(const char *text, int indent, int width)
+{
+    size_t written = kvcli_write_escaped(stdout, kvp_slice_of(text, strlen(text)));
+
+    if (written >= (size_t)width) {
+        printf("\n%*s", indent + width, "");
+    } else {
+        printf("%*s", width - (int)written, "");
     }
 }
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from kvtest import Group, main, program, wait_for
+from kvtest import Group, Process, main, program, wait_for
 
 
 COMPLETIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging", "completions")
@@ -71,6 +71,39 @@ def test_status_of_a_pair_says_whose_failure_is_survived():
     with Group(2, pair="backup-wins").start() as group:
         assert last_sentence(group) == (
             0, "serving; the primary's failure is survived, the backup's stops service, none loses data")
+
+
+def test_tables_of_jobs_and_workers_fit_a_terminal_whatever_the_names_are():
+    name, kind = "a-worker-with-a-long-name-on-host.example.org-17", "a-kind-of-task-whose-name-is-long"
+    with Group(1, pair="backup-wins") as group:
+        group.start_node(1)
+        group.wait_primary()
+        worker = Process([program("kvworker"), "--nodes", group.urls[1], "--id", name, "--handler", kind + "=wc -w",
+                                 "--handler", kind + "-too=wc -w"], group.path("worker.log"))
+        try:
+            with open(group.path("tasks"), "w") as file:
+                file.write('{"kind": "%s", "payload": "to be"}\n{"kind": "nobody-%s", "payload": "to be"}\n' % (kind, kind))
+            job = group.cli("job", "submit", "--name", "what the night shift left over", "tasks", group.path("tasks"), check=0).stdout.decode().strip()
+            wait_for(lambda: b"agreed" in group.cli("job", "show", "--tasks", job).stdout, "the first task")
+            for command in (["list"], ["workers"], ["show", "--tasks", job]):
+                lines = lines_of(group.cli("job", *command, check=0))
+                assert [line for line in lines if len(line) > 80] == [], lines
+            assert name in lines_of(group.cli("job", "workers"))[1].split()
+            assert re.search(name + r"\s+agreed", group.cli("job", "show", "--tasks", job).stdout.decode())
+        finally:
+            worker.kill()
+
+
+def test_wrong_options_before_the_command_are_named_for_people_and_for_programs():
+    def refused(*arguments):
+        done = subprocess.run([program("kvcli"), *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and done.stdout == "", done
+        return done.stderr
+    assert "unknown option '--jsn'; did you mean --json?" in refused("--jsn", "status")
+    assert "unknown option '--bogus'" in refused("--bogus") and "unknown option '-x'" in refused("-xy", "get", "k")
+    assert "--nodes: a value is missing" in refused("--nodes") and "--json takes no value" in refused("--json=x")
+    for arguments in (("--bogus",), ("--nodes",), ("--timeout", "x")):
+        assert json.loads(refused("--json", *arguments))["error"], arguments
 
 
 def test_doctor_finds_nothing_where_nothing_is_wrong_and_names_each_cause_else():
@@ -193,5 +226,7 @@ if __name__ == "__main__":
           test_status_of_a_pair_says_whose_failure_is_survived,
           test_doctor_finds_nothing_where_nothing_is_wrong_and_names_each_cause_else,
           test_doctor_finds_times_that_differ_and_nodes_of_another_group,
+          test_tables_of_jobs_and_workers_fit_a_terminal_whatever_the_names_are,
+          test_wrong_options_before_the_command_are_named_for_people_and_for_programs,
           test_drill_measures_a_handover_and_asks_before,
           test_top_draws_on_a_terminal_and_prints_lines_elsewhere])
