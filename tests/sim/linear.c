@@ -12,7 +12,11 @@ struct node {
     size_t index;
     uint64_t at;
     bool is_call;
+    bool idle;      /* its outcome is unknown, and nobody has read what it may have written */
+    uint64_t value; /* that it writes, as told apart: nobody tells those that were never read */
 };
+
+#define UNREAD 1u /* a value that is there, whichever */
 
 struct memo {
     struct {
@@ -31,19 +35,20 @@ static uint64_t mix(uint64_t z)
 
 /* Is the operation legal on `*value`, and what does it leave there? An operation of unknown outcome
  * may do nothing, which is the same as being placed last. */
-static bool step(const struct linear_op *op, uint64_t *value)
+static bool step(const struct node *call, uint64_t *value)
 {
+    const struct linear_op *op = call->op;
     switch (op->kind) {
     case LINEAR_GET:
         return *value == op->value;
     case LINEAR_PUT:
-        *value = op->value;
+        *value = call->value;
         return true;
     case LINEAR_CREATE:
         if (op->known && op->effect != (*value == 0)) {
             return false;
         }
-        *value = *value == 0 ? op->value : *value;
+        *value = *value == 0 ? call->value : *value;
         return true;
     case LINEAR_DELETE:
         if (op->known && op->effect != (*value != 0)) {
@@ -125,6 +130,17 @@ static void unlift(struct node *call)
     call->next->previous = call;
 }
 
+static bool was_read(const struct linear_op *ops, size_t count, const struct linear_op *write)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i].kind == LINEAR_GET && ops[i].known && ops[i].key == write->key &&
+            ops[i].value == write->value) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static size_t build(const struct linear_op *ops, size_t count, unsigned key, struct node *nodes,
                     struct node *head)
 {
@@ -138,6 +154,9 @@ static size_t build(const struct linear_op *ops, size_t count, unsigned key, str
         *call = (struct node){
             .match = back, .op = op, .index = used, .at = op->called, .is_call = true};
         *back = (struct node){.op = op, .index = used + 1, .at = op->returned};
+        bool read = op->kind != LINEAR_DELETE && was_read(ops, count, op);
+        call->value = read ? op->value : UNREAD;
+        call->idle = !op->known && !read;
         used += 2;
     }
     struct node **order = must(calloc(used + 1, sizeof(*order)));
@@ -161,6 +180,26 @@ struct placed {
     uint64_t value;
 };
 
+/* Of two with the same effect and no latest time the one that was called first is tried: what the
+ * other one explains, it explains, too. */
+static bool stands_behind_its_like(const struct node *head, const struct node *call)
+{
+    for (const struct node *at = head->next; call->idle && at != call; at = at->next) {
+        if (at->is_call && at->idle && at->op->kind == call->op->kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* May it be placed next? An unknown outcome that changes nothing need not be. */
+static bool places(const struct node *head, const struct node *call, uint64_t *value)
+{
+    uint64_t before = *value;
+    return !stands_behind_its_like(head, call) && step(call, value) &&
+           (call->op->known || *value != before);
+}
+
 static bool search(struct node *head, size_t used, const struct linear_op **stuck)
 {
     struct placed *stack = must(calloc(used / 2 + 1, sizeof(*stack)));
@@ -171,8 +210,10 @@ static bool search(struct node *head, size_t used, const struct linear_op **stuc
     bool ok = true;
     while (head->next && ok) {
         uint64_t after = value;
-        /* What is left has an unknown outcome and no latest time: it need not have happened. */
-        if (at->is_call && step(at->op, &after) &&
+        if (!at->is_call && at->at == UINT64_MAX) {
+            break; /* what is left has an unknown outcome, and need not have happened */
+        }
+        if (at->is_call && places(head, at, &after) &&
             memo_add(&memo, set + mix(at->index + 1), after)) {
             stack[depth++] = (struct placed){at, value};
             value = after;
