@@ -43,6 +43,12 @@ void kvp_raw_key_floor(struct kvp_raw_key *raw)
     raw->size = 1;
 }
 
+void kvp_raw_key_rights(struct kvp_raw_key *raw)
+{
+    raw->data[0] = KVP_PREFIX_RIGHTS;
+    raw->size = 1;
+}
+
 void kvp_raw_key_age(struct kvp_raw_key *raw)
 {
     raw->data[0] = KVP_PREFIX_FLOOR;

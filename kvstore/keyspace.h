@@ -13,7 +13,9 @@
  *                                       before this seq have been dropped              state
  *   'J'     see replication/jobs/job_records.h      jobs, tasks, workers state 'S'     client u64,
  * slot u16        session record: number u64, seq u64, code u8, answer bytes (one msgpack value)
- * state 'M'     name                        metadata, see storage_new.c                    node
+ * state 'R'     (nothing)                   everybody's rights, see
+ *                                       replication/access/rights_record.h             state
+ *   'M'     name                        metadata, see storage_new.c                    node
  *
  * The log is not here but in the store's journal (storage_log.c). Numbers in keys are big-endian
  * (they sort), numbers in values little-endian. The state's prefixes lie in 'D'..'K' and 'N'..'Z';
@@ -35,6 +37,7 @@ enum {
     KVP_PREFIX_DATA = 'D',
     KVP_PREFIX_FLOOR = 'E',
     KVP_PREFIX_JOB = 'J',
+    KVP_PREFIX_RIGHTS = 'R',
     KVP_PREFIX_SESSION = 'S',
     KVP_PREFIX_META = 'M',
 };
@@ -52,6 +55,7 @@ void kvp_raw_key_data(struct kvp_raw_key *raw, kvp_slice key); /* key at most KV
 void kvp_raw_key_session(struct kvp_raw_key *raw, uint64_t client, uint16_t slot);
 void kvp_raw_key_floor(struct kvp_raw_key *raw);
 void kvp_raw_key_age(struct kvp_raw_key *raw);
+void kvp_raw_key_rights(struct kvp_raw_key *raw);
 static inline kvp_slice kvp_raw_key_slice(const struct kvp_raw_key *raw)
 {
     return kvp_slice_of(raw->data, raw->size);

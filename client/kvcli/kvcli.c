@@ -93,6 +93,8 @@ const struct kvcli_command kvcli_commands[] = {
      false},
     {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
      NULL, NULL, kvcli_job_verbs, false},
+    {"access", "VERB ...", "who has which rights over TLS:", 1, INT_MAX, false, NULL, NULL,
+     kvcli_access_verbs, false},
     {"cert", "VERB ...", "certificates for TLS, by a private CA:", 1, INT_MAX, false, NULL, NULL,
      kvcli_cert_verbs, false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
@@ -130,6 +132,18 @@ const struct kvcli_command kvcli_cert_verbs[] = {
      renew_options, NULL, true},
     {"list", "", "all, and when they end", 0, 0, false, kvcli_cert_list, cert_list_options, NULL,
      true},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
+};
+
+const struct kvcli_command kvcli_access_verbs[] = {
+    {"grant", "KIND/NAME RIGHT...", "give rights: read PREFIX, write PREFIX, submit, ...", 2,
+     INT_MAX, true, kvcli_access_grant, NULL, NULL, false},
+    {"revoke", "KIND/NAME [RIGHT...]", "take them back; all, if none is named", 1, INT_MAX, true,
+     kvcli_access_revoke, NULL, NULL, false},
+    {"list", "", "what everybody has been given", 0, 0, false, kvcli_access_list, NULL, NULL,
+     false},
+    {"show", "KIND/NAME", "what one has been given", 1, 1, false, kvcli_access_show, NULL, NULL,
+     false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 

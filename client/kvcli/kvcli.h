@@ -70,6 +70,7 @@ struct kvcli_command {
 extern const struct kvcli_command kvcli_commands[]; /* the last one has no name */
 extern const struct kvcli_command kvcli_job_verbs[];
 extern const struct kvcli_command kvcli_cert_verbs[];
+extern const struct kvcli_command kvcli_access_verbs[];
 
 /* kvcli_run.c */
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
@@ -143,6 +144,12 @@ kvp_status kvcli_read_line(FILE *file, kvp_buf *line);
 /* Makes a file of the bytes, or writes them to a device; what was there stays if that fails.
  * Complains; returns the exit status. */
 int kvcli_write_file(const char *name, kvp_slice bytes);
+
+/* kvcli_access.c */
+int kvcli_access_grant(struct kvcli *cli, int argc, char **argv);
+int kvcli_access_revoke(struct kvcli *cli, int argc, char **argv);
+int kvcli_access_list(struct kvcli *cli, int argc, char **argv);
+int kvcli_access_show(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_cert.c */
 int kvcli_cert_init(struct kvcli *cli, int argc, char **argv);

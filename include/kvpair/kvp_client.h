@@ -116,6 +116,18 @@ KVP_API kvp_status kvp_handover(kvp_client *client, unsigned target_id, kvp_resu
 KVP_API kvp_status kvp_promote(kvp_client *client, const char *node, bool force,
                                kvp_result *result);
 
+/* Rights over TLS, of an identity ("user/ann"), each as text: "read PREFIX", "write PREFIX",
+ * "submit", "work KIND", "observe", "operate", "admin"; %XX in PREFIX and KIND is the byte with
+ * that number. Whoever asks needs "admin". What is granted twice, or revoked and was never granted,
+ * changes nothing. */
+KVP_API kvp_status kvp_access_grant(kvp_client *client, const char *identity,
+                                    const char *const *rights, size_t count, kvp_result *result);
+/* count 0: all of his rights. */
+KVP_API kvp_status kvp_access_revoke(kvp_client *client, const char *identity,
+                                     const char *const *rights, size_t count, kvp_result *result);
+/* The value is JSON text: [{"identity": "user/ann", "rights": ["read app/", ...]}, ...]. */
+KVP_API kvp_status kvp_access_list(kvp_client *client, kvp_result *result);
+
 #ifdef __cplusplus
 }
 #endif

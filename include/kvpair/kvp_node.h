@@ -79,6 +79,9 @@ typedef struct kvp_node_options {
      * certificate, its key (which nobody else may be able to read), and the CA of the group. */
     const char *tls_cert, *tls_key, *tls_ca;
     const char *tls_min; /* NULL: "1.3"; "1.2": for those who have nothing newer */
+    /* Identities that have every right over TLS, whatever was granted, with commas between:
+     * "user/ann". NULL: none. */
+    const char *admins;
 } kvp_node_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete cas scan txn export import status doctor top drill handover promote job cert help
+set -l commands get put create delete cas scan txn export import status doctor top drill handover promote job access cert help
 set -l verbs submit list show wait result cancel remove workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -14,6 +14,9 @@ complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that 
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'
 complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
+set -l access_verbs grant revoke list show
+complete -c kvcli -n "__fish_seen_subcommand_from access; and not __fish_seen_subcommand_from $access_verbs" -f -a "$access_verbs"
+complete -c kvcli -n "__fish_seen_subcommand_from access; and __fish_seen_subcommand_from grant revoke" -f -a "read write submit work observe operate admin"
 set -l cert_verbs init issue renew list
 complete -c kvcli -n "__fish_seen_subcommand_from cert; and not __fish_seen_subcommand_from $cert_verbs" -f -a "$cert_verbs"
 complete -c kvcli -n '__fish_seen_subcommand_from promote' -l node -x -d 'which node'

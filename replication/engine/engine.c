@@ -132,6 +132,9 @@ static kvp_status engine_run(struct kvp_engine *engine, const struct kvp_request
         return execute_delete(engine, request, seq, execution);
     case KVP_OP_TXN:
         return engine_txn(engine, request, seq, execution);
+    case KVP_OP_ACCESS_CHANGE:
+    case KVP_OP_ACCESS_LIST:
+        return engine_access(engine, request, execution);
     default:
         return engine_job(engine, request, seq, execution);
     }
@@ -151,7 +154,8 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
     if (kvp_operation_of(request->op)->is_job) {
         return engine_check_value(request->value, reason);
     }
-    kvp_status status = engine_check_key(request->key, reason);
+    kvp_status status =
+        request->op == KVP_OP_ACCESS_LIST ? KVP_OK : engine_check_key(request->key, reason);
     return status == KVP_OK ? engine_check_value(request->value, reason) : status;
 }
 

@@ -80,6 +80,12 @@ kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_reques
 kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *value,
                           struct kvp_record_versions *versions);
 
+/* The committed record of rights (replication/access/rights_record.h) is appended: nothing where
+ * there is none. */
+kvp_status kvp_engine_rights(struct kvp_engine *engine, kvp_buf *record);
+/* The name of who submitted a job is appended. KVP_NOT_FOUND: nobody who has one. */
+kvp_status kvp_engine_job_owner(struct kvp_engine *engine, uint64_t job, kvp_buf *owner);
+
 /*
  * Jobs (replication/jobs/jobs.h). Their operations go through kvp_engine_execute() like all others,
  * except TASK_FETCH. The time is what kvp_engine_set_now() said last. A status other than KVP_OK

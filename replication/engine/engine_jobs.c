@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine within the engine: its store is the overlay above the storage. */
 #include "replication/engine/engine_state.h"
+#include "replication/wire/wire_schema.h"
 
 #include <assert.h>
 
@@ -43,8 +44,10 @@ kvp_status engine_open_jobs(struct kvp_engine *engine)
 kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution)
 {
-    return kvp_jobs_execute(engine->jobs, request, seq, engine->now_us, &execution->status,
-                            &execution->answer);
+    kvp_status status = kvp_jobs_execute(engine->jobs, request, seq, engine->now_us,
+                                         &execution->status, &execution->answer);
+    bool is_new = request->op == KVP_OP_JOB_NEW && execution->status == KVP_OK;
+    return status == KVP_OK && is_new ? engine_note_owner(engine, request, seq) : status;
 }
 
 void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us)

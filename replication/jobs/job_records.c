@@ -41,6 +41,11 @@ void job_key_job(struct kvp_raw_key *raw, uint64_t job)
     begin_key(raw, JOB_KEY_JOB, job);
 }
 
+void job_key_owner(struct kvp_raw_key *raw, uint64_t job)
+{
+    begin_key(raw, JOB_KEY_OWNER, job);
+}
+
 void job_key_part(struct kvp_raw_key *raw, enum job_key kind, uint64_t job, uint32_t number)
 {
     begin_key(raw, kind, job);
@@ -80,6 +85,7 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
         return name->size <= KVP_NAME_SIZE_MAX && !memchr(name->data, 0, name->size) ? KVP_OK
                                                                                      : KVP_CORRUPT;
     case JOB_KEY_JOB:
+    case JOB_KEY_OWNER:
         *job = raw.size == 10 ? kvp_get_be64(bytes + 2) : 0;
         return raw.size == 10 ? KVP_OK : KVP_CORRUPT;
     default:

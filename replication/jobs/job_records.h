@@ -13,11 +13,12 @@
  *   'f', job be64, task be32            faults of a task: who failed it, or was lost with it
  *   'w', name                           worker record
  *   's', name                           standing of a worker; only of those that have lost some
+ *   'o', job be64                       who submitted it over TLS, "user/ann"
  *
  * Records are msgpack arrays. What is not here is not replicated: who has which task at the moment.
  *
- * Faults and standings have keys of their own, which a version that does not know them never looks
- * at: so it reads the records that it knows.
+ * Faults, standings and owners have keys of their own, which a version that does not know them
+ * never looks at: so it reads the records that it knows.
  */
 #ifndef KVP_JOB_RECORDS_H
 #define KVP_JOB_RECORDS_H
@@ -127,9 +128,11 @@ enum job_key {
     JOB_KEY_FAULTS = 'f',
     JOB_KEY_WORKER = 'w',
     JOB_KEY_STANDING = 's',
+    JOB_KEY_OWNER = 'o',
 };
 
 void job_key_job(struct kvp_raw_key *raw, uint64_t job);
+void job_key_owner(struct kvp_raw_key *raw, uint64_t job);
 void job_key_part(struct kvp_raw_key *raw, enum job_key kind, uint64_t job, uint32_t number);
 void job_key_result(struct kvp_raw_key *raw, uint64_t job, uint32_t task, uint8_t vote);
 /* `kind`: JOB_KEY_WORKER or JOB_KEY_STANDING. */

@@ -19,6 +19,18 @@ bool worker_has_kind(const struct worker *worker, const char *kind)
     return false;
 }
 
+unsigned kvp_jobs_worker_kinds(const struct kvp_jobs *jobs, kvp_slice name,
+                               kvp_slice kinds[KVP_JOB_KINDS_MAX])
+{
+    const struct worker *worker = worker_find(jobs, name);
+    unsigned count = worker ? worker->record.kind_count : 0;
+    for (unsigned i = 0; i < count; i++) {
+        const char *kind = worker->record.kinds[i].text;
+        kinds[i] = kvp_slice_of(kind, strlen(kind));
+    }
+    return count;
+}
+
 /* A worker with a task beats as often as the task's job wants, and is lost with the task. */
 bool worker_silent(const struct worker *worker, uint64_t now_us)
 {

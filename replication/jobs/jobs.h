@@ -20,6 +20,7 @@
 #ifndef KVP_JOBS_H_ENGINE
 #define KVP_JOBS_H_ENGINE
 
+#include "kvpair/job_spec.h"
 #include "kvstore/storage.h"
 #include "replication/wire/request.h"
 
@@ -79,6 +80,10 @@ kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *req
  * be given before that is committed. */
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
                           int *status, kvp_buf *answer, bool *needs_commit);
+/* The kinds with which a worker has joined; returns how many, 0: it is not known. They live until
+ * the next call that changes something. */
+unsigned kvp_jobs_worker_kinds(const struct kvp_jobs *jobs, kvp_slice name,
+                               kvp_slice kinds[KVP_JOB_KINDS_MAX]);
 /* Has anything happened since the last call that may let a waiting worker have a task? */
 bool kvp_jobs_work_available(struct kvp_jobs *jobs);
 

@@ -28,6 +28,9 @@ static kvp_status client_execute(struct kvp_executor *executor, const struct kvp
     kvp_status status = kvp_engine_execute(executor->engine, request, seq, execution);
     waiter->answer = execution->answer;
     executor->writeset = execution->writeset;
+    if (request->asker && status == KVP_OK) {
+        exec_access_note(executor, request, kvp_strerror(execution->status));
+    }
     return status;
 }
 
@@ -155,6 +158,9 @@ static void operator_request(struct kvp_executor *executor, const struct kvp_req
         return;
     }
     *slot = token;
+    if (request->asker) {
+        exec_access_note(executor, request, "begun");
+    }
     if (handover) {
         kvp_core_handover(executor->core, executor->now_us, (uint8_t)request->target);
     } else {
@@ -245,6 +251,9 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
     kvp_status status = check_keys(request);
     if (status != KVP_OK) {
         exec_refuse(executor, token, status, "a key is 1 to 1024 bytes long");
+        return;
+    }
+    if (request->asker && !exec_access_permits(executor, request, token)) {
         return;
     }
     switch (request->op) {

@@ -121,6 +121,9 @@ static void serve_waiting(struct kvp_executor *executor)
         struct exec_fetch *fetch = *link;
         if (!alive(executor, fetch->token)) {
             fetch_refuse(executor, link, KVP_NO_TASK); /* into the void */
+        } else if (fetch->request.asker &&
+                   !exec_access_permits(executor, &fetch->request, fetch->token)) {
+            fetch_free(executor, link); /* his right has gone meanwhile */
         } else if (try_fetch(executor, &fetch->request, fetch->token)) {
             fetch_free(executor, link);
         } else if (executor->now_us >= fetch->until_us) {

@@ -27,11 +27,26 @@ static void cursor_free(struct exec_cursor *cursor)
     memset(cursor, 0, sizeof(*cursor));
 }
 
-static struct exec_cursor *cursor_find(struct kvp_executor *executor, uint64_t number)
+static void cursor_set_owner(struct exec_cursor *cursor, const struct kvp_identity *asker)
 {
+    cursor->owner[0] = '\0';
+    if (asker) {
+        (void)kvp_access_print(asker, cursor->owner);
+    }
+}
+
+/* Another one's is as none: the answer does not tell that it is there. */
+static struct exec_cursor *cursor_find(struct kvp_executor *executor,
+                                       const struct kvp_request *request)
+{
+    char owner[KVP_ACCESS_NAME_SIZE] = "";
+    if (request->asker) {
+        (void)kvp_access_print(request->asker, owner);
+    }
     for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
-        if (executor->cursors[i].id != 0 && executor->cursors[i].id == number >> PAGE_BITS) {
-            return &executor->cursors[i];
+        struct exec_cursor *cursor = &executor->cursors[i];
+        if (cursor->id != 0 && cursor->id == request->cursor >> PAGE_BITS) {
+            return strcmp(cursor->owner, owner) == 0 ? cursor : NULL;
         }
     }
     return NULL;
@@ -172,6 +187,7 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
     } else {
         cursor->end = (struct kvp_raw_key){.size = 1, .data = {KVP_PREFIX_DATA + 1}};
     }
+    cursor_set_owner(cursor, request->asker);
     cursor->stale = request->stale;
     cursor->keys_only = request->keys_only;
     cursor->view = kvp_storage_snapshot(executor->storage);
@@ -192,7 +208,7 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
 static void scan_go_on(struct kvp_executor *executor, const struct kvp_request *request,
                        void *token)
 {
-    struct exec_cursor *cursor = cursor_find(executor, request->cursor);
+    struct exec_cursor *cursor = cursor_find(executor, request);
     uint32_t page = (uint32_t)(request->cursor & PAGE_MASK);
     if (!cursor || (page != cursor->page && page != cursor->page + 1)) {
         exec_refuse(executor, token, KVP_CURSOR_EXPIRED, NULL);
@@ -248,9 +264,23 @@ void exec_scan(struct kvp_executor *executor, const struct kvp_request *request,
     }
 }
 
+bool exec_scan_rest(struct kvp_executor *executor, struct kvp_request *request)
+{
+    const struct exec_cursor *cursor = cursor_find(executor, request);
+    if (!cursor) {
+        return false;
+    }
+    bool has_end = cursor->end.data[0] == KVP_PREFIX_DATA;
+    request->key = cursor->page_start.size > 0
+                       ? kvp_slice_of(cursor->page_start.data + 1, cursor->page_start.size - 1)
+                       : (kvp_slice){0};
+    request->value = kvp_slice_of(cursor->end.data + 1, has_end ? cursor->end.size - 1 : 0);
+    return true;
+}
+
 void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
-    struct exec_cursor *cursor = cursor_find(executor, request->cursor);
+    struct exec_cursor *cursor = cursor_find(executor, request);
     if (cursor) {
         cursor_free(cursor);
     }
@@ -263,6 +293,10 @@ static void unpark(struct kvp_executor *executor)
     executor->answering = KVP_OP_SCAN;
     for (unsigned i = 0; i < executor->parked_count; i++) {
         struct exec_parked parked = executor->parked[i];
+        if (parked.request.asker && !exec_access_permits(executor, &parked.request, parked.token)) {
+            free(parked.keys); /* his right has gone meanwhile */
+            continue;
+        }
         if (!exec_serving(executor)) {
             exec_refuse(executor, parked.token, KVP_UNAVAILABLE, "no lease from the in-sync set");
         } else if (kvp_core_applied(executor->core) >= parked.needed) {

@@ -4,6 +4,8 @@
 #define KVP_EXEC_STATE_H
 
 #include "kvstore/keyspace.h"
+#include "replication/access/access.h"
+#include "replication/access/rights_record.h"
 #include "replication/engine/engine.h"
 #include "replication/node/executor.h"
 #include "replication/node/node_counts.h"
@@ -36,6 +38,7 @@ struct exec_waiter {
 /* A scan that goes on: a state view, and the page last sent, which may have to be sent again. */
 struct exec_cursor {
     uint64_t id; /* 0: free. The low 20 bits of the number on the wire are the page */
+    char owner[KVP_ACCESS_NAME_SIZE]; /* who goes on with it; "": whoever needs no rights */
     struct kvp_state_view *view;
     bool stale, keys_only;
     bool done; /* the last page has been sent */
@@ -78,6 +81,16 @@ struct exec_told {
     uint64_t number, again_us, pause_us;
 };
 
+/* What is known of rights. */
+struct exec_access {
+    struct kvp_rights_table table;
+    bool is_known; /* since looked_us */
+    uint64_t looked_us;
+    kvp_status status; /* of the last look */
+    uint64_t denials;  /* since the log told of them */
+    uint64_t denial_told_us;
+};
+
 struct kvp_executor {
     struct kvp_executor_config config;
     struct kvp_executor_host host;
@@ -118,6 +131,7 @@ struct kvp_executor {
     unsigned fetch_count;
     uint64_t look_again_us;
 
+    struct exec_access access;
     void *handover_token, *promote_token;
     unsigned answering; /* the operation that the next answers are of; 0: not known */
     /* When the client's request at hand came; 0: none is, or it is not timed. */
@@ -188,6 +202,15 @@ const char *exec_promote_why(const struct kvp_executor *executor, kvp_status sta
 /* exec_client.c */
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 
+/* exec_access.c: of requests that have an asker. */
+/* May he have it done? If not, it has been answered. */
+bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,
+                         void *token);
+void exec_access_changed(struct kvp_executor *executor); /* rights, or where they are read */
+/* Tells the log who has done what, and what came of it; of what is worth it. */
+void exec_access_note(struct kvp_executor *executor, const struct kvp_request *request,
+                      const char *outcome);
+
 /* exec_wait.c */
 /* Makes a write set the log's next entry. KVP_NO_MEMORY. */
 kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset);
@@ -212,6 +235,8 @@ uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
 /* exec_scan.c */
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+/* Makes the range of a scan that goes on that of its cursor. False: he has no such cursor. */
+bool exec_scan_rest(struct kvp_executor *executor, struct kvp_request *request);
 void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursors */
 /* Ends the linearizable scans (this node is not primary any more), or all of them; parked ones
  * are refused. */

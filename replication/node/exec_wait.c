@@ -120,6 +120,9 @@ void exec_release(struct kvp_executor *executor)
             node_times_add(&executor->counts.requests[waiter->op % NODE_COUNTS_OPS],
                            executor->now_us - waiter->asked_us);
         }
+        if (waiter->op == KVP_OP_ACCESS_CHANGE) {
+            exec_access_changed(executor); /* whoever asks from here on is judged by it */
+        }
         exec_answer(executor, waiter->token, waiter->status, kvp_buf_slice(&waiter->answer));
         exec_wait_put(executor, waiter);
     }

@@ -288,12 +288,14 @@ static void become_primary(struct kvp_executor *executor)
         return;
     }
     executor->running = true;
+    exec_access_changed(executor);
     executor->committed = executor->applied_told = seq;
 }
 
 static void cease_primary(struct kvp_executor *executor)
 {
     executor->running = false;
+    exec_access_changed(executor);
     executor->engine = kvp_engine_succeed(executor->engine);
     exec_rest(executor, EXEC_REST_US);
     exec_give_up(executor, KVP_UNCERTAIN);
@@ -415,6 +417,7 @@ void kvp_executor_close(struct kvp_executor *executor)
     kvp_buf_free(&executor->value);
     kvp_buf_free(&executor->writeset);
     exec_wait_free_spares(executor);
+    kvp_rights_table_free(&executor->access.table);
     free(executor);
 }
 
@@ -437,7 +440,7 @@ static void peer_message(struct kvp_executor *executor, kvp_slice body, void *to
 }
 
 void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
-                          void *token)
+                          const struct kvp_identity *asker, void *token)
 {
     executor->now_us = now_us;
     unsigned version, op;
@@ -449,6 +452,10 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
         return;
     }
     kvp_status status = kvp_wire_request_decode(body, &executor->txn, &request, &reason);
+    if (status == KVP_OK && asker) {
+        request.asker = asker;
+        request.session.client = kvp_access_session(request.session.client, asker);
+    }
     if (status == KVP_OK) {
         exec_request(executor, &request, token);
     } else {

@@ -23,6 +23,8 @@ struct kvp_executor_peer {
     char url[KVP_URL_SIZE_MAX + 1];
 };
 
+#define KVP_ADMINS_SIZE 1024u
+
 struct kvp_executor_config {
     struct kvp_core_config core;
     char group[KVP_GROUP_NAME_MAX + 1];
@@ -32,7 +34,8 @@ struct kvp_executor_config {
     struct kvp_executor_peer peers[KVP_NODES_MAX];
     uint32_t sessions_max, session_answers_max, session_idle_ms; /* engine.h; 0: as there */
     struct kvp_jobs_config jobs;
-    unsigned stores_quarantined; /* as found when opening */
+    unsigned stores_quarantined;  /* as found when opening */
+    char admins[KVP_ADMINS_SIZE]; /* names that have every right: "user/ann,user/bob" */
 };
 
 enum kvp_link_kind {
@@ -85,9 +88,10 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
 void kvp_executor_close(struct kvp_executor *executor);
 
 /* A message that came to the node's port; `token` is given to host.answer or host.answer_peer
- * exactly once. Slices are borrowed for the call. */
+ * exactly once. Slices are borrowed for the call; `asker`, whom its certificate names in the group,
+ * lives as long as the token. NULL: it came without TLS. */
 void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_slice body,
-                          void *token);
+                          const struct kvp_identity *asker, void *token);
 /* For the counts: when the client's request that is handed over next came to the node, and behind
  * it the time. Without these it is not timed. */
 void kvp_executor_asked(struct kvp_executor *executor, uint64_t came_us);

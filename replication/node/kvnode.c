@@ -53,6 +53,7 @@ static const char usage[] =
     "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
     "                        certificate of this node, its key, the CA of the group (PEM)\n"
     "  --tls-min VERSION     1.3 (default) or 1.2\n"
+    "  --admin IDENTITY      has every right over TLS, as user/ann; may be given again\n"
     "Others:\n"
     "  --http URL            pages for operators (/ for browsers, /metrics, /livez, /readyz,\n"
     "                        /api/v1/status), e.g.\n"

@@ -40,6 +40,7 @@ const struct option kvnode_options[] = {
     {"tls-key", required_argument, NULL, SET_TLS_KEY},
     {"tls-ca", required_argument, NULL, SET_TLS_CA},
     {"tls-min", required_argument, NULL, SET_TLS_MIN},
+    {"admin", required_argument, NULL, SET_ADMIN},
     {"http", required_argument, NULL, SET_HTTP},
     {"http-others", required_argument, NULL, SET_HTTP_OTHERS},
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
@@ -50,18 +51,21 @@ const struct option kvnode_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static bool add_peers(struct kvnode_settings *settings, const char *value)
+/* To a list with commas between. */
+static bool settings_append(char *list, size_t size, const char *value)
 {
-    size_t used = strlen(settings->peers);
-    int more = snprintf(settings->peers + used, sizeof(settings->peers) - used, "%s%s",
-                        used ? "," : "", value);
-    return (size_t)more < sizeof(settings->peers) - used;
+    size_t used = strlen(list);
+    int more = snprintf(list + used, size - used, "%s%s", used ? "," : "", value);
+    return (size_t)more < size - used;
 }
 
 static bool set(struct kvnode_settings *settings, int which, const char *value)
 {
     if (which == SET_PEER) {
-        return add_peers(settings, value);
+        return settings_append(settings->peers, sizeof(settings->peers), value);
+    }
+    if (which == SET_ADMIN) {
+        return settings_append(settings->admins, sizeof(settings->admins), value);
     }
     return (size_t)snprintf(settings->text[which], KVNODE_TEXT_MAX, "%s", value) < KVNODE_TEXT_MAX;
 }
@@ -119,7 +123,7 @@ static const char *settings_take_line(struct kvnode_settings *settings, char *li
     if (*value == '\0') {
         return "no value for";
     }
-    if (option->val != SET_PEER && settings->in_file[option->val]) {
+    if (option->val != SET_PEER && option->val != SET_ADMIN && settings->in_file[option->val]) {
         return "there twice:";
     }
     settings->in_file[option->val] = true;
@@ -288,6 +292,7 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     options->tls_key = text_or_null(settings, SET_TLS_KEY);
     options->tls_ca = text_or_null(settings, SET_TLS_CA);
     options->tls_min = text_or_null(settings, SET_TLS_MIN);
+    options->admins = settings->admins[0] ? settings->admins : NULL;
     enum kvp_log_level level = KVP_LOG_INFO;
     if (settings->text[SET_LOG_LEVEL][0] &&
         kvp_log_level_parse(settings->text[SET_LOG_LEVEL], &level) != KVP_OK) {

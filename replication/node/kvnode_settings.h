@@ -37,6 +37,7 @@ enum kvnode_setting {
     SET_TLS_KEY,
     SET_TLS_CA,
     SET_TLS_MIN,
+    SET_ADMIN,
     SET_HTTP,
     SET_HTTP_OTHERS,
     SET_LOG_LEVEL,
@@ -56,6 +57,7 @@ struct kvnode_settings {
     bool in_file[SETTINGS];
     char text[SETTINGS][KVNODE_TEXT_MAX];
     char peers[KVNODE_PEERS_MAX]; /* all SET_PEER, separated by commas */
+    char admins[KVNODE_TEXT_MAX]; /* all SET_ADMIN, likewise */
 };
 
 /* From the command line. False: the value is too long. */

@@ -2,6 +2,7 @@
 /* Options of a node: defaults, checks, and what to say about wrong ones. */
 #include "kvstore/base/options.h"
 #include "kvstore/base/utf8.h"
+#include "replication/access/access.h"
 #include "replication/node/node_state.h"
 #include "replication/net/sp_address.h"
 
@@ -214,6 +215,25 @@ static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *
     return KVP_OK;
 }
 
+/* Those who have every right. */
+static kvp_status set_admins(struct kvp_node *node, const char *admins,
+                             const struct complaint *complaint)
+{
+    for (const char *item = admins; item && *item; item += strcspn(item, ",")) {
+        item += *item == ',';
+        size_t size = strcspn(item, ",");
+        if (!kvp_access_is_name(kvp_slice_of(item, size))) {
+            return options_refuse(complaint,
+                                  "an administrator is user/NAME, or another identity that a "
+                                  "certificate can have: not \"%.*s\" (--admin)",
+                                  (int)size, item);
+        }
+    }
+    return !admins || copy(node->config.admins, sizeof(node->config.admins), admins)
+               ? KVP_OK
+               : options_refuse(complaint, "too many administrators: grant \"admin\" to them");
+}
+
 static kvp_status set_times(struct kvp_node *node, const kvp_node_options *options,
                             const struct complaint *complaint)
 {
@@ -317,6 +337,9 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     }
     if (status == KVP_OK) {
         status = check_own(node, options, &complaint);
+    }
+    if (status == KVP_OK) {
+        status = set_admins(node, options->admins, &complaint);
     }
     if (status == KVP_OK) {
         status = choose_arbiter(node, options, &complaint);

@@ -16,7 +16,8 @@
 /* The executor answers it before or after it returns: the body lives until then. */
 void node_run_message(struct kvp_node *node, struct kvp_net_request *request, uint64_t now_us)
 {
-    kvp_executor_message(node->executor, now_us, kvp_net_request_body(request), request);
+    kvp_executor_message(node->executor, now_us, kvp_net_request_body(request),
+                         node_tls_asker(node, request), request);
 }
 
 void node_run_request(struct kvp_node *node, struct kvp_net_request *request, uint64_t now_us)

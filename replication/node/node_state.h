@@ -214,6 +214,10 @@ void node_tls_watch(struct kvp_node *node, uint64_t now_us); /* the loop: says w
 const char *node_tls_refuses(const struct kvp_node *node, const struct kvp_net_request *request,
                              bool peer_op);
 
+/* Whom its certificate names; NULL: it came without TLS. */
+const struct kvp_identity *node_tls_asker(const struct kvp_node *node,
+                                          const struct kvp_net_request *request);
+
 /* node_call.c */
 void node_call_run(struct kvp_node *node, struct node_call *call, uint64_t now_us);
 void node_call_answer(struct node_call *call, const struct kvp_answer *answer);

@@ -63,12 +63,17 @@ void node_tls_watch(struct kvp_node *node, uint64_t now_us)
     }
 }
 
+const struct kvp_identity *node_tls_asker(const struct kvp_node *node,
+                                          const struct kvp_net_request *request)
+{
+    const char *group = node->config.group;
+    return kvp_net_request_identity(request, kvp_slice_of(group, strlen(group)));
+}
+
 const char *node_tls_refuses(const struct kvp_node *node, const struct kvp_net_request *request,
                              bool peer_op)
 {
-    const char *group = node->config.group;
-    const struct kvp_access_asker asker = {
-        .identity = kvp_net_request_identity(request, kvp_slice_of(group, strlen(group)))};
+    const struct kvp_access_asker asker = {.identity = node_tls_asker(node, request)};
     struct kvp_access_question question = {.op = KVP_OP_HELLO}; /* more is the loop's to ask */
     unsigned version;
     if (peer_op) {

@@ -86,6 +86,10 @@ enum kvp_operation_needs {
     ROW(KVP_OP_PROMOTE, 11, 1, 1, false, NO, NODE, false, CLIENT, OPERATE)                         \
     /* cursor uint */                                                                              \
     ROW(KVP_OP_CLOSE_SCAN, 12, 1, 1, false, NO, NODE, false, CLIENT, IDENTITY)                     \
+    /* identity str, grant bool, rights array of str */                                            \
+    ROW(KVP_OP_ACCESS_CHANGE, 13, 3, 3, true, YES, PRIMARY, false, CLIENT, ADMIN)                  \
+    /* none */                                                                                     \
+    ROW(KVP_OP_ACCESS_LIST, 14, 0, 0, false, NO, PRIMARY, false, CLIENT, ADMIN)                    \
                                                                                                    \
     /* specification array */                                                                      \
     ROW(KVP_OP_JOB_NEW, 16, 1, 1, true, YES, PRIMARY, true, CLIENT, SUBMIT)                        \

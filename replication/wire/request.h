@@ -55,20 +55,25 @@ struct kvp_job_args {
     bool has_checkpoint; /* beat: value is one */
 };
 
+struct kvp_identity; /* replication/net/identity.h */
+
 struct kvp_request {
     unsigned op; /* enum kvp_op */
+    /* Whom the certificate names that it came with; NULL: it came without TLS, and may ask for
+     * everything that clients do. Lives until the request is answered. */
+    const struct kvp_identity *asker;
     kvp_slice group;
     uint64_t epoch_seen;
     struct kvp_session_id session;
-    kvp_slice key;      /* get put create delete cas; scan: start */
-    kvp_slice value;    /* put create cas; scan: end */
+    kvp_slice key;      /* get put create delete cas; scan: start; access: whose rights */
+    kvp_slice value;    /* put create cas; scan: end; access: rights, one msgpack array */
     uint64_t version;   /* delete cas */
     uint32_t count_max; /* scan */
     uint32_t size_max;  /* scan */
     uint64_t cursor;    /* scan, close scan */
     bool keys_only;     /* scan */
     bool stale;         /* get, scan */
-    bool force;         /* promote */
+    bool force;         /* promote; access: grant */
     unsigned target;    /* handover */
     struct kvp_job_args job;
     const struct kvp_compare *compares;

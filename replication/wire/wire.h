@@ -121,6 +121,7 @@ kvp_status kvp_wire_read_bool(kvp_slice result, bool *value); /* TASK_BEAT, TASK
 kvp_status kvp_wire_map(kvp_buf *out, uint32_t pairs);
 kvp_status kvp_wire_array(kvp_buf *out, uint32_t count);
 kvp_status kvp_wire_string(kvp_buf *out, const char *text);
+kvp_status kvp_wire_text(kvp_buf *out, kvp_slice text);
 kvp_status kvp_wire_uint(kvp_buf *out, uint64_t value);
 kvp_status kvp_wire_bool(kvp_buf *out, bool value);
 kvp_status kvp_wire_nil(kvp_buf *out);

@@ -207,6 +207,20 @@ static void args_write_cursor(struct kvp_mp_writer *writer, const struct kvp_req
     kvp_mp_write_uint(writer, request->cursor);
 }
 
+static void args_take_access(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->key = kvp_mp_str(reader);
+    request->force = kvp_mp_bool(reader);
+    request->value = args_take_array(reader);
+}
+
+static void args_write_access(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_str(writer, request->key);
+    kvp_mp_write_bool(writer, request->force);
+    args_write_array(writer, request->value);
+}
+
 static void args_take_specification(struct kvp_mp_reader *reader, struct kvp_request *request)
 {
     request->value = args_take_array(reader);
@@ -400,6 +414,8 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_HANDOVER] = {args_take_target, args_write_target, args_check_target},
     [KVP_OP_PROMOTE] = {args_take_force, args_write_force, args_check_any},
     [KVP_OP_CLOSE_SCAN] = {args_take_cursor, args_write_cursor, args_check_any},
+    [KVP_OP_ACCESS_CHANGE] = {args_take_access, args_write_access, args_check_key_value},
+    [KVP_OP_ACCESS_LIST] = {args_take_none, args_write_none, args_check_any},
     [KVP_OP_JOB_NEW] = {args_take_specification, args_write_specification, args_check_value_only},
     [KVP_OP_JOB_DATA] = {args_take_job_data, args_write_job_data, args_check_value_only},
     [KVP_OP_JOB_TASKS] = {args_take_job_tasks, args_write_job_tasks, args_check_tasks},

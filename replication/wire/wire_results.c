@@ -42,6 +42,14 @@ kvp_status kvp_wire_string(kvp_buf *out, const char *text)
     return kvp_mp_write_end(&writer);
 }
 
+kvp_status kvp_wire_text(kvp_buf *out, kvp_slice text)
+{
+    struct kvp_mp_writer writer;
+    kvp_mp_write_begin(&writer, out);
+    kvp_mp_write_str(&writer, text);
+    return kvp_mp_write_end(&writer);
+}
+
 kvp_status kvp_wire_map(kvp_buf *out, uint32_t pairs)
 {
     struct kvp_mp_writer writer;

@@ -214,7 +214,7 @@ void hand_in(struct stage *stage, const struct kvp_request *request, struct repl
     assert_int_equal(kvp_wire_request_encode(&whole, &body), KVP_OK);
     memset(reply, 0, sizeof(*reply));
     allocations_left = limit;
-    kvp_executor_message(stage->executor, stage->now_us, kvp_buf_slice(&body), reply);
+    kvp_executor_message(stage->executor, stage->now_us, kvp_buf_slice(&body), whole.asker, reply);
     allocations_left = -1;
     kvp_buf_free(&body); /* the executor must not need it any more */
 }

@@ -144,7 +144,7 @@ static void test_who_may_not_ask_is_told(void **state)
 static void check_bytes(struct stage *stage, kvp_slice body, int status)
 {
     struct reply reply = {0};
-    kvp_executor_message(stage->executor, stage->now_us, body, &reply);
+    kvp_executor_message(stage->executor, stage->now_us, body, NULL, &reply);
     kvp_executor_flush(stage->executor, stage->now_us);
     assert_true(reply.done);
     assert_int_equal(reply.status, status);

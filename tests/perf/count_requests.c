@@ -166,7 +166,7 @@ static void happen(struct event *event)
     kvp_slice body = kvp_slice_of(event->body, event->size);
     switch (event->kind) {
     case REQUEST:
-        kvp_executor_message(side->executor, now_us, body, event);
+        kvp_executor_message(side->executor, now_us, body, NULL, event);
         break; /* freed with its answer */
     case ANSWER:
         kvp_executor_peer_answer(side->executor, now_us, (uint8_t)event->from, body);
@@ -345,7 +345,7 @@ __attribute__((noinline)) void measured(const struct workload *workload, kvp_buf
     for (unsigned i = 0; i < count; i += workload->at_once) {
         for (unsigned j = i; j < i + workload->at_once && j < count; j++) {
             kvp_executor_asked(sides[1].executor, now_us);
-            kvp_executor_message(sides[1].executor, now_us, kvp_buf_slice(&bodies[j]), NULL);
+            kvp_executor_message(sides[1].executor, now_us, kvp_buf_slice(&bodies[j]), NULL, NULL);
             kvp_executor_handled(sides[1].executor, now_us);
         }
         kvp_executor_flush(sides[1].executor, now_us);
@@ -367,7 +367,7 @@ static void warm_up(void)
 {
     kvp_buf *bodies = make(&workloads[0], 0, WARM_UP);
     for (unsigned i = 0; i < WARM_UP; i++) {
-        kvp_executor_message(sides[1].executor, now_us, kvp_buf_slice(&bodies[i]), NULL);
+        kvp_executor_message(sides[1].executor, now_us, kvp_buf_slice(&bodies[i]), NULL, NULL);
         kvp_executor_flush(sides[1].executor, now_us);
         settle();
         kvp_buf_free(&bodies[i]);

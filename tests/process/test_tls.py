@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A group over TLS: it works as without, knows who speaks, and tells both sides why somebody may not."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -56,27 +57,38 @@ class TlsGroup(Group):
         return ["env"] + ["%s=%s" % pair for pair in zip(names, self.user)]
 
     def arguments(self, node):
-        return super().arguments(node) + options_of(self.files[node])
+        return super().arguments(node) + options_of(self.files[node]) + ["--admin", "user/ann"]
 
     def start_witness(self):
         self.witness = kvtest.Process([program("kvwitness"), "--data", self.path("witness"), "--listen", self.witness_url,
                                        *options_of(self.witness_files)], self.path("witness.log"))
 
-    def ask(self, url, files, body):
-        """The body of the answer to a request that Python's own TLS carries (docs/protocol.md)."""
+    @contextlib.contextmanager
+    def link(self, url, files):
+        """A connection that Python's own TLS carries (docs/protocol.md): gives the body of the answer to that of a request."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.load_verify_locations(self.authority.files("ca")[2])
         context.load_cert_chain(files[0], files[1])
         with socket.create_connection(("127.0.0.1", port(url)), 5) as plain, context.wrap_socket(plain) as link:
-            link.sendall(b"\0SP\0\0\x30\0\0" + struct.pack(">QI", 4 + len(body), 0x80000001) + body)
-            got = b""
-            while len(got) < 20 or len(got) < 16 + struct.unpack(">Q", got[8:16])[0]:
-                more = link.recv(65536)
-                assert more, got
-                got += more
-            assert got[:8] == b"\0SP\0\0\x31\0\0", got
-            return got[20:]
+            def take(size):
+                got = b""
+                while len(got) < size:
+                    more = link.recv(size - len(got))
+                    assert more, got
+                    got += more
+                return got
+
+            def ask(body):
+                link.sendall(struct.pack(">QI", 4 + len(body), 0x80000001) + body)
+                return take(struct.unpack(">Q", take(8))[0])[4:]
+            link.sendall(b"\0SP\0\0\x30\0\0")
+            assert take(8) == b"\0SP\0\0\x31\0\0"
+            yield ask
+
+    def ask(self, url, files, body):
+        with self.link(url, files) as ask:
+            return ask(body)
 
 
 def port(url):

@@ -559,7 +559,7 @@ void sim_node_message(struct sim *sim, struct sim_node *node, struct sim_message
     uint64_t clock = sim_node_clock(sim, node);
     kvp_slice body = kvp_slice_of(message->bytes, message->size);
     if (!message->answer) {
-        kvp_executor_message(node->executor, clock, body, token_new(node, message));
+        kvp_executor_message(node->executor, clock, body, NULL, token_new(node, message));
     } else if (message->from == SIM_WITNESS) {
         struct kvp_arbiter_answer answer;
         if (kvp_arbiter_witness_decode(body, message->call, &answer) == KVP_OK) {

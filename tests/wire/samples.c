@@ -129,6 +129,26 @@ static void status_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+static void access_change_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_ACCESS_CHANGE);
+    kvp_buf rights = {0};
+    must(kvp_wire_array(&rights, 2));
+    must(kvp_wire_string(&rights, "read lamp"));
+    must(kvp_wire_string(&rights, "submit"));
+    request.key = text("user/ann");
+    request.force = true;
+    request.value = kvp_buf_slice(&rights);
+    put_request(&request, out);
+    kvp_buf_free(&rights);
+}
+
+static void access_list_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_ACCESS_LIST);
+    put_request(&request, out);
+}
+
 static void handover_request(kvp_buf *out)
 {
     struct kvp_request request = request_of(KVP_OP_HANDOVER);
@@ -427,6 +447,20 @@ static void txn_else_answer(kvp_buf *out)
     put_answer(out, KVP_OK, PRIMARY_URL, &result);
 }
 
+static void access_list_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_array(&result, 1));
+    must(kvp_wire_map(&result, 2));
+    must(kvp_wire_string(&result, "identity"));
+    must(kvp_wire_string(&result, "user/ann"));
+    must(kvp_wire_string(&result, "rights"));
+    must(kvp_wire_array(&result, 2));
+    must(kvp_wire_string(&result, "read lamp"));
+    must(kvp_wire_string(&result, "submit"));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
 static void status_answer(kvp_buf *out)
 {
     kvp_buf result = {0};
@@ -625,6 +659,9 @@ const struct sample samples[] = {
     {"txn-else-answer", SAMPLE_ANSWER, RESULT_TXN, txn_else_answer},
     {"status-request", SAMPLE_REQUEST, RESULT_NONE, status_request},
     {"status-answer", SAMPLE_ANSWER, RESULT_STATUS, status_answer},
+    {"access-change-request", SAMPLE_REQUEST, RESULT_NONE, access_change_request},
+    {"access-list-request", SAMPLE_REQUEST, RESULT_NONE, access_list_request},
+    {"access-list-answer", SAMPLE_ANSWER, RESULT_STATUS, access_list_answer},
     {"handover-request", SAMPLE_REQUEST, RESULT_NONE, handover_request},
     {"handover-answer", SAMPLE_ANSWER, RESULT_NONE, handover_answer},
     {"promote-request", SAMPLE_REQUEST, RESULT_NONE, promote_request},

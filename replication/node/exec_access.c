@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The door: whoever came over TLS is let in as far as his rights go (replication/access/access.h).
+ * A primary knows them as they are committed; another node as far as it has applied the log, and
+ * looks again four times a second. Nobody is refused by what was known before: a refusal rests on a
+ * look of its own, but for a storm of them.
+ */
+#include "replication/access/access.h"
+#include "replication/node/exec_state.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define ACCESS_LOOK_US    250000u
+#define ACCESS_AGAIN_US   10000u    /* between looks for those who are refused */
+#define ACCESS_DENIALS_US 10000000u /* between lines in the log about them */
+
+void exec_access_changed(struct kvp_executor *executor)
+{
+    executor->access.is_known = false;
+}
+
+/* Reads the rights anew. They are none where they cannot be read. */
+static void access_read_rights(struct kvp_executor *executor)
+{
+    struct exec_access *access = &executor->access;
+    struct kvp_raw_key key;
+    kvp_raw_key_rights(&key);
+    executor->value.size = 0;
+    access->status =
+        executor->running ? kvp_engine_rights(executor->engine, &executor->value)
+        : executor->replacing
+            ? KVP_UNAVAILABLE
+            : kvp_storage_get(executor->storage, kvp_raw_key_slice(&key), &executor->value);
+    if (access->status == KVP_NOT_FOUND) {
+        access->status = KVP_OK;
+    }
+    kvp_slice record = access->status == KVP_OK ? kvp_buf_slice(&executor->value) : (kvp_slice){0};
+    kvp_status status = kvp_rights_table_load(&access->table, record);
+    access->status = access->status == KVP_OK ? status : access->status;
+    access->looked_us = executor->now_us;
+    access->is_known = true;
+}
+
+static bool access_is_old(const struct kvp_executor *executor, uint64_t age_us)
+{
+    return !executor->access.is_known || executor->now_us - executor->access.looked_us >= age_us;
+}
+
+/* Is the name in the list of --admin? */
+static bool access_is_admin(const struct kvp_executor *executor, const char *name)
+{
+    const char *list = executor->config.admins;
+    size_t size = strlen(name);
+    while (*list != '\0') {
+        size_t item = strcspn(list, ",");
+        if (item == size && memcmp(list, name, size) == 0) {
+            return true;
+        }
+        list += item + (list[item] == ',');
+    }
+    return false;
+}
+
+/* ---- what a question rests on ---- */
+
+static bool access_owns_job(struct kvp_executor *executor, const struct kvp_request *request,
+                            const char *name)
+{
+    executor->value.size = 0;
+    return executor->running &&
+           kvp_engine_job_owner(executor->engine, request->job.job, &executor->value) == KVP_OK &&
+           kvp_slice_compare(kvp_buf_slice(&executor->value), kvp_slice_of(name, strlen(name))) ==
+               0;
+}
+
+static enum kvp_access_lack access_decide(struct kvp_executor *executor,
+                                          const struct kvp_request *request, const char *name)
+{
+    kvp_slice kinds[KVP_JOB_KINDS_MAX];
+    const struct kvp_operation *operation = kvp_operation_of(request->op);
+    const struct kvp_access_asker asker = {
+        .identity = request->asker,
+        .rights = kvp_rights_table_find(&executor->access.table, kvp_slice_of(name, strlen(name))),
+        .is_admin = access_is_admin(executor, name)};
+    struct kvp_access_question question = {.op = request->op, .request = request, .kinds = kinds};
+    if (operation->needs == KVP_NEEDS_JOB || operation->needs == KVP_NEEDS_LOOK) {
+        question.owns_job = access_owns_job(executor, request, name);
+    }
+    if (operation->needs == KVP_NEEDS_WORK && request->op != KVP_OP_WORKER_JOIN &&
+        executor->running) {
+        question.kind_count =
+            kvp_jobs_worker_kinds(kvp_engine_jobs(executor->engine), request->key, kinds);
+    }
+    return kvp_access_lacks(&asker, &question);
+}
+
+/* ---- who is refused ---- */
+
+static void access_log_denial(struct kvp_executor *executor, const struct kvp_request *request,
+                              const char *name, enum kvp_access_lack lack)
+{
+    struct exec_access *access = &executor->access;
+    char quoted[2 * KVP_ACCESS_NAME_SIZE];
+    access->denials++;
+    if (access->denial_told_us != 0 &&
+        executor->now_us - access->denial_told_us < ACCESS_DENIALS_US) {
+        return;
+    }
+    exec_say(executor, KVP_LOG_WARN, "request_denied", "who=%s op=%s lacks=%s count=%" PRIu64,
+             kvp_log_quote(quoted, sizeof(quoted), name), kvp_operation_of(request->op)->name,
+             kvp_access_name(lack), access->denials);
+    access->denials = 0;
+    access->denial_told_us = executor->now_us;
+}
+
+static bool access_deny(struct kvp_executor *executor, const struct kvp_request *request,
+                        void *token, const char *name, enum kvp_access_lack lack)
+{
+    executor->answering = request->op;
+    if (executor->access.status != KVP_OK) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE, "the rights cannot be read at the moment");
+        return false;
+    }
+    access_log_denial(executor, request, name, lack);
+    exec_refuse(executor, token, KVP_REFUSED, kvp_access_text(lack));
+    return false;
+}
+
+/* Another node's to answer: what its own rights say is none of this one's business, and it may know
+ * less of them. */
+static bool access_is_elsewhere(const struct kvp_executor *executor,
+                                const struct kvp_request *request)
+{
+    const struct kvp_operation *operation = kvp_operation_of(request->op);
+    bool of_primary = operation->served == KVP_SERVED_PRIMARY ||
+                      (operation->served == KVP_SERVED_READ && !request->stale);
+    bool is_primary = executor->running && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
+    return of_primary && !is_primary && request->op != KVP_OP_HANDOVER;
+}
+
+bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,
+                         void *token)
+{
+    char name[KVP_ACCESS_NAME_SIZE];
+    struct kvp_request range;
+    if (access_is_elsewhere(executor, request)) {
+        return true; /* it is told so */
+    }
+    if (request->op == KVP_OP_SCAN && request->cursor != 0) {
+        range = *request;
+        if (!exec_scan_rest(executor, &range)) {
+            return true; /* there is no such cursor */
+        }
+        request = &range;
+    }
+    (void)kvp_access_print(request->asker, name);
+    if (access_is_old(executor, ACCESS_LOOK_US)) {
+        access_read_rights(executor);
+    }
+    enum kvp_access_lack lack = access_decide(executor, request, name);
+    if (lack != KVP_ACCESS_GRANTED && access_is_old(executor, ACCESS_AGAIN_US)) {
+        access_read_rights(executor);
+        lack = access_decide(executor, request, name);
+    }
+    return lack == KVP_ACCESS_GRANTED || access_deny(executor, request, token, name, lack);
+}
+
+/* ---- who has done what ---- */
+
+static bool access_is_told(const struct kvp_request *request)
+{
+    switch (request->op) {
+    case KVP_OP_ACCESS_CHANGE:
+    case KVP_OP_HANDOVER:
+    case KVP_OP_PROMOTE:
+    case KVP_OP_JOB_NEW:
+    case KVP_OP_JOB_START:
+    case KVP_OP_JOB_CANCEL:
+    case KVP_OP_JOB_REMOVE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void exec_access_note(struct kvp_executor *executor, const struct kvp_request *request,
+                      const char *outcome)
+{
+    char name[KVP_ACCESS_NAME_SIZE], who[2 * KVP_ACCESS_NAME_SIZE];
+    char whose[2 * KVP_ACCESS_NAME_SIZE] = "", said[128];
+    if (!access_is_told(request)) {
+        return;
+    }
+    (void)kvp_log_quote(who, sizeof(who), kvp_access_print(request->asker, name));
+    (void)kvp_log_quote(said, sizeof(said), outcome);
+    if (request->op == KVP_OP_ACCESS_CHANGE) {
+        size_t size = request->key.size < sizeof(name) ? request->key.size : sizeof(name) - 1;
+        memcpy(name, request->key.data, size);
+        name[size] = '\0';
+        (void)kvp_log_quote(whose, sizeof(whose), name);
+        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s identity=%s outcome=%s", who,
+                 request->force ? "ACCESS_GRANT" : "ACCESS_REVOKE", whose, said);
+    } else {
+        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s job=%" PRIu64 " outcome=%s", who,
+                 kvp_operation_of(request->op)->name, request->job.job, said);
+    }
+}
