@@ -85,7 +85,9 @@ static bool reload_read(struct kvnode_reload *reload)
 static bool reload_differs(const struct kvnode_reload *reload, int which)
 {
     return which == SET_PEER ? strcmp(reload->running.peers, reload->file.peers) != 0
-                             : strcmp(reload->running.text[which], reload->file.text[which]) != 0;
+           : which == SET_ADMIN
+               ? strcmp(reload->running.admins, reload->file.admins) != 0
+               : strcmp(reload->running.text[which], reload->file.text[which]) != 0;
 }
 
 /* The names of all that differs and would have to be started with. */

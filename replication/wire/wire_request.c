@@ -33,6 +33,21 @@ static kvp_status args_check_key_value(const struct kvp_request *request, const 
     return kvp_wire_check_pair(request->key, request->value, &total, reason);
 }
 
+/* An array of str; what they say is looked at where it is executed. */
+static kvp_status args_check_access(const struct kvp_request *request, const char **reason)
+{
+    struct kvp_mp_reader reader;
+    kvp_mp_begin(&reader, request->value);
+    uint32_t count = request->value.size > 0 ? kvp_mp_array(&reader) : 0;
+    for (uint32_t i = 0; i < count && !reader.failed; i++) {
+        (void)kvp_mp_str(&reader);
+    }
+    if (!kvp_mp_done(&reader)) {
+        return kvp_wire_refuse(KVP_BAD_REQUEST, "rights are an array of str", reason);
+    }
+    return args_check_key_value(request, reason);
+}
+
 static kvp_status args_check_scan(const struct kvp_request *request, const char **reason)
 {
     if (request->key.size > KVP_KEY_SIZE_MAX || request->value.size > KVP_KEY_SIZE_MAX) {
@@ -414,7 +429,7 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_HANDOVER] = {args_take_target, args_write_target, args_check_target},
     [KVP_OP_PROMOTE] = {args_take_force, args_write_force, args_check_any},
     [KVP_OP_CLOSE_SCAN] = {args_take_cursor, args_write_cursor, args_check_any},
-    [KVP_OP_ACCESS_CHANGE] = {args_take_access, args_write_access, args_check_key_value},
+    [KVP_OP_ACCESS_CHANGE] = {args_take_access, args_write_access, args_check_access},
     [KVP_OP_ACCESS_LIST] = {args_take_none, args_write_none, args_check_any},
     [KVP_OP_JOB_NEW] = {args_take_specification, args_write_specification, args_check_value_only},
     [KVP_OP_JOB_DATA] = {args_take_job_data, args_write_job_data, args_check_value_only},
