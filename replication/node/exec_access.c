@@ -143,16 +143,8 @@ bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request
                          void *token)
 {
     char name[KVP_ACCESS_NAME_SIZE];
-    struct kvp_request range;
     if (access_is_elsewhere(executor, request)) {
         return true; /* it is told so */
-    }
-    if (request->op == KVP_OP_SCAN && request->cursor != 0) {
-        range = *request;
-        if (!exec_scan_rest(executor, &range)) {
-            return true; /* there is no such cursor */
-        }
-        request = &range;
     }
     (void)kvp_access_print(request->asker, name);
     if (access_is_old(executor, ACCESS_LOOK_US)) {

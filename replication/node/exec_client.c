@@ -240,6 +240,18 @@ kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_
     return status;
 }
 
+/* A scan that goes on is asked for with any range: what counts is that of its cursor. */
+static bool client_permits(struct kvp_executor *executor, const struct kvp_request *request,
+                           void *token)
+{
+    struct kvp_request range;
+    if (request->op != KVP_OP_SCAN || request->cursor == 0) {
+        return exec_access_permits(executor, request, token);
+    }
+    range = *request;
+    return !exec_scan_rest(executor, &range) || exec_access_permits(executor, &range, token);
+}
+
 void exec_request(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     executor->answering = request->op;
@@ -253,7 +265,7 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
         exec_refuse(executor, token, status, "a key is 1 to 1024 bytes long");
         return;
     }
-    if (request->asker && !exec_access_permits(executor, request, token)) {
+    if (request->asker && !client_permits(executor, request, token)) {
         return;
     }
     switch (request->op) {
