@@ -119,11 +119,17 @@ static void test_a_client_may_be_missing(void **state)
     REFUSED(kvp_node_status(NULL, "tcp://127.0.0.1:1", NULL));
     REFUSED(kvp_handover(NULL, 0, NULL));
     REFUSED(kvp_promote(NULL, "tcp://127.0.0.1:1", false, NULL));
+    REFUSED(kvp_access_grant(NULL, "user/ann", NULL, 0, NULL));
+    REFUSED(kvp_access_revoke(NULL, "user/ann", NULL, 0, NULL));
+    REFUSED(kvp_access_list(NULL, NULL));
     kvp_client_close(NULL);
     client = client_open();
     REFUSED(kvp_put(client, missing, key, NULL));
     REFUSED(kvp_put(client, key, missing, NULL));
     REFUSED(kvp_promote(client, NULL, false, NULL));
+    REFUSED(kvp_access_grant(client, NULL, NULL, 0, NULL));
+    REFUSED(kvp_access_grant(client, "user/ann", NULL, 1, NULL));
+    REFUSED(kvp_access_revoke(client, NULL, NULL, 0, NULL));
     kvp_client_close(client);
 }
 
