@@ -218,6 +218,30 @@ static void test_a_cursor_is_its_identitys_own(void **state)
     stage_close(&stage);
 }
 
+/* Whatever range the request for the next page names. */
+static void test_a_scan_goes_on_only_as_far_as_rights_still_go(void **state)
+{
+    struct stage stage;
+    struct reply reply;
+    struct kvp_scan_result scan;
+    struct kvp_request request = by(&ann, ask_scan("", "", 1));
+    (void)state;
+    stage_open(&stage);
+    must_put(&stage, "a", "1");
+    must_put(&stage, "app/b", "2");
+    change(&stage, "user/ann", true, "read app/", KVP_OK);
+    change(&stage, "user/ann", true, "read ", KVP_OK);
+    stage_send(&stage, &request, &reply);
+    assert_int_equal(kvp_wire_read_scan(kvp_buf_slice(&reply.result), &scan), KVP_OK);
+    reply_free(&reply);
+    change(&stage, "user/ann", false, "read ", KVP_OK);
+    request = by(&ann, ask_scan("app/", "app0", 1));
+    check_now(&stage, request, KVP_OK);
+    request.cursor = scan.cursor;
+    check_now(&stage, request, KVP_REFUSED);
+    stage_close(&stage);
+}
+
 /* Who learns the number of another one's session gets none of its answers. */
 static void test_a_session_is_its_identitys_own(void **state)
 {
@@ -326,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_rights_are_there_after_a_start),
         cmocka_unit_test(test_a_list_has_everybody),
         cmocka_unit_test(test_a_cursor_is_its_identitys_own),
+        cmocka_unit_test(test_a_scan_goes_on_only_as_far_as_rights_still_go),
         cmocka_unit_test(test_a_session_is_its_identitys_own),
         cmocka_unit_test(test_a_job_is_that_of_who_submitted_it),
         cmocka_unit_test(test_a_worker_that_waits_is_sent_away_with_its_right),
