@@ -89,7 +89,6 @@ kvp_status client_check_key(kvp_slice key, kvp_result *result)
 {
     const char *reason;
     kvp_status status = kvp_key_check(key, &reason);
-
     return status == KVP_OK ? KVP_OK : client_refuse(result, status, reason);
 }
 
@@ -97,14 +96,12 @@ kvp_status client_check_value(kvp_slice value, kvp_result *result)
 {
     const char *reason;
     kvp_status status = kvp_value_check(value, &reason);
-
     return status == KVP_OK ? KVP_OK : client_refuse(result, status, reason);
 }
 
 static void take_reason(kvp_result *result, kvp_slice answer, const char *reason)
 {
     kvp_slice text = kvp_slice_of(reason, strlen(reason));
-
     if (answer.size > 0) {
         (void)kvp_wire_read_string(answer, &text); /* else it says nothing */
     }
@@ -115,7 +112,6 @@ static kvp_status take_get(kvp_result *result, kvp_slice answer)
 {
     struct kvp_get_result get;
     kvp_status status = kvp_wire_read_get(answer, &get);
-
     if (status == KVP_OK) {
         result->version = get.modify;
         result->create_revision = get.create;
@@ -152,7 +148,6 @@ static void client_take_result(struct call *call, kvp_status status, kvp_slice a
                                const char *reason)
 {
     kvp_result *result = &call->result;
-
     switch (status) {
     case KVP_OK:
         status = take_good(result, call->core.request.op, answer);
@@ -178,7 +173,6 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
 {
     kvp_client *client = arg;
     struct call *call = (struct call *)core_call;
-
     client_take_result(call, status, result, reason);
     call->next_done = NULL;
     if (client->last_done != NULL) {
@@ -192,21 +186,18 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
 static kvp_status client_port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice body)
 {
     kvp_client *client = arg;
-
     return kvp_net_link_send(client->links[endpoint].link, id, body);
 }
 
 static void port_reset(void *arg, unsigned endpoint)
 {
     kvp_client *client = arg;
-
     kvp_net_link_reset(client->links[endpoint].link);
 }
 
 static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
 {
     kvp_client *client = arg;
-
     kvp_net_link_flow(client->links[endpoint].link, flow);
 }
 
@@ -216,7 +207,6 @@ static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
 static void client_leave(kvp_client *client)
 {
     struct call *call = client->first_done;
-
     client->first_done = client->last_done = NULL;
     if (client_core_next(client->core) < client->sleeps_until_us) {
         pthread_cond_signal(&client->wake);
@@ -239,7 +229,6 @@ static void client_leave(kvp_client *client)
 static void client_on_answer(void *arg, uint32_t id, kvp_slice body)
 {
     struct link *link = arg;
-
     pthread_mutex_lock(&link->client->lock);
     client_core_answer(link->client->core, link->endpoint, id, body, kvp_clock_now_us());
     client_leave(link->client);
@@ -248,7 +237,6 @@ static void client_on_answer(void *arg, uint32_t id, kvp_slice body)
 static void client_on_state(void *arg, bool connected)
 {
     struct link *link = arg;
-
     pthread_mutex_lock(&link->client->lock);
     client_core_link(link->client->core, link->endpoint, connected, kvp_clock_now_us());
     client_leave(link->client);
@@ -257,7 +245,6 @@ static void client_on_state(void *arg, bool connected)
 static void client_on_failure(void *arg, const char *reason)
 {
     struct link *link = arg;
-
     pthread_mutex_lock(&link->client->lock);
     client_core_failure(link->client->core, link->endpoint, reason);
     client_leave(link->client);
@@ -303,7 +290,6 @@ static void sleep_until(kvp_client *client, uint64_t now_us, uint64_t until_us)
 static void *client_run(void *arg)
 {
     kvp_client *client = arg;
-
     pthread_mutex_lock(&client->lock);
     while (!client->closing) {
         uint64_t now_us = kvp_clock_now_us();
@@ -325,7 +311,6 @@ static void *client_run(void *arg)
 kvp_status client_start(kvp_client *client, struct call *call, uint32_t timeout_ms)
 {
     uint64_t now_us = kvp_clock_now_us();
-
     if (client == NULL) {
         return KVP_BAD_ARGUMENT;
     }
@@ -350,7 +335,6 @@ static void wake_caller(void *arg, const kvp_result *result)
 kvp_status client_perform(kvp_client *client, struct call *call, uint32_t timeout_ms)
 {
     sem_t done;
-
     (void)sem_init(&done, 0, 0);
     call->done = wake_caller;
     call->arg = &done;
@@ -387,7 +371,6 @@ void client_fetch_end(kvp_client *client, const kvp_worker *worker, uint32_t slo
 uint32_t client_timeout_ms(const kvp_client *client, uint64_t bytes)
 {
     uint64_t timeout_ms = (client == NULL ? 0 : client->timeout_ms) + bytes / 128;
-
     return timeout_ms < UINT32_MAX ? (uint32_t)timeout_ms : UINT32_MAX;
 }
 
@@ -434,7 +417,6 @@ static kvp_status add_nodes(kvp_client *client, const char *nodes, char *message
 {
     char url[KVP_URL_SIZE_MAX + 1];
     const char *next = nodes;
-
     do {
         size_t length = strcspn(next, ",");
         if (length == 0 || length > KVP_URL_SIZE_MAX) {
@@ -493,7 +475,6 @@ static kvp_status make_core(kvp_client *client, const kvp_client_options *option
 static kvp_status make_locks(kvp_client *client)
 {
     pthread_condattr_t attributes;
-
     if (pthread_mutex_init(&client->lock, NULL) != 0) {
         return KVP_NO_MEMORY;
     }
@@ -560,7 +541,6 @@ kvp_status kvp_client_open(const kvp_client_options *options, kvp_client **clien
 {
     char unwanted[1];
     kvp_client_options known;
-
     if (message == NULL || message_size == 0) {
         message = unwanted;
         message_size = sizeof(unwanted);

@@ -10,7 +10,6 @@
 static kvp_status client_access_encode(const char *const *rights, size_t count, kvp_buf *array)
 {
     kvp_status status = kvp_wire_array(array, (uint32_t)count);
-
     for (size_t i = 0; i < count && status == KVP_OK; i++) {
         if (rights[i] == NULL) {
             return KVP_BAD_ARGUMENT;

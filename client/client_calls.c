@@ -17,7 +17,6 @@ void client_gather(struct call *call, kvp_result *result)
 static kvp_status calls_perform(kvp_client *client, struct call *call, kvp_result *result)
 {
     kvp_status status = client_perform(client, call, 0);
-
     client_gather(call, result);
     return status;
 }
@@ -36,7 +35,6 @@ static struct call call_of(unsigned op, kvp_slice key, kvp_slice value, uint64_t
 static struct call get_of(kvp_slice key, bool stale)
 {
     struct call call = call_of(KVP_OP_GET, key, kvp_slice_of(NULL, 0), 0);
-
     call.core.request.stale = stale;
     call.core.route = stale ? CLIENT_TO_ANY : CLIENT_TO_PRIMARY;
     return call;
@@ -47,7 +45,6 @@ static struct call get_of(kvp_slice key, bool stale)
 static kvp_status perform_checked(kvp_client *client, struct call call, kvp_result *result)
 {
     kvp_status status = client_check_key(call.core.request.key, result);
-
     status = status == KVP_OK ? client_check_value(call.core.request.value, result) : status;
     return status == KVP_OK ? calls_perform(client, &call, result) : status;
 }
@@ -93,7 +90,6 @@ static kvp_status start_copy(kvp_client *client, struct call call, uint32_t time
     kvp_slice key = call.core.request.key;
     kvp_slice value = call.core.request.value;
     kvp_status status = client_check_key(key, NULL);
-
     status = status == KVP_OK ? client_check_value(value, NULL) : status;
     if (status != KVP_OK) {
         return status;
@@ -158,7 +154,6 @@ static kvp_status route_to(kvp_client *client, struct call *call, const char *no
                            kvp_result *result)
 {
     const char *reason = "";
-
     if (node == NULL) {
         return KVP_OK;
     }
@@ -175,7 +170,6 @@ kvp_status kvp_node_status(kvp_client *client, const char *node, kvp_result *res
     struct call call = {.core = {.request = {.op = KVP_OP_STATUS}, .route = CLIENT_TO_ANY}};
     kvp_buf text = {0};
     kvp_status status = route_to(client, &call, node, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -205,7 +199,6 @@ kvp_status kvp_handover(kvp_client *client, unsigned target_id, kvp_result *resu
 kvp_status kvp_promote(kvp_client *client, const char *node, bool force, kvp_result *result)
 {
     struct call call = {.core = {.request = {.op = KVP_OP_PROMOTE, .force = force}, .once = true}};
-
     if (node == NULL) {
         return client_refuse(result, KVP_BAD_ARGUMENT, "the node to be promoted must be named");
     }

@@ -34,7 +34,6 @@ static void attempt_failed(struct client_core *core, struct client_call *call, k
 {
     unsigned endpoint = call->endpoint;
     uint64_t backoff_us = 0;
-
     switch (call->route) {
     case CLIENT_TO_PRIMARY:
         if (endpoint == core->target) {
@@ -61,7 +60,6 @@ static uint64_t silence_end(const struct client_core *core, const struct endpoin
 static void reset_if_silent(struct client_core *core, unsigned index)
 {
     struct endpoint *endpoint = &core->endpoints[index];
-
     if (core->now_us > silence_end(core, endpoint)) {
         endpoint->heard_us = core->now_us;
         core->config.port.reset(core->config.port.arg, index);
@@ -99,7 +97,6 @@ static void no_answer(struct client_core *core, struct client_call *call)
 void client_core_link(struct client_core *core, unsigned endpoint, bool up, uint64_t now_us)
 {
     struct endpoint *changed = &core->endpoints[endpoint];
-
     core->now_us = now_us;
     changed->up = up;
     changed->failure = up ? NULL : changed->failure;
@@ -152,7 +149,6 @@ static void refused_by_node(struct client_core *core, struct client_call *call,
                             const struct kvp_answer *answer)
 {
     bool all = true;
-
     core->endpoints[call->endpoint].refusal = answer->status;
     for (unsigned i = 0; i < core->endpoint_count; i++) {
         all = all && (!core->endpoints[i].given || core->endpoints[i].refusal != KVP_OK);
@@ -218,7 +214,6 @@ static enum verdict verdict_of(const struct client_call *call, int status)
 static void note_put_off(struct client_call *call, const struct kvp_answer *answer)
 {
     kvp_slice text = {0};
-
     if (kvp_wire_read_string(answer->result, &text) != KVP_OK) {
         text = kvp_slice_of(NULL, 0);
     }
@@ -230,7 +225,6 @@ static void take_hello(struct client_core *core, struct client_call *call,
                        const struct kvp_answer *answer)
 {
     struct kvp_hello hello;
-
     if (verdict_of(call, answer->status) == FOREIGN) {
         core->trouble = kvp_strerror(answer->status);
         refused_by_node(core, call, answer);
@@ -266,7 +260,6 @@ static void take_hello(struct client_core *core, struct client_call *call,
 static void later(struct client_core *core, struct client_call *call)
 {
     uint64_t backoff_us = client_backoff_time(core, call->tries);
-
     if (call->route == CLIENT_TO_PRIMARY && call->endpoint == core->target &&
         call->tries % RETRY_LIMIT == RETRY_LIMIT - 1) {
         client_move_target(core, call->endpoint, nothing);
@@ -344,7 +337,6 @@ static bool is_outdated(struct client_core *core, const struct client_call *call
                         const struct kvp_answer *answer)
 {
     bool primary = call->route == CLIENT_TO_PRIMARY;
-
     if (verdict_of(call, answer->status) == FOREIGN || answer->epoch == 0) {
         return false;
     }
@@ -399,7 +391,6 @@ void client_core_answer(struct client_core *core, unsigned endpoint, uint32_t id
     struct endpoint *from = &core->endpoints[endpoint];
     struct kvp_answer answer;
     uint32_t index = id & (((uint32_t)1 << SLOT_BITS) - 1);
-
     core->now_us = now_us;
     if (kvp_wire_answer_decode(body, &answer) != KVP_OK || index >= core->config.session_slots) {
         return; /* the same as none */
@@ -422,7 +413,6 @@ static const char *call_why(struct client_core *core, const char *what, unsigned
 {
     size_t used = (size_t)snprintf(core->text, sizeof(core->text), "%s", what);
     const char *separator = ": ";
-
     for (unsigned i = first; i < first + count && used < sizeof(core->text); i++) {
         const struct endpoint *endpoint = &core->endpoints[i];
         if (endpoint->failure != NULL) {
@@ -440,7 +430,6 @@ static void past_deadline(struct client_core *core, struct client_call *call)
     const char *reason = core->trouble;
     bool one = call->route == CLIENT_TO_ONE;
     bool unreachable = one ? !core->endpoints[call->endpoint].up : client_count_up(core) == 0;
-
     if (unreachable) {
         reason = one ? call_why(core, "the node cannot be reached", call->endpoint, 1, false)
                      : call_why(core, "no node can be reached", 0, core->endpoint_count, true);
@@ -482,7 +471,6 @@ static bool is_moving(struct client_core *core, unsigned endpoint)
 {
     uint64_t before = core->endpoints[endpoint].moved;
     struct kvp_net_flow flow = client_endpoint_flow(core, endpoint);
-
     return (flow.arrived < flow.sent || flow.incoming) && core->endpoints[endpoint].moved != before;
 }
 
@@ -536,7 +524,6 @@ void client_core_start(struct client_core *core, struct client_call *call, uint6
 void client_core_stop(struct client_core *core, kvp_status status)
 {
     struct list *lists[] = {&core->queue, &core->ready, &core->others};
-
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         while (lists[i]->first != NULL) {
             client_call_failed(core, lists[i]->first, status, "");
@@ -550,7 +537,6 @@ kvp_status client_core_find(struct client_core *core, const char *url, unsigned 
 {
     kvp_slice text = kvp_slice_of(url, strlen(url));
     unsigned index = client_find_url(core, text);
-
     if (index == core->endpoint_count) {
         if (index == CLIENT_ENDPOINTS_MAX || text.size > KVP_URL_SIZE_MAX) {
             return KVP_TOO_LARGE;
@@ -565,7 +551,6 @@ kvp_status client_core_find(struct client_core *core, const char *url, unsigned 
 kvp_status client_core_add(struct client_core *core, const char *url)
 {
     unsigned endpoint = 0;
-
     if (core->endpoint_count >= CLIENT_NODES_MAX) {
         return KVP_TOO_LARGE;
     }

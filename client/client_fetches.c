@@ -35,7 +35,6 @@ kvp_status client_fetches_number(struct client_fetches *fetches, const kvp_worke
                                  uint32_t slot, uint64_t *number)
 {
     struct client_fetch *fetch = fetch_find(fetches, worker, slot);
-
     if (fetch == NULL) {
         fetch = fetch_add(fetches, worker, slot);
     }
@@ -54,7 +53,6 @@ void client_fetches_arrived(struct client_fetches *fetches, const kvp_worker *wo
                             uint64_t number)
 {
     struct client_fetch *fetch = fetch_find(fetches, worker, slot);
-
     if (fetch != NULL && fetch->instance == worker->instance && fetch->number == number) {
         fetch->number++;
     }

@@ -28,7 +28,6 @@ struct call client_job_call(unsigned op)
 kvp_status client_job_end(struct call *call, kvp_status status, kvp_result *result)
 {
     bool done = call->result.status == KVP_OK;
-
     if (done) {
         kvp_buf_free(&call->result.value);
     }
@@ -44,7 +43,6 @@ static kvp_status jobs_run_upload(kvp_client *client, struct call *call, uint64_
                                   kvp_result *result)
 {
     kvp_status status = client_perform(client, call, client_timeout_ms(client, bytes));
-
     return client_job_end(call, status, result);
 }
 
@@ -57,7 +55,6 @@ kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint
     kvp_buf bytes = {0};
     const char *reason = "";
     kvp_status status = client_require(client != NULL && spec != NULL && job != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -81,7 +78,6 @@ kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint
 static struct call block_call(uint64_t job, uint32_t block, kvp_slice elements)
 {
     struct call call = client_job_call(KVP_OP_JOB_DATA);
-
     call.core.request.job.job = job;
     call.core.request.job.number = block;
     call.core.request.value = elements;
@@ -93,7 +89,6 @@ kvp_status kvp_job_put_block(kvp_client *client, uint64_t job, uint32_t block, k
 {
     struct call call = block_call(job, block, elements);
     kvp_status status = client_check_value(elements, result);
-
     return status == KVP_OK ? jobs_run_upload(client, &call, elements.size, result) : status;
 }
 
@@ -104,7 +99,6 @@ kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first, k
     struct kvp_job_tasks read;
     const char *reason = "";
     kvp_status status = kvp_job_tasks_begin(tasks, &read, &reason);
-
     if (status != KVP_OK) {
         return client_refuse(result, status, reason);
     }
@@ -117,7 +111,6 @@ kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first, k
 static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_result *result)
 {
     struct call call = client_job_call(op);
-
     call.core.request.job.job = job;
     return jobs_run_upload(client, &call, 0, result);
 }
@@ -175,7 +168,6 @@ static void transfer_begin(struct transfer *transfer, kvp_client *client, uint64
 static kvp_status transfer_end(struct transfer *transfer, kvp_result *result)
 {
     kvp_status status = transfer->failure.status;
-
     (void)pthread_mutex_destroy(&transfer->lock);
     (void)pthread_cond_destroy(&transfer->settled);
     if (result != NULL) {
@@ -196,7 +188,6 @@ static void jobs_fail(struct transfer *transfer, kvp_status status, const char *
 static void jobs_settle(struct parcel *parcel, kvp_status status, const char *reason)
 {
     struct transfer *transfer = parcel->transfer;
-
     pthread_mutex_lock(&transfer->lock);
     transfer->under_way--;
     transfer->under_way_size -= parcel->size;
@@ -228,7 +219,6 @@ static struct parcel *pack(struct transfer *transfer, struct call call, kvp_call
                            struct kvp_job_block block, size_t size)
 {
     struct parcel *parcel = malloc(sizeof(*parcel) + size);
-
     if (parcel == NULL) {
         pthread_mutex_lock(&transfer->lock);
         jobs_fail(transfer, KVP_NO_MEMORY, "");
@@ -248,7 +238,6 @@ static struct parcel *pack(struct transfer *transfer, struct call call, kvp_call
 static void jobs_post(struct parcel *parcel)
 {
     struct transfer *transfer = parcel->transfer;
-
     pthread_mutex_lock(&transfer->lock);
     transfer->under_way++;
     transfer->under_way_size += parcel->size;
@@ -275,7 +264,6 @@ static void send_block(struct transfer *transfer, const struct kvp_matrix *a,
     struct kvp_block part = {block.row, block.column, block.rows, block.columns};
     struct call call = block_call(transfer->job, number, kvp_slice_of(NULL, 0));
     struct parcel *parcel = pack(transfer, call, on_sent, block, size);
-
     if (parcel != NULL) {
         (void)kvp_matrix_cut(is_b ? b : a, &part, parcel + 1); /* it lies inside */
         parcel->call.core.request.value = kvp_slice_of(parcel + 1, size);
@@ -296,7 +284,6 @@ static kvp_status upload(kvp_client *client, uint64_t job, const struct kvp_job_
     uint64_t all = (uint64_t)a->data.size + b->data.size;
     uint64_t moved = 0;
     struct transfer transfer;
-
     transfer_begin(&transfer, client, job, spec);
     for (uint32_t i = 0; i < count && wait_below(&transfer, UNDER_WAY_MAX, &moved); i++) {
         if (listener.progress != NULL) {
@@ -317,7 +304,6 @@ static kvp_status take_shapes(struct kvp_job_spec *spec, const struct kvp_matrix
                               const struct kvp_matrix *b, kvp_result *result)
 {
     char text[200];
-
     if (a->type != b->type) {
         (void)snprintf(text, sizeof(text), "A is of %s, B of %s: convert one of them",
                        kvp_matrix_type_name(a->type), kvp_matrix_type_name(b->type));
@@ -347,7 +333,6 @@ static kvp_status take_tiles(struct kvp_job_spec *spec, size_t buffer, kvp_resul
     const char *reason = "";
     char text[200];
     kvp_status status = kvp_job_spec_tile(spec, buffer);
-
     if (status == KVP_TOO_LARGE) {
         (void)snprintf(text, sizeof(text),
                        "tasks of at most %zu bytes would be more than %u, or cannot be at all",
@@ -415,7 +400,6 @@ static void on_received(void *arg, const kvp_result *result)
 static struct call result_call(uint64_t job, uint32_t number)
 {
     struct call call = client_job_call(KVP_OP_JOB_RESULT);
-
     call.core.request.job.job = job;
     call.core.request.job.number = number;
     return call;
@@ -428,7 +412,6 @@ kvp_status kvp_job_product(kvp_client *client, uint64_t job, const struct kvp_jo
     uint64_t moved = 0;
     const char *reason = "";
     kvp_status status = client_require(client != NULL && spec != NULL && product != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -496,7 +479,6 @@ kvp_status kvp_job_result(kvp_client *client, uint64_t job, uint32_t number, kvp
 kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number, kvp_result *result)
 {
     struct call call = result_call(job, number);
-
     call.core.request.op = KVP_OP_JOB_BLOCK;
     return jobs_read_bytes(client, call, result);
 }
@@ -505,7 +487,6 @@ kvp_status kvp_job_block(kvp_client *client, uint64_t job, uint32_t number, kvp_
 static kvp_status read_info(kvp_slice answer, unsigned what, uint64_t *more, kvp_buf *text)
 {
     struct kvp_mp_reader reader;
-
     *more = 0;
     if (what == KVP_INFO_JOB) {
         return kvp_wire_json(answer, false, text);
@@ -523,7 +504,6 @@ kvp_status kvp_job_info(kvp_client *client, unsigned what, uint64_t job, uint64_
     struct call call = client_job_call(KVP_OP_JOB_INFO);
     kvp_buf text = {0};
     uint64_t next = 0;
-
     call.core.request.job.what = what;
     call.core.request.job.job = job;
     call.core.request.job.number = from;

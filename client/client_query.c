@@ -30,7 +30,6 @@ static kvp_status client_query_ask(void *handle, const struct kvp_request *reque
 static void client_query_close_scan(void *handle, uint64_t cursor, unsigned place)
 {
     struct call *call = calloc(1, sizeof(*call));
-
     if (call != NULL) {
         call->core.request.op = KVP_OP_CLOSE_SCAN;
         call->core.request.cursor = cursor;
@@ -60,7 +59,6 @@ kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, boo
 {
     struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
-
     if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
         return KVP_BAD_ARGUMENT;
     }
@@ -73,7 +71,6 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
 {
     struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
-
     if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
         return KVP_BAD_ARGUMENT;
     }
@@ -84,6 +81,5 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
 kvp_txn *kvp_txn_new(kvp_client *client)
 {
     struct kvp_asker asker = client_query_asker(client);
-
     return client == NULL ? NULL : kvp_txn_start(&asker);
 }

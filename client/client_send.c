@@ -21,7 +21,6 @@ static void new_session(struct client_core *core, struct session_slot *session_s
 static bool prepare_session(struct client_core *core, struct client_call *call)
 {
     struct session_slot *session_slot = &core->slots[call->slot];
-
     call->asks_hello = false;
     bool needs_session_start = call->update && session_slot->client == 0;
     bool doubtful = call->route == CLIENT_TO_PRIMARY && core->group_doubtful;
@@ -44,7 +43,6 @@ static kvp_status call_encode(struct client_core *core, const struct client_call
 {
     const struct session_slot *session_slot = &core->slots[call->slot];
     struct kvp_request request = call->request;
-
     if (call->asks_hello) {
         memset(&request, 0, sizeof(request));
         request.op = KVP_OP_HELLO;
@@ -86,7 +84,6 @@ static uint32_t next_id(const struct client_core *core, const struct client_call
 struct kvp_net_flow client_endpoint_flow(struct client_core *core, unsigned endpoint)
 {
     struct kvp_net_flow flow = {0};
-
     if (core->config.port.flow != NULL) {
         core->config.port.flow(core->config.port.arg, endpoint, &flow);
     }
@@ -97,7 +94,6 @@ struct kvp_net_flow client_endpoint_flow(struct client_core *core, unsigned endp
 static void note_sent(struct client_core *core, struct client_call *call)
 {
     struct kvp_net_flow flow = client_endpoint_flow(core, call->endpoint);
-
     call->end = flow.sent;
     call->moved = flow.arrived + flow.received;
     call->coming = false;

@@ -16,7 +16,6 @@ uint64_t client_random(struct client_core *core)
 uint64_t client_backoff_time(struct client_core *core, unsigned times)
 {
     uint64_t time_us = (uint64_t)BACKOFF_MIN_US << (times < 8 ? times : 8);
-
     time_us = time_us < BACKOFF_MAX_US ? time_us : BACKOFF_MAX_US;
     return time_us / 2 + client_random(core) % (time_us / 2);
 }

@@ -11,7 +11,6 @@
 unsigned client_count_up(const struct client_core *core)
 {
     unsigned count = 0;
-
     for (unsigned i = 0; i < core->endpoint_count; i++) {
         count += core->endpoints[i].up ? 1 : 0;
     }
@@ -21,14 +20,12 @@ unsigned client_count_up(const struct client_core *core)
 bool client_is_usable(const struct client_core *core, unsigned index)
 {
     const struct endpoint *endpoint = &core->endpoints[index];
-
     return endpoint->up && core->now_us >= endpoint->shunned_us;
 }
 
 unsigned client_count_usable(const struct client_core *core)
 {
     unsigned count = 0;
-
     for (unsigned i = 0; i < core->endpoint_count; i++) {
         count += client_is_usable(core, i) ? 1 : 0;
     }
@@ -38,7 +35,6 @@ unsigned client_count_usable(const struct client_core *core)
 unsigned client_next_up(const struct client_core *core, unsigned from)
 {
     unsigned usable = client_count_usable(core);
-
     for (unsigned step = 1; step < core->endpoint_count; step++) {
         unsigned candidate = (from + step) % core->endpoint_count;
         if (usable > 0 ? client_is_usable(core, candidate) : core->endpoints[candidate].up) {
@@ -74,7 +70,6 @@ static bool has_url(const struct endpoint *endpoint, kvp_slice url)
 unsigned client_find_url(const struct client_core *core, kvp_slice url)
 {
     unsigned i = 0;
-
     while (i < core->endpoint_count && !has_url(&core->endpoints[i], url)) {
         i++;
     }
@@ -84,7 +79,6 @@ unsigned client_find_url(const struct client_core *core, kvp_slice url)
 void client_open_endpoint(struct client_core *core, unsigned index)
 {
     struct endpoint *endpoint = &core->endpoints[index];
-
     if (!endpoint->opened) {
         endpoint->opened = true;
         core->config.port.connect(core->config.port.arg, index, endpoint->url);
@@ -114,7 +108,6 @@ static bool may_name(const struct endpoint *from, kvp_slice url)
     const char *colon = strstr(from->url, "://");
     size_t size = colon == NULL ? 0 : (size_t)(colon - from->url) + 3;
     bool local = strncmp(from->url, "ipc://", 6) == 0 || strncmp(from->url, "inproc://", 9) == 0;
-
     return from->given && (local || (size > 0 && has_prefix(url, from->url, size)));
 }
 

@@ -13,7 +13,6 @@ static struct call worker_call(unsigned op, const kvp_worker *worker, const kvp_
 {
     struct call call = client_job_call(op);
     struct kvp_job_args *args = &call.core.request.job;
-
     call.core.request.key = kvp_slice_of(worker->name, strnlen(worker->name, sizeof(worker->name)));
     args->instance = worker->instance;
     if (task != NULL) {
@@ -34,7 +33,6 @@ static uint32_t worker_checksum(kvp_slice bytes)
 static kvp_status encode_kinds(const char *const *kinds, unsigned count, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-
     kvp_mp_write_begin(&writer, out);
     kvp_mp_write_array(&writer, count);
     for (unsigned i = 0; i < count; i++) {
@@ -64,7 +62,6 @@ kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *c
 {
     kvp_buf bytes = {0};
     kvp_status status = client_require(client != NULL && worker != NULL && kinds != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -91,7 +88,6 @@ kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *c
 kvp_status kvp_worker_leave(kvp_client *client, const kvp_worker *worker, kvp_result *result)
 {
     kvp_status status = client_require(client != NULL && worker != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -106,7 +102,6 @@ static kvp_status worker_take_task(kvp_buf *answer, kvp_task *task)
 {
     struct kvp_task_grant grant;
     kvp_status status = kvp_wire_read_grant(kvp_buf_slice(answer), &grant);
-
     if (status == KVP_OK && worker_checksum(grant.payload) != grant.crc) {
         status = KVP_CORRUPT;
     }
@@ -133,7 +128,6 @@ kvp_status kvp_task_fetch(kvp_client *client, const kvp_worker *worker, uint32_t
 {
     uint64_t number = 0;
     kvp_status status = client_require(client != NULL && worker != NULL && task != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -196,7 +190,6 @@ kvp_status kvp_task_post(kvp_client *client, const kvp_worker *worker, const kvp
                          unsigned outcome, kvp_slice bytes, kvp_result *result)
 {
     kvp_status status = client_require(client != NULL && worker != NULL && task != NULL, result);
-
     status = status == KVP_OK ? client_check_value(bytes, result) : status;
     if (status != KVP_OK) {
         return status;

@@ -90,7 +90,7 @@ static int write_keys(kvp_client *client, const struct options *options)
     FILE *journal = fopen(options->journal, "w");
     char key[256];
     char *value = calloc(1, options->size + 32);
-    if (!journal || !value) {
+    if (journal == NULL || value == NULL) {
         fprintf(stderr, "writer: %s: %s\n", options->journal, strerror(errno));
         free(value);
         return 1;
@@ -119,7 +119,7 @@ static int verify_keys(kvp_client *client, const struct options *options)
     double when;
     char key[256], expected[32];
     FILE *journal = fopen(options->journal, "r");
-    if (!journal) {
+    if (journal == NULL) {
         fprintf(stderr, "writer: %s: %s\n", options->journal, strerror(errno));
         return 1;
     }
@@ -180,7 +180,7 @@ static bool parse(int argc, char **argv, struct options *options)
             return false;
         }
     }
-    return options->nodes && optind == argc - 1 && strlen(options->prefix) < 200;
+    return options->nodes != NULL && optind == argc - 1 && strlen(options->prefix) < 200;
 }
 
 int main(int argc, char **argv)

@@ -26,7 +26,6 @@ struct kvp_entry *kvp_entry_new(size_t size)
 struct kvp_entry *kvp_entry_ref(struct kvp_entry *entry)
 {
     unsigned before = atomic_fetch_add_explicit(&entry->references, 1, memory_order_relaxed);
-
     assert(before > 0);
     (void)before;
     return entry;
@@ -47,7 +46,6 @@ void kvp_entry_unref(struct kvp_entry *entry)
 uint64_t kvp_chain_hash(uint64_t previous, uint64_t seq, uint64_t epoch, kvp_slice payload)
 {
     uint8_t link[32];
-
     kvp_put_u64(link, previous);
     kvp_put_u64(link + 8, seq);
     kvp_put_u64(link + 16, epoch);

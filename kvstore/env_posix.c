@@ -53,7 +53,6 @@ static kvp_status env_fail(struct posix_env *self, kvp_status status, const char
 static kvp_status env_fail_errno(struct posix_env *self, const char *name)
 {
     int number = errno;
-
     return env_fail(self, kvp_status_of_errno(number), name, strerror(number));
 }
 
@@ -84,7 +83,6 @@ static kvp_status make_directory(struct posix_env *self, const char *name)
 static kvp_status sync_store(struct posix_env *self, const char *name)
 {
     int fd = openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
     if (fd < 0) {
         return env_fail_errno(self, name);
     }
@@ -100,7 +98,6 @@ static kvp_status env_open_store(struct kvp_env *env, const char *name, bool cre
     char path[PATH_SIZE];
     struct kvp_store *opened = NULL;
     kvp_status status = check_name(self, name);
-
     if (status == KVP_OK && snprintf(path, sizeof(path), "%s/%s", self->path, name) >= PATH_SIZE) {
         status = env_fail(self, KVP_BAD_ARGUMENT, name, "the path is too long");
     }
@@ -194,7 +191,6 @@ static bool env_remove_file(int fd, const char *file, uint64_t *sum)
 static bool add_file(int fd, const char *file, uint64_t *sum)
 {
     struct stat info;
-
     if (fstatat(fd, file, &info, AT_SYMLINK_NOFOLLOW) != 0) {
         return false;
     }
@@ -216,7 +212,6 @@ static kvp_status empty_store(struct posix_env *self, const char *name, int fd)
 static kvp_status env_find_store(struct posix_env *self, const char *name, int *fd)
 {
     kvp_status status = check_name(self, name);
-
     *fd = status == KVP_OK ? openat(self->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (status == KVP_OK && *fd < 0 && errno != ENOENT) {
         return env_fail_errno(self, name);
@@ -229,7 +224,6 @@ static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t
     struct posix_env *self = posix_env_of(env);
     int fd;
     kvp_status status = env_find_store(self, name, &fd);
-
     if (status != KVP_OK || fd < 0) {
         return status;
     }
@@ -243,7 +237,6 @@ static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
     struct posix_env *self = posix_env_of(env);
     int fd;
     kvp_status status = env_find_store(self, name, &fd);
-
     if (status != KVP_OK || fd < 0) {
         return status;
     }
@@ -261,7 +254,6 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
     struct posix_env *self = posix_env_of(env);
     struct stat info;
     kvp_status status = check_name(self, from);
-
     status = status == KVP_OK ? check_name(self, to) : status;
     if (status != KVP_OK) {
         return status;
@@ -278,7 +270,6 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
 static bool is_directory(struct posix_env *self, const struct dirent *item)
 {
     struct stat info;
-
     if (item->d_type != DT_UNKNOWN) {
         return item->d_type == DT_DIR;
     }
@@ -321,7 +312,6 @@ static kvp_status read_content(struct posix_env *self, const char *name, int fd,
 {
     uint8_t bytes[KVP_FILE_SIZE_MAX + 1];
     size_t size;
-
     if (!kvp_read_all(fd, bytes, sizeof(bytes), 0, &size)) {
         return env_fail_errno(self, name);
     }
@@ -335,7 +325,6 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
 {
     struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -351,7 +340,6 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
 static kvp_status write_new_file(struct posix_env *self, const char *name, kvp_slice content)
 {
     int fd = openat(self->directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
     if (fd < 0) {
         return env_fail_errno(self, name);
     }
@@ -423,7 +411,6 @@ static kvp_status env_write_at(struct kvp_env *env, const char *name, uint64_t o
 {
     struct posix_env *self = posix_env_of(env);
     kvp_status status = check_name(self, name);
-
     if (status == KVP_OK &&
         (content.size > KVP_FILE_SIZE_MAX || offset > KVP_FILE_SIZE_MAX - content.size)) {
         status = env_fail(self, KVP_BAD_ARGUMENT, name, "the content is too long");
@@ -458,7 +445,6 @@ static void env_free(struct posix_env *self)
 static void env_close(struct kvp_env *env)
 {
     struct posix_env *self = posix_env_of(env);
-
     if (self != NULL) {
         /* Only for the eye: the number of a process that is gone helps nobody. */
         (void)!ftruncate(self->lock, 0);
@@ -487,7 +473,6 @@ static kvp_status env_fail_to_open(struct posix_env *self, const char *name)
     int number = errno;
     char reason[256];
     const char *advice = "";
-
     if (number == ENOENT) {
         advice = " (the directory above it has to be there: make it first)";
     } else if (number == ENOTDIR) {
@@ -505,7 +490,6 @@ static kvp_status env_fail_to_open(struct posix_env *self, const char *name)
 static kvp_status open_directory(struct posix_env *self)
 {
     bool made = mkdir(self->path, 0700) == 0;
-
     if (!made && errno != EEXIST) {
         return env_fail_to_open(self, "");
     }
@@ -529,7 +513,6 @@ static kvp_status say_locked(struct posix_env *self)
 {
     char holder[24] = "";
     ssize_t size = pread(self->lock, holder, sizeof(holder) - 1, 0);
-
     holder[size > 0 ? size : 0] = '\0';
     holder[strspn(holder, "0123456789")] = '\0';
     if (holder[0] == '\0') {
@@ -545,7 +528,6 @@ static kvp_status say_locked(struct posix_env *self)
 static kvp_status take_lock(struct posix_env *self)
 {
     char text[24];
-
     self->lock = openat(self->directory, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (self->lock < 0) {
         return env_fail_to_open(self, "LOCK");
@@ -565,7 +547,6 @@ kvp_status kvp_env_posix_open(const char *path, struct kvp_env **env, char *mess
 {
     kvp_status status = KVP_NO_MEMORY;
     struct posix_env *self = calloc(1, sizeof(*self));
-
     if (self != NULL) {
         self->env.ops = &posix_env_ops;
         self->directory = self->lock = self->file = -1;

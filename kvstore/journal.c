@@ -81,7 +81,6 @@ const char *kvp_journal_error(const struct kvp_journal *journal)
 static size_t find_start(const struct kvp_journal *journal, uint64_t number)
 {
     size_t best = journal->count;
-
     for (size_t i = journal->chain; i < journal->count; i++) {
         uint64_t first = journal->files[i].first;
         if (first != 0 && first <= number &&
@@ -107,7 +106,6 @@ static kvp_status journal_scan(struct kvp_journal *journal, size_t index, struct
     const kvp_buf *content = &reader->content;
     struct frame_view frame;
     uint64_t offset = FILE_HEADER_SIZE, number = file->first;
-
     while (status == KVP_OK && journal_frame_at(file, content, offset, &frame) &&
            frame.number == number) {
         if (number >= journal->next) {
@@ -131,7 +129,6 @@ static kvp_status read_chain(struct kvp_journal *journal, struct reader *reader)
 {
     kvp_status status = KVP_OK;
     uint64_t before = 0;
-
     for (size_t i = 0; i < journal->count && status == KVP_OK; i++) {
         status = journal_read_beginning(journal, &journal->files[i], &reader->content);
     }
@@ -166,7 +163,6 @@ static bool has_newer(const struct kvp_journal *journal, const struct journal_fi
                       const kvp_buf *content, uint64_t offset, uint64_t last)
 {
     struct frame_view frame;
-
     for (; file->has_key && offset + FRAME_HEADER_SIZE <= content->size; offset += 8) {
         if (journal_frame_plausible(content->data + offset, content->size - offset, &frame) &&
             frame.number >= journal->next && frame.number <= last &&
@@ -210,7 +206,6 @@ kvp_status kvp_journal_replay(struct kvp_journal *journal, uint64_t first, kvp_j
                               void *arg, bool *more)
 {
     struct reader reader = {.each = each, .arg = arg};
-
     *more = false;
     if (journal->failed) {
         return KVP_FAILED;
@@ -246,7 +241,6 @@ static kvp_status write_again(struct kvp_journal *journal)
     const struct journal_file *file = &journal->files[journal->chain - 1];
     uint8_t chunk[CHUNK_SIZE];
     size_t size = 0;
-
     for (uint64_t offset = 0; offset < file->size; offset += size) {
         size = file->size - offset < CHUNK_SIZE ? (size_t)(file->size - offset) : CHUNK_SIZE;
         if (!journal_read_padded(file->fd, chunk, size, offset)) {
@@ -329,7 +323,6 @@ static kvp_status make_file(struct kvp_journal *journal, uint64_t size)
 {
     struct journal_file file = {.id = journal->next_id, .size = size, .reusable = true};
     char name[NAME_SIZE];
-
     if (!journal_reserve_file(journal)) {
         return journal_fail(journal, KVP_NO_MEMORY, NULL, kvp_strerror(KVP_NO_MEMORY));
     }
@@ -362,7 +355,6 @@ static kvp_status draw_key(struct kvp_journal *journal, struct journal_file *fil
 {
     uint64_t key;
     ssize_t got;
-
     do {
         got = getrandom(&key, sizeof(key), 0);
     } while (got < 0 && errno == EINTR);
@@ -381,7 +373,6 @@ static kvp_status next_file(struct kvp_journal *journal, uint64_t total)
     uint64_t needed = FILE_HEADER_SIZE + total;
     size_t best = journal->count;
     kvp_status status = sync_current(journal);
-
     for (size_t i = journal->chain; i < journal->count; i++) {
         uint64_t size = journal->files[i].size;
         if (size >= needed && (best == journal->count || size < journal->files[best].size)) {
@@ -405,7 +396,6 @@ static kvp_status build_frame(struct kvp_journal *journal, const kvp_slice *part
 {
     kvp_buf *frame = &journal->frame;
     uint64_t size = 0;
-
     for (size_t i = 0; i < count; i++) {
         if (parts[i].size > FILE_SIZE_LIMIT - FILE_HEADER_SIZE - FRAME_HEADER_SIZE - size) {
             return KVP_TOO_LARGE;
@@ -436,7 +426,6 @@ static kvp_status build_frame(struct kvp_journal *journal, const kvp_slice *part
 static kvp_status write_frame(struct kvp_journal *journal, struct kvp_frame *frame)
 {
     uint64_t total = journal->frame.size - FILE_HEADER_SIZE;
-
     if (journal->chain == 0 || total > journal->files[journal->chain - 1].size - journal->end) {
         kvp_status status = next_file(journal, total);
         if (status != KVP_OK) {
@@ -493,7 +482,6 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
     uint64_t offset = frame.place & UINT32_MAX;
     uint8_t header[FRAME_HEADER_SIZE];
     struct frame_view found;
-
     if (journal->failed) {
         return KVP_FAILED;
     }
@@ -530,7 +518,6 @@ kvp_status kvp_journal_read(struct kvp_journal *journal, struct kvp_frame frame,
 static size_t files_before(const struct kvp_journal *journal, uint64_t keep)
 {
     size_t count = 0;
-
     while (count + 1 < journal->chain && journal->files[count + 1].first <= keep) {
         count++;
     }

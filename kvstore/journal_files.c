@@ -20,7 +20,6 @@ kvp_status journal_fail(struct kvp_journal *journal, kvp_status status,
                         const struct journal_file *file, const char *reason)
 {
     char name[NAME_SIZE] = "";
-
     if (file != NULL) {
         (void)snprintf(name, sizeof(name), "/" NAME_PREFIX "%" PRIu64, file->id);
     }
@@ -32,7 +31,6 @@ kvp_status journal_fail(struct kvp_journal *journal, kvp_status status,
 kvp_status journal_fail_errno(struct kvp_journal *journal, const struct journal_file *file)
 {
     int number = errno;
-
     return journal_fail(journal, kvp_status_of_errno(number), file, strerror(number));
 }
 
@@ -53,7 +51,6 @@ kvp_status journal_fail_reading(struct kvp_journal *journal, const struct journa
 bool journal_read_padded(int fd, uint8_t *data, size_t size, uint64_t offset)
 {
     size_t got;
-
     if (!kvp_read_all(fd, data, size, offset, &got)) {
         return false;
     }
@@ -102,7 +99,6 @@ static kvp_status journal_remove_file(struct kvp_journal *journal, size_t index)
 {
     struct journal_file *file = &journal->files[index];
     char name[NAME_SIZE];
-
     assert(index >= journal->chain && index < journal->count);
     (void)snprintf(name, sizeof(name), NAME_PREFIX "%" PRIu64, file->id);
     if (unlinkat(journal->directory, name, 0) != 0 && errno != ENOENT) {
@@ -117,7 +113,6 @@ kvp_status journal_remove_useless(struct kvp_journal *journal)
 {
     kvp_status status = KVP_OK;
     size_t i = journal->chain;
-
     while (status == KVP_OK && i < journal->count) {
         const struct journal_file *file = &journal->files[i];
         if (file->reusable && file->size >= journal->file_size) {
@@ -162,7 +157,6 @@ static kvp_status add_found(struct kvp_journal *journal, const char *name)
 {
     struct journal_file file = {.fd = -1};
     struct stat info;
-
     if (!parse_name(name, &file.id)) {
         return KVP_OK;
     }
@@ -234,7 +228,6 @@ kvp_status journal_read_beginning(struct kvp_journal *journal, struct journal_fi
 {
     uint8_t headers[FILE_HEADER_SIZE + FRAME_HEADER_SIZE];
     struct frame_view frame;
-
     if (!journal_read_padded(file->fd, headers, sizeof(headers), 0)) {
         return journal_fail_reading(journal, file);
     }

@@ -60,7 +60,6 @@ kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out)
 {
     uint8_t header[KVP_RECORD_HEADER_SIZE] = {0};
     kvp_status status = kvp_buf_reserve(out, sizeof(header) + record->value.size);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -73,7 +72,6 @@ kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out)
 kvp_status kvp_record_decode(kvp_slice raw, struct kvp_record *record)
 {
     const uint8_t *bytes = raw.data;
-
     if (raw.size < KVP_RECORD_HEADER_SIZE || bytes[0] != 0) {
         return KVP_CORRUPT;
     }
@@ -87,7 +85,6 @@ kvp_status kvp_session_encode(const struct kvp_session_record *record, kvp_buf *
 {
     uint8_t header[SESSION_HEADER_SIZE];
     kvp_status status = kvp_buf_reserve(out, sizeof(header) + record->answer.size);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -101,7 +98,6 @@ kvp_status kvp_session_encode(const struct kvp_session_record *record, kvp_buf *
 kvp_status kvp_session_decode(kvp_slice raw, struct kvp_session_record *record)
 {
     const uint8_t *bytes = raw.data;
-
     if (raw.size < SESSION_HEADER_SIZE) {
         return KVP_CORRUPT;
     }
@@ -115,7 +111,6 @@ kvp_status kvp_session_decode(kvp_slice raw, struct kvp_session_record *record)
 kvp_status kvp_session_key_decode(kvp_slice raw, uint64_t *client, uint16_t *slot)
 {
     const uint8_t *bytes = raw.data;
-
     if (raw.size != SESSION_KEY_SIZE || bytes[0] != KVP_PREFIX_SESSION) {
         return KVP_CORRUPT;
     }

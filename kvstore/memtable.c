@@ -16,7 +16,6 @@ enum {
 static void allocate(struct memtable_usage *usage, size_t size, size_t align)
 {
     size_t slop = usage->left % align;
-
     if (size + slop <= usage->left) {
         usage->left -= size + slop;
     } else if (size >= LARGE_MIN) {
@@ -30,7 +29,6 @@ static void allocate(struct memtable_usage *usage, size_t size, size_t align)
 static size_t varint_size(size_t number)
 {
     size_t size = 1;
-
     for (; number >= 128; number >>= 7) {
         size++;
     }

@@ -20,7 +20,6 @@ static void storage_free(struct kvp_storage *storage)
 static struct kvp_storage *storage_new(struct kvp_env *env, const char *group, unsigned node_id)
 {
     struct kvp_storage *storage = calloc(1, sizeof(*storage));
-
     if (storage == NULL) {
         return NULL;
     }

@@ -34,7 +34,6 @@ static size_t add_line(char *text, size_t size, const char *word, const char *na
 static size_t books_encode(const struct storage_books *books, char text[KVP_FILE_SIZE_MAX])
 {
     size_t size = 0;
-
     text[0] = '\0';
     for (unsigned i = 0; i < STORAGE_TEMPORARIES; i++) {
         if (books->temporary[i][0] != '\0') {
@@ -53,7 +52,6 @@ static size_t books_encode(const struct storage_books *books, char text[KVP_FILE
 static bool books_take(const char *line, const char *word, char *name)
 {
     size_t size = strlen(word);
-
     if (strncmp(line, word, size) != 0 || strlen(line + size) >= KVP_STORE_NAME_SIZE) {
         return false;
     }
@@ -66,7 +64,6 @@ static bool decode(kvp_slice raw, struct storage_books *books)
 {
     char text[KVP_FILE_SIZE_MAX + 1], again[KVP_FILE_SIZE_MAX];
     unsigned temporaries = 0;
-
     memset(books, 0, sizeof(*books));
     if (raw.size > KVP_FILE_SIZE_MAX) {
         return false;
@@ -93,7 +90,6 @@ kvp_status storage_books_load(struct kvp_storage *storage)
 {
     kvp_buf text = {0};
     kvp_status status = storage->env->ops->read_file(storage->env, BOOKS_FILE, &text);
-
     if (status == KVP_OK && !decode(kvp_buf_slice(&text), &storage->books)) {
         memset(&storage->books, 0, sizeof(storage->books));
     }
@@ -107,7 +103,6 @@ kvp_status storage_books_load(struct kvp_storage *storage)
 static kvp_status write_books(struct kvp_storage *storage, const struct storage_books *books)
 {
     char text[KVP_FILE_SIZE_MAX];
-
     if (memcmp(books, &storage->books, sizeof(*books)) == 0) {
         return KVP_OK;
     }
@@ -148,7 +143,6 @@ kvp_status storage_books_temporary(struct kvp_storage *storage, const char *firs
                                    const char *second)
 {
     struct storage_books books = storage->books;
-
     books_set_name(books.temporary[0], first);
     books_set_name(books.temporary[1], second);
     kvp_status status = remove_others(storage, &books);
@@ -166,7 +160,6 @@ static void forget_spare(struct storage_books *books, unsigned index)
 kvp_status storage_books_spare(struct kvp_storage *storage, const char *name)
 {
     struct storage_books books = storage->books;
-
     memset(books.temporary, 0, sizeof(books.temporary));
     if (books.spare_count == STORAGE_SPARES_MAX) {
         forget_spare(&books, 0); /* it stays, for an operator to remove */
@@ -179,7 +172,6 @@ kvp_status storage_books_drop_spare(struct kvp_storage *storage)
 {
     struct storage_books books = storage->books;
     kvp_status status = storage->env->ops->destroy_store(storage->env, books.spares[0]);
-
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "removing the oldest store kept by precaution");
     }

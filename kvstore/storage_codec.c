@@ -90,7 +90,6 @@ static kvp_status decode_identity(const uint8_t *bytes, struct kvp_meta *meta)
 kvp_status storage_meta_decode(kvp_slice raw, struct kvp_meta *meta)
 {
     const uint8_t *bytes = raw.data;
-
     if (raw.size == 0 || bytes[0] == 0 || bytes[0] > META_VERSION ||
         raw.size != storage_meta_size(raw) || bytes[50] > 1) {
         return KVP_CORRUPT;
@@ -119,7 +118,6 @@ kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf
     char lines[4 * KVP_STORE_NAME_SIZE];
     char last[16];
     int size = snprintf(lines, sizeof(lines), "active %s\n", pointer->active);
-
     if (pointer->quarantine_from[0] != '\0') {
         size += snprintf(lines + size, sizeof(lines) - (size_t)size, "set-aside %s %s\n",
                          pointer->quarantine_from, pointer->quarantine_to);
@@ -139,7 +137,6 @@ kvp_status storage_pointer_encode(const struct storage_pointer *pointer, kvp_buf
 static bool codec_take_name(const char **text, const char *word, char stop, char *name)
 {
     size_t size = strlen(word);
-
     if (strncmp(*text, word, size) != 0) {
         return false;
     }
@@ -161,7 +158,6 @@ kvp_status storage_pointer_decode(kvp_slice text, struct storage_pointer *pointe
     char copy[5 * KVP_STORE_NAME_SIZE];
     const char *next = copy;
     kvp_buf again = {0};
-
     if (text.size == 0 || text.size >= sizeof(copy)) {
         return KVP_CORRUPT;
     }
@@ -235,7 +231,6 @@ void storage_batch_free(struct storage_batch *batch)
 uint8_t *storage_batch_bytes(struct storage_batch *batch, size_t size)
 {
     uint8_t *bytes = batch->bytes + batch->size;
-
     assert(size <= batch->byte_capacity - batch->size);
     batch->size += size;
     return bytes;
@@ -260,7 +255,6 @@ void storage_batch_put(struct storage_batch *batch, const char *key, const void 
 void storage_batch_point(struct storage_batch *batch, const char *key, struct kvp_point point)
 {
     uint8_t *bytes = storage_batch_bytes(batch, STORAGE_POINT_SIZE);
-
     storage_point_encode(point, bytes);
     storage_batch_put(batch, key, bytes, STORAGE_POINT_SIZE);
 }
@@ -268,7 +262,6 @@ void storage_batch_point(struct storage_batch *batch, const char *key, struct kv
 void storage_batch_base(struct storage_batch *batch, struct kvp_point base, uint64_t first_frame)
 {
     uint8_t *bytes = storage_batch_bytes(batch, STORAGE_BASE_SIZE);
-
     storage_point_encode(base, bytes);
     kvp_put_u64(bytes + STORAGE_POINT_SIZE, first_frame);
     storage_batch_put(batch, STORAGE_KEY_BASE, bytes, STORAGE_BASE_SIZE);
@@ -277,7 +270,6 @@ void storage_batch_base(struct storage_batch *batch, struct kvp_point base, uint
 void storage_batch_meta(struct storage_batch *batch, const struct kvp_meta *meta)
 {
     uint8_t *bytes = storage_batch_bytes(batch, STORAGE_META_SIZE);
-
     storage_meta_encode(meta, bytes);
     storage_batch_put(batch, STORAGE_KEY_META, bytes, STORAGE_META_SIZE);
 }

@@ -14,7 +14,6 @@
 struct storage_held *storage_held_new(struct kvp_store *store)
 {
     struct storage_held *held = malloc(sizeof(*held));
-
     if (held != NULL) {
         atomic_init(&held->references, 1);
         held->store = store;

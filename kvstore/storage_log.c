@@ -42,7 +42,6 @@ kvp_status storage_record_begin(struct storage_record *record, kvp_slice raw)
     const uint8_t *bytes = NULL;
     uint8_t flags = 0;
     uint32_t count = 0;
-
     memset(record, 0, sizeof(*record));
     record->rest = raw;
     if (!log_take(&record->rest, HEAD_SIZE, &bytes)) {
@@ -77,7 +76,6 @@ kvp_status storage_record_next(struct storage_record *record, struct kvp_point *
                                kvp_slice *payload)
 {
     const uint8_t *bytes = NULL;
-
     if (record->next > record->last) {
         return record->rest.size == 0 ? KVP_NOT_FOUND : KVP_CORRUPT;
     }
@@ -122,7 +120,6 @@ kvp_status storage_index_reserve(struct storage_index *index)
 void storage_index_add(struct storage_index *index, uint64_t last, struct kvp_frame frame)
 {
     struct storage_stretch item = {last, frame};
-
     index->items[index->count++] = item;
 }
 
@@ -135,7 +132,6 @@ void storage_index_clear(struct storage_index *index)
 size_t storage_index_find(const struct storage_index *index, uint64_t seq)
 {
     size_t low = index->first, high = index->count;
-
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (index->items[middle].last < seq) {
@@ -166,7 +162,6 @@ static kvp_status log_read_record(struct kvp_storage *storage, const struct stor
                                   struct storage_record *record)
 {
     struct kvp_store *store = storage->held->store;
-
     storage->scratch.size = 0;
     kvp_status status = store->ops->journal_read(store, item->frame, &storage->scratch);
     return status == KVP_OK ? storage_record_begin(record, kvp_buf_slice(&storage->scratch))
@@ -178,7 +173,6 @@ kvp_status storage_log_look(struct kvp_storage *storage, uint64_t seq, struct kv
     size_t at = storage_index_find(&storage->index, seq);
     struct storage_record record;
     kvp_slice payload;
-
     if (at == storage->index.count) {
         return KVP_CORRUPT;
     }
@@ -194,7 +188,6 @@ kvp_status storage_log_size(struct kvp_storage *storage, uint64_t first, uint64_
 {
     const struct storage_index *index = &storage->index;
     kvp_status status = KVP_OK;
-
     *size = 0;
     for (size_t i = storage_index_find(index, first); status == KVP_OK && i < index->count; i++) {
         struct storage_record record;
@@ -243,7 +236,6 @@ static kvp_status read_stretch(struct kvp_storage *storage, const struct storage
     struct kvp_point point = {0};
     kvp_slice payload;
     kvp_status status = log_read_record(storage, item, &record);
-
     while (status == KVP_OK && point.seq < item->last && !reading->full) {
         status = storage_record_next(&record, &point, &payload);
         if (status == KVP_OK && point.seq >= reading->next) {
@@ -298,7 +290,6 @@ struct frame_parts {
 static size_t put_head(const struct kvp_storage_write *write, uint64_t first, uint8_t *head)
 {
     size_t size = HEAD_SIZE;
-
     head[0] = (uint8_t)((write->truncate ? FLAG_CUT : 0) | (write->meta != NULL ? FLAG_META : 0));
     kvp_put_u32(head + 1, (uint32_t)write->append_count);
     kvp_put_u64(head + 5, first);
@@ -361,7 +352,6 @@ kvp_status storage_log_write(struct kvp_storage *storage, const struct kvp_stora
     struct kvp_frame frame;
     uint64_t first = (write->truncate ? write->truncate_after : storage->tail.seq) + 1;
     kvp_status status = storage_index_reserve(&storage->index);
-
     status = status == KVP_OK ? parts_init(&parts, write, first) : status;
     if (status == KVP_OK) {
         status = store->ops->journal_append(store, parts.parts, parts.count, write->sync, &frame);
@@ -383,7 +373,6 @@ static kvp_status move_base(struct kvp_storage *storage, struct kvp_point base, 
 {
     struct kvp_store *store = storage->held->store;
     struct storage_batch batch;
-
     if (storage_batch_init(&batch, 2, STORAGE_BASE_SIZE + STORAGE_META_SIZE) != KVP_OK) {
         return KVP_NO_MEMORY;
     }
@@ -405,7 +394,6 @@ static size_t find_base(const struct kvp_storage *storage, uint64_t oldest, uint
 {
     const struct storage_index *index = &storage->index;
     size_t at = index->first;
-
     while (at < index->count && index->items[at].frame.number < oldest) {
         at++;
     }
@@ -423,7 +411,6 @@ kvp_status storage_log_trim(struct kvp_storage *storage, uint64_t to)
     struct kvp_point base = storage->base;
     kvp_status status = KVP_OK;
     uint64_t first = 0;
-
     if (oldest <= storage->first_frame) {
         return KVP_OK;
     }

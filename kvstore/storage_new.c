@@ -13,7 +13,6 @@ struct name_search {
 static void name_compare(void *arg, const char *name)
 {
     struct name_search *search = arg;
-
     search->found = search->found || strcmp(name, search->name) == 0;
 }
 
@@ -21,7 +20,6 @@ kvp_status storage_is_there(struct kvp_storage *storage, const char *name, bool 
 {
     struct name_search search = {.name = name};
     kvp_status status = storage->env->ops->list_stores(storage->env, name_compare, &search);
-
     *found = search.found;
     return status == KVP_OK ? KVP_OK
                             : storage_fail_env(storage, status, "listing the data directory");
@@ -31,7 +29,6 @@ kvp_status storage_new_name(struct kvp_storage *storage, const char *prefix, cha
 {
     bool taken = true;
     kvp_status status = KVP_OK;
-
     while (status == KVP_OK && taken) { /* by somebody's copy, made since the opening */
         (void)snprintf(name, KVP_STORE_NAME_SIZE, "%s%llu", prefix,
                        (unsigned long long)storage->next_number++);
@@ -75,7 +72,6 @@ kvp_status storage_begin_journal(struct kvp_storage *storage, struct kvp_store *
 {
     bool more = false;
     kvp_status status = store->ops->journal_replay(store, 1, journal_refuse, NULL, &more);
-
     status = status == KVP_OK ? store->ops->journal_begin(store) : status;
     return status == KVP_OK ? KVP_OK
                             : storage_fail_store(storage, status, "beginning a journal", store);

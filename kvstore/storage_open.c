@@ -89,7 +89,6 @@ kvp_status storage_write_pointer(struct kvp_storage *storage, const struct stora
 {
     kvp_buf text = {0};
     kvp_status status = storage_pointer_encode(pointer, &text);
-
     if (status != KVP_OK) { /* half of an exchange is no state to go on in */
         return storage_fail(storage, KVP_IO, "switching the active store", kvp_strerror(status));
     }
@@ -107,7 +106,6 @@ static bool open_is_blank(kvp_slice value)
     const struct kvp_meta blank = {0};
     struct kvp_meta found = {0};
     uint8_t ours[STORAGE_META_SIZE], theirs[STORAGE_META_SIZE];
-
     if (storage_meta_decode(value, &found) != KVP_OK) {
         return false;
     }
@@ -122,7 +120,6 @@ static bool is_of_first(kvp_slice key, kvp_slice value)
     static const uint8_t zero[STORAGE_POINT_SIZE];
     static const uint8_t base[STORAGE_BASE_SIZE] = {[STORAGE_POINT_SIZE] = 1};
     kvp_slice expected;
-
     if (key.size == 0 || *(const uint8_t *)key.data != KVP_PREFIX_META) {
         return false;
     }
@@ -150,7 +147,6 @@ static kvp_status find_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
 static kvp_status find_data(struct kvp_store *store, bool *found)
 {
     struct kvp_iter *iter = store->ops->iter(store, NULL, false);
-
     *found = false;
     if (iter == NULL) {
         return KVP_NO_MEMORY;
@@ -176,7 +172,6 @@ static kvp_status check_leftover(struct kvp_storage *storage, const char *name)
     struct kvp_store *store = NULL;
     kvp_status status = storage->env->ops->open_store(storage->env, name, false, &store);
     bool found = false;
-
     if (status == KVP_NOT_FOUND) {
         return KVP_OK;
     }
@@ -199,7 +194,6 @@ static kvp_status make_first(struct kvp_storage *storage, const struct listing *
     struct storage_pointer pointer = {0};
     struct kvp_meta blank = {0};
     struct kvp_point zero = {0};
-
     for (size_t i = 0; i < listing->count; i++) {
         if (number_of(listing->names[i]) != 0) {
             kvp_status status = check_leftover(storage, listing->names[i]);
@@ -225,7 +219,6 @@ kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage
 {
     kvp_status status = KVP_OK;
     bool ours = store == NULL;
-
     if (ours) {
         status = storage->env->ops->open_store(storage->env, pointer->active, true, &store);
         if (status != KVP_OK) {
@@ -272,7 +265,6 @@ static kvp_status tidy_up(struct kvp_storage *storage, struct storage_pointer *p
                           const struct listing *listing)
 {
     kvp_status status = finish_quarantine(storage, pointer, listing);
-
     return status == KVP_OK ? storage_books_temporary(storage, "", "") : status;
 }
 
@@ -312,7 +304,6 @@ static kvp_status find_active(struct kvp_storage *storage, const struct listing 
 {
     kvp_buf text = {0};
     kvp_status status = storage->env->ops->read_file(storage->env, ACTIVE_FILE, &text);
-
     if (status == KVP_NOT_FOUND) {
         status = make_first(storage, listing);
         if (status != KVP_OK) {
@@ -333,7 +324,6 @@ static kvp_status open_active(struct kvp_storage *storage)
 {
     struct kvp_store *store = NULL;
     kvp_status status = storage->env->ops->open_store(storage->env, storage->name, false, &store);
-
     if (status == KVP_NOT_FOUND) {
         return storage_fail(storage, KVP_CORRUPT, storage->name, "the active store is missing");
     }
@@ -359,7 +349,6 @@ static kvp_status open_damaged(struct kvp_storage *storage, const char *what)
 static kvp_status open_read_record(struct kvp_storage *storage, const char *key, kvp_buf *value)
 {
     struct kvp_store *store = storage->held->store;
-
     value->size = 0;
     kvp_status status = store->ops->get(store, kvp_slice_of(key, strlen(key)), value);
     if (status == KVP_NOT_FOUND) {
@@ -375,7 +364,6 @@ static kvp_status open_read_point(struct kvp_storage *storage, const char *key, 
                                   struct kvp_point *point)
 {
     kvp_status status = open_read_record(storage, key, value);
-
     if (status == KVP_OK && value->size != STORAGE_POINT_SIZE) {
         return open_damaged(storage, "a point of the log has a wrong size");
     }
@@ -388,7 +376,6 @@ static kvp_status open_read_point(struct kvp_storage *storage, const char *key, 
 static kvp_status read_base(struct kvp_storage *storage, kvp_buf *value)
 {
     kvp_status status = open_read_record(storage, STORAGE_KEY_BASE, value);
-
     if (status == KVP_OK && value->size != STORAGE_BASE_SIZE) {
         return open_damaged(storage, "record 'base' has a wrong size");
     }
@@ -404,7 +391,6 @@ static kvp_status check_format(struct kvp_storage *storage, kvp_buf *value)
 {
     kvp_status status = open_read_record(storage, STORAGE_KEY_FORMAT, value);
     char reason[96];
-
     if (status != KVP_OK) {
         return status;
     }
@@ -425,7 +411,6 @@ static kvp_status check_owner(struct kvp_storage *storage, kvp_buf *value)
 {
     kvp_status status = open_read_record(storage, STORAGE_KEY_GROUP, value);
     char reason[2 * KVP_GROUP_NAME_MAX + 64];
-
     if (status != KVP_OK) {
         return status;
     }
@@ -452,7 +437,6 @@ static kvp_status read_records(struct kvp_storage *storage)
 {
     kvp_buf value = {0};
     kvp_status status = check_format(storage, &value);
-
     status = status == KVP_OK ? check_owner(storage, &value) : status;
     status = status == KVP_OK ? open_read_record(storage, STORAGE_KEY_META, &value) : status;
     if (status == KVP_OK && storage_meta_decode(kvp_buf_slice(&value), &storage->meta) != KVP_OK) {
@@ -484,7 +468,6 @@ struct walk {
 static void walk_meet(struct walk *walk)
 {
     const struct kvp_storage *storage = walk->storage;
-
     walk->met_applied = walk->met_applied || kvp_point_equal(walk->at, storage->applied);
     walk->met_slot = walk->met_slot || kvp_point_equal(walk->at, storage->slot.tail);
 }
@@ -493,7 +476,6 @@ static void walk_meet(struct walk *walk)
 static kvp_status walk_damaged(struct walk *walk, const char *what, uint64_t seq)
 {
     char text[96];
-
     (void)snprintf(text, sizeof(text), what, (unsigned long long)seq);
     walk->damaged = true;
     return storage_fail_soon(walk->storage, KVP_CORRUPT, DAMAGED, text);
@@ -505,7 +487,6 @@ static kvp_status walk_cut(struct walk *walk, uint64_t after)
     struct kvp_storage *storage = walk->storage;
     uint64_t size = 0;
     kvp_status status = KVP_OK;
-
     if (after < storage->base.seq || after > walk->at.seq) {
         return walk_damaged(walk, "the log was cut behind entry %llu, which it has not", after);
     }
@@ -529,7 +510,6 @@ static kvp_status walk_entries(struct walk *walk, struct storage_record *record)
     struct kvp_point point = {0};
     kvp_slice payload;
     kvp_status status = KVP_OK;
-
     while ((status = storage_record_next(record, &point, &payload)) == KVP_OK) {
         if (point.seq != walk->at.seq + 1 ||
             point.hash != kvp_chain_hash(walk->at.hash, point.seq, point.epoch, payload)) {
@@ -550,7 +530,6 @@ static kvp_status walk_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
     struct walk *walk = arg;
     struct kvp_storage *storage = walk->storage;
     struct storage_record record;
-
     if (storage_record_begin(&record, bytes) != KVP_OK) {
         return walk_damaged(walk, "what follows entry %llu in the log is malformed", walk->at.seq);
     }
@@ -573,7 +552,6 @@ static kvp_status walk_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
 static kvp_status walk_log(struct kvp_storage *storage, struct walk *walk)
 {
     struct kvp_store *store = storage->held->store;
-
     walk->storage = storage;
     walk->at = storage->base;
     walk_meet(walk);
@@ -601,7 +579,6 @@ static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loade
     struct walk walk = {0};
     bool found = false;
     kvp_status status = storage_tail_load(storage, &found);
-
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "reading the record of the tail");
     }
@@ -637,7 +614,6 @@ kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
     struct storage_pointer pointer = {0};
     struct listing listing = {0};
     kvp_status status = list_stores(storage, &listing);
-
     status = status == KVP_OK ? storage_books_load(storage) : status;
     status = status == KVP_OK ? find_active(storage, &listing, &pointer) : status;
     if (status == KVP_OK) {

@@ -29,7 +29,6 @@ struct measure {
 static void measure_one(void *arg, const char *name)
 {
     struct measure *measure = arg;
-
     if (!storage_is_quarantined(name) || measure->status != KVP_OK) {
         return;
     }
@@ -41,7 +40,6 @@ kvp_status storage_quarantine_measure(struct kvp_storage *storage, unsigned *cou
 {
     struct measure measure = {.env = storage->env};
     kvp_status status = storage->env->ops->list_stores(storage->env, measure_one, &measure);
-
     status = status == KVP_OK ? measure.status : status;
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "looking at the stores set aside");
@@ -54,7 +52,6 @@ kvp_status storage_quarantine_measure(struct kvp_storage *storage, unsigned *cou
 kvp_status storage_quarantine_room(struct kvp_storage *storage, struct kvp_quarantined *quarantined)
 {
     uint64_t size = 0;
-
     for (;;) {
         kvp_status status = storage_quarantine_measure(storage, &quarantined->count, &size);
         if (status != KVP_OK) {

@@ -14,7 +14,6 @@
 static kvp_status enter_replacing(struct kvp_storage *storage)
 {
     kvp_status status = storage_check(storage);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -38,7 +37,6 @@ static kvp_status replace_install(struct kvp_storage *storage, struct kvp_store 
                                   struct kvp_point point)
 {
     struct storage_held *held = storage_held_new(store);
-
     if (held == NULL) {
         store->ops->close(store);
         return storage_fail(storage, KVP_IO, "switching the active store", "out of memory");
@@ -76,7 +74,6 @@ void kvp_storage_incoming_abort(struct kvp_storage *storage)
 kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage)
 {
     kvp_status status = storage_check(storage);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -101,7 +98,6 @@ kvp_status kvp_storage_incoming_begin(struct kvp_storage *storage)
 static bool replace_take_pair(kvp_slice *chunk, struct kvp_batch_op *op)
 {
     const uint8_t *bytes = chunk->data;
-
     if (chunk->size < STORAGE_PAIR_HEADER_SIZE) {
         return false;
     }
@@ -124,7 +120,6 @@ static kvp_status check_chunk(const struct kvp_storage *storage, kvp_slice chunk
                               kvp_slice *last)
 {
     struct kvp_batch_op op;
-
     *last = kvp_buf_slice(&storage->incoming_key);
     for (*count = 0; chunk.size > 0; ++*count) {
         if (!replace_take_pair(&chunk, &op) || !kvp_raw_key_is_state(op.key) ||
@@ -143,7 +138,6 @@ kvp_status kvp_storage_incoming_write(struct kvp_storage *storage, kvp_slice chu
     kvp_slice last;
     size_t count = 0;
     kvp_status status = storage_check(storage);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -180,7 +174,6 @@ static kvp_status choose_quarantine_name(struct kvp_storage *storage, enum kvp_k
     const char *prefix = keep == KVP_KEEP ? STORAGE_DIVERGED_PREFIX : STORAGE_REPLACED_PREFIX;
     bool taken = true;
     kvp_status status = KVP_OK;
-
     (void)snprintf(pointer->quarantine_from, sizeof(pointer->quarantine_from), "%s", storage->name);
     for (unsigned attempt = 1; status == KVP_OK && taken; attempt++) {
         int size = snprintf(pointer->quarantine_to, sizeof(pointer->quarantine_to), "%s%llu-%llu",
@@ -214,7 +207,6 @@ static kvp_status put_away(struct kvp_storage *storage, const char *old, enum kv
                            struct storage_pointer *pointer, struct kvp_quarantined *quarantined)
 {
     const struct kvp_env_ops *ops = storage->env->ops;
-
     if (keep == KVP_KEEP_NOT) {
         kvp_status status = ops->destroy_store(storage->env, old);
         return status == KVP_OK ? storage_books_temporary(storage, "", "")
@@ -258,7 +250,6 @@ kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_p
     struct storage_pointer pointer = {0};
     char old[KVP_STORE_NAME_SIZE];
     kvp_status status = storage_check(storage);
-
     if (status == KVP_OK && storage->incoming == NULL) {
         status = KVP_BAD_ARGUMENT;
     }
@@ -282,7 +273,6 @@ static kvp_status switch_to_empty(struct kvp_storage *storage, const struct kvp_
     struct kvp_store *store = NULL;
     struct kvp_point zero = {0};
     kvp_status status = storage_new_name(storage, STORAGE_STORE_PREFIX, pointer->active);
-
     status = status == KVP_OK ? storage_books_temporary(storage, pointer->active, "") : status;
     status = status == KVP_OK ? storage_start_empty(storage, pointer, meta, zero, NULL) : status;
     if (status != KVP_OK) {
@@ -301,7 +291,6 @@ kvp_status kvp_storage_quarantine(struct kvp_storage *storage, const struct kvp_
     struct storage_pointer pointer = {0};
     char old[KVP_STORE_NAME_SIZE];
     kvp_status status = storage_check(storage);
-
     if (status != KVP_OK || keep == KVP_KEEP_NOT) {
         return status != KVP_OK ? status : KVP_BAD_ARGUMENT;
     }

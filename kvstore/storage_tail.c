@@ -25,7 +25,6 @@ static void consider(struct kvp_storage *storage, kvp_slice content, unsigned in
 {
     struct storage_slot slot;
     size_t at = (size_t)index * STORAGE_SLOT_SIZE;
-
     if (content.size < at + STORAGE_SLOT_SIZE ||
         storage_slot_decode((const uint8_t *)content.data + at, &slot) != KVP_OK) {
         return;
@@ -45,7 +44,6 @@ kvp_status storage_tail_load(struct kvp_storage *storage, bool *found)
 {
     kvp_buf content = {0};
     kvp_status status = storage->env->ops->read_file(storage->env, TAIL_FILE, &content);
-
     *found = false;
     storage->slot_synced = false;
     if (status == KVP_OK) {

@@ -19,7 +19,6 @@ struct kvp_state_view {
 kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value)
 {
     kvp_status status = KVP_FAILED;
-
     if (atomic_load(&storage->failed)) {
         return KVP_FAILED;
     }
@@ -47,7 +46,6 @@ static bool view_read_point(struct kvp_state_view *view)
 {
     const struct kvp_store_ops *ops = ops_of(view);
     kvp_slice key = kvp_slice_of(STORAGE_KEY_APPLIED, sizeof(STORAGE_KEY_APPLIED) - 1);
-
     ops->iter_seek(view->iter, key);
     if (!ops->iter_valid(view->iter) || kvp_slice_compare(ops->iter_key(view->iter), key) != 0 ||
         ops->iter_value(view->iter).size != STORAGE_POINT_SIZE) {
@@ -60,7 +58,6 @@ static bool view_read_point(struct kvp_state_view *view)
 static struct storage_held *take_held(struct kvp_storage *storage)
 {
     struct storage_held *held = NULL;
-
     pthread_rwlock_rdlock(&storage->lock);
     if (storage->held != NULL && !storage->replacing && !atomic_load(&storage->failed)) {
         held = storage->held;
@@ -73,7 +70,6 @@ static struct storage_held *take_held(struct kvp_storage *storage)
 struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage)
 {
     struct kvp_state_view *view = calloc(1, sizeof(*view));
-
     if (view == NULL) {
         return NULL;
     }
@@ -102,7 +98,6 @@ static void skip_other(struct kvp_state_view *view)
 {
     static const uint8_t behind_meta = KVP_PREFIX_META + 1;
     const struct kvp_store_ops *ops = ops_of(view);
-
     if (ops->iter_valid(view->iter)) {
         kvp_slice key = ops->iter_key(view->iter);
         uint8_t prefix = key.size == 0 ? 0 : *(const uint8_t *)key.data;
@@ -126,7 +121,6 @@ kvp_status kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_s
 kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value)
 {
     const struct kvp_store_ops *ops = ops_of(view);
-
     if (!ops->iter_valid(view->iter)) {
         kvp_status status = ops->iter_status(view->iter);
         if (status != KVP_OK) {
@@ -169,7 +163,6 @@ kvp_status kvp_state_view_chunk(struct kvp_state_view *view, size_t size_max, kv
                                 bool *last)
 {
     size_t start = chunk->size;
-
     *last = false;
     while (chunk->size - start < size_max) {
         kvp_slice key, value;

@@ -23,7 +23,6 @@ static kvp_status write_refuse(struct kvp_storage *storage, const char *reason)
 static kvp_status plan_cut(struct kvp_storage *storage, uint64_t after, struct step *step)
 {
     kvp_status status = KVP_OK;
-
     if (after < step->applied.seq || after > step->tail.seq) {
         return write_refuse(storage, "cut outside of what is not applied yet");
     }
@@ -43,7 +42,6 @@ static kvp_status plan(struct kvp_storage *storage, const struct kvp_storage_wri
                        struct step *step)
 {
     kvp_status status = KVP_OK;
-
     step->applied = storage->applied;
     step->tail = storage->tail;
     if (write->truncate) {
@@ -70,7 +68,6 @@ static kvp_status count_ops(const struct kvp_storage_write *write, size_t *count
 {
     struct kvp_writeset_iter iter;
     struct kvp_batch_op op;
-
     for (size_t i = 0; i < write->apply_count; i++) {
         const struct kvp_entry *entry = write->apply[i];
         kvp_status status = KVP_OK;
@@ -89,7 +86,6 @@ static void batch_apply(struct storage_batch *batch, const struct kvp_entry *ent
 {
     struct kvp_writeset_iter iter;
     struct kvp_batch_op op;
-
     kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
     while (kvp_writeset_next(&iter, &op) == KVP_OK) {
         storage_batch_add(batch, op);
@@ -102,7 +98,6 @@ static kvp_status build_state(struct kvp_storage *storage, const struct kvp_stor
 {
     size_t count = 1;
     kvp_status status = count_ops(write, &count);
-
     if (status == KVP_CORRUPT) {
         return storage_fail(storage, status, "applying an entry", "its write set is malformed");
     }
@@ -142,7 +137,6 @@ static kvp_status sync_journal(struct kvp_storage *storage)
 {
     struct kvp_store *store = storage->held->store;
     kvp_status status = store->ops->journal_sync(store);
-
     return status == KVP_OK ? KVP_OK
                             : storage_fail_store(storage, status, "syncing the log", store);
 }
@@ -151,7 +145,6 @@ static kvp_status write_log(struct kvp_storage *storage, const struct kvp_storag
                             const struct step *step)
 {
     kvp_status status = KVP_OK;
-
     if (!write->truncate && write->append_count == 0 && write->meta == NULL) {
         return write->sync ? sync_journal(storage) : KVP_OK;
     }
@@ -187,7 +180,6 @@ static kvp_status write_step(struct kvp_storage *storage, const struct kvp_stora
                              const struct step *step, const struct storage_batch *batch)
 {
     kvp_status status = write_log(storage, write, step);
-
     if (status == KVP_OK && write->sync) {
         status = raise_tail(storage, false);
     }
@@ -206,7 +198,6 @@ kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_stora
     struct step step = {0};
     struct storage_batch batch = {0};
     kvp_status status = storage_check(storage);
-
     status = status == KVP_OK ? plan(storage, write, &step) : status;
     if (status == KVP_OK && write->apply_count > 0) {
         status = build_state(storage, write, step.applied, &batch);
@@ -219,7 +210,6 @@ kvp_status kvp_storage_write(struct kvp_storage *storage, const struct kvp_stora
 kvp_status kvp_storage_sync_tail(struct kvp_storage *storage)
 {
     kvp_status status = storage_check(storage);
-
     status = status == KVP_OK ? sync_journal(storage) : status;
     return status == KVP_OK ? raise_tail(storage, true) : status;
 }

@@ -144,7 +144,6 @@ static uint64_t newest_log(const char *path)
 static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t count)
 {
     leveldb_writebatch_t *batch = leveldb_writebatch_create();
-
     for (size_t i = 0; i < count; i++) {
         const struct kvp_batch_op *op = &ops[i];
         if (op->is_delete) {
@@ -161,7 +160,6 @@ static leveldb_writebatch_t *build_batch(const struct kvp_batch_op *ops, size_t 
 static bool leveldb_sync_directory(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
     if (fd < 0) {
         return false;
     }
@@ -173,7 +171,6 @@ static bool leveldb_sync_directory(const char *path)
 static void count_usage(struct leveldb_store *self, const struct kvp_batch_op *ops, size_t count)
 {
     size_t before = self->usage.bytes;
-
     for (size_t i = 0; i < count; i++) {
         memtable_usage_add(&self->usage, &ops[i]);
     }
@@ -185,7 +182,6 @@ static kvp_status follow_log(struct leveldb_store *self, const struct kvp_batch_
                              size_t count)
 {
     uint64_t newest = newest_log(self->path);
-
     if (newest <= self->log_number) {
         return KVP_OK;
     }
@@ -205,7 +201,6 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
 {
     struct leveldb_store *self = leveldb_of(store);
     char *text = NULL;
-
     if (atomic_load(&self->failed)) {
         return KVP_FAILED;
     }
@@ -229,7 +224,6 @@ static kvp_status leveldb_store_get(struct kvp_store *store, kvp_slice key, kvp_
     struct leveldb_store *self = leveldb_of(store);
     char *text = NULL;
     size_t size = 0;
-
     if (atomic_load(&self->failed)) {
         return KVP_FAILED;
     }
@@ -248,7 +242,6 @@ static kvp_status leveldb_store_get(struct kvp_store *store, kvp_slice key, kvp_
 static struct kvp_snapshot *store_snapshot(struct kvp_store *store)
 {
     struct kvp_snapshot *snapshot = malloc(sizeof(*snapshot));
-
     if (snapshot != NULL) {
         snapshot->snapshot = leveldb_create_snapshot(leveldb_of(store)->db);
     }
@@ -269,7 +262,6 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
 {
     struct leveldb_store *self = leveldb_of(store);
     struct kvp_iter *iter = malloc(sizeof(*iter));
-
     if (iter == NULL) {
         return NULL;
     }
@@ -288,7 +280,6 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
 static void note_status(struct kvp_iter *iter)
 {
     char *text = NULL;
-
     leveldb_iter_get_error(iter->iterator, &text);
     if (text != NULL) {
         iter->status = take_error(iter->owner, text);
@@ -319,7 +310,6 @@ static kvp_slice iter_key(struct kvp_iter *iter)
 {
     size_t size = 0;
     const char *data = leveldb_iter_key(iter->iterator, &size);
-
     return kvp_slice_of(data, size);
 }
 
@@ -327,7 +317,6 @@ static kvp_slice iter_value(struct kvp_iter *iter)
 {
     size_t size = 0;
     const char *data = leveldb_iter_value(iter->iterator, &size);
-
     return kvp_slice_of(data, size);
 }
 
@@ -364,7 +353,6 @@ static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
 {
     struct leveldb_store *self = leveldb_of(store);
     kvp_status status = kvp_journal_replay(self->journal, first, each, arg, more);
-
     keep_error(self, kvp_journal_error(self->journal));
     return status;
 }
@@ -378,7 +366,6 @@ static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice 
                                        size_t count, bool sync, struct kvp_frame *frame)
 {
     struct leveldb_store *self = leveldb_of(store);
-
     if (atomic_load(&self->failed)) {
         return KVP_FAILED;
     }
@@ -388,7 +375,6 @@ static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice 
 static kvp_status store_journal_sync(struct kvp_store *store)
 {
     struct leveldb_store *self = leveldb_of(store);
-
     return atomic_load(&self->failed) ? KVP_FAILED
                                       : journal_done(self, kvp_journal_sync(self->journal));
 }
@@ -398,7 +384,6 @@ static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame f
 {
     struct leveldb_store *self = leveldb_of(store);
     kvp_status status = kvp_journal_read(self->journal, frame, bytes);
-
     keep_error(self, kvp_journal_error(self->journal));
     return status;
 }
@@ -416,7 +401,6 @@ static kvp_status store_journal_drop(struct kvp_store *store, uint64_t keep)
 static const char *store_error(struct kvp_store *store)
 {
     struct leveldb_store *self = leveldb_of(store);
-
     /* Taken once for the order of memory; the text does not change any more once it is there. */
     pthread_mutex_lock(&self->lock);
     const char *error = self->error;
@@ -427,7 +411,6 @@ static const char *store_error(struct kvp_store *store)
 static void store_close(struct kvp_store *store)
 {
     struct leveldb_store *self = leveldb_of(store);
-
     if (self == NULL) {
         return;
     }
@@ -493,7 +476,6 @@ static void set_options(struct leveldb_store *self, bool create)
 static bool store_exists(const char *path)
 {
     char *current = NULL;
-
     if (asprintf(&current, "%s/CURRENT", path) < 0) {
         return true; /* let LevelDB find out */
     }
@@ -505,7 +487,6 @@ static bool store_exists(const char *path)
 static struct leveldb_store *store_new(const char *path, bool create)
 {
     struct leveldb_store *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return NULL;
     }
@@ -525,7 +506,6 @@ kvp_status kvp_store_leveldb_open(const char *path, bool create, struct kvp_stor
                                   char *message, size_t message_size)
 {
     char *text = NULL;
-
     if (!create && !store_exists(path)) {
         (void)snprintf(message, message_size, "%s: there is no store", path);
         return KVP_NOT_FOUND;

@@ -13,7 +13,6 @@ static kvp_status append_op(kvp_buf *set, uint8_t kind, kvp_slice key, const kvp
     uint8_t head[5];
     uint8_t length[4];
     size_t extra = sizeof(head) + key.size;
-
     if (!kvp_raw_key_is_state(key) || (value != NULL && value->size > UINT32_MAX)) {
         return KVP_BAD_ARGUMENT;
     }
@@ -70,7 +69,6 @@ kvp_status kvp_writeset_next(struct kvp_writeset_iter *iter, struct kvp_batch_op
 {
     const uint8_t *next = iter->next;
     struct kvp_batch_op found = {0};
-
     if (next == iter->end) {
         return KVP_NOT_FOUND;
     }
@@ -95,7 +93,6 @@ kvp_status kvp_writeset_check(kvp_slice set)
     struct kvp_writeset_iter iter;
     struct kvp_batch_op op;
     kvp_status status = KVP_OK;
-
     kvp_writeset_begin(&iter, set);
     while (status == KVP_OK) {
         status = kvp_writeset_next(&iter, &op);

@@ -12,7 +12,6 @@
 static void begin_link(struct kvmcu *client)
 {
     static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
-
     client->link = LINK_GREETING;
     client->stage = AT_GREETING;
     client->bytes = 0;
@@ -28,7 +27,6 @@ static bool flush(struct kvmcu *client)
     const uint8_t *from = client->buffer + client->out_at;
     uint32_t left = (uint32_t)client->out_size - client->out_at;
     bool tail = left == 0;
-
     if (tail) {
         const struct kvmcu_request *request = client->request;
         left = client->tail_left;
@@ -132,7 +130,6 @@ int kvmcu_poll(struct kvmcu *client, uint32_t now_ms)
 static bool is_sound(const struct kvmcu *client, const struct kvmcu_request *request)
 {
     unsigned op = request->op;
-
     if (op == KVMCU_HELLO) {
         return true;
     }
@@ -188,7 +185,6 @@ int kvmcu_call(struct kvmcu *client, const struct kvmcu_request *request, uint32
 {
     const struct kvmcu_transport *transport = client->transport;
     int status = kvmcu_start(client, request, transport->now_ms(transport->arg), timeout_ms);
-
     while (status == KVMCU_PENDING) {
         status = kvmcu_poll(client, transport->now_ms(transport->arg));
         if (status == KVMCU_PENDING && transport->idle != NULL) {
@@ -227,7 +223,6 @@ uint64_t kvmcu_client_number(const void *seed, size_t size)
 {
     const uint8_t *bytes = seed;
     uint32_t high = 2166136261u, low = 2166136261u ^ 0x9e3779b9u;
-
     for (size_t i = 0; i < size; i++) {
         high = (high ^ bytes[i]) * 16777619u;
         low = (low ^ bytes[size - 1 - i]) * 16777619u;
@@ -246,7 +241,6 @@ static bool is_worker(const struct kvmcu_config *config)
 {
     const struct kvmcu_worker *worker = config->worker;
     uint32_t kinds = 0;
-
     if (!is_name(worker->name) || worker->kind_count - 1u >= KVMCU_KINDS_MAX) {
         return false;
     }

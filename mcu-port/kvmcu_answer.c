@@ -57,7 +57,6 @@ static void take_refusal(struct kvmcu *client)
 static void take_hello(struct kvmcu *client)
 {
     uint64_t group_id = client->numbers[GROUP_ID];
-
     if (client->small[CODE] != KVMCU_OK || client->small[ROLE] != ROLE_PRIMARY) {
         kvmcu_move_on(client, client->hinted);
         return;
@@ -100,7 +99,6 @@ static void take_expired(struct kvmcu *client)
 static bool is_outdated(struct kvmcu *client)
 {
     uint64_t epoch = client->numbers[EPOCH];
-
     if (epoch == 0 || !is_for_primary(client)) {
         return false;
     }
@@ -115,7 +113,6 @@ static bool is_outdated(struct kvmcu *client)
 static int take_task(struct kvmcu *client)
 {
     struct kvmcu_task *task = client->request->task;
-
     task->job = client->numbers[JOB];
     task->attempt = client->numbers[ATTEMPT];
     if (client->kept > 0 && client->sink == NULL) {
@@ -142,7 +139,6 @@ static bool joins_again(struct kvmcu *client)
 static void take_final(struct kvmcu *client)
 {
     int status = client->small[CODE];
-
     client->moves = client->backoffs = 0;
     if (status == KVMCU_WORKER_UNKNOWN && joins_again(client)) {
         return;
@@ -188,7 +184,6 @@ static void take_unknown(struct kvmcu *client)
 void kvmcu_take_answer(struct kvmcu *client)
 {
     enum verdict verdict = judge(client->small[CODE]);
-
     client->state = READY; /* nothing is under way */
     if (verdict == FOREIGN) {
         take_refusal(client);

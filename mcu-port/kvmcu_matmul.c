@@ -34,7 +34,6 @@ static void store64(uint8_t *at, uint64_t value)
 static double load_double(const uint8_t *at, unsigned type)
 {
     double value;
-
     if (type == KVMCU_FLOAT32) {
         uint32_t bits = load32(at);
         float narrow;
@@ -55,7 +54,6 @@ static bool sum_int32(const struct kvmcu_tile *tile, const uint8_t *a, const uin
 {
     uint64_t low = 0;
     int64_t high = 0;
-
     for (uint32_t k = 0; k < tile->inner; k++) {
         int64_t product = (int64_t)(int32_t)load32(a) * (int32_t)load32(b);
         low += (uint32_t)product;
@@ -86,7 +84,6 @@ static void add_product(struct wide *sum, uint64_t a, uint64_t b)
     uint64_t a_low = (uint32_t)a, a_high = a >> 32, b_low = (uint32_t)b, b_high = b >> 32;
     uint64_t low = a_low * b_low, high = a_high * b_high;
     uint64_t middle = a_high * b_low, other = a_low * b_high;
-
     add(sum, 0, low);
     add(sum, 1, high);
     add(sum, 0, middle << 32);
@@ -112,7 +109,6 @@ static bool sum_int64(const struct kvmcu_tile *tile, const uint8_t *a, const uin
                       uint8_t *result)
 {
     struct wide sum = {{0, 0, 0}};
-
     for (uint32_t k = 0; k < tile->inner; k++) {
         add_product(&sum, load64(a), load64(b));
         a += 8;
@@ -129,7 +125,6 @@ static bool sum_floats(const struct kvmcu_tile *tile, const uint8_t *a, const ui
     unsigned type = tile->type, size = tile->element_size;
     double sum = 0;
     uint64_t bits;
-
     for (uint32_t k = 0; k < tile->inner; k++) {
         double product = load_double(a, type) * load_double(b, type);
         sum += product;
@@ -188,7 +183,6 @@ bool kvmcu_tile_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result
     const uint8_t *a = tile->a + (size_t)row * tile->inner * size;
     uint8_t *to = result + (size_t)row * tile->columns * size;
     bool fits = true;
-
     for (uint32_t column = 0; column < tile->columns; column++) {
         const uint8_t *b = tile->b + column * size;
         bool good = tile->type == KVMCU_INT32   ? sum_int32(tile, a, b, to)
@@ -227,7 +221,6 @@ static int multiply(struct kvmcu *client, struct kvmcu_task *task, const struct 
     const struct kvmcu_transport *transport = client->transport;
     uint8_t *result = client->worker->workspace + task->payload_size;
     uint32_t beat_ms = transport->now_ms(transport->arg);
-
     for (uint32_t row = 0; row < tile->rows; row++) {
         if (!row_of(tile, row, result)) {
             *outcome = KVMCU_OUTCOME_OVERFLOW;
@@ -250,7 +243,6 @@ static int post(struct kvmcu *client, struct kvmcu_task *task, uint8_t outcome, 
                 uint32_t size, uint32_t timeout_ms)
 {
     int status;
-
     do {
         status = kvmcu_post(client, task, outcome, data, size, timeout_ms);
     } while (status == KVMCU_TIMEOUT || status == KVMCU_TIMEOUT_UNKNOWN || status == KVMCU_CORRUPT);
@@ -271,7 +263,6 @@ int kvmcu_matmul(struct kvmcu *client, kvmcu_row *row, uint16_t wait_ms, uint32_
     struct kvmcu_tile tile;
     uint8_t outcome = KVMCU_OUTCOME_RESULT;
     int status = kvmcu_fetch(client, &task, wait_ms, timeout_ms);
-
     if (status == KVMCU_DOES_NOT_FIT) {
         return fail(client, &task, large, sizeof(large) - 1, timeout_ms);
     }

@@ -175,7 +175,6 @@ static unsigned find(const struct kvmcu *client, const char *const *names, unsig
 static void end_value(struct kvmcu *client)
 {
     struct kvmcu_task *task = client->request->task;
-
     switch (client->expect) {
     case PATTERN_HINT:
         client->hinted = (uint8_t)find(client, client->urls, client->url_count);
@@ -204,7 +203,6 @@ static uint8_t *sink_of(const struct kvmcu *client)
 {
     uint8_t *sink = client->buffer;
     uint32_t room = client->buffer_size;
-
     if (client->expect == PATTERN_CHECKPOINT) {
         sink = client->worker->checkpoint;
         room = client->worker->checkpoint_max;
@@ -227,7 +225,6 @@ static bool take_task_number(struct kvmcu_task *task, unsigned what, uint32_t nu
 static bool take_number(struct kvmcu *client, unsigned detail)
 {
     uint32_t high = client->high, low = client->low;
-
     if (detail == UNUSED) {
         return true;
     }
@@ -246,7 +243,6 @@ static bool take_number(struct kvmcu *client, unsigned detail)
 static bool take_elements(struct kvmcu *client, unsigned kind, unsigned detail)
 {
     uint32_t count = client->low;
-
     if (count > client->frame_left) {
         return false;
     }
@@ -266,7 +262,6 @@ static bool take_value(struct kvmcu *client)
 {
     unsigned wanted = patterns[client->expect];
     unsigned kind = client->kind, detail = wanted & 15u;
-
     if (client->values_left == 0 || (wanted >> 4 != kind && wanted >> 4 != ANY)) {
         return false;
     }
@@ -304,7 +299,6 @@ static const uint8_t formats[32] = {
 static bool begin_value(struct kvmcu *client, unsigned byte)
 {
     unsigned format = P(BAD, 0);
-
     client->high = 0;
     client->low = 0;
     if (byte < 0x80) {
@@ -434,7 +428,6 @@ static bool feed_body(struct kvmcu *client, uint8_t byte)
 static bool feed(struct kvmcu *client, uint8_t byte)
 {
     static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
-
     if (client->stage == AT_GREETING) {
         bool good = byte == greeting[client->bytes];
         client->bytes++;
@@ -466,7 +459,6 @@ static uint32_t feed_inside(struct kvmcu *client, const uint8_t *data, uint32_t 
 void kvmcu_receive(struct kvmcu *client)
 {
     uint8_t chunk[CHUNK];
-
     for (unsigned round = 0; round < CHUNKS && client->link >= LINK_GREETING; round++) {
         int count = client->transport->recv(client->transport->arg, chunk, sizeof(chunk));
         if (count == 0) {

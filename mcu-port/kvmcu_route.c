@@ -12,7 +12,6 @@
 void kvmcu_wait_for_word(struct kvmcu *client)
 {
     unsigned times = client->losses < TRY_DOUBLINGS ? client->losses : TRY_DOUBLINGS;
-
     client->due_ms = client->now_ms + ((uint32_t)client->try_ms << times);
     if (client->state == WAITING && client->asked == KVMCU_FETCH && client->stage == AT_HEAD) {
         client->due_ms += client->request->wait_ms;
@@ -25,7 +24,6 @@ void kvmcu_back_off(struct kvmcu *client, unsigned times)
 {
     uint32_t time_ms = BACKOFF_MS << (times < 6 ? times : 6);
     uint32_t random = (client->id ^ client->now_ms ^ (uint32_t)client->client) * 2654435761u >> 16;
-
     time_ms = (time_ms < BACKOFF_MAX_MS ? time_ms : BACKOFF_MAX_MS) / 2;
     client->due_ms = client->now_ms + time_ms + (time_ms * random >> 16);
     client->state = RESTING;
@@ -85,7 +83,6 @@ static unsigned behind(const struct kvmcu *client, unsigned target)
 unsigned kvmcu_next_target(const struct kvmcu *client)
 {
     unsigned next = behind(client, client->target);
-
     return next == client->mute ? behind(client, next) : next;
 }
 
@@ -119,7 +116,6 @@ void kvmcu_move_on(struct kvmcu *client, unsigned hint)
 void kvmcu_lose(struct kvmcu *client)
 {
     bool in_vain = client->state >= READY && passed(client, client->due_ms);
-
     if (client->state == WAITING) {
         kvmcu_doubt(client);
     }

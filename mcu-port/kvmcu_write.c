@@ -21,7 +21,6 @@ static void put_word(struct kvmcu *client, uint32_t word, unsigned bytes)
 static void put_uint(struct kvmcu *client, uint64_t value)
 {
     uint32_t high = (uint32_t)(value >> 32), low = (uint32_t)value;
-
     if (high != 0) {
         put_byte(client, 0xcf);
         put_word(client, high, 4);
@@ -51,7 +50,6 @@ void kvmcu_put_bytes(struct kvmcu *client, const void *data, size_t size)
 unsigned kvmcu_text_size(const char *text)
 {
     unsigned size = 0;
-
     while (size <= KVMCU_NAME_MAX && text[size] != '\0') {
         size++;
     }
@@ -61,7 +59,6 @@ unsigned kvmcu_text_size(const char *text)
 static void put_text(struct kvmcu *client, const char *text)
 {
     unsigned size = kvmcu_text_size(text);
-
     if (size > 31) {
         put_byte(client, 0xd9);
     }
@@ -72,7 +69,6 @@ static void put_text(struct kvmcu *client, const char *text)
 static void put_bin_size(struct kvmcu *client, uint32_t size)
 {
     unsigned bytes = size > 0xffff ? 4 : size > 0xff ? 2 : 1;
-
     put_byte(client, 0xc4 + bytes / 2);
     put_word(client, size, bytes);
 }
@@ -81,7 +77,6 @@ static void put_bin_size(struct kvmcu *client, uint32_t size)
 static void put_value(struct kvmcu *client)
 {
     const struct kvmcu_request *request = client->request;
-
     put_bin_size(client, request->value_size);
     if (request->value_size <= (uint32_t)client->buffer_size - client->out_size) {
         kvmcu_put_bytes(client, request->value, request->value_size);
@@ -98,7 +93,6 @@ static void put_bool(struct kvmcu *client, bool value)
 static void put_key(struct kvmcu *client)
 {
     const struct kvmcu_request *request = client->request;
-
     put_bin_size(client, request->key_size);
     kvmcu_put_bytes(client, request->key, request->key_size);
     if (client->op == KVMCU_GET) {
@@ -133,7 +127,6 @@ uint32_t kvmcu_crc32(const uint8_t *data, uint32_t size)
 static void put_worker(struct kvmcu *client)
 {
     const struct kvmcu_worker *worker = client->worker;
-
     put_byte(client, 0x90u | worker->kind_count);
     for (unsigned i = 0; i < worker->kind_count; i++) {
         put_text(client, worker->kinds[i]);
@@ -146,7 +139,6 @@ static void put_about_task(struct kvmcu *client)
 {
     const struct kvmcu_request *request = client->request;
     const struct kvmcu_task *task = request->task;
-
     put_uint(client, task->job);
     put_uint(client, task->number);
     put_uint(client, task->attempt);
@@ -185,7 +177,6 @@ static void put_work(struct kvmcu *client)
 static unsigned next_op(const struct kvmcu *client)
 {
     unsigned op = client->op;
-
     if (op == KVMCU_FETCH && client->instance == 0) {
         op = KVMCU_JOIN;
     }
@@ -213,7 +204,6 @@ static void put_array(struct kvmcu *client, unsigned op)
 {
     static const uint8_t elements[] = {0, 8, 10, 10, 10, 10, 11, 0, 12, 10, 13, 15, 16};
     unsigned count = elements[PLACE_OF(op)];
-
     if (count > 15) {
         put_word(client, 0xdc00, 2);
     }
@@ -226,7 +216,6 @@ static void put_array(struct kvmcu *client, unsigned op)
 void kvmcu_write_request(struct kvmcu *client)
 {
     unsigned op = next_op(client);
-
     client->asked = (uint8_t)op;
     client->tail_left = 0;
     client->out_at = 0;

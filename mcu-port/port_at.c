@@ -53,7 +53,6 @@ static void flush(struct kvmcu_at *modem)
 {
     const struct kvmcu_line *line = modem->line;
     size_t left = (size_t)modem->out_size - modem->out_at;
-
     if (left > 0) {
         size_t count = line->write(line->arg, modem->out + modem->out_at, left);
         modem->out_at = (uint16_t)(modem->out_at + (count < left ? count : left));
@@ -88,7 +87,6 @@ static void command(struct kvmcu_at *modem, enum phase phase, const char *text)
 static void connect_to(struct kvmcu_at *modem, const char *url)
 {
     const char *host = url, *port;
-
     while (*host != '\0' && (host < url + 2 || host[-1] != '/' || host[-2] != '/')) {
         host++;
     }
@@ -113,7 +111,6 @@ static void announce(struct kvmcu_at *modem)
 {
     char text[] = "AT+CIPSEND=00000";
     unsigned left = modem->chunk, at = sizeof(text) - 2;
-
     while (left > 0) {
         text[at] = (char)('0' + left % 10);
         left /= 10;
@@ -152,7 +149,6 @@ static void down(struct kvmcu_at *modem)
 static void set_up(struct kvmcu_at *modem)
 {
     const char *text = modem->setup != NULL ? modem->setup[modem->setup_at] : NULL;
-
     if (text != NULL) {
         command(modem, SETTING_UP, text);
     } else {
@@ -225,7 +221,6 @@ static void take_error(struct kvmcu_at *modem)
 static bool ends_with(const struct kvmcu_at *modem, const char *word)
 {
     size_t size = strlen(word);
-
     return modem->in_size >= size && memcmp(modem->in + modem->in_size - size, word, size) == 0;
 }
 
@@ -258,7 +253,6 @@ static void take_word(struct kvmcu_at *modem)
 static void begin_data(struct kvmcu_at *modem)
 {
     uint32_t size = 0;
-
     for (unsigned at = 5;
          at < modem->in_size && modem->in[at] >= '0' && modem->in[at] <= '9' && size < 100000;
          at++) {
@@ -299,7 +293,6 @@ static void read_words(struct kvmcu_at *modem)
 {
     const struct kvmcu_line *line = modem->line;
     char byte;
-
     for (unsigned i = 0; i < READ_MAX && (modem->in_left == 0 || !gives_data(modem)); i++) {
         if (line->read(line->arg, &byte, 1) == 0) {
             break;
@@ -391,7 +384,6 @@ static void pump(struct kvmcu_at *modem)
 static int at_open(void *arg, unsigned index)
 {
     struct kvmcu_at *modem = arg;
-
     pump(modem);
     if ((modem->flags & FAILED) != 0) {
         return -1;
@@ -407,7 +399,6 @@ static int at_open(void *arg, unsigned index)
 static int at_send(void *arg, const void *data, size_t size)
 {
     struct kvmcu_at *modem = arg;
-
     pump(modem);
     if ((modem->flags & FAILED) != 0 || modem->phase < UP) {
         return -1;
@@ -426,7 +417,6 @@ static int at_recv(void *arg, void *data, size_t size)
 {
     struct kvmcu_at *modem = arg;
     const struct kvmcu_line *line = modem->line;
-
     pump(modem);
     if (modem->in_left > 0 && gives_data(modem)) {
         size = size < modem->in_left ? size : modem->in_left;
@@ -440,7 +430,6 @@ static int at_recv(void *arg, void *data, size_t size)
 static void at_close(void *arg)
 {
     struct kvmcu_at *modem = arg;
-
     modem->flags &= (uint8_t) ~(WANTED | FAILED);
     if (modem->phase == UP) {
         settle(modem);
@@ -456,7 +445,6 @@ static uint32_t at_now_ms(void *arg)
 static void at_idle(void *arg)
 {
     struct kvmcu_at *modem = arg;
-
     pump(modem);
     if (modem->line->idle != NULL) {
         modem->line->idle(modem->line->arg);

@@ -24,7 +24,6 @@ enum phase {
 static err_t connected(void *arg, struct tcp_pcb *pcb, err_t error)
 {
     struct kvmcu_lwip *port = arg;
-
     (void)pcb;
     (void)error; /* always OK; a failure is an end */
     port->phase = UP;
@@ -35,7 +34,6 @@ static err_t connected(void *arg, struct tcp_pcb *pcb, err_t error)
 static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *data, err_t error)
 {
     struct kvmcu_lwip *port = arg;
-
     (void)pcb;
     (void)error;
     if (data == NULL) {
@@ -52,7 +50,6 @@ static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *data, err_t e
 static void ended(void *arg, err_t error)
 {
     struct kvmcu_lwip *port = arg;
-
     (void)error;
     port->pcb = NULL;
     port->phase = ENDED;
@@ -82,7 +79,6 @@ static bool begin_connect(struct kvmcu_lwip *port, const char *url)
     uint32_t host;
     uint16_t number;
     ip_addr_t address;
-
     if (!kvmcu_ipv4_read(url, &host, &number)) {
         return false;
     }
@@ -106,7 +102,6 @@ static bool begin_connect(struct kvmcu_lwip *port, const char *url)
 static int lwip_open(void *arg, unsigned index)
 {
     struct kvmcu_lwip *port = arg;
-
     if (port->phase == DOWN && !begin_connect(port, port->urls[index])) {
         return -1;
     }
@@ -119,7 +114,6 @@ static int lwip_open(void *arg, unsigned index)
 static int lwip_send(void *arg, const void *data, size_t size)
 {
     struct kvmcu_lwip *port = arg;
-
     if (port->phase != UP) {
         return -1;
     }
@@ -142,7 +136,6 @@ static uint16_t take(struct kvmcu_lwip *port, void *data, size_t size)
     struct pbuf *first = port->in;
     uint16_t left = (uint16_t)(first->len - port->in_at);
     uint16_t count = size < left ? (uint16_t)size : left;
-
     memcpy(data, (const uint8_t *)first->payload + port->in_at, count);
     port->in_at = (uint16_t)(port->in_at + count);
     if (port->in_at == first->len) {
@@ -159,7 +152,6 @@ static uint16_t take(struct kvmcu_lwip *port, void *data, size_t size)
 static int lwip_recv(void *arg, void *data, size_t size)
 {
     struct kvmcu_lwip *port = arg;
-
     if (port->in == NULL) {
         return port->phase == UP ? 0 : -1;
     }
@@ -184,7 +176,6 @@ static uint32_t lwip_now_ms(void *arg)
 static void lwip_idle(void *arg)
 {
     const struct kvmcu_lwip *port = arg;
-
     port->idle();
 }
 

@@ -50,7 +50,6 @@ static int connect_to(const struct addrinfo *address)
 {
     int on = 1;
     int fd = socket(address->ai_family, address->ai_socktype, address->ai_protocol);
-
     if (fd < 0) {
         return -1;
     }
@@ -68,7 +67,6 @@ static int begin_connect(const char *url)
     char host[HOST_MAX];
     const char *port = split_url(url, host);
     struct addrinfo hints, *found = NULL;
-
     memset(&hints, 0, sizeof(hints));
     hints.ai_socktype = SOCK_STREAM;
     if (port == NULL || getaddrinfo(host, port, &hints, &found) != 0) {
@@ -84,7 +82,6 @@ static int port_open(void *arg, unsigned index)
     struct kvmcu_posix *port = arg;
     int error = 0;
     socklen_t size = sizeof(error);
-
     if (port->fd < 0) {
         port->fd = begin_connect(port->urls[index]);
         if (port->fd < 0) {
@@ -106,7 +103,6 @@ static int port_send(void *arg, const void *data, size_t size)
 {
     struct kvmcu_posix *port = arg;
     ssize_t count = send(port->fd, data, size, MSG_NOSIGNAL);
-
     return count < 0 ? (would_block(errno) ? 0 : -1) : (int)count;
 }
 
@@ -114,7 +110,6 @@ static int port_recv(void *arg, void *data, size_t size)
 {
     struct kvmcu_posix *port = arg;
     ssize_t count = recv(port->fd, data, size, 0);
-
     if (count < 0) {
         return would_block(errno) ? 0 : -1;
     }
@@ -124,7 +119,6 @@ static int port_recv(void *arg, void *data, size_t size)
 static void port_close(void *arg)
 {
     struct kvmcu_posix *port = arg;
-
     if (port->fd >= 0) {
         (void)close(port->fd);
         port->fd = -1;
@@ -134,7 +128,6 @@ static void port_close(void *arg)
 static uint32_t port_now_ms(void *arg)
 {
     struct timespec now;
-
     (void)arg;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
@@ -144,7 +137,6 @@ static void port_idle(void *arg)
 {
     struct kvmcu_posix *port = arg;
     struct pollfd item = {.fd = port->fd, .events = POLLIN};
-
     (void)poll(&item, 1, IDLE_WAIT_MS); /* without a connection, fd -1: just the time */
 }
 

@@ -26,7 +26,6 @@ static bool read_url(const char *url, struct sockaddr_in *address)
 {
     uint32_t host;
     uint16_t port;
-
     if (!kvmcu_ipv4_read(url, &host, &port)) {
         return false;
     }
@@ -46,7 +45,6 @@ static int begin_connect(const char *url)
 {
     struct sockaddr_in address;
     int on = 1, fd = -1;
-
     if (read_url(url, &address)) {
         fd = CALL(socket)(AF_INET, SOCK_STREAM, 0);
     }
@@ -67,7 +65,6 @@ static int begin_connect(const char *url)
 static int wait_for(int fd, bool write, int wait_ms)
 {
     struct pollfd item = {.fd = fd, .events = write ? POLLOUT : POLLIN};
-
     return CALL(poll)(&item, 1, wait_ms);
 }
 
@@ -76,7 +73,6 @@ static int sockets_open(void *arg, unsigned index)
     struct kvmcu_sockets *port = arg;
     int error = 0;
     socklen_t size = sizeof(error);
-
     if (port->fd < 0) {
         port->fd = begin_connect(port->urls[index]);
         if (port->fd < 0) {
@@ -97,7 +93,6 @@ static int sockets_send(void *arg, const void *data, size_t size)
 {
     struct kvmcu_sockets *port = arg;
     int count = (int)CALL(send)(port->fd, data, size, SEND_FLAGS);
-
     return count < 0 && would_block() ? 0 : count;
 }
 
@@ -105,7 +100,6 @@ static int sockets_recv(void *arg, void *data, size_t size)
 {
     struct kvmcu_sockets *port = arg;
     int count = (int)CALL(recv)(port->fd, data, size, 0);
-
     if (count < 0) {
         return would_block() ? 0 : -1;
     }
@@ -115,7 +109,6 @@ static int sockets_recv(void *arg, void *data, size_t size)
 static void sockets_close(void *arg)
 {
     struct kvmcu_sockets *port = arg;
-
     if (port->fd >= 0) {
         (void)CALL(close)(port->fd);
         port->fd = -1;
@@ -130,7 +123,6 @@ static uint32_t sockets_now_ms(void *arg)
 static void sockets_idle(void *arg)
 {
     struct kvmcu_sockets *port = arg;
-
     if (port->idle != NULL) {
         port->idle(arg);
     } else if (port->fd >= 0) {

@@ -30,7 +30,6 @@ static bool flush(struct kvmcu_uart *uart)
 {
     const struct kvmcu_line *line = uart->line;
     size_t left = (size_t)uart->out_size - uart->out_at;
-
     if (left > 0) {
         size_t count = line->write(line->arg, uart->out + uart->out_at, left);
         uart->out_at = (uint8_t)(uart->out_at + (count < left ? count : left));
@@ -52,7 +51,6 @@ static void send_frame(struct kvmcu_uart *uart, unsigned type, unsigned count, c
 {
     const uint8_t head[HEAD_SIZE] = {(uint8_t)type, uart->link, (uint8_t)count};
     uint32_t crc = NO_CRC;
-
     uart->out_at = 0;
     uart->out_size = 1;
     uart->out[0] = END; /* ends what may be left of another frame */
@@ -75,7 +73,6 @@ static void take_frame(struct kvmcu_uart *uart)
 {
     const uint8_t *frame = uart->in;
     uint8_t end = (uint8_t)(uart->in_size - CRC_SIZE);
-
     if (frame[1] != uart->link) {
         return;
     }
@@ -97,7 +94,6 @@ static void take_frame(struct kvmcu_uart *uart)
 static void end_frame(struct kvmcu_uart *uart)
 {
     uint8_t size = uart->in_size;
-
     if (size >= HEAD_SIZE + CRC_SIZE && size <= KVMCU_UART_FRAME_MAX) {
         uint32_t crc = NO_CRC;
         for (unsigned i = 0; i < size; i++) {
@@ -137,7 +133,6 @@ static void take_byte(struct kvmcu_uart *uart, uint8_t byte)
 static void pump(struct kvmcu_uart *uart)
 {
     uint8_t byte;
-
     for (unsigned i = 0; i < READ_MAX && uart->in_at == uart->in_end; i++) {
         if (uart->line->read(uart->line->arg, &byte, 1) == 0) {
             break;
@@ -152,7 +147,6 @@ static int uart_open(void *arg, unsigned index)
 {
     struct kvmcu_uart *uart = arg;
     uint8_t address = (uint8_t)index;
-
     if (!flush(uart)) {
         return 0;
     }
@@ -169,7 +163,6 @@ static int uart_open(void *arg, unsigned index)
 static int uart_send(void *arg, const void *data, size_t size)
 {
     struct kvmcu_uart *uart = arg;
-
     if (uart->state != OPEN) {
         return -1;
     }
@@ -185,7 +178,6 @@ static int uart_recv(void *arg, void *data, size_t size)
 {
     struct kvmcu_uart *uart = arg;
     size_t left;
-
     (void)flush(uart);
     pump(uart);
     left = (size_t)uart->in_end - uart->in_at;
@@ -198,7 +190,6 @@ static int uart_recv(void *arg, void *data, size_t size)
 static void uart_close(void *arg)
 {
     struct kvmcu_uart *uart = arg;
-
     if (uart->state != CLOSED && flush(uart)) {
         send_frame(uart, KVMCU_UART_CLOSE, 0, "", 0); /* the next OPEN says so, too */
     }
@@ -209,14 +200,12 @@ static void uart_close(void *arg)
 static uint32_t uart_now_ms(void *arg)
 {
     const struct kvmcu_line *line = ((struct kvmcu_uart *)arg)->line;
-
     return line->now_ms(line->arg);
 }
 
 static void uart_idle(void *arg)
 {
     struct kvmcu_uart *uart = arg;
-
     (void)flush(uart);
     if (uart->line->idle != NULL) {
         uart->line->idle(uart->line->arg);

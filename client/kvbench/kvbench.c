@@ -68,7 +68,6 @@ static void kvbench_print_usage(FILE *out)
 static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     char *end = NULL;
-
     if (text[0] < '0' || text[0] > '9') {
         return false;
     }
@@ -84,7 +83,6 @@ static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
 static bool parse_seconds(const char *text, double *seconds)
 {
     char *end = NULL;
-
     *seconds = strtod(text, &end);
     return end != text && *end == '\0' && isfinite(*seconds) && *seconds > 0 &&
            *seconds <= SECONDS_MAX;
@@ -168,7 +166,6 @@ static int kvbench_take_number(struct bench *bench, int which, const char *name)
 static int check_output(int code)
 {
     bool failed = ferror(stdout) != 0;
-
     errno = 0;
     if (fflush(stdout) == 0 && !failed) {
         return code;
@@ -227,7 +224,6 @@ static int kvbench_take_option(struct bench *bench, int which, const char *name)
 static int check_options(const struct bench *bench)
 {
     size_t i = 0;
-
     while (modes[i].name != NULL && strcmp(modes[i].name, bench->mode) != 0) {
         i++;
     }
@@ -260,7 +256,6 @@ static int check_options(const struct bench *bench)
 static int kvbench_parse_options(int argc, char **argv, struct bench *bench)
 {
     int index = 0, which;
-
     while ((which = getopt_long(argc, argv, "h", known, &index)) != -1) {
         if (kvp_tls_names_take(&bench->tls, which, optarg)) {
             continue;
@@ -311,7 +306,6 @@ static int run_load(const struct bench *bench, cJSON *line)
     bool txn = strcmp(bench->mode, "txn") == 0;
     enum bench_op op = reads ? BENCH_GET : mixed ? BENCH_MIXED : txn ? BENCH_TXN : BENCH_PUT;
     int code = EXIT_NOTHING;
-
     if (result == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
         return code;
@@ -338,7 +332,6 @@ static int run_mode(struct bench *bench, struct group *group, cJSON *line)
 {
     bool limits = strcmp(bench->mode, "limits") == 0;
     int code = bench->spawn || limits ? group_make_dir(bench, group) : EXIT_DONE;
-
     if (code == EXIT_DONE && bench->spawn) {
         code = group_start(bench, group);
         bench->nodes = group->nodes;
@@ -363,7 +356,6 @@ static int run_mode(struct bench *bench, struct group *group, cJSON *line)
 static int kvbench_print_line(const cJSON *line, int code)
 {
     char *text = cJSON_PrintUnformatted(line);
-
     if (text == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
         return EXIT_NOTHING;
@@ -382,7 +374,6 @@ static void catch_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal};
-
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         (void)sigaction(numbers[i], &action, NULL);
     }

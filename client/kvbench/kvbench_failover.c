@@ -92,7 +92,6 @@ static void *run_writer(void *arg)
     struct failover *failover = writer->failover;
     kvp_slice value = kvp_slice_of(failover->value, failover->bench->value_size);
     char text[KEY_SIZE];
-
     for (uint64_t number = 0; !atomic_load(&failover->ends); number++) {
         uint64_t begun_ns = bench_now_ns();
         kvp_status status =
@@ -111,7 +110,6 @@ static void *run_writer(void *arg)
 static bool start_writers(struct failover *failover)
 {
     unsigned wanted = failover->bench->clients * failover->bench->outstanding;
-
     failover->writers = calloc(wanted, sizeof(*failover->writers));
     failover->value = calloc(1, failover->bench->value_size + 1);
     failover->gaps_ms = calloc(failover->bench->kills, sizeof(*failover->gaps_ms));
@@ -143,7 +141,6 @@ static bool wait_for_write_begun_after(struct failover *failover, uint64_t when_
 {
     uint64_t until_ns = bench_now_ns() + RECOVER_SECONDS * UINT64_C(1000000000);
     bool found = false;
-
     while (!found && bench_signal == 0 && bench_now_ns() < until_ns) {
         bench_sleep_ms(10);
         pthread_mutex_lock(&failover->mutex);
@@ -159,7 +156,6 @@ static bool wait_for_write_begun_after(struct failover *failover, uint64_t when_
 static bool kill_once(struct failover *failover)
 {
     unsigned primary = group_wait_in_sync(failover->bench, failover->group);
-
     if (primary == 0 || !wait_for_write_begun_after(failover, bench_now_ns())) {
         return false;
     }
@@ -189,7 +185,6 @@ static bool failover_verify(struct failover *failover, struct verdict *verdict)
 {
     uint64_t until_ns = bench_now_ns() + VERIFY_SECONDS * UINT64_C(1000000000);
     char text[KEY_SIZE];
-
     for (unsigned i = 0; i < failover->writer_count; i++) {
         verdict->acknowledged += failover->writers[i].count;
     }
@@ -214,7 +209,6 @@ static bool failover_verify(struct failover *failover, struct verdict *verdict)
 static int failover_compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
-
     return (x > y) - (x < y);
 }
 
@@ -222,7 +216,6 @@ static void report(struct failover *failover, const struct verdict *verdict, cJS
 {
     unsigned count = failover->gap_count;
     double *gaps = failover->gaps_ms;
-
     qsort(gaps, count, sizeof(*gaps), failover_compare);
     bench_add_number(line, "kills", count, 0);
     bench_add_number(line, "gap_min_ms", gaps[0], 1);
@@ -252,7 +245,6 @@ int bench_failover(const struct bench *bench, struct group *group, cJSON *line)
 {
     struct failover *failover = calloc(1, sizeof(*failover));
     struct verdict verdict = {0};
-
     if (failover == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
         return EXIT_NOTHING;

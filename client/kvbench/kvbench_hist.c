@@ -7,7 +7,6 @@
 static unsigned bucket_of(uint64_t ns)
 {
     const uint64_t most = (UINT64_C(1) << (HIST_OCTAVES + HIST_BITS)) - 1;
-
     ns = ns < most ? ns : most;
     if (ns < UINT64_C(1) << HIST_BITS) {
         return (unsigned)ns;
@@ -46,7 +45,6 @@ double hist_quantile_us(const struct hist *hist, double quantile)
 {
     uint64_t rank = (uint64_t)ceil(quantile * (double)hist->total);
     uint64_t seen = 0;
-
     for (unsigned i = 0; i < HIST_BUCKETS; i++) {
         seen += hist->buckets[i];
         if (seen >= rank && seen > 0) {

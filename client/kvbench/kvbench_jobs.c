@@ -51,7 +51,6 @@ struct farm {
 static int jobs_complain(kvp_status status, const kvp_result *result)
 {
     const char *reason = result->value.size > 0 ? (const char *)result->value.data : "";
-
     (void)bench_complain("%s%s%.*s", kvp_strerror(status), reason[0] != '\0' ? ": " : "",
                          (int)result->value.size, reason);
     return bench_exit_status(status);
@@ -62,7 +61,6 @@ static kvp_status add_batch(kvp_client *client, const struct farm *farm, uint32_
 {
     kvp_buf tasks = {0};
     kvp_status status = kvp_job_tasks_open(&tasks, count);
-
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
         status = kvp_job_tasks_put(&tasks, kvp_slice_of(KIND, sizeof(KIND) - 1), NULL, 0, false,
                                    kvp_slice_of(payload, farm->bench->value_size));
@@ -78,7 +76,6 @@ static kvp_status add_batch(kvp_client *client, const struct farm *farm, uint32_
 static uint32_t batch_size(const struct bench *bench)
 {
     size_t fit = KVP_TXN_SIZE_MAX / (bench->value_size + 64);
-
     return fit < BATCH ? (uint32_t)fit : BATCH;
 }
 
@@ -89,7 +86,6 @@ static int queue_tasks(struct farm *farm, kvp_client *client)
     uint32_t batch = batch_size(farm->bench);
     char *payload = calloc(1, farm->bench->value_size + 1);
     kvp_status status = payload == NULL ? KVP_NO_MEMORY : KVP_OK;
-
     kvp_job_spec_init(&spec, KVP_JOB_TASKS);
     (void)snprintf(spec.name, sizeof(spec.name), "kvbench");
     if (status == KVP_OK) {
@@ -132,7 +128,6 @@ static void *run_place(void *arg)
     struct place *place = arg;
     struct farm *farm = place->farm;
     struct member *member = place->member;
-
     while (!atomic_load(&farm->ends)) {
         kvp_task task;
         uint64_t begun_ns = bench_now_ns();
@@ -201,7 +196,6 @@ static int jobs_watch(struct farm *farm)
 {
     uint64_t end_ns = bench_now_ns() + SECONDS_MAX * UINT64_C(1000000000);
     unsigned kills = 0;
-
     while (atomic_load(&farm->posted) < farm->tasks && bench_signal == 0) {
         uint64_t next = farm->tasks * (kills + 1) / (farm->bench->kills + 1);
         if (bench_now_ns() > end_ns) {
@@ -231,7 +225,6 @@ static int check_job(struct farm *farm, cJSON *line)
     kvp_result result = {0};
     kvp_client *client = farm->members[0].client;
     kvp_status status = kvp_job_info(client, KVP_INFO_JOB, farm->job, 0, NULL, &result);
-
     if (status != KVP_OK) {
         int code = jobs_complain(status, &result);
         kvp_result_free(&result);
@@ -251,7 +244,6 @@ static int jobs_run(struct farm *farm, cJSON *line)
 {
     int code = open_members(farm);
     uint64_t begun_ns = bench_now_ns();
-
     if (code == EXIT_DONE) {
         code = queue_tasks(farm, farm->members[0].client);
         bench_add_number(line, "queued_per_s",
@@ -281,7 +273,6 @@ int bench_jobs(const struct bench *bench, struct group *group, cJSON *line)
 {
     struct farm *farm = calloc(1, sizeof(*farm));
     int code = EXIT_NOTHING;
-
     if (farm != NULL) {
         farm->bench = bench;
         farm->group = group;

@@ -95,7 +95,6 @@ static bool limits_connect(int fds[2])
     socklen_t size = sizeof(address);
     int one = 1;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     fds[1] = -1;
@@ -120,7 +119,6 @@ static bool ping(struct limits *limits, int fd, unsigned outstanding)
     static char buffer[BUFFER_SIZE];
     uint64_t begin_ns = limits_begin(limits), now_ns = begin_ns;
     size_t held = 0, under_way = outstanding;
-
     for (unsigned i = 0; i < outstanding; i++) {
         memcpy(buffer + (size_t)i * MESSAGE_SIZE, &begin_ns, sizeof(begin_ns));
     }
@@ -158,7 +156,6 @@ static bool measure_tcp(struct limits *limits, const char *name, unsigned outsta
     int fds[2];
     pthread_t thread;
     bool ok = limits_connect(fds);
-
     if (ok && pthread_create(&thread, NULL, echo, &fds[1]) == 0) {
         ok = ping(limits, fds[0], outstanding);
         (void)shutdown(fds[0], SHUT_RDWR);
@@ -183,7 +180,6 @@ static bool measure_tcp(struct limits *limits, const char *name, unsigned outsta
 static bool limits_settle(int fd)
 {
     static const char zeroes[BUFFER_SIZE];
-
     for (size_t at = 0; at < SETTLED_SIZE; at += sizeof(zeroes)) {
         if (pwrite(fd, zeroes, sizeof(zeroes), (off_t)at) != (ssize_t)sizeof(zeroes)) {
             return false;
@@ -198,7 +194,6 @@ static bool measure_fdatasync(struct limits *limits, const char *name, bool sett
     static const char message[MESSAGE_SIZE];
     char path[PATH_MAX + 32];
     size_t at = 0;
-
     (void)snprintf(path, sizeof(path), "%s/limits.append", limits->dir);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool ok = fd >= 0 && (!settled || limits_settle(fd));
@@ -231,7 +226,6 @@ static bool write_batches(struct limits *limits, leveldb_t *db, char **error)
     leveldb_writeoptions_t *options = leveldb_writeoptions_create();
     leveldb_writebatch_t *batch = leveldb_writebatch_create();
     uint64_t begin_ns = limits_begin(limits), now_ns = begin_ns;
-
     leveldb_writeoptions_set_sync(options, 1);
     for (unsigned long i = 0; *error == NULL && goes_on(limits, begin_ns, now_ns); i++) {
         char key[24];
@@ -254,7 +248,6 @@ static bool measure_leveldb(struct limits *limits)
     char path[PATH_MAX + 32];
     char *error = NULL, *unwanted = NULL;
     leveldb_options_t *options = leveldb_options_create();
-
     (void)snprintf(path, sizeof(path), "%s/limits.leveldb", limits->dir);
     leveldb_options_set_create_if_missing(options, 1);
     leveldb_t *db = leveldb_open(options, path, &error);
@@ -296,7 +289,6 @@ static bool measure_group(struct limits *limits, const char *name, enum bench_op
                           unsigned outstanding, int *code)
 {
     struct bench bench = *limits->bench;
-
     bench.clients = 1;
     bench.outstanding = outstanding;
     bench.seconds = limits->seconds;
@@ -345,7 +337,6 @@ static void add_ratios(cJSON *line)
 static int measure_all(struct limits *limits)
 {
     int code = EXIT_DONE;
-
     if (!measure_tcp(limits, "tcp_1", 1) || !measure_tcp(limits, "tcp_64", MANY) ||
         !measure_nng(limits, "nng_1", 1) || !measure_nng(limits, "nng_64", MANY) ||
         !measure_fdatasync(limits, "fdatasync_append", false) ||
@@ -368,7 +359,6 @@ static int measure_all(struct limits *limits)
 int bench_limits(const struct bench *bench, const char *dir, cJSON *line)
 {
     struct limits *limits = calloc(1, sizeof(*limits));
-
     if (limits == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
         return EXIT_NOTHING;

@@ -62,7 +62,6 @@ struct run {
 static uint64_t load_random(uint64_t *state)
 {
     uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
     return x ^ x >> 31;
@@ -71,7 +70,6 @@ static uint64_t load_random(uint64_t *state)
 static void zipf_init(struct zipf *zipf, uint64_t keys)
 {
     double zeta_2 = 1 + pow(0.5, ZIPF_EXPONENT);
-
     zipf->zeta_n = 0;
     for (uint64_t i = 1; i <= keys; i++) {
         zipf->zeta_n += pow(1.0 / (double)i, ZIPF_EXPONENT);
@@ -85,7 +83,6 @@ static void zipf_init(struct zipf *zipf, uint64_t keys)
 static uint64_t zipf_rank(const struct zipf *zipf, uint64_t keys, double u)
 {
     double scaled = u * zipf->zeta_n;
-
     if (scaled < 1 || keys < 3) {
         return scaled < 1 ? 0 : keys - 1;
     }
@@ -100,7 +97,6 @@ static uint64_t choose_key(struct lane *lane)
 {
     const struct bench *bench = lane->run->bench;
     uint64_t random = load_random(&lane->random);
-
     if (!bench->zipf) {
         return random % bench->keys;
     }
@@ -112,14 +108,12 @@ static uint64_t choose_key(struct lane *lane)
 static kvp_slice load_write_key(char text[KEY_SIZE], uint64_t key)
 {
     int size = snprintf(text, KEY_SIZE, "kvbench/%012llu", (unsigned long long)key);
-
     return kvp_slice_of(text, (size_t)size);
 }
 
 static kvp_slice choose_value(struct lane *lane)
 {
     size_t at = load_random(&lane->random) % VALUE_CHOICE;
-
     return kvp_slice_of(lane->run->noise + at, lane->run->bench->value_size);
 }
 
@@ -130,7 +124,6 @@ static bool load_begin(struct lane *lane, uint64_t *key)
 {
     struct run *run = lane->run;
     uint64_t number = atomic_fetch_add(&run->begun, 1);
-
     if ((run->count != 0 && number >= run->count) || bench_signal != 0) {
         return false;
     }
@@ -147,7 +140,6 @@ static void load_note(struct lane *lane, kvp_status status)
 {
     struct bench_result *result = &lane->handle->result;
     uint64_t took_ns = bench_now_ns() - lane->begun_ns;
-
     pthread_mutex_lock(&lane->handle->mutex);
     if (status == KVP_OK) {
         hist_add(&result->hist, took_ns);
@@ -163,7 +155,6 @@ static kvp_status run_txn(struct lane *lane, uint64_t key)
     char text[KEY_SIZE];
     kvp_txn *txn = kvp_txn_new(lane->handle->client);
     bool succeeded;
-
     if (txn == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -182,7 +173,6 @@ static void *run_lane(void *arg)
     kvp_client *client = lane->handle->client;
     char text[KEY_SIZE];
     uint64_t key;
-
     while (load_begin(lane, &key)) {
         kvp_result result = {.status = KVP_OK};
         if (lane->run->op == BENCH_TXN) {
@@ -210,7 +200,6 @@ static kvp_status load_start(struct lane *lane, uint64_t key)
 {
     kvp_client *client = lane->handle->client;
     char text[KEY_SIZE];
-
     if (lane->reads) {
         return kvp_get_async(client, load_write_key(text, key), false, 0, on_done, lane);
     }
@@ -220,7 +209,6 @@ static kvp_status load_start(struct lane *lane, uint64_t key)
 static void put_idle(struct lane *lane)
 {
     struct run *run = lane->run;
-
     pthread_mutex_lock(&run->mutex);
     lane->next_idle = run->idle;
     run->idle = lane;
@@ -231,7 +219,6 @@ static void load_go_on(struct lane *lane)
 {
     struct run *run = lane->run;
     uint64_t key;
-
     if (load_begin(lane, &key)) {
         kvp_status status = load_start(lane, key);
         if (status != KVP_OK) {
@@ -250,7 +237,6 @@ static void load_go_on(struct lane *lane)
 static void on_done(void *arg, const kvp_result *result)
 {
     struct lane *lane = arg;
-
     load_note(lane, result->status);
     if (result->status == KVP_OK) {
         load_go_on(lane);
@@ -262,7 +248,6 @@ static void on_done(void *arg, const kvp_result *result)
 static void wake_idle(struct run *run)
 {
     struct lane *lane = run->idle;
-
     run->idle = NULL;
     pthread_mutex_unlock(&run->mutex);
     while (lane != NULL) {
@@ -296,7 +281,6 @@ static void run_callbacks(struct run *run, unsigned lanes)
 static bool run_threads(struct run *run, unsigned lanes)
 {
     unsigned started = 0;
-
     while (started < lanes &&
            pthread_create(&run->lanes[started].thread, NULL, run_lane, &run->lanes[started]) == 0) {
         started++;
@@ -317,7 +301,6 @@ kvp_client *bench_open(const struct bench *bench, uint32_t timeout_ms)
     kvp_client_options options;
     kvp_client *client = NULL;
     char message[512];
-
     kvp_client_options_init(&options);
     options.nodes = bench->nodes;
     options.group = bench->group;
@@ -334,7 +317,6 @@ kvp_client *bench_open(const struct bench *bench, uint32_t timeout_ms)
 static bool open_handles(struct run *run)
 {
     const struct bench *bench = run->bench;
-
     for (unsigned i = 0; i < bench->clients; i++) {
         pthread_mutex_init(&run->handles[i].mutex, NULL);
         run->handles[i].client = bench_open(bench, bench->timeout_ms);
@@ -359,7 +341,6 @@ static bool load_prepare(struct run *run)
     size_t lanes = (size_t)bench->clients * bench->outstanding;
     size_t noise = bench->value_size + VALUE_CHOICE;
     uint64_t random = bench->seed;
-
     run->handles = calloc(bench->clients, sizeof(*run->handles));
     run->lanes = calloc(lanes, sizeof(*run->lanes));
     run->noise = malloc(noise);
@@ -414,7 +395,6 @@ int bench_measure(const struct bench *bench, enum bench_op op, struct bench_resu
     struct run run = {.bench = bench, .op = op, .count = bench->count};
     unsigned lanes = bench->clients * bench->outstanding;
     int code = EXIT_NOTHING;
-
     memset(result, 0, sizeof(*result));
     pthread_mutex_init(&run.mutex, NULL);
     pthread_cond_init(&run.wake, NULL);
@@ -451,7 +431,6 @@ int bench_load(const struct bench *bench)
 {
     struct bench load = *bench;
     struct bench_result *result = malloc(sizeof(*result));
-
     if (result == NULL) {
         (void)bench_complain("%s", kvp_strerror(KVP_NO_MEMORY));
         return EXIT_NOTHING;
@@ -474,7 +453,6 @@ void bench_add_result(cJSON *object, const struct bench_result *result, bool err
 {
     const struct hist *hist = &result->hist;
     double seconds = result->seconds > 0 ? result->seconds : 1;
-
     bench_add_number(object, "ops", (double)hist->total, 0);
     bench_add_number(object, "seconds", result->seconds, 6);
     bench_add_number(object, "ops_per_s", (double)hist->total / seconds, 1);

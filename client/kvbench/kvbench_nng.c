@@ -40,7 +40,6 @@ struct nng_run {
 static void on_answerer(void *arg)
 {
     struct context *context = arg;
-
     if (nng_aio_result(context->aio) != 0) {
         if (context->sending) {
             nng_msg_free(nng_aio_get_msg(context->aio));
@@ -78,7 +77,6 @@ static void on_asker(void *arg)
 {
     struct context *context = arg;
     struct nng_run *run = context->run;
-
     if (nng_aio_result(context->aio) != 0) {
         if (context->sending) {
             nng_msg_free(nng_aio_get_msg(context->aio));
@@ -108,7 +106,6 @@ static int open_contexts(struct nng_run *run, nng_socket socket, struct context 
                          void (*callback)(void *))
 {
     int error = 0;
-
     for (unsigned i = 0; i < run->count && error == 0; i++) {
         struct context *context = &contexts[i];
         context->run = run;
@@ -128,7 +125,6 @@ static int open_sockets(struct nng_run *run)
     nng_sockaddr address;
     char url[64];
     int error = nng_rep0_open(&run->rep);
-
     error = error != 0 ? error : nng_req0_open(&run->req);
     error = error != 0 ? error : nng_listen(run->rep, "tcp://127.0.0.1:0", &listener, 0);
     error = error != 0 ? error : nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &address);
@@ -184,7 +180,6 @@ bool bench_nng(unsigned outstanding, double seconds, struct bench_result *result
 {
     struct nng_run run = {.count = outstanding, .result = result};
     int error = open_sockets(&run);
-
     memset(result, 0, sizeof(*result));
     pthread_mutex_init(&run.mutex, NULL);
     pthread_cond_init(&run.wake, NULL);

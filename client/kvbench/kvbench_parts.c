@@ -11,7 +11,6 @@ volatile sig_atomic_t bench_signal;
 int bench_complain(const char *format, ...)
 {
     va_list arguments;
-
     fputs("kvbench: ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
@@ -40,7 +39,6 @@ int bench_exit_status(kvp_status status)
 uint64_t bench_now_ns(void)
 {
     struct timespec now;
-
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
@@ -48,14 +46,12 @@ uint64_t bench_now_ns(void)
 void bench_sleep_ms(unsigned ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
     (void)nanosleep(&time, NULL);
 }
 
 void bench_add_number(cJSON *object, const char *name, double value, int decimals)
 {
     char text[64];
-
     (void)snprintf(text, sizeof(text), "%.*f", decimals, value);
     (void)cJSON_AddRawToObject(object, name, text);
 }

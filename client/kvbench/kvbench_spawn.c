@@ -39,7 +39,6 @@ static bool find_bin(const struct bench *bench, struct group *group)
 int group_make_dir(const struct bench *bench, struct group *group)
 {
     const char *temporary = getenv("TMPDIR");
-
     if (bench->data != NULL) {
         if (strlen(bench->data) >= sizeof(group->dir)) {
             return bench_complain("--data: the name is too long");
@@ -63,7 +62,6 @@ static bool find_ports(struct group *group)
 {
     int fds[GROUP_PROCESSES];
     unsigned found = 0;
-
     while (found < GROUP_PROCESSES) {
         struct sockaddr_in address = {.sin_family = AF_INET};
         socklen_t size = sizeof(address);
@@ -100,7 +98,6 @@ static void become(char **arguments, const char *log, pid_t parent)
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigset_t none;
-
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* who kills us shall not have to look for these */
@@ -159,7 +156,6 @@ bool group_spawn(struct group *group, unsigned index)
 static void show_log(const struct group *group, unsigned index)
 {
     char name[PATH_MAX + 16], text[LOG_TAIL];
-
     (void)snprintf(name, sizeof(name), "%s/%s.log", group->dir, spawn_name_of(index));
     FILE *file = fopen(name, "r");
     if (file == NULL) {
@@ -211,7 +207,6 @@ unsigned group_wait_in_sync(const struct bench *bench, struct group *group)
     uint64_t until_ns = bench_now_ns() + SYNC_SECONDS * UINT64_C(1000000000);
     kvp_client *client = bench_open(bench, 500);
     unsigned serves = 0;
-
     while (client != NULL && bench_signal == 0 && all_run(group)) {
         serves = 0;
         if (is_in_sync(client, group, 1, &serves) && is_in_sync(client, group, 2, &serves) &&
@@ -232,7 +227,6 @@ unsigned group_wait_in_sync(const struct bench *bench, struct group *group)
 int group_start(const struct bench *bench, struct group *group)
 {
     struct bench own = *bench;
-
     if (!find_bin(bench, group)) {
         return EXIT_NOTHING;
     }
@@ -271,7 +265,6 @@ static int remove_one(const char *name, const struct stat *status, int type, str
 static void spawn_stop(struct group *group, unsigned index)
 {
     uint64_t until_ns = bench_now_ns() + END_MS * UINT64_C(1000000);
-
     if (group->pids[index] == 0) {
         return;
     }

@@ -191,8 +191,8 @@ static X509 *make_certificate(const struct certificate_wish *wish, EVP_PKEY *key
     const struct issuer itself = {cert, key};
     const struct issuer *by = issuer != NULL ? issuer : &itself;
     bool made = cert != NULL && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
-                X509_gmtime_adj(X509_getm_notBefore(cert), (long)wish->begins_s - SKEW_S) &&
-                X509_gmtime_adj(X509_getm_notAfter(cert), (long)wish->ends_s) &&
+                X509_gmtime_adj(X509_getm_notBefore(cert), (long)wish->begins_s - SKEW_S) != NULL &&
+                X509_gmtime_adj(X509_getm_notAfter(cert), (long)wish->ends_s) != NULL &&
                 set_subject(cert, wish->subject) &&
                 X509_set_issuer_name(cert, X509_get_subject_name(by->cert)) == 1 &&
                 X509_set_pubkey(cert, key) == 1 && add_uses(cert, by, wish) &&

@@ -193,7 +193,6 @@ static int refuse_general(const struct option *known, const char *argument)
     const char *nearest = NULL;
     size_t size = strcspn(argument, "=");
     unsigned least = KVCLI_DISTANCE_MAX + 1;
-
     for (const struct option *each = known; optopt != 0 && each->name != NULL; each++) {
         if (each->val == optopt) {
             return kvcli_complain("--%s takes no value", each->name);

@@ -27,7 +27,6 @@ __attribute__((format(printf, 2, 3))) static void admin_remark(struct remarks *r
 {
     size_t left = sizeof(remarks->text) - remarks->used;
     va_list arguments;
-
     if (remarks->used > 0 && left > 2) {
         remarks->used += (size_t)snprintf(remarks->text + remarks->used, left, "; ");
         left = sizeof(remarks->text) - remarks->used;
@@ -75,7 +74,6 @@ static void remark_certificate(const cJSON *object, struct remarks *remarks)
 {
     double ends_s = kvcli_json_count(object, "certificate_ends");
     double days = (ends_s - (double)time(NULL)) / DAY_S;
-
     if (ends_s > 0 && days < 0) {
         admin_remark(remarks, "its certificate has expired");
     } else if (ends_s > 0 && days < CERTIFICATE_DAYS) {
@@ -88,7 +86,6 @@ static void admin_gather_remarks(const cJSON *object, struct remarks *remarks)
     const char *why = kvcli_json_text(object, "why");
     double silent_ms = kvcli_json_count(object, "disk_silent_ms");
     bool silent = silent_ms >= DISK_SILENT_MS;
-
     if (kvcli_json_true(object, "serving")) {
         remark_peers(object, remarks);
     }
@@ -135,7 +132,6 @@ static void print_row(const struct kvcli_query *query, const cJSON *object)
 {
     char reason[REASON_SIZE];
     struct remarks remarks = {.text = ""};
-
     if (object == NULL) {
         kvcli_query_explain(query, reason, sizeof(reason));
         printf("%s\n", query->url);
@@ -176,7 +172,6 @@ static void take_digest(const cJSON *object, struct verdict *verdict)
 {
     const char *digest = kvcli_json_text(object, "config_digest");
     size_t used = strlen(verdict->digests);
-
     if (digest[0] == '\0') {
         return; /* an older release */
     }
@@ -191,7 +186,6 @@ static void take_digest(const cJSON *object, struct verdict *verdict)
 static void print_digests(const struct verdict *verdict)
 {
     char line[REASON_SIZE + 64];
-
     if (verdict->digests_differ) {
         (void)snprintf(line, sizeof(line), "configurations differ (kvcli doctor): %s",
                        verdict->digests);
@@ -240,7 +234,6 @@ static void admin_take_answer(const struct kvcli *cli, const struct kvcli_query 
 static void ask_hinted(const struct kvcli *cli, struct verdict *verdict)
 {
     struct kvcli_query query;
-
     kvcli_ask_node(cli, verdict->hint, &query);
     cJSON *object = kvcli_query_parse(&query);
     if (kvcli_json_true(object, "serving")) {
@@ -280,7 +273,6 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
     struct kvcli_query queries[KVCLI_NODES_MAX];
     struct verdict verdict = {.printed = true};
     char *nodes = strdup(cli->nodes);
-
     (void)argc;
     (void)argv;
     if (nodes == NULL) {
@@ -306,7 +298,6 @@ int kvcli_status(struct kvcli *cli, int argc, char **argv)
 static int admin_finished(const struct kvcli *cli, kvp_status status, kvp_result *result)
 {
     int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, result);
-
     if (status == KVP_OK && cli->prompt) {
         puts("done");
     }
@@ -318,7 +309,6 @@ int kvcli_handover(struct kvcli *cli, int argc, char **argv)
 {
     uint64_t target = 0;
     kvp_result result;
-
     if (argc == 1 && (!kvcli_parse_number(argv[0], KVP_NODE_ID_MAX, &target) || target == 0)) {
         return kvcli_complain("handover: '%s' is not the id of a node (1 to 63)", argv[0]);
     }
@@ -333,7 +323,6 @@ int kvcli_promote(struct kvcli *cli, int argc, char **argv)
     const char *node = named != NULL ? named : only;
     bool force = kvcli_option(cli, "--force") != NULL;
     kvp_result result;
-
     (void)argc;
     (void)argv;
     if (node == NULL) {

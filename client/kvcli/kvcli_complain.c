@@ -39,7 +39,6 @@ int kvcli_complain(const char *format, ...)
 {
     char text[COMPLAINT_SIZE];
     va_list arguments;
-
     fflush(stdout);
     va_start(arguments, format);
     int printed = vsnprintf(text, sizeof(text), format, arguments);
@@ -93,7 +92,6 @@ static int complain_status(kvp_status status, const char *reason)
 int kvcli_failed(kvp_status status, const kvp_result *detail)
 {
     char reason[COMPLAINT_SIZE] = "";
-
     if (status == KVP_VERSION_DIFFERS && detail != NULL && detail->version == 0) {
         (void)snprintf(reason, sizeof(reason), "the key is absent");
     } else if (status == KVP_VERSION_DIFFERS && detail != NULL) {

@@ -37,7 +37,6 @@ struct doctor {
 static void doctor_print(const char *level, const char *cause, const char *next)
 {
     char line[CAUSE_SIZE + 32];
-
     (void)snprintf(line, sizeof(line), "%s: %s", level, cause);
     kvcli_print_wrapped(0, line);
     if (next[0] != '\0') {
@@ -52,7 +51,6 @@ doctor_find(struct doctor *doctor, const char *level, const char *next, const ch
 {
     char cause[CAUSE_SIZE];
     va_list arguments;
-
     va_start(arguments, format);
     (void)vsnprintf(cause, sizeof(cause), format, arguments);
     va_end(arguments);
@@ -90,7 +88,6 @@ static bool doctor_has(const struct doctor *doctor, const cJSON *peer, const cha
 static void doctor_look_for_peers(struct doctor *doctor)
 {
     size_t used = 0;
-
     for (int i = 0; i < doctor->count; i++) {
         const cJSON *peer;
         cJSON_ArrayForEach(peer, cJSON_GetObjectItemCaseSensitive(doctor->answers[i], "peers"))
@@ -120,7 +117,6 @@ static void doctor_parse(struct doctor *doctor, int first)
 static void doctor_ask(struct doctor *doctor)
 {
     struct kvcli_query more[KVCLI_NODES_MAX];
-
     (void)snprintf(doctor->nodes, sizeof(doctor->nodes), "%s", doctor->cli->nodes);
     doctor->count = kvcli_ask_nodes(doctor->cli, doctor->nodes, doctor->queries);
     doctor_parse(doctor, 0);
@@ -158,7 +154,6 @@ static const char *doctor_remedy(const struct kvcli_query *query, const char *re
 static void doctor_check_answers(struct doctor *doctor)
 {
     int answered = 0;
-
     for (int i = 0; i < doctor->count; i++) {
         const struct kvcli_query *query = &doctor->queries[i];
         char reason[CAUSE_SIZE / 2];
@@ -280,7 +275,6 @@ static void doctor_check_times(struct doctor *doctor)
 static void doctor_check_digests(struct doctor *doctor)
 {
     const char *first = kvcli_json_text(doctor->answers[0], "config_digest");
-
     for (int i = 1; i < doctor->count; i++) {
         const char *digest = kvcli_json_text(doctor->answers[i], "config_digest");
         if (first[0] != '\0' && digest[0] != '\0' && strcmp(first, digest) != 0) {
@@ -387,7 +381,6 @@ static void doctor_check_service(struct doctor *doctor)
     int peers = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(doctor->leads, "peers"));
     int members = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(doctor->leads, "in_sync"));
     char sentence[256];
-
     for (int i = 0; i < doctor->count; i++) {
         const char *why = kvcli_json_text(doctor->answers[i], "why");
         if (why[0] != '\0') {
@@ -413,7 +406,6 @@ static int doctor_finish(struct doctor *doctor)
 {
     unsigned wrong = doctor->wrong;
     bool printed = true;
-
     for (int i = 0; i < doctor->count; i++) {
         cJSON_Delete(doctor->answers[i]);
         kvp_result_free(&doctor->queries[i].result);
@@ -428,7 +420,6 @@ static int doctor_finish(struct doctor *doctor)
 int kvcli_doctor(struct kvcli *cli, int argc, char **argv)
 {
     struct doctor *doctor = calloc(1, sizeof(*doctor));
-
     (void)argc;
     (void)argv;
     if (doctor == NULL) {

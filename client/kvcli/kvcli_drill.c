@@ -75,7 +75,6 @@ static void drill_write(struct drill *drill)
 static void *drill_run_writer(void *arg)
 {
     struct drill *drill = arg;
-
     while (!atomic_load(&drill->stop)) {
         drill_write(drill);
         drill_rest(DRILL_PAUSE_US);
@@ -86,7 +85,6 @@ static void *drill_run_writer(void *arg)
 static kvp_status drill_start(struct drill *drill)
 {
     kvp_client_options options;
-
     (void)snprintf(drill->key, sizeof(drill->key), "kvpair-drill-%d-%" PRIu64, (int)getpid(),
                    kvp_clock_now_us());
     kvp_client_options_init(&options);
@@ -105,7 +103,6 @@ static kvp_status drill_start(struct drill *drill)
 static void drill_wait_for(const struct drill *drill, unsigned count)
 {
     uint64_t until_us = kvp_clock_now_us() + DRILL_LIMIT_US;
-
     while (atomic_load(&drill->acknowledged) < count && kvp_clock_now_us() < until_us) {
         drill_rest(DRILL_PAUSE_US);
     }
@@ -118,7 +115,6 @@ static bool drill_finish(struct drill *drill)
     char value[32];
     kvp_result result;
     uint64_t stored = 0;
-
     atomic_store(&drill->stop, true);
     pthread_join(drill->thread, NULL);
     if (kvp_get(drill->client, key, &result) == KVP_OK && result.value.size < sizeof(value)) {
@@ -141,7 +137,6 @@ static struct drill_group drill_look(const struct kvcli *cli)
     struct drill_group group = {0};
     char *nodes = strdup(cli->nodes);
     int count = nodes == NULL ? 0 : kvcli_ask_nodes(cli, nodes, queries);
-
     for (int i = 0; i < count; i++) {
         cJSON *status = kvcli_query_parse(&queries[i]);
         if (kvcli_json_true(status, "serving")) {
@@ -160,7 +155,6 @@ static struct drill_group drill_look(const struct kvcli *cli)
 static bool drill_is_agreed(const struct kvcli *cli, const struct drill_group *group)
 {
     char answer[16] = "";
-
     if (kvcli_option(cli, "--yes") != NULL) {
         return true;
     }
@@ -226,7 +220,6 @@ int kvcli_drill(struct kvcli *cli, int argc, char **argv)
     struct drill_group group = drill_look(cli);
     struct drill drill = {.cli = cli};
     kvp_result result;
-
     (void)argc;
     (void)argv;
     if (group.leads == 0) {

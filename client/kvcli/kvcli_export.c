@@ -64,7 +64,6 @@ static int export_all(kvp_scan *scan, kvp_slice prefix)
     kvp_status status = KVP_OK;
     uint64_t keys = 0;
     bool printed = print_header(prefix);
-
     /* Who no longer reads must not keep the node holding a snapshot for the rest. */
     while (printed && !ferror(stdout)) {
         status = kvp_scan_next(scan, &key, &value, NULL);
@@ -89,7 +88,6 @@ int kvcli_export(struct kvcli *cli, int argc, char **argv)
     kvp_result result;
     kvp_status status = kvp_scan_open_prefix(cli->client, prefix, false, &scan, &result);
     int code = status == KVP_OK ? export_all(scan, prefix) : kvcli_failed(status, &result);
-
     kvp_result_free(&result);
     kvp_scan_close(scan);
     return code;
@@ -123,7 +121,6 @@ static int import_complain(const struct import *import, const char *reason)
 static bool read_line(struct import *import, kvp_buf *line, int *code)
 {
     kvp_status status = kvcli_read_line(import->file, line);
-
     if (status == KVP_NOT_FOUND && ferror(import->file)) {
         *code = kvcli_complain("import: %s: %s", import->name, strerror(errno));
     }
@@ -161,7 +158,6 @@ static int create_one(struct import *import, const struct pair *pair)
 static int create_each(struct import *import)
 {
     int code = EXIT_DONE;
-
     for (size_t i = 0; i < import->pair_count && code == EXIT_DONE; i++) {
         code = create_one(import, &import->pairs[i]);
     }
@@ -171,7 +167,6 @@ static int create_each(struct import *import)
 static int commit(struct import *import, kvp_txn *txn)
 {
     bool succeeded = false;
-
     for (size_t i = 0; i < import->pair_count; i++) {
         if (import->keep) {
             kvp_txn_if_absent(txn, kvp_buf_slice(&import->pairs[i].key));
@@ -202,7 +197,6 @@ static void forget_pairs(struct import *import)
 static void export_draw_progress(const struct import *import)
 {
     char text[40];
-
     if (import->size > 0) {
         (void)snprintf(text, sizeof(text), "%" PRIu64 " keys", import->keys);
         kvcli_draw_bar("import", (double)ftello(import->file), import->size, text);
@@ -213,7 +207,6 @@ static void export_draw_progress(const struct import *import)
 static int send_pairs(struct import *import)
 {
     int code = EXIT_DONE;
-
     if (import->pair_count > 0) {
         kvp_txn *txn = kvp_txn_new(import->cli->client);
         code = txn == NULL ? kvcli_failed(KVP_NO_MEMORY, NULL) : commit(import, txn);
@@ -230,7 +223,6 @@ static int send_pairs(struct import *import)
 static int import_take_pair(struct import *import, const cJSON *object)
 {
     struct pair *pair = &import->pairs[import->pair_count];
-
     if (!kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "key"), &pair->key) ||
         !kvcli_bytes_of_json(cJSON_GetObjectItemCaseSensitive(object, "value"), &pair->value)) {
         return import_complain(import,
@@ -291,7 +283,6 @@ static int import_take_line(struct import *import, kvp_slice line)
 {
     const char *reason = "";
     size_t at = 0;
-
     if (line.size == 0 || strspn(line.data, " \t\r") >= line.size) {
         return EXIT_DONE;
     }
@@ -305,7 +296,6 @@ static int take_all(struct import *import)
 {
     kvp_buf line = {0};
     int code = EXIT_DONE;
-
     while (code == EXIT_DONE && read_line(import, &line, &code)) {
         /* A zero byte behind it: what looks for the end of white space may look there. */
         code = kvp_buf_append(&line, "", 1) != KVP_OK
@@ -346,7 +336,6 @@ static int import_file(struct import *import)
 {
     int fd = import->file == kvcli_input() ? STDIN_FILENO : fileno(import->file);
     struct stat about;
-
     if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
         import->size = (double)about.st_size;
     }
@@ -366,7 +355,6 @@ int kvcli_import(struct kvcli *cli, int argc, char **argv)
 {
     bool standard = argc == 0 || strcmp(argv[0], "-") == 0;
     struct import *import = calloc(1, sizeof(*import));
-
     if (import == NULL) {
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }

@@ -46,7 +46,6 @@ FILE *kvcli_input(void)
 static bool read_stream(FILE *file, const char *name, size_t size_max, kvp_buf *content)
 {
     uint8_t bytes[65536];
-
     for (;;) {
         size_t got = fread(bytes, 1, sizeof(bytes), file);
         if (content->size + got > size_max) {
@@ -88,7 +87,6 @@ bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content)
 kvp_status kvcli_read_line(FILE *file, kvp_buf *line)
 {
     int byte;
-
     line->size = 0;
     while ((byte = getc_unlocked(file)) != EOF && byte != '\n') {
         uint8_t one = (uint8_t)byte;
@@ -107,7 +105,6 @@ kvp_status kvcli_read_line(FILE *file, kvp_buf *line)
 static bool files_write_all(int fd, kvp_slice bytes)
 {
     const char *next = bytes.data;
-
     for (size_t left = bytes.size; left > 0;) {
         ssize_t written = write(fd, next, left);
         if (written < 0 && errno != EINTR) {
@@ -123,14 +120,12 @@ static bool files_write_all(int fd, kvp_slice bytes)
 static int write_and_close(int fd, kvp_slice bytes, bool sync)
 {
     int error = files_write_all(fd, bytes) && (!sync || fsync(fd) == 0) ? 0 : errno;
-
     return close(fd) != 0 && error == 0 ? errno : error;
 }
 
 static int write_in_place(const char *name, kvp_slice bytes)
 {
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-
     return fd < 0 ? errno : write_and_close(fd, bytes, false);
 }
 
@@ -138,7 +133,6 @@ static int write_in_place(const char *name, kvp_slice bytes)
 static void files_take_after(int fd, const struct stat *before)
 {
     mode_t mask = umask(0);
-
     (void)umask(mask);
     if (before != NULL) {
         (void)!fchown(fd, before->st_uid, before->st_gid); /* where we may */
@@ -151,7 +145,6 @@ static int write_beside(const char *name, const struct stat *before, kvp_slice b
 {
     char beside[PATH_MAX];
     int printed = snprintf(beside, sizeof(beside), "%s.XXXXXX", name);
-
     if (printed < 0 || (size_t)printed >= sizeof(beside)) {
         return ENAMETOOLONG;
     }
@@ -178,7 +171,6 @@ static int own_descriptor(const char *name)
 {
     static const char directory[] = "/dev/fd/";
     int number = -1;
-
     if (strcmp(name, "/dev/stdout") == 0) {
         number = STDOUT_FILENO;
     } else if (strcmp(name, "/dev/stderr") == 0) {

@@ -54,7 +54,6 @@ void kvcli_print_commands(FILE *out, const struct kvcli_command *table)
 void kvcli_print_command(FILE *out, const char *title, const struct kvcli_command *command)
 {
     const struct kvcli_option *option = command->options;
-
     fprintf(out, "usage: %s%s %s\n  %s\n", title, option == NULL ? "" : " [OPTION]...",
             command->arguments, command->summary);
     if (command->verbs != NULL) {
@@ -77,7 +76,6 @@ unsigned kvcli_distance(const char *text, size_t size, const char *word)
 {
     unsigned row[WORD_MAX + 1];
     size_t length = strlen(word);
-
     if (size > WORD_MAX || length > WORD_MAX) {
         return KVCLI_DISTANCE_MAX + 1;
     }
@@ -120,7 +118,6 @@ const char *kvcli_nearest(const struct kvcli_command *table, const char *word)
     const char *nearest = NULL;
     size_t size = strlen(word);
     unsigned least = size < 3 ? 2 : KVCLI_DISTANCE_MAX + 1;
-
     for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         unsigned distance = kvcli_distance(word, size, command->name);
         nearest = distance < least ? command->name : nearest;
@@ -136,7 +133,6 @@ int kvcli_help(const struct kvcli_command *table, int argc, char **argv)
     char title[2 * WORD_MAX + 2];
     const struct kvcli_command *command = kvcli_find(table, argv[0]);
     const char *group = "", *blank = "";
-
     if (command != NULL && command->verbs != NULL && argc > 1) {
         group = argv[0];
         blank = " ";

@@ -42,7 +42,6 @@ void kvcli_interrupts_end(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = interrupt_end}, before;
-
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
             (void)sigaction(numbers[i], &action, NULL);
@@ -62,7 +61,6 @@ static void interrupt_note(int number)
 void kvcli_interrupts_note(void)
 {
     struct sigaction action = {.sa_handler = interrupt_note};
-
     (void)sigaction(SIGINT, &action, NULL);
 }
 
@@ -79,7 +77,6 @@ void kvcli_interrupt_forget(void)
 ssize_t kvcli_read_input(void *bytes, size_t size)
 {
     ssize_t got = -1;
-
     if (sigsetjmp(out_of_reading, 1) != 0) {
         reading = 0;
         errno = EINTR;

@@ -25,7 +25,6 @@ static void print_text(const char *text)
 bool kvcli_job_id(const char *argument, uint64_t *job)
 {
     bool good = kvcli_parse_number(argument, UINT64_MAX, job) && *job > 0;
-
     if (!good) {
         (void)kvcli_complain("'%s' is not the id of a job", argument);
     }
@@ -35,7 +34,6 @@ bool kvcli_job_id(const char *argument, uint64_t *job)
 cJSON *kvcli_job_fetch(struct kvcli *cli, uint64_t job, kvp_buf *text, kvp_result *result)
 {
     kvp_status status = kvp_job_info(cli->client, KVP_INFO_JOB, job, 0, NULL, result);
-
     if (status != KVP_OK) {
         return NULL;
     }
@@ -97,7 +95,6 @@ static kvp_status print_items(struct listing *listing, const kvp_buf *text)
 static int print_list(struct listing *listing)
 {
     uint64_t from = 0, next = 0;
-
     do {
         kvp_result result;
         from = next;
@@ -136,7 +133,6 @@ static int print_json_list(struct listing *listing)
 static void print_job_row(struct listing *listing, const cJSON *job)
 {
     const char *name = kvcli_json_text(job, "name");
-
     (void)listing;
     printf("%8.0f ", kvcli_json_count(job, "id"));
     kvcli_print_cell(kvcli_json_text(job, "state"), 10);
@@ -156,7 +152,6 @@ static void print_job_row(struct listing *listing, const cJSON *job)
 int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
 {
     struct listing listing = {.cli = cli, .what = KVP_INFO_JOBS};
-
     (void)argc;
     (void)argv;
     if (cli->json) {
@@ -173,7 +168,6 @@ static int end_job(struct kvcli *cli, const char *id,
 {
     uint64_t job = 0;
     kvp_result result;
-
     if (!kvcli_job_id(id, &job)) {
         return EXIT_USAGE;
     }
@@ -240,7 +234,6 @@ static void print_worker_head(void)
 int kvcli_job_workers(struct kvcli *cli, int argc, char **argv)
 {
     struct listing listing = {.cli = cli, .what = KVP_INFO_WORKERS};
-
     (void)argc;
     (void)argv;
     if (cli->json) {
@@ -280,7 +273,6 @@ static void print_product(const cJSON *job)
 static void print_job(const cJSON *job)
 {
     const char *reason = kvcli_json_text(job, "reason");
-
     printf("job %.0f ", kvcli_json_count(job, "id"));
     print_text(kvcli_json_text(job, "name"));
     fputs("\n  state        ", stdout);
@@ -408,7 +400,6 @@ static int show_json(struct kvcli *cli, uint64_t job, const kvp_buf *text)
 {
     struct listing tasks = {.cli = cli, .what = KVP_INFO_TASKS, .job = job};
     struct listing workers = {.cli = cli, .what = KVP_INFO_WORKERS};
-
     printf("{\"job\":%.*s,\"tasks\":[", (int)text->size, (const char *)text->data);
     int code = print_list(&tasks);
     fputs("],\"workers\":[", stdout);
@@ -442,7 +433,6 @@ int kvcli_job_show(struct kvcli *cli, int argc, char **argv)
     uint64_t job = 0;
     kvp_result result;
     kvp_buf text = {0};
-
     (void)argc;
     if (!kvcli_job_id(argv[0], &job)) {
         return EXIT_USAGE;

@@ -29,7 +29,6 @@ static bool keys_take_value(const char *argument, kvp_buf *bytes, kvp_slice *val
 static int updated(const struct kvcli *cli, kvp_status status, kvp_result *result)
 {
     int code = EXIT_DONE;
-
     if (status != KVP_OK) {
         code = kvcli_failed(status, result);
     } else if (cli->json) {
@@ -62,7 +61,6 @@ int kvcli_get(struct kvcli *cli, int argc, char **argv)
     bool stale = kvcli_option(cli, "--stale") != NULL;
     kvp_slice key = slice_of(argv[0]);
     kvp_result result;
-
     (void)argc;
     kvp_status status =
         stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
@@ -87,7 +85,6 @@ static int put_or_create(struct kvcli *cli, char **argv, bool create)
     kvp_buf bytes = {0};
     kvp_slice value;
     kvp_result result;
-
     if (!keys_take_value(argv[1], &bytes, &value)) {
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
@@ -114,7 +111,6 @@ int kvcli_delete(struct kvcli *cli, int argc, char **argv)
 {
     uint64_t version = 0;
     kvp_result result;
-
     if (argc == 2 && (!kvcli_parse_number(argv[1], UINT64_MAX, &version) || version == 0)) {
         return kvcli_complain("delete: '%s' is not a version", argv[1]);
     }
@@ -128,7 +124,6 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
     kvp_slice value;
     uint64_t version = 0;
     kvp_result result;
-
     (void)argc;
     if (!kvcli_parse_number(argv[1], UINT64_MAX, &version)) {
         return kvcli_complain("cas: '%s' is not a version", argv[1]);
@@ -175,7 +170,6 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
     kvp_slice key, value;
     uint64_t version = 0;
     kvp_result result;
-
     if (limit != NULL && !kvcli_parse_number(limit, UINT64_MAX, &count_max)) {
         return kvcli_complain("scan: --limit: '%s' is not a number", limit);
     }

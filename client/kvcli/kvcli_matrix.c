@@ -22,7 +22,6 @@ enum format { NPY, CSV, MARKET, OTHER };
 static bool ends_with(const char *name, const char *suffix)
 {
     size_t size = strlen(name), end = strlen(suffix);
-
     return size > end && strcasecmp(name + size - end, suffix) == 0;
 }
 
@@ -37,7 +36,6 @@ static enum format format_of_name(const char *name)
 static enum format format_of_content(kvp_slice file)
 {
     static const char npy[] = "\x93NUMPY", market[] = "%%MatrixMarket";
-
     if (file.size >= sizeof(npy) - 1 && memcmp(file.data, npy, sizeof(npy) - 1) == 0) {
         return NPY;
     }
@@ -50,7 +48,6 @@ static enum format format_of_content(kvp_slice file)
 static uint64_t size_max(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-
     return pages <= 0 || size <= 0 ? (uint64_t)1 << 32 : (uint64_t)pages * (uint64_t)size / 2;
 }
 
@@ -58,7 +55,6 @@ static kvp_status matrix_file_convert(struct kvp_matrix *matrix, int wanted, cha
                                       size_t size)
 {
     struct kvp_matrix converted;
-
     if (wanted == KVP_MATRIX_GUESS || wanted == (int)matrix->type) {
         return KVP_OK;
     }
@@ -75,7 +71,6 @@ static bool matrix_file_read(const char *name, kvp_slice file, int wanted,
     char message[256] = "";
     enum format format = format_of_name(name);
     kvp_status status;
-
     switch (format == OTHER ? format_of_content(file) : format) {
     case NPY:
         status = kvp_npy_read(file, size_max(), matrix, message, sizeof(message));
@@ -109,7 +104,6 @@ static bool read_stdin(int wanted, struct kvp_matrix *matrix)
 static bool read_open(const char *name, int fd, int wanted, struct kvp_matrix *matrix)
 {
     struct stat about;
-
     if (fstat(fd, &about) != 0) {
         (void)kvcli_complain("%s: %s", name, strerror(errno));
         return false;
@@ -169,7 +163,6 @@ static void print_matrix_json(const struct result_options *options, const struct
                               kvp_slice lines)
 {
     const char *next = lines.data, *end = next + lines.size;
-
     printf("{\"job\":%" PRIu64 ",\"element\":\"%s\",\"rows\":%" PRIu64 ",\"columns\":%" PRIu64
            ",\"data\":[",
            options->job, kvp_matrix_type_name(matrix->type), matrix->rows, matrix->columns);
@@ -189,7 +182,6 @@ static int write_matrix(const struct kvcli *cli, const struct result_options *op
     bool npy = options->file != NULL && format_of_name(options->file) == NPY;
     kvp_status status = npy ? kvp_npy_write(matrix, &bytes) : kvp_csv_write(matrix, &bytes);
     int code = EXIT_DONE;
-
     if (status != KVP_OK) {
         code = kvcli_failed(status, NULL);
     } else if (cli->json && options->file == NULL) {
@@ -208,7 +200,6 @@ static bool read_spec(const cJSON *object, struct kvp_job_spec *spec)
 {
     enum kvp_matrix_type element = KVP_INT32;
     const char *reason = "";
-
     kvp_job_spec_init(spec, KVP_JOB_MATMUL);
     bool good = kvp_matrix_type_of(kvcli_json_text(object, "element"), &element) == KVP_OK;
     spec->element = (uint8_t)element;
@@ -226,7 +217,6 @@ static int product(struct kvcli *cli, const struct result_options *options, cons
     struct kvp_job_spec spec;
     struct kvp_matrix matrix;
     kvp_result result;
-
     if (!read_spec(object, &spec)) {
         return kvcli_failed_because(KVP_CORRUPT, "the job's matrices are not understood");
     }
@@ -256,7 +246,6 @@ static int one_result(struct kvcli *cli, const struct result_options *options)
     kvp_result result;
     kvp_status status = kvp_job_result(cli->client, options->job, (uint32_t)options->task, &result);
     int code = EXIT_DONE;
-
     if (status != KVP_OK) {
         code = kvcli_failed(status, &result);
     } else if (cli->json && options->file == NULL) {
@@ -280,7 +269,6 @@ static int all_results(struct kvcli *cli, const struct result_options *options, 
                        FILE *out)
 {
     int code = EXIT_DONE;
-
     for (uint32_t i = 0; i < count && code == EXIT_DONE && !ferror(out); i++) {
         kvp_result result;
         kvp_status status = kvp_job_result(cli->client, options->job, i, &result);
@@ -322,7 +310,6 @@ static int all_results_in_file(struct kvcli *cli, const struct result_options *o
 static int parse_result(const struct kvcli *cli, const char *id, struct result_options *options)
 {
     const char *task = kvcli_option(cli, "--task");
-
     *options = (struct result_options){.file = kvcli_option(cli, "-o"), .one = task != NULL};
     if (!kvcli_job_id(id, &options->job)) {
         return EXIT_USAGE;
@@ -336,7 +323,6 @@ int kvcli_job_result(struct kvcli *cli, int argc, char **argv)
 {
     struct result_options options;
     kvp_result result;
-
     (void)argc;
     if (parse_result(cli, argv[0], &options) != EXIT_DONE) {
         return EXIT_USAGE;

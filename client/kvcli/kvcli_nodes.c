@@ -13,7 +13,6 @@
 uint64_t kvcli_wall_ms(void)
 {
     struct timespec now;
-
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
@@ -24,7 +23,6 @@ static void *nodes_ask_one(void *arg)
     struct kvcli_query *query = arg;
     kvp_client_options options;
     kvp_client *client = NULL;
-
     kvp_client_options_init(&options);
     options.nodes = query->url;
     options.group = query->cli->group;
@@ -50,7 +48,6 @@ int kvcli_ask_nodes(const struct kvcli *cli, char *nodes, struct kvcli_query *qu
 {
     int count = 0;
     char *rest = NULL;
-
     for (char *url = strtok_r(nodes, ",", &rest); url != NULL && count < KVCLI_NODES_MAX;
          url = strtok_r(NULL, ",", &rest)) {
         queries[count++] = (struct kvcli_query){.cli = cli, .url = url, .status = KVP_NO_MEMORY};
@@ -70,7 +67,6 @@ int kvcli_ask_nodes(const struct kvcli *cli, char *nodes, struct kvcli_query *qu
 cJSON *kvcli_query_parse(const struct kvcli_query *query)
 {
     const kvp_buf *text = &query->result.value;
-
     return query->status != KVP_OK ? NULL
                                    : cJSON_ParseWithLength((const char *)text->data, text->size);
 }
@@ -79,7 +75,6 @@ void kvcli_query_explain(const struct kvcli_query *query, char *text, size_t siz
 {
     bool silent = query->status == KVP_UNAVAILABLE || query->status == KVP_TIMEOUT;
     kvp_slice reason = kvp_buf_slice(&query->result.value);
-
     if (query->status == KVP_OK) {
         (void)snprintf(text, size, "its answer cannot be read");
         return;
@@ -106,7 +101,6 @@ static bool print_one_json(const struct kvcli_query *query)
     const kvp_buf *text = &query->result.value;
     char reason[REASON_SIZE] = "";
     bool answered = query->status == KVP_OK && text->size > 2;
-
     if (!answered) {
         kvcli_query_explain(query, reason, sizeof(reason));
     }
@@ -125,7 +119,6 @@ static bool print_one_json(const struct kvcli_query *query)
 bool kvcli_print_queries(const struct kvcli_query *queries, int count)
 {
     bool printed = true;
-
     putchar('[');
     for (int i = 0; i < count && printed; i++) {
         fputs(i == 0 ? "" : ",", stdout);

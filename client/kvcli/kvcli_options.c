@@ -68,7 +68,6 @@ static int kvcli_take_option(struct reading *reading, const char *argument)
 {
     size_t size = argument[1] == '-' ? strcspn(argument, "=") : strlen(argument);
     const char *value = argument[size] == '=' ? argument + size + 1 : NULL;
-
     if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
         kvcli_print_command(stdout, reading->title, reading->command);
         return EXIT_DONE;
@@ -98,7 +97,6 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
     struct reading reading = {title, command, given, *argc, argv, 0};
     int kept = 0;
     bool options = true;
-
     memset(given, 0, sizeof(*given));
     given->options = command->options;
     while (reading.next < reading.argc) {
@@ -122,6 +120,5 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
 const char *kvcli_option(const struct kvcli *cli, const char *name)
 {
     int index = cli->given == NULL ? -1 : find_option(cli->given->options, name, strlen(name));
-
     return index < 0 ? NULL : cli->given->values[index];
 }

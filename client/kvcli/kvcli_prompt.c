@@ -49,7 +49,6 @@ static void choose_characters(void)
 static char *prompt_text(EditLine *line)
 {
     static char text[] = "kvpair> ";
-
     (void)line;
     return text;
 }
@@ -59,7 +58,6 @@ static size_t common_part(const struct kvcli_command *table, const char *typed, 
                           const char **first, unsigned *count)
 {
     size_t common = 0;
-
     *count = 0;
     for (const struct kvcli_command *command = table; command->name != NULL; command++) {
         if (strncmp(command->name, typed, size) != 0) {
@@ -97,7 +95,6 @@ static unsigned char complete_key(EditLine *line, struct kvcli *cli, const char 
     char common[KVP_KEY_SIZE_MAX + 1];
     size_t agreed = 0;
     unsigned count = 0;
-
     if (kvp_scan_open_prefix(cli->client, kvp_slice_of(typed, size), true, &scan, NULL) != KVP_OK) {
         return CC_ERROR;
     }
@@ -156,7 +153,6 @@ static unsigned char complete_word(EditLine *line, const struct kvcli_command *t
     const char *first = NULL;
     unsigned count = 0;
     size_t common = common_part(table, typed, size, &first, &count);
-
     if (count == 0) {
         return CC_ERROR;
     }
@@ -205,7 +201,6 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text, 
     int argc = 0;
     const char **argv = NULL;
     bool more = true;
-
     *code = EXIT_DONE;
     if (tok_str(tokenizer, text, &argc, &argv) != 0) {
         *code = kvcli_complain("a quote is not closed");
@@ -301,7 +296,6 @@ static bool script_line(struct kvcli *cli, Tokenizer *tokenizer, struct script *
     size_t blank = strspn(text, " \t\r");
     int code = EXIT_DONE;
     bool more = true;
-
     script->line++;
     if (strlen(text) != size) {
         code = kvcli_complain("a zero byte in the line");

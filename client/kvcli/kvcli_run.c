@@ -13,7 +13,6 @@
 static bool reader_is_gone(void)
 {
     struct pollfd output = {.fd = STDOUT_FILENO};
-
     return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
@@ -22,7 +21,6 @@ static bool reader_is_gone(void)
 int kvcli_check_output(int code, bool update)
 {
     bool failed = ferror(stdout) != 0;
-
     errno = 0;
     if (fflush(stdout) == 0 && !failed) {
         return code;
@@ -45,7 +43,6 @@ static int refuse_command(const struct kvcli *cli, const char *group,
 {
     const char *nearest = group[0] == '\0' ? kvcli_synonym(name) : NULL;
     const char *blank = group[0] == '\0' ? "" : " ";
-
     nearest = nearest != NULL ? nearest : kvcli_nearest(table, name);
     if (nearest != NULL) {
         return kvcli_complain("unknown command '%s%s%s'; did you mean %s%s%s?", group, blank, name,
@@ -60,7 +57,6 @@ static int kvcli_run_command(struct kvcli *cli, const char *title,
 {
     struct kvcli_given given;
     int code = kvcli_read_options(title, command, &argc, argv, &given);
-
     if (code >= 0) {
         return kvcli_check_output(code, false);
     }
@@ -87,7 +83,6 @@ static int run_words(struct kvcli *cli, int argc, char **argv)
 {
     const struct kvcli_command *command = kvcli_find(cli->commands, argv[0]);
     char title[64];
-
     if (command == NULL) {
         return refuse_command(cli, "", cli->commands, argv[0]);
     }
@@ -112,7 +107,6 @@ static int run_words(struct kvcli *cli, int argc, char **argv)
 int kvcli_run(struct kvcli *cli, int argc, char **argv)
 {
     char **words = calloc((size_t)argc + 1, sizeof(*words));
-
     if (words == NULL) {
         return kvcli_failed(KVP_NO_MEMORY, NULL);
     }

@@ -39,7 +39,6 @@ static int find_name(const char *text, const char *const *names)
 static bool take_name_of(const char *text, const char *const *names, uint8_t *number)
 {
     int index = find_name(text, names);
-
     *number = index < 0 ? *number : (uint8_t)index;
     return index >= 0;
 }
@@ -47,7 +46,6 @@ static bool take_name_of(const char *text, const char *const *names, uint8_t *nu
 static bool take_tolerance(const char *text, double *tolerance)
 {
     char *end = NULL;
-
     *tolerance = strtod(text, &end);
     return end != text && *end == '\0' && isfinite(*tolerance) && *tolerance >= 0;
 }
@@ -55,7 +53,6 @@ static bool take_tolerance(const char *text, double *tolerance)
 static bool take_job_name(const char *text, struct kvp_job_spec *spec)
 {
     size_t size = strlen(text);
-
     if (size > KVP_NAME_SIZE_MAX) {
         return false;
     }
@@ -67,7 +64,6 @@ static bool submit_take_byte(const char *text, uint64_t min, uint64_t max, uint8
 {
     uint64_t value = 0;
     bool good = kvcli_parse_number(text, max, &value) && value >= min;
-
     *number = (uint8_t)value;
     return good;
 }
@@ -76,7 +72,6 @@ static bool submit_take_u32(const char *text, uint32_t *number)
 {
     uint64_t value = 0;
     bool good = kvcli_parse_number(text, UINT32_MAX, &value);
-
     *number = (uint32_t)value;
     return good;
 }
@@ -175,7 +170,6 @@ const struct kvcli_option kvcli_submit_options[] = {
 static const char *summary_of(const char *name)
 {
     const struct kvcli_option *option = kvcli_submit_options;
-
     while (strcmp(option->name, name) != 0) {
         option++;
     }
@@ -185,7 +179,6 @@ static const char *summary_of(const char *name)
 static int submit_take_option(struct submission *submission, const char *name, const char *value)
 {
     bool matmul = submission->spec.type == KVP_JOB_MATMUL;
-
     if (strcmp(name, "--wait") == 0) {
         submission->wait = true;
         return EXIT_DONE;
@@ -204,7 +197,6 @@ static int submit_parse(const struct kvcli *cli, int argc, char **argv,
                         struct submission *submission)
 {
     int files_max = submission->spec.type == KVP_JOB_MATMUL ? 2 : 1;
-
     if (argc != files_max) {
         return kvcli_complain("usage: job submit [OPTION]... matmul A B | tasks FILE|-");
     }
@@ -253,7 +245,6 @@ static int choose_comparison(struct submission *submission)
     struct kvp_job_spec *spec = &submission->spec;
     bool floats = kvp_matrix_type_is_float(spec->element);
     bool tolerance_given = spec->tolerance != TOLERANCE_UNSET;
-
     if (!submission->compare_given && floats) {
         spec->compare = KVP_AGREE_RELATIVE;
     }
@@ -279,7 +270,6 @@ static bool same_type(const struct submission *submission, struct kvp_matrix *a,
                       struct kvp_matrix *b)
 {
     char message[200] = "";
-
     if (a->type == b->type) {
         return true;
     }
@@ -306,7 +296,6 @@ static bool same_type(const struct submission *submission, struct kvp_matrix *a,
 static void show_upload(void *arg, uint64_t sent, uint64_t all)
 {
     char text[64];
-
     (void)arg;
     (void)snprintf(text, sizeof(text), "%.1f of %.1f MiB", (double)sent / 1048576,
                    (double)all / 1048576);
@@ -318,7 +307,6 @@ static int submit_product(struct kvcli *cli, struct submission *submission, stru
 {
     uint64_t job = 0;
     kvp_result result;
-
     if (!kvcli_read_matrix(submission->files[0], submission->type, a) ||
         !kvcli_read_matrix(submission->files[1], submission->type, b) ||
         !same_type(submission, a, b)) {
@@ -344,7 +332,6 @@ static int submit_matmul(struct kvcli *cli, int argc, char **argv)
 {
     struct submission submission = {.type = KVP_MATRIX_GUESS};
     struct kvp_matrix a = {0}, b = {0};
-
     kvp_job_spec_init(&submission.spec, KVP_JOB_MATMUL);
     submission.spec.tolerance = TOLERANCE_UNSET;
     int code = submit_parse(cli, argc, argv, &submission);
@@ -375,7 +362,6 @@ static int send_batch(struct batch *batch)
 {
     kvp_buf message = {0};
     kvp_result result = {0};
-
     if (batch->count == 0) {
         return EXIT_DONE;
     }
@@ -414,7 +400,6 @@ static bool submit_take_pair(const char *text, uint64_t *first, uint64_t *last)
 {
     char begin[24];
     size_t size = strcspn(text, "-");
-
     if (text[size] == '\0' || size >= sizeof(begin)) {
         return false;
     }
@@ -578,7 +563,6 @@ static int send_lines(struct batch *batch, FILE *file, const char *name)
     kvp_buf line = {0};
     kvp_status status = KVP_OK;
     int code = EXIT_DONE;
-
     while (code == EXIT_DONE && (status = kvcli_read_line(file, &line)) == KVP_OK) {
         batch->line++;
         while (line.size > 0 && memchr(" \t\r", line.data[line.size - 1], 3) != NULL) {
@@ -616,7 +600,6 @@ static int check_lines(struct kvcli *cli, const struct submission *submission, F
 {
     struct batch batch = {.cli = cli, .checking = true};
     off_t begin = ftello(file);
-
     if (begin < 0) {
         return EXIT_DONE; /* a pipe */
     }
@@ -633,7 +616,6 @@ static int submit_lines(struct kvcli *cli, const struct submission *submission, 
 {
     kvp_result result;
     int code = check_lines(cli, submission, file);
-
     if (code != EXIT_DONE) {
         return code;
     }
@@ -661,7 +643,6 @@ static int submit_list_of_tasks(struct kvcli *cli, int argc, char **argv)
 {
     struct submission submission = {0};
     uint64_t job = 0;
-
     kvp_job_spec_init(&submission.spec, KVP_JOB_TASKS);
     if (submit_parse(cli, argc, argv, &submission) != EXIT_DONE) {
         return EXIT_USAGE;

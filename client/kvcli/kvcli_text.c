@@ -30,7 +30,6 @@ static bool is_control(const uint8_t *bytes, size_t length)
 bool kvcli_is_printable(const char *text, size_t size)
 {
     const uint8_t *bytes = (const uint8_t *)text;
-
     for (size_t i = 0, length; i < size; i += length) {
         length = sequence_size(bytes + i, size - i);
         if (length == 0 || is_control(bytes + i, length)) {
@@ -45,7 +44,6 @@ size_t kvcli_write_escaped(FILE *out, kvp_slice slice)
     static const char names[] = "\tt\nn\rr\\\\";
     const uint8_t *bytes = slice.data;
     size_t written = 0;
-
     for (size_t i = 0; i < slice.size;) {
         size_t length = sequence_size(bytes + i, slice.size - i);
         const char *name = bytes[i] == 0 ? NULL : strchr(names, bytes[i]);
@@ -99,7 +97,6 @@ void kvcli_print_wrapped(size_t indent, const char *text)
 void kvcli_print_named(const char *name, const char *text)
 {
     size_t size = strlen(name);
-
     printf("%.*s", (int)size - 1, name); /* its last blank comes before the first word */
     print_words(size, size - 1, text);
 }
@@ -107,7 +104,6 @@ void kvcli_print_named(const char *name, const char *text)
 void kvcli_print_cell(const char *text, int width)
 {
     size_t written = kvcli_write_escaped(stdout, kvp_slice_of(text, strlen(text)));
-
     for (; written < (size_t)width; written++) {
         putchar(' ');
     }
@@ -116,7 +112,6 @@ void kvcli_print_cell(const char *text, int width)
 void kvcli_print_name(const char *text, int indent, int width)
 {
     size_t written = kvcli_write_escaped(stdout, kvp_slice_of(text, strlen(text)));
-
     if (written >= (size_t)width) {
         printf("\n%*s", indent + width, "");
     } else {
@@ -128,7 +123,6 @@ bool kvcli_print_json(cJSON *object)
 {
     char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
     bool printed = text != NULL;
-
     if (printed) {
         puts(text);
     }
@@ -153,7 +147,6 @@ void kvcli_json_add(cJSON **object, const char *name, cJSON *item)
 static bool is_text(kvp_slice slice)
 {
     const uint8_t *bytes = slice.data;
-
     for (size_t i = 0, length; i < slice.size; i += length) {
         length = bytes[i] == 0 ? 0 : sequence_size(bytes + i, slice.size - i);
         if (length == 0) {
@@ -169,7 +162,6 @@ static char *encode64(kvp_slice slice)
     const uint8_t *bytes = slice.data;
     char *text = malloc((slice.size + 2) / 3 * 4 + 1);
     char *next = text;
-
     for (size_t i = 0; text != NULL && i < slice.size; i += 3) {
         size_t left = slice.size - i;
         uint32_t group = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
@@ -189,7 +181,6 @@ static bool decode64(const char *text, kvp_buf *bytes)
 {
     size_t size = strlen(text);
     size_t padding = size < 2 ? 0 : (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
-
     if (size % 4 != 0) {
         return false;
     }
@@ -277,7 +268,6 @@ double kvcli_json_count(const cJSON *object, const char *name)
 uint64_t kvcli_json_integer(const cJSON *object, const char *name, uint64_t max)
 {
     double number = kvcli_json_count(object, name);
-
     return number < (double)max ? (uint64_t)number : max;
 }
 
@@ -292,7 +282,6 @@ cJSON *kvcli_json_readable(const char *text)
 {
     size_t size = strlen(text) + 1;
     char *copy = malloc(size);
-
     if (copy == NULL) {
         return NULL;
     }
@@ -309,7 +298,6 @@ cJSON *kvcli_json_readable(const char *text)
 cJSON *kvcli_json_number(uint64_t number)
 {
     char digits[24];
-
     (void)snprintf(digits, sizeof(digits), "%" PRIu64, number);
     return cJSON_CreateRaw(digits);
 }
@@ -320,7 +308,6 @@ cJSON *kvcli_json_number(uint64_t number)
 static size_t find_zero(const char *bytes, size_t size)
 {
     size_t i = 0;
-
     while (i < size && bytes[i] != '\0') {
         if (size - i >= 6 && memcmp(bytes + i, "\\u0000", 6) == 0) {
             return i;
@@ -334,7 +321,6 @@ cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at)
 {
     const char *bytes = text.size == 0 ? "" : text.data;
     const char *end = bytes;
-
     *at = find_zero(bytes, text.size);
     if (*at < text.size) {
         *reason = "a zero byte: a string cannot hold it, {\"base64\": \"...\"} can";
@@ -357,7 +343,6 @@ cJSON *kvcli_parse_json(kvp_slice text, const char **reason, size_t *at)
 bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number)
 {
     char *end = NULL;
-
     if (!isdigit((unsigned char)text[0])) {
         return false;
     }

@@ -44,7 +44,6 @@ static void top_print_rate(struct top_past *past, double applied)
 {
     uint64_t now_us = kvp_clock_now_us();
     double passed_s = (double)(now_us - past->at_us) / 1e6;
-
     if (past->at_us != 0 && passed_s > 0 && applied >= past->applied) {
         printf(" %7.0f", (applied - past->applied) / passed_s);
     } else {
@@ -147,7 +146,6 @@ int kvcli_top(struct kvcli *cli, int argc, char **argv)
     bool once = kvcli_option(cli, "--once") != NULL, printed = true;
     struct top top = {.cli = cli, .terminal = !once && !cli->json && isatty(STDOUT_FILENO)};
     uint64_t every_s = 1;
-
     (void)argc;
     (void)argv;
     if (given != NULL && (!kvcli_parse_number(given, TOP_EVERY_MAX, &every_s) || every_s == 0)) {

@@ -27,7 +27,6 @@ static bool is_word(const cJSON *array, int index, const char *word)
 static bool take_version(const cJSON *item, uint64_t *version)
 {
     double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
-
     if (number < 0 || number > EXACT_IN_DOUBLE || number != (double)(uint64_t)number) {
         return false;
     }
@@ -69,7 +68,6 @@ static bool add_compare(kvp_txn *txn, const cJSON *array)
     int size = cJSON_GetArraySize(array);
     bool good = kvcli_bytes_of_json(cJSON_GetArrayItem(array, 0), &bytes);
     kvp_slice key = kvp_buf_slice(&bytes);
-
     if (good && size == 2 && is_word(array, 1, "absent")) {
         kvp_txn_if_absent(txn, key);
     } else if (good && size == 2 && is_word(array, 1, "present")) {
@@ -89,7 +87,6 @@ static bool add_op(kvp_txn *txn, kvp_branch branch, const cJSON *array)
     kvp_buf key = {0}, value = {0};
     int size = cJSON_GetArraySize(array);
     bool good = kvcli_bytes_of_json(cJSON_GetArrayItem(array, 1), &key);
-
     if (good && size == 3 && is_word(array, 0, "put")) {
         good = kvcli_bytes_of_json(cJSON_GetArrayItem(array, 2), &value);
         if (good) {
@@ -110,7 +107,6 @@ static bool add_op(kvp_txn *txn, kvp_branch branch, const cJSON *array)
 static bool complain_part(const char *name, int index, const cJSON *item)
 {
     char *text = cJSON_PrintUnformatted(item);
-
     (void)kvcli_complain("txn: '%s', item %d is not understood: %.200s", name, index,
                          text == NULL ? "" : text);
     cJSON_free(text);
@@ -157,7 +153,6 @@ static cJSON *json_result(const kvp_txn *txn, size_t index, const cJSON *op)
     kvp_slice value = {0};
     uint64_t version = 0;
     kvp_status status = kvp_txn_result(txn, index, &value, &version);
-
     if (is_word(op, 0, "delete")) {
         return cJSON_CreateBool(status == KVP_OK);
     }
@@ -209,7 +204,6 @@ static int txn_execute(struct kvcli *cli, kvp_txn *txn, const cJSON *root)
     bool succeeded = false;
     uint64_t revision = 0;
     kvp_status status = kvp_txn_commit(txn, &succeeded, &revision);
-
     if (status != KVP_OK) {
         return kvcli_failed_because(status, kvp_txn_error(txn));
     }
@@ -227,7 +221,6 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv)
     const char *reason = "";
     size_t at = 0;
     int code = EXIT_USAGE;
-
     (void)argc;
     if (!kvcli_read_file(argv[0], JSON_SIZE_MAX, &text)) {
         kvp_buf_free(&text);

@@ -28,7 +28,6 @@ static const char *verdict_of_pair(const char *policy)
 static const char *verdict_alone(const cJSON *status)
 {
     bool others = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(status, "peers")) > 0;
-
     return others
                ? "the next failure stops service, and with its disk goes what no other node has"
                : "a group of one node: its failure stops service, and its disk has the only copy";
@@ -39,7 +38,6 @@ void kvcli_verdict(const cJSON *status, char *text, size_t size)
     int members = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(status, "in_sync"));
     const char *kind = kvcli_json_text(cJSON_GetObjectItemCaseSensitive(status, "arbiter"), "kind");
     const char *what = "one more failure is survived, two stop service, none loses data";
-
     if (members < 2) {
         what = verdict_alone(status);
     } else if (strncmp(kind, "pair", 4) == 0) {

@@ -22,7 +22,6 @@ void kvcli_draw_bar(const char *label, double done, double all, const char *text
     struct winsize window = {.ws_col = 80};
     double part = all > 0 && done > 0 ? done / all : 0;
     int filled;
-
     if (!isatty(STDERR_FILENO)) {
         return;
     }
@@ -70,7 +69,6 @@ static void wait_draw_progress(uint64_t id, const cJSON *job)
     double redone = kvcli_json_count(job, "redone");
     double disagreed = kvcli_json_count(job, "disagreements");
     char again[40] = "", against[40] = "";
-
     if (redone > 0) {
         (void)snprintf(again, sizeof(again), ", %.0f redone", redone);
     }
@@ -101,7 +99,6 @@ static void complain_text(const char *text)
 static int say_end(const struct kvcli *cli, uint64_t id, const cJSON *job, const kvp_buf *text)
 {
     const char *reason = kvcli_json_text(job, "reason");
-
     if (cli->json) {
         printf("%.*s\n", (int)text->size, (const char *)text->data);
     } else {
@@ -122,7 +119,6 @@ static int say_end(const struct kvcli *cli, uint64_t id, const cJSON *job, const
 static void wait_rest(uint32_t ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
     (void)nanosleep(&time, NULL);
 }
 
@@ -161,7 +157,6 @@ int kvcli_wait_for(struct kvcli *cli, uint64_t job, uint64_t timeout_ms)
     uint32_t pause_ms = POLL_MIN_MS;
     int code = EXIT_NOTHING;
     bool seen = false, said = false;
-
     kvcli_settled();
     for (;;) {
         enum look found = wait_look(cli, job, seen, &code);
@@ -189,7 +184,6 @@ int kvcli_job_wait(struct kvcli *cli, int argc, char **argv)
 {
     const char *timeout = kvcli_option(cli, "--timeout");
     uint64_t job = 0, seconds = 0;
-
     (void)argc;
     if (!kvcli_job_id(argv[0], &job)) {
         return EXIT_USAGE;

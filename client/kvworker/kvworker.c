@@ -6,7 +6,6 @@
 int main(int argc, char **argv)
 {
     static struct kvworker worker;
-
     if (!kvp_process_fill_standard()) {
         return KVWORKER_FAILED;
     }

@@ -63,7 +63,6 @@ static bool blocks_may_go(const struct kvworker_blocks *blocks, const struct kvw
 static void blocks_make_room(struct kvworker_blocks *blocks)
 {
     struct kvworker_block **last;
-
     do {
         last = NULL;
         for (struct kvworker_block **link = &blocks->first; *link != NULL; link = &(*link)->next) {
@@ -82,7 +81,6 @@ static void blocks_load(struct kvworker *worker, struct kvworker_block *block)
 {
     struct kvworker_blocks *blocks = &worker->blocks;
     kvp_result result;
-
     pthread_mutex_unlock(&blocks->lock);
     kvp_status status = kvp_job_block(worker->client, block->job, block->number, &result);
     pthread_mutex_lock(&blocks->lock);
@@ -101,7 +99,6 @@ static void blocks_load(struct kvworker *worker, struct kvworker_block *block)
 struct kvworker_block *kvworker_block_take(struct kvworker *worker, uint64_t job, uint32_t number)
 {
     struct kvworker_blocks *blocks = &worker->blocks;
-
     pthread_mutex_lock(&blocks->lock);
     struct kvworker_block *block = take_out(blocks, job, number);
     bool fresh = block == NULL;
@@ -130,7 +127,6 @@ struct kvworker_block *kvworker_block_take(struct kvworker *worker, uint64_t job
 void kvworker_block_give_back(struct kvworker *worker, struct kvworker_block *block)
 {
     struct kvworker_blocks *blocks = &worker->blocks;
-
     pthread_mutex_lock(&blocks->lock);
     block->users--;
     blocks_make_room(blocks);

@@ -52,7 +52,6 @@ struct handler {
 static bool same_name(const char *a, const char *b)
 {
     size_t size = strcspn(a, "=");
-
     return strncmp(a, b, size) == 0 && b[size] == '=';
 }
 
@@ -60,7 +59,6 @@ static bool same_name(const char *a, const char *b)
 static char **make_environment(const char *const *variables)
 {
     size_t count = 0, added = 0, used = 0;
-
     while (environ[count] != NULL) {
         count++;
     }
@@ -113,7 +111,6 @@ static void reset_signals(void)
 {
     struct sigaction usual = {.sa_handler = SIG_DFL};
     sigset_t none;
-
     for (int number = 1; number < NSIG; number++) {
         (void)sigaction(number, &usual, NULL);
     }
@@ -147,7 +144,6 @@ static int spawn(struct handler *handler, const int theirs[PIPES], char **enviro
 {
     sigset_t all, before;
     pid_t worker = getpid();
-
     sigfillset(&all); /* no handler of ours runs in the child */
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     handler->pid = fork();
@@ -168,7 +164,6 @@ static int handler_start(struct handler *handler)
     int theirs[PIPES] = {-1, -1, -1};
     int failed = 0;
     char **environment = make_environment(handler->order->variables);
-
     if (environment == NULL) {
         return ENOMEM;
     }
@@ -230,7 +225,6 @@ static bool handler_has_ended(struct handler *handler)
 static void handler_feed(struct handler *handler)
 {
     kvp_slice input = handler->order->input;
-
     while (handler->written < input.size) {
         ssize_t sent = write(handler->pipes[INPUT], (const uint8_t *)input.data + handler->written,
                              input.size - handler->written);
@@ -248,7 +242,6 @@ static void handler_feed(struct handler *handler)
 static void keep_errors(struct handler *handler, const uint8_t *bytes, size_t size)
 {
     const size_t max = sizeof(handler->errors);
-
     if (size > max) {
         bytes += size - max;
         size = max;
@@ -275,7 +268,6 @@ static void keep_output(struct handler *handler, const uint8_t *bytes, size_t si
 static bool drain(struct handler *handler, int which)
 {
     uint8_t bytes[CHUNK_SIZE];
-
     if (handler->pipes[which] < 0) {
         return false;
     }
@@ -299,7 +291,6 @@ static int poll_time(const struct handler *handler)
 {
     uint64_t now_us = kvp_clock_now_us();
     int ms = -1;
-
     if (handler->deadline_us != 0) {
         uint64_t left_us = handler->deadline_us > now_us ? handler->deadline_us - now_us : 0;
         ms = left_us / 1000 < 3600000 ? (int)(left_us / 1000) + 1 : 3600000;
@@ -358,7 +349,6 @@ static void handler_finish(struct handler *handler)
 static int describe(const struct handler *handler, char *text, size_t size)
 {
     int code = handler->exit.si_status;
-
     switch (handler->verdict) {
     case TIMED_OUT:
         return snprintf(text, size,
@@ -383,7 +373,6 @@ static void handler_explain(const struct handler *handler, char *reason)
 {
     size_t size = handler->error_size;
     size_t used = (size_t)describe(handler, reason, KVWORKER_REASON_MAX - 2);
-
     while (size > 0 && (unsigned char)handler->errors[size - 1] <= ' ') {
         size--;
     }

@@ -42,7 +42,6 @@ static bool matmul_fail(struct kvworker_result *result, const char *reason)
 static const char *matmul_read_head(kvp_slice head, struct product *product)
 {
     const uint8_t *bytes = head.data;
-
     if (head.size < KVP_JOB_TILE_HEADER) {
         return "the payload is shorter than its head";
     }
@@ -62,7 +61,6 @@ static const char *matmul_read_head(kvp_slice head, struct product *product)
 static const char *check_result(struct product *product)
 {
     size_t element = kvp_matrix_element_size(product->type);
-
     if (product->rows * product->columns > KVP_JOB_BLOCK_MAX / element) {
         return "the result would be longer than 1 MiB";
     }
@@ -73,7 +71,6 @@ static const char *check_result(struct product *product)
 static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct product *product)
 {
     const char *wrong = matmul_read_head(head, product);
-
     if (wrong != NULL) {
         return wrong;
     }
@@ -91,7 +88,6 @@ static const char *read_blocks(kvp_slice head, kvp_slice a, kvp_slice b, struct 
 static const char *read_payload(kvp_slice payload, struct product *product)
 {
     const char *wrong = matmul_read_head(payload, product);
-
     if (wrong != NULL) {
         return wrong;
     }
@@ -112,7 +108,6 @@ static bool matmul_multiply(const struct product *p, struct kvworker_slot *slot,
                             kvp_status *status)
 {
     uint64_t step = SLICE_WORK / (p->inner * p->columns);
-
     step = step < 64 ? 64 : step;
     *status = KVP_OK;
     for (uint64_t row = 0; row < p->rows && *status == KVP_OK; row += step) {
@@ -150,7 +145,6 @@ static kvp_status multiply_blas(const struct product *p, void *c)
     size_t a_size = (size_t)(p->rows * p->inner) * element;
     size_t b_size = (size_t)(p->inner * p->columns) * element;
     uint8_t *copy = aligned_alloc(64, (a_size + b_size + 64 + 63) / 64 * 64);
-
     if (copy == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -180,7 +174,6 @@ static bool matmul_run(struct product product, enum kvworker_blas blas, struct k
                        struct kvworker_result *result)
 {
     kvp_status status = KVP_OK;
-
     if (kvp_buf_reserve(&result->bytes, product.size) != KVP_OK) {
         return matmul_fail(result, "out of memory");
     }
@@ -209,7 +202,6 @@ bool kvworker_matmul(kvp_slice payload, enum kvworker_blas blas, struct kvworker
 {
     struct product product;
     const char *wrong = read_payload(payload, &product);
-
     return wrong != NULL ? matmul_fail(result, wrong) : matmul_run(product, blas, slot, result);
 }
 
@@ -218,6 +210,5 @@ bool kvworker_matmul_blocks(kvp_slice header, kvp_slice a, kvp_slice b, enum kvw
 {
     struct product product;
     const char *wrong = read_blocks(header, a, b, &product);
-
     return wrong != NULL ? matmul_fail(result, wrong) : matmul_run(product, blas, slot, result);
 }

@@ -96,7 +96,6 @@ static int options_complain(const char *format, ...) __attribute__((format(print
 static int options_complain(const char *format, ...)
 {
     va_list arguments;
-
     fputs("kvworker: ", stderr);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
@@ -109,7 +108,6 @@ static int options_complain(const char *format, ...)
 static bool options_take_number(const char *text, uint64_t min, uint64_t max, uint64_t *number)
 {
     char *end;
-
     errno = 0;
     unsigned long long read = strtoull(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || *text < '0' || *text > '9' || read < min ||
@@ -125,7 +123,6 @@ static bool take_decimal(const char *text, double max, double *number)
 {
     char *end;
     double read = strtod(text, &end);
-
     if (end == text || *end != '\0' || !isfinite(read) || read < 0 || read > max) {
         return false;
     }
@@ -136,7 +133,6 @@ static bool take_decimal(const char *text, double max, double *number)
 static bool take_seconds(const char *text, uint32_t *ms)
 {
     double seconds = 0;
-
     if (!take_decimal(text, 86400 * 30, &seconds)) {
         return false;
     }
@@ -147,7 +143,6 @@ static bool take_seconds(const char *text, uint32_t *ms)
 static bool options_take_name(const char *text, char *name)
 {
     size_t size = strlen(text);
-
     if (size == 0 || size > KVP_NAME_SIZE_MAX) {
         return false;
     }
@@ -159,7 +154,6 @@ static bool options_take_name(const char *text, char *name)
 static int take_handler(char *text, struct kvworker_options *options)
 {
     char *command = strchr(text, '=');
-
     if (command == NULL || command == text || command[1] == '\0' ||
         command - text > (int)KVP_NAME_SIZE_MAX) {
         return options_complain("--handler: '%s' is not of the form KIND=COMMAND", text);
@@ -198,7 +192,6 @@ static bool options_take_value(int which, char *text, struct kvworker_options *o
 {
     uint64_t number = 0;
     bool good = true;
-
     switch (which) {
     case SET_NODES:
         options->nodes = text;
@@ -238,7 +231,6 @@ static bool options_take_value(int which, char *text, struct kvworker_options *o
 static const char *options_name_of(int which)
 {
     const struct option *option = long_options;
-
     while (option->val != which) {
         option++;
     }
@@ -279,7 +271,6 @@ static int options_take(int which, struct kvworker_options *options)
 static void fill_name(struct kvworker_options *options)
 {
     char host[KVP_NAME_SIZE_MAX + 1] = "";
-
     (void)gethostname(host, sizeof(host) - 1);
     if (options->name[0] == '\0') {
         (void)snprintf(options->name, sizeof(options->name), "%.50s-%ld",
@@ -290,7 +281,6 @@ static void fill_name(struct kvworker_options *options)
 int kvworker_parse(int argc, char **argv, struct kvworker_options *options)
 {
     int which, code = -1;
-
     *options = (struct kvworker_options){
         .nodes = getenv("KVPAIR_NODES"),
         .matmul = true,

@@ -31,7 +31,6 @@ static size_t orphans_read(pid_t pid, const char *name, char *bytes, size_t size
     char path[64];
     size_t used = 0;
     ssize_t got = 1;
-
     (void)snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -76,7 +75,6 @@ void kvworker_mark(char *mark, size_t size)
 static bool orphans_has_mark_of_dead(const char *environment, size_t size, pid_t session)
 {
     const char *at = environment, *end = environment + size;
-
     while (at < end && strncmp(at, MARK, sizeof(MARK) - 1) != 0) {
         at += strlen(at) + 1;
     }
@@ -91,7 +89,6 @@ static bool orphans_has_mark_of_dead(const char *environment, size_t size, pid_t
 static bool orphans_end(pid_t pid, char *environment)
 {
     int process = pidfd_open(pid, 0);
-
     if (process < 0) {
         return false;
     }

@@ -52,7 +52,6 @@ void kvworker_stop(struct kvworker *worker, int status)
 static void worker_rest(struct kvworker *worker, uint32_t ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
     if (!atomic_load(&worker->stopping)) {
         (void)nanosleep(&time, NULL);
     }
@@ -62,7 +61,6 @@ static void worker_rest(struct kvworker *worker, uint32_t ms)
 static void worker_feed(struct kvworker *worker)
 {
     uint64_t now_us = kvp_clock_now_us();
-
     if (worker->feed_us > 0 && now_us >= atomic_load(&worker->feed_due_us)) {
         atomic_store(&worker->feed_due_us, now_us + worker->feed_us);
         kvp_notify("WATCHDOG=1");
@@ -79,7 +77,6 @@ static const char *reason_of(const kvp_result *result)
 static void note_reached(struct kvworker *worker, bool reached, const kvp_result *result)
 {
     char quoted[256];
-
     pthread_mutex_lock(&worker->lock);
     bool news = worker->unreachable == reached;
     worker->unreachable = !reached;
@@ -103,7 +100,6 @@ enum reply {
 static enum reply worker_judge(struct kvworker *worker, kvp_status status, const kvp_result *result)
 {
     char text[128], reason[256];
-
     switch (status) {
     case KVP_TIMEOUT:
     case KVP_TIMEOUT_UNKNOWN:
@@ -147,7 +143,6 @@ static unsigned list_kinds(const struct kvworker_options *options, const char **
 {
     unsigned count = 0;
     bool builtin = options->matmul;
-
     for (unsigned i = 0; i < options->handler_count; i++) {
         kinds[count++] = options->handlers[i].kind;
         builtin = builtin && strcmp(options->handlers[i].kind, KVP_JOB_MATMUL_KIND) != 0;
@@ -169,7 +164,6 @@ static bool worker_join(struct kvworker *worker)
     unsigned count = list_kinds(options, kinds);
     kvp_worker self = {0};
     char quoted[256];
-
     (void)snprintf(self.name, sizeof(self.name), "%s", options->name);
     while (!atomic_load(&worker->stopping)) {
         kvp_result result;
@@ -219,7 +213,6 @@ static void join_again(struct kvworker *worker, uint64_t instance)
 static struct kvworker_slot *next_due(struct kvworker *worker)
 {
     struct kvworker_slot *first = NULL;
-
     for (unsigned i = 0; i < worker->options.parallel; i++) {
         struct kvworker_slot *slot = &worker->slots[i];
         if (slot->busy && !slot->unwanted &&
@@ -233,7 +226,6 @@ static struct kvworker_slot *next_due(struct kvworker *worker)
 static void wait_until(struct kvworker *worker, uint64_t now_us, uint64_t until_us)
 {
     struct timespec until;
-
     clock_gettime(CLOCK_MONOTONIC, &until);
     uint64_t nanoseconds = (uint64_t)until.tv_nsec + (until_us - now_us) % 1000000 * 1000;
     until.tv_sec += (time_t)((until_us - now_us) / 1000000 + nanoseconds / 1000000000);
@@ -286,7 +278,6 @@ static void beat(struct kvworker *worker, struct kvworker_slot *slot)
 static void *run_beats(void *arg)
 {
     struct kvworker *worker = arg;
-
     pthread_mutex_lock(&worker->lock);
     while (!worker->ended) {
         struct kvworker_slot *slot = next_due(worker);
@@ -313,7 +304,6 @@ static void log_task(struct kvworker_slot *slot, enum kvp_log_level level, const
 {
     char quoted[512];
     const kvp_task *task = &slot->task;
-
     kvp_log(&slot->worker->logger, level, event,
             "job=%" PRIu64 " task=%" PRIu32 " attempt=%" PRIu64 "%s%s", task->job, task->number,
             task->attempt, text[0] == '\0' ? "" : " reason=",
@@ -356,7 +346,6 @@ static void worker_post(struct kvworker_slot *slot, unsigned outcome, kvp_slice 
     struct kvworker *worker = slot->worker;
     enum reply reply;
     bool last;
-
     do {
         kvp_result result;
         last = atomic_load(&worker->stopping);
@@ -374,7 +363,6 @@ static void begin_task(struct kvworker_slot *slot)
 {
     struct kvworker *worker = slot->worker;
     uint64_t count = 0;
-
     atomic_store(&slot->progress, 0);
     slot->deadline_us =
         kvp_clock_now_us() + ((uint64_t)slot->task.deadline_ms + DEADLINE_SLACK_MS) * 1000;
@@ -394,7 +382,6 @@ static void begin_task(struct kvworker_slot *slot)
 static void end_task(struct kvworker_slot *slot)
 {
     struct kvworker *worker = slot->worker;
-
     pthread_mutex_lock(&worker->lock);
     slot->busy = false;
     worker->idle_since_us = kvp_clock_now_us();
@@ -406,7 +393,6 @@ static void end_task(struct kvworker_slot *slot)
 static void post_unfinished(struct kvworker_slot *slot)
 {
     char text[64];
-
     if (atomic_load(&slot->worker->stopping) || kvworker_left_ms(slot) > 0) {
         worker_post(slot, KVP_OUTCOME_GIVEN_BACK, kvp_slice_of(NULL, 0));
         return;
@@ -420,7 +406,6 @@ static void post_unfinished(struct kvworker_slot *slot)
 static void work(struct kvworker_slot *slot)
 {
     struct kvworker_result result = {0};
-
     begin_task(slot);
     if (kvworker_task_run(slot, &result)) {
         if (result.outcome == KVP_OUTCOME_FAILED) {
@@ -443,7 +428,6 @@ static void look_whether_idle(struct kvworker *worker)
 {
     uint64_t idle_us = (uint64_t)worker->options.idle_exit_ms * 1000;
     bool idle = idle_us > 0;
-
     pthread_mutex_lock(&worker->lock);
     for (unsigned i = 0; i < worker->options.parallel; i++) {
         idle = idle && !worker->slots[i].busy;
@@ -460,14 +444,12 @@ static void look_whether_idle(struct kvworker *worker)
 static uint32_t fetch_wait_ms(const struct kvworker *worker)
 {
     uint32_t idle_ms = worker->options.idle_exit_ms;
-
     return idle_ms > 0 && idle_ms < FETCH_WAIT_MS ? idle_ms : FETCH_WAIT_MS;
 }
 
 static kvp_status fetch(struct kvworker_slot *slot, kvp_result *result)
 {
     struct kvworker *worker = slot->worker;
-
     pthread_mutex_lock(&worker->lock);
     slot->held_by = worker->self;
     pthread_mutex_unlock(&worker->lock);
@@ -480,7 +462,6 @@ static void *run_slot(void *arg)
     struct kvworker_slot *slot = arg;
     struct kvworker *worker = slot->worker;
     bool done = false;
-
     while (!done && !atomic_load(&worker->stopping)) {
         kvp_result result;
         kvp_status status = fetch(slot, &result);
@@ -512,7 +493,6 @@ static void *worker_watch_signals(void *arg)
     struct kvworker *worker = arg;
     sigset_t set;
     int number = 0;
-
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -533,7 +513,6 @@ static void *worker_watch_signals(void *arg)
 static bool make_slots(struct kvworker *worker)
 {
     pthread_condattr_t attributes;
-
     (void)pthread_mutex_init(&worker->lock, NULL);
     (void)pthread_mutex_init(&worker->joining, NULL);
     kvworker_blocks_init(&worker->blocks);
@@ -556,7 +535,6 @@ static bool make_slots(struct kvworker *worker)
 static void work_until_stopped(struct kvworker *worker)
 {
     pthread_t beats;
-
     worker->idle_since_us = kvp_clock_now_us();
     if (pthread_create(&beats, NULL, run_beats, worker) != 0) {
         kvp_log(&worker->logger, KVP_LOG_ERROR, "no_threads", "reason=\"%s\"", strerror(EAGAIN));
@@ -587,7 +565,6 @@ static void work_until_stopped(struct kvworker *worker)
 static void worker_leave(struct kvworker *worker)
 {
     int status = atomic_load(&worker->status);
-
     if (worker->unreachable || status == KVWORKER_REPLACED || status == KVWORKER_BARRED) {
         return;
     }
@@ -599,7 +576,6 @@ static void worker_leave(struct kvworker *worker)
 static int live(struct kvworker *worker)
 {
     pthread_t watcher;
-
     if (pthread_create(&watcher, NULL, worker_watch_signals, worker) != 0) {
         kvp_log(&worker->logger, KVP_LOG_ERROR, "no_threads", "reason=\"%s\"", strerror(EAGAIN));
         return KVWORKER_FAILED;
@@ -619,7 +595,6 @@ static kvp_status worker_open_client(struct kvworker *worker)
 {
     kvp_client_options options;
     char message[512];
-
     kvp_client_options_init(&options);
     options.nodes = worker->options.nodes;
     options.group = worker->options.group;
@@ -636,7 +611,6 @@ static kvp_status worker_open_client(struct kvworker *worker)
 static void clear_away(struct kvworker *worker)
 {
     unsigned orphans = kvworker_end_orphans();
-
     if (orphans > 0) {
         kvp_log(&worker->logger, KVP_LOG_WARN, "orphans_ended",
                 "count=%u text=\"processes of handlers whose worker was killed\"", orphans);
@@ -647,7 +621,6 @@ static void clear_away(struct kvworker *worker)
 int kvworker_run(struct kvworker *worker)
 {
     sigset_t set;
-
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);

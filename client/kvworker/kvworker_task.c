@@ -77,7 +77,6 @@ static bool run_blocks(struct kvworker_slot *slot, struct kvworker_result *resul
     kvp_slice payload = slot->task.payload;
     struct kvworker_block *blocks[2] = {NULL, NULL};
     bool whole = true, there = payload.size == KVP_JOB_TILE_HEADER + 8;
-
     for (unsigned i = 0; i < 2 && there; i++) {
         const uint8_t *number = (const uint8_t *)payload.data + KVP_JOB_TILE_HEADER + 4 * i;
         blocks[i] = kvworker_block_take(worker, slot->task.job, kvp_get_u32(number));
@@ -104,7 +103,6 @@ static bool delay(struct kvworker_slot *slot, uint64_t count)
 {
     const struct kvworker_options *options = &slot->worker->options;
     uint32_t left_ms = options->slow_ms;
-
     if (!kvworker_pause(slot, 0)) {
         return false; /* it came with the signal to end */
     }
@@ -141,7 +139,6 @@ static void flip_element(enum kvp_matrix_type type, kvp_buf *bytes)
 {
     size_t size = kvp_matrix_element_size(type);
     uint8_t *element = bytes->data + kvp_random_u64() % (bytes->size / size) * size;
-
     if (type == KVP_FLOAT32) {
         float value;
         memcpy(&value, element, sizeof(value));
@@ -184,7 +181,6 @@ bool kvworker_task_run(struct kvworker_slot *slot, struct kvworker_result *resul
     bool blocks = builtin && is_kind(slot, KVP_JOB_BLOCKS_KIND);
     bool matmul = blocks || (builtin && is_kind(slot, KVP_JOB_MATMUL_KIND));
     bool whole = delay(slot, atomic_fetch_add(&worker->tasks, 1) + 1);
-
     if (whole && command != NULL) {
         whole = run_handler(slot, command, result);
     } else if (whole && blocks) {

@@ -132,7 +132,6 @@ int kvp_slice_compare(kvp_slice a, kvp_slice b)
 {
     size_t common = a.size < b.size ? a.size : b.size;
     int order = common == 0 ? 0 : memcmp(a.data, b.data, common);
-
     if (order != 0) {
         return order;
     }

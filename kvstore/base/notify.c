@@ -17,7 +17,7 @@
 static socklen_t notify_address(struct sockaddr_un *address)
 {
     const char *name = getenv("NOTIFY_SOCKET");
-    size_t size = name ? strlen(name) : 0;
+    size_t size = name != NULL ? strlen(name) : 0;
     if (size < 2 || size >= sizeof(address->sun_path) || (name[0] != '/' && name[0] != '@')) {
         return 0;
     }
@@ -65,13 +65,14 @@ static uint64_t notify_number(const char *name)
     const char *text = getenv(name);
     char *end = NULL;
     errno = 0;
-    unsigned long long number = text ? strtoull(text, &end, 10) : 0;
-    bool whole = text && text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+    unsigned long long number = text != NULL ? strtoull(text, &end, 10) : 0;
+    bool whole = text != NULL && text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
     return whole ? number : 0;
 }
 
 uint64_t kvp_notify_feed_us(void)
 {
-    bool others = getenv("WATCHDOG_PID") && notify_number("WATCHDOG_PID") != (uint64_t)getpid();
+    bool others =
+        getenv("WATCHDOG_PID") != NULL && notify_number("WATCHDOG_PID") != (uint64_t)getpid();
     return others || !kvp_notify_wanted() ? 0 : notify_number("WATCHDOG_USEC") / 2;
 }

@@ -22,11 +22,11 @@ kvp_status kvp_options_take(void *to, size_t size, const void *from, size_t size
 {
     size_t given;
     char unwanted[1];
-    if (!message || message_size == 0) {
+    if (message == NULL || message_size == 0) {
         message = unwanted;
         message_size = sizeof(unwanted);
     }
-    if (!from) {
+    if (from == NULL) {
         snprintf(message, message_size, "no options are given");
         return KVP_BAD_ARGUMENT;
     }

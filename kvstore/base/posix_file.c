@@ -25,7 +25,6 @@ kvp_status kvp_status_of_errno(int number)
 bool kvp_write_all(int fd, const void *data, size_t size, uint64_t offset)
 {
     const char *next = data;
-
     while (size > 0) {
         ssize_t written = pwrite(fd, next, size, (off_t)offset);
         if (written < 0 && errno == EINTR) {
@@ -45,7 +44,6 @@ bool kvp_write_all(int fd, const void *data, size_t size, uint64_t offset)
 bool kvp_read_all(int fd, void *data, size_t size, uint64_t offset, size_t *got)
 {
     char *next = data;
-
     *got = 0;
     while (*got < size) {
         ssize_t part = pread(fd, next + *got, size - *got, (off_t)(offset + *got));

@@ -81,7 +81,6 @@ static bool mac_read(uint32_t number, uint32_t *value)
 static bool chip_reset(void)
 {
     unsigned i = 0;
-
     while (BYTE_TEST != AWAKE && i < PATIENCE) {
         i++;
     }
@@ -107,7 +106,6 @@ static void put_words(const struct pbuf *frame)
 {
     uint32_t word = 0;
     unsigned shift = 0;
-
     for (const struct pbuf *piece = frame; piece != NULL; piece = piece->next) {
         const uint8_t *data = piece->payload;
         for (unsigned i = 0; i < piece->len; i++) {
@@ -128,7 +126,6 @@ static void put_words(const struct pbuf *frame)
 static err_t nic_output(struct netif *netif, struct pbuf *frame)
 {
     uint32_t size = frame->tot_len - (uint32_t)ETH_PAD_SIZE;
-
     (void)netif;
     while ((TX_FIFO >> 16 & 0xff) != 0) {
         (void)TX_STATUS; /* TCP finds out what was lost, this need not tell */
@@ -147,7 +144,6 @@ static void get_words(struct pbuf *frame, uint32_t count)
 {
     struct pbuf *piece = frame;
     unsigned at = 0;
-
     for (uint32_t i = 0; i < count; i++) {
         uint32_t word = RX_DATA;
         for (unsigned shift = 0; shift < 32 && piece != NULL; shift += 8) {
@@ -165,7 +161,6 @@ static struct pbuf *next_frame(void)
 {
     uint32_t status = RX_STATUS, size = (status >> 16 & 0x3fff) - CRC_SIZE;
     struct pbuf *frame = NULL;
-
     if ((status & RX_ERROR) == 0 && size >= HEAD_SIZE && size <= FRAME_MAX) {
         frame = pbuf_alloc(PBUF_RAW, (uint16_t)(size + ETH_PAD_SIZE), PBUF_POOL);
     }
@@ -187,7 +182,6 @@ void nic_poll(struct netif *netif)
 err_t nic_init(struct netif *netif)
 {
     uint32_t high, low;
-
     if (!chip_reset() || !mac_read(MAC_HIGH, &high) || !mac_read(MAC_LOW, &low) || !chip_start()) {
         return ERR_IF;
     }

@@ -60,7 +60,6 @@ const struct kvmcu_transport *link_init(const char *const *urls)
 {
     ip4_addr_t own, mask, gateway;
     uint32_t seed[4];
-
     board_seed(seed);
     random_state = (uint32_t)kvmcu_client_number(seed, sizeof(seed)); /* odd, so it is not 0 */
     if (ip4addr_aton(BOARD_IP, &own) == 0 || ip4addr_aton(BOARD_MASK, &mask) == 0 ||

@@ -34,7 +34,6 @@ static const struct kvmcu_worker worker = {
 static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *result)
 {
     uint32_t begin = board_now_ms(), slow_ms = BOARD_SLOW_MS;
-
     while (board_now_ms() - begin < slow_ms) {
         board_sleep();
     }

@@ -105,7 +105,6 @@ size_t board_read(void *data, size_t size)
 {
     uint8_t *to = data;
     size_t count = 0;
-
     while (count < size && ring_out != ring_in) {
         to[count++] = ring[ring_out % RING];
         ring_out++;
@@ -118,7 +117,6 @@ size_t board_write(const void *data, size_t size)
 {
     const uint8_t *from = data;
     size_t count = 0;
-
     while (count < size && (!sending || UART_SENT != 0)) {
         UART_SENT = 0;
         UART_OUT = from[count++];
@@ -139,7 +137,6 @@ void board_alive(void)
 uint32_t board_random(void)
 {
     uint32_t number = DEVICE_ID;
-
     RANDOM_START = 1;
     for (unsigned byte = 0; byte < 4; byte++) {
         RANDOM_READY = 0;

@@ -83,7 +83,6 @@ size_t board_read(void *data, size_t size)
 {
     uint8_t *to = data;
     size_t count = 0;
-
     while (count < size && ring_out != ring_in) {
         to[count++] = ring[ring_out % RING];
         ring_out++;
@@ -95,7 +94,6 @@ size_t board_write(const void *data, size_t size)
 {
     const uint8_t *from = data;
     size_t count = 0;
-
     while (count < size && (UART_STATE & OUT_FULL) == 0) {
         UART_DATA = from[count++];
     }

@@ -24,7 +24,6 @@ static uint32_t noise; /* what RAM held at the start: of the last run, or by cha
 __attribute__((used)) static void fault_taken(uint32_t *frame)
 {
     uint32_t at = frame[6];
-
     if (at >= (uintptr_t)text_begin && at < (uintptr_t)data_load &&
         *(const volatile uint16_t *)(uintptr_t)at == BKPT_DEBUGGER) {
         alone = true;
@@ -82,7 +81,6 @@ static void paint_stack(const void *up_to)
 uint32_t stack_used(void)
 {
     size_t words = distance(stack_begin, stack_end) / 4, clean = 0;
-
     while (clean < words && stack_begin[clean] == PAINT) {
         clean++;
     }
@@ -92,7 +90,6 @@ uint32_t stack_used(void)
 static uint32_t mix(const uint32_t *begin, const uint32_t *end)
 {
     uint32_t sum = 2166136261u;
-
     for (size_t i = 0; i < distance(begin, end) / 4; i++) {
         sum = (sum ^ begin[i]) * 16777619u;
     }
@@ -102,7 +99,6 @@ static uint32_t mix(const uint32_t *begin, const uint32_t *end)
 void reset(void)
 {
     uint32_t found = mix(bss_begin, bss_end);
-
     paint_stack(__builtin_frame_address(0));
     memcpy(data_begin, data_load, distance(data_begin, data_end));
     memset(bss_begin, 0, distance(bss_begin, bss_end));
@@ -118,7 +114,6 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 {
     uint8_t *target = to;
     const uint8_t *source = from;
-
     while (size-- > 0) {
         *target++ = *source++;
     }
@@ -128,7 +123,6 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
 void *memset(void *to, int value, size_t size)
 {
     uint8_t *target = to;
-
     while (size-- > 0) {
         *target++ = (uint8_t)value;
     }
@@ -139,7 +133,6 @@ void *memmove(void *to, const void *from, size_t size)
 {
     uint8_t *target = to;
     const uint8_t *source = from;
-
     if ((uintptr_t)target <= (uintptr_t)source) {
         return memcpy(to, from, size);
     }
@@ -152,7 +145,6 @@ void *memmove(void *to, const void *from, size_t size)
 int memcmp(const void *a, const void *b, size_t size)
 {
     const uint8_t *left = a, *right = b;
-
     for (size_t i = 0; i < size; i++) {
         if (left[i] != right[i]) {
             return left[i] < right[i] ? -1 : 1;
@@ -164,7 +156,6 @@ int memcmp(const void *a, const void *b, size_t size)
 size_t strlen(const char *text)
 {
     size_t size = 0;
-
     while (text[size] != '\0') {
         size++;
     }
@@ -202,7 +193,6 @@ void board_log_number(uint32_t number)
 {
     char text[11];
     unsigned at = sizeof(text) - 1;
-
     text[at] = '\0';
     do {
         uint32_t tenth = number / 10;
@@ -216,7 +206,6 @@ void board_log_number(uint32_t number)
 void board_exit(unsigned code)
 {
     const uint32_t block[2] = {APPLICATION_EXIT, code};
-
     if (!alone) {
         (void)debugger(SYS_EXIT_EXTENDED, block);
     }
@@ -230,7 +219,6 @@ void board_exit(unsigned code)
 void board_seed(uint32_t seed[4])
 {
     uint32_t elapsed[2] = {0, 0};
-
     seed[0] = (uint32_t)debugger(SYS_TIME, NULL);
     if (!alone) {
         (void)debugger(SYS_ELAPSED, elapsed);

@@ -249,10 +249,10 @@ enum kvp_access_lack kvp_access_lacks(const struct kvp_access_asker *asker,
 {
     const struct kvp_operation *operation = kvp_operation_of(question->op);
     const struct kvp_identity *identity = asker->identity;
-    if (!identity) {
+    if (identity == NULL) {
         return KVP_LACKS_IDENTITY;
     }
-    if (!operation->name) {
+    if (operation->name == NULL) {
         return KVP_LACKS_OPERATION;
     }
     if (operation->needs == KVP_NEEDS_NODE) {

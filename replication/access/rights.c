@@ -166,7 +166,7 @@ kvp_status kvp_right_parse(kvp_slice text, uint8_t room[KVP_KEY_SIZE_MAX], struc
                            const char **reason)
 {
     const char *bytes = text.data, *blank = text.size > 0 ? memchr(bytes, ' ', text.size) : NULL;
-    size_t name_size = blank ? (size_t)(blank - bytes) : text.size;
+    size_t name_size = blank != NULL ? (size_t)(blank - bytes) : text.size;
     size_t of_size = 0;
     right->kind = right_kind(kvp_slice_of(bytes, name_size));
     if (right->kind == 0) {
@@ -174,11 +174,12 @@ kvp_status kvp_right_parse(kvp_slice text, uint8_t room[KVP_KEY_SIZE_MAX], struc
         return KVP_BAD_ARGUMENT;
     }
     if ((blank != NULL) != right_kinds[right->kind].is_of) {
-        *reason = blank ? "this right is of nothing in particular: its name is all of it"
-                        : "behind read and write stands a prefix of keys, behind work a kind";
+        *reason = blank != NULL
+                      ? "this right is of nothing in particular: its name is all of it"
+                      : "behind read and write stands a prefix of keys, behind work a kind";
         return KVP_BAD_ARGUMENT;
     }
-    if (blank) {
+    if (blank != NULL) {
         of_size = right_unescape(blank + 1, text.size - name_size - 1, room);
     }
     if (of_size == SIZE_MAX ||

@@ -210,7 +210,8 @@ kvp_status kvp_rights_table_load(struct kvp_rights_table *table, kvp_slice recor
         return status;
     }
     table->places = calloc(count, sizeof(*table->places));
-    if (!table->places || kvp_buf_append(&table->record, record.data, record.size) != KVP_OK) {
+    if (table->places == NULL ||
+        kvp_buf_append(&table->record, record.data, record.size) != KVP_OK) {
         kvp_rights_table_free(table);
         return KVP_NO_MEMORY;
     }

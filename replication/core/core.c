@@ -17,7 +17,7 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
         return KVP_BAD_ARGUMENT;
     }
     struct kvp_core *made = calloc(1, sizeof(*made));
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     if (kvp_core_log_init(&made->log, config->log_size_max) != KVP_OK) {
@@ -42,7 +42,7 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
 
 static void event_answer_held(struct kvp_core *core, void **token, unsigned op)
 {
-    if (*token) {
+    if (*token != NULL) {
         core_answer(core, *token, op, 0, KVP_CLOSED);
         *token = NULL;
     }
@@ -50,7 +50,7 @@ static void event_answer_held(struct kvp_core *core, void **token, unsigned op)
 
 void kvp_core_free(struct kvp_core *core)
 {
-    if (!core) {
+    if (core == NULL) {
         return;
     }
     core_answer_waiters(core, true);
@@ -200,7 +200,7 @@ static void event_dispatch(struct kvp_core *core, struct core_peer *peer,
         if (core_leading(core) && kvp_set_has(core->view.in_sync, peer->id)) {
             peer->resigned = true;
             peer->resigned_us = core->now_us;
-            if (peer->leave_token) {
+            if (peer->leave_token != NULL) {
                 core_answer(core, peer->leave_token, KVP_OP_LEAVE, 0, KVP_BUSY);
             }
             peer->leave_token = token;
@@ -285,10 +285,10 @@ static void event_take_request(struct kvp_core *core, const struct kvp_peer_requ
                                void *token)
 {
     struct core_peer *peer = core_peer(core, request->from);
-    if (!peer && request->to == core->config.self) {
+    if (peer == NULL && request->to == core->config.self) {
         core_note(core, KVP_NOTE_PEER_UNKNOWN, request->from);
     }
-    if (!peer || request->to != core->config.self) {
+    if (peer == NULL || request->to != core->config.self) {
         /* Not REFUSED, which is said to a copy. */
         core_answer(core, token, request->op, request->sent_us, KVP_NOT_FOUND);
         return;
@@ -356,7 +356,7 @@ static void event_hear_resigned(struct kvp_core *core, struct core_peer *peer,
 static void event_take_reply(struct kvp_core *core, const struct kvp_peer_reply *reply)
 {
     struct core_peer *peer = core_peer(core, reply->from);
-    if (!peer || event_stopped(core) || core->loading || reply->echo_us > core->now_us ||
+    if (peer == NULL || event_stopped(core) || core->loading || reply->echo_us > core->now_us ||
         event_from_stranger(core, reply->group_id, reply->from)) {
         return;
     }
@@ -401,7 +401,7 @@ void kvp_core_link(struct kvp_core *core, uint64_t now_us, uint8_t id, bool up)
 {
     core_enter(core, now_us);
     struct core_peer *peer = core_peer(core, id);
-    if (peer) {
+    if (peer != NULL) {
         peer->link_up = up;
         if (core_leading(core) && peer->mode != PEER_SNAPSHOT) {
             core_probe_restart(core, peer);
@@ -457,7 +457,7 @@ static size_t event_gather(struct kvp_core *core, uint64_t from, uint64_t to, si
     *last = from - 1;
     for (uint64_t seq = from; seq <= to && count < KVP_CORE_BATCH; seq++) {
         struct kvp_entry *entry = kvp_core_log_get(&core->log, seq);
-        assert(entry);
+        assert(entry != NULL);
         if (count > 0 && size + entry->size > KVP_CORE_BATCH_SIZE) {
             break;
         }

@@ -56,7 +56,7 @@ static struct core_peer *admin_successor(struct kvp_core *core, uint8_t target)
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         if (core_can_take_over(core, peer) && admin_is_wanted(peer, target) &&
-            (!best || peer->match > best->match)) {
+            (best == NULL || peer->match > best->match)) {
             best = peer;
         }
     }
@@ -67,7 +67,7 @@ static struct core_peer *admin_successor(struct kvp_core *core, uint8_t target)
 static bool admin_handover_drain(struct kvp_core *core, uint8_t target)
 {
     struct core_peer *peer = admin_successor(core, target);
-    if (core->role != KVP_ROLE_PRIMARY || !peer) {
+    if (core->role != KVP_ROLE_PRIMARY || peer == NULL) {
         return false;
     }
     if (core->proposal.stage == PROPOSAL_PREPARE) {
@@ -341,7 +341,7 @@ static bool admin_drained_alone(const struct kvp_core *core)
 
 static bool admin_stop_hands_over(struct kvp_core *core)
 {
-    if (!admin_successor(core, 0)) {
+    if (admin_successor(core, 0) == NULL) {
         return false;
     }
     admin_handover_ask(core, 0, false);

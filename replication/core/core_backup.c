@@ -179,7 +179,7 @@ void core_drop_later(struct kvp_core *core, uint64_t epoch)
  * While a view is on its way to the disk in which this node is alone, that will not stay so. */
 static void backup_compared(struct kvp_core *core, uint64_t seq)
 {
-    if (core->meta.unreplicated_from != 0 && seq >= core->durable.seq && !core->ask_token) {
+    if (core->meta.unreplicated_from != 0 && seq >= core->durable.seq && core->ask_token == NULL) {
         core->meta.unreplicated_from = 0;
         core_persist(core);
     }

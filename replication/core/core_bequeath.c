@@ -20,7 +20,7 @@ static const struct core_peer *bequeath_heir(const struct kvp_core *core)
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         if (core_can_take_over(core, peer) && bequeath_disk_works(core, peer) &&
-            (!best || peer->match > best->match)) {
+            (best == NULL || peer->match > best->match)) {
             best = peer;
         }
     }
@@ -58,7 +58,7 @@ void core_disk_lead_tick(struct kvp_core *core)
         return;
     }
     const struct core_peer *peer = bequeath_heir(core);
-    if (peer) {
+    if (peer != NULL) {
         core->disk_no_heir = false;
         bequeath_bequeath(core, peer);
     } else if (!core->disk_no_heir && core->proposal.stage == PROPOSAL_NONE) {

@@ -319,7 +319,7 @@ kvp_status core_identity_admit(struct kvp_core *core, struct core_peer *peer,
 
 static void identity_answer_held(struct kvp_core *core, kvp_status status)
 {
-    if (core->state_token) {
+    if (core->state_token != NULL) {
         core_answer(core, core->state_token, KVP_OP_STATE, core->state_echo_us, status);
         core->state_token = NULL;
     }

@@ -10,7 +10,7 @@
 
 static void incoming_answer_pending(struct kvp_core *core, int code)
 {
-    if (core->incoming.token) {
+    if (core->incoming.token != NULL) {
         core_answer(core, core->incoming.token, KVP_OP_SNAPSHOT, core->incoming.echo_us, code);
         core->incoming.token = NULL;
     }

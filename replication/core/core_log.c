@@ -12,7 +12,7 @@
 kvp_status kvp_core_log_init(struct kvp_core_log *log, uint64_t size_max)
 {
     struct kvp_entry **slots = calloc(CAPACITY_MIN, sizeof(*slots));
-    if (!slots) {
+    if (slots == NULL) {
         return KVP_NO_MEMORY;
     }
     memset(log, 0, sizeof(*log));
@@ -25,7 +25,7 @@ kvp_status kvp_core_log_init(struct kvp_core_log *log, uint64_t size_max)
 
 void kvp_core_log_free(struct kvp_core_log *log)
 {
-    if (log->slots) {
+    if (log->slots != NULL) {
         kvp_core_log_reset(log, log->tail, log->tail.seq + 1, log->tail.seq, 0);
         free(log->slots);
         log->slots = NULL;
@@ -58,7 +58,7 @@ static kvp_status grow(struct kvp_core_log *log)
     assert((log->capacity & (log->capacity - 1)) == 0);
     assert(log->tail.seq + 1 - log->first == log->capacity);
     struct kvp_entry **slots = calloc(log->capacity * 2, sizeof(*slots));
-    if (!slots) {
+    if (slots == NULL) {
         return KVP_NO_MEMORY;
     }
     for (uint64_t seq = log->first; seq <= log->tail.seq; seq++) {
@@ -81,7 +81,8 @@ static void count_on_disk(struct kvp_core_log *log, const struct kvp_entry *entr
     assert(log->segment_count <= KVP_LOG_SEGMENTS);
     struct kvp_log_segment *last =
         log->segment_count ? segment_at(log, log->segment_count - 1) : NULL;
-    if (!last || (last->size >= log->segment_size && log->segment_count < KVP_LOG_SEGMENTS)) {
+    if (last == NULL ||
+        (last->size >= log->segment_size && log->segment_count < KVP_LOG_SEGMENTS)) {
         last = segment_at(log, log->segment_count++);
         last->size = 0;
     }
@@ -200,7 +201,7 @@ struct kvp_entry *kvp_core_log_get(const struct kvp_core_log *log, uint64_t seq)
 bool kvp_core_log_point(const struct kvp_core_log *log, uint64_t seq, struct kvp_point *point)
 {
     const struct kvp_entry *entry = kvp_core_log_get(log, seq);
-    if (entry) {
+    if (entry != NULL) {
         *point = entry->point;
         return true;
     }

@@ -108,7 +108,7 @@ static kvp_status pair_judge(const struct kvp_core *core, const struct kvp_peer_
     const struct kvp_view *proposed = &request->proposed;
     /* While a grant is on its way to the disk it is neither given nor refused: whoever repeats the
      * question would take a refusal for the end of what is about to bind it. */
-    if (core->ask_token) {
+    if (core->ask_token != NULL) {
         return KVP_BUSY;
     }
     bool asked = core->config.policy == KVP_PAIR_BACKUP_WINS ||
@@ -187,7 +187,7 @@ void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *reque
 
 void core_pair_written(struct kvp_core *core)
 {
-    if (!core->ask_token || core->meta_durable < core->ask_meta_needed) {
+    if (core->ask_token == NULL || core->meta_durable < core->ask_meta_needed) {
         return;
     }
     void *token = core->ask_token;

@@ -209,7 +209,7 @@ static bool sync_gather_entries(struct kvp_core *core, uint64_t from,
     for (uint64_t seq = from;
          seq <= core->log.tail.seq && request->entry_count < KVP_APPEND_COUNT_MAX; seq++) {
         struct kvp_entry *entry = kvp_core_log_get(&core->log, seq);
-        if (!entry) {
+        if (entry == NULL) {
             return false;
         }
         if (request->entry_count > 0 && size + entry->size > KVP_APPEND_SIZE_MAX) {

@@ -62,7 +62,7 @@ void core_answer_leavers(struct kvp_core *core)
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         bool member = kvp_set_has(core->view.in_sync, peer->id);
-        if (peer->leave_token && (!member || !core_leading(core))) {
+        if (peer->leave_token != NULL && (!member || !core_leading(core))) {
             core_answer(core, peer->leave_token, KVP_OP_LEAVE, 0,
                         member ? KVP_NOT_PRIMARY : KVP_OK);
             peer->leave_token = NULL;

@@ -13,7 +13,7 @@
 kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_engine **engine)
 {
     struct kvp_engine *made = calloc(1, sizeof(*made));
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     made->config = *config;
@@ -34,7 +34,7 @@ kvp_status kvp_engine_open(const struct kvp_engine_config *config, struct kvp_en
 
 void kvp_engine_close(struct kvp_engine *engine)
 {
-    while (engine) {
+    while (engine != NULL) {
         struct kvp_engine *past = engine->past;
         overlay_free(&engine->overlay);
         session_table_free(&engine->sessions);
@@ -179,19 +179,20 @@ static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_req
                                  struct kvp_execution *execution)
 {
     kvp_status status = engine_run(engine, request, seq, execution);
-    if (status == KVP_OK && found) {
+    if (status == KVP_OK && found != NULL) {
         status = engine_fit_answer(engine, &request->session, found, execution);
     }
     if (status != KVP_OK) {
         return status;
     }
-    if (!engine->overlay.newest->first && !found) {
+    if (engine->overlay.newest->first == NULL && found == NULL) {
         overlay_rollback(&engine->overlay);
         wait_for_last(engine, execution);
         return KVP_OK;
     }
     bool refused = not_executed(execution);
-    if (refused && (!engine->overlay.newest->first || !kvp_operation_of(request->op)->is_job)) {
+    if (refused &&
+        (engine->overlay.newest->first == NULL || !kvp_operation_of(request->op)->is_job)) {
         overlay_rollback(&engine->overlay);
         return KVP_OK;
     }
@@ -199,7 +200,7 @@ static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_req
      * not. */
     execution->kind = KVP_EXECUTION_APPEND;
     status = engine_collect(engine, &execution->writeset);
-    if (status == KVP_OK && found && !refused) {
+    if (status == KVP_OK && found != NULL && !refused) {
         status = engine_close_session(engine, &request->session, found, seq, execution);
     }
     if (status == KVP_OK) {
@@ -239,7 +240,7 @@ static kvp_status engine_execute(struct kvp_engine *engine, const struct kvp_req
 kvp_status kvp_engine_execute(struct kvp_engine *engine, const struct kvp_request *request,
                               uint64_t seq, struct kvp_execution *execution)
 {
-    assert(engine->storage && seq == engine->executed + 1);
+    assert(engine->storage != NULL && seq == engine->executed + 1);
     execution->kind = KVP_EXECUTION_ANSWER;
     execution->status = KVP_OK;
     execution->wait_seq = 0;

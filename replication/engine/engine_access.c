@@ -14,7 +14,7 @@ static kvp_status access_read(struct kvp_engine *engine, const struct kvp_raw_ke
 {
     const struct overlay_version *version =
         overlay_find(&engine->overlay, kvp_raw_key_slice(key), engine->committed);
-    if (!version) {
+    if (version == NULL) {
         return kvp_storage_get(engine->storage, kvp_raw_key_slice(key), value);
     }
     return version->is_delete ? KVP_NOT_FOUND
@@ -43,7 +43,7 @@ static kvp_status access_look_up(struct kvp_engine *engine, kvp_buf *record)
     kvp_raw_key_rights(&key);
     const struct overlay_version *version =
         overlay_find(&engine->overlay, kvp_raw_key_slice(&key), UINT64_MAX);
-    if (version) {
+    if (version != NULL) {
         return kvp_buf_append(record, version->raw.data, version->raw.size);
     }
     kvp_status status = kvp_storage_get(engine->storage, kvp_raw_key_slice(&key), record);
@@ -202,7 +202,7 @@ kvp_status engine_note_owner(struct kvp_engine *engine, const struct kvp_request
     char name[KVP_ACCESS_NAME_SIZE];
     struct kvp_raw_key key;
     kvp_buf owner = {0};
-    if (!request->asker) {
+    if (request->asker == NULL) {
         return KVP_OK; /* without TLS everything is everybody's */
     }
     (void)kvp_access_print(request->asker, name);

@@ -9,7 +9,7 @@ static kvp_status engine_jobs_get(void *arg, kvp_slice key, kvp_buf *value)
 {
     struct kvp_engine *engine = arg;
     const struct overlay_version *version = overlay_find(&engine->overlay, key, UINT64_MAX);
-    if (!version) {
+    if (version == NULL) {
         return kvp_storage_get(engine->storage, key, value);
     }
     return version->is_delete ? KVP_NOT_FOUND
@@ -96,13 +96,14 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_e
 {
     bool all = false;
     *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
-    assert(engine->storage && seq == engine->executed + 1);
+    assert(engine->storage != NULL && seq == engine->executed + 1);
     kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
     *more = false; /* a new primary has others waiting, who come before the rest of what it reads */
     if (status == KVP_OK && all) {
         status = engine_jobs_step(engine, seq, execution, more);
     }
-    if (status == KVP_OK && all && engine->sessions.view && engine->now_us >= engine->rest_us) {
+    if (status == KVP_OK && all && engine->sessions.view != NULL &&
+        engine->now_us >= engine->rest_us) {
         status = session_table_load(&engine->sessions, load_at_once(engine));
         *more = false;
     }
@@ -114,7 +115,7 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_e
 
 bool kvp_engine_reads(const struct kvp_engine *engine)
 {
-    return engine->sessions.view || kvp_jobs_reads(engine->jobs);
+    return engine->sessions.view != NULL || kvp_jobs_reads(engine->jobs);
 }
 
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
@@ -122,7 +123,7 @@ uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
     uint64_t jobs_us = kvp_jobs_deadline(engine->jobs);
     bool reads = kvp_jobs_reads(engine->jobs);
     jobs_us = reads ? engine->rest_us : jobs_us;
-    return engine->sessions.view && engine->rest_us < jobs_us ? engine->rest_us : jobs_us;
+    return engine->sessions.view != NULL && engine->rest_us < jobs_us ? engine->rest_us : jobs_us;
 }
 
 struct kvp_jobs *kvp_engine_jobs(struct kvp_engine *engine)

@@ -48,7 +48,7 @@ static kvp_status key_look_at(struct kvp_engine *engine, kvp_slice key, uint64_t
     const struct overlay_version *version =
         overlay_find(&engine->overlay, kvp_raw_key_slice(&raw), seq);
     memset(value, 0, sizeof(*value));
-    if (version) {
+    if (version != NULL) {
         return version->is_delete ? KVP_OK : key_decode(kvp_buf_slice(&version->raw), value);
     }
     engine->scratch.size = 0;
@@ -108,8 +108,8 @@ kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key)
 kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set)
 {
     kvp_status status = KVP_OK;
-    for (const struct overlay_version *v = engine->overlay.newest->first; v && status == KVP_OK;
-         v = v->next) {
+    for (const struct overlay_version *v = engine->overlay.newest->first;
+         v != NULL && status == KVP_OK; v = v->next) {
         kvp_slice key = kvp_slice_of(v->key->data, v->key->size);
         status = v->is_delete ? kvp_writeset_delete(set, key)
                               : kvp_writeset_put(set, key, kvp_buf_slice(&v->raw));

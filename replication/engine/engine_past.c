@@ -32,7 +32,7 @@ void kvp_engine_sweep(struct kvp_engine *engine)
 {
     struct kvp_engine *past = engine->past;
     size_t budget = SWEEP_AT_ONCE;
-    if (!past) {
+    if (past == NULL) {
         return;
     }
     overlay_dismantle(&past->overlay, &budget);
@@ -47,7 +47,7 @@ void kvp_engine_sweep(struct kvp_engine *engine)
 
 uint64_t kvp_engine_sweep_us(const struct kvp_engine *engine)
 {
-    return engine->past ? engine->rest_us : UINT64_MAX;
+    return engine->past != NULL ? engine->rest_us : UINT64_MAX;
 }
 
 void kvp_engine_rest(struct kvp_engine *engine, uint64_t until_us)

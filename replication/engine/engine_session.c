@@ -216,7 +216,7 @@ static kvp_status reserve_large(struct kvp_engine *engine)
     }
     size_t capacity = engine->large_capacity ? engine->large_capacity * 2 : 16;
     struct engine_large *large = realloc(engine->large, capacity * sizeof(*large));
-    if (!large) {
+    if (large == NULL) {
         return KVP_NO_MEMORY;
     }
     engine->large = large;

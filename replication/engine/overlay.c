@@ -12,7 +12,7 @@ kvp_status overlay_init(struct overlay *overlay)
 {
     memset(overlay, 0, sizeof(*overlay));
     overlay->slots = calloc(CAPACITY_MIN, sizeof(*overlay->slots));
-    if (!overlay->slots) {
+    if (overlay->slots == NULL) {
         return KVP_NO_MEMORY;
     }
     overlay->capacity = CAPACITY_MIN;
@@ -30,7 +30,7 @@ void overlay_clear(struct overlay *overlay)
 static struct overlay_layer *overlay_new_layer(struct overlay *overlay)
 {
     struct overlay_layer *layer = overlay->spare_layers;
-    if (!layer) {
+    if (layer == NULL) {
         return calloc(1, sizeof(*layer));
     }
     overlay->spare_layers = layer->older;
@@ -53,7 +53,7 @@ static void overlay_put_layer(struct overlay *overlay, struct overlay_layer *lay
 static struct overlay_version *overlay_new_version(struct overlay *overlay)
 {
     struct overlay_version *version = overlay->spare_versions;
-    if (!version) {
+    if (version == NULL) {
         return calloc(1, sizeof(*version));
     }
     overlay->spare_versions = version->next;
@@ -76,17 +76,17 @@ static void overlay_put_version(struct overlay *overlay, struct overlay_version 
 
 void overlay_free_spares(struct overlay *overlay)
 {
-    while (overlay->spare_layers) {
+    while (overlay->spare_layers != NULL) {
         free(overlay_new_layer(overlay));
     }
-    while (overlay->spare_versions) {
+    while (overlay->spare_versions != NULL) {
         free(overlay_new_version(overlay));
     }
 }
 
 void overlay_free(struct overlay *overlay)
 {
-    if (overlay->slots) {
+    if (overlay->slots != NULL) {
         overlay_clear(overlay);
         overlay_free_spares(overlay);
         free(overlay->slots);
@@ -102,8 +102,8 @@ static struct overlay_key **slot_of(const struct overlay *overlay, uint64_t hash
 static struct overlay_key *find_key(const struct overlay *overlay, kvp_slice key, uint64_t hash)
 {
     struct overlay_key *at = *slot_of(overlay, hash);
-    while (at && (at->hash != hash || at->size != key.size ||
-                  memcmp(at->data, key.data, key.size) != 0)) {
+    while (at != NULL && (at->hash != hash || at->size != key.size ||
+                          memcmp(at->data, key.data, key.size) != 0)) {
         at = at->next;
     }
     return at;
@@ -115,13 +115,13 @@ static void overlay_grow(struct overlay *overlay)
     struct overlay_key **old = overlay->slots;
     size_t old_capacity = overlay->capacity;
     struct overlay_key **slots = calloc(old_capacity * 2, sizeof(*slots));
-    if (!slots) {
+    if (slots == NULL) {
         return;
     }
     overlay->slots = slots;
     overlay->capacity = old_capacity * 2;
     for (size_t i = 0; i < old_capacity; i++) {
-        for (struct overlay_key *key = old[i], *next; key; key = next) {
+        for (struct overlay_key *key = old[i], *next; key != NULL; key = next) {
             next = key->next;
             struct overlay_key **slot = slot_of(overlay, key->hash);
             key->next = *slot;
@@ -135,14 +135,14 @@ static struct overlay_key *get_key(struct overlay *overlay, kvp_slice key)
 {
     uint64_t hash = XXH3_64bits(key.data, key.size);
     struct overlay_key *found = find_key(overlay, key, hash);
-    if (found) {
+    if (found != NULL) {
         return found;
     }
     if (overlay->count >= overlay->capacity) {
         overlay_grow(overlay);
     }
     struct overlay_key *made = calloc(1, sizeof(*made) + key.size);
-    if (made) {
+    if (made != NULL) {
         struct overlay_key **slot = slot_of(overlay, hash);
         made->hash = hash;
         made->size = key.size;
@@ -156,7 +156,7 @@ static struct overlay_key *get_key(struct overlay *overlay, kvp_slice key)
 
 static void overlay_put_key(struct overlay *overlay, struct overlay_key *key)
 {
-    if (key->newest) {
+    if (key->newest != NULL) {
         return;
     }
     struct overlay_key **link = slot_of(overlay, key->hash);
@@ -170,14 +170,14 @@ static void overlay_put_key(struct overlay *overlay, struct overlay_key *key)
 
 kvp_status overlay_begin(struct overlay *overlay, uint64_t seq)
 {
-    assert(!overlay->newest || overlay->newest->seq < seq);
+    assert(overlay->newest == NULL || overlay->newest->seq < seq);
     struct overlay_layer *layer = overlay_new_layer(overlay);
-    if (!layer) {
+    if (layer == NULL) {
         return KVP_NO_MEMORY;
     }
     layer->seq = seq;
     layer->older = overlay->newest;
-    *(overlay->newest ? &overlay->newest->newer : &overlay->oldest) = layer;
+    *(overlay->newest != NULL ? &overlay->newest->newer : &overlay->oldest) = layer;
     overlay->newest = layer;
     return KVP_OK;
 }
@@ -186,8 +186,8 @@ kvp_status overlay_begin(struct overlay *overlay, uint64_t seq)
  * writes has as many versions as there are entries under way. */
 static void drop_version(struct overlay *overlay, struct overlay_version *version)
 {
-    *(version->newer ? &version->newer->older : &version->key->newest) = version->older;
-    if (version->older) {
+    *(version->newer != NULL ? &version->newer->older : &version->key->newest) = version->older;
+    if (version->older != NULL) {
         version->older->newer = version->newer;
     }
     overlay_put_key(overlay, version->key);
@@ -196,7 +196,7 @@ static void drop_version(struct overlay *overlay, struct overlay_version *versio
 
 static void drop_versions(struct overlay *overlay, struct overlay_layer *layer)
 {
-    for (struct overlay_version *version = layer->first, *next; version; version = next) {
+    for (struct overlay_version *version = layer->first, *next; version != NULL; version = next) {
         next = version->next;
         drop_version(overlay, version);
     }
@@ -213,7 +213,7 @@ void overlay_rollback(struct overlay *overlay)
     struct overlay_layer *layer = overlay->newest;
     drop_versions(overlay, layer);
     overlay->newest = layer->older;
-    *(layer->older ? &layer->older->newer : &overlay->oldest) = NULL;
+    *(layer->older != NULL ? &layer->older->newer : &overlay->oldest) = NULL;
     overlay_put_layer(overlay, layer);
 }
 
@@ -228,24 +228,24 @@ kvp_status overlay_set(struct overlay *overlay, kvp_slice key, kvp_buf *raw, boo
 {
     struct overlay_layer *layer = overlay->newest;
     struct overlay_key *at = get_key(overlay, key);
-    if (!at) {
+    if (at == NULL) {
         return KVP_NO_MEMORY;
     }
     struct overlay_version *version = at->newest;
-    if (!version || version->seq != layer->seq) {
+    if (version == NULL || version->seq != layer->seq) {
         version = overlay_new_version(overlay);
-        if (!version) {
+        if (version == NULL) {
             overlay_put_key(overlay, at);
             return KVP_NO_MEMORY;
         }
         version->key = at;
         version->seq = layer->seq;
         version->older = at->newest;
-        if (at->newest) {
+        if (at->newest != NULL) {
             at->newest->newer = version;
         }
         at->newest = version;
-        if (layer->last) {
+        if (layer->last != NULL) {
             layer->last->next = version;
         } else {
             layer->first = version;
@@ -261,8 +261,8 @@ const struct overlay_version *overlay_find(const struct overlay *overlay, kvp_sl
                                            uint64_t seq)
 {
     const struct overlay_key *at = find_key(overlay, key, XXH3_64bits(key.data, key.size));
-    const struct overlay_version *version = at ? at->newest : NULL;
-    while (version && version->seq > seq) {
+    const struct overlay_version *version = at != NULL ? at->newest : NULL;
+    while (version != NULL && version->seq > seq) {
         version = version->older;
     }
     return version;
@@ -273,24 +273,24 @@ static void drop_oldest(struct overlay *overlay)
     struct overlay_layer *layer = overlay->oldest;
     drop_versions(overlay, layer);
     overlay->oldest = layer->newer;
-    *(layer->newer ? &layer->newer->older : &overlay->newest) = NULL;
+    *(layer->newer != NULL ? &layer->newer->older : &overlay->newest) = NULL;
     overlay_put_layer(overlay, layer);
 }
 
 void overlay_drop(struct overlay *overlay, uint64_t seq)
 {
-    while (overlay->oldest && overlay->oldest->seq <= seq) {
+    while (overlay->oldest != NULL && overlay->oldest->seq <= seq) {
         drop_oldest(overlay);
     }
 }
 
 void overlay_dismantle(struct overlay *overlay, size_t *budget)
 {
-    while (overlay->oldest && *budget > 0) {
+    while (overlay->oldest != NULL && *budget > 0) {
         struct overlay_layer *layer = overlay->oldest;
         struct overlay_version *version = layer->first;
         --*budget;
-        if (version) {
+        if (version != NULL) {
             layer->first = version->next;
             drop_version(overlay, version);
         } else {

@@ -18,12 +18,12 @@ kvp_status session_table_init(struct session_table *table, const struct session_
         table->capacity *= 2;
     }
     table->slots = calloc(table->capacity, sizeof(*table->slots));
-    return table->slots ? KVP_OK : KVP_NO_MEMORY;
+    return table->slots != NULL ? KVP_OK : KVP_NO_MEMORY;
 }
 
 static void session_free(struct session *session)
 {
-    if (session) {
+    if (session != NULL) {
         kvp_buf_free(&session->answer);
         free(session);
     }
@@ -31,7 +31,7 @@ static void session_free(struct session *session)
 
 static void session_free_all(struct session_table *table)
 {
-    for (struct session *session = table->oldest, *next; session; session = next) {
+    for (struct session *session = table->oldest, *next; session != NULL; session = next) {
         next = session->newer;
         session_free(session);
     }
@@ -60,7 +60,7 @@ void session_table_clear(struct session_table *table)
 
 void session_table_free(struct session_table *table)
 {
-    if (table->slots) {
+    if (table->slots != NULL) {
         session_table_clear(table);
         free(table->slots);
         table->slots = NULL;
@@ -69,7 +69,7 @@ void session_table_free(struct session_table *table)
 
 void session_table_dismantle(struct session_table *table, size_t *budget)
 {
-    for (; table->oldest && *budget > 0; --*budget) {
+    for (; table->oldest != NULL && *budget > 0; --*budget) {
         struct session *session = table->oldest;
         table->oldest = session->newer;
         table->count--;
@@ -87,7 +87,7 @@ static struct session **session_chain(const struct session_table *table, uint64_
 struct session *session_find(const struct session_table *table, uint64_t client, uint16_t slot)
 {
     struct session *at = *session_chain(table, client, slot);
-    while (at && (at->client != client || at->slot != slot)) {
+    while (at != NULL && (at->client != client || at->slot != slot)) {
         at = at->next;
     }
     return at;
@@ -95,15 +95,15 @@ struct session *session_find(const struct session_table *table, uint64_t client,
 
 static void session_unlink_age(struct session_table *table, struct session *session)
 {
-    *(session->older ? &session->older->newer : &table->oldest) = session->newer;
-    *(session->newer ? &session->newer->older : &table->newest) = session->older;
+    *(session->older != NULL ? &session->older->newer : &table->oldest) = session->newer;
+    *(session->newer != NULL ? &session->newer->older : &table->newest) = session->older;
 }
 
 static void session_link_newest(struct session_table *table, struct session *session)
 {
     session->newer = NULL;
     session->older = table->newest;
-    *(table->newest ? &table->newest->newer : &table->oldest) = session;
+    *(table->newest != NULL ? &table->newest->newer : &table->oldest) = session;
     table->newest = session;
 }
 
@@ -136,7 +136,7 @@ kvp_status session_reserve(struct session_table *table, const struct session_fou
     kvp_status status =
         answer_size > SESSION_ANSWER_KEPT ? session_ages_reserve(&table->large) : KVP_OK;
     *spare = status == KVP_OK && fresh ? calloc(1, sizeof(**spare)) : NULL;
-    return status == KVP_OK && fresh && !*spare ? KVP_NO_MEMORY : status;
+    return status == KVP_OK && fresh && *spare == NULL ? KVP_NO_MEMORY : status;
 }
 
 static struct session *session_begin(struct session_table *table, struct session *spare,
@@ -172,7 +172,7 @@ void session_note(struct session_table *table, struct session *spare,
                   const struct kvp_session_record *record, kvp_buf *answer)
 {
     struct session *session = spare;
-    if (spare) {
+    if (spare != NULL) {
         session_begin(table, spare, found, client, slot);
     } else {
         session = session_find(table, client, slot);
@@ -196,7 +196,7 @@ void session_note(struct session_table *table, struct session *spare,
 void session_applied(struct session_table *table, uint64_t client, uint16_t slot, uint64_t seq)
 {
     struct session *session = session_find(table, client, slot);
-    if (session && session->seq == seq) {
+    if (session != NULL && session->seq == seq) {
         kvp_buf_free(&session->answer);
         session->stored = session->size > 0;
     }
@@ -226,16 +226,16 @@ bool session_is_full(const struct session_table *table)
 static bool session_oldest(struct session_table *table, struct session_age *age)
 {
     while (table->cold.count > 0 &&
-           session_find(table, table->cold.items[0].client, table->cold.items[0].slot)) {
+           session_find(table, table->cold.items[0].client, table->cold.items[0].slot) != NULL) {
         (void)session_ages_pop(&table->cold);
     }
     const struct session *oldest = table->oldest;
     if (table->cold.count > 0) {
         *age = table->cold.items[0];
-    } else if (oldest) {
+    } else if (oldest != NULL) {
         *age = (struct session_age){oldest->seq, oldest->client, oldest->size, oldest->slot};
     }
-    return table->cold.count > 0 || oldest;
+    return table->cold.count > 0 || oldest != NULL;
 }
 
 bool session_victim(struct session_table *table, struct session_age *victim)
@@ -273,7 +273,7 @@ void session_drop(struct session_table *table, struct session_age victim)
 {
     struct session *session = session_find(table, victim.client, victim.slot);
     table->large_size -= session_share(table, victim.seq, victim.size);
-    if (session) {
+    if (session != NULL) {
         session_unlink(table, session);
         session_free(session);
     } else {
@@ -287,8 +287,8 @@ void session_drop(struct session_table *table, struct session_age victim)
 static bool session_holds(const struct session_table *table, struct session_age age)
 {
     const struct session *session = session_find(table, age.client, age.slot);
-    return session ? session->seq == age.seq && session->size > SESSION_ANSWER_KEPT
-                   : age.seq > table->floor;
+    return session != NULL ? session->seq == age.seq && session->size > SESSION_ANSWER_KEPT
+                           : age.seq > table->floor;
 }
 
 /* Where there is more than there may be, each large answer takes twice its size away. */
@@ -339,7 +339,7 @@ void session_forget(struct session_table *table, struct session_age age)
     struct session *session = session_find(table, age.client, age.slot);
     table->large_size -= age.size;
     table->large_gone = age.seq > table->large_gone ? age.seq : table->large_gone;
-    if (session) {
+    if (session != NULL) {
         kvp_buf_free(&session->answer);
         session->stored = false;
         session->size = 0;

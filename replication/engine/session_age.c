@@ -19,7 +19,7 @@ kvp_status session_ages_reserve(struct session_ages *ages)
     }
     size_t capacity = ages->capacity ? ages->capacity * 2 : AGES_MIN;
     struct session_age *items = realloc(ages->items, capacity * sizeof(*items));
-    if (!items) {
+    if (items == NULL) {
         return KVP_NO_MEMORY;
     }
     ages->items = items;

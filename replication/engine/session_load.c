@@ -45,7 +45,7 @@ kvp_status session_look(const struct session_table *table, struct kvp_storage *s
     struct kvp_session_record record;
     const struct session *session = session_find(table, client, slot);
     memset(found, 0, sizeof(*found));
-    if (session) {
+    if (session != NULL) {
         session_found_warm(session, found);
         return KVP_OK;
     }
@@ -98,7 +98,7 @@ kvp_status session_table_start(struct session_table *table, struct kvp_storage *
     static const uint8_t from[] = {KVP_PREFIX_SESSION}, to[] = {KVP_PREFIX_SESSION + 1};
     session_table_clear(table);
     table->view = kvp_storage_snapshot(storage);
-    if (!table->view) {
+    if (table->view == NULL) {
         return KVP_NO_MEMORY;
     }
     kvp_status status =
@@ -117,7 +117,7 @@ kvp_status session_table_start(struct session_table *table, struct kvp_storage *
 
 static kvp_status session_count(struct session_table *table, struct session_age age)
 {
-    if (session_find(table, age.client, age.slot) || session_was_dropped(table, age.seq)) {
+    if (session_find(table, age.client, age.slot) != NULL || session_was_dropped(table, age.seq)) {
         return KVP_OK; /* used since: it is known better */
     }
     kvp_status status = session_ages_reserve(&table->cold);
@@ -169,7 +169,7 @@ kvp_status session_table_load(struct session_table *table, size_t records)
 {
     kvp_status status = KVP_OK;
     size_t bytes = 0;
-    while (table->view && status == KVP_OK && records-- > 0 && bytes < LOAD_BYTES_MAX) {
+    while (table->view != NULL && status == KVP_OK && records-- > 0 && bytes < LOAD_BYTES_MAX) {
         status = session_load_one(table, &bytes);
     }
     if (status == KVP_NOT_FOUND) {

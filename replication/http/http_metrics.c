@@ -41,10 +41,10 @@ static unsigned metric_open_descriptors(void)
 {
     unsigned count = 0;
     DIR *directory = opendir("/proc/self/fd");
-    while (directory && readdir(directory)) {
+    while (directory != NULL && readdir(directory) != NULL) {
         count++;
     }
-    if (directory) {
+    if (directory != NULL) {
         (void)closedir(directory);
     }
     return count > 3 ? count - 3 : 0; /* without ., .. and the directory's own */
@@ -54,7 +54,7 @@ static void metric_memory(kvp_buf *out)
 {
     unsigned long size = 0, resident = 0;
     FILE *file = fopen("/proc/self/statm", "re");
-    if (!file) {
+    if (file == NULL) {
         return;
     }
     double page = (double)sysconf(_SC_PAGESIZE);
@@ -75,12 +75,13 @@ static double metric_start_time(void)
     struct timespec up;
     FILE *file = fopen("/proc/self/stat", "re");
     /* The name, in parentheses, is this program's own and has no blank. */
-    int found = file ? fscanf(file,
-                              "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                              "%*s %*s %*s %*s %*s %llu",
-                              &ticks)
-                     : 0;
-    if (file) {
+    int found = file != NULL
+                    ? fscanf(file,
+                             "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                             "%*s %*s %*s %*s %*s %llu",
+                             &ticks)
+                    : 0;
+    if (file != NULL) {
         (void)fclose(file);
     }
     (void)clock_gettime(CLOCK_REALTIME, &wall);

@@ -24,14 +24,14 @@ void kvp_http_judge(struct kvp_http_answer *answer, const struct kvp_http_check 
     const struct kvp_http_check *bad = NULL;
     for (unsigned i = 0; i < count; i++) {
         const struct kvp_http_check *check = &checks[i];
-        bad = bad || check->good ? bad : check;
+        bad = bad != NULL || check->good ? bad : check;
         if (verbose) {
             kvp_http_print(&answer->body, "[%c]%s%s%s\n", check->good ? '+' : '-', check->name,
                            check->why[0] ? ": " : " ok", check->why);
         }
     }
-    answer->code = bad ? 503 : 200;
-    if (!bad) {
+    answer->code = bad != NULL ? 503 : 200;
+    if (bad == NULL) {
         kvp_http_print(&answer->body, "ok\n");
     } else if (verbose) {
         kvp_http_print(&answer->body, "failed\n");

@@ -69,10 +69,10 @@ static void http_cut_oldest(struct kvp_http_server *server)
         struct http_place *place = &server->places[i];
         if (place->used && !place->cut) {
             kept++;
-            oldest = !oldest || place->order < oldest->order ? place : oldest;
+            oldest = oldest == NULL || place->order < oldest->order ? place : oldest;
         }
     }
-    if (oldest && kept > server->connections_max / 2) {
+    if (oldest != NULL && kept > server->connections_max / 2) {
         http_cut(oldest);
     }
 }
@@ -93,7 +93,7 @@ static void http_connection_opened(struct kvp_http_server *server,
 {
     const union MHD_ConnectionInfo *about =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX && about; i++) {
+    for (unsigned i = 0; i < HTTP_CONNECTIONS_MAX && about != NULL; i++) {
         struct http_place *place = &server->places[i];
         if (!place->used) {
             *place = (struct http_place){.used = true,
@@ -115,7 +115,7 @@ static void http_on_connection(void *arg, struct MHD_Connection *connection, voi
     struct http_place *place = *context;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         http_connection_opened(server, connection, context);
-    } else if (place) {
+    } else if (place != NULL) {
         place->used = false;
         server->count--;
     }
@@ -149,7 +149,7 @@ static void http_make(struct kvp_http_server *server, struct MHD_Connection *con
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         http_say(answer, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    } else if (host && !http_is_own_name(host)) {
+    } else if (host != NULL && !http_is_own_name(host)) {
         http_say(answer, MHD_HTTP_FORBIDDEN, "ask for 127.0.0.1, [::1] or localhost\n");
     } else {
         static const char verbose[] = "verbose";
@@ -166,7 +166,7 @@ static void http_allow_origin(struct MHD_Connection *connection, struct MHD_Resp
     const char *origin =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Origin");
-    if (origin && strncmp(origin, scheme, sizeof(scheme) - 1) == 0 &&
+    if (origin != NULL && strncmp(origin, scheme, sizeof(scheme) - 1) == 0 &&
         http_is_own_name(origin + sizeof(scheme) - 1)) {
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN,
                                       origin);
@@ -177,7 +177,7 @@ static void http_add_headers(struct MHD_Connection *connection, struct MHD_Respo
                              const struct kvp_http_answer *answer)
 {
     const char *policy =
-        answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'";
+        answer->policy != NULL ? answer->policy : "default-src 'none'; frame-ancestors 'none'";
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->type);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
@@ -200,7 +200,7 @@ static enum MHD_Result http_on_request(void *arg, struct MHD_Connection *connect
     struct MHD_Response *response =
         MHD_create_response_from_buffer(answer.body.size, answer.body.data, MHD_RESPMEM_MUST_COPY);
     kvp_buf_free(&answer.body);
-    if (!response) {
+    if (response == NULL) {
         return MHD_NO;
     }
     http_add_headers(connection, response, &answer);
@@ -292,13 +292,13 @@ static bool http_start_daemon(struct kvp_http_server *server)
         server->listener.fds[0], MHD_OPTION_CONNECTION_LIMIT, server->connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY_MAX, MHD_OPTION_NOTIFY_CONNECTION,
         http_on_connection, server, MHD_OPTION_END);
-    if (!server->daemon) {
+    if (server->daemon == NULL) {
         return false;
     }
     server->listener.count = 0; /* the socket is the library's now */
     const union MHD_DaemonInfo *about =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    server->epoll_fd = about ? about->epoll_fd : -1;
+    server->epoll_fd = about != NULL ? about->epoll_fd : -1;
     return server->epoll_fd >= 0;
 }
 
@@ -318,12 +318,12 @@ static bool http_start_thread(struct kvp_http_server *server)
 
 static const char *http_url(const struct kvp_http_server *server)
 {
-    return server ? server->url : "";
+    return server != NULL ? server->url : "";
 }
 
 static void http_close(struct kvp_http_server *server)
 {
-    if (!server) {
+    if (server == NULL) {
         return;
     }
     if (server->running) {
@@ -332,7 +332,7 @@ static void http_close(struct kvp_http_server *server)
         (void)written; /* fails only when the counter is full */
         pthread_join(server->thread, NULL);
     }
-    if (server->daemon) {
+    if (server->daemon != NULL) {
         MHD_stop_daemon(server->daemon);
     }
     sp_listen_close(&server->listener);
@@ -350,7 +350,7 @@ static kvp_status http_open(const struct kvp_http_config *config, struct kvp_htt
         return status;
     }
     struct kvp_http_server *opened = calloc(1, sizeof(*opened));
-    if (!opened) {
+    if (opened == NULL) {
         return http_refuse(config, KVP_NO_MEMORY, kvp_strerror(KVP_NO_MEMORY));
     }
     opened->answer = config->answer;

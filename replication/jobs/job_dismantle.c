@@ -24,7 +24,7 @@ void job_free(struct job *job)
 
 void worker_free(struct worker *worker)
 {
-    for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
+    for (struct attempt *attempt = worker->attempts, *next; attempt != NULL; attempt = next) {
         next = attempt->next;
         free(attempt);
     }
@@ -39,7 +39,7 @@ static void job_shorten(struct job *job, uint32_t count)
     }
     job->record.task_count = count;
     struct task *tasks = count > 0 ? realloc(job->tasks, count * sizeof(*tasks)) : NULL;
-    job->tasks = tasks ? tasks : job->tasks;
+    job->tasks = tasks != NULL ? tasks : job->tasks;
 }
 
 /* False: there is more of it. */
@@ -58,7 +58,7 @@ static bool job_dismantle(struct job *job, size_t *budget)
 
 static bool worker_dismantle(struct worker *worker, size_t *budget)
 {
-    for (; worker->attempts && *budget > 0; --*budget) {
+    for (; worker->attempts != NULL && *budget > 0; --*budget) {
         struct attempt *attempt = worker->attempts;
         worker->attempts = attempt->next;
         free(attempt);
@@ -73,7 +73,7 @@ static bool worker_dismantle(struct worker *worker, size_t *budget)
 
 void kvp_jobs_dismantle(struct kvp_jobs *jobs, size_t *budget)
 {
-    while (jobs->first && *budget > 0) {
+    while (jobs->first != NULL && *budget > 0) {
         struct job *next = jobs->first->next;
         jobs->first = job_dismantle(jobs->first, budget) ? next : jobs->first;
     }

@@ -54,7 +54,7 @@ static bool backoff_push(struct kvp_jobs *jobs, struct backoff backoff)
     if (jobs->backoff_count == jobs->backoff_capacity) {
         size_t capacity = jobs->backoff_capacity ? jobs->backoff_capacity * 2 : 64;
         struct backoff *grown = realloc(jobs->backoffs, capacity * sizeof(*grown));
-        if (!grown) {
+        if (grown == NULL) {
             return false;
         }
         jobs->backoffs = grown;
@@ -90,7 +90,7 @@ static void backoff_end(struct kvp_jobs *jobs, const struct backoff *backoff, ui
 {
     struct job *job = job_find(jobs, backoff->job);
     jobs->work_available = true;
-    if (!job || backoff->task >= job->record.task_count || KVP_MUTANT(JOB_REST_FOREVER)) {
+    if (job == NULL || backoff->task >= job->record.task_count || KVP_MUTANT(JOB_REST_FOREVER)) {
         return; /* it is gone; or a worker has rested */
     }
     struct task *task = &job->tasks[backoff->task];
@@ -276,7 +276,7 @@ static unsigned faults_index(const struct task_faults *faults, uint64_t digest)
 
 bool task_failed_by(const struct task *task, const struct worker *worker)
 {
-    return task->faults && faults_index(task->faults, worker->digest) < task->faults->count;
+    return task->faults != NULL && faults_index(task->faults, worker->digest) < task->faults->count;
 }
 
 /* The worker's place in memory; it was put there if need be. */
@@ -298,7 +298,7 @@ static unsigned faults_place(struct task_faults *faults, uint64_t digest)
 kvp_status task_faults_load(struct task *task, const struct faults_record *record)
 {
     struct task_faults *faults = calloc(1, sizeof(*faults));
-    if (!faults) {
+    if (faults == NULL) {
         return KVP_NO_MEMORY;
     }
     faults->workers = record->workers;
@@ -322,7 +322,7 @@ void task_faults_drop(struct task *task)
 
 void job_faults_free(struct job *job)
 {
-    for (uint32_t i = 0; job->tasks && i < job->record.task_count; i++) {
+    for (uint32_t i = 0; job->tasks != NULL && i < job->record.task_count; i++) {
         task_faults_drop(&job->tasks[i]);
     }
 }
@@ -393,7 +393,7 @@ static void faults_suspect(struct kvp_jobs *jobs, struct worker *worker, const s
     if (faults->count == 2 && faults->by[1].worker == worker->digest &&
         faults->by[1].failed + faults->by[1].lost == 1) {
         struct worker *first = worker_known(jobs, faults->by[0].worker);
-        if (first) {
+        if (first != NULL) {
             worker_relieve(first, faults->by[0].failed + faults->by[0].lost);
         }
     }
@@ -554,7 +554,7 @@ static kvp_status faults_blame(struct kvp_jobs *jobs, struct task *task,
     kvp_status status = KVP_OK;
     for (unsigned i = 0; i < task->faults->count && status == KVP_OK; i++) {
         struct worker *worker = worker_known(jobs, task->faults->by[i].worker);
-        if (worker && task->faults->by[i].failed > 0 && !vote_agreed(record, worker)) {
+        if (worker != NULL && task->faults->by[i].failed > 0 && !vote_agreed(record, worker)) {
             worker_relieve(worker, task->faults->by[i].failed);
             status = standing_lose(jobs, worker, record->reason);
         }
@@ -565,11 +565,11 @@ static kvp_status faults_blame(struct kvp_jobs *jobs, struct task *task,
 
 kvp_status faults_settle(struct kvp_jobs *jobs, struct task *task, const struct task_record *record)
 {
-    kvp_status status = task->faults ? faults_blame(jobs, task, record) : KVP_OK;
+    kvp_status status = task->faults != NULL ? faults_blame(jobs, task, record) : KVP_OK;
     for (unsigned i = 0; i < record->vote_count && status == KVP_OK; i++) {
         const char *name = record->votes[i].worker;
         struct worker *worker = worker_find(jobs, kvp_slice_of(name, strlen(name)));
-        if (worker && record->votes[i].agreed) {
+        if (worker != NULL && record->votes[i].agreed) {
             status = standing_earn(jobs, worker);
         }
     }

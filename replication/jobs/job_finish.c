@@ -40,7 +40,7 @@ void job_note_done(struct kvp_jobs *jobs, struct job *job, uint32_t number, uint
     job->done++;
     jobs->busy = true;
     free_waiting(jobs, job, number);
-    if (!job->outputs) {
+    if (job->outputs == NULL) {
         return;
     }
     uint32_t place = number / job->grid.inner_tiles;
@@ -61,7 +61,7 @@ kvp_status job_result_key(struct kvp_jobs *jobs, struct job *job, uint32_t numbe
                           struct kvp_raw_key *key)
 {
     struct task_record record;
-    if (job->outputs) {
+    if (job->outputs != NULL) {
         job_key_part(key, JOB_KEY_SUM, job->id, number);
         return number < job->grid.outputs && job->outputs[number].summed ? KVP_OK : KVP_NOT_FOUND;
     }
@@ -178,7 +178,7 @@ static bool expired(const struct job *job, uint64_t now_us)
 uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us)
 {
     uint64_t next_us = UINT64_MAX;
-    for (struct job *job = jobs->first; job; job = job->next) {
+    for (struct job *job = jobs->first; job != NULL; job = job->next) {
         uint64_t due_us = expires_us(job);
         if (job->record.state == JOB_RUNNING && !job->released) {
             due_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
@@ -204,7 +204,8 @@ kvp_status job_remove(struct kvp_jobs *jobs, struct job *job)
 static bool finish_is_complete(const struct job *job)
 {
     return job->record.state == JOB_RUNNING && job->done == job->record.task_count &&
-           (!job->outputs || (job->summed == job->grid.outputs && job->sum_first == JOB_NONE));
+           (job->outputs == NULL ||
+            (job->summed == job->grid.outputs && job->sum_first == JOB_NONE));
 }
 
 static kvp_status step_complete(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
@@ -265,7 +266,8 @@ static enum step next_step(const struct job *job, uint64_t now_us)
 /* A job that would begin what another is in the middle of waits for it. */
 static bool step_waits(const struct kvp_jobs *jobs, const struct job *job, enum step step)
 {
-    return (step == STEP_SUM || step == STEP_VERIFY) && jobs->at_work && jobs->at_work != job;
+    return (step == STEP_SUM || step == STEP_VERIFY) && jobs->at_work != NULL &&
+           jobs->at_work != job;
 }
 
 static kvp_status run_step(struct kvp_jobs *jobs, struct job *job, enum step step, uint64_t now_us,
@@ -293,7 +295,7 @@ static kvp_status run_step(struct kvp_jobs *jobs, struct job *job, enum step ste
 /* *did: something was written. A step of a verification writes nothing. */
 kvp_status job_finish_step(struct kvp_jobs *jobs, uint64_t now_us, bool *did, bool *more)
 {
-    for (struct job *job = jobs->first; job; job = job->next) {
+    for (struct job *job = jobs->first; job != NULL; job = job->next) {
         enum step step = next_step(job, now_us);
         if (step != STEP_NONE && !step_waits(jobs, job, step)) {
             *more = true;

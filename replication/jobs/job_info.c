@@ -57,7 +57,7 @@ static uint32_t verified_permille(const struct job *job)
     if (job->verify_total == 0 || job->record.state != JOB_VERIFYING) {
         return 0;
     }
-    uint32_t from = job->verify ? job->grid.row_tiles * job->grid.inner_tiles : 0;
+    uint32_t from = job->verify != NULL ? job->grid.row_tiles * job->grid.inner_tiles : 0;
     return (uint32_t)((uint64_t)(job->verify_next - from) * 1000 / job->verify_total);
 }
 
@@ -74,7 +74,7 @@ static void put_matmul(struct kvp_mp_writer *writer, const struct job *job)
     put_number(writer, "inputs", job->grid.inputs);
     put_number(writer, "uploaded", job->record.blocks);
     put_number(writer, "outputs", job->grid.outputs);
-    put_number(writer, "combined", job->outputs ? job->summed : job->done);
+    put_number(writer, "combined", job->outputs != NULL ? job->summed : job->done);
     put_number(writer, "verified", verified_permille(job));
 }
 
@@ -236,12 +236,12 @@ static kvp_status page_open(const struct kvp_jobs *jobs, const struct job *job, 
         page->heads[i] = JOB_NONE;
     }
     page->shown = expected > 0 ? calloc(expected, sizeof(*page->shown)) : NULL;
-    if (!page->shown) {
+    if (page->shown == NULL) {
         return expected > 0 ? KVP_NO_MEMORY : KVP_OK;
     }
     for (uint32_t i = 0; i < jobs->worker_count && page->count < expected; i++) {
         const struct worker *worker = jobs->workers[i];
-        for (const struct attempt *a = worker->attempts; a; a = a->next) {
+        for (const struct attempt *a = worker->attempts; a != NULL; a = a->next) {
             if (a->job == job && a->task >= page->first && a->task < page->end &&
                 page->count < expected) {
                 uint32_t *head = &page->heads[a->task - page->first];
@@ -403,7 +403,7 @@ static kvp_status info_read_result(struct kvp_jobs *jobs, struct job *job, uint6
                                    struct job_answer *answer)
 {
     struct kvp_raw_key key;
-    uint32_t count = job->outputs ? job->grid.outputs : job->record.task_count;
+    uint32_t count = job->outputs != NULL ? job->grid.outputs : job->record.task_count;
     if (number >= count) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, "the job has no such result");
     }
@@ -469,7 +469,7 @@ struct kvp_jobs_counts kvp_jobs_count(const struct kvp_jobs *jobs, uint64_t now_
 {
     struct kvp_jobs_counts counts = {0};
     static_assert(sizeof(state_names) / sizeof(state_names[0]) == KVP_JOBS_STATES, "all of them");
-    for (const struct job *job = jobs->first; job; job = job->next) {
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         counts.jobs[job->record.state]++;
         counts.queued += job_queued(job);
         counts.running += job->live;
@@ -491,7 +491,7 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     struct job *job = NULL;
     bool good = true;
     kvp_status status = about_job ? job_look(jobs, args->job, now_us, &job) : KVP_OK;
-    if (status == KVP_OK && about_job && !job) {
+    if (status == KVP_OK && about_job && job == NULL) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     }
     if (status == KVP_OK && about_job) {

@@ -38,7 +38,7 @@ kvp_status kvp_jobs_start(struct kvp_jobs *jobs, struct kvp_storage *storage, ui
 {
     kvp_jobs_reset(jobs);
     jobs->view = kvp_storage_snapshot(storage);
-    if (!jobs->view) {
+    if (jobs->view == NULL) {
         return KVP_NO_MEMORY;
     }
     jobs->salt = salt;
@@ -58,7 +58,7 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
         return status;
     }
     struct job *job = job_insert(jobs, id, &record);
-    if (!job) {
+    if (job == NULL) {
         return KVP_NO_MEMORY;
     }
     job->started_us = job->ended_us = now_us;
@@ -88,7 +88,7 @@ static void see_votes(struct kvp_jobs *jobs, struct task *task, const struct tas
     for (unsigned i = 0; i < record->vote_count; i++) {
         const char *name = record->votes[i].worker;
         struct worker *worker = worker_find(jobs, kvp_slice_of(name, strlen(name)));
-        if (worker) {
+        if (worker != NULL) {
             task->seen[task->seen_count++] = worker->index;
         }
     }
@@ -103,7 +103,7 @@ static bool fits(const struct job *job, uint32_t number, struct task_record reco
         }
     }
     return job->record.spec.type == KVP_JOB_MATMUL
-               ? !record.summed || job->outputs
+               ? !record.summed || job->outputs != NULL
                : record.kind < job->record.kind_count && !record.summed;
 }
 
@@ -171,7 +171,7 @@ static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice v
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';
     struct worker *worker = worker_insert(jobs, text, &record);
-    if (!worker) {
+    if (worker == NULL) {
         return KVP_NO_MEMORY;
     }
     worker->heard_us = now_us; /* each has its time to show up */
@@ -183,7 +183,7 @@ static kvp_status load_standing(struct kvp_jobs *jobs, kvp_slice name, kvp_slice
     struct standing_record record;
     struct worker *worker = worker_find(jobs, name);
     kvp_status status = standing_record_decode(value, &record);
-    if (status == KVP_OK && worker) {
+    if (status == KVP_OK && worker != NULL) {
         worker->standing = record;
     }
     return status;
@@ -220,7 +220,8 @@ kvp_status job_look(struct kvp_jobs *jobs, uint64_t id, uint64_t now_us, struct 
 {
     struct kvp_raw_key key;
     *job = job_find(jobs, id);
-    if (*job || jobs_are_known(jobs) || id < jobs->read_job || KVP_MUTANT(JOB_NOT_LOOKED_FOR)) {
+    if (*job != NULL || jobs_are_known(jobs) || id < jobs->read_job ||
+        KVP_MUTANT(JOB_NOT_LOOKED_FOR)) {
         return KVP_OK;
     }
     job_key_job(&key, id);
@@ -243,7 +244,7 @@ static kvp_status load_next_job(struct kvp_jobs *jobs, uint64_t now_us, uint64_t
     if (status == KVP_OK) {
         status = job_key_split(key, &kind, id, &number, &name);
     }
-    if (status == KVP_OK && !job_find(jobs, *id)) {
+    if (status == KVP_OK && job_find(jobs, *id) == NULL) {
         status = load_job(jobs, *id, value, now_us);
     }
     if (status == KVP_OK) {
@@ -376,7 +377,7 @@ kvp_status jobs_read(struct kvp_jobs *jobs, size_t *budget, uint64_t now_us)
 
 bool kvp_jobs_reads(const struct kvp_jobs *jobs)
 {
-    return jobs->ready && jobs->view;
+    return jobs->ready && jobs->view != NULL;
 }
 
 bool job_is_read(const struct job *job)
@@ -437,12 +438,12 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
             status = next_phase(jobs, now_us);
         }
     }
-    if (status == KVP_OK && jobs->ready && jobs->view && records > 0) {
+    if (status == KVP_OK && jobs->ready && jobs->view != NULL && records > 0) {
         status = jobs_read(jobs, &records, now_us);
     }
-    if (status == KVP_OK && jobs->ready && jobs->view && records > 0) {
+    if (status == KVP_OK && jobs->ready && jobs->view != NULL && records > 0) {
         status = load_tasks(jobs, &records);
     }
-    *all = jobs->ready && !jobs->view;
+    *all = jobs->ready && jobs->view == NULL;
     return status;
 }

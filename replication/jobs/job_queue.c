@@ -120,7 +120,8 @@ struct attempt *attempt_find(const struct worker *worker, const struct job *job,
                              uint64_t token)
 {
     struct attempt *attempt = worker->attempts;
-    while (attempt && (attempt->job != job || attempt->task != task || attempt->token != token)) {
+    while (attempt != NULL &&
+           (attempt->job != job || attempt->task != task || attempt->token != token)) {
         attempt = attempt->next;
     }
     return attempt;
@@ -171,7 +172,7 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
                             uint32_t task, uint64_t token, uint64_t now_us)
 {
     struct attempt *attempt = calloc(1, sizeof(*attempt));
-    if (!attempt) {
+    if (attempt == NULL) {
         return NULL;
     }
     *attempt = (struct attempt){
@@ -225,7 +226,7 @@ void attempts_drop(struct kvp_jobs *jobs, const struct job *job)
 {
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         struct worker *worker = jobs->workers[i];
-        for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
+        for (struct attempt *attempt = worker->attempts, *next; attempt != NULL; attempt = next) {
             next = attempt->next;
             if (attempt->job == job) {
                 attempt_end(jobs, worker, attempt, false);
@@ -236,7 +237,7 @@ void attempts_drop(struct kvp_jobs *jobs, const struct job *job)
 
 void worker_give_back(struct kvp_jobs *jobs, struct worker *worker)
 {
-    while (worker->attempts) {
+    while (worker->attempts != NULL) {
         attempt_end(jobs, worker, worker->attempts, true);
     }
 }
@@ -415,7 +416,7 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
 {
     uint64_t token = attempt_token(jobs, job, number, worker, next_nonce(jobs));
     struct attempt *attempt = attempt_add(jobs, worker, job, number, token, now_us);
-    if (!attempt) {
+    if (attempt == NULL) {
         return KVP_NO_MEMORY;
     }
     attempt->slot = args->slot;
@@ -433,7 +434,7 @@ static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
                         const struct kvp_job_args *args, uint64_t now_us, struct attempt **again)
 {
     *again = NULL;
-    for (struct attempt *attempt = worker->attempts, *next; attempt; attempt = next) {
+    for (struct attempt *attempt = worker->attempts, *next; attempt != NULL; attempt = next) {
         next = attempt->next;
         if (attempt->slot != args->slot) {
             continue;
@@ -482,7 +483,7 @@ static kvp_status find_first(struct kvp_jobs *jobs, const struct worker *worker,
 {
     kvp_status status = KVP_OK;
     *number = JOB_NONE;
-    for (*job = jobs->first; *job && status == KVP_OK; *job = (*job)->next) {
+    for (*job = jobs->first; *job != NULL && status == KVP_OK; *job = (*job)->next) {
         if (job_hands_out(*job, now_us)) {
             status = find_in(jobs, *job, worker, now_us, find, number);
         }
@@ -537,7 +538,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         return KVP_OK;
     }
     struct worker *worker = worker_speaking(jobs, request, now_us, &made, &result);
-    if (!worker) {
+    if (worker == NULL) {
         *status = made.status;
         return result;
     }
@@ -551,7 +552,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         return KVP_OK;
     }
     *status = KVP_OK;
-    if (again) {
+    if (again != NULL) {
         again->heard_us = now_us;
         *needs_commit = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
@@ -593,7 +594,7 @@ struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request 
 {
     const struct kvp_job_args *args = &request->job;
     struct worker *worker = worker_speaking(jobs, request, now_us, answer, status);
-    if (!worker) {
+    if (worker == NULL) {
         return NULL;
     }
     *status = job_look(jobs, args->job, now_us, job);
@@ -602,7 +603,7 @@ struct worker *attempt_speaking(struct kvp_jobs *jobs, const struct kvp_request 
     }
     if (worker->record.barred) {
         *status = standing_refuse(worker, answer); /* it has no task, and gets none */
-    } else if (!*job || args->task >= (*job)->record.task_count) {
+    } else if (*job == NULL || args->task >= (*job)->record.task_count) {
         *status = job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     } else if (!attempt_token_fits(jobs, *job, args->task, worker, args->attempt)) {
         *status = job_refuse(answer, KVP_NOT_HELD, NULL);
@@ -621,25 +622,25 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     kvp_status status;
     struct job *job;
     struct worker *worker = attempt_speaking(jobs, request, now_us, answer, &job, &status);
-    if (!worker) {
+    if (worker == NULL) {
         return status;
     }
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);
-    if (!attempt && may_adopt(jobs, worker, job, task, args->attempt, now_us)) {
+    if (attempt == NULL && may_adopt(jobs, worker, job, task, args->attempt, now_us)) {
         attempt = attempt_add(jobs, worker, job, args->task, args->attempt, now_us);
-        if (!attempt) {
+        if (attempt == NULL) {
             return KVP_NO_MEMORY;
         }
     }
-    bool wanted = attempt || KVP_MUTANT(JOB_GONE_WANTED);
+    bool wanted = attempt != NULL || KVP_MUTANT(JOB_GONE_WANTED);
     wanted = wanted && job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
-    if (attempt) {
+    if (attempt != NULL) {
         worker_heard(jobs, worker, now_us);
         attempt->heard_us = now_us;
         attempt->progress = args->progress < 1000 ? args->progress : 1000;
     }
-    if (attempt && wanted && args->has_checkpoint && shares_checkpoints(job)) {
+    if (attempt != NULL && wanted && args->has_checkpoint && shares_checkpoints(job)) {
         status = keep_checkpoint(jobs, request);
     }
     return status == KVP_OK ? kvp_wire_bool(answer->result, wanted) : status;
@@ -673,8 +674,8 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     unsigned lost = 0;
     for (uint32_t i = 0; i < jobs->worker_count && lost < LOST_AT_ONCE; i++) {
         struct worker *worker = jobs->workers[i];
-        for (struct attempt *attempt = worker->attempts, *next; attempt && lost < LOST_AT_ONCE;
-             attempt = next) {
+        for (struct attempt *attempt = worker->attempts, *next;
+             attempt != NULL && lost < LOST_AT_ONCE; attempt = next) {
             const char *reason;
             enum fault how;
             next = attempt->next;

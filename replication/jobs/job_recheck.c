@@ -110,7 +110,7 @@ kvp_status job_step_recompute(struct kvp_jobs *jobs, struct job *job, uint64_t n
     struct kvp_job_tile tile = kvp_job_tile_of(spec, job->verify_next);
     kvp_status status = KVP_OK;
     job->verify_total = job->grid.tasks;
-    if (!job->recheck) {
+    if (job->recheck == NULL) {
         status =
             kvp_recheck_new(spec->element, tile.rows, spec->inner, tile.columns, 0, &job->recheck);
     }

@@ -82,15 +82,16 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     switch (*kind) {
     case JOB_KEY_WORKER:
     case JOB_KEY_STANDING:
-        return name->size <= KVP_NAME_SIZE_MAX && !memchr(name->data, 0, name->size) ? KVP_OK
-                                                                                     : KVP_CORRUPT;
+        return name->size <= KVP_NAME_SIZE_MAX && memchr(name->data, 0, name->size) == NULL
+                   ? KVP_OK
+                   : KVP_CORRUPT;
     case JOB_KEY_JOB:
     case JOB_KEY_OWNER:
         *job = raw.size == 10 ? kvp_get_be64(bytes + 2) : 0;
         return raw.size == 10 ? KVP_OK : KVP_CORRUPT;
     default:
         if (raw.size != (*kind == JOB_KEY_RESULT ? 15u : 14u) ||
-            !memchr(with_number, bytes[1], sizeof(with_number))) {
+            memchr(with_number, bytes[1], sizeof(with_number)) == NULL) {
             return KVP_CORRUPT;
         }
         *job = kvp_get_be64(bytes + 2);
@@ -104,7 +105,7 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
 static void take_text(struct kvp_mp_reader *reader, char *to, size_t max)
 {
     kvp_slice text = kvp_mp_str(reader);
-    if (text.size > max || (text.size > 0 && memchr(text.data, 0, text.size))) {
+    if (text.size > max || (text.size > 0 && memchr(text.data, 0, text.size) != NULL)) {
         kvp_mp_fail(reader);
         return;
     }

@@ -120,7 +120,7 @@ static struct worker *standby_for_task(struct look *look, uint32_t number)
 {
     const struct kvp_jobs *jobs = look->jobs;
     const struct task *task = &look->job->tasks[number];
-    bool plain = task->seen_count == 0 && !task->faults;
+    bool plain = task->seen_count == 0 && task->faults == NULL;
     size_t size = task_bytes(look->job, number);
     struct worker *reserve = NULL;
     if (plain && (size < look->kinds[task->kind].can || size >= look->kinds[task->kind].cannot)) {
@@ -136,9 +136,9 @@ static struct worker *standby_for_task(struct look *look, uint32_t number)
             look->kinds[task->kind].can = plain ? size + 1 : look->kinds[task->kind].can;
             return NULL;
         }
-        reserve = reserve ? reserve : worker;
+        reserve = reserve != NULL ? reserve : worker;
     }
-    if (plain && !reserve) {
+    if (plain && reserve == NULL) {
         look->kinds[task->kind].cannot = size;
     }
     return reserve;
@@ -156,7 +156,7 @@ static struct worker *look_through(struct look *look, uint32_t *number)
         const struct task *task = &job->tasks[*number];
         struct worker *reserve =
             task_needs(task) && !task->backing_off ? standby_for_task(look, *number) : NULL;
-        if (reserve) {
+        if (reserve != NULL) {
             return reserve;
         }
     }
@@ -169,10 +169,10 @@ static struct worker *standby_for_work(struct kvp_jobs *jobs, uint64_t now_us)
     struct look look = {
         .jobs = jobs, .now_us = now_us, .tasks_left = LOOK_TASKS, .workers_left = LOOK_WORKERS};
     struct job *job = job_find(jobs, jobs->look_job);
-    uint32_t number = job ? jobs->look_task : 0;
+    uint32_t number = job != NULL ? jobs->look_task : 0;
     struct worker *reserve = NULL;
-    job = job ? job : jobs->first;
-    for (uint32_t n = 0; job && n <= jobs->job_count && !reserve; n++) {
+    job = job != NULL ? job : jobs->first;
+    for (uint32_t n = 0; job != NULL && n <= jobs->job_count && reserve == NULL; n++) {
         look.job = job;
         if (job_hands_out(job, now_us)) {
             reserve = look_through(&look, &number);
@@ -180,10 +180,10 @@ static struct worker *standby_for_work(struct kvp_jobs *jobs, uint64_t now_us)
         if (look.tasks_left == 0 || look.workers_left == 0) {
             break;
         }
-        job = job->next ? job->next : jobs->first;
+        job = job->next != NULL ? job->next : jobs->first;
         number = 0;
     }
-    jobs->look_job = job ? job->id : 0;
+    jobs->look_job = job != NULL ? job->id : 0;
     jobs->look_task = number;
     return reserve;
 }
@@ -208,7 +208,7 @@ static bool standby_any(const struct kvp_jobs *jobs, uint64_t now_us, uint64_t *
 
 static bool wants_workers(const struct kvp_jobs *jobs)
 {
-    for (const struct job *job = jobs->first; job; job = job->next) {
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         if (job->record.state == JOB_RUNNING && job->done < job->record.task_count) {
             return true;
         }
@@ -223,11 +223,11 @@ kvp_status job_check_workers(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
     if (standby_any(jobs, now_us, &next_us)) {
         bool work = wants_workers(jobs);
         reserve = standby_for_places(jobs, now_us);
-        reserve = !reserve && work ? standby_for_work(jobs, now_us) : reserve;
+        reserve = reserve == NULL && work ? standby_for_work(jobs, now_us) : reserve;
         next_us = work && now_us + LOOK_AGAIN_US < next_us ? now_us + LOOK_AGAIN_US : next_us;
     }
     jobs->check_us = next_us < jobs->check_us ? next_us : jobs->check_us;
-    if (!reserve) {
+    if (reserve == NULL) {
         return KVP_OK;
     }
     *did = true;

@@ -34,7 +34,7 @@ struct places {
 static struct places count_places(const struct kvp_jobs *jobs, uint64_t client, uint64_t now_us)
 {
     struct places places = {0};
-    for (struct job *job = jobs->first; job; job = job->next) {
+    for (struct job *job = jobs->first; job != NULL; job = job->next) {
         if (job->record.state == JOB_REMOVING) {
             continue;
         }
@@ -42,7 +42,7 @@ static struct places count_places(const struct kvp_jobs *jobs, uint64_t client, 
         places.ended += job->record.state > JOB_VERIFYING;
         places.of_client += job->client == client;
         if (may_make_room(job, now_us) &&
-            (!places.spare || rests_since_us(job) < rests_since_us(places.spare))) {
+            (places.spare == NULL || rests_since_us(job) < rests_since_us(places.spare))) {
             places.spare = job;
         }
     }
@@ -70,7 +70,7 @@ static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t no
     }
     struct places places = count_places(jobs, client, now_us);
     bool greedy = places.taken + share >= all && places.of_client >= share && share < all;
-    if (greedy && !(places.spare && places.spare->client == client)) {
+    if (greedy && !(places.spare != NULL && places.spare->client == client)) {
         *room = false;
         return job_refuse_format(
             answer, KVP_BUSY,
@@ -80,7 +80,7 @@ static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t no
     }
     if (greedy || places.taken >= all) {
         *room = places.spare != NULL;
-        return places.spare
+        return places.spare != NULL
                    ? job_remove(jobs, places.spare)
                    : job_refuse_format(answer, KVP_BUSY,
                                        "all %u places for jobs are taken, %u of them by jobs "
@@ -113,7 +113,7 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
         return status;
     }
     struct job *job = job_insert(jobs, seq, &record);
-    if (!job) {
+    if (job == NULL) {
         return KVP_NO_MEMORY;
     }
     jobs->fresh_jobs++;
@@ -259,7 +259,7 @@ static kvp_status submit_put_task(struct kvp_jobs *jobs, struct job *job, struct
 static uint64_t all_edges(const struct kvp_jobs *jobs)
 {
     uint64_t count = 0;
-    for (const struct job *job = jobs->first; job; job = job->next) {
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         count += job->edge_count;
     }
     return count;
@@ -381,7 +381,7 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
     if (status != KVP_OK) {
         return status;
     }
-    if (!job || job->record.state == JOB_REMOVING) {
+    if (job == NULL || job->record.state == JOB_REMOVING) {
         return job_refuse(answer, KVP_NO_SUCH_JOB, NULL);
     }
     if (request->op == KVP_OP_JOB_CANCEL) {

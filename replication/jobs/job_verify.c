@@ -175,7 +175,7 @@ static kvp_status verify_step_freivalds(struct kvp_jobs *jobs, struct job *job, 
                                         bool *did)
 {
     struct verify_block block;
-    kvp_status status = job->verify ? KVP_OK : verify_begin(jobs, job, now_us, did);
+    kvp_status status = job->verify != NULL ? KVP_OK : verify_begin(jobs, job, now_us, did);
     if (status != KVP_OK || *did) {
         return status;
     }

@@ -109,7 +109,7 @@ static kvp_status agrees(struct kvp_jobs *jobs, const struct post *post,
 static kvp_status lose_vote(struct kvp_jobs *jobs, const char *name)
 {
     struct worker *worker = worker_find(jobs, kvp_slice_of(name, strlen(name)));
-    if (!worker) {
+    if (worker == NULL) {
         return KVP_OK; /* forgotten */
     }
     worker->record.lost_votes++;
@@ -155,7 +155,7 @@ uint32_t task_disagreements(const struct job *job, const struct task_record *rec
 
 static void note_time(struct job *job, const struct attempt *attempt, uint64_t now_us)
 {
-    if (!attempt) {
+    if (attempt == NULL) {
         return;
     }
     uint64_t took = now_us - attempt->started_us;
@@ -278,7 +278,7 @@ static kvp_status vote(struct kvp_jobs *jobs, struct post *post, struct task_rec
     note_time(job, post->attempt, now_us);
     post->worker->done++;
     post->task->votes = (uint8_t)record->vote_count;
-    if (post->attempt) {
+    if (post->attempt != NULL) {
         attempt_end(jobs, post->worker, post->attempt, false);
         post->attempt = NULL;
     } else if (post->task->seen_count < KVP_JOB_COPIES_MAX) {
@@ -305,7 +305,7 @@ static kvp_status judge_late(struct kvp_jobs *jobs, struct post *post, struct ta
     bool agree = true;
     kvp_status status = KVP_OK;
     post->job->late++;
-    if (post->attempt) {
+    if (post->attempt != NULL) {
         attempt_end(jobs, post->worker, post->attempt, false);
     }
     if (post->job->record.spec.quorum > 1 && record->vote_count > 0) {
@@ -357,7 +357,7 @@ static kvp_status vote_take_result(struct kvp_jobs *jobs, struct post *post, uin
     /* What record.after points to is gone as soon as another record is read. */
     kvp_buf after = {0};
     if (repeated || (!late && !open) || record.vote_count == KVP_JOB_COPIES_MAX) {
-        if (post->attempt) {
+        if (post->attempt != NULL) {
             attempt_end(jobs, post->worker, post->attempt, false);
         }
         return kvp_wire_bool(answer->result, repeated && !late);
@@ -376,7 +376,7 @@ static kvp_status take_wrong(struct kvp_jobs *jobs, struct post *post, const cha
                              uint64_t now_us, struct job_answer *answer)
 {
     kvp_status status = KVP_OK;
-    if (post->attempt) {
+    if (post->attempt != NULL) {
         status = attempt_lost(jobs, post->worker, post->attempt, FAULT_FAILED, reason, now_us);
     }
     return status == KVP_OK ? job_refuse(answer, KVP_BAD_REQUEST, reason) : status;
@@ -443,7 +443,7 @@ kvp_status job_post(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     kvp_status status;
     struct job *job;
     struct worker *worker = attempt_speaking(jobs, request, now_us, answer, &job, &status);
-    if (!worker) {
+    if (worker == NULL) {
         return status;
     }
     if (job->record.state > JOB_DONE && !KVP_MUTANT(JOB_AFTER_CANCEL)) {

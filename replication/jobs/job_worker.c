@@ -23,7 +23,7 @@ unsigned kvp_jobs_worker_kinds(const struct kvp_jobs *jobs, kvp_slice name,
                                kvp_slice kinds[KVP_JOB_KINDS_MAX])
 {
     const struct worker *worker = worker_find(jobs, name);
-    unsigned count = worker ? worker->record.kind_count : 0;
+    unsigned count = worker != NULL ? worker->record.kind_count : 0;
     for (unsigned i = 0; i < count; i++) {
         const char *kind = worker->record.kinds[i].text;
         kinds[i] = kvp_slice_of(kind, strlen(kind));
@@ -119,7 +119,7 @@ static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *re
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';
     *worker = worker_insert(jobs, text, record);
-    if (!*worker) {
+    if (*worker == NULL) {
         return KVP_NO_MEMORY;
     }
     (*worker)->client = request->session.client;
@@ -131,7 +131,7 @@ static kvp_status add_worker(struct kvp_jobs *jobs, const struct kvp_request *re
 static kvp_status lose_attempts(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us)
 {
     kvp_status status = KVP_OK;
-    while (worker->attempts && status == KVP_OK) {
+    while (worker->attempts != NULL && status == KVP_OK) {
         status = attempt_lost(jobs, worker, worker->attempts, FAULT_LOST,
                               "the worker was started anew", now_us);
     }
@@ -157,7 +157,7 @@ static kvp_status registry_join(struct kvp_jobs *jobs, const struct kvp_request 
     }
     kvp_status status = KVP_OK;
     struct worker *worker = worker_find(jobs, request->key);
-    if (worker) {
+    if (worker != NULL) {
         status = lose_attempts(jobs, worker, now_us);
         if (status != KVP_OK) {
             return status;
@@ -171,7 +171,7 @@ static kvp_status registry_join(struct kvp_jobs *jobs, const struct kvp_request 
         }
     } else {
         status = add_worker(jobs, request, &record, now_us, answer, &worker);
-        if (status != KVP_OK || !worker) {
+        if (status != KVP_OK || worker == NULL) {
             return status;
         }
     }
@@ -187,7 +187,7 @@ static kvp_status registry_leave(struct kvp_jobs *jobs, const struct kvp_request
 {
     kvp_status status;
     struct worker *worker = worker_speaking(jobs, request, now_us, answer, &status);
-    if (!worker) {
+    if (worker == NULL) {
         return status;
     }
     worker_give_back(jobs, worker);

@@ -18,7 +18,7 @@ kvp_status job_refuse(struct job_answer *answer, int status, const char *reason)
 {
     answer->status = status;
     answer->result->size = 0;
-    return reason ? kvp_wire_result_string(answer->result, reason) : KVP_OK;
+    return reason != NULL ? kvp_wire_result_string(answer->result, reason) : KVP_OK;
 }
 
 kvp_status job_refuse_format(struct job_answer *answer, int status, const char *format, ...)
@@ -51,7 +51,7 @@ static kvp_status jobs_grow(void **array, uint32_t *capacity, uint32_t needed, s
     }
     uint32_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed;
     void *grown = realloc(*array, (size_t)wanted * size);
-    if (!grown) {
+    if (grown == NULL) {
         return KVP_NO_MEMORY;
     }
     *array = grown;
@@ -77,7 +77,7 @@ static unsigned bucket_of_digest(uint64_t digest)
 struct job *job_find(const struct kvp_jobs *jobs, uint64_t id)
 {
     struct job *job = jobs->buckets[bucket_of_id(id)];
-    while (job && job->id != id) {
+    while (job != NULL && job->id != id) {
         job = job->bucket;
     }
     return job;
@@ -119,7 +119,7 @@ struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
 {
     uint64_t digest = worker_digest(name.data, name.size);
     struct worker *worker = jobs->worker_buckets[bucket_of_digest(digest)];
-    while (worker &&
+    while (worker != NULL &&
            (strlen(worker->name) != name.size || memcmp(worker->name, name.data, name.size) != 0)) {
         worker = worker->next;
     }
@@ -129,7 +129,7 @@ struct worker *worker_find(const struct kvp_jobs *jobs, kvp_slice name)
 struct worker *worker_known(const struct kvp_jobs *jobs, uint64_t digest)
 {
     struct worker *worker = jobs->worker_buckets[bucket_of_digest(digest)];
-    while (worker && worker->digest != digest) {
+    while (worker != NULL && worker->digest != digest) {
         worker = worker->next;
     }
     return worker;
@@ -147,7 +147,7 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
                                uint64_t now_us, struct job_answer *answer, kvp_status *status)
 {
     struct worker *worker = worker_find(jobs, request->key);
-    if (!worker || worker->record.left || request->job.instance > worker->record.instance) {
+    if (worker == NULL || worker->record.left || request->job.instance > worker->record.instance) {
         *status = job_refuse(answer, KVP_WORKER_UNKNOWN, NULL);
         return NULL;
     }
@@ -167,7 +167,7 @@ static struct job *job_before(const struct kvp_jobs *jobs, const struct job *job
 {
     uint8_t priority = job->record.spec.priority;
     struct job *last = jobs->last[priority];
-    if (!last || last->id < job->id) {
+    if (last == NULL || last->id < job->id) {
         return last;
     }
     for (uint32_t place = job_place(jobs, job->id); place > 0; place--) {
@@ -183,14 +183,14 @@ static void job_link(struct kvp_jobs *jobs, struct job *job)
 {
     unsigned priority = job->record.spec.priority;
     struct job *previous = job_before(jobs, job);
-    while (!previous && priority++ < UINT8_MAX) {
+    while (previous == NULL && priority++ < UINT8_MAX) {
         previous = jobs->last[priority];
     }
-    struct job **link = previous ? &previous->next : &jobs->first;
+    struct job **link = previous != NULL ? &previous->next : &jobs->first;
     struct job **last = &jobs->last[job->record.spec.priority];
     job->next = *link;
     *link = job;
-    *last = *last && (*last)->id > job->id ? *last : job;
+    *last = *last != NULL && (*last)->id > job->id ? *last : job;
 }
 
 static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
@@ -203,7 +203,7 @@ static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
     }
     *link = job->next;
     if (jobs->last[priority] == job) {
-        bool same = previous && previous->record.spec.priority == priority;
+        bool same = previous != NULL && previous->record.spec.priority == priority;
         jobs->last[priority] = same ? previous : NULL;
     }
 }
@@ -215,7 +215,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
         jobs_grow(&by_id, &jobs->by_id_capacity, jobs->job_count + 1, sizeof(struct job *));
     jobs->by_id = by_id;
     struct job *job = status == KVP_OK ? calloc(1, sizeof(*job)) : NULL;
-    if (!job) {
+    if (job == NULL) {
         return NULL;
     }
     job->id = id;
@@ -248,7 +248,7 @@ struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
                              const struct worker_record *record)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
-    if (!worker) {
+    if (worker == NULL) {
         return NULL;
     }
     assert(jobs->worker_count < jobs->config.workers_max);
@@ -275,7 +275,7 @@ static void unlink_worker(struct kvp_jobs *jobs, struct worker *worker)
 /* Tasks know workers by their place in the table. */
 static void renumber(struct kvp_jobs *jobs, const uint16_t *places)
 {
-    for (struct job *job = jobs->first; job; job = job->next) {
+    for (struct job *job = jobs->first; job != NULL; job = job->next) {
         for (uint32_t i = 0; i < job->record.task_count; i++) {
             struct task *task = &job->tasks[i];
             uint8_t kept = 0;
@@ -302,7 +302,7 @@ kvp_status workers_purge(struct kvp_jobs *jobs,
         return KVP_OK; /* nobody: then the tasks need not be walked through */
     }
     uint16_t *places = calloc(count, sizeof(*places));
-    kvp_status status = places ? KVP_OK : KVP_NO_MEMORY;
+    kvp_status status = places != NULL ? KVP_OK : KVP_NO_MEMORY;
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
         struct worker *worker = jobs->workers[i];
         if (may_go(worker, now_us)) {
@@ -408,12 +408,12 @@ kvp_status job_prepare_tiles(struct kvp_jobs *jobs, struct job *job)
     kvp_status status = job_reserve_tasks(job, job->grid.tasks);
     if (status == KVP_OK && job->grid.inner_tiles > 1) {
         job->outputs = calloc(job->grid.outputs, sizeof(*job->outputs));
-        status = job->outputs ? KVP_OK : KVP_NO_MEMORY;
+        status = job->outputs != NULL ? KVP_OK : KVP_NO_MEMORY;
     }
     if (status != KVP_OK) {
         return status;
     }
-    for (uint32_t i = 0; job->outputs && i < job->grid.outputs; i++) {
+    for (uint32_t i = 0; job->outputs != NULL && i < job->grid.outputs; i++) {
         job->outputs[i] = (struct output){job->grid.inner_tiles, JOB_NONE, false};
     }
     job->record.task_count = job->grid.tasks;
@@ -501,7 +501,7 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
                          struct kvp_jobs **jobs)
 {
     struct kvp_jobs *made = calloc(1, sizeof(*made));
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     made->config = *config;
@@ -515,7 +515,7 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
     made->config.load_at_once = config->load_at_once ? config->load_at_once : KVP_JOBS_LOAD_AT_ONCE;
     made->store = *store;
     made->workers = calloc(made->config.workers_max, sizeof(struct worker *));
-    if (!made->workers) {
+    if (made->workers == NULL) {
         free(made);
         return KVP_NO_MEMORY;
     }
@@ -525,7 +525,7 @@ kvp_status kvp_jobs_open(const struct kvp_jobs_config *config, const struct kvp_
 
 void kvp_jobs_close(struct kvp_jobs *jobs)
 {
-    if (jobs) {
+    if (jobs != NULL) {
         kvp_jobs_reset(jobs);
         free(jobs->workers);
         free(jobs->by_id);
@@ -546,7 +546,7 @@ void kvp_jobs_release(struct kvp_jobs *jobs)
 void kvp_jobs_reset(struct kvp_jobs *jobs)
 {
     kvp_jobs_release(jobs);
-    for (struct job *job = jobs->first, *next; job; job = next) {
+    for (struct job *job = jobs->first, *next; job != NULL; job = next) {
         next = job->next;
         job_free(job);
     }
@@ -642,5 +642,7 @@ uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs)
         return jobs->started ? 0 : UINT64_MAX;
     }
     uint64_t rested_us = job_rests_due_us(jobs);
-    return jobs->busy || jobs->view ? 0 : rested_us < jobs->check_us ? rested_us : jobs->check_us;
+    return jobs->busy || jobs->view != NULL ? 0
+           : rested_us < jobs->check_us     ? rested_us
+                                            : jobs->check_us;
 }

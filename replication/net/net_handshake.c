@@ -345,7 +345,8 @@ void net_handshakes_close(struct net_handshakes *handshakes)
     pthread_mutex_unlock(&handshakes->lock);
     net_wake(handshakes->wake_fd);
     (void)pthread_join(handshakes->thread, NULL);
-    for (struct net_arrival *each = net_handshakes_take(handshakes), *next; each; each = next) {
+    for (struct net_arrival *each = net_handshakes_take(handshakes), *next; each != NULL;
+         each = next) {
         next = each->next;
         net_arrival_refuse(each);
     }

@@ -141,7 +141,8 @@ static void server_accept(struct kvp_net_server *server)
 static void server_welcome(struct kvp_net_server *server)
 {
     struct net_arrival *next;
-    for (struct net_arrival *each = net_handshakes_take(server->handshakes); each; each = next) {
+    for (struct net_arrival *each = net_handshakes_take(server->handshakes); each != NULL;
+         each = next) {
         next = each->next;
         if (net_limits_make_room(server, net_connection_is_peer(server, each->tls))) {
             connection_add(server, each->fd, each->tls, &each->address);
@@ -302,7 +303,8 @@ static kvp_status server_start(struct kvp_net_server *server)
     if (server->tls != NULL) {
         status = status == KVP_OK ? net_handshakes_open(server, &server->handshakes) : status;
     }
-    for (unsigned i = 0; i < server->listener.count && status == KVP_OK && !server->tls; i++) {
+    for (unsigned i = 0; i < server->listener.count && status == KVP_OK && server->tls == NULL;
+         i++) {
         status = server_watch(server, &server->listener.fds[i]);
     }
     if (status == KVP_OK && net_start_thread(&server->thread, server_run, server) != 0) {

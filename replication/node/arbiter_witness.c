@@ -88,7 +88,7 @@ static void arbiter_on_answer(void *arg, uint32_t id, kvp_slice body)
 static void arbiter_on_failure(void *arg, const char *reason)
 {
     struct witness_arbiter *arbiter = arg;
-    if (arbiter->config.on_failure) {
+    if (arbiter->config.on_failure != NULL) {
         arbiter->config.on_failure(arbiter->config.arg, reason);
     }
 }
@@ -128,7 +128,7 @@ kvp_status kvp_arbiter_witness_open(const struct kvp_arbiter_config *config,
 {
     static const struct kvp_arbiter_ops ops = {arbiter_ask, close_arbiter};
     struct witness_arbiter *made = calloc(1, sizeof(*made));
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     made->base.ops = &ops;

@@ -9,7 +9,7 @@
 struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t entry_max)
 {
     struct kvp_disk_job *job = calloc(1, sizeof(*job) + entry_max * sizeof(job->entries[0]));
-    if (!job) {
+    if (job == NULL) {
         return NULL;
     }
     job->op = op;
@@ -19,7 +19,7 @@ struct kvp_disk_job *kvp_disk_job_new(enum kvp_disk_op op, uint8_t peer, size_t 
 
 void kvp_disk_job_free(struct kvp_disk_job *job)
 {
-    if (!job) {
+    if (job == NULL) {
         return;
     }
     for (size_t i = 0; i < job->entry_count; i++) {
@@ -40,8 +40,8 @@ static void open_view(struct kvp_disk *disk, struct kvp_disk_job *job)
     close_view(disk, job->peer);
     struct kvp_state_view *view = kvp_storage_snapshot(disk->storage);
     disk->views[job->peer] = view;
-    job->status = view ? KVP_OK : KVP_NO_MEMORY;
-    if (view) {
+    job->status = view != NULL ? KVP_OK : KVP_NO_MEMORY;
+    if (view != NULL) {
         job->point = kvp_state_view_point(view);
     }
 }
@@ -50,7 +50,8 @@ static void read_view(struct kvp_disk *disk, struct kvp_disk_job *job)
 {
     struct kvp_state_view *view = disk->views[job->peer];
     size_t size = disk->chunk_size != 0 ? disk->chunk_size : KVP_CHUNK_SIZE;
-    job->status = view ? kvp_state_view_chunk(view, size, &job->chunk, &job->last) : KVP_NO_MEMORY;
+    job->status =
+        view != NULL ? kvp_state_view_chunk(view, size, &job->chunk, &job->last) : KVP_NO_MEMORY;
 }
 
 void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)

@@ -45,7 +45,7 @@ void exec_answer(struct kvp_executor *executor, void *token, int status, kvp_sli
 void exec_refuse(struct kvp_executor *executor, void *token, int status, const char *reason)
 {
     executor->scratch.size = 0;
-    if (reason && kvp_wire_result_string(&executor->scratch, reason) != KVP_OK) {
+    if (reason != NULL && kvp_wire_result_string(&executor->scratch, reason) != KVP_OK) {
         executor->scratch.size = 0;
     }
     exec_answer(executor, token, status, kvp_buf_slice(&executor->scratch));

@@ -28,7 +28,7 @@ static kvp_status client_execute(struct kvp_executor *executor, const struct kvp
     kvp_status status = kvp_engine_execute(executor->engine, request, seq, execution);
     waiter->answer = execution->answer;
     executor->writeset = execution->writeset;
-    if (request->asker && status == KVP_OK) {
+    if (request->asker != NULL && status == KVP_OK) {
         exec_access_note(executor, request, kvp_strerror(execution->status));
     }
     return status;
@@ -42,7 +42,7 @@ static void client_update(struct kvp_executor *executor, const struct kvp_reques
     kvp_engine_set_now(executor->engine, executor->now_us);
     struct exec_waiter *waiter = exec_wait_new(executor);
     kvp_status status =
-        waiter ? client_execute(executor, request, seq, waiter, &execution) : KVP_NO_MEMORY;
+        waiter != NULL ? client_execute(executor, request, seq, waiter, &execution) : KVP_NO_MEMORY;
     if (status != KVP_OK || execution.kind == KVP_EXECUTION_ANSWER) {
         if (status != KVP_OK) {
             client_update_failed(executor, request, token, status);
@@ -153,12 +153,12 @@ static void operator_request(struct kvp_executor *executor, const struct kvp_req
 {
     bool handover = request->op == KVP_OP_HANDOVER;
     void **slot = handover ? &executor->handover_token : &executor->promote_token;
-    if (*slot) {
+    if (*slot != NULL) {
         exec_refuse(executor, token, KVP_BUSY, "one is under way");
         return;
     }
     *slot = token;
-    if (request->asker) {
+    if (request->asker != NULL) {
         exec_access_note(executor, request, "begun");
     }
     if (handover) {
@@ -234,7 +234,7 @@ kvp_status kvp_executor_get(struct kvp_executor *executor, uint64_t now_us, kvp_
     if (status == KVP_OK) {
         status = kvp_engine_get(executor->engine, key, value, &versions);
     }
-    if (status == KVP_OK && version) {
+    if (status == KVP_OK && version != NULL) {
         *version = versions.modify_revision;
     }
     return status;
@@ -265,7 +265,7 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
         exec_refuse(executor, token, status, "a key is 1 to 1024 bytes long");
         return;
     }
-    if (request->asker && !client_permits(executor, request, token)) {
+    if (request->asker != NULL && !client_permits(executor, request, token)) {
         return;
     }
     switch (request->op) {

@@ -33,7 +33,7 @@ static void fetch_refuse(struct kvp_executor *executor, struct exec_fetch **link
 
 static bool alive(const struct kvp_executor *executor, void *token)
 {
-    return !executor->host.alive || executor->host.alive(executor->host.arg, token);
+    return executor->host.alive == NULL || executor->host.alive(executor->host.arg, token);
 }
 
 /* `needs_commit`: the answer depends on what may not be committed yet, so that another primary may
@@ -74,7 +74,7 @@ static bool try_fetch(struct kvp_executor *executor, const struct kvp_request *r
 static void drop_same_slot(struct kvp_executor *executor, const struct kvp_request *request)
 {
     struct exec_fetch **link = &executor->fetches;
-    while (*link) {
+    while (*link != NULL) {
         const struct kvp_request *other = &(*link)->request;
         if (other->job.slot == request->job.slot && other->job.instance == request->job.instance &&
             kvp_slice_compare(other->key, request->key) == 0) {
@@ -96,7 +96,7 @@ void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request
     if (wait_ms > 0 && executor->fetch_count < EXEC_FETCHES_MAX) {
         fetch = malloc(sizeof(*fetch));
     }
-    if (!fetch) {
+    if (fetch == NULL) {
         exec_refuse(executor, token, KVP_NO_TASK, NULL);
         return;
     }
@@ -107,7 +107,7 @@ void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request
     fetch->request.key.data = fetch->name;
     fetch->next = NULL;
     struct exec_fetch **link = &executor->fetches;
-    while (*link) {
+    while (*link != NULL) {
         link = &(*link)->next; /* first come, first served */
     }
     *link = fetch;
@@ -117,11 +117,11 @@ void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request
 static void serve_waiting(struct kvp_executor *executor)
 {
     struct exec_fetch **link = &executor->fetches;
-    while (*link) {
+    while (*link != NULL) {
         struct exec_fetch *fetch = *link;
         if (!alive(executor, fetch->token)) {
             fetch_refuse(executor, link, KVP_NO_TASK); /* into the void */
-        } else if (fetch->request.asker &&
+        } else if (fetch->request.asker != NULL &&
                    !exec_access_permits(executor, &fetch->request, fetch->token)) {
             fetch_free(executor, link); /* his right has gone meanwhile */
         } else if (try_fetch(executor, &fetch->request, fetch->token)) {
@@ -137,15 +137,15 @@ static void serve_waiting(struct kvp_executor *executor)
 
 void exec_fetch_end(struct kvp_executor *executor)
 {
-    while (executor->fetches) {
+    while (executor->fetches != NULL) {
         fetch_refuse(executor, &executor->fetches, KVP_NOT_PRIMARY);
     }
 }
 
 static uint64_t waiting_deadline(const struct kvp_executor *executor)
 {
-    uint64_t due_us = executor->fetches ? executor->look_again_us : UINT64_MAX;
-    for (const struct exec_fetch *fetch = executor->fetches; fetch; fetch = fetch->next) {
+    uint64_t due_us = executor->fetches != NULL ? executor->look_again_us : UINT64_MAX;
+    for (const struct exec_fetch *fetch = executor->fetches; fetch != NULL; fetch = fetch->next) {
         due_us = fetch->until_us < due_us ? fetch->until_us : due_us;
     }
     return due_us;
@@ -186,7 +186,7 @@ static bool exec_jobs_work(struct kvp_executor *executor)
 void exec_jobs_step(struct kvp_executor *executor)
 {
     bool due = kvp_engine_deadline(executor->engine) <= executor->now_us;
-    if ((!due && !executor->fetches) || !able(executor)) {
+    if ((!due && executor->fetches == NULL) || !able(executor)) {
         return;
     }
     kvp_engine_set_now(executor->engine, executor->now_us);
@@ -196,7 +196,8 @@ void exec_jobs_step(struct kvp_executor *executor)
         }
     }
     bool work_available = kvp_jobs_work_available(kvp_engine_jobs(executor->engine));
-    if (executor->fetches && (work_available || executor->now_us >= waiting_deadline(executor)) &&
+    if (executor->fetches != NULL &&
+        (work_available || executor->now_us >= waiting_deadline(executor)) &&
         exec_serving(executor)) {
         serve_waiting(executor);
     }

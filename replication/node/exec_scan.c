@@ -30,7 +30,7 @@ static void cursor_free(struct exec_cursor *cursor)
 static void cursor_set_owner(struct exec_cursor *cursor, const struct kvp_identity *asker)
 {
     cursor->owner[0] = '\0';
-    if (asker) {
+    if (asker != NULL) {
         (void)kvp_access_print(asker, cursor->owner);
     }
 }
@@ -40,7 +40,7 @@ static struct exec_cursor *cursor_find(struct kvp_executor *executor,
                                        const struct kvp_request *request)
 {
     char owner[KVP_ACCESS_NAME_SIZE] = "";
-    if (request->asker) {
+    if (request->asker != NULL) {
         (void)kvp_access_print(request->asker, owner);
     }
     for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
@@ -64,11 +64,11 @@ static struct exec_cursor *cursor_new(struct kvp_executor *executor)
     struct exec_cursor *best = NULL;
     for (unsigned i = 0; i < EXEC_CURSORS_MAX; i++) {
         struct exec_cursor *cursor = &executor->cursors[i];
-        if (may_be_taken(executor, cursor) && (!best || cursor->used_us < best->used_us)) {
+        if (may_be_taken(executor, cursor) && (best == NULL || cursor->used_us < best->used_us)) {
             best = cursor;
         }
     }
-    if (best) {
+    if (best != NULL) {
         uint64_t due_us = executor->now_us + EXEC_CURSOR_IDLE_US + 1;
         cursor_free(best);
         best->id = ++executor->last_cursor;
@@ -176,7 +176,7 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
                        void *token)
 {
     struct exec_cursor *cursor = cursor_new(executor);
-    if (!cursor) {
+    if (cursor == NULL) {
         exec_refuse(executor, token, KVP_BUSY, "too many scans under way");
         return;
     }
@@ -192,7 +192,7 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
     cursor->keys_only = request->keys_only;
     cursor->view = kvp_storage_snapshot(executor->storage);
     kvp_status status = KVP_NO_MEMORY;
-    if (cursor->view) {
+    if (cursor->view != NULL) {
         status = kvp_state_view_seek(cursor->view, kvp_raw_key_slice(&from),
                                      kvp_raw_key_slice(&cursor->end));
     }
@@ -210,7 +210,7 @@ static void scan_go_on(struct kvp_executor *executor, const struct kvp_request *
 {
     struct exec_cursor *cursor = cursor_find(executor, request);
     uint32_t page = (uint32_t)(request->cursor & PAGE_MASK);
-    if (!cursor || (page != cursor->page && page != cursor->page + 1)) {
+    if (cursor == NULL || (page != cursor->page && page != cursor->page + 1)) {
         exec_refuse(executor, token, KVP_CURSOR_EXPIRED, NULL);
         return;
     }
@@ -232,7 +232,7 @@ static void park(struct kvp_executor *executor, const struct kvp_request *reques
 {
     size_t size = request->key.size + request->value.size;
     uint8_t *keys = executor->parked_count < EXEC_PARKED_MAX ? malloc(size + 1) : NULL;
-    if (!keys) {
+    if (keys == NULL) {
         exec_refuse(executor, token, KVP_BUSY, "too many scans under way");
         return;
     }
@@ -267,7 +267,7 @@ void exec_scan(struct kvp_executor *executor, const struct kvp_request *request,
 bool exec_scan_rest(struct kvp_executor *executor, struct kvp_request *request)
 {
     const struct exec_cursor *cursor = cursor_find(executor, request);
-    if (!cursor) {
+    if (cursor == NULL) {
         return false;
     }
     bool has_end = cursor->end.data[0] == KVP_PREFIX_DATA;
@@ -281,7 +281,7 @@ bool exec_scan_rest(struct kvp_executor *executor, struct kvp_request *request)
 void exec_scan_close(struct kvp_executor *executor, const struct kvp_request *request, void *token)
 {
     struct exec_cursor *cursor = cursor_find(executor, request);
-    if (cursor) {
+    if (cursor != NULL) {
         cursor_free(cursor);
     }
     exec_refuse(executor, token, KVP_OK, NULL);
@@ -293,7 +293,8 @@ static void unpark(struct kvp_executor *executor)
     executor->answering = KVP_OP_SCAN;
     for (unsigned i = 0; i < executor->parked_count; i++) {
         struct exec_parked parked = executor->parked[i];
-        if (parked.request.asker && !exec_access_permits(executor, &parked.request, parked.token)) {
+        if (parked.request.asker != NULL &&
+            !exec_access_permits(executor, &parked.request, parked.token)) {
             free(parked.keys); /* his right has gone meanwhile */
             continue;
         }

@@ -148,7 +148,7 @@ static unsigned failures_tolerated(const struct kvp_executor *executor,
 static void put_sight(struct map *map, const struct kvp_executor *executor)
 {
     struct kvp_executor_sight sight = {0};
-    if (executor->host.look) {
+    if (executor->host.look != NULL) {
         executor->host.look(executor->host.arg, &sight);
     }
     put_uint(map, "clock_ms", sight.wall_ms);

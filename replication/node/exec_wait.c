@@ -8,7 +8,7 @@
 kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
 {
     struct kvp_entry *entry = kvp_entry_new(writeset->size);
-    if (!entry) {
+    if (entry == NULL) {
         return KVP_NO_MEMORY;
     }
     if (writeset->size > 0) {
@@ -22,7 +22,7 @@ kvp_status exec_append(struct kvp_executor *executor, const kvp_buf *writeset)
 struct exec_waiter *exec_wait_new(struct kvp_executor *executor)
 {
     struct exec_waiter *waiter = executor->spare_waiters;
-    if (!waiter) {
+    if (waiter == NULL) {
         return calloc(1, sizeof(*waiter));
     }
     kvp_buf room = waiter->answer;
@@ -34,7 +34,7 @@ struct exec_waiter *exec_wait_new(struct kvp_executor *executor)
 
 void exec_wait_put(struct kvp_executor *executor, struct exec_waiter *waiter)
 {
-    if (!waiter) {
+    if (waiter == NULL) {
         return;
     }
     if (executor->spare_count == EXEC_SPARES || waiter->answer.capacity > EXEC_SPARE_SIZE_MAX) {
@@ -52,7 +52,7 @@ void exec_wait_put(struct kvp_executor *executor, struct exec_waiter *waiter)
 
 void exec_wait_free_spares(struct kvp_executor *executor)
 {
-    while (executor->spare_waiters) {
+    while (executor->spare_waiters != NULL) {
         struct exec_waiter *waiter = exec_wait_new(executor);
         kvp_buf_free(&waiter->answer);
         free(waiter);
@@ -63,10 +63,10 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter)
 {
     /* First in, first out: an answer never completes before an earlier one, even if it waits for a
      * smaller seq. */
-    if (executor->last && executor->last->seq > waiter->seq) {
+    if (executor->last != NULL && executor->last->seq > waiter->seq) {
         waiter->seq = executor->last->seq;
     }
-    if (executor->last) {
+    if (executor->last != NULL) {
         executor->last->next = waiter;
     } else {
         executor->first = waiter;
@@ -82,7 +82,7 @@ bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int sta
                kvp_slice answer)
 {
     struct exec_waiter *waiter = exec_wait_new(executor);
-    if (!waiter) {
+    if (waiter == NULL) {
         return false;
     }
     if (kvp_buf_append(&waiter->answer, answer.data, answer.size) != KVP_OK) {
@@ -102,7 +102,7 @@ static struct exec_waiter *wait_take_first(struct kvp_executor *executor)
 {
     struct exec_waiter *waiter = executor->first;
     executor->first = waiter->next;
-    if (!executor->first) {
+    if (executor->first == NULL) {
         executor->last = NULL;
     }
     executor->waiting_count--;
@@ -112,7 +112,7 @@ static struct exec_waiter *wait_take_first(struct kvp_executor *executor)
 
 void exec_release(struct kvp_executor *executor)
 {
-    while (executor->first && executor->first->seq <= executor->committed) {
+    while (executor->first != NULL && executor->first->seq <= executor->committed) {
         struct exec_waiter *waiter = wait_take_first(executor);
         executor->answering = waiter->op;
         node_times_add(&executor->counts.commit, executor->now_us - waiter->since_us);
@@ -130,7 +130,7 @@ void exec_release(struct kvp_executor *executor)
 
 void exec_give_up(struct kvp_executor *executor, int status)
 {
-    while (executor->first) {
+    while (executor->first != NULL) {
         struct exec_waiter *waiter = wait_take_first(executor);
         executor->answering = waiter->op;
         exec_refuse(executor, waiter->token, status, NULL);

@@ -40,13 +40,13 @@ static struct kvp_disk_job *new_job(struct kvp_executor *executor, enum kvp_disk
                                     uint8_t peer, size_t entry_max)
 {
     struct kvp_disk_job *job = kvp_disk_job_new(op, peer, entry_max);
-    executor->broken = executor->broken || !job;
+    executor->broken = executor->broken || job == NULL;
     return job;
 }
 
 static void submit(struct kvp_executor *executor, struct kvp_disk_job *job)
 {
-    if (job) {
+    if (job != NULL) {
         executor->host.disk(executor->host.arg, job);
     }
 }
@@ -56,7 +56,7 @@ static void port_write(void *arg, const struct kvp_storage_write *write)
     struct kvp_executor *executor = arg;
     size_t count = write->append_count + write->apply_count;
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_WRITE, 0, count);
-    if (!job) {
+    if (job == NULL) {
         return;
     }
     for (size_t i = 0; i < write->append_count; i++) {
@@ -68,7 +68,7 @@ static void port_write(void *arg, const struct kvp_storage_write *write)
     job->write = *write;
     job->write.append = job->entries;
     job->write.apply = job->entries + write->append_count;
-    if (write->meta) {
+    if (write->meta != NULL) {
         job->meta = *write->meta;
         job->write.meta = &job->meta;
     }
@@ -79,7 +79,7 @@ static void port_read_log(void *arg, uint8_t peer, uint64_t from, size_t size_ma
 {
     struct kvp_executor *executor = arg;
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_READ_LOG, peer, count_max);
-    if (job) {
+    if (job != NULL) {
         job->from = from;
         job->size_max = size_max;
         job->count_max = count_max;
@@ -111,7 +111,7 @@ static void port_incoming_write(void *arg, kvp_slice chunk)
 {
     struct kvp_executor *executor = arg;
     struct kvp_disk_job *job = new_job(executor, KVP_DISK_INCOMING_WRITE, 0, 0);
-    if (job && kvp_buf_append(&job->chunk, chunk.data, chunk.size) != KVP_OK) {
+    if (job != NULL && kvp_buf_append(&job->chunk, chunk.data, chunk.size) != KVP_OK) {
         executor->broken = true;
     }
     submit(executor, job);
@@ -122,7 +122,7 @@ static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct k
                     const struct kvp_meta *meta, enum kvp_keep keep)
 {
     struct kvp_disk_job *job = new_job(executor, op, 0, 0);
-    if (job) {
+    if (job != NULL) {
         exec_scan_end(executor, true);
         kvp_engine_release(executor->engine);
         executor->replacing = true;
@@ -180,7 +180,7 @@ static void port_changed(void *arg)
 static void port_handover_done(void *arg, kvp_status status)
 {
     struct kvp_executor *executor = arg;
-    if (executor->handover_token) {
+    if (executor->handover_token != NULL) {
         void *token = executor->handover_token;
         executor->handover_token = NULL;
         executor->answering = KVP_OP_HANDOVER;
@@ -195,7 +195,7 @@ static void port_handover_done(void *arg, kvp_status status)
 static void port_promote_done(void *arg, kvp_status status)
 {
     struct kvp_executor *executor = arg;
-    if (executor->promote_token) {
+    if (executor->promote_token != NULL) {
         void *token = executor->promote_token;
         executor->promote_token = NULL;
         char text[768];
@@ -371,7 +371,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
                              struct kvp_executor **executor)
 {
     struct kvp_executor *made = calloc(1, sizeof(*made));
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     made->config = *config;
@@ -403,7 +403,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
 
 void kvp_executor_close(struct kvp_executor *executor)
 {
-    if (!executor) {
+    if (executor == NULL) {
         return;
     }
     exec_give_up(executor, KVP_UNCERTAIN);
@@ -452,7 +452,7 @@ void kvp_executor_message(struct kvp_executor *executor, uint64_t now_us, kvp_sl
         return;
     }
     kvp_status status = kvp_wire_request_decode(body, &executor->txn, &request, &reason);
-    if (status == KVP_OK && asker) {
+    if (status == KVP_OK && asker != NULL) {
         request.asker = asker;
         request.session.client = kvp_access_session(request.session.client, asker);
     }

@@ -87,7 +87,7 @@ static int kvnode_read_file(struct kvnode_settings *settings)
         return 0;
     }
     FILE *file = fopen(name, "r");
-    if (!file) {
+    if (file == NULL) {
         return kvnode_complain("cannot read the configuration file %s", name);
     }
     bool good = kvnode_settings_read(settings, name, file, message, sizeof(message));
@@ -122,7 +122,8 @@ static int kvnode_parse(int argc, char **argv, struct kvnode_settings *given,
         }
     }
     for (; optind < argc; optind++) {
-        if (!strchr(argv[optind], '=') || !kvnode_settings_give(settings, SET_PEER, argv[optind])) {
+        if (strchr(argv[optind], '=') == NULL ||
+            !kvnode_settings_give(settings, SET_PEER, argv[optind])) {
             *status = kvnode_complain("unexpected argument \"%s\"", argv[optind]);
             return 1;
         }
@@ -173,11 +174,11 @@ static bool wait_for_signal(unsigned seconds, bool *hangup)
 {
     sigset_t set = awaited_signals();
     struct timespec limit = {.tv_sec = seconds};
-    if (!hangup) {
+    if (hangup == NULL) {
         sigdelset(&set, SIGHUP);
     }
     int which = sigtimedwait(&set, NULL, &limit);
-    if (hangup) {
+    if (hangup != NULL) {
         *hangup = which == SIGHUP;
     }
     return which >= 0 && which != SIGHUP;
@@ -194,10 +195,10 @@ static void watch_opening(struct process *process)
             continue;
         }
         seconds++;
-        if (!node_of(process)) {
+        if (node_of(process) == NULL) {
             kvp_notify("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=opening the data for %u s", seconds);
         }
-        if (seconds >= due && !node_of(process)) {
+        if (seconds >= due && node_of(process) == NULL) {
             due *= 2;
             fprintf(stderr,
                     "kvnode: opening the data in %s has taken %u s: the disk does not answer\n",
@@ -212,11 +213,11 @@ static void *kvnode_watch_signals(void *arg)
     watch_opening(process);
     kvp_notify("STOPPING=1\nSTATUS=stopping");
     kvp_node *node = node_of(process);
-    for (unsigned i = 0; !node && i < OPENING_PATIENCE; i++) {
+    for (unsigned i = 0; node == NULL && i < OPENING_PATIENCE; i++) {
         usleep(50000);
         node = node_of(process);
     }
-    if (!node) {
+    if (node == NULL) {
         die("ended while the data was being opened");
     }
     kvp_node_stop(node);

@@ -42,7 +42,7 @@ static bool http_refresh(struct kvnode_http *http, struct http_told *told)
     uint64_t now_us = kvp_clock_now_us();
     if (told->asked_us == 0 || now_us - told->asked_us > STATUS_AGE_US) {
         told->text.size = 0;
-        if (!node) {
+        if (node == NULL) {
             told->status = KVP_UNAVAILABLE;
         } else if (told == &http->about) {
             told->status = node_eyes_status(node, STATUS_WAIT_MS, &told->text);
@@ -50,14 +50,14 @@ static bool http_refresh(struct kvnode_http *http, struct http_told *told)
             unsigned what = told == &http->jobs ? KVP_INFO_JOBS : KVP_INFO_WORKERS;
             told->status = node_eyes_work(node, what, STATUS_WAIT_MS, &told->text);
         }
-        told->asked_us = node ? kvp_clock_now_us() : 0;
+        told->asked_us = node != NULL ? kvp_clock_now_us() : 0;
     }
     return told->status == KVP_OK;
 }
 
 static const char *http_reason(const struct kvnode_http *http, const struct http_told *told)
 {
-    if (!atomic_load(&http->node)) {
+    if (atomic_load(&http->node) == NULL) {
         return "the node is starting: its data is being opened";
     }
     return told->status == KVP_TIMEOUT ? "the loop thread has not answered within a second"
@@ -113,7 +113,7 @@ static struct kvp_http_check http_check_loop(const struct kvnode_http *http)
 {
     struct kvp_http_check check = {.name = "loop", .good = true};
     const kvp_node *node = atomic_load(&http->node);
-    uint64_t busy_us = node ? node_eyes_loop_busy_us(node) : 0;
+    uint64_t busy_us = node != NULL ? node_eyes_loop_busy_us(node) : 0;
     if (busy_us > LOOP_STUCK_US) {
         check.good = false;
         (void)snprintf(
@@ -137,7 +137,7 @@ static void http_show_live(struct kvnode_http *http, bool verbose, struct kvp_ht
 static const char *http_text(const cJSON *object, const char *name)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
+    return text != NULL ? text : "";
 }
 
 static double http_number(const cJSON *object, const char *name)
@@ -234,7 +234,7 @@ static void http_show_ready(struct kvnode_http *http, bool verbose, struct kvp_h
             ? cJSON_ParseWithLength((const char *)http->about.text.data, http->about.text.size)
             : NULL;
     unsigned count = 1;
-    if (status) {
+    if (status != NULL) {
         checks[count++] = http_check_role(status);
         checks[count++] = http_check_disk(status);
         checks[count++] = http_check_arbiter(status);
@@ -254,7 +254,7 @@ static void http_show_metrics(struct kvnode_http *http, struct kvp_http_answer *
         http_refresh(http, &http->about)
             ? cJSON_ParseWithLength((const char *)http->about.text.data, http->about.text.size)
             : NULL;
-    if (!status) {
+    if (status == NULL) {
         kvp_http_refuse(answer, http_reason(http, &http->about));
         return;
     }
@@ -293,7 +293,7 @@ kvp_status kvnode_http_open(const char *url, const char *others, struct kvnode_h
                             char *reason, size_t reason_size)
 {
     const char *wrong = http_wrong_other(others);
-    if (wrong) {
+    if (wrong != NULL) {
         (void)snprintf(reason, reason_size,
                        "--http-others: %.200s is not of the form "
                        "http://127.0.0.1:PORT,http://127.0.0.1:PORT...",
@@ -301,7 +301,7 @@ kvp_status kvnode_http_open(const char *url, const char *others, struct kvnode_h
         return KVP_BAD_ARGUMENT;
     }
     struct kvnode_http *opened = calloc(1, sizeof(*opened));
-    if (!opened) {
+    if (opened == NULL) {
         (void)snprintf(reason, reason_size, "%s", kvp_strerror(KVP_NO_MEMORY));
         return KVP_NO_MEMORY;
     }
@@ -322,7 +322,7 @@ kvp_status kvnode_http_open(const char *url, const char *others, struct kvnode_h
 
 void kvnode_http_show(struct kvnode_http *http, kvp_node *node)
 {
-    if (http) {
+    if (http != NULL) {
         atomic_store(&http->node, node);
     }
 }
@@ -334,7 +334,7 @@ const char *kvnode_http_url(const struct kvnode_http *http)
 
 void kvnode_http_close(struct kvnode_http *http)
 {
-    if (http) {
+    if (http != NULL) {
         kvp_http.close(http->server);
         kvp_buf_free(&http->about.text);
         kvp_buf_free(&http->jobs.text);

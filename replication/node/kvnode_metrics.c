@@ -20,7 +20,7 @@ static double metrics_number(const cJSON *object, const char *name)
 static const char *metrics_text(const cJSON *object, const char *name)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
+    return text != NULL ? text : "";
 }
 
 /* ---- of the status ---- */
@@ -112,7 +112,7 @@ static void metrics_print_work(kvp_buf *out, const cJSON *status)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const cJSON *states = cJSON_GetObjectItemCaseSensitive(status, rows[i].of_status);
         const cJSON *state;
-        if (states) {
+        if (states != NULL) {
             kvp_http_metric(out, rows[i].name, "gauge", rows[i].help);
         }
         cJSON_ArrayForEach(state, states)
@@ -150,11 +150,11 @@ static const char *metrics_operation(unsigned op, char out[32])
 {
     const char *name = kvp_operation_of(op)->name;
     size_t size = 0;
-    for (; name && name[size] != '\0' && size < 31; size++) {
+    for (; name != NULL && name[size] != '\0' && size < 31; size++) {
         out[size] = (char)tolower((unsigned char)name[size]);
     }
     out[size] = '\0';
-    return name ? out : "unreadable";
+    return name != NULL ? out : "unreadable";
 }
 
 static void metrics_print_requests(kvp_buf *out, const struct node_counts *counts)

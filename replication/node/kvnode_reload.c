@@ -68,8 +68,9 @@ static bool reload_read(struct kvnode_reload *reload)
     kvp_node_options options;
     reload->file = reload->command_line;
     FILE *file = fopen(name, "re");
-    bool good = file && kvnode_settings_read(&reload->file, name, file, reason, sizeof(reason));
-    if (!file) {
+    bool good =
+        file != NULL && kvnode_settings_read(&reload->file, name, file, reason, sizeof(reason));
+    if (file == NULL) {
         (void)snprintf(reason, sizeof(reason), "%s: %s", name, strerror(errno));
     } else {
         (void)fclose(file);
@@ -96,7 +97,7 @@ static void reload_list(const struct kvnode_reload *reload, char names[NAMES_MAX
     size_t used = 0;
     bool listed[SETTINGS] = {[SET_LOG_LEVEL] = true, [SET_LOG_FILE] = true};
     names[0] = '\0';
-    for (const struct option *option = kvnode_options; option->name; option++) {
+    for (const struct option *option = kvnode_options; option->name != NULL; option++) {
         size_t left = NAMES_MAX - used;
         if (option->has_arg && !listed[option->val] && reload_differs(reload, option->val)) {
             size_t more =
@@ -120,9 +121,9 @@ void kvnode_reload(struct kvnode_reload *reload, kvp_node *node)
 {
     char names[NAMES_MAX];
     bool has_file = reload->command_line.given[SET_CONFIG];
-    bool good = has_file && node && reload_read(reload);
+    bool good = has_file && node != NULL && reload_read(reload);
     reload_log(reload, good ? &reload->file : &reload->running);
-    if (has_file && !node) {
+    if (has_file && node == NULL) {
         reload_keep(reload, "config_kept", "the data is still being opened: send SIGHUP again");
     }
     if (good) {
@@ -133,7 +134,7 @@ void kvnode_reload(struct kvnode_reload *reload, kvp_node *node)
                 names[0] ? "log_level=%s needs_restart=%s" : "log_level=%s",
                 kvp_log_level_name(logger.level), names);
     }
-    if (node) {
+    if (node != NULL) {
         (void)kvp_node_reload_certificates(node, NULL, 0);
     }
 }

@@ -80,7 +80,7 @@ bool kvnode_settings_give(struct kvnode_settings *settings, int which, const cha
 
 static const struct option *find_setting(const char *name)
 {
-    for (const struct option *option = kvnode_options; option->name; option++) {
+    for (const struct option *option = kvnode_options; option->name != NULL; option++) {
         if (strcmp(option->name, name) == 0 && option->has_arg && option->val != SET_CONFIG) {
             return option;
         }
@@ -90,7 +90,7 @@ static const struct option *find_setting(const char *name)
 
 static void cut_blanks(char *text, size_t size)
 {
-    while (size > 0 && strchr(" \t\r\n", text[size - 1])) {
+    while (size > 0 && strchr(" \t\r\n", text[size - 1]) != NULL) {
         size--;
     }
     text[size] = '\0';
@@ -110,14 +110,14 @@ static const char *settings_take_line(struct kvnode_settings *settings, char *li
         return "indented line"; /* elsewhere such a line continues the one above: not here */
     }
     char *value = strchr(line, '=');
-    if (!value) {
+    if (value == NULL) {
         return "not of the form NAME = VALUE:";
     }
     *value++ = '\0';
     value += strspn(value, " \t");
     cut_blanks(line, strlen(line));
     const struct option *option = find_setting(line);
-    if (!option) {
+    if (option == NULL) {
         return "unknown setting";
     }
     if (*value == '\0') {
@@ -154,15 +154,15 @@ bool kvnode_settings_read(struct kvnode_settings *settings, const char *name, FI
     unsigned long number = 0;
     const char *wrong = NULL;
     int first = EOF;
-    while (!wrong && (first = getc(file)) != EOF) {
+    while (wrong == NULL && (first = getc(file)) != EOF) {
         number++;
         size_t length = settings_read_line(file, first, line);
         wrong = length == LINE_SIZE_MAX    ? "too long a line"
                 : number > LINE_NUMBER_MAX ? "too many lines, from here:"
                                            : settings_take_line(settings, line, length);
     }
-    bool whole = !wrong && feof(file);
-    if (wrong) {
+    bool whole = wrong == NULL && feof(file);
+    if (wrong != NULL) {
         (void)snprintf(message, size, "%s:%lu: %s \"%.60s\"", name, number, wrong, line);
     } else if (!whole) { /* a directory, or a disk that fails */
         (void)snprintf(message, size, "cannot read the configuration file %s", name);
@@ -220,7 +220,7 @@ static bool fill_numbers(const struct kvnode_settings *settings, kvp_node_option
                          char *message, size_t size)
 {
     const struct profile *profile = find_profile(settings->text[SET_PROFILE]);
-    if (!profile) {
+    if (profile == NULL) {
         (void)snprintf(message, size, "--profile: \"%s\" is neither default nor lan",
                        settings->text[SET_PROFILE]);
         return false;

@@ -24,7 +24,7 @@ static void host_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slic
     struct kvp_node *node = arg;
     for (unsigned i = 0; i < node->link_count; i++) {
         struct node_link *link = &node->links[i];
-        if (link->peer == peer && link->kind == kind && link->link) {
+        if (link->peer == peer && link->kind == kind && link->link != NULL) {
             link->last_id = (link->last_id + 1) & 0x7fffffff;
             kvp_net_link_send(link->link, link->last_id, body);
         }
@@ -70,7 +70,7 @@ static void host_disk(void *arg, struct kvp_disk_job *job)
 static void host_arbiter(void *arg, const struct kvp_arbiter_request *request)
 {
     struct kvp_node *node = arg;
-    if (node->arbiter) {
+    if (node->arbiter != NULL) {
         node->arbiter->ops->ask(node->arbiter, request);
     }
 }
@@ -110,7 +110,7 @@ static void host_look(void *arg, struct kvp_executor_sight *sight)
     sight->disk_free = node_count_read(&node->disk_free);
     sight->disk_size = node_count_read(&node->disk_size);
     sight->fsync_us = node_count_read(&node->fsync_us);
-    sight->certificate_ends = node->tls ? (uint64_t)kvp_tls.not_after(node->tls) : 0;
+    sight->certificate_ends = node->tls != NULL ? (uint64_t)kvp_tls.not_after(node->tls) : 0;
 }
 
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
@@ -201,7 +201,7 @@ static bool publish(struct kvp_node *node, kvp_node_state *state)
     }
     pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->mutex);
-    return differs && node->on_change;
+    return differs && node->on_change != NULL;
 }
 
 /* Clients get a slice of time, so that a burst of theirs does not hold up heartbeats. */
@@ -214,14 +214,14 @@ static void run_clients(struct kvp_node *node, bool all)
         kvp_net_server_cork(node->server);
         for (unsigned i = 0; i < CLIENT_ANSWERS && goes_on; i++) {
             struct node_event *event = node_take_client(node);
-            if (event) {
+            if (event != NULL) {
                 kvp_executor_asked(node->executor, event->came_us);
                 run_event(node, event, now_us);
                 now_us = kvp_clock_now_us();
                 kvp_executor_handled(node->executor, now_us);
                 node_event_free(node, event);
             }
-            goes_on = event && (all || now_us < until_us);
+            goes_on = event != NULL && (all || now_us < until_us);
         }
         kvp_net_server_uncork(node->server);
     }
@@ -245,11 +245,11 @@ static void run_batch(struct kvp_node *node, const struct node_batch *batch)
     note_busy(node, kvp_clock_now_us());
     node_tls_watch(node, kvp_clock_now_us());
     kvp_net_server_cork(node->server);
-    for (struct kvp_disk_job *job = batch->jobs, *next; job; job = next) {
+    for (struct kvp_disk_job *job = batch->jobs, *next; job != NULL; job = next) {
         next = job->next;
         kvp_executor_disk_done(node->executor, kvp_clock_now_us(), job);
     }
-    for (struct node_event *event = batch->events, *next; event; event = next) {
+    for (struct node_event *event = batch->events, *next; event != NULL; event = next) {
         next = event->next;
         run_event(node, event, kvp_clock_now_us());
         node_event_free(node, event);
@@ -346,7 +346,7 @@ static void init_checked_mutex(pthread_mutex_t *mutex)
 static struct kvp_node *node_new(void)
 {
     struct kvp_node *node = calloc(1, sizeof(*node));
-    if (node) {
+    if (node != NULL) {
         pthread_mutex_init(&node->mutex, NULL);
         init_checked_mutex(&node->work);
         node_init_cond(&node->wake);
@@ -361,7 +361,7 @@ static struct kvp_node *node_new(void)
 /* A group of one is made without asking anybody: it may be that --peer was forgotten. */
 static void say_alone(struct kvp_node *node)
 {
-    if (node->config.peer_count == 0 && node->arbiter) {
+    if (node->config.peer_count == 0 && node->arbiter != NULL) {
         kvp_log(&node->logger, KVP_LOG_WARN, "alone_with_a_witness",
                 "reason=\"it has a witness and no peers: it is a group of one; if there are other "
                 "nodes, "
@@ -384,13 +384,13 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
 {
     struct kvp_loaded loaded;
     struct kvp_node *made = node_new();
-    if (!made) {
+    if (made == NULL) {
         return KVP_NO_MEMORY;
     }
     kvp_status status = node_configure(made, options, message, message_size);
     (void)snprintf(made->data_dir, sizeof(made->data_dir), "%s",
-                   options->data_dir ? options->data_dir : "");
-    if (made->on_log) {
+                   options->data_dir != NULL ? options->data_dir : "");
+    if (made->on_log != NULL) {
         made->logger.sink = log_sink;
         made->logger.arg = made;
     }
@@ -420,7 +420,7 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
         status = KVP_NO_MEMORY;
     }
     if (status != KVP_OK) {
-        if (message && message_size > 0 && message[0] == '\0') {
+        if (message != NULL && message_size > 0 && message[0] == '\0') {
             node_say(message, message_size, status, "the node cannot start");
         }
         kvp_node_close(made);
@@ -435,10 +435,10 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
                          size_t message_size)
 {
     kvp_node_options known;
-    if (message && message_size > 0) {
+    if (message != NULL && message_size > 0) {
         message[0] = '\0';
     }
-    if (!node) {
+    if (node == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = node_options_take(&known, options, message, message_size);
@@ -449,7 +449,7 @@ kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char 
 static void refuse_rest(struct kvp_node *node)
 {
     struct node_batch batch = node_take(node, 0);
-    for (struct node_event *event = batch.events, *next; event; event = next) {
+    for (struct node_event *event = batch.events, *next; event != NULL; event = next) {
         next = event->next;
         if (event->kind == NODE_REQUEST) {
             kvp_net_drop(event->request);
@@ -459,7 +459,7 @@ static void refuse_rest(struct kvp_node *node)
         }
         node_event_free(node, event);
     }
-    for (struct kvp_disk_job *job = batch.jobs, *next; job; job = next) {
+    for (struct kvp_disk_job *job = batch.jobs, *next; job != NULL; job = next) {
         next = job->next;
         kvp_disk_job_free(job);
     }
@@ -500,18 +500,18 @@ static void end_parts(struct kvp_node *node)
     for (unsigned i = 0; i < node->link_count; i++) {
         kvp_net_link_close(node->links[i].link);
     }
-    if (node->arbiter) {
+    if (node->arbiter != NULL) {
         node->arbiter->ops->close(node->arbiter);
     }
     node_fence_stop(node);
     node_disk_stop(node);
     refuse_rest(node);
-    if (node->tls) {
+    if (node->tls != NULL) {
         kvp_tls.close(node->tls);
     }
     kvp_executor_close(node->executor);
     kvp_storage_close(node->storage);
-    if (node->env) {
+    if (node->env != NULL) {
         node->env->ops->close(node->env);
     }
     kvp_buf_free(&node->out);
@@ -556,7 +556,7 @@ static bool wait_closed(struct kvp_node *node)
 kvp_status kvp_node_close(kvp_node *node)
 {
     pthread_t thread;
-    if (!node) {
+    if (node == NULL) {
         return KVP_OK;
     }
     if (has_stopped(node)) {
@@ -581,11 +581,11 @@ kvp_status kvp_node_close(kvp_node *node)
 
 kvp_status kvp_node_stop(kvp_node *node)
 {
-    if (!node) {
+    if (node == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     struct node_event *event = calloc(1, sizeof(*event));
-    if (!event) {
+    if (event == NULL) {
         return KVP_NO_MEMORY;
     }
     event->kind = NODE_STOP;
@@ -600,7 +600,7 @@ static uint64_t deadline_of(uint32_t timeout_ms)
 
 kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
 {
-    if (!node) {
+    if (node == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     uint64_t deadline_us = deadline_of(timeout_ms);
@@ -617,7 +617,7 @@ kvp_status kvp_node_wait_end(kvp_node *node, uint32_t timeout_ms)
 
 kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state)
 {
-    if (!node || !state) {
+    if (node == NULL || state == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     pthread_mutex_lock(&node->mutex);
@@ -628,12 +628,12 @@ kvp_status kvp_node_get_state(kvp_node *node, kvp_node_state *state)
 
 const char *kvp_node_url(const kvp_node *node)
 {
-    return node ? kvp_net_server_url(node->server) : "";
+    return node != NULL ? kvp_net_server_url(node->server) : "";
 }
 
 kvp_status kvp_node_wait_serving(kvp_node *node, uint32_t timeout_ms)
 {
-    if (!node) {
+    if (node == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     uint64_t deadline_us = deadline_of(timeout_ms);

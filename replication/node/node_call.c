@@ -100,7 +100,7 @@ static_assert(offsetof(struct node_call, bytes) % _Alignof(struct kvp_compare) =
 static struct node_call *call_new(struct kvp_node *node, const struct kvp_request *request)
 {
     struct node_call *call = calloc(1, sizeof(*call) + call_size(request));
-    if (!call) {
+    if (call == NULL) {
         return NULL;
     }
     uint8_t *at = call->bytes;
@@ -145,7 +145,7 @@ void node_call_answer(struct node_call *call, const struct kvp_answer *answer)
 
 static bool is_missing(kvp_slice bytes)
 {
-    return !bytes.data && bytes.size > 0;
+    return bytes.data == NULL && bytes.size > 0;
 }
 
 /* Hands a copy of the request to the loop. NULL: no memory. One reference is the caller's. */
@@ -153,9 +153,9 @@ static struct node_call *call_post(struct kvp_node *node, const struct kvp_reque
 {
     struct node_call *call = call_new(node, request);
     struct node_event *event = calloc(1, sizeof(*event));
-    if (!call || !event) {
+    if (call == NULL || event == NULL) {
         free(event);
-        if (call) {
+        if (call != NULL) {
             node_call_unref(call);
             node_call_unref(call);
         }
@@ -173,7 +173,7 @@ kvp_status node_call_perform_until(struct kvp_node *node, const struct kvp_reque
 {
     bool reads = kvp_operation_of(request->op)->served == KVP_SERVED_READ;
     struct node_call *call = call_post(node, request);
-    if (!call) {
+    if (call == NULL) {
         return KVP_NO_MEMORY;
     }
     pthread_mutex_lock(&call->mutex);
@@ -195,7 +195,7 @@ kvp_status node_call_perform(struct kvp_node *node, const struct kvp_request *re
 void node_call_forget(struct kvp_node *node, const struct kvp_request *request)
 {
     struct node_call *call = call_post(node, request);
-    if (call) {
+    if (call != NULL) {
         node_call_unref(call);
     }
 }
@@ -204,7 +204,7 @@ void node_call_forget(struct kvp_node *node, const struct kvp_request *request)
 static kvp_status call_perform(struct kvp_node *node, const struct kvp_request *request,
                                struct node_call **result)
 {
-    if (!node || is_missing(request->key) || is_missing(request->value)) {
+    if (node == NULL || is_missing(request->key) || is_missing(request->value)) {
         return KVP_BAD_ARGUMENT;
     }
     if (request->key.size == 0) {
@@ -220,12 +220,13 @@ static kvp_status call_update(struct kvp_node *node, struct kvp_request *request
 {
     struct node_call *call = NULL;
     kvp_status status = call_perform(node, request, &call);
-    if (!call) {
+    if (call == NULL) {
         return status;
     }
     uint64_t number;
     bool shown = status == KVP_OK || status == KVP_EXISTS || status == KVP_VERSION_DIFFERS;
-    if (version && shown && kvp_wire_read_uint(kvp_buf_slice(&call->result), &number) == KVP_OK) {
+    if (version != NULL && shown &&
+        kvp_wire_read_uint(kvp_buf_slice(&call->result), &number) == KVP_OK) {
         *version = number;
     }
     node_call_unref(call);
@@ -264,7 +265,7 @@ void node_call_stop_readers(struct kvp_node *node)
 kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t *version)
 {
     kvp_status status;
-    if (!node || !value || is_missing(key)) {
+    if (node == NULL || value == NULL || is_missing(key)) {
         return KVP_BAD_ARGUMENT;
     }
     if (get_here(node, key, value, version, &status)) {
@@ -280,10 +281,10 @@ kvp_status kvp_node_get(kvp_node *node, kvp_slice key, kvp_buf *value, uint64_t 
     if (status == KVP_OK) {
         status = kvp_buf_append(value, get.value.data, get.value.size);
     }
-    if (status == KVP_OK && version) {
+    if (status == KVP_OK && version != NULL) {
         *version = get.modify;
     }
-    if (call) {
+    if (call != NULL) {
         node_call_unref(call);
     }
     return status;

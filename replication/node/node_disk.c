@@ -18,18 +18,18 @@ static struct kvp_disk_job *next_job(struct node_disk *disk, uint64_t until_us, 
 {
     pthread_mutex_lock(&disk->mutex);
     *idle = false;
-    while (!disk->first && !disk->quit && !*idle) {
+    while (disk->first == NULL && !disk->quit && !*idle) {
         if (until_us == 0) {
             pthread_cond_wait(&disk->wake, &disk->mutex);
         } else {
             *idle = !node_wait_until(&disk->wake, &disk->mutex, until_us);
         }
     }
-    *idle = *idle && !disk->first && !disk->quit;
+    *idle = *idle && disk->first == NULL && !disk->quit;
     struct kvp_disk_job *job = disk->quit ? NULL : disk->first;
-    if (job) {
+    if (job != NULL) {
         disk->first = job->next;
-        if (!disk->first) {
+        if (disk->first == NULL) {
             disk->last = NULL;
         }
     }
@@ -84,7 +84,7 @@ static void *node_disk_run(void *arg)
     uint64_t measure_us = writer ? disk_measure(disk->node) : 0;
     struct kvp_disk_job *job;
     while ((job = next_job(disk, measure_us, &idle)) != NULL || idle) {
-        if (job) {
+        if (job != NULL) {
             disk_run_job(disk, job);
             node_post_done(disk->node, job);
         }
@@ -117,7 +117,7 @@ void node_disk_submit(struct kvp_node *node, struct kvp_disk_job *job)
     struct node_disk *disk = kvp_disk_sends(job->op) ? &node->sender : &node->writer;
     job->next = NULL;
     pthread_mutex_lock(&disk->mutex);
-    if (disk->last) {
+    if (disk->last != NULL) {
         disk->last->next = job;
     } else {
         disk->first = job;
@@ -148,7 +148,7 @@ static void disk_stop(struct node_disk *disk)
         pthread_join(disk->thread, NULL);
         disk->running = false;
     }
-    while (disk->first) {
+    while (disk->first != NULL) {
         struct kvp_disk_job *job = disk->first;
         disk->first = job->next;
         kvp_disk_job_free(job);

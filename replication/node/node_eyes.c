@@ -20,7 +20,7 @@ static kvp_status eyes_ask(kvp_node *node, const struct kvp_request *request, ui
     if (status == KVP_OK) {
         status = kvp_wire_json(kvp_buf_slice(&call->result), list, text);
     }
-    if (call) {
+    if (call != NULL) {
         node_call_unref(call);
     }
     return status == KVP_TIMEOUT_UNKNOWN ? KVP_TIMEOUT : status;

@@ -34,7 +34,7 @@ static void links_report(struct kvp_node *node, struct node_refusals *refusals, 
     char fields[KVP_NET_ADDRESS_SIZE + 256];
     int size = snprintf(fields, sizeof(fields), "address=%s count=%llu hint=\"%s\"", address,
                         (unsigned long long)refusals->count, hint);
-    if (!event || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
+    if (event == NULL || kvp_buf_append(&event->body, fields, (size_t)size + 1) != KVP_OK) {
         free(event);
         return;
     }
@@ -65,7 +65,7 @@ static bool links_refuse_stranger(struct kvp_node *node, struct kvp_net_request 
 {
     if (kvp_net_request_is_tls(request)) {
         const char *reason = node_tls_refuses(node, request, peer_op);
-        if (reason) {
+        if (reason != NULL) {
             links_refuse(node, request, peer_op ? "peer_refused" : "client_refused", reason,
                          reason);
         }
@@ -101,7 +101,7 @@ static void links_on_request(void *arg, struct kvp_net_request *request)
     }
     bool peer = peer_op && kvp_net_request_from_peer(request);
     struct node_event *event = node_overloaded(node, peer) ? NULL : calloc(1, sizeof(*event));
-    if (!event) {
+    if (event == NULL) {
         links_answer(request, KVP_BUSY, kvp_slice_of(NULL, 0));
         return;
     }
@@ -117,7 +117,7 @@ static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
     struct node_link *link = arg;
     struct node_event *event = calloc(1, sizeof(*event));
     (void)id; /* a reply shows the replier's whole position: it needs no request to go with */
-    if (!event || kvp_buf_append(&event->body, body.data, body.size) != KVP_OK) {
+    if (event == NULL || kvp_buf_append(&event->body, body.data, body.size) != KVP_OK) {
         free(event);
         return; /* as if lost */
     }
@@ -130,7 +130,7 @@ static void on_link_state(void *arg, bool connected)
 {
     struct node_link *link = arg;
     struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
+    if (event != NULL) {
         event->kind = NODE_LINK;
         event->peer = link->peer;
         event->link = link->kind;
@@ -142,7 +142,7 @@ static void on_link_state(void *arg, bool connected)
 static void links_post_unreached(struct kvp_node *node, uint8_t peer, const char *reason)
 {
     struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
+    if (event != NULL) {
         event->kind = NODE_UNREACHED;
         event->peer = peer;
         event->reason = reason;
@@ -166,7 +166,7 @@ static void on_arbiter_failure(void *arg, const char *reason)
 static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer)
 {
     struct node_event *event = calloc(1, sizeof(*event));
-    if (event) {
+    if (event != NULL) {
         event->kind = NODE_ARBITER;
         event->arbiter = *answer;
         node_post(arg, event);
@@ -175,7 +175,7 @@ static void on_arbiter_answer(void *arg, const struct kvp_arbiter_answer *answer
 
 kvp_status node_say(char *message, size_t size, kvp_status status, const char *what)
 {
-    if (message && size > 0) {
+    if (message != NULL && size > 0) {
         snprintf(message, size, "%s: %s", what,
                  status == KVP_BAD_ARGUMENT
                      ? "not an address of the form tcp://HOST:PORT, with a PORT of 1 to "
@@ -204,7 +204,7 @@ static kvp_status links_open_server(struct kvp_node *node, const char *url, char
     }
     status = kvp_net_listen(&config, &node->server);
     if (status != KVP_OK) {
-        if (message && size > 0) {
+        if (message != NULL && size > 0) {
             snprintf(message, size, "cannot listen on %s: %s", url, reason);
         }
         return status;
@@ -254,7 +254,7 @@ static kvp_status links_open_peers(struct kvp_node *node, char *message, size_t 
 static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_options *options,
                                      char *message, size_t size)
 {
-    if (!options->witness) {
+    if (options->witness == NULL) {
         return KVP_OK;
     }
     struct kvp_arbiter_config config = {

@@ -16,7 +16,7 @@
 
 void kvp_node_options_init_sized(kvp_node_options *options, size_t size)
 {
-    if (options && size >= OPTIONS_SIZE_FIRST) {
+    if (options != NULL && size >= OPTIONS_SIZE_FIRST) {
         memset(options, 0, size);
         options->size = size;
         options->log_level = KVP_LOG_INFO;
@@ -50,7 +50,7 @@ static kvp_status options_refuse(const struct complaint *complaint, const char *
 {
     va_list args;
     va_start(args, format);
-    if (complaint->message) {
+    if (complaint->message != NULL) {
         vsnprintf(complaint->message, complaint->size, format, args);
     }
     va_end(args);
@@ -98,7 +98,7 @@ static kvp_status add_peer(struct kvp_node *node, const char *item, size_t size,
 static kvp_status parse_peers(struct kvp_node *node, const char *peers,
                               const struct complaint *complaint)
 {
-    while (peers && *peers) {
+    while (peers != NULL && *peers) {
         size_t size = strcspn(peers, ",");
         kvp_status status = add_peer(node, peers, size, complaint);
         if (status != KVP_OK) {
@@ -114,7 +114,7 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
                              const struct complaint *complaint)
 {
     node->peer_addresses = kvp_address_list_new();
-    if (!node->peer_addresses) {
+    if (node->peer_addresses == NULL) {
         return KVP_NO_MEMORY;
     }
     for (unsigned i = 0; i < node->config.peer_count; i++) {
@@ -126,7 +126,7 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
                 node->config.peers[i].id, url);
         }
     }
-    if (peer_from && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
+    if (peer_from != NULL && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
         return options_refuse(complaint,
                               "\"%s\" is no list of addresses, networks and host names, and not "
                               "\"any\" (--peer-from)",
@@ -138,7 +138,7 @@ static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
 static bool is_own(const kvp_node_options *options, const char *url)
 {
     return strcmp(url, options->listen) == 0 ||
-           (options->advertise && strcmp(url, options->advertise) == 0);
+           (options->advertise != NULL && strcmp(url, options->advertise) == 0);
 }
 
 /* A node that takes itself for another one. */
@@ -152,7 +152,7 @@ static kvp_status check_own(const struct kvp_node *node, const kvp_node_options 
                                   peer->url);
         }
     }
-    return options->witness && is_own(options, options->witness)
+    return options->witness != NULL && is_own(options, options->witness)
                ? options_refuse(complaint, "the witness has this node's own address, %s",
                                 options->witness)
                : KVP_OK;
@@ -171,36 +171,37 @@ static kvp_status choose_policy(const kvp_node_options *options, enum kvp_pair_p
 {
     for (unsigned i = KVP_PAIR_BACKUP_WINS; i <= KVP_PAIR_AVAILABLE; i++) {
         enum kvp_pair_policy each = (enum kvp_pair_policy)i;
-        if (options->pair ? strcmp(options->pair, kvp_pair_policy_name(each)) == 0
-                          : options->policy == each) {
+        if (options->pair != NULL ? strcmp(options->pair, kvp_pair_policy_name(each)) == 0
+                                  : options->policy == each) {
             *policy = each;
             return KVP_OK;
         }
     }
-    return options->pair ? options_refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s",
-                                          options->pair, choice)
-                         : options_refuse(complaint, "unknown pair policy %u; choose one:\n%s",
-                                          (unsigned)options->policy, choice);
+    return options->pair != NULL
+               ? options_refuse(complaint, "unknown pair policy \"%s\"; choose one:\n%s",
+                                options->pair, choice)
+               : options_refuse(complaint, "unknown pair policy %u; choose one:\n%s",
+                                (unsigned)options->policy, choice);
 }
 
 static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *options,
                                  const struct complaint *complaint)
 {
-    bool pair = options->pair || options->policy != KVP_PAIR_NONE;
-    if (!options->witness && !pair) {
+    bool pair = options->pair != NULL || options->policy != KVP_PAIR_NONE;
+    if (options->witness == NULL && !pair) {
         return options_refuse(
             complaint,
             "who decides when the nodes lose each other? Silence cannot tell a crash from "
             "a cut, so this has to be chosen, there is no default:\n%s",
             choice);
     }
-    if (options->witness && pair) {
+    if (options->witness != NULL && pair) {
         return options_refuse(complaint, "a witness and a pair policy exclude each other");
     }
-    if (options->witness) {
+    if (options->witness != NULL) {
         return KVP_OK;
     }
-    if (options->pair && options->policy != KVP_PAIR_NONE) {
+    if (options->pair != NULL && options->policy != KVP_PAIR_NONE) {
         return options_refuse(complaint, "the pair policy is given twice, by name and by number");
     }
     kvp_status status = choose_policy(options, &node->config.core.policy, complaint);
@@ -219,7 +220,7 @@ static kvp_status choose_arbiter(struct kvp_node *node, const kvp_node_options *
 static kvp_status set_admins(struct kvp_node *node, const char *admins,
                              const struct complaint *complaint)
 {
-    for (const char *item = admins; item && *item; item += strcspn(item, ",")) {
+    for (const char *item = admins; item != NULL && *item; item += strcspn(item, ",")) {
         item += *item == ',';
         size_t size = strcspn(item, ",");
         if (!kvp_access_is_name(kvp_slice_of(item, size))) {
@@ -229,7 +230,7 @@ static kvp_status set_admins(struct kvp_node *node, const char *admins,
                                   (int)size, item);
         }
     }
-    return !admins || copy(node->config.admins, sizeof(node->config.admins), admins)
+    return admins == NULL || copy(node->config.admins, sizeof(node->config.admins), admins)
                ? KVP_OK
                : options_refuse(complaint, "too many administrators: grant \"admin\" to them");
 }
@@ -267,14 +268,14 @@ static bool is_wildcard(const char *url)
 static kvp_status set_names(struct kvp_node *node, const kvp_node_options *options,
                             const struct complaint *complaint)
 {
-    const char *group = options->group ? options->group : "default";
+    const char *group = options->group != NULL ? options->group : "default";
     if (options->id < 1 || options->id > KVP_NODE_ID_MAX) {
         return options_refuse(complaint, "the node's id must be in 1..%u", KVP_NODE_ID_MAX);
     }
-    if (!options->data_dir || !*options->data_dir) {
+    if (options->data_dir == NULL || !*options->data_dir) {
         return options_refuse(complaint, "a data directory must be given");
     }
-    if (!options->listen || !*options->listen) {
+    if (options->listen == NULL || !*options->listen) {
         return options_refuse(complaint, "an address to listen on must be given");
     }
     if (!*group || !copy(node->config.group, sizeof(node->config.group), group)) {
@@ -285,17 +286,17 @@ static kvp_status set_names(struct kvp_node *node, const kvp_node_options *optio
         return options_refuse(complaint,
                               "a group's name is UTF-8: clients could not send this one");
     }
-    if (!options->advertise && is_wildcard(options->listen)) {
+    if (options->advertise == NULL && is_wildcard(options->listen)) {
         return options_refuse(complaint,
                               "'%s' stands for all addresses: give the one that clients use, too "
                               "(--advertise)",
                               options->listen);
     }
-    if (options->advertise &&
+    if (options->advertise != NULL &&
         !copy(node->config.url, sizeof(node->config.url), options->advertise)) {
         return options_refuse(complaint, "the advertised address is too long");
     }
-    if (options->fence_command &&
+    if (options->fence_command != NULL &&
         !copy(node->fence_command, sizeof(node->fence_command), options->fence_command)) {
         return options_refuse(complaint, "the fence command is too long");
     }
@@ -352,7 +353,7 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
                                 "%u replicas are wanted in sync, but there are only %u nodes",
                                 options->sync_replicas, node->config.peer_count + 1);
     }
-    if (status == KVP_OK && options->witness &&
+    if (status == KVP_OK && options->witness != NULL &&
         !copy(node->config.arbiter_url, sizeof(node->config.arbiter_url), options->witness)) {
         status = options_refuse(&complaint, "the witness's address is too long");
     }

@@ -10,7 +10,7 @@ static kvp_status node_query_ask(void *handle, const struct kvp_request *request
     kvp_slice text = {0};
     kvp_status status = node_call_perform(handle, request, &call);
     *place = 1; /* there is no other */
-    if (!call) {
+    if (call == NULL) {
         return status;
     }
     if (status == KVP_OK) {
@@ -40,7 +40,7 @@ kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bo
 {
     struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
-    if (!node || !scan) {
+    if (node == NULL || scan == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = kvp_scan_start(&asker, start, end, keys_only, scan, &reason);
@@ -53,7 +53,7 @@ kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys
 {
     struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
-    if (!node || !scan) {
+    if (node == NULL || scan == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = kvp_scan_start_prefix(&asker, prefix, keys_only, scan, &reason);
@@ -64,18 +64,18 @@ kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys
 kvp_txn *kvp_node_txn_new(kvp_node *node)
 {
     struct kvp_asker asker = node_query_asker(node);
-    return node ? kvp_txn_start(&asker) : NULL;
+    return node != NULL ? kvp_txn_start(&asker) : NULL;
 }
 
 kvp_status kvp_node_handover(kvp_node *node, unsigned target_id)
 {
     const struct kvp_request request = {.op = KVP_OP_HANDOVER, .target = target_id};
     struct node_call *call = NULL;
-    if (!node || target_id > KVP_NODE_ID_MAX) {
+    if (node == NULL || target_id > KVP_NODE_ID_MAX) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = node_call_perform(node, &request, &call);
-    if (call) {
+    if (call != NULL) {
         node_call_unref(call);
     }
     return status;

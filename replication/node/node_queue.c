@@ -37,7 +37,7 @@ bool node_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t dead
 
 static size_t queue_event_size(const struct node_event *event)
 {
-    return event->request ? kvp_net_request_body(event->request).size : 0;
+    return event->request != NULL ? kvp_net_request_body(event->request).size : 0;
 }
 
 /* An application's calls and a client's requests wait in one line, so neither is served first. */
@@ -48,7 +48,8 @@ static bool queue_is_client(const struct node_event *event)
 
 static bool queue_is_empty(const struct kvp_node *node)
 {
-    return !node->urgent.first && !node->clients.first && !node->done_first && !node->nudged;
+    return node->urgent.first == NULL && node->clients.first == NULL && node->done_first == NULL &&
+           !node->nudged;
 }
 
 void node_post(struct kvp_node *node, struct node_event *event)
@@ -57,7 +58,7 @@ void node_post(struct kvp_node *node, struct node_event *event)
     event->next = NULL;
     pthread_mutex_lock(&node->mutex);
     bool idle = queue_is_empty(node);
-    *(queue->last ? &queue->last->next : &queue->first) = event;
+    *(queue->last != NULL ? &queue->last->next : &queue->first) = event;
     queue->last = event;
     if (event->kind == NODE_REQUEST) {
         queue->count++;
@@ -79,7 +80,7 @@ void node_post_done(struct kvp_node *node, struct kvp_disk_job *job)
 {
     job->next = NULL;
     pthread_mutex_lock(&node->mutex);
-    if (node->done_last) {
+    if (node->done_last != NULL) {
         node->done_last->next = job;
     } else {
         node->done_first = job;
@@ -124,11 +125,11 @@ struct node_event *node_take_client(struct kvp_node *node)
     pthread_mutex_lock(&node->mutex);
     struct node_queue *queue = &node->clients;
     struct node_event *event = queue->first;
-    if (event) {
+    if (event != NULL) {
         queue->first = event->next;
-        queue->last = queue->first ? queue->last : NULL;
+        queue->last = queue->first != NULL ? queue->last : NULL;
     }
-    if (event && event->kind == NODE_REQUEST) {
+    if (event != NULL && event->kind == NODE_REQUEST) {
         queue->count--;
         queue->size -= queue_event_size(event);
     }

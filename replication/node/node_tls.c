@@ -11,8 +11,8 @@
 
 static bool node_wants_tls(const struct kvp_node *node, const kvp_node_options *options)
 {
-    bool wants =
-        kvp_tls_is_url(options->listen) || (options->witness && kvp_tls_is_url(options->witness));
+    bool wants = kvp_tls_is_url(options->listen) ||
+                 (options->witness != NULL && kvp_tls_is_url(options->witness));
     for (unsigned i = 0; i < node->config.peer_count; i++) {
         wants = wants || kvp_tls_is_url(node->config.peers[i].url);
     }
@@ -35,10 +35,10 @@ kvp_status node_tls_open(struct kvp_node *node, const kvp_node_options *options,
 kvp_status kvp_node_reload_certificates(kvp_node *node, char *message, size_t message_size)
 {
     char reason[2 * KVP_URL_SIZE_MAX] = "", quoted[4 * KVP_URL_SIZE_MAX];
-    if (!node) {
+    if (node == NULL) {
         return KVP_BAD_ARGUMENT;
     }
-    if (!node->tls) {
+    if (node->tls == NULL) {
         return KVP_OK;
     }
     kvp_status status = kvp_tls.reload(node->tls, reason, sizeof(reason));
@@ -49,7 +49,7 @@ kvp_status kvp_node_reload_certificates(kvp_node *node, char *message, size_t me
         kvp_log(&node->logger, KVP_LOG_ERROR, "certificate_kept", "reason=%s",
                 kvp_log_quote(quoted, sizeof(quoted), reason));
     }
-    if (message && message_size > 0) {
+    if (message != NULL && message_size > 0) {
         snprintf(message, message_size, "%s", reason);
     }
     return status;
@@ -57,7 +57,7 @@ kvp_status kvp_node_reload_certificates(kvp_node *node, char *message, size_t me
 
 void node_tls_watch(struct kvp_node *node, uint64_t now_us)
 {
-    if (node->tls && now_us >= node->tls_look_us) {
+    if (node->tls != NULL && now_us >= node->tls_look_us) {
         node->tls_look_us = now_us + LOOK_EVERY_US;
         kvp_tls_expiry_watch(&node->tls_expiry, &node->logger, kvp_tls.not_after(node->tls));
     }

@@ -3,7 +3,7 @@
 
 kvp_status kvp_key_check(kvp_slice key, const char **reason)
 {
-    if (key.size == 0 || !key.data) {
+    if (key.size == 0 || key.data == NULL) {
         *reason = "the key is empty";
         return KVP_BAD_ARGUMENT;
     }
@@ -13,7 +13,7 @@ kvp_status kvp_key_check(kvp_slice key, const char **reason)
 
 kvp_status kvp_value_check(kvp_slice value, const char **reason)
 {
-    if (value.size > 0 && !value.data) {
+    if (value.size > 0 && value.data == NULL) {
         *reason = "the value is missing";
         return KVP_BAD_ARGUMENT;
     }
@@ -37,5 +37,5 @@ void kvp_reason_set(kvp_buf *reason, kvp_slice text)
 
 const char *kvp_reason_text(const kvp_buf *reason)
 {
-    return reason->data ? (const char *)reason->data : "";
+    return reason->data != NULL ? (const char *)reason->data : "";
 }

@@ -21,7 +21,7 @@
 
 void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
 {
-    if (!spec) {
+    if (spec == NULL) {
         return;
     }
     *spec = (struct kvp_job_spec){
@@ -50,7 +50,7 @@ kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode)
     };
     unsigned copies, quorum;
     char end;
-    if (!spec || !mode) {
+    if (spec == NULL || mode == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
@@ -79,7 +79,7 @@ kvp_status kvp_job_spec_mode(struct kvp_job_spec *spec, const char *mode)
 /* Has the specification of a product been filled in? Else there is nothing to divide by. */
 static bool has_tiles(const struct kvp_job_spec *spec)
 {
-    return spec && spec->tile_rows != 0 && spec->tile_inner != 0 && spec->tile_columns != 0;
+    return spec != NULL && spec->tile_rows != 0 && spec->tile_inner != 0 && spec->tile_columns != 0;
 }
 
 static uint32_t spec_tiles(uint64_t length, uint32_t tile)
@@ -113,7 +113,7 @@ static uint32_t part(uint64_t length, uint32_t tile, uint32_t index)
 struct kvp_job_block kvp_job_input(const struct kvp_job_spec *spec, uint32_t number, bool *is_b)
 {
     struct kvp_job_grid grid = kvp_job_grid_of(spec);
-    if (grid.tasks == 0 || !is_b) {
+    if (grid.tasks == 0 || is_b == NULL) {
         return (struct kvp_job_block){0};
     }
     uint32_t of_a = grid.row_tiles * grid.inner_tiles;
@@ -144,7 +144,9 @@ struct kvp_job_block kvp_job_output(const struct kvp_job_spec *spec, uint32_t nu
 
 size_t kvp_job_block_size(const struct kvp_job_spec *spec, struct kvp_job_block block)
 {
-    return spec ? (size_t)block.rows * block.columns * kvp_matrix_element_size(spec->element) : 0;
+    return spec != NULL
+               ? (size_t)block.rows * block.columns * kvp_matrix_element_size(spec->element)
+               : 0;
 }
 
 struct kvp_job_tile kvp_job_tile_of(const struct kvp_job_spec *spec, uint32_t task)
@@ -172,15 +174,16 @@ static size_t elements(uint64_t rows, uint64_t inner, uint64_t columns)
 
 size_t kvp_job_tile_size(const struct kvp_job_spec *spec, const struct kvp_job_tile *tile)
 {
-    return !spec || !tile ? 0
-                          : KVP_JOB_TILE_HEADER + elements(tile->rows, tile->inner, tile->columns) *
-                                                      kvp_matrix_element_size(spec->element);
+    return spec == NULL || tile == NULL
+               ? 0
+               : KVP_JOB_TILE_HEADER + elements(tile->rows, tile->inner, tile->columns) *
+                                           kvp_matrix_element_size(spec->element);
 }
 
 void kvp_job_tile_header(uint8_t out[KVP_JOB_TILE_HEADER], uint8_t element,
                          const struct kvp_job_tile *tile)
 {
-    if (!out || !tile) {
+    if (!out || tile == NULL) {
         return;
     }
     kvp_put_u32(out, element);
@@ -207,7 +210,7 @@ static uint64_t square_beside(uint64_t inner, uint64_t room)
 
 kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer)
 {
-    if (!spec) {
+    if (spec == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     size_t size = kvp_matrix_element_size(spec->element);
@@ -299,8 +302,8 @@ static bool is_zero(const uint64_t *numbers, size_t count)
 kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason)
 {
     const char *unwanted;
-    reason = reason ? reason : &unwanted;
-    if (!spec) {
+    reason = reason != NULL ? reason : &unwanted;
+    if (spec == NULL) {
         return spec_refuse(KVP_BAD_ARGUMENT, "no specification is given", reason);
     }
     if (!is_zero(spec->reserved, sizeof(spec->reserved) / sizeof(spec->reserved[0]))) {
@@ -346,7 +349,7 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
 kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    if (!spec || !out) {
+    if (spec == NULL || out == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     const uint64_t first[] = {spec->type,       spec->copies,   spec->quorum,
@@ -376,7 +379,8 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
 static void read_name(struct kvp_mp_reader *reader, char *name)
 {
     kvp_slice text = kvp_mp_str(reader);
-    if (text.size > KVP_NAME_SIZE_MAX || (text.size > 0 && memchr(text.data, 0, text.size))) {
+    if (text.size > KVP_NAME_SIZE_MAX ||
+        (text.size > 0 && memchr(text.data, 0, text.size) != NULL)) {
         kvp_mp_fail(reader);
         return;
     }
@@ -413,7 +417,7 @@ kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const
 {
     struct kvp_mp_reader reader;
     struct kvp_job_spec read = {.retry_ms = KVP_JOB_RETRY_DEFAULT_MS};
-    if (!spec || !reason) {
+    if (spec == NULL || reason == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_mp_begin(&reader, bytes);
@@ -460,7 +464,7 @@ bool kvp_job_kind_is_reserved(kvp_slice kind)
 static kvp_status check_task(const struct kvp_job_task *task, const char **reason)
 {
     if (task->kind.size == 0 || task->kind.size > KVP_NAME_SIZE_MAX ||
-        memchr(task->kind.data, 0, task->kind.size) || !kvp_utf8_is_valid(task->kind)) {
+        memchr(task->kind.data, 0, task->kind.size) != NULL || !kvp_utf8_is_valid(task->kind)) {
         return spec_refuse(KVP_BAD_REQUEST, "the kind of a task is 1 to 64 bytes of UTF-8", reason);
     }
     if (kvp_job_kind_is_reserved(task->kind)) {
@@ -479,7 +483,7 @@ static kvp_status check_task(const struct kvp_job_task *task, const char **reaso
 kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, const char **reason)
 {
     struct kvp_mp_reader reader;
-    if (!tasks || !reason) {
+    if (tasks == NULL || reason == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_mp_begin(&reader, array);
@@ -506,7 +510,7 @@ kvp_status kvp_job_tasks_begin(kvp_slice array, struct kvp_job_tasks *tasks, con
 bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task)
 {
     struct kvp_mp_reader reader;
-    if (!tasks || !task || tasks->next == tasks->count) {
+    if (tasks == NULL || task == NULL || tasks->next == tasks->count) {
         return false;
     }
     kvp_mp_begin(&reader, tasks->rest);
@@ -519,7 +523,7 @@ bool kvp_job_tasks_next(struct kvp_job_tasks *tasks, struct kvp_job_task *task)
 uint32_t kvp_job_after_next(struct kvp_job_task *task)
 {
     struct kvp_mp_reader reader;
-    if (!task) {
+    if (task == NULL) {
         return 0;
     }
     kvp_mp_begin(&reader, task->after);
@@ -531,7 +535,7 @@ uint32_t kvp_job_after_next(struct kvp_job_task *task)
 kvp_status kvp_job_tasks_open(kvp_buf *out, uint32_t count)
 {
     struct kvp_mp_writer writer;
-    if (!out) {
+    if (out == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_mp_write_begin(&writer, out);
@@ -543,7 +547,7 @@ kvp_status kvp_job_tasks_put(kvp_buf *out, kvp_slice kind, const uint32_t *after
                              uint32_t after_count, bool feed, kvp_slice payload)
 {
     struct kvp_mp_writer writer;
-    if (!out || (!after && after_count > 0)) {
+    if (out == NULL || (after == NULL && after_count > 0)) {
         return KVP_BAD_ARGUMENT;
     }
     kvp_mp_write_begin(&writer, out);

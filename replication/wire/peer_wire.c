@@ -209,7 +209,7 @@ kvp_status kvp_peer_request_encode(const struct kvp_peer_request *request, kvp_s
                                    kvp_buf *out)
 {
     const struct kvp_operation *operation = kvp_operation_by(request->op, KVP_BY_PEER);
-    if (!operation) {
+    if (operation == NULL) {
         return KVP_BAD_OP;
     }
     const char *reason;
@@ -382,7 +382,7 @@ kvp_status kvp_peer_request_decode(kvp_slice message, struct kvp_peer_request *r
         return status;
     }
     const struct kvp_operation *operation = kvp_operation_by(op, KVP_BY_PEER);
-    if (!operation) {
+    if (operation == NULL) {
         return KVP_BAD_OP;
     }
     if (!kvp_operation_takes(operation, count - HEAD_SIZE)) {
@@ -411,8 +411,9 @@ void kvp_peer_request_release(struct kvp_peer_request *request)
 
 kvp_status kvp_peer_reply_encode(const struct kvp_peer_reply *reply, kvp_buf *out)
 {
-    if (reply->code > 0 || reply->code < -CODE_MAX || !kvp_operation_by(reply->op, KVP_BY_PEER) ||
-        !is_node_id(reply->from) || !report_is_sound(&reply->report)) {
+    if (reply->code > 0 || reply->code < -CODE_MAX ||
+        kvp_operation_by(reply->op, KVP_BY_PEER) == NULL || !is_node_id(reply->from) ||
+        !report_is_sound(&reply->report)) {
         return KVP_BAD_ARGUMENT;
     }
     struct kvp_mp_writer writer;
@@ -463,7 +464,7 @@ kvp_status kvp_peer_reply_decode(kvp_slice message, struct kvp_peer_reply *reply
     decoded.knows = told ? kvp_mp_uint(&reader) : 0;
     if (count != KVP_WIRE_ANSWER_SIZE || (size != REPLY_SIZE && !told) || hint.size != 0 ||
         !kvp_mp_done(&reader) || epoch != decoded.report.view.epoch ||
-        !kvp_operation_by(decoded.op, KVP_BY_PEER) || decoded.from == 0) {
+        kvp_operation_by(decoded.op, KVP_BY_PEER) == NULL || decoded.from == 0) {
         return KVP_CORRUPT;
     }
     memcpy(reply, &decoded,

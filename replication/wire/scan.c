@@ -52,7 +52,7 @@ static kvp_status scan_fetch(kvp_scan *scan)
 
 static kvp_status scan_check(kvp_slice start, kvp_slice end, const char **text)
 {
-    if ((start.size > 0 && !start.data) || (end.size > 0 && !end.data)) {
+    if ((start.size > 0 && start.data == NULL) || (end.size > 0 && end.data == NULL)) {
         *text = "the range is missing";
         return KVP_BAD_ARGUMENT;
     }
@@ -65,12 +65,11 @@ kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_sl
 {
     const char *text;
     kvp_status status = scan_check(start, end, &text);
-
     if (status != KVP_OK) {
         return scan_refuse(reason, status, text);
     }
     kvp_scan *opened = calloc(1, sizeof(*opened));
-    if (!opened) {
+    if (opened == NULL) {
         return KVP_NO_MEMORY;
     }
     opened->asker = *asker;
@@ -97,7 +96,6 @@ kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix
     size_t size = prefix.size;
     const char *text;
     kvp_status status = scan_check(prefix, prefix, &text);
-
     if (status != KVP_OK) {
         return scan_refuse(reason, status, text);
     }
@@ -117,8 +115,7 @@ kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix
 kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint64_t *version)
 {
     struct kvp_get_result pair;
-
-    if (!scan || !key || !value) {
+    if (scan == NULL || key == NULL || value == NULL) {
         return KVP_BAD_ARGUMENT;
     }
     if (scan->status != KVP_OK) {
@@ -131,7 +128,7 @@ kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint6
     }
     if (status == KVP_OK) {
         *value = pair.value;
-        if (version) {
+        if (version != NULL) {
             *version = pair.modify;
         }
     } else if (status != KVP_NOT_FOUND) {
@@ -142,12 +139,12 @@ kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint6
 
 const char *kvp_scan_error(const kvp_scan *scan)
 {
-    return scan ? kvp_reason_text(&scan->reason) : "";
+    return scan != NULL ? kvp_reason_text(&scan->reason) : "";
 }
 
 void kvp_scan_close(kvp_scan *scan)
 {
-    if (!scan) {
+    if (scan == NULL) {
         return;
     }
     if (scan->rest.cursor != 0) { /* the node would forget it by itself, later */

@@ -33,7 +33,6 @@ struct kvp_txn {
 kvp_txn *kvp_txn_start(const struct kvp_asker *asker)
 {
     kvp_txn *txn = calloc(1, sizeof(*txn));
-
     if (txn != NULL) {
         txn->asker = *asker;
     }
@@ -78,7 +77,6 @@ static void txn_check(kvp_txn *txn, kvp_slice key, kvp_slice value, uint32_t cou
 {
     const char *reason;
     kvp_status status = kvp_key_check(key, &reason);
-
     status = status == KVP_OK ? kvp_value_check(value, &reason) : status;
     if (status != KVP_OK) {
         txn_fail(txn, status, reason);
@@ -90,7 +88,6 @@ static void txn_check(kvp_txn *txn, kvp_slice key, kvp_slice value, uint32_t cou
 static kvp_slice txn_copy(kvp_txn *txn, kvp_slice bytes)
 {
     struct txn_block *block = NULL;
-
     if (txn->status == KVP_OK) {
         txn->size += bytes.size;
         if (txn->size > KVP_TXN_SIZE_MAX) {
@@ -213,7 +210,6 @@ static kvp_status txn_read_result(struct kvp_txn_result *answer, struct txn_resu
     struct kvp_get_result get = {0};
     bool flag = false;
     kvp_status status = kvp_wire_txn_next(answer, &kind, &get, &flag);
-
     if (status != KVP_OK) {
         return KVP_CORRUPT;
     }
@@ -231,7 +227,6 @@ static kvp_status txn_read_answer(kvp_txn *txn, bool *succeeded, uint64_t *revis
 {
     struct kvp_txn_result answer;
     kvp_status status = kvp_wire_read_txn(kvp_buf_slice(&txn->answer), &answer);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -265,7 +260,6 @@ static kvp_status txn_unread(kvp_txn *txn, kvp_status status)
 {
     static const char no_memory[] = "the node says done, but there is no memory for the rest of it";
     static const char unread[] = "the node says done, but the rest of its answer cannot be read";
-
     kvp_reason_set(&txn->error, status == KVP_NO_MEMORY
                                     ? kvp_slice_of(no_memory, sizeof(no_memory) - 1)
                                     : kvp_slice_of(unread, sizeof(unread) - 1));
@@ -277,7 +271,6 @@ kvp_status kvp_txn_commit(kvp_txn *txn, bool *succeeded, uint64_t *revision)
     bool branch = false;
     uint64_t at = 0;
     unsigned place = 0;
-
     if (txn == NULL) {
         return KVP_BAD_ARGUMENT;
     }

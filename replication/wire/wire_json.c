@@ -47,7 +47,6 @@ static cJSON *convert_text(kvp_slice text)
 static bool is_identity(const char *name)
 {
     size_t size = strlen(name);
-
     return size > 3 && strcmp(name + size - 3, "_id") == 0;
 }
 
@@ -55,7 +54,6 @@ static bool is_identity(const char *name)
 static cJSON *convert_number(uint64_t number, const char *name)
 {
     char digits[24];
-
     (void)snprintf(digits, sizeof(digits), "%" PRIu64, number);
     return is_identity(name) ? cJSON_CreateString(digits) : cJSON_CreateRaw(digits);
 }
@@ -98,7 +96,6 @@ static cJSON *convert_map(struct conversion *conversion, unsigned depth)
 static cJSON *json_convert(struct conversion *conversion, const char *name, unsigned depth)
 {
     struct kvp_mp_reader *reader = &conversion->reader;
-
     if (depth > DEPTH_MAX || ++conversion->values > VALUES_MAX) {
         kvp_mp_fail(reader);
         return NULL;
@@ -128,7 +125,6 @@ static cJSON *json_convert(struct conversion *conversion, const char *name, unsi
 kvp_status kvp_wire_json(kvp_slice value, bool list, kvp_buf *text)
 {
     struct conversion conversion = {0};
-
     kvp_mp_begin(&conversion.reader, value);
     if (kvp_mp_peek(&conversion.reader) != (list ? KVP_MP_ARRAY : KVP_MP_MAP)) {
         return KVP_CORRUPT;

@@ -475,7 +475,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
         return status;
     }
     const struct kvp_operation *operation = kvp_operation_by(decoded.op, KVP_BY_CLIENT);
-    if (!operation) {
+    if (operation == NULL) {
         return kvp_wire_refuse(KVP_BAD_OP,
                                KVP_OP_IS_WITNESS(decoded.op) ? "this is a node, no witness"
                                                              : "unknown operation",
@@ -511,7 +511,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
 kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *out)
 {
     const struct kvp_operation *operation = kvp_operation_by(request->op, KVP_BY_CLIENT);
-    if (!operation) {
+    if (operation == NULL) {
         return KVP_BAD_OP;
     }
     const char *reason;

@@ -104,7 +104,7 @@ static kvp_status witness_check_request(const struct kvp_witness_request *reques
 kvp_status kvp_wire_witness_encode(const struct kvp_witness_request *request, kvp_buf *out)
 {
     const struct kvp_operation *operation = kvp_operation_by(request->op, KVP_BY_WITNESS_USER);
-    if (!operation) {
+    if (operation == NULL) {
         return KVP_BAD_OP;
     }
     const char *reason;
@@ -164,7 +164,7 @@ kvp_status kvp_wire_witness_decode(kvp_slice message, struct kvp_witness_request
         return status;
     }
     const struct kvp_operation *operation = kvp_operation_by(decoded.op, KVP_BY_WITNESS_USER);
-    if (!operation) {
+    if (operation == NULL) {
         return kvp_wire_refuse(KVP_BAD_OP, "this is a witness, which serves nodes only; ask a node",
                                reason);
     }

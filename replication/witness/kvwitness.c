@@ -547,7 +547,7 @@ static int open_pages(struct app *app, const struct options *options)
         fprintf(stderr, "kvwitness: --http: cannot listen on %s: %s\n", options->http, reason);
         return status == KVP_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILURE;
     }
-    if (app->http.server) {
+    if (app->http.server != NULL) {
         kvp_log(&app->logger, KVP_LOG_INFO, "http_started", "url=%s",
                 kvp_http.url(app->http.server));
     }

@@ -400,8 +400,8 @@ bool kvp_witness_is_new(struct kvp_witness *witness, kvp_slice message)
     struct kvp_witness_request request;
     const char *reason;
     return kvp_wire_witness_decode(message, &request, &reason) == KVP_OK &&
-           request.op != KVP_OP_REGISTER_GET && !find_group(witness, request.group) &&
-           !find_seed(witness, request.group);
+           request.op != KVP_OP_REGISTER_GET && find_group(witness, request.group) == NULL &&
+           find_seed(witness, request.group) == NULL;
 }
 
 const char *kvp_witness_error(const struct kvp_witness *witness)

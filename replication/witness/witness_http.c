@@ -110,7 +110,7 @@ kvp_status witness_http_open(struct witness_http *http, const char *url, char *r
                                            .reason = reason,
                                            .reason_size = reason_size};
     http->started_us = kvp_clock_now_us();
-    return url ? kvp_http.open(&config, &http->server) : KVP_OK;
+    return url != NULL ? kvp_http.open(&config, &http->server) : KVP_OK;
 }
 
 void witness_http_close(struct witness_http *http)

@@ -64,7 +64,7 @@ static const struct {
 
 static void make_list(const char *const rights[2], kvp_buf *list)
 {
-    for (unsigned i = 0; i < 2 && rights[i]; i++) {
+    for (unsigned i = 0; i < 2 && rights[i] != NULL; i++) {
         uint8_t room[KVP_KEY_SIZE_MAX];
         struct kvp_right right;
         const char *reason;
@@ -169,7 +169,7 @@ static unsigned count_wrong(bool say)
 {
     unsigned wrong = 0;
     for (unsigned op = 0; op < KVP_OPERATIONS_END; op++) {
-        for (unsigned n = 0; kvp_operation_of(op)->name && n < WHO_END * ASTRAY_END; n++) {
+        for (unsigned n = 0; kvp_operation_of(op)->name != NULL && n < WHO_END * ASTRAY_END; n++) {
             enum who who = (enum who)(n % WHO_END);
             enum astray astray = (enum astray)(n / WHO_END);
             bool may = (may_astray(op, astray) & SET(who)) != 0;
@@ -302,16 +302,16 @@ static void test_names_are_those_that_certificates_can_have(void **state)
 /* | `GET` ... | right |: names of operations in backquotes, then what they need. */
 static void check_line(char *line, bool told[KVP_OPERATIONS_END])
 {
-    char *cell = strstr(line + 2, " | "), *end = cell ? strstr(cell + 3, " |") : NULL;
-    if (strncmp(line, "| `", 3) != 0 || !end) {
+    char *cell = strstr(line + 2, " | "), *end = cell != NULL ? strstr(cell + 3, " |") : NULL;
+    if (strncmp(line, "| `", 3) != 0 || end == NULL) {
         return;
     }
     *cell = *end = '\0';
     for (unsigned op = 0; op < KVP_OPERATIONS_END; op++) {
         char name[64];
         const struct kvp_operation *operation = kvp_operation_of(op);
-        (void)snprintf(name, sizeof(name), "`%s`", operation->name ? operation->name : " ");
-        if (strstr(line, name)) {
+        (void)snprintf(name, sizeof(name), "`%s`", operation->name != NULL ? operation->name : " ");
+        if (strstr(line, name) != NULL) {
             assert_string_equal(cell + 3, needs[operation->needs].word);
             told[op] = true;
         }
@@ -325,12 +325,12 @@ static void test_the_document_has_the_table(void **state)
     FILE *file = fopen(doc_path, "r");
     (void)state;
     assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         check_line(line, told);
     }
     fclose(file);
     for (unsigned op = 0; op < KVP_OPERATIONS_END; op++) {
-        if (kvp_operation_of(op)->name && !told[op]) {
+        if (kvp_operation_of(op)->name != NULL && !told[op]) {
             fail_msg("%s is not in the document", kvp_operation_of(op)->name);
         }
     }

@@ -25,7 +25,7 @@ static void check_text(const char *text, const char *printed)
     const char *reason = NULL;
     kvp_buf out = {0};
     kvp_status status = kvp_right_parse(slice(text), room, &right, &reason);
-    if (!printed) {
+    if (printed == NULL) {
         assert_int_equal(status, KVP_BAD_ARGUMENT);
         assert_non_null(reason);
         return;
@@ -107,7 +107,7 @@ static void change(kvp_buf *record, const char *name, bool grant, const char *te
     struct kvp_right right;
     const char *reason;
     kvp_buf list = {0}, out = {0};
-    if (text) {
+    if (text != NULL) {
         assert_int_equal(kvp_right_parse(slice(text), room, &right, &reason), KVP_OK);
         assert_int_equal(kvp_rights_append(&list, &right), KVP_OK);
     }

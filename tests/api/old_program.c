@@ -145,7 +145,7 @@ int main(void)
     kvp_slice key = {"key", 3};
     kvp_buf value = {0};
     int arg = 7;
-    assert(mkdtemp(data_dir));
+    assert(mkdtemp(data_dir) != NULL);
     kvp_node *node = open_node(data_dir, &arg);
     assert(kvp_node_wait_serving(node, 10000) == 0);
     assert(kvp_node_put(node, key, (kvp_slice){"old", 3}, NULL) == 0);

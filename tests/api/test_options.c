@@ -35,7 +35,7 @@ static void check_open(const kvp_node_options *options, kvp_status expected, con
     kvp_node *node = NULL;
     char message[512] = "";
     assert_int_equal(kvp_node_open(options, &node, message, sizeof(message)), expected);
-    if (!strstr(message, text)) {
+    if (strstr(message, text) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", message, text);
     }
 }

@@ -20,7 +20,6 @@ kvp_client *open_client_of(const char *nodes, const char *group, uint32_t timeou
     kvp_client_options options;
     kvp_client *client = NULL;
     char message[200] = "";
-
     kvp_client_options_init(&options);
     options.nodes = nodes;
     options.group = group;
@@ -56,7 +55,6 @@ void put_text(kvp_client *client, const char *key, const char *value)
 void check_reason(kvp_result *result, const char *word)
 {
     char reason[256];
-
     (void)snprintf(reason, sizeof(reason), "%.*s", (int)result->value.size,
                    (const char *)result->value.data);
     assert_non_null(strstr(reason, word));

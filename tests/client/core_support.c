@@ -27,7 +27,6 @@ const char *node_url(unsigned node)
 static void port_connect(void *arg, unsigned endpoint, const char *url)
 {
     struct fake *fake = arg;
-
     fake->connects[endpoint]++;
     (void)snprintf(fake->last_url, sizeof(fake->last_url), "%s", url);
 }
@@ -36,7 +35,6 @@ static void check_rules(const struct fake *fake, unsigned endpoint, uint32_t id)
 {
     unsigned unanswered = 0;
     size_t first = fake->sent_count < RECENT ? 0 : fake->sent_count - RECENT;
-
     for (size_t i = first; i < fake->sent_count; i++) {
         const struct sent *sent = &fake->sent[i];
         if (sent->endpoint == endpoint && sent->connection == fake->connection[endpoint] &&
@@ -53,7 +51,6 @@ static kvp_status port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice
 {
     struct fake *fake = arg;
     const char *reason = "";
-
     if (fake->send_status != KVP_OK) {
         return fake->send_status;
     }
@@ -78,14 +75,12 @@ static kvp_status port_send(void *arg, unsigned endpoint, uint32_t id, kvp_slice
 static void port_reset(void *arg, unsigned endpoint)
 {
     struct fake *fake = arg;
-
     fake->resets[endpoint]++;
 }
 
 static void port_flow(void *arg, unsigned endpoint, struct kvp_net_flow *flow)
 {
     const struct fake *fake = arg;
-
     (void)endpoint;
     *flow = fake->flow;
 }
@@ -95,7 +90,6 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
 {
     struct fake *fake = arg;
     struct call *call = (struct call *)core_call;
-
     assert_non_null(reason);
     assert_true(call->started);
     assert_false(call->done);
@@ -177,7 +171,6 @@ void fake_link(struct fake *fake, unsigned endpoint, bool up)
 static bool step(struct fake *fake, uint64_t until_us)
 {
     uint64_t next_us = client_core_next(fake->core);
-
     if (next_us > until_us) {
         fake->now_us = until_us;
         return false;
@@ -192,7 +185,6 @@ static bool step(struct fake *fake, uint64_t until_us)
 void fake_pass(struct fake *fake, unsigned ms)
 {
     uint64_t until_us = fake->now_us + (uint64_t)ms * 1000;
-
     while (step(fake, until_us)) {
     }
 }
@@ -200,7 +192,6 @@ void fake_pass(struct fake *fake, unsigned ms)
 struct sent *fake_pass_until_sent(struct fake *fake, unsigned ms)
 {
     uint64_t until_us = fake->now_us + (uint64_t)ms * 1000;
-
     while (fake->taken == fake->sent_count && step(fake, until_us)) {
     }
     assert_true(fake->taken < fake->sent_count);
@@ -268,7 +259,6 @@ void answer_hint(struct fake *fake, struct sent *sent, const char *hint)
 void answer_done(struct fake *fake, struct sent *sent, uint64_t revision)
 {
     kvp_buf result = {0};
-
     assert_int_equal(kvp_wire_result_uint(&result, revision), KVP_OK);
     answer_raw(fake, sent, KVP_OK, EPOCH, "", kvp_buf_slice(&result));
     kvp_buf_free(&result);
@@ -303,7 +293,6 @@ void answer_hello(struct fake *fake, struct sent *sent)
 void warm_up(struct fake *fake, unsigned node)
 {
     struct call call;
-
     start(fake, &call, KVP_OP_PUT, 1000);
     answer_hello(fake, take(fake, node, KVP_OP_HELLO));
     answer_done(fake, take(fake, node, KVP_OP_PUT), 1);

@@ -17,7 +17,6 @@
 static size_t find(const struct fake_server *server, kvp_slice key, bool *there)
 {
     size_t i = 0;
-
     while (i < server->pair_count &&
            kvp_slice_compare(kvp_buf_slice(&server->pairs[i].key), key) < 0) {
         i++;
@@ -32,7 +31,6 @@ static void set(struct fake_server *server, kvp_slice key, kvp_slice value)
     bool there = false;
     size_t at = find(server, key, &there);
     struct pair *pair = &server->pairs[at];
-
     server->revision++;
     if (!there) {
         if (server->pair_count == SERVER_PAIRS_MAX) {
@@ -52,7 +50,6 @@ static bool delete (struct fake_server *server, kvp_slice key)
 {
     bool there = false;
     size_t at = find(server, key, &there);
-
     server->revision++;
     if (there) {
         kvp_buf_free(&server->pairs[at].key);
@@ -112,7 +109,6 @@ static kvp_status serve_get(const struct fake_server *server, const struct kvp_r
 {
     bool there = false;
     const struct pair *pair = &server->pairs[find(server, request->key, &there)];
-
     return there ? kvp_wire_result_get(result, pair->modify, pair->create,
                                        kvp_buf_slice(&pair->value), request->stale ? 5 : 0)
                  : KVP_NOT_FOUND;
@@ -125,7 +121,6 @@ static kvp_status serve_scan(struct fake_server *server, const struct kvp_reques
     bool there = false;
     kvp_slice from = request->cursor == 0 ? request->key : kvp_buf_slice(&server->cursor_key);
     size_t i = find(server, from, &there);
-
     if (request->cursor != 0 && request->cursor != server->cursor) {
         return KVP_CURSOR_EXPIRED;
     }
@@ -156,7 +151,6 @@ static kvp_status serve_txn(struct fake_server *server, const struct kvp_request
     bool then = server->txn_succeeds;
     const struct kvp_txn_op *ops = then ? request->then_ops : request->else_ops;
     uint32_t count = then ? request->then_count : request->else_count;
-
     (void)kvp_wire_txn_begin(result, then, server->revision + 1, count);
     for (uint32_t i = 0; i < count; i++) {
         bool there = false;
@@ -262,7 +256,6 @@ static void on_request(void *arg, struct kvp_net_request *request)
 {
     struct fake_server *server = arg;
     unsigned version = 0, op = 0;
-
     pthread_mutex_lock(&server->lock);
     (void)kvp_wire_peek(kvp_net_request_body(request), &version, &op);
     if (op < SERVER_OPS) {
@@ -319,7 +312,6 @@ const char *server_url(const struct fake_server *server)
 struct timespec wait_deadline(void)
 {
     struct timespec at;
-
     clock_gettime(CLOCK_REALTIME, &at);
     at.tv_sec += DEADLINE_S;
     return at;
@@ -348,7 +340,6 @@ void server_hold(struct fake_server *server, bool hold)
 void server_wait_held(struct fake_server *server, size_t count)
 {
     struct timespec until = wait_deadline();
-
     pthread_mutex_lock(&server->lock);
     while (server->held_count < count) {
         wait_changed(server, &until);
@@ -359,7 +350,6 @@ void server_wait_held(struct fake_server *server, size_t count)
 void server_wait_requests(struct fake_server *server, unsigned op, unsigned count)
 {
     struct timespec until = wait_deadline();
-
     pthread_mutex_lock(&server->lock);
     while (server->requests[op] < count) {
         wait_changed(server, &until);

@@ -108,7 +108,6 @@ static void check_not_opened(const char *nodes, const char *group)
     kvp_client_options options;
     kvp_client *client = NULL;
     char message[200] = "";
-
     kvp_client_options_init(&options);
     options.nodes = nodes;
     options.group = group;

@@ -38,7 +38,6 @@ static void gather_wait(struct gathering *gathering, unsigned count)
 {
     struct timespec until = wait_deadline();
     int late = 0;
-
     pthread_mutex_lock(&gathering->lock);
     while (gathering->count < count && late == 0) {
         late = pthread_cond_timedwait(&gathering->changed, &gathering->lock, &until);
@@ -56,7 +55,6 @@ static void gather_end(struct gathering *gathering)
 static void on_done(void *arg, const kvp_result *result)
 {
     struct gathering *gathering = arg;
-
     pthread_mutex_lock(&gathering->lock);
     gathering->count++;
     gathering->statuses[-result->status]++;
@@ -160,7 +158,6 @@ static void *work(void *arg)
     struct worker *worker = arg;
     char key[16], value[16];
     kvp_result result;
-
     (void)snprintf(key, sizeof(key), "worker %u", worker->number);
     for (unsigned i = 0; i < ROUNDS; i++) {
         (void)snprintf(value, sizeof(value), "%u", i);
@@ -230,7 +227,6 @@ static void test_closing_ends_what_is_under_way(void **state)
 static void *get_once(void *arg)
 {
     struct worker *worker = arg;
-
     worker->wrong = kvp_get(worker->client, text("a"), NULL) == KVP_CLOSED ? 0 : 1;
     return NULL;
 }

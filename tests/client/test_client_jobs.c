@@ -37,7 +37,6 @@ static kvp_status serve(void *arg, const struct kvp_request *request, kvp_buf *r
     struct rig *rig = arg;
     bool info = request->op == KVP_OP_JOB_INFO;
     const kvp_buf *answer = info ? &rig->answers[request->job.what] : &rig->answer;
-
     if (request->op == KVP_OP_TASK_FETCH) {
         rig->fetch = request->job.number;
     }
@@ -55,7 +54,6 @@ static kvp_status serve(void *arg, const struct kvp_request *request, kvp_buf *r
 static void begin(struct rig *rig)
 {
     kvp_client_options options;
-
     memset(rig, 0, sizeof(*rig));
     server_open(&rig->server, NULL);
     rig->server.serve_job = serve;
@@ -257,7 +255,6 @@ static void *upload(void *arg)
     struct kvp_job_spec spec;
     struct kvp_matrix a, b;
     uint64_t job = 0;
-
     kvp_job_spec_init(&spec, KVP_JOB_MATMUL);
     (void)kvp_matrix_new(KVP_INT32, 64, 64, &a);
     (void)kvp_matrix_new(KVP_INT32, 64, 64, &b);
@@ -289,7 +286,6 @@ static unsigned count_held_blocks(struct fake_server *server)
     static struct kvp_txn_scratch scratch;
     uint64_t seen = 0;
     unsigned count = 0;
-
     pthread_mutex_lock(&server->lock);
     for (size_t i = 0; i < server->held_count; i++) {
         struct kvp_request request;
@@ -410,7 +406,6 @@ static void write_job(struct rig *rig, const char *job_state)
 static void write_vote(kvp_buf *out, const char *name, bool agreed, const char *digest)
 {
     const struct member vote[] = {{"worker", 0, name}, {"size", 16, NULL}, {"digest", 0, digest}};
-
     WRITE(out, vote, 2);
     (void)kvp_wire_string(out, "agreed");
     (void)kvp_wire_bool(out, agreed);

@@ -162,7 +162,6 @@ static void note_session(const struct kvp_session_id *id)
 {
     struct session *old = find_session(id);
     struct session noted = {id->client, id->number, world.revision, id->slot};
-
     if (old != NULL) {
         drop_session((size_t)(old - world.sessions));
     }
@@ -176,7 +175,6 @@ static kvp_status execute(const struct kvp_request *request, uint64_t *revision)
     const struct kvp_session_id *id = &request->session;
     const struct session *session = id->client == 0 ? NULL : find_session(id);
     char key[8] = "";
-
     if (session != NULL && id->number <= session->number) {
         *revision = session->revision;
         seen.repeats_answered += id->number == session->number ? 1 : 0;
@@ -225,7 +223,6 @@ static void schedule_late(const struct event *arrived, uint64_t delay_us)
 static kvp_status lose_role(const struct event *arrived, const struct kvp_request *request)
 {
     uint64_t revision = 0;
-
     switch (draw(3)) {
     case 0:
         (void)execute(request, &revision);
@@ -244,7 +241,6 @@ static kvp_status serve(const struct event *arrived, const struct kvp_request *r
 {
     uint64_t revision = world.revision;
     kvp_status status = KVP_OK;
-
     if (request->op == KVP_OP_HELLO) {
         hello_result(arrived->node, result);
         return KVP_OK;
@@ -272,7 +268,6 @@ static kvp_status serve(const struct event *arrived, const struct kvp_request *r
 static void send_answer(const struct event *arrived, const struct kvp_answer *answer)
 {
     unsigned copies = percent(world.loss) ? 0 : percent(5) ? 2 : 1;
-
     for (unsigned i = 0; i < copies; i++) {
         struct event *event = schedule(ANSWER_ARRIVES, travel_time());
         event->node = arrived->node;
@@ -288,7 +283,6 @@ static void take_request(const struct event *arrived)
     const char *reason = "";
     kvp_buf result = {0};
     unsigned hint = percent(20) ? (unsigned)draw(world.node_count + 1) : world.primary;
-
     hint = hint >= world.node_count ? NOBODY : hint;
     assert_int_equal(
         kvp_wire_request_decode(kvp_buf_slice(&arrived->body), &scratch, &request, &reason),
@@ -306,7 +300,6 @@ static void apply_late(const struct event *event)
     struct kvp_request request;
     const char *reason = "";
     uint64_t revision = 0;
-
     assert_int_equal(
         kvp_wire_request_decode(kvp_buf_slice(&event->body), &scratch, &request, &reason), KVP_OK);
     seen.late_applied += execute(&request, &revision) == KVP_OK ? 1 : 0;
@@ -333,7 +326,6 @@ static void change_view(void)
 static void drop_sessions(void)
 {
     uint64_t count = world.faulty ? draw(world.session_count + 1) : 0;
-
     for (uint64_t left = count; left > 0; left--) {
         world.floor = world.sessions[0].revision;
         drop_session(0);
@@ -348,7 +340,6 @@ static void drop_sessions(void)
 static void change_link(unsigned node, bool up)
 {
     struct node *changed = &world.nodes[node];
-
     if (changed->up != up) {
         changed->up = up;
         changed->connection++;
@@ -404,7 +395,6 @@ static void port_done(void *arg, struct client_call *core_call, kvp_status statu
 {
     struct call *call = (struct call *)core_call;
     struct kvp_get_result get = {0};
-
     (void)arg;
     (void)reason;
     assert_true(call->started);
@@ -425,7 +415,6 @@ static void start_call(unsigned op, uint64_t timeout_us)
 {
     size_t index = world.call_count++;
     struct call *call = &world.calls[index];
-
     (void)snprintf(call->key, sizeof(call->key), "%zu", index);
     call->core.request.op = op;
     call->core.request.key = kvp_slice_of(call->key, strlen(call->key));
@@ -457,7 +446,6 @@ static void start_some_call(void)
 static void check_call(size_t index, const struct call *call)
 {
     bool read = call->core.request.op == KVP_OP_GET;
-
     assert_true(call->done);
     if (call->done_us > call->core.deadline_us) {
         fail_msg("call %zu ended after its deadline", index);
@@ -530,7 +518,6 @@ static void happen(const struct event *event)
 static size_t first_event(void)
 {
     size_t first = 0;
-
     for (size_t i = 1; i < world.event_count; i++) {
         first = world.events[i].at_us < world.events[first].at_us ? i : first;
     }
@@ -542,7 +529,6 @@ static bool step(void)
 {
     uint64_t due_us = client_core_next(world.core);
     size_t first = first_event();
-
     if (world.event_count == 0 && due_us == UINT64_MAX) {
         return false;
     }
@@ -636,7 +622,6 @@ static void run(uint64_t seed)
 static uint64_t setting(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);
-
     return text == NULL ? otherwise : strtoull(text, NULL, 10);
 }
 

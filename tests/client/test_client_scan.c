@@ -31,7 +31,6 @@ static unsigned read_scan(kvp_scan *scan, unsigned first, bool keys_only)
     kvp_slice key, value;
     uint64_t version = 0;
     kvp_status status;
-
     while ((status = kvp_scan_next(scan, &key, &value, &version)) == KVP_OK) {
         char wanted[16], content[16];
         (void)snprintf(wanted, sizeof(wanted), "s/%03u", first + count);
@@ -154,7 +153,6 @@ static void test_scans_and_transactions_say_why_they_failed(void **state)
 static void check_expires(kvp_scan *scan, const char *reason)
 {
     kvp_slice key, value;
-
     for (unsigned i = 0; i < SERVER_PAGE; i++) {
         assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_OK);
     }
@@ -261,7 +259,6 @@ static kvp_status commit_and_free(kvp_txn *txn)
 {
     bool succeeded = true;
     kvp_status status = kvp_txn_commit(txn, &succeeded, NULL);
-
     assert_int_equal(kvp_txn_result_count(txn), 0);
     kvp_txn_free(txn);
     return status;

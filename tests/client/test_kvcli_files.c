@@ -61,7 +61,6 @@ static void check_content(const char *name, const char *wanted)
 static struct stat look(const char *name)
 {
     struct stat about;
-
     assert_int_equal(lstat(name, &about), 0);
     return about;
 }
@@ -70,7 +69,6 @@ static struct stat look(const char *name)
 static void limit_files(rlim_t size)
 {
     struct rlimit limit = {.rlim_cur = size, .rlim_max = RLIM_INFINITY};
-
     (void)signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
@@ -113,7 +111,6 @@ static void test_a_device_is_written_to_and_never_removed(void **state)
 static void test_a_fifo_gets_the_bytes(void **state)
 {
     char text[8] = "";
-
     (void)state;
     assert_int_equal(mkfifo(path, 0600), 0);
     int fd = open(path, O_RDONLY | O_NONBLOCK);
@@ -129,7 +126,6 @@ static void test_a_fifo_gets_the_bytes(void **state)
 static void test_an_open_descriptor_is_written_on_and_not_replaced(void **state)
 {
     char name[64];
-
     (void)state;
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     assert_true(fd >= 0);
@@ -144,7 +140,6 @@ static void test_an_open_descriptor_is_written_on_and_not_replaced(void **state)
 static void test_links_and_modes_stay(void **state)
 {
     char target[160];
-
     (void)state;
     (void)snprintf(target, sizeof(target), "%s/target", directory);
     assert_int_equal(symlink("target", path), 0);

@@ -104,7 +104,6 @@ struct rig {
 static void write_value(struct kvp_mp_writer *writer, unsigned value, unsigned depth)
 {
     static const double doubles[] = {1e300, -1e300, DBL_MAX, -5, 0.3, 1e19, 1e-300};
-
     if (value < sizeof(doubles) / sizeof(doubles[0])) {
         kvp_mp_write_double(writer, doubles[value]);
         return;
@@ -185,7 +184,6 @@ static kvp_status say_anything(void *arg, const struct kvp_request *request, kvp
 {
     struct rig *rig = arg;
     struct kvp_mp_writer writer;
-
     if (rig->status != KVP_OK) {
         (void)kvp_wire_result_string(result, "a\x1b[31mb\nkvcli: done");
         return rig->status;
@@ -246,7 +244,6 @@ static void check_json(const char *line, const char *text, size_t size)
 {
     const char *reason = "", *next = text;
     size_t at = 0;
-
     check_printable(line, text, size);
     while (next < text + size) {
         const char *end = memchr(next, '\n', size - (size_t)(next - text));
@@ -275,7 +272,6 @@ static const char *const lines[] = {
 static void open_rig(struct rig *rig)
 {
     kvp_client_options options;
-
     memset(rig, 0, sizeof(*rig));
     server_open(&rig->server, NULL);
     rig->server.serve_all = say_anything;
@@ -298,7 +294,6 @@ static void close_rig(struct rig *rig)
 static void test_whatever_a_server_says_is_printed_safely(void **state)
 {
     static struct rig rig;
-
     (void)state;
     open_rig(&rig);
     for (rig.value = 0; rig.value < VALUE_COUNT; rig.value++) {
@@ -321,7 +316,6 @@ static void test_whatever_a_server_says_is_printed_safely(void **state)
 static void test_a_servers_reason_is_one_line_without_commands_for_the_terminal(void **state)
 {
     static struct rig rig;
-
     (void)state;
     open_rig(&rig);
     rig.status = KVP_REFUSED;

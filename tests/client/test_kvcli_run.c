@@ -25,7 +25,6 @@ struct rig {
 static void begin(struct rig *rig)
 {
     kvp_client_options options;
-
     memset(rig, 0, sizeof(*rig));
     server_open(&rig->server, NULL);
     kvp_client_options_init(&options);
@@ -110,7 +109,6 @@ static void test_every_command_knows_help_and_refuses_unknown_options(void **sta
 {
     static struct rig rig;
     char line[80];
-
     (void)state;
     begin(&rig);
     for (const struct kvcli_command *command = kvcli_commands; command->name != NULL; command++) {
@@ -139,7 +137,6 @@ static void test_every_command_knows_help_and_refuses_unknown_options(void **sta
 static void test_what_stands_after_two_dashes_is_no_option(void **state)
 {
     static struct rig rig;
-
     (void)state;
     begin(&rig);
     rig.cli.json = false;
@@ -185,7 +182,6 @@ static int submit_line(struct rig *rig, const char *line)
 {
     char path[] = "/tmp/kvpair-test-XXXXXX", command[64];
     int fd = mkstemp(path);
-
     assert_true(fd >= 0);
     assert_int_equal(write(fd, line, strlen(line)), (ssize_t)strlen(line));
     (void)close(fd);

@@ -263,7 +263,6 @@ static char *escaped(kvp_slice bytes)
 static void check_escaped(kvp_slice bytes, const char *wanted)
 {
     char *printed = escaped(bytes);
-
     assert_string_equal(printed, wanted);
     free(printed);
 }
@@ -289,7 +288,6 @@ static void test_what_cannot_be_shown_is_escaped(void **state)
 static unsigned hex(const char *digits)
 {
     char two[3] = {digits[0], digits[1], '\0'};
-
     return (unsigned)strtoul(two, NULL, 16);
 }
 
@@ -298,7 +296,6 @@ static void check_unescapes(kvp_slice bytes)
 {
     char *printed = escaped(bytes);
     const uint8_t *next = bytes.data;
-
     assert_null(strpbrk(printed, "\n\t\r\x1b"));
     for (const char *c = printed; *c != '\0'; c++, next++) {
         unsigned byte = (uint8_t)*c;

@@ -52,7 +52,6 @@ static struct outcome run(const struct kvworker_order *order)
 {
     struct outcome outcome = {0};
     uint64_t begin_us = kvp_clock_now_us();
-
     outcome.ending = kvworker_handler_run(order, &outcome.output, outcome.reason);
     outcome.took_ms = (kvp_clock_now_us() - begin_us) / 1000;
     assert_true(strlen(outcome.reason) <= KVWORKER_REASON_MAX);
@@ -63,7 +62,6 @@ static void check_done(const char *command, const char *input, const char *expec
 {
     struct kvworker_order order = order_of(command, input);
     struct outcome outcome = run(&order);
-
     assert_string_equal(outcome.reason, "");
     assert_int_equal(outcome.ending, KVWORKER_HANDLER_DONE);
     assert_int_equal(outcome.output.size, strlen(expected));
@@ -75,7 +73,6 @@ static void check_done(const char *command, const char *input, const char *expec
 static void check_failed(const struct kvworker_order *order, const char *reason)
 {
     struct outcome outcome = run(order);
-
     assert_int_equal(outcome.ending, KVWORKER_HANDLER_FAILED);
     assert_string_equal(outcome.reason, reason);
     kvp_buf_free(&outcome.output);
@@ -84,7 +81,6 @@ static void check_failed(const struct kvworker_order *order, const char *reason)
 static void check_fails(const char *command, const char *reason)
 {
     struct kvworker_order order = order_of(command, "");
-
     check_failed(&order, reason);
 }
 
@@ -156,7 +152,6 @@ static void test_a_failure_says_how_and_why(void **state)
 static pid_t start_worker(const char *command)
 {
     pid_t worker = fork();
-
     assert_true(worker >= 0);
     if (worker == 0) {
         char mark[KVWORKER_MARK_SIZE];
@@ -195,7 +190,6 @@ static void read_pids(const char *path, pid_t *pids, unsigned count)
 static bool is_gone(pid_t pid)
 {
     char path[64], text[256] = "";
-
     (void)snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
     FILE *file = fopen(path, "r");
     if (file == NULL) {
@@ -368,7 +362,6 @@ static kvp_buf payload_of(uint32_t type, uint32_t rows, uint32_t inner, uint32_t
                           size_t size)
 {
     kvp_buf payload = {0};
-
     assert_int_equal(kvp_buf_reserve(&payload, KVP_JOB_TILE_HEADER + size), KVP_OK);
     payload.size = KVP_JOB_TILE_HEADER + size;
     memset(payload.data, 0, payload.size);
@@ -382,7 +375,6 @@ static kvp_buf payload_of(uint32_t type, uint32_t rows, uint32_t inner, uint32_t
 static void check_refused(kvp_buf payload, const char *reason)
 {
     struct kvworker_result result = {0};
-
     assert_true(kvworker_matmul(kvp_buf_slice(&payload), KVWORKER_BLAS_AUTO, NULL, &result));
     assert_int_equal(result.outcome, KVP_OUTCOME_FAILED);
     assert_int_equal(result.bytes.size, strlen(reason));
@@ -466,7 +458,6 @@ static void check_overflow(enum kvp_matrix_type type, const void *element, enum 
     size_t size = kvp_matrix_element_size(type);
     kvp_buf payload = payload_of(type, 1, 1, 1, 2 * size);
     struct kvworker_result result = {0};
-
     memcpy(payload.data + KVP_JOB_TILE_HEADER, element, size);
     memcpy(payload.data + KVP_JOB_TILE_HEADER + size, element, size);
     assert_true(kvworker_matmul(kvp_buf_slice(&payload), blas, NULL, &result));
@@ -500,7 +491,6 @@ static int parse(const char *arguments, struct kvworker_options *options)
     char *argv[40] = {"kvworker"};
     int argc = 1;
     char *rest = NULL;
-
     assert_true(snprintf(text, sizeof(text), "%s", arguments) < (int)sizeof(text));
     for (char *word = strtok_r(text, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
         argv[argc++] = word;

@@ -45,7 +45,7 @@ static void job_free(struct disk_job *job)
 
 static void disk_next(struct node *node)
 {
-    if (!node->disk_busy && node->jobs) {
+    if (!node->disk_busy && node->jobs != NULL) {
         node->disk_busy = true;
         world_disk_event(node);
     }
@@ -56,7 +56,7 @@ static struct disk_job *job_new(struct node *node, enum job_kind kind, unsigned 
     struct disk_job *job = world_must(calloc(1, sizeof(*job)));
     job->kind = kind;
     job->peer = peer;
-    if (node->jobs) {
+    if (node->jobs != NULL) {
         node->jobs_last->next = job;
     } else {
         node->jobs = job;
@@ -69,7 +69,7 @@ static struct disk_job *job_new(struct node *node, enum job_kind kind, unsigned 
 static void port_write(void *arg, const struct kvp_storage_write *write)
 {
     struct disk_job *job = job_new(arg, JOB_WRITE, 0);
-    assert_true(write->sync || (!write->truncate && !write->append_count && !write->meta));
+    assert_true(write->sync || (!write->truncate && !write->append_count && write->meta == NULL));
     job->truncate = write->truncate;
     job->truncate_after = write->truncate_after;
     job->trim_to = write->trim_to;
@@ -83,7 +83,7 @@ static void port_write(void *arg, const struct kvp_storage_write *write)
         job->apply_last = write->apply[write->apply_count - 1]->point;
     }
     job->has_meta = write->meta != NULL;
-    if (write->meta) {
+    if (write->meta != NULL) {
         job->meta = *write->meta;
     }
 }
@@ -385,7 +385,7 @@ void disk_run(struct node *node)
 unsigned world_jobs(const struct node *node)
 {
     unsigned count = 0;
-    for (const struct disk_job *job = node->jobs; job; job = job->next) {
+    for (const struct disk_job *job = node->jobs; job != NULL; job = job->next) {
         count++;
     }
     return count;
@@ -427,7 +427,7 @@ struct kvp_loaded disk_load(const struct disk *disk)
 
 void disk_drop_jobs(struct node *node)
 {
-    while (node->jobs) {
+    while (node->jobs != NULL) {
         struct disk_job *job = node->jobs;
         node->jobs = job->next;
         job_free(job);

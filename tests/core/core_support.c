@@ -49,7 +49,7 @@ void world_log(struct node *node, unsigned peer, enum happening did, int what, u
     }
     world->happened[world->happened_count++] =
         (struct happened){world->now_us, node->id, peer, did, what, number};
-    if (getenv("CORE_TRACE")) {
+    if (getenv("CORE_TRACE") != NULL) {
         static const char *const names[] = {"note",    "asks promise", "grant", "set aside",
                                             "serves",  "cut",          "fence", "handover",
                                             "promote", "stopped"};
@@ -101,7 +101,7 @@ static struct event *event_new(struct world *world, enum event_kind kind, unsign
     event->node = node;
     event->at_us = world->now_us + wait_us;
     struct event **at = &world->events;
-    while (*at && (*at)->at_us <= event->at_us) {
+    while (*at != NULL && (*at)->at_us <= event->at_us) {
         at = &(*at)->next;
     }
     event->next = *at;
@@ -134,10 +134,10 @@ static struct kvp_peer_request *request_copy(const struct kvp_peer_request *requ
 static void event_free(struct event *event)
 {
     struct kvp_peer_request *request = event->request;
-    for (size_t i = 0; request && i < request->entry_count; i++) {
+    for (size_t i = 0; request != NULL && i < request->entry_count; i++) {
         kvp_entry_unref(request->entries[i]);
     }
-    if (request && request->op == KVP_OP_SNAPSHOT) {
+    if (request != NULL && request->op == KVP_OP_SNAPSHOT) {
         free((void *)(uintptr_t)request->chunk.data);
     }
     free(request);
@@ -266,8 +266,8 @@ static void port_arbiter(void *arg, const struct kvp_arbiter_request *request)
     if (node->witness_loses & (change ? LOSES_CHANGE : LOSES_GET)) {
         return;
     }
-    if (world->arbiter ? !world->arbiter(node, request, &answer)
-                       : !ask_witness(world, node->id, request, &answer)) {
+    if (world->arbiter != NULL ? !world->arbiter(node, request, &answer)
+                               : !ask_witness(world, node->id, request, &answer)) {
         return;
     }
     if (change) {
@@ -446,14 +446,14 @@ static bool world_step(struct world *world, uint64_t end_us)
     uint64_t at_us = end_us + 1;
     struct node *node = next_tick(world, &at_us);
     struct event *event = world->events;
-    if (event && event->at_us < at_us) {
+    if (event != NULL && event->at_us < at_us) {
         world->events = event->next;
         world->now_us = event->at_us > world->now_us ? event->at_us : world->now_us;
         happen(world, event);
         event_free(event);
         return true;
     }
-    if (node) {
+    if (node != NULL) {
         world->now_us = at_us;
         kvp_core_tick(node->core, at_us);
         kvp_core_flush(node->core, at_us);
@@ -608,7 +608,7 @@ void world_close(struct world *world)
         disk_clear(&node->disk, (struct kvp_point){0});
         free(node->disk.log);
     }
-    while (world->events) {
+    while (world->events != NULL) {
         struct event *event = world->events;
         world->events = event->next;
         event_free(event);
@@ -764,7 +764,7 @@ void assert_same(struct world *world, kvp_node_set nodes)
         if (!kvp_set_has(nodes, i)) {
             continue;
         }
-        first = first ? first : disk;
+        first = first != NULL ? first : disk;
         assert_true(kvp_point_equal(disk->tail, first->tail));
         assert_true(kvp_point_equal(disk->applied, first->applied));
     }

@@ -10,7 +10,7 @@
 
 kvp_slice text(const char *text)
 {
-    return kvp_slice_of(text, text ? strlen(text) : 0);
+    return kvp_slice_of(text, text != NULL ? strlen(text) : 0);
 }
 
 kvp_slice bytes(char fill, size_t size)
@@ -288,8 +288,8 @@ void check_get(struct bench *bench, const char *key, const char *value, uint64_t
     kvp_buf found = {0};
     struct kvp_record_versions versions = {0};
     kvp_status status = kvp_engine_get(bench->engine, text(key), &found, &versions);
-    assert_int_equal(status, value ? KVP_OK : KVP_NOT_FOUND);
-    if (value) {
+    assert_int_equal(status, value != NULL ? KVP_OK : KVP_NOT_FOUND);
+    if (value != NULL) {
         check_slice(kvp_buf_slice(&found), text(value));
         assert_int_equal(versions.modify_revision, modify);
         assert_int_equal(versions.create_revision, create);

@@ -60,7 +60,7 @@ static void on_disk(void *arg, struct kvp_disk_job *job)
 {
     struct stage *stage = arg;
     job->next = NULL;
-    *(stage->first ? &stage->last->next : &stage->first) = job;
+    *(stage->first != NULL ? &stage->last->next : &stage->first) = job;
     stage->last = job;
 }
 
@@ -113,7 +113,7 @@ void stage_disk_step(struct stage *stage)
 
 void stage_disk_all(struct stage *stage)
 {
-    while (stage->first) {
+    while (stage->first != NULL) {
         stage_disk_step(stage);
     }
 }
@@ -188,7 +188,7 @@ void stage_close(struct stage *stage)
 {
     kvp_disk_close(&stage->disk);
     kvp_executor_close(stage->executor);
-    while (stage->first) {
+    while (stage->first != NULL) {
         struct kvp_disk_job *job = stage->first;
         stage->first = job->next;
         kvp_disk_job_free(job);

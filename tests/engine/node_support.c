@@ -134,7 +134,7 @@ static void on_log(void *arg, int level, const char *line)
 {
     struct watch *watch = arg;
     (void)level;
-    if (watch) {
+    if (watch != NULL) {
         pthread_mutex_lock(&watch->lock);
         watch->lines++;
         watch->seen += strstr(line, watch->text) != NULL;
@@ -239,10 +239,10 @@ kvp_node *wait_any_serving(kvp_node *a, kvp_node *b)
 {
     uint64_t deadline_us = deadline();
     for (;; still(deadline_us, "a node that serves")) {
-        if (a && kvp_node_wait_serving(a, 10) == KVP_OK) {
+        if (a != NULL && kvp_node_wait_serving(a, 10) == KVP_OK) {
             return a;
         }
-        if (b && kvp_node_wait_serving(b, 10) == KVP_OK) {
+        if (b != NULL && kvp_node_wait_serving(b, 10) == KVP_OK) {
             return b;
         }
     }
@@ -292,9 +292,10 @@ void check_value(kvp_node *node, const char *key, const char *value, uint64_t ve
         pause_shortly();
         status = kvp_node_get(node, k, &found, &found_version);
     }
-    assert_int_equal(status, value ? KVP_OK : KVP_NOT_FOUND);
+    assert_int_equal(status, value != NULL ? KVP_OK : KVP_NOT_FOUND);
     assert_int_equal(found_version, version);
-    assert_int_equal(found.size, value ? strlen(value) : 0);
-    assert_memory_equal(value ? (const char *)found.data : "", value ? value : "", found.size);
+    assert_int_equal(found.size, value != NULL ? strlen(value) : 0);
+    assert_memory_equal(value != NULL ? (const char *)found.data : "", value != NULL ? value : "",
+                        found.size);
     kvp_buf_free(&found);
 }

@@ -187,13 +187,13 @@ static struct oracle_session *find(struct oracle *oracle, const struct kvp_sessi
 static bool known(struct oracle *oracle, const struct kvp_session_id *id, struct expected *expected)
 {
     const struct oracle_session *session = find(oracle, id);
-    if (!session && id->session_start < oracle->floor) {
+    if (session == NULL && id->session_start < oracle->floor) {
         expected->status = KVP_SESSION_EXPIRED;
         expected->refused = true;
-    } else if (session && session->number > id->number) {
+    } else if (session != NULL && session->number > id->number) {
         expected->status = KVP_STALE_REQUEST;
         expected->refused = true;
-    } else if (session && session->number == id->number) {
+    } else if (session != NULL && session->number == id->number) {
         expected->status = session->status;
         assert_int_equal(
             kvp_buf_append(&expected->answer, session->answer.data, session->answer.size), KVP_OK);
@@ -219,7 +219,7 @@ static void note(struct oracle *oracle, const struct kvp_session_id *id,
                  const struct expected *expected)
 {
     struct oracle_session *session = find(oracle, id);
-    session = session ? session : room(oracle);
+    session = session != NULL ? session : room(oracle);
     kvp_buf_free(&session->answer);
     *session = (struct oracle_session){.client = id->client,
                                        .slot = id->slot,

@@ -222,7 +222,7 @@ static void test_opening(void **state)
         allocations_left = limit;
         status = kvp_engine_open(&config, &engine);
         allocations_left = -1;
-        assert_true(status == KVP_OK || (status == KVP_NO_MEMORY && !engine));
+        assert_true(status == KVP_OK || (status == KVP_NO_MEMORY && engine == NULL));
     }
     assert_true(limit > 3);
     kvp_engine_close(engine);

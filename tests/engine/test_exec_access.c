@@ -74,7 +74,7 @@ static void test_no_operation_is_without_a_check(void **state)
     stage_open(&stage);
     for (unsigned op = 0; op < KVP_OP_CLIENT_END; op++) {
         const struct kvp_operation *operation = kvp_operation_by(op, KVP_BY_CLIENT);
-        if (operation) {
+        if (operation != NULL) {
             int status = ask_bare(&stage, &ann, op);
             bool refused = status == KVP_REFUSED;
             if (refused != (operation->needs != KVP_NEEDS_IDENTITY)) {

@@ -335,7 +335,7 @@ static void call_back(void *arg, int level, const char *line)
     kvp_node *node = atomic_load(&caller->node);
     kvp_buf value = {0};
     (void)level;
-    if (node && strstr(line, "role=stopped")) {
+    if (node != NULL && strstr(line, "role=stopped") != NULL) {
         caller->calls++;
         caller->status = kvp_node_get(node, TEXT("a"), &value, NULL);
         kvp_buf_free(&value);
@@ -418,7 +418,7 @@ static void check_not_opened(const kvp_node_options *options, kvp_status expecte
     char message[512] = ""; /* as in README: none is longer */
     assert_int_equal(kvp_node_open(options, &node, message, sizeof(message)), expected);
     assert_true(strlen(message) < sizeof(message) - 1);
-    if (!strstr(message, text)) {
+    if (strstr(message, text) == NULL) {
         fail_msg("expected \"%s\" in: %s", text, message);
     }
     assert_null(node);

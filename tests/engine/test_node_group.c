@@ -32,7 +32,7 @@ static void settle(struct group *group)
     kvp_node *serving = wait_any_serving(group->nodes[1], group->nodes[2]);
     group->primary = serving == group->nodes[1] ? 1 : 2;
     group->backup = 3 - group->primary;
-    if (group->nodes[group->backup]) {
+    if (group->nodes[group->backup] != NULL) {
         wait_in_sync(serving, BOTH);
         wait_in_sync(group->nodes[group->backup], BOTH);
     }
@@ -42,9 +42,10 @@ static void configure(struct group *group, const char *pair)
 {
     memset(group, 0, sizeof(*group));
     place_open(&group->place);
-    group->witness = pair ? NULL : witness_open(group->witness_url);
+    group->witness = pair != NULL ? NULL : witness_open(group->witness_url);
     for (unsigned id = 1; id <= 2; id++) {
-        group->options[id] = member(&group->place, id, pair ? NULL : group->witness_url, pair);
+        group->options[id] =
+            member(&group->place, id, pair != NULL ? NULL : group->witness_url, pair);
     }
 }
 
@@ -71,7 +72,7 @@ static void end(struct group *group)
 {
     lose(group, 1);
     lose(group, 2);
-    if (group->witness) {
+    if (group->witness != NULL) {
         witness_close(group->witness);
     }
     place_close(&group->place);

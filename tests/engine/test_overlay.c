@@ -11,7 +11,7 @@
 static void set(struct overlay *overlay, const char *key, const char *raw)
 {
     kvp_buf made = {0};
-    assert_int_equal(kvp_buf_append(&made, raw, raw ? strlen(raw) : 0), KVP_OK);
+    assert_int_equal(kvp_buf_append(&made, raw, raw != NULL ? strlen(raw) : 0), KVP_OK);
     assert_int_equal(overlay_set(overlay, text(key), &made, raw == NULL), KVP_OK);
     assert_null(made.data); /* the overlay has the bytes now */
 }

@@ -36,7 +36,6 @@ static size_t write_down(const struct kvnode_settings *settings, char *text, siz
 {
     bool written[SETTINGS] = {false};
     size_t used = 0;
-
     for (const struct option *option = kvnode_options; option->name != NULL; option++) {
         const char *value = option->val == SET_PEER ? settings->peers : settings->text[option->val];
         if (*value != '\0' && !written[option->val]) {
@@ -61,7 +60,6 @@ static void check_same(const struct kvnode_settings *one, const struct kvnode_se
 static void check_configured(const struct kvp_node *node)
 {
     const struct kvp_executor_config *config = &node->config;
-
     must(config->peer_count < KVP_NODES_MAX, "too many nodes");
     must(config->core.self >= 1 && config->core.self <= KVP_NODE_ID_MAX, "an id out of range");
     must(kvp_set_count(config->core.nodes) == config->peer_count + 1, "nodes counted twice");
@@ -79,7 +77,6 @@ static void judge(const struct kvnode_settings *settings)
     static struct kvp_node node;
     char message[2 * KVNODE_TEXT_MAX] = "";
     kvp_node_options options;
-
     kvp_node_options_init(&options);
     bool good = kvnode_settings_fill(settings, &options, message, sizeof(message));
     must(good == (message[0] == '\0'), "refused without a reason, or taken with one");
@@ -98,7 +95,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct kvnode_settings settings, again;
     static char text[SETTINGS * (KVNODE_TEXT_MAX + 32) + KVNODE_PEERS_MAX];
-
     if (read_bytes(&settings, data, size)) {
         must(read_bytes(&again, text, write_down(&settings, text, sizeof(text))),
              "what was taken is refused");

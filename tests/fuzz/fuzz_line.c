@@ -36,7 +36,6 @@ static size_t line_read(void *arg, void *data, size_t size)
 {
     struct line *line = arg;
     size_t left = line->given - line->at;
-
     size = size < left ? size : left;
     size = size < line->piece ? size : line->piece;
     memcpy(data, line->bytes + line->at, size);
@@ -47,7 +46,6 @@ static size_t line_read(void *arg, void *data, size_t size)
 static void give(struct line *line)
 {
     bool more = true;
-
     while (more && line->given < line->size) {
         uint8_t byte = line->bytes[line->given++];
         more = !line->words || (byte != '\n' && byte != '>');
@@ -85,7 +83,6 @@ static void put(struct line *line, uint8_t byte)
 static void make_frames(struct line *line, const uint8_t *data, size_t size)
 {
     size_t at = 0;
-
     while (at < size && line->size + 2 * (size_t)data[at] + 10 < sizeof(line->bytes)) {
         size_t length = data[at] < size - at - 1 ? data[at] : size - at - 1;
         uint32_t crc = (uint32_t)crc32_z(crc32_z(0, NULL, 0), data + at + 1, length);

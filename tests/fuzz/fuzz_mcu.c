@@ -39,7 +39,6 @@ static void must(bool condition, const char *what)
 static int line_open(void *arg, unsigned index)
 {
     struct line *line = arg;
-
     (void)index;
     memcpy(line->head, "\0SP\0\0\x31\0\0", 8);
     line->head_size = line->framed ? 8 : 0;
@@ -54,7 +53,6 @@ static int line_send(void *arg, const void *data, size_t size)
     struct line *line = arg;
     const uint8_t *request = data;
     size_t length = line->bytes.size + 4;
-
     must(size >= 8, "a request in pieces");
     if (size > 8 && line->framed) {
         memset(line->head, 0, sizeof(line->head));
@@ -71,7 +69,6 @@ static int line_send(void *arg, const void *data, size_t size)
 static size_t take(kvp_slice from, size_t *at, void *data, size_t size)
 {
     size_t left = from.size - *at;
-
     size = size < left ? size : left;
     if (size > 0) {
         memcpy(data, (const uint8_t *)from.data + *at, size);
@@ -83,7 +80,6 @@ static size_t take(kvp_slice from, size_t *at, void *data, size_t size)
 static int line_recv(void *arg, void *data, size_t size)
 {
     struct line *line = arg;
-
     size = size < line->chunk ? size : line->chunk;
     if (line->head_at < line->head_size) {
         return (int)take(kvp_slice_of(line->head, line->head_size), &line->head_at, data, size);

@@ -23,7 +23,6 @@ static void try_pointer(kvp_slice bytes)
 {
     struct storage_pointer pointer;
     kvp_buf again = {0};
-
     if (storage_pointer_decode(bytes, &pointer) == KVP_OK) {
         must(storage_pointer_encode(&pointer, &again) == KVP_OK, "pointer");
         must(kvp_slice_compare(kvp_buf_slice(&again), bytes) == 0, "pointer: other bytes");
@@ -36,7 +35,6 @@ static void try_fixed(kvp_slice bytes)
     struct storage_slot slot;
     struct kvp_meta meta;
     uint8_t again[STORAGE_META_SIZE];
-
     if (bytes.size == STORAGE_SLOT_SIZE) {
         (void)storage_slot_decode(bytes.data, &slot);
     }
@@ -53,7 +51,6 @@ static void try_record(kvp_slice bytes)
     struct kvp_point point;
     kvp_slice payload;
     uint64_t seen = 0;
-
     if (storage_record_begin(&record, bytes) != KVP_OK) {
         return;
     }
@@ -71,7 +68,6 @@ static struct kvp_storage *open_storage(struct kvp_env **env)
     struct kvp_loaded loaded;
     char message[256];
     static const uint8_t first[] = {2, 0, 0, 0, 0, 0, 0, 0, 'D', 'k'};
-
     must(kvp_env_memory_open(env) == KVP_OK, "env");
     must(kvp_storage_open(*env, "g", 1, &storage, &loaded, message, sizeof(message)) == KVP_OK,
          "storage");
@@ -90,7 +86,6 @@ static void try_chunk(kvp_slice bytes)
     struct kvp_quarantined quarantined;
     kvp_buf chunk = {0};
     bool last = false;
-
     kvp_status status = kvp_storage_incoming_write(storage, bytes);
     must(status == KVP_OK || status == KVP_BAD_REQUEST, "chunk: status");
     if (status == KVP_OK) {
@@ -115,7 +110,6 @@ static void try_address(kvp_slice bytes)
 {
     char url[300];
     struct sp_address address;
-
     if (bytes.size < sizeof(url)) {
         memcpy(url, bytes.data, bytes.size);
         url[bytes.size] = '\0';

@@ -13,7 +13,7 @@ static bool load(const char *path, struct kvp_matrix *matrix)
     char message[256] = "";
     kvp_buf bytes = {0};
     FILE *file = fopen(path, "rb");
-    if (!file) {
+    if (file == NULL) {
         perror(path);
         return false;
     }

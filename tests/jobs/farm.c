@@ -95,12 +95,12 @@ void farm_work(struct farm *farm)
         struct kvp_execution execution;
         bool more;
         assert_true(n < 100000);
-        if (farm->before_step) {
+        if (farm->before_step != NULL) {
             farm->before_step(farm->step_arg);
         }
         assert_int_equal(kvp_engine_step(engine, bench_next(&farm->bench), &execution, &more),
                          KVP_OK);
-        if (farm->after_step) {
+        if (farm->after_step != NULL) {
             farm->after_step(farm->step_arg, execution.writeset.size);
         }
         if (execution.kind == KVP_EXECUTION_APPEND) {
@@ -124,7 +124,7 @@ int farm_ask(struct farm *farm, const struct kvp_request *request, kvp_buf *answ
 {
     kvp_engine_set_now(farm->bench.engine, farm->now_us);
     struct kvp_execution execution = bench_run(&farm->bench, request);
-    if (answer) {
+    if (answer != NULL) {
         *answer = execution.answer;
         execution.answer = (kvp_buf){0};
     }
@@ -176,7 +176,7 @@ int farm_add(struct farm *farm, uint64_t job, uint32_t number, const char *kind,
     kvp_buf bytes = {0};
     uint32_t numbers[16], count = 0;
     struct kvp_request request = ask_job(KVP_OP_JOB_TASKS, job);
-    while (after && after[count] >= 0) {
+    while (after != NULL && after[count] >= 0) {
         numbers[count] = (uint32_t)after[count];
         count++;
     }
@@ -287,7 +287,7 @@ static void info_of_job(struct farm *farm, uint64_t job, const char *key, uint64
     kvp_slice value = field(&reader, key);
     assert_true(value.size > 0);
     kvp_mp_begin(&reader, value);
-    if (number) {
+    if (number != NULL) {
         *number = kvp_mp_uint(&reader);
     } else {
         kvp_slice found = kvp_mp_str(&reader);
@@ -444,7 +444,7 @@ static int ask_bool(struct farm *farm, const struct kvp_request *request, bool *
     if (status == KVP_OK) {
         assert_int_equal(kvp_wire_read_bool(kvp_buf_slice(&answer), &read), KVP_OK);
     }
-    if (value) {
+    if (value != NULL) {
         *value = read;
     }
     kvp_buf_free(&answer);

@@ -193,7 +193,7 @@ static kvp_status again_job(kvp_slice bytes, kvp_buf *out)
     static struct job_record record;
     memset(&record, 0xa5, sizeof(record)); /* the decoder must not rely on what was there */
     kvp_status status = job_record_decode(bytes, &record);
-    return status == KVP_OK && out ? job_record_encode(&record, out) : status;
+    return status == KVP_OK && out != NULL ? job_record_encode(&record, out) : status;
 }
 
 static kvp_status again_task(kvp_slice bytes, kvp_buf *out)
@@ -201,7 +201,7 @@ static kvp_status again_task(kvp_slice bytes, kvp_buf *out)
     static struct task_record record;
     memset(&record, 0xa5, sizeof(record));
     kvp_status status = task_record_decode(bytes, &record);
-    return status == KVP_OK && out ? task_record_encode(&record, out) : status;
+    return status == KVP_OK && out != NULL ? task_record_encode(&record, out) : status;
 }
 
 static kvp_status again_worker(kvp_slice bytes, kvp_buf *out)
@@ -209,7 +209,7 @@ static kvp_status again_worker(kvp_slice bytes, kvp_buf *out)
     static struct worker_record record;
     memset(&record, 0xa5, sizeof(record));
     kvp_status status = worker_record_decode(bytes, &record);
-    return status == KVP_OK && out ? worker_record_encode(&record, out) : status;
+    return status == KVP_OK && out != NULL ? worker_record_encode(&record, out) : status;
 }
 
 static kvp_status again_faults(kvp_slice bytes, kvp_buf *out)
@@ -217,7 +217,7 @@ static kvp_status again_faults(kvp_slice bytes, kvp_buf *out)
     static struct faults_record record;
     memset(&record, 0xa5, sizeof(record));
     kvp_status status = faults_record_decode(bytes, &record);
-    return status == KVP_OK && out ? faults_record_encode(&record, out) : status;
+    return status == KVP_OK && out != NULL ? faults_record_encode(&record, out) : status;
 }
 
 static kvp_status again_standing(kvp_slice bytes, kvp_buf *out)
@@ -225,7 +225,7 @@ static kvp_status again_standing(kvp_slice bytes, kvp_buf *out)
     static struct standing_record record;
     memset(&record, 0xa5, sizeof(record));
     kvp_status status = standing_record_decode(bytes, &record);
-    return status == KVP_OK && out ? standing_record_encode(&record, out) : status;
+    return status == KVP_OK && out != NULL ? standing_record_encode(&record, out) : status;
 }
 
 static void put_job(kvp_buf *out, bool full)

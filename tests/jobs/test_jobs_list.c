@@ -135,10 +135,10 @@ static int make_by(uint64_t client, unsigned slot, kvp_buf *answer, uint64_t *jo
     struct kvp_request request = {.op = KVP_OP_JOB_NEW, .value = kvp_buf_slice(&bytes)};
     request = with_session(request, client, (uint16_t)slot, ++farm.sessions, 1);
     int status = farm_ask(&farm, &request, &kept);
-    if (status == KVP_OK && job) {
+    if (status == KVP_OK && job != NULL) {
         assert_int_equal(kvp_wire_read_uint(kvp_buf_slice(&kept), job), KVP_OK);
     }
-    if (answer) {
+    if (answer != NULL) {
         *answer = kept;
     } else {
         kvp_buf_free(&kept);
@@ -153,7 +153,7 @@ static void check_reason(kvp_buf *answer, const char *words)
     char reason[300];
     assert_int_equal(kvp_wire_read_string(kvp_buf_slice(answer), &text), KVP_OK);
     (void)snprintf(reason, sizeof(reason), "%.*s", (int)text.size, (const char *)text.data);
-    if (!strstr(reason, words)) {
+    if (strstr(reason, words) == NULL) {
         fail_msg("'%s' has no '%s'", reason, words);
     }
     kvp_buf_free(answer);

@@ -120,8 +120,8 @@ struct pace {
 static unsigned count_at_work(const struct kvp_jobs *jobs)
 {
     unsigned count = 0;
-    for (const struct job *job = jobs->first; job; job = job->next) {
-        count += job->verify || job->recheck || job->sum.size > 0;
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
+        count += job->verify != NULL || job->recheck != NULL || job->sum.size > 0;
     }
     return count;
 }

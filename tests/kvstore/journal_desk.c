@@ -90,7 +90,6 @@ void disk_read_file(const char *name, kvp_buf *content)
 {
     char path[256];
     struct stat info;
-
     disk_path_of(name, path);
     int fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
@@ -105,7 +104,6 @@ void disk_read_file(const char *name, kvp_buf *content)
 void disk_write_file(const char *name, kvp_slice content)
 {
     char path[256];
-
     disk_path_of(name, path);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     assert_true(fd >= 0);
@@ -169,7 +167,6 @@ bool names_have(const struct names *names, const char *name)
 static void entries_are_durable(void)
 {
     struct names names = disk_list_files("journal-");
-
     for (size_t i = 0; i < names.count; i++) {
         disk_file(names.name[i])->has_entry = true;
     }
@@ -184,7 +181,6 @@ static void synced(int fd)
 {
     char link[64], path[256];
     struct stat info;
-
     assert_int_equal(fstat(fd, &info), 0);
     if (S_ISDIR(info.st_mode)) {
         disk.directory_syncs++;
@@ -258,7 +254,6 @@ static void mix(kvp_buf *now, const kvp_buf *durable)
 {
     enum fate fate = (enum fate)disk_draw(FATES);
     size_t kept = (size_t)disk_draw(12), changed = 0;
-
     if (durable->size < now->size && disk_draw(2) == 0) {
         now->size = durable->size + (size_t)disk_draw(now->size - durable->size + 1);
     }
@@ -284,7 +279,6 @@ static void mix(kvp_buf *now, const kvp_buf *durable)
 void disk_remove_file(const char *name)
 {
     char path[256];
-
     disk_path_of(name, path);
     assert_int_equal(unlink(path), 0);
 }
@@ -293,7 +287,6 @@ void disk_cut_power(void)
 {
     struct names names = disk_list_files("journal-");
     kvp_buf now = {0};
-
     for (size_t i = disk.count; i-- > 0;) {
         struct disk_file *file = &disk.files[i];
         if (!names_have(&names, file->name) && file->has_entry && disk_draw(2) == 0) {
@@ -327,7 +320,6 @@ struct desk desk;
 void desk_fill(uint8_t *bytes, uint64_t number, uint32_t size, uint32_t salt)
 {
     uint64_t state = number * 0x9e3779b97f4a7c15u + salt;
-
     for (uint32_t i = 0; i < size; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         bytes[i] = (uint8_t)(state >> 56);
@@ -338,7 +330,6 @@ static void desk_check_bytes(uint64_t number, kvp_slice bytes)
 {
     static uint8_t expected[64 * 1024];
     uint32_t size = desk.frames[number].size;
-
     assert_true(number < NUMBERS && size <= sizeof(expected));
     desk_fill(expected, number, size, desk.frames[number].salt);
     check_slice(bytes, kvp_slice_of(expected, size));
@@ -398,7 +389,6 @@ kvp_status desk_try_append(uint32_t size, bool sync)
 {
     static uint8_t bytes[64 * 1024];
     struct kvp_frame frame = {0};
-
     assert_true(desk.next < NUMBERS && size <= sizeof(bytes));
     desk_fill(bytes, desk.next, size, desk.salt);
     desk.frames[desk.next].size = size;
@@ -434,7 +424,6 @@ void desk_append_many(unsigned count, uint32_t size)
 kvp_status desk_try_read(uint64_t number, kvp_buf *bytes)
 {
     struct kvp_frame frame = {.number = number, .place = desk.frames[number].place};
-
     bytes->size = 0;
     return kvp_journal_read(desk.journal, frame, bytes);
 }
@@ -442,7 +431,6 @@ kvp_status desk_try_read(uint64_t number, kvp_buf *bytes)
 void desk_check_read(uint64_t from, uint64_t to)
 {
     kvp_buf bytes = {0};
-
     for (uint64_t number = from; number < to; number++) {
         assert_int_equal(desk_try_read(number, &bytes), KVP_OK);
         desk_check_bytes(number, kvp_buf_slice(&bytes));
@@ -456,7 +444,6 @@ void desk_check_failed(void)
     kvp_slice part = TEXT("x");
     kvp_buf bytes = {0};
     bool more;
-
     assert_non_null(strstr(kvp_journal_error(desk.journal), desk.place.path));
     assert_int_equal(kvp_journal_append(desk.journal, &part, 1, true, &frame), KVP_FAILED);
     assert_int_equal(kvp_journal_sync(desk.journal), KVP_FAILED);
@@ -470,7 +457,6 @@ void desk_check_failed(void)
 void desk_check_missing(uint64_t first, uint64_t number)
 {
     char text[64];
-
     desk_open();
     assert_int_equal(desk_try_replay(first), KVP_CORRUPT);
     (void)snprintf(text, sizeof(text), "frame %" PRIu64 " of the journal is missing", number);

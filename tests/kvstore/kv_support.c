@@ -12,7 +12,6 @@
 static void open_on_disk(struct place *place)
 {
     char message[256] = "";
-
     if (kvp_env_posix_open(place->path, &place->env, message, sizeof(message)) != KVP_OK) {
         fail_msg("%s", message);
     }
@@ -96,7 +95,6 @@ static char *text_of(kvp_buf *buf)
 struct kvp_store *store_open(struct place *place, const char *name)
 {
     struct kvp_store *store = NULL;
-
     assert_int_equal(place->env->ops->open_store(place->env, name, true, &store), KVP_OK);
     return store;
 }
@@ -104,14 +102,12 @@ struct kvp_store *store_open(struct place *place, const char *name)
 void store_put(struct kvp_store *store, const char *key, const char *value)
 {
     struct kvp_batch_op op = {.key = slice_of_text(key), .value = slice_of_text(value)};
-
     assert_int_equal(store->ops->write(store, &op, 1, false), KVP_OK);
 }
 
 void store_delete(struct kvp_store *store, const char *key)
 {
     struct kvp_batch_op op = {.key = slice_of_text(key), .is_delete = true};
-
     assert_int_equal(store->ops->write(store, &op, 1, false), KVP_OK);
 }
 
@@ -119,7 +115,6 @@ void store_check(struct kvp_store *store, const char *key, const char *expected)
 {
     kvp_buf value = {0};
     kvp_status status = store->ops->get(store, slice_of_text(key), &value);
-
     assert_int_equal(status, expected == NULL ? KVP_NOT_FOUND : KVP_OK);
     check_slice(kvp_buf_slice(&value), slice_of_text(expected == NULL ? "" : expected));
     kvp_buf_free(&value);
@@ -129,7 +124,6 @@ char *store_dump(struct kvp_store *store, struct kvp_snapshot *snapshot)
 {
     struct kvp_iter *iter = store->ops->iter(store, snapshot, true);
     kvp_buf dump = {0};
-
     assert_non_null(iter);
     for (store->ops->iter_seek(iter, TEXT("")); store->ops->iter_valid(iter);
          store->ops->iter_next(iter)) {
@@ -146,7 +140,6 @@ char *store_dump(struct kvp_store *store, struct kvp_snapshot *snapshot)
 void store_check_all(struct kvp_store *store, const char *expected)
 {
     char *dump = store_dump(store, NULL);
-
     assert_string_equal(dump, expected);
     free(dump);
 }
@@ -161,7 +154,6 @@ struct names {
 static void note_name(void *arg, const char *name)
 {
     struct names *names = arg;
-
     assert_true(names->count < 32);
     (void)snprintf(names->name[names->count++], sizeof(names->name[0]), "%s", name);
 }
@@ -175,7 +167,6 @@ char *place_stores(struct place *place)
 {
     struct names names = {.count = 0};
     kvp_buf text = {0};
-
     assert_int_equal(place->env->ops->list_stores(place->env, note_name, &names), KVP_OK);
     qsort(names.name, names.count, sizeof(names.name[0]), compare_names);
     for (size_t i = 0; i < names.count; i++) {
@@ -188,7 +179,6 @@ char *place_stores(struct place *place)
 void place_check_stores(struct place *place, const char *expected)
 {
     char *found = place_stores(place);
-
     assert_string_equal(found, expected);
     free(found);
 }

@@ -109,7 +109,6 @@ static void model_write(struct model *model, const struct step *step, unsigned n
 static void model_step(const struct model *before, unsigned number, struct model *after)
 {
     const struct step *step = &script[number];
-
     copy_history(&before->log, &after->log);
     after->base = before->base;
     after->applied = before->applied;
@@ -135,7 +134,6 @@ static void make_sender(void)
 {
     struct depot sender;
     bool last = false;
-
     depot_make(&sender, false);
     history_grow(&sent, 99, 11);
     depot_append(&sender, &sent, 1, 11);
@@ -201,7 +199,6 @@ static kvp_status do_step(struct run *run)
     struct kvp_storage *storage = run->depot.storage;
     const struct kvp_meta *meta = &models[run->done + 1].meta;
     struct kvp_quarantined quarantined;
-
     switch (script[run->done].kind) {
     case OPEN:
         return depot_try(&run->depot);
@@ -237,7 +234,6 @@ kvp_status run_step(struct run *run)
 {
     const struct step *step = &script[run->done];
     kvp_status status = do_step(run);
-
     if (status == KVP_OK) {
         run->chunk += step->kind == CHUNK ? 1 : 0;
         run->done++;
@@ -249,7 +245,6 @@ kvp_status run_step(struct run *run)
 kvp_status run_on(struct run *run, unsigned steps)
 {
     kvp_status status = KVP_OK;
-
     while (run->done < steps && status == KVP_OK) {
         status = run_step(run);
     }
@@ -273,7 +268,6 @@ void run_end(struct run *run)
 static bool matches(const struct kvp_loaded *loaded, const struct model *model)
 {
     uint64_t applied = loaded->applied.seq;
-
     return kvp_point_equal(loaded->tail, history_point(&model->log, model->log.count)) &&
            applied <= model->applied && applied + 1 >= loaded->log_first &&
            kvp_point_equal(loaded->applied, history_point(&model->log, applied)) &&
@@ -303,9 +297,7 @@ unsigned check_between(struct depot *depot, unsigned first, unsigned last)
 static void check_quarantine(struct place *place, const char *name)
 {
     struct kvp_store *store = store_open(place, name);
-
     const char *tail = strchr(strchr(name, '-') + 1, '-') + 1;
-
     assert_int_equal(store_log_tail(store), strtoull(tail, NULL, 10));
     store->ops->close(store);
 }
@@ -315,7 +307,6 @@ static void check_directory(struct place *place, unsigned quarantined)
 {
     char *names = place_stores(place);
     unsigned active = 0;
-
     for (char *rest = NULL, *name = strtok_r(names, " ", &rest); name != NULL;
          name = strtok_r(NULL, " ", &rest)) {
         if (strncmp(name, "diverged-", 9) == 0) {
@@ -334,7 +325,6 @@ void check_goes_on(struct depot *depot, const struct model *model)
 {
     struct history log = {.count = 0};
     uint64_t applied = depot->loaded.applied.seq;
-
     copy_history(&model->log, &log);
     history_grow(&log, 1000, 2);
     depot_append(depot, &log, log.count - 1, log.count);

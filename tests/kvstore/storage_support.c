@@ -15,7 +15,6 @@
 struct kvp_entry *entry_after(struct kvp_point previous, uint64_t epoch, kvp_slice payload)
 {
     struct kvp_entry *entry = kvp_entry_new(payload.size);
-
     assert_non_null(entry);
     if (payload.size > 0) {
         memcpy(entry->payload, payload.data, payload.size);
@@ -35,7 +34,6 @@ void history_put(struct history *history, uint64_t epoch, const char *key, const
 {
     struct kvp_raw_key raw;
     kvp_buf set = {0};
-
     kvp_raw_key_data(&raw, slice_of_text(key));
     kvp_status status = value == NULL
                             ? kvp_writeset_delete(&set, kvp_raw_key_slice(&raw))
@@ -71,7 +69,6 @@ void history_free(struct history *history)
 struct kvp_point history_point(const struct history *history, uint64_t seq)
 {
     struct kvp_point zero = {0};
-
     assert_true(seq <= history->count);
     return seq == 0 ? zero : history->entries[seq - 1]->point;
 }
@@ -101,7 +98,6 @@ static struct memory_map *apply_entry(struct memory_map *map, const struct kvp_e
 {
     struct kvp_writeset_iter iter;
     struct kvp_batch_op op;
-
     kvp_writeset_begin(&iter, kvp_slice_of(entry->payload, entry->size));
     while (kvp_writeset_next(&iter, &op) == KVP_OK) {
         struct memory_map *changed = NULL;
@@ -118,7 +114,6 @@ char *history_state(const struct history *history, uint64_t seq)
 {
     struct memory_map *map = NULL;
     kvp_buf dump = {0};
-
     for (uint64_t i = 0; i < seq; i++) {
         map = apply_entry(map, history->entries[i]);
     }
@@ -135,7 +130,6 @@ char *state_dump(struct kvp_state_view *view)
     kvp_buf dump = {0};
     kvp_slice key, value;
     kvp_status status = KVP_OK;
-
     while ((status = kvp_state_view_read(view, &key, &value)) == KVP_OK) {
         add_pair(&dump, key, value);
         kvp_state_view_next(view);
@@ -195,7 +189,6 @@ void depot_remove(struct depot *depot)
 struct kvp_storage_write write_of(const struct history *history, uint64_t first, uint64_t last)
 {
     struct kvp_storage_write write = {0};
-
     assert_true(first > 0 && first <= last && last <= history->count);
     write.append = &history->entries[first - 1];
     write.append_count = (size_t)(last - first + 1);
@@ -205,7 +198,6 @@ struct kvp_storage_write write_of(const struct history *history, uint64_t first,
 void depot_write(struct depot *depot, const struct kvp_storage_write *write)
 {
     kvp_status status = kvp_storage_write(depot->storage, write);
-
     if (status != KVP_OK) {
         fail_msg("%s", kvp_storage_error(depot->storage));
     }
@@ -214,7 +206,6 @@ void depot_write(struct depot *depot, const struct kvp_storage_write *write)
 void depot_append(struct depot *depot, const struct history *history, uint64_t first, uint64_t last)
 {
     struct kvp_storage_write write = write_of(history, first, last);
-
     write.sync = true;
     depot_write(depot, &write);
 }
@@ -223,7 +214,6 @@ void depot_apply(struct depot *depot, const struct history *history, uint64_t fi
 {
     struct kvp_storage_write append = write_of(history, first, last);
     struct kvp_storage_write write = {.apply = append.append, .apply_count = append.append_count};
-
     depot_write(depot, &write);
 }
 
@@ -247,7 +237,6 @@ static void check_entries(struct depot *depot, const struct history *history, ui
                           uint64_t last, size_t count_max)
 {
     struct kvp_entry *entries[HISTORY_MAX];
-
     for (uint64_t seq = first; seq <= last;) {
         size_t count = 0;
         assert_int_equal(
@@ -268,7 +257,6 @@ static void check_before(struct depot *depot, const struct history *history, uin
     struct kvp_entry *entry = NULL;
     size_t count = 0;
     kvp_status status = kvp_storage_read_log(depot->storage, seq, SIZE_MAX, &entry, 1, &count);
-
     if (status == KVP_OK) {
         assert_true(seq > 0);
         check_entry(entry, history->entries[seq - 1]);
@@ -283,7 +271,6 @@ void check_log(struct depot *depot, const struct history *history, uint64_t firs
 {
     struct kvp_entry *entry = NULL;
     size_t count = 0;
-
     check_entries(depot, history, first, last, HISTORY_MAX);
     check_entries(depot, history, first, last, 1);
     check_before(depot, history, first - 1);
@@ -312,7 +299,6 @@ void check_all(struct depot *depot, const struct history *history, uint64_t firs
                uint64_t applied)
 {
     uint64_t size = 0;
-
     assert_in_range(depot->loaded.log_first, 1, first);
     for (uint64_t seq = depot->loaded.log_first; seq <= last; seq++) {
         size += kvp_entry_cost(history->entries[seq - 1]->size);
@@ -349,7 +335,6 @@ void check_stopped(struct depot *depot)
     size_t count = 0;
     kvp_buf value = {0};
     struct kvp_quarantined quarantined;
-
     assert_true(kvp_storage_error(depot->storage)[0] != '\0');
     assert_int_equal(kvp_storage_write(depot->storage, &write), KVP_FAILED);
     assert_int_equal(kvp_storage_read_log(depot->storage, 1, 1, &entry, 1, &count), KVP_FAILED);
@@ -372,7 +357,6 @@ static struct kvp_store *open_raw(struct depot *depot, const char *name)
 {
     struct kvp_env *env = depot->place.env;
     struct kvp_store *store = NULL;
-
     assert_null(depot->storage);
     assert_int_equal(env->ops->open_store(env, name, false, &store), KVP_OK);
     return store;
@@ -381,7 +365,6 @@ static struct kvp_store *open_raw(struct depot *depot, const char *name)
 static void tamper(struct depot *depot, const char *name, const struct kvp_batch_op *op)
 {
     struct kvp_store *store = open_raw(depot, name);
-
     assert_int_equal(store->ops->write(store, op, 1, true), KVP_OK);
     store->ops->close(store);
 }
@@ -389,7 +372,6 @@ static void tamper(struct depot *depot, const char *name, const struct kvp_batch
 void store_get_raw(struct depot *depot, const char *name, kvp_slice key, kvp_buf *value)
 {
     struct kvp_store *store = open_raw(depot, name);
-
     assert_int_equal(store->ops->get(store, key, value), KVP_OK);
     store->ops->close(store);
 }
@@ -397,14 +379,12 @@ void store_get_raw(struct depot *depot, const char *name, kvp_slice key, kvp_buf
 void store_set_raw(struct depot *depot, const char *name, kvp_slice key, kvp_slice value)
 {
     struct kvp_batch_op op = {.key = key, .value = value};
-
     tamper(depot, name, &op);
 }
 
 void store_delete_raw(struct depot *depot, const char *name, kvp_slice key)
 {
     struct kvp_batch_op op = {.key = key, .is_delete = true};
-
     tamper(depot, name, &op);
 }
 
@@ -420,7 +400,6 @@ static kvp_status take_frame(void *arg, struct kvp_frame frame, kvp_slice bytes)
     struct frames *frames = arg;
     struct storage_record record;
     kvp_slice payload;
-
     (void)frame;
     assert_true(frames->count < FRAMES_MAX);
     add_bytes(&frames->items[frames->count++], bytes.data, bytes.size);
@@ -434,7 +413,6 @@ void frames_take(struct kvp_store *store, struct frames *frames)
 {
     kvp_buf base = {0};
     bool more = false;
-
     memset(frames, 0, sizeof(*frames));
     assert_int_equal(store->ops->get(store, TEXT(STORAGE_KEY_BASE), &base), KVP_OK);
     assert_int_equal(base.size, STORAGE_BASE_SIZE);
@@ -454,7 +432,6 @@ void frames_free(struct frames *frames)
 void store_copy_pairs(struct kvp_store *from, struct kvp_store *to)
 {
     struct kvp_iter *iter = from->ops->iter(from, NULL, false);
-
     for (from->ops->iter_seek(iter, TEXT("")); from->ops->iter_valid(iter);
          from->ops->iter_next(iter)) {
         struct kvp_batch_op op = {from->ops->iter_key(iter), from->ops->iter_value(iter), false};
@@ -482,7 +459,6 @@ void frames_put(struct depot *depot, const char *name, const struct frames *fram
     struct kvp_store *to = store_open(&depot->place, "rewritten");
     struct kvp_frame frame;
     struct frames none;
-
     store_copy_pairs(from, to);
     put_base(to, base);
     frames_take(to, &none);
@@ -500,7 +476,6 @@ void frames_put(struct depot *depot, const char *name, const struct frames *fram
 void frame_of(const struct history *history, uint64_t first, size_t count, kvp_buf *frame)
 {
     uint8_t head[STORAGE_ENTRY_SIZE] = {0};
-
     frame->size = 0;
     kvp_put_u32(head + 1, (uint32_t)count);
     kvp_put_u64(head + 5, first);
@@ -518,7 +493,6 @@ void frame_of(const struct history *history, uint64_t first, size_t count, kvp_b
 uint64_t store_log_tail(struct kvp_store *store)
 {
     struct frames frames;
-
     frames_take(store, &frames);
     uint64_t tail = frames.tail.seq;
     frames_free(&frames);

@@ -38,7 +38,6 @@ static void test_an_empty_journal_has_no_files(void **state)
 static void test_frames_of_all_sizes_come_back(void **state)
 {
     static const uint32_t large[] = {4055, 4056, 4057, 4096, 8152, 8153, 20000, 3, 0, 65536, 1};
-
     (void)state;
     desk_start(1);
     for (uint32_t size = 0; size < 70; size++) {
@@ -95,7 +94,6 @@ static void test_parts_are_put_together(void **state)
     kvp_slice parts[200];
     struct kvp_frame frame;
     kvp_buf bytes = {0};
-
     (void)state;
     desk_start(1);
     for (size_t i = 0; i < 200; i++) {
@@ -124,7 +122,6 @@ static void test_a_frame_of_megabytes_has_a_file_of_its_own(void **state)
     kvp_slice parts[2] = {kvp_slice_of(large, size), kvp_slice_of("end", 3)};
     struct kvp_frame frame;
     kvp_buf bytes = {0};
-
     (void)state;
     assert_non_null(large);
     desk_start(1);
@@ -161,7 +158,6 @@ static void test_more_than_a_frame_can_hold_is_refused(void **state)
 {
     kvp_slice parts[2] = {kvp_slice_of("x", SIZE_MAX), kvp_slice_of("x", 1)};
     struct kvp_frame frame;
-
     (void)state;
     desk_start(1);
     assert_int_equal(kvp_journal_append(desk.journal, parts, 2, true, &frame), KVP_TOO_LARGE);
@@ -241,7 +237,6 @@ static void test_a_write_and_a_sync_are_one_call_each(void **state)
 static void test_files_come_and_go_durably(void **state)
 {
     static const uint8_t zeros[SIZE];
-
     (void)state;
     desk_start(1);
     desk_append(10, false);
@@ -263,7 +258,6 @@ static uint64_t bytes_on_disk(void)
 {
     struct names names = disk_list_files("journal-");
     uint64_t sum = 0;
-
     for (size_t i = 0; i < names.count; i++) {
         char path[256];
         struct stat info;
@@ -278,7 +272,6 @@ static void test_files_are_used_again(void **state)
 {
     uint64_t keep = 1;
     int made = 0;
-
     (void)state;
     desk_start(1);
     for (unsigned i = 0; i < 10000; i++) {
@@ -370,7 +363,6 @@ static void test_free_files_outlive_the_process(void **state)
 static uint64_t key_of(const char *name)
 {
     kvp_buf content = {0};
-
     disk_read_file(name, &content);
     assert_true(content.size >= FILE_HEADER);
     uint64_t key = kvp_get_u64(content.data);
@@ -383,7 +375,6 @@ static void test_each_use_of_a_file_has_a_key_of_its_own(void **state)
 {
     uint64_t keys[100];
     size_t count = 0;
-
     (void)state;
     desk.next = 1;
     for (unsigned life = 0; life < 10; life++) {
@@ -525,7 +516,6 @@ static void test_bytes_that_look_like_frames_are_none_after_a_power_cut(void **s
 static void test_with_the_key_they_would_be_frames(void **state)
 {
     kvp_buf content = {0}, forged = {0};
-
     (void)state;
     uint64_t keep = use_again(WITHOUT_KEY, 4);
     disk_read_file("journal-1", &content);

@@ -18,7 +18,6 @@ struct picture {
 static struct picture take_picture(void)
 {
     struct picture picture = {.names = disk_list_files("journal-")};
-
     for (size_t i = 0; i < picture.names.count; i++) {
         disk_read_file(picture.names.name[i], &picture.content[i]);
     }
@@ -28,7 +27,6 @@ static struct picture take_picture(void)
 static void restore(const struct picture *picture)
 {
     struct names now = disk_list_files("journal-");
-
     desk_stop();
     for (size_t i = 0; i < now.count; i++) {
         if (!names_have(&picture->names, now.name[i])) {
@@ -66,7 +64,6 @@ static void check_goes_on(uint64_t end, uint32_t size)
 static void test_a_file_cut_off_anywhere_leaves_a_prefix(void **state)
 {
     static struct desk before;
-
     (void)state;
     desk_start(1);
     desk_append_many(13, 400); /* 9 and 4, of 424 bytes */
@@ -102,7 +99,6 @@ static void test_a_file_cut_off_anywhere_leaves_a_prefix(void **state)
 static void flip(const struct picture *picture, size_t file, size_t at, unsigned bit)
 {
     kvp_buf content = picture->content[file];
-
     content.data[at] ^= (uint8_t)(1u << bit);
     disk_write_file(picture->names.name[file], kvp_buf_slice(&content));
     content.data[at] ^= (uint8_t)(1u << bit);
@@ -114,7 +110,6 @@ static void check_flip(const struct picture *picture, size_t file, size_t at, un
     bool header = at < FILE_HEADER;
     uint64_t index = header ? 0 : (at - FILE_HEADER) / 424;
     uint64_t hit = file * 9 + 1 + index;
-
     flip(picture, file, at, bit);
     if (index >= (file < 2 ? 9 : 4)) {
         assert_int_equal(desk_replay(1), 23);
@@ -164,7 +159,6 @@ static void test_a_flipped_bit_takes_its_frame_and_all_behind_it(void **state)
 static void test_a_flipped_bit_of_a_header_takes_the_file(void **state)
 {
     static struct desk before;
-
     (void)state;
     struct picture picture = picture_of_22_frames();
     before = desk;
@@ -188,7 +182,6 @@ static void test_a_flipped_bit_of_a_header_takes_the_file(void **state)
 static void test_a_damaged_frame_is_not_read(void **state)
 {
     kvp_buf bytes = {0};
-
     (void)state;
     desk_start(1);
     desk_append_many(22, 397);
@@ -281,7 +274,6 @@ static void make_nonsense(const struct picture *picture, size_t file)
     uint8_t bytes[2 * SIZE];
     size_t size = (size_t)disk_draw(sizeof(bytes) + 1);
     const kvp_buf *content = &picture->content[disk_draw(picture->names.count)];
-
     for (size_t at = 0; at < sizeof(bytes); at++) {
         bytes[at] = content->data[at % content->size];
     }
@@ -302,7 +294,6 @@ static void make_nonsense(const struct picture *picture, size_t file)
 static void test_no_content_does_harm(void **state)
 {
     static struct desk before;
-
     (void)state;
     desk_start(1);
     for (unsigned i = 0; i < 60; i++) {
@@ -349,7 +340,6 @@ static void test_pieces_and_interruptions_of_writes_do_not_matter(void **state)
 static kvp_status run_script(void)
 {
     kvp_status status = kvp_journal_begin(desk.journal);
-
     for (unsigned i = 0; i < 40 && status == KVP_OK; i++) {
         status = desk_try_append(400 + i % 2 * 5000, i % 3 == 0);
         if (i % 10 == 9 && status == KVP_OK) {
@@ -362,7 +352,6 @@ static kvp_status run_script(void)
 static void check_fault(int number, kvp_status expected)
 {
     kvp_status status = KVP_IO;
-
     for (int calls = 0; status != KVP_OK; calls++) {
         uint64_t next = desk.next;
         disk.before_fault = -1;
@@ -445,7 +434,6 @@ static void check_end(bool power_cut)
     uint64_t next = desk_replay(kept);
     uint64_t low = least + 1 > kept ? least + 1 : kept;
     uint64_t high = most + 1 > kept ? most + 1 : kept;
-
     if (next < low || next > high) {
         fail_msg("the end is %" PRIu64 ", not in %" PRIu64 "..%" PRIu64, next, low, high);
     }
@@ -460,7 +448,6 @@ static void check_end(bool power_cut)
 static void arm_fault(uint64_t calls)
 {
     static const int numbers[] = {EIO, ENOSPC};
-
     disk.fault = numbers[disk_draw(2)];
     disk.before_fault = (int)disk_draw(calls);
 }
@@ -469,7 +456,6 @@ static void arm_fault(uint64_t calls)
 static void die(bool clean)
 {
     kvp_status status = KVP_IO;
-
     while (status != KVP_OK) {
         bool power_cut = disk_draw(2) == 0;
         uint64_t end = desk.next;
@@ -513,7 +499,6 @@ static kvp_status model_step(uint32_t usual)
 {
     uint64_t kind = disk_draw(100);
     kvp_status status = KVP_OK;
-
     if (kind < 80) {
         return model_append(usual);
     }
@@ -540,7 +525,6 @@ static kvp_status model_step(uint32_t usual)
 static void run_model(uint64_t seed)
 {
     uint32_t usual;
-
     disk_random = seed;
     least = most = 0;
     kept = desk.next = 1;

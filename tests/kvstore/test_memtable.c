@@ -27,7 +27,6 @@ static uint64_t roll(struct table *table, uint64_t count)
 static void table_open(struct table *table)
 {
     char path[128], *error = NULL;
-
     memset(table, 0, sizeof(*table));
     place_open(&table->place, true);
     (void)snprintf(path, sizeof(path), "%s/db", table->place.path);
@@ -59,7 +58,6 @@ static void check_range(size_t usage, size_t found)
 static size_t usage_of_leveldb(struct table *table)
 {
     char *text = leveldb_property_value(table->db, "leveldb.approximate-memory-usage");
-
     assert_non_null(text);
     size_t usage = strtoul(text, NULL, 10);
     leveldb_free(text);
@@ -70,7 +68,6 @@ static void add(struct table *table, size_t key_size, size_t value_size, bool is
 {
     static char bytes[8192];
     char *error = NULL;
-
     assert_true(key_size >= 8 && key_size <= sizeof(bytes) && value_size <= sizeof(bytes));
     for (size_t i = 0; i < 8; i++) {
         bytes[i] = (char)roll(table, 256);

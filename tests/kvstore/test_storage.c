@@ -15,7 +15,6 @@ static struct history history;
 static int setup(void **state)
 {
     static struct depot depot;
-
     depot_make(&depot, on_disk);
     *state = &depot;
     return 0;
@@ -34,7 +33,6 @@ static void test_a_new_directory_is_blank(void **state)
 {
     struct depot *depot = *state;
     struct kvp_meta blank = {0};
-
     check_meta(&depot->loaded.meta, &blank);
     check_all(depot, &history, 1, 0, 0);
     assert_int_equal(depot->loaded.stores_quarantined, 0);
@@ -47,7 +45,6 @@ static void test_a_new_directory_is_blank(void **state)
 static void test_entries_are_read_as_they_were_appended(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 10);
     history_add(&history, 2, TEXT("")); /* nothing to do is an entry, too */
     history_grow(&history, 2, 5);
@@ -94,7 +91,6 @@ static void test_the_log_is_read_in_pieces(void **state)
 static void test_applying_changes_the_state_and_says_how_far(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 12);
     depot_append(depot, &history, 1, 12);
     for (uint64_t seq = 1; seq <= 9; seq += 3) {
@@ -111,7 +107,6 @@ static void test_applying_changes_the_state_and_says_how_far(void **state)
 static void test_entries_are_appended_and_applied_at_once(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 8);
     struct kvp_storage_write write = write_of(&history, 1, 8);
     write.apply = write.append;
@@ -128,7 +123,6 @@ static void test_a_large_entry_goes_through(void **state)
     struct depot *depot = *state;
     const size_t size = KVP_TXN_SIZE_MAX;
     uint8_t *payload = calloc(1, size);
-
     assert_non_null(payload);
     history_add(&history, 1, kvp_slice_of(payload, size));
     free(payload);
@@ -143,14 +137,12 @@ static void test_a_large_entry_goes_through(void **state)
 static void trim(struct depot *depot, uint64_t to)
 {
     struct kvp_storage_write write = {.trim_to = to};
-
     depot_write(depot, &write);
 }
 
 static void test_trimming_takes_the_oldest_entries(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 10);
     depot_append(depot, &history, 1, 10);
     depot_apply(depot, &history, 1, 8);
@@ -166,7 +158,6 @@ static void test_trimming_takes_the_oldest_entries(void **state)
 static void test_trimming_stops_at_the_applied_point(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 10);
     depot_append(depot, &history, 1, 10);
     trim(depot, 5);
@@ -181,7 +172,6 @@ static void test_trimming_stops_at_the_applied_point(void **state)
 static void test_an_empty_log_goes_on_where_it_was(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 3, 6);
     depot_append(depot, &history, 1, 4);
     depot_apply(depot, &history, 1, 4);
@@ -201,7 +191,6 @@ static void test_truncating_takes_the_newest_entries(void **state)
 {
     struct depot *depot = *state;
     struct kvp_storage_write cut = {.truncate = true, .truncate_after = 6};
-
     history_grow(&history, 1, 10);
     depot_append(depot, &history, 1, 10);
     depot_apply(depot, &history, 1, 4);
@@ -220,7 +209,6 @@ static void test_truncating_takes_the_newest_entries(void **state)
 static void test_another_end_takes_the_place_of_the_old_one(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 10);
     depot_append(depot, &history, 1, 10);
     depot_apply(depot, &history, 1, 5);
@@ -241,7 +229,6 @@ static void test_another_end_takes_the_place_of_the_old_one(void **state)
 static void test_everything_at_once_leads_to_the_new_end(void **state)
 {
     struct depot *depot = *state;
-
     for (uint64_t trimmed = 3; trimmed <= 8; trimmed++) {
         history_cut(&history, 0);
         history_grow(&history, 1, 8);
@@ -273,7 +260,6 @@ static void test_frames_are_cut_and_trimmed_anywhere(void **state)
     struct depot *depot = *state;
     struct kvp_meta meta = {0};
     struct kvp_quarantined quarantined;
-
     for (uint64_t cut = 0; cut <= 12; cut++) {
         for (uint64_t trimmed = 0; trimmed <= cut; trimmed += cut % 3 + 1) {
             history_cut(&history, 0);
@@ -313,7 +299,6 @@ static void test_a_log_just_opened_is_trimmed_whole(void **state)
     struct depot *depot = *state;
     struct kvp_quarantined quarantined;
     const struct kvp_meta meta = {0};
-
     history_grow(&history, 1, 10);
     for (uint64_t seq = 1; seq <= 10; seq++) {
         depot_append(depot, &history, seq, seq);
@@ -337,7 +322,6 @@ static void test_what_is_trimmed_goes_in_the_end(void **state)
 {
     struct depot *depot = *state;
     static char value[400001];
-
     memset(value, 'v', sizeof(value) - 1);
     for (uint64_t seq = 1; seq <= 40; seq++) {
         history_put(&history, 1, "key", value);
@@ -370,7 +354,6 @@ static void test_a_write_out_of_order_is_refused(void **state)
     struct kvp_storage_write skip_apply = {.apply = &history.entries[5], .apply_count = 1};
     struct kvp_storage_write again_apply = {.apply = &history.entries[3], .apply_count = 1};
     struct kvp_storage_write apply_beyond = {.apply = &history.entries[4], .apply_count = 3};
-
     history_grow(&history, 1, 9);
     depot_append(depot, &history, 1, 6);
     depot_apply(depot, &history, 1, 4);
@@ -389,7 +372,6 @@ static void test_a_write_out_of_order_is_refused(void **state)
 static void test_a_malformed_write_set_is_not_applied(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 1);
     history_add(&history, 1, TEXT("\1\2\0\0\0Lx\0\0\0\0")); /* into the log itself */
     depot_append(depot, &history, 1, 2);
@@ -407,7 +389,6 @@ static void test_a_name_or_number_that_none_can_have_is_refused(void **state)
     struct kvp_storage *storage = NULL;
     char name[KVP_GROUP_NAME_MAX + 2];
     char message[64];
-
     memset(name, 'g', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
     depot_close(depot);
@@ -487,7 +468,6 @@ static void check_range(struct kvp_state_view *view, kvp_slice key, kvp_slice en
 static void test_a_view_goes_through_the_state_and_nothing_else(void **state)
 {
     struct depot *depot = *state;
-
     put_all_kinds(depot);
     struct kvp_state_view *view = kvp_storage_snapshot(depot->storage);
     assert_non_null(view);
@@ -514,7 +494,6 @@ static void test_a_view_goes_through_the_state_and_nothing_else(void **state)
 static void test_a_view_of_no_state_shows_no_log(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 3);
     depot_append(depot, &history, 1, 3);
     check_state(depot, &history, 0);
@@ -524,7 +503,6 @@ static void test_the_end_of_a_view_stays_the_end(void **state)
 {
     struct depot *depot = *state;
     kvp_slice key, value;
-
     put_all_kinds(depot);
     struct kvp_state_view *view = kvp_storage_snapshot(depot->storage);
     assert_int_equal(kvp_state_view_seek(view, TEXT("Z"), TEXT("")), KVP_OK);
@@ -540,7 +518,6 @@ static void test_the_end_of_a_view_stays_the_end(void **state)
 static void test_a_view_does_not_see_what_comes_later(void **state)
 {
     struct depot *depot = *state;
-
     history_grow(&history, 1, 20);
     depot_append(depot, &history, 1, 20);
     depot_apply(depot, &history, 1, 7);
@@ -558,7 +535,6 @@ static void check_get(struct depot *depot, kvp_slice key, const char *expected)
 {
     kvp_buf value = {0};
     kvp_status status = kvp_storage_get(depot->storage, key, &value);
-
     assert_int_equal(status, expected == NULL ? KVP_NOT_FOUND : KVP_OK);
     check_slice(kvp_buf_slice(&value), slice_of_text(expected == NULL ? "" : expected));
     kvp_buf_free(&value);
@@ -567,7 +543,6 @@ static void check_get(struct depot *depot, kvp_slice key, const char *expected)
 static void test_single_keys_are_read_from_the_applied_state(void **state)
 {
     struct depot *depot = *state;
-
     put_all_kinds(depot);
     history_put(&history, 1, "new", "x");
     depot_append(depot, &history, 2, 2);
@@ -596,7 +571,6 @@ static bool look(struct kvp_storage *storage)
     kvp_slice key, value;
     char expected[32];
     unsigned count = 0;
-
     if (view == NULL) {
         return false;
     }
@@ -614,7 +588,6 @@ static bool look(struct kvp_storage *storage)
 static void *read_on(void *arg)
 {
     struct reading *reading = arg;
-
     while (!atomic_load(&reading->stop) || reading->looks == 0) {
         reading->wrong += look(reading->storage) ? 0 : 1;
         reading->looks++;
@@ -626,7 +599,6 @@ static void add_round(uint64_t number)
 {
     char text[64];
     kvp_buf set = {0};
-
     for (unsigned i = 0; i < 4; i++) {
         int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
         uint8_t head[] = {1, 3, 0, 0, 0, 'D', 'k', (uint8_t)('0' + i), (uint8_t)size, 0, 0, 0};
@@ -642,7 +614,6 @@ static void test_another_thread_sees_the_state_of_one_point(void **state)
     struct depot *depot = *state;
     struct reading reading = {.storage = depot->storage};
     pthread_t thread;
-
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
     for (uint64_t seq = 1; seq <= 300; seq++) {
         add_round(seq);

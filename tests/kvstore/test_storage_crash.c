@@ -37,7 +37,6 @@ static int say_cut(void **state)
 static void set_cut(struct kvp_env *env, uint64_t change)
 {
     struct kvp_memory_fault fault = {change, KVP_IO, cut.persist, true};
-
     kvp_env_memory_set_fault(env, fault);
 }
 
@@ -53,7 +52,6 @@ static void cut_power(struct depot *depot)
 static bool try_cut(bool recover, bool *recovered)
 {
     struct run run;
-
     cut.finished = false;
     run_begin(&run);
     set_cut(run.depot.place.env, cut.change);
@@ -80,7 +78,6 @@ static bool try_cut(bool recover, bool *recovered)
 static void in_every_way(void (*each)(void))
 {
     static const size_t keeps[] = {0, 1, 2, SIZE_MAX};
-
     for (unsigned way = 0; way < 64; way++) {
         memset(&cut, 0, sizeof(cut));
         cut.persist = (way & 1) != 0;
@@ -101,7 +98,6 @@ static void at_every_change(void)
 static void at_every_two_changes(void)
 {
     bool more = true;
-
     for (cut.change = 0; more; cut.change++) {
         bool recovered = false;
         for (cut.recovery = 0; more && !recovered; cut.recovery++) {
@@ -129,7 +125,6 @@ static bool try_failure(kvp_status failure)
 {
     struct run run;
     struct kvp_memory_fault fault = {cut.change, failure, cut.persist, false};
-
     cut.finished = false;
     run_begin(&run);
     struct kvp_env *env = run.depot.place.env;

@@ -22,7 +22,6 @@ static struct frames intact; /* of that depot: one for each entry */
 static int setup(void **state)
 {
     static struct depot depot;
-
     depot_make(&depot, on_disk);
     history_grow(&history, 1, 20);
     for (uint64_t seq = 1; seq <= 20; seq++) {
@@ -59,7 +58,6 @@ static void check_refused(struct depot *depot, kvp_status status, const char *re
 static void test_the_store_of_another_group_is_refused(void **state)
 {
     struct depot *depot = *state;
-
     store_set_raw(depot, "store-1", TEXT("Mgroup"), TEXT("mill"));
     check_refused(depot, KVP_WRONG_GROUP, "group 'mill', not 'plant'");
     store_set_raw(depot, "store-1", TEXT("Mgroup"), TEXT("plantation"));
@@ -71,7 +69,6 @@ static void test_the_store_of_another_group_is_refused(void **state)
 static void test_the_store_of_another_node_is_refused(void **state)
 {
     struct depot *depot = *state;
-
     store_set_raw(depot, "store-1", TEXT("Mnode"), TEXT("\3"));
     check_refused(depot, KVP_REFUSED, "node 3, not 2");
     store_set_raw(depot, "store-1", TEXT("Mnode"), TEXT(""));
@@ -81,7 +78,6 @@ static void test_the_store_of_another_node_is_refused(void **state)
 static void test_a_store_of_another_format_is_refused(void **state)
 {
     struct depot *depot = *state;
-
     store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\4\0\0\0"));
     check_refused(depot, KVP_BAD_VERSION, "has format 4");
     store_set_raw(depot, "store-1", TEXT("Mformat"), TEXT("\2\0\0\0"));
@@ -95,7 +91,6 @@ static void test_a_directory_that_is_refused_stays_as_it_is(void **state)
 {
     struct depot *depot = *state;
     struct kvp_store *store = store_open(&depot->place, "incoming-7");
-
     store->ops->close(store);
     store = store_open(&depot->place, "store-9");
     store->ops->close(store);
@@ -135,7 +130,6 @@ static void test_every_record_must_be_there(void **state)
 static void check_record_refused(struct depot *depot, const char *key, kvp_slice value)
 {
     kvp_buf good = {0};
-
     store_get_raw(depot, "store-1", slice_of_text(key), &good);
     store_set_raw(depot, "store-1", slice_of_text(key), value);
     check_refused(depot, KVP_CORRUPT, "damaged");
@@ -148,7 +142,6 @@ static void test_malformed_records_are_damage(void **state)
     struct depot *depot = *state;
     uint8_t meta[STORAGE_META_SIZE + 1] = {0}, base[STORAGE_BASE_SIZE + 1] = {0};
     const struct kvp_meta blank = {0};
-
     storage_meta_encode(&blank, meta);
     check_record_refused(depot, "Mformat", TEXT("\1\0\0"));
     check_record_refused(depot, "Mmeta", TEXT(""));
@@ -169,7 +162,6 @@ static void test_malformed_records_are_damage(void **state)
 static void set_point(struct depot *depot, const char *key, struct kvp_point point)
 {
     uint8_t bytes[STORAGE_POINT_SIZE];
-
     storage_point_encode(point, bytes);
     store_set_raw(depot, "store-1", slice_of_text(key), kvp_slice_of(bytes, sizeof(bytes)));
 }
@@ -178,7 +170,6 @@ static void test_the_state_must_be_that_of_a_place_in_the_log(void **state)
 {
     struct depot *depot = *state;
     struct kvp_point point = history_point(&history, 12);
-
     point.hash++;
     set_point(depot, "Mapplied", point);
     check_refused(depot, KVP_CORRUPT, "state");
@@ -204,7 +195,6 @@ static void set_frame(struct depot *depot, uint64_t seq, kvp_slice bytes)
 {
     struct frames changed = intact;
     kvp_buf frame = {0};
-
     assert_int_equal(kvp_buf_append(&frame, bytes.data, bytes.size), KVP_OK);
     changed.items[seq - 6] = frame;
     frames_put(depot, "store-1", &changed, history_point(&history, 5));
@@ -216,7 +206,6 @@ static void set_entry(struct depot *depot, uint64_t seq, struct kvp_point point,
 {
     struct history other = history;
     kvp_buf frame = {0};
-
     other.entries[seq - 1] = kvp_entry_new(payload.size);
     other.entries[seq - 1]->point = point;
     memcpy(other.entries[seq - 1]->payload, payload.data, payload.size);
@@ -229,7 +218,6 @@ static void set_entry(struct depot *depot, uint64_t seq, struct kvp_point point,
 static void delete_entries(struct depot *depot, uint64_t first, uint64_t last)
 {
     struct frames changed = intact;
-
     memmove(&changed.items[first - 6], &changed.items[last - 5],
             (20 - last) * sizeof(changed.items[0]));
     changed.count -= (size_t)(last - first + 1);
@@ -240,7 +228,6 @@ static void test_a_missing_entry_is_damage(void **state)
 {
     struct depot *depot = *state;
     char expected[64];
-
     for (uint64_t seq = 6; seq < 20; seq++) {
         delete_entries(depot, seq, seq);
         (void)snprintf(expected, sizeof(expected), "entry %u of the log does not follow",
@@ -255,7 +242,6 @@ static void test_a_missing_entry_is_damage(void **state)
 static void test_a_changed_entry_is_damage(void **state)
 {
     struct depot *depot = *state;
-
     for (uint64_t seq = 6; seq <= 20; seq += 7) {
         const struct kvp_entry *entry = history.entries[seq - 1];
         kvp_slice payload = kvp_slice_of(entry->payload, entry->size);
@@ -280,7 +266,6 @@ static void set_last_frame(struct depot *depot, kvp_slice frame)
 {
     struct frames changed = intact;
     kvp_buf copy = {0};
-
     assert_int_equal(kvp_buf_append(&copy, frame.data, frame.size), KVP_OK);
     changed.items[12] = copy;
     changed.count = 13;
@@ -293,7 +278,6 @@ static void test_a_frame_that_is_not_whole_is_damage(void **state)
     struct depot *depot = *state;
     static const uint32_t wrong[] = {0, 1, 2, 4, 20, 21, UINT32_MAX};
     kvp_buf frame = {0};
-
     frame_of(&history, 18, 3, &frame);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         kvp_put_u32(frame.data + 1, wrong[i]);
@@ -327,7 +311,6 @@ static void test_a_frame_that_is_not_whole_is_damage(void **state)
 static void check_doubt(struct depot *depot, uint64_t first, uint64_t last, uint64_t applied)
 {
     struct kvp_storage_write write = {0};
-
     for (int i = 0; i < 2; i++) {
         depot_open(depot);
         assert_true(depot->loaded.meta.log_regressed);
@@ -350,7 +333,6 @@ static void set_cut(struct depot *depot, uint64_t after)
 {
     uint8_t frame[21] = {1};
     struct frames changed = intact;
-
     kvp_put_u64(frame + 5, after + 1);
     kvp_put_u64(frame + 13, after);
     changed.items[changed.count++] = (kvp_buf){.data = frame, .size = sizeof(frame)};
@@ -360,7 +342,6 @@ static void set_cut(struct depot *depot, uint64_t after)
 static void test_a_cut_must_be_in_the_log(void **state)
 {
     struct depot *depot = *state;
-
     set_cut(depot, 21);
     check_refused(depot, KVP_CORRUPT, "behind entry 21");
     set_cut(depot, 4);
@@ -379,7 +360,6 @@ static void test_a_cut_must_be_in_the_log(void **state)
 static void set_base(struct depot *depot, struct kvp_point point, uint64_t frame)
 {
     uint8_t bytes[STORAGE_BASE_SIZE];
-
     storage_point_encode(point, bytes);
     kvp_put_u64(bytes + STORAGE_POINT_SIZE, frame);
     store_set_raw(depot, "store-1", TEXT("Mbase"), kvp_slice_of(bytes, sizeof(bytes)));
@@ -389,7 +369,6 @@ static void test_another_base_is_damage(void **state)
 {
     struct depot *depot = *state;
     struct kvp_point base = history_point(&history, 5);
-
     set_base(depot, history_point(&history, 4), 1);
     check_refused(depot, KVP_CORRUPT, "entry 6");
     set_base(depot, base, 2); /* begins with entry 7 */
@@ -409,7 +388,6 @@ static void write_slot(struct depot *depot, unsigned index, const char *store,
     struct storage_slot slot = {generation, XXH3_64bits(store, strlen(store)), tail};
     uint8_t bytes[STORAGE_SLOT_SIZE];
     struct kvp_env *env = depot->place.env;
-
     storage_slot_encode(&slot, bytes);
     assert_int_equal(env->ops->write_at(env, "tail", (uint64_t)index * sizeof(bytes),
                                         kvp_slice_of(bytes, sizeof(bytes)), true),
@@ -427,7 +405,6 @@ static void check_no_doubt(struct depot *depot)
 static void test_a_log_shorter_than_it_was_is_in_doubt(void **state)
 {
     struct depot *depot = *state;
-
     check_no_doubt(depot);
     delete_entries(depot, 20, 20);
     check_doubt(depot, 6, 19, 12);
@@ -439,7 +416,6 @@ static void test_a_log_shorter_than_it_was_is_in_doubt(void **state)
 static void test_a_log_with_another_end_is_in_doubt(void **state)
 {
     struct depot *depot = *state;
-
     history_cut(&history, 19);
     history_put(&history, 9, "other", "x");
     const struct kvp_entry *entry = history.entries[19];
@@ -450,7 +426,6 @@ static void test_a_log_with_another_end_is_in_doubt(void **state)
 static void test_a_log_longer_than_recorded_is_in_no_doubt(void **state)
 {
     struct depot *depot = *state;
-
     write_slot(depot, 0, "store-1", history_point(&history, 14), 1000);
     check_no_doubt(depot);
     write_slot(depot, 1, "store-1", history_point(&history, 3), 2000); /* trimmed since */
@@ -461,7 +436,6 @@ static void test_the_newest_valid_slot_counts(void **state)
 {
     struct depot *depot = *state;
     struct kvp_point beyond = {.seq = 21, .epoch = 1, .hash = 5};
-
     write_slot(depot, 0, "store-1", beyond, 1000);
     write_slot(depot, 1, "store-1", history_point(&history, 20), 1001);
     check_no_doubt(depot);
@@ -502,7 +476,6 @@ static void test_one_damaged_slot_is_no_doubt(void **state)
 {
     struct depot *depot = *state;
     struct kvp_env *env = depot->place.env;
-
     for (unsigned at = 0; at < 2 * STORAGE_SLOT_SIZE; at += 9) {
         kvp_buf content = {0};
         assert_int_equal(env->ops->read_file(env, "tail", &content), KVP_OK);
@@ -524,7 +497,6 @@ static void replace_slots(struct depot *depot, kvp_slice content)
 static void test_without_a_record_nobody_can_tell(void **state)
 {
     struct depot *depot = *state;
-
     replace_slots(depot, TEXT(""));
     check_doubt(depot, 6, 20, 12);
     replace_slots(depot, TEXT("gibberish"));
@@ -550,7 +522,6 @@ static void test_a_damaged_pointer_leads_nowhere(void **state)
 {
     struct depot *depot = *state;
     kvp_buf text = {0};
-
     read_active(depot, &text);
     for (size_t i = 0; i < text.size; i++) {
         write_active(depot, kvp_slice_of(text.data, i)); /* cut off */
@@ -578,7 +549,6 @@ static void test_the_store_it_names_must_be_there(void **state)
     struct kvp_env *env = depot->place.env;
     struct storage_pointer pointer = {.active = "store-2"};
     kvp_buf text = {0};
-
     assert_int_equal(storage_pointer_encode(&pointer, &text), KVP_OK);
     write_active(depot, kvp_buf_slice(&text));
     kvp_buf_free(&text);
@@ -616,7 +586,6 @@ static void check_needs_pointer(struct depot *depot, const char *name)
 {
     struct depot copy;
     char expected[64];
-
     copy_without_pointer(depot, &copy, name);
     check_refused(&copy, KVP_CORRUPT, "'active' is missing");
     (void)snprintf(expected, sizeof(expected), "%s ", name);
@@ -629,7 +598,6 @@ static void check_needs_none(struct depot *depot, const char *name)
 {
     struct depot copy;
     char expected[64];
-
     copy_without_pointer(depot, &copy, name);
     depot_open(&copy);
     (void)snprintf(expected, sizeof(expected), "%s store-4 ", name);
@@ -642,7 +610,6 @@ static void test_a_store_with_anything_in_it_needs_a_pointer(void **state)
     struct depot depot;
     const struct kvp_meta meta = {.group_id = 5};
     struct kvp_storage_write member = {.meta = &meta};
-
     check_needs_pointer(*state, "store-3");
     check_needs_pointer(*state, "incoming-3");
     depot_make(&depot, on_disk);

@@ -24,7 +24,6 @@ static const struct kvp_meta new_meta = {.group_id = 7, .member_epoch = 5, .dive
 static int setup(void **state)
 {
     static struct pair pair;
-
     memset(&pair, 0, sizeof(pair));
     depot_make(&pair.from, on_disk);
     depot_make(&pair.to, on_disk);
@@ -41,7 +40,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct pair *pair = *state;
-
     depot_remove(&pair->from);
     depot_remove(&pair->to);
     history_free(&pair->sent);
@@ -55,7 +53,6 @@ static struct kvp_point send_chunks(struct pair *pair, size_t size_max, size_t p
 {
     struct kvp_state_view *view = kvp_storage_snapshot(pair->from.storage);
     kvp_buf chunk = {0};
-
     assert_non_null(view);
     struct kvp_point point = kvp_state_view_point(view);
     for (bool last = false; !last; chunk.size = 0) {
@@ -94,7 +91,6 @@ static void test_a_snapshot_goes_over_in_chunks_of_any_size(void **state)
 {
     struct pair *pair = *state;
     static const size_t sizes[] = {1, 10, 15, 64, 1000, 1 << 20};
-
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
         struct kvp_point point = send_chunks(pair, sizes[i], 64);
@@ -108,7 +104,6 @@ static void test_a_snapshot_goes_over_in_chunks_of_any_size(void **state)
 static void test_the_old_store_is_destroyed(void **state)
 {
     struct pair *pair = *state;
-
     place_check_stores(&pair->to.place, "store-1 ");
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     place_check_stores(&pair->to.place, "incoming-2 store-1 ");
@@ -125,7 +120,6 @@ static void test_the_old_store_is_destroyed(void **state)
 static void test_the_log_continues_behind_the_snapshot(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
     assert_int_equal(
@@ -143,7 +137,6 @@ static void test_a_state_of_nothing_is_a_snapshot_too(void **state)
 {
     struct pair *pair = *state;
     struct kvp_point zero = {0};
-
     assert_int_equal(kvp_storage_quarantine(pair->from.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
@@ -180,7 +173,6 @@ static void add_large(struct history *history, unsigned number, size_t size)
     struct kvp_raw_key raw;
     char key[16];
     kvp_buf set = {0};
-
     assert_non_null(value);
     for (size_t i = 0; i < size; i++) {
         value[i] = (uint8_t)((number * size + i) * 2654435761u >> 24);
@@ -199,7 +191,6 @@ static void test_a_large_state_goes_over(void **state)
 {
     struct pair *pair = *state;
     const size_t size = 1 << 20;
-
     for (unsigned i = 0; i < 10; i++) {
         add_large(&pair->sent, i, size);
     }
@@ -267,7 +258,6 @@ static void test_a_key_is_at_most_as_long_as_keys_are(void **state)
     struct pair *pair = *state;
     uint8_t chunk[8 + KVP_RAW_KEY_SIZE_MAX + 1] = {0};
     const size_t longest = KVP_RAW_KEY_SIZE_MAX;
-
     memset(chunk + 8, 'D', longest + 1);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     kvp_put_u32(chunk, (uint32_t)longest + 1);
@@ -286,7 +276,6 @@ static void test_nothing_comes_in_before_the_beginning(void **state)
 {
     struct pair *pair = *state;
     struct kvp_point point = {0};
-
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("x"))),
                      KVP_BAD_ARGUMENT);
     assert_int_equal(
@@ -301,7 +290,6 @@ static void test_nothing_comes_in_before_the_beginning(void **state)
 static void test_an_attempt_given_up_leaves_nothing(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     (void)send_chunks(pair, 100, 64);
     kvp_storage_incoming_abort(pair->to.storage);
@@ -316,7 +304,6 @@ static void test_an_attempt_given_up_leaves_nothing(void **state)
 static void test_a_new_beginning_forgets_the_earlier_attempt(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     assert_int_equal(kvp_storage_incoming_write(pair->to.storage, TEXT(PAIR("z"))), KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
@@ -331,7 +318,6 @@ static void test_a_new_beginning_forgets_the_earlier_attempt(void **state)
 static void test_what_an_unfinished_attempt_left_is_removed_at_opening(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     (void)send_chunks(pair, 100, 64);
     depot_close(&pair->to);
@@ -350,7 +336,6 @@ static void test_the_store_is_not_exchanged_under_a_view(void **state)
 {
     struct pair *pair = *state;
     struct kvp_state_view *view = kvp_storage_snapshot(pair->to.storage);
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     struct kvp_point point = send_chunks(pair, 100, 64);
     assert_int_equal(
@@ -384,7 +369,6 @@ static void test_a_store_set_aside_keeps_all_it_had(void **state)
     struct kvp_store *store = NULL;
     struct frames frames;
     kvp_buf expected = {0};
-
     assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_OK);
     assert_string_equal(quarantined.name, "diverged-2-12");
@@ -403,7 +387,6 @@ static void test_the_new_store_is_empty_but_for_the_metadata(void **state)
 {
     struct pair *pair = *state;
     struct history *own = &pair->own;
-
     assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_OK);
     check_log(&pair->to, own, 1, 0);
@@ -447,7 +430,6 @@ static void test_names_of_stores_set_aside_never_collide(void **state)
 static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
     (void)send_chunks(pair, 100, 64);
     assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
@@ -460,7 +442,6 @@ static void test_setting_aside_gives_a_snapshot_under_way_up(void **state)
 static void test_stores_set_aside_survive_everything_else(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(kvp_storage_quarantine(pair->to.storage, &new_meta, KVP_KEEP, &quarantined),
                      KVP_OK);
     assert_int_equal(kvp_storage_incoming_begin(pair->to.storage), KVP_OK);
@@ -485,7 +466,6 @@ static struct kvp_point send_all(struct pair *pair)
 static kvp_status replace(struct pair *pair, enum kvp_keep keep)
 {
     struct kvp_point point = send_all(pair);
-
     memset(&quarantined, 0, sizeof(quarantined));
     return kvp_storage_incoming_finish(pair->to.storage, point, &new_meta, keep, &quarantined);
 }
@@ -493,7 +473,6 @@ static kvp_status replace(struct pair *pair, enum kvp_keep keep)
 static void test_a_snapshot_can_leave_the_old_store_whole(void **state)
 {
     struct pair *pair = *state;
-
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
     assert_string_equal(quarantined.name, "diverged-2-12");
     assert_int_equal(quarantined.count, 1);
@@ -516,7 +495,6 @@ static void test_spares_make_room_and_the_newest_stay(void **state)
 {
     struct pair *pair = *state;
     const struct kvp_quarantine quarantine = {.count = 3, .size = UINT64_MAX};
-
     kvp_storage_set_quarantine(pair->to.storage, quarantine);
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
     for (unsigned i = 0; i < 10; i++) {
@@ -538,7 +516,6 @@ static void test_at_the_bound_nothing_is_replaced_and_nothing_deleted(void **sta
     struct pair *pair = *state;
     const struct kvp_quarantine one = {.count = 1, .size = UINT64_MAX};
     const struct kvp_quarantine small = {.count = 8, .size = 1};
-
     assert_int_equal(replace(pair, KVP_KEEP), KVP_OK);
     for (unsigned i = 0; i < 2; i++) {
         kvp_storage_set_quarantine(pair->to.storage, i == 0 ? one : small);
@@ -564,7 +541,6 @@ static void test_at_the_bound_nothing_is_replaced_and_nothing_deleted(void **sta
 static void make_foreign(struct pair *pair, const char *name)
 {
     struct kvp_store *store = store_open(&pair->to.place, name);
-
     store->ops->close(store);
 }
 

@@ -25,7 +25,6 @@ static struct history history;
 static void shell(const char *format, const char *from, const char *to)
 {
     char command[512];
-
     assert_true(snprintf(command, sizeof(command), format, from, to) < (int)sizeof(command));
     assert_int_equal(system(command), 0);
 }
@@ -34,7 +33,6 @@ static void shell(const char *format, const char *from, const char *to)
 static void grow(uint64_t epoch, unsigned count)
 {
     char key[16], value[1000];
-
     memset(value, 'v', sizeof(value) - 1);
     value[sizeof(value) - 1] = '\0';
     for (unsigned i = 0; i < count; i++) {
@@ -52,7 +50,6 @@ struct files {
 static void fill(struct depot *depot)
 {
     struct kvp_storage_write trim = {.trim_to = TRIMMED};
-
     depot_append(depot, &history, 1, FIRST);
     depot_apply(depot, &history, 1, APPLIED);
     depot_write(depot, &trim);
@@ -65,7 +62,6 @@ static void fill(struct depot *depot)
 static int setup(void **state)
 {
     static struct files files;
-
     memset(&files, 0, sizeof(files));
     grow(1, FIRST + ALONE);
     depot_make(&files.original, true);
@@ -83,7 +79,6 @@ static void remove_copy(struct files *files)
 static int teardown(void **state)
 {
     struct files *files = *state;
-
     if (files->copy.place.on_disk) { /* left by a case that failed */
         remove_copy(files);
     }
@@ -95,7 +90,6 @@ static int teardown(void **state)
 static void make_copy(struct files *files)
 {
     struct depot *copy = &files->copy;
-
     memset(copy, 0, sizeof(*copy));
     copy->place.on_disk = true;
     assert_true(snprintf(copy->place.path, sizeof(copy->place.path), "%s-copy",
@@ -115,7 +109,6 @@ static kvp_status open_copy(struct files *files)
 static long size_of(const char *path)
 {
     struct stat info;
-
     assert_int_equal(stat(path, &info), 0);
     return (long)info.st_size;
 }
@@ -126,7 +119,6 @@ static void find_file(struct files *files, const char *part, char path[256])
 {
     char store[128], other[256];
     long size = -1;
-
     (void)snprintf(store, sizeof(store), "%s/store-1", files->copy.place.path);
     DIR *dir = opendir(store);
     assert_non_null(dir);
@@ -183,7 +175,6 @@ static kvp_status read_state(struct depot *depot)
     struct kvp_state_view *view = kvp_storage_snapshot(depot->storage);
     kvp_slice key, value;
     kvp_status status = KVP_OK;
-
     if (view == NULL) {
         check_stopped(depot);
         return KVP_CORRUPT;
@@ -200,7 +191,6 @@ static void check_outcome(struct files *files, struct outcomes *outcomes)
 {
     struct depot *depot = &files->copy;
     kvp_status status = open_copy(files);
-
     assert_true(status == KVP_OK || depot->message[0] != '\0');
     status = status == KVP_OK ? read_state(depot) : status;
     if (status != KVP_OK) {
@@ -219,7 +209,6 @@ static void check_outcome(struct files *files, struct outcomes *outcomes)
 static void test_an_untouched_copy_is_whole(void **state)
 {
     struct outcomes outcomes = {0};
-
     make_copy(*state);
     check_outcome(*state, &outcomes);
     remove_copy(*state);
@@ -231,7 +220,6 @@ static void test_a_journal_cut_off_anywhere_leaves_a_doubt(void **state)
     struct files *files = *state;
     struct outcomes outcomes = {0};
     char path[256];
-
     make_copy(files);
     find_file(files, "journal-", path);
     long size = content_size_of(path);
@@ -252,7 +240,6 @@ static void test_the_doubt_outlives_what_comes_later(void **state)
 {
     struct files *files = *state;
     char path[256];
-
     make_copy(files);
     find_file(files, "journal-", path);
     assert_int_equal(truncate(path, content_size_of(path) / 4 * 3), 0);
@@ -274,7 +261,6 @@ static void test_a_missing_journal_is_found(void **state)
     struct files *files = *state;
     struct outcomes outcomes = {0};
     char path[256];
-
     make_copy(files);
     find_file(files, "journal-", path);
     assert_int_equal(unlink(path), 0);
@@ -286,7 +272,6 @@ static void test_a_missing_journal_is_found(void **state)
 static void change_everywhere(struct files *files, const char *ending, struct outcomes *outcomes)
 {
     char path[256];
-
     make_copy(files);
     find_file(files, ending, path);
     long size = content_size_of(path);
@@ -303,7 +288,6 @@ static void change_everywhere(struct files *files, const char *ending, struct ou
 static void test_a_byte_changed_in_a_journal_is_found(void **state)
 {
     struct outcomes outcomes = {0};
-
     change_everywhere(*state, "journal-", &outcomes);
     assert_int_equal(outcomes.whole, 0);
     assert_true(outcomes.doubtful <= 2); /* the last frame may never have been whole */
@@ -313,7 +297,6 @@ static void test_a_byte_changed_in_a_journal_is_found(void **state)
 static void test_a_byte_changed_in_a_table_is_found(void **state)
 {
     struct outcomes outcomes = {0};
-
     change_everywhere(*state, ".ldb", &outcomes);
     assert_int_equal(outcomes.doubtful, 0); /* what is in a table was synced before the log */
     assert_true(outcomes.refused > 20);     /* a few bytes are filling or filter */
@@ -342,7 +325,6 @@ static void check_read_log_fails(struct depot *depot)
 {
     struct kvp_entry *entries[64];
     size_t count = 0;
-
     assert_int_equal(
         kvp_storage_read_log(depot->storage, TRIMMED + 1, SIZE_MAX, entries, 64, &count),
         KVP_CORRUPT);
@@ -354,7 +336,6 @@ static void test_damage_met_in_the_log_stops_everything(void **state)
 {
     struct files *files = *state;
     char path[256];
-
     make_copy(files);
     assert_int_equal(open_copy(files), KVP_OK);
     find_file(files, "journal-", path); /* in use now */
@@ -370,7 +351,6 @@ static void test_damage_met_in_the_log_stops_everything(void **state)
 static void spoil_state(struct files *files)
 {
     char path[256];
-
     make_copy(files);
     find_file(files, ".ldb", path);
     change_byte(path, 10);
@@ -383,7 +363,6 @@ static void test_damage_met_by_a_view_stops_everything(void **state)
     kvp_slice key, value;
     kvp_buf chunk = {0};
     bool last = false;
-
     spoil_state(files);
     struct kvp_state_view *view = kvp_storage_snapshot(files->copy.storage);
     assert_non_null(view);
@@ -400,7 +379,6 @@ static void test_damage_met_by_reading_a_key_stops_everything(void **state)
 {
     struct files *files = *state;
     kvp_buf value = {0};
-
     spoil_state(files);
     assert_int_equal(kvp_storage_get(files->copy.storage, TEXT("Dk1"), &value), KVP_CORRUPT);
     assert_int_equal(value.size, 0);
@@ -413,7 +391,6 @@ static void test_a_view_outlives_the_failure(void **state)
 {
     struct files *files = *state;
     kvp_buf value = {0};
-
     spoil_state(files);
     struct kvp_state_view *view = kvp_storage_snapshot(files->copy.storage);
     assert_int_equal(kvp_storage_get(files->copy.storage, TEXT("Dk1"), &value), KVP_CORRUPT);

@@ -46,7 +46,6 @@ static void do_write(struct run *run)
     struct history *history = &run->history;
     uint64_t tail = history->count;
     uint64_t cut = roll(run, 4) == 0 ? roll(run, tail - run->applied + 1) : 0;
-
     history_cut(history, tail - cut);
     if (roll(run, 3) != 0 && history->count + 8 < HISTORY_MAX) {
         history_grow(history, step + 1, roll(run, 8));
@@ -78,7 +77,6 @@ static void copy_state(struct depot *from, struct depot *to, size_t size, struct
 {
     struct kvp_state_view *view = kvp_storage_snapshot(from->storage);
     kvp_buf chunk = {0};
-
     assert_non_null(view);
     assert_int_equal(kvp_storage_incoming_begin(to->storage), KVP_OK);
     for (bool last = false; !last; chunk.size = 0) {
@@ -97,7 +95,6 @@ static void copy_state(struct depot *from, struct depot *to, size_t size, struct
 static void do_snapshot(struct run *run)
 {
     size_t size = (size_t)roll(run, 300) + 1;
-
     roll_meta(run);
     copy_state(&run->depots[0], &run->depots[1], size, &run->meta);
     copy_state(&run->depots[1], &run->depots[0], size, &run->meta);
@@ -108,7 +105,6 @@ static void do_snapshot(struct run *run)
 static void do_quarantine(struct run *run)
 {
     struct kvp_quarantined quarantined[2];
-
     roll_meta(run);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(
@@ -124,7 +120,6 @@ static void do_quarantine(struct run *run)
 static void do_begin(struct run *run)
 {
     static const char pair[] = "\2\0\0\0\1\0\0\0Dxv";
-
     for (unsigned i = 0; i < 2; i++) {
         struct kvp_storage *storage = run->depots[i].storage;
         assert_int_equal(kvp_storage_incoming_begin(storage), KVP_OK);
@@ -160,7 +155,6 @@ static void do_look(struct run *run)
 static void do_one(struct run *run)
 {
     uint64_t what = roll(run, 100);
-
     if (what < 84) {
         do_write(run);
     } else if (what < 90) {

@@ -83,7 +83,6 @@ static bool try_allocation(unsigned long number)
 {
     struct run run;
     kvp_status status = KVP_OK;
-
     running = number + 1;
     run_begin(&run);
     left = number;

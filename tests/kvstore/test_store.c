@@ -13,7 +13,6 @@ static bool on_disk; /* which kind the running group is about */
 static int setup(void **state)
 {
     static struct place place;
-
     place_open(&place, on_disk);
     *state = &place;
     return 0;
@@ -32,7 +31,6 @@ static void test_a_store_is_made_only_when_asked_for(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     struct kvp_store *store = NULL;
-
     assert_int_equal(env->ops->open_store(env, "one", false, &store), KVP_NOT_FOUND);
     assert_true(env->ops->error(env)[0] != '\0');
     place_check_stores(place, "");
@@ -51,7 +49,6 @@ static void test_a_store_is_open_once(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
     struct kvp_store *second = NULL;
-
     assert_int_equal(env->ops->open_store(env, "one", false, &second), KVP_LOCKED);
     assert_true(env->ops->error(env)[0] != '\0');
     store_put(store, "a", "1"); /* the first is none the worse for it */
@@ -64,7 +61,6 @@ static void test_what_was_written_is_there_after_reopening(void **state)
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "one");
     struct kvp_batch_op synced = {.key = TEXT("s"), .value = TEXT("2")};
-
     store_put(store, "a", "1");
     assert_int_equal(store->ops->write(store, &synced, 1, true), KVP_OK);
     store_put(store, "z", "3");
@@ -81,7 +77,6 @@ static void test_stores_do_not_see_each_other(void **state)
     struct place *place = *state;
     struct kvp_store *one = store_open(place, "one");
     struct kvp_store *two = store_open(place, "two");
-
     store_put(one, "a", "1");
     store_check(two, "a", NULL);
     store_put(two, "a", "2");
@@ -110,7 +105,6 @@ static void test_a_batch_is_done_in_its_order(void **state)
 static void test_an_empty_batch_changes_nothing(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
-
     store_put(store, "a", "1");
     assert_int_equal(store->ops->write(store, NULL, 0, false), KVP_OK);
     assert_int_equal(store->ops->write(store, NULL, 0, true), KVP_OK);
@@ -122,7 +116,6 @@ static void test_an_empty_value_is_a_value(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
     struct kvp_batch_op op = {.key = TEXT("a"), .value = {NULL, 0}};
-
     assert_int_equal(store->ops->write(store, &op, 1, false), KVP_OK);
     store_check(store, "a", "");
     store->ops->close(store);
@@ -132,7 +125,6 @@ static void test_a_value_is_appended_to_what_the_caller_has(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
     kvp_buf value = {0};
-
     store_put(store, "a", "1");
     assert_int_equal(kvp_buf_append(&value, "x", 1), KVP_OK);
     assert_int_equal(store->ops->get(store, TEXT("a"), &value), KVP_OK);
@@ -176,7 +168,6 @@ static void check_at(struct kvp_store *store, struct kvp_iter *iter, const char 
 static void test_an_iterator_finds_the_first_key_not_below(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
-
     store_put(store, "b", "1");
     store_put(store, "d", "2");
     store_put(store, "bb", "3");
@@ -232,7 +223,6 @@ static void test_keys_sort_as_unsigned_bytes(void **state)
 static void test_an_iterator_sees_the_instant_of_its_making(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
-
     store_put(store, "a", "1");
     store_put(store, "c", "1");
     struct kvp_iter *iter = store->ops->iter(store, NULL, true);
@@ -254,7 +244,6 @@ static void check_snapshot(struct kvp_store *store, struct kvp_snapshot *snapsho
                            const char *expected)
 {
     char *dump = store_dump(store, snapshot);
-
     assert_string_equal(dump, expected);
     free(dump);
 }
@@ -263,7 +252,6 @@ static void test_snapshots_keep_their_instants(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
     struct kvp_snapshot *empty = store->ops->snapshot(store);
-
     store_put(store, "a", "1");
     store_put(store, "b", "1");
     struct kvp_snapshot *first = store->ops->snapshot(store);
@@ -286,7 +274,6 @@ static void test_snapshots_keep_their_instants(void **state)
 static void test_releasing_nothing_is_fine(void **state)
 {
     struct kvp_store *store = store_open(*state, "one");
-
     store->ops->iter_close(NULL);
     store->ops->snapshot_release(store, NULL);
     store->ops->close(NULL);
@@ -315,7 +302,6 @@ static bool look(struct kvp_store *store)
     kvp_slice first = {0};
     unsigned count = 0;
     bool whole = true;
-
     for (store->ops->iter_seek(iter, TEXT("")); store->ops->iter_valid(iter);
          store->ops->iter_next(iter), count++) {
         kvp_slice value = store->ops->iter_value(iter);
@@ -335,7 +321,6 @@ static void *read_on(void *arg)
 {
     struct reading *reading = arg;
     kvp_buf value = {0};
-
     while (!atomic_load(&reading->stop) || reading->looks == 0) {
         value.size = 0;
         kvp_status status = reading->store->ops->get(reading->store, TEXT("a"), &value);
@@ -351,7 +336,6 @@ static void write_round(struct kvp_store *store, uint32_t round)
 {
     struct kvp_batch_op ops[PARTS];
     char keys[PARTS];
-
     for (unsigned i = 0; i < PARTS; i++) {
         keys[i] = (char)('a' + i);
         ops[i] = (struct kvp_batch_op){.key = kvp_slice_of(&keys[i], 1),
@@ -364,7 +348,6 @@ static void test_another_thread_never_sees_half_of_a_batch(void **state)
 {
     struct reading reading = {.store = store_open(*state, "one")};
     pthread_t thread;
-
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
     for (uint32_t round = 0; round < ROUNDS; round++) {
         write_round(reading.store, round);
@@ -383,7 +366,6 @@ static void test_a_renamed_store_takes_its_content_along(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
-
     store_put(store, "a", "1");
     store->ops->close(store);
     assert_int_equal(env->ops->rename_store(env, "one", "two"), KVP_OK);
@@ -399,7 +381,6 @@ static void test_a_name_that_is_taken_is_not_given_again(void **state)
 {
     struct place *place = *state;
     struct kvp_env *env = place->env;
-
     struct kvp_store *store = store_open(place, "one");
     store_put(store, "a", "1");
     store->ops->close(store);
@@ -420,7 +401,6 @@ static void test_a_destroyed_store_is_gone(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
-
     store_put(store, "a", "1");
     store->ops->close(store);
     store = store_open(place, "two");
@@ -438,7 +418,6 @@ static void test_files_are_not_listed_as_stores(void **state)
 {
     struct place *place = *state;
     struct kvp_env *env = place->env;
-
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("x")), KVP_OK);
     place_check_stores(place, "");
 }
@@ -457,7 +436,6 @@ static void check_bad_name(struct kvp_env *env, const char *name)
 {
     struct kvp_store *store = NULL;
     kvp_buf content = {0};
-
     check_refused(env, env->ops->open_store(env, name, true, &store));
     check_refused(env, env->ops->open_store(env, name, false, &store));
     check_refused(env, env->ops->destroy_store(env, name));
@@ -491,7 +469,6 @@ static void test_the_longest_name_is_taken(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, NAME_63);
     kvp_buf content = {0};
-
     store->ops->close(store);
     place_check_stores(place, NAME_63 " ");
     assert_int_equal(env->ops->destroy_store(env, NAME_63), KVP_OK);
@@ -507,7 +484,6 @@ static void test_the_longest_name_is_taken(void **state)
 static void check_file(struct place *place, const char *name, kvp_slice expected)
 {
     kvp_buf content = {0};
-
     assert_int_equal(place->env->ops->read_file(place->env, name, &content), KVP_OK);
     check_slice(kvp_buf_slice(&content), expected);
     kvp_buf_free(&content);
@@ -518,7 +494,6 @@ static void test_a_file_is_replaced_as_a_whole(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     kvp_buf content = {0};
-
     assert_int_equal(env->ops->read_file(env, "file", &content), KVP_NOT_FOUND);
     assert_int_equal(content.size, 0);
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("long content")), KVP_OK);
@@ -536,7 +511,6 @@ static void test_content_is_appended_to_what_the_caller_has(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     kvp_buf content = {0};
-
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("x")), KVP_OK);
     assert_int_equal(env->ops->read_file(env, "file", &content), KVP_OK);
     assert_int_equal(env->ops->read_file(env, "file", &content), KVP_OK);
@@ -548,7 +522,6 @@ static void test_a_file_is_written_in_place(void **state)
 {
     struct place *place = *state;
     struct kvp_env *env = place->env;
-
     assert_int_equal(env->ops->write_at(env, "file", 2, TEXT("cd"), false), KVP_OK);
     check_file(place, "file", TEXT("\0\0cd"));
     assert_int_equal(env->ops->write_at(env, "file", 0, TEXT("ab"), true), KVP_OK);
@@ -569,7 +542,6 @@ static void test_writing_in_place_follows_names_and_replacements(void **state)
 {
     struct place *place = *state;
     struct kvp_env *env = place->env;
-
     assert_int_equal(env->ops->write_at(env, "file", 0, TEXT("ab"), false), KVP_OK);
     assert_int_equal(env->ops->write_at(env, "other", 0, TEXT("xy"), false), KVP_OK);
     assert_int_equal(env->ops->write_at(env, "file", 1, TEXT("B"), true), KVP_OK);
@@ -586,7 +558,6 @@ static void test_a_file_has_at_most_4_kib(void **state)
     struct kvp_env *env = place->env;
     uint8_t bytes[4097];
     kvp_slice fits = {bytes, 4096}, over = {bytes, 4097};
-
     memset(bytes, 'x', sizeof(bytes));
     assert_int_equal(env->ops->replace_file(env, "file", fits), KVP_OK);
     check_file(place, "file", fits);

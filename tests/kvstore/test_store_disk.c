@@ -14,7 +14,6 @@
 static int setup(void **state)
 {
     static struct place place;
-
     place_open(&place, true);
     *state = &place;
     return 0;
@@ -49,7 +48,6 @@ static void test_a_second_opening_is_told_who_has_the_directory(void **state)
     struct place *place = *state;
     struct kvp_env *second = NULL;
     char message[256] = "", holder[32];
-
     assert_int_equal(kvp_env_posix_open(place->path, &second, message, sizeof(message)),
                      KVP_LOCKED);
     (void)snprintf(holder, sizeof(holder), "process %ld", (long)getpid());
@@ -65,7 +63,6 @@ static void test_a_second_opening_is_told_who_has_the_directory(void **state)
 static void test_the_lock_goes_with_the_handle(void **state)
 {
     struct place *place = *state;
-
     place_reopen(place);
     place_reopen(place);
 }
@@ -75,7 +72,6 @@ static void hold_directory(const char *path, int say)
 {
     struct kvp_env *env = NULL;
     char done = kvp_env_posix_open(path, &env, NULL, 0) == KVP_OK ? 'y' : 'n';
-
     if (write(say, &done, 1) == 1) {
         for (;;) {
             pause();
@@ -90,7 +86,6 @@ static void test_the_lock_goes_with_a_killed_process(void **state)
     struct kvp_env *second = NULL;
     char message[256] = "", holder[32], done = 'n';
     int pipes[2];
-
     place->env->ops->close(place->env);
     place->env = NULL;
     assert_int_equal(pipe(pipes), 0);
@@ -120,7 +115,6 @@ static void test_a_new_directory_is_for_its_owner_only(void **state)
     struct kvp_env *env = NULL;
     char path[256];
     struct stat info;
-
     path_in(place, "new", path);
     assert_int_equal(kvp_env_posix_open(path, &env, NULL, 0), KVP_OK);
     env->ops->close(env);
@@ -132,7 +126,6 @@ static void check_not_opened(const char *path)
 {
     struct kvp_env *env = NULL;
     char message[256] = "";
-
     assert_int_equal(kvp_env_posix_open(path, &env, message, sizeof(message)), KVP_IO);
     assert_non_null(strstr(message, path));
 }
@@ -141,7 +134,6 @@ static void test_what_can_be_no_directory_is_refused(void **state)
 {
     struct place *place = *state;
     char path[256];
-
     write_file(place, "plain", "x");
     path_in(place, "plain", path);
     check_not_opened(path);
@@ -155,7 +147,6 @@ static void test_a_file_that_is_too_long_is_damage(void **state)
     struct kvp_env *env = place->env;
     char content[4098];
     kvp_buf found = {0};
-
     memset(content, 'x', sizeof(content) - 1);
     content[4097] = '\0';
     write_file(place, "file", content);
@@ -170,7 +161,6 @@ static void test_the_rest_of_a_replacement_is_in_nobodys_way(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     kvp_buf content = {0};
-
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("old")), KVP_OK);
     write_file(place, "file~", "half of the new cont");
     assert_int_equal(env->ops->read_file(env, "file", &content), KVP_OK);
@@ -188,7 +178,6 @@ static void test_what_a_crash_left_of_a_store_is_none(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
     char path[256];
-
     store_put(store, "a", "1");
     store->ops->close(store);
     path_in(place, "one/CURRENT", path); /* a removal takes this away first */
@@ -235,7 +224,6 @@ static void test_a_damaged_store_is_refused_with_its_name(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
-
     store_put(store, "a", "1");
     store->ops->close(store);
     write_file(place, "one/CURRENT", "MANIFEST-999999\n");
@@ -253,7 +241,6 @@ static void test_a_damaged_store_is_refused_with_its_name(void **state)
 static void limit_files(rlim_t size)
 {
     struct rlimit limit;
-
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
     limit.rlim_cur = size == RLIM_INFINITY ? limit.rlim_max : size;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -263,7 +250,6 @@ static void check_failed(struct kvp_store *store)
 {
     struct kvp_batch_op op = {.key = TEXT("b"), .value = TEXT("2")};
     kvp_buf value = {0};
-
     assert_int_equal(store->ops->write(store, &op, 1, true), KVP_FAILED);
     assert_int_equal(store->ops->write(store, &op, 1, false), KVP_FAILED);
     assert_int_equal(store->ops->get(store, TEXT("a"), &value), KVP_FAILED);
@@ -282,7 +268,6 @@ static void test_the_first_failed_write_is_the_last(void **state)
     struct kvp_store *store = store_open(place, "one");
     static char big[65536];
     struct kvp_batch_op op = {.key = TEXT("big"), .value = {big, sizeof(big)}};
-
     store_put(store, "a", "1");
     limit_files(32768);
     kvp_status status = store->ops->write(store, &op, 1, true);
@@ -302,7 +287,6 @@ static void test_an_iterator_ends_with_the_failure_of_its_store(void **state)
     struct kvp_store *store = store_open(*state, "one");
     static char big[65536];
     struct kvp_batch_op op = {.key = TEXT("big"), .value = {big, sizeof(big)}};
-
     store_put(store, "a", "1");
     struct kvp_snapshot *snapshot = store->ops->snapshot(store);
     struct kvp_iter *iter = store->ops->iter(store, snapshot, true);
@@ -327,7 +311,6 @@ static void test_a_failed_replacement_leaves_the_old_file(void **state)
     static char big[4096];
     kvp_buf content = {0};
     char path[256];
-
     assert_int_equal(env->ops->replace_file(env, "file", TEXT("old")), KVP_OK);
     limit_files(1000);
     kvp_status replaced = env->ops->replace_file(env, "file", kvp_slice_of(big, sizeof(big)));

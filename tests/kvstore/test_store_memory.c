@@ -9,7 +9,6 @@
 static int setup(void **state)
 {
     static struct place place;
-
     place_open(&place, false);
     *state = &place;
     return 0;
@@ -24,7 +23,6 @@ static int teardown(void **state)
 static kvp_status put(struct kvp_store *store, const char *key, bool sync)
 {
     struct kvp_batch_op op = {.key = slice_of_text(key), .value = TEXT("x")};
-
     return store->ops->write(store, &op, 1, sync);
 }
 
@@ -32,7 +30,6 @@ static void set_fault(struct place *place, uint64_t after, kvp_status status, bo
                       bool stay)
 {
     struct kvp_memory_fault fault = {after, status, persist, stay};
-
     kvp_env_memory_set_fault(place->env, fault);
 }
 
@@ -51,7 +48,6 @@ static void test_the_change_that_was_named_fails_and_no_other(void **state)
     struct place *place = *state;
     struct kvp_store *one = store_open(place, "one"), *two = store_open(place, "two");
     uint64_t before = kvp_env_memory_changes(place->env);
-
     set_fault(place, 2, KVP_DISK_FULL, false, false);
     assert_int_equal(put(one, "a", false), KVP_OK);
     assert_int_equal(put(two, "a", false), KVP_OK);
@@ -71,7 +67,6 @@ static void test_a_store_refuses_everything_after_a_failure(void **state)
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "one");
     kvp_buf value = {0};
-
     assert_int_equal(put(store, "a", true), KVP_OK);
     struct kvp_iter *iter = store->ops->iter(store, NULL, true);
     store->ops->iter_seek(iter, TEXT(""));
@@ -92,7 +87,6 @@ static void test_a_failed_batch_may_be_there_nevertheless(void **state)
 {
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "one");
-
     set_fault(place, 0, KVP_IO, true, false);
     assert_int_equal(put(store, "a", true), KVP_IO);
     store->ops->close(store);
@@ -109,7 +103,6 @@ static void test_a_lasting_fault_lasts(void **state)
     struct place *place = *state;
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one"), *other = NULL;
-
     set_fault(place, 1, KVP_IO, true, true);
     assert_int_equal(put(store, "a", false), KVP_OK);
     assert_int_equal(put(store, "b", false), KVP_IO); /* this one happens */
@@ -132,7 +125,6 @@ static void test_every_kind_of_change_can_fail(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one");
     kvp_buf content = {0};
-
     store->ops->close(store);
     set_fault(place, 0, KVP_IO, false, false);
     assert_int_equal(env->ops->open_store(env, "new", true, &store), KVP_IO);
@@ -154,7 +146,6 @@ static void test_every_kind_of_change_can_happen_and_fail(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = NULL;
     kvp_buf content = {0};
-
     set_fault(place, 0, KVP_IO, true, false);
     assert_int_equal(env->ops->open_store(env, "one", true, &store), KVP_IO);
     place_check_stores(place, "one ");
@@ -202,7 +193,6 @@ static void test_closing_syncs_nothing(void **state)
 {
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "one");
-
     assert_int_equal(put(store, "a", false), KVP_OK);
     store->ops->close(store);
     store = store_open(place, "one");
@@ -215,7 +205,6 @@ static void check_file(struct place *place, const char *name, const char *expect
 {
     kvp_buf content = {0};
     kvp_status status = place->env->ops->read_file(place->env, name, &content);
-
     assert_int_equal(status, expected == NULL ? KVP_NOT_FOUND : KVP_OK);
     check_slice(kvp_buf_slice(&content), slice_of_text(expected == NULL ? "" : expected));
     kvp_buf_free(&content);
@@ -224,7 +213,6 @@ static void check_file(struct place *place, const char *name, const char *expect
 static void write_files(struct place *place)
 {
     struct kvp_env *env = place->env;
-
     assert_int_equal(env->ops->replace_file(env, "replaced", TEXT("r")), KVP_OK);
     assert_int_equal(env->ops->write_at(env, "synced", 0, TEXT("s"), true), KVP_OK);
     assert_int_equal(env->ops->write_at(env, "unsynced", 0, TEXT("u"), false), KVP_OK);
@@ -235,7 +223,6 @@ static void write_files(struct place *place)
 static void test_a_cut_keeps_the_files_that_were_synced(void **state)
 {
     struct place *place = *state;
-
     write_files(place);
     kvp_env_memory_crash(place->env, 0, 0, false);
     kvp_env_memory_restart(place->env);
@@ -248,7 +235,6 @@ static void test_a_cut_keeps_the_files_that_were_synced(void **state)
 static void test_a_cut_may_keep_all_files(void **state)
 {
     struct place *place = *state;
-
     write_files(place);
     kvp_env_memory_crash(place->env, 0, 0, true);
     kvp_env_memory_restart(place->env);
@@ -266,7 +252,6 @@ static void test_without_power_nothing_works(void **state)
     struct kvp_env *env = place->env;
     struct kvp_store *store = store_open(place, "one"), *other = NULL;
     kvp_buf content = {0};
-
     assert_int_equal(put(store, "a", true), KVP_OK);
     kvp_env_memory_crash(env, 0, 0, false);
     assert_int_equal(store->ops->get(store, TEXT("a"), &content), KVP_IO);
@@ -288,7 +273,6 @@ static void test_a_restart_lifts_the_fault(void **state)
 {
     struct place *place = *state;
     struct kvp_store *store = store_open(place, "one");
-
     set_fault(place, 0, KVP_IO, false, true);
     assert_int_equal(put(store, "a", true), KVP_IO);
     kvp_env_memory_crash(place->env, 0, 0, false);

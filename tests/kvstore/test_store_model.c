@@ -73,7 +73,6 @@ static void roll_batch(struct both *both, struct batch *batch)
 static void do_write(struct both *both, unsigned which)
 {
     static struct batch batch;
-
     roll_batch(both, &batch);
     for (unsigned i = 0; i < 2; i++) {
         struct kvp_store *store = both->side[i].stores[which];
@@ -89,7 +88,6 @@ static void do_get(struct both *both, unsigned which)
     kvp_slice slice = {key, 1 + roll(both, 2)};
     kvp_status status[2];
     kvp_buf value[2] = {{0}, {0}};
-
     for (unsigned i = 0; i < 2; i++) {
         struct kvp_store *store = both->side[i].stores[which];
         status[i] = store->ops->get(store, slice, &value[i]);
@@ -105,7 +103,6 @@ static void walk(struct both *both, unsigned which, int snapshot, unsigned moves
 {
     const struct kvp_store_ops *ops[2];
     struct kvp_iter *iter[2];
-
     for (unsigned i = 0; i < 2; i++) {
         struct side *side = &both->side[i];
         ops[i] = side->stores[which]->ops;
@@ -135,7 +132,6 @@ static void walk(struct both *both, unsigned which, int snapshot, unsigned moves
 static void drop_snapshot(struct side *side, unsigned which, unsigned slot)
 {
     struct kvp_store *store = side->stores[which];
-
     store->ops->snapshot_release(store, side->snapshots[which][slot]);
     side->snapshots[which][slot] = NULL;
 }
@@ -144,7 +140,6 @@ static void drop_snapshot(struct side *side, unsigned which, unsigned slot)
 static void do_snapshot(struct both *both, unsigned which)
 {
     unsigned slot = roll(both, SNAPSHOTS);
-
     if (both->side[0].snapshots[which][slot] == NULL) {
         for (unsigned i = 0; i < 2; i++) {
             struct kvp_store *store = both->side[i].stores[which];
@@ -181,7 +176,6 @@ static void do_open(struct both *both, unsigned which)
 {
     bool create = roll(both, 3) != 0;
     kvp_status status[2];
-
     for (unsigned i = 0; i < 2; i++) {
         struct side *side = &both->side[i];
         struct kvp_env *env = side->place.env;
@@ -196,7 +190,6 @@ static void do_directory(struct both *both, unsigned which)
     bool rename = roll(both, 2) == 0;
     kvp_status status[2];
     char *stores[2];
-
     if (both->side[0].stores[other] != NULL || roll(both, 3) != 0) {
         return; /* only closed ones, and not so often that nothing ever lives long */
     }
@@ -260,7 +253,6 @@ static void do_one(struct both *both)
 {
     unsigned which = roll(both, STORES);
     unsigned what = roll(both, 100);
-
     if (what < 8) {
         do_file(both);
     } else if (both->side[0].stores[which] == NULL) {
@@ -285,7 +277,6 @@ static struct both *running;
 static void run(uint64_t number)
 {
     static struct both both;
-
     memset(&both, 0, sizeof(both));
     running = &both;
     seed = number;

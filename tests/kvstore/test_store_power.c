@@ -52,7 +52,6 @@ static struct place place; /* of the case that runs */
 static void note_synced(const struct stat *info)
 {
     size_t i = 0;
-
     while (i < shared->file_count && shared->files[i].inode != info->st_ino) {
         i++;
     }
@@ -66,7 +65,6 @@ static void note_synced(const struct stat *info)
 static bool is_table(int fd)
 {
     char link[64], path[256] = "";
-
     (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t size = readlink(link, path, sizeof(path) - 1);
     return size > 4 && strcmp(path + size - 4, ".ldb") == 0;
@@ -165,7 +163,6 @@ static unsigned long newest_log(const char *path)
 {
     unsigned long numbers[FILES_MAX];
     size_t count = list_logs(path, numbers);
-
     return count == 0 ? 0 : numbers[count - 1];
 }
 
@@ -180,7 +177,6 @@ static kvp_status write_pair(struct kvp_store *store, unsigned number)
 {
     static char key[16], value[VALUE_SIZE];
     struct kvp_batch_op op = {.key = {key, 8}, .value = {value, VALUE_SIZE}};
-
     make_pair(number, key, value);
     return store->ops->write(store, &op, 1, number == SYNCED);
 }
@@ -196,7 +192,6 @@ static void live(const struct life *life)
     struct kvp_env *env = NULL;
     struct kvp_store *store = NULL;
     unsigned changes = 0, more = 0;
-
     if (kvp_env_posix_open(life->directory, &env, NULL, 0) != KVP_OK ||
         env->ops->open_store(env, "one", true, &store) != KVP_OK) {
         _exit(1);
@@ -224,7 +219,6 @@ static void lose(const char *store, const char *name)
 {
     char path[512];
     struct stat info;
-
     assert_true(snprintf(path, sizeof(path), "%s/%s", store, name) < (int)sizeof(path));
     assert_int_equal(stat(path, &info), 0);
     if (S_ISREG(info.st_mode) && durable_size(info.st_ino) < info.st_size) {
@@ -263,7 +257,6 @@ static bool is_prefix(struct kvp_store *store, unsigned *count)
     struct kvp_iter *iter = store->ops->iter(store, NULL, false);
     static char key[16], value[VALUE_SIZE];
     bool right = true;
-
     *count = 0;
     for (store->ops->iter_seek(iter, TEXT("")); right && store->ops->iter_valid(iter); ++*count) {
         make_pair(*count, key, value);
@@ -282,7 +275,6 @@ static void look(const struct life *life)
     struct kvp_env *env = NULL;
     struct kvp_store *store = NULL;
     unsigned count = 0;
-
     if (kvp_env_posix_open(life->directory, &env, NULL, 0) != KVP_OK ||
         env->ops->open_store(env, "one", false, &store) != KVP_OK) {
         print_error("not opened: %s\n", env == NULL ? "" : env->ops->error(env));
@@ -303,7 +295,6 @@ static int in_process(void (*run)(const struct life *life), const struct life *l
 {
     int status = 0;
     pid_t child = fork();
-
     assert_true(child >= 0);
     if (child == 0) {
         run(life);
@@ -315,7 +306,6 @@ static int in_process(void (*run)(const struct life *life), const struct life *l
 static void try_cut(unsigned changes, unsigned more, unsigned losers)
 {
     char store[128];
-
     place_open(&place, true);
     place.env->ops->close(place.env); /* only the name was wanted */
     place.env = NULL;
@@ -339,7 +329,6 @@ static void try_cut(unsigned changes, unsigned more, unsigned losers)
 static bool names_durable(void)
 {
     bool durable = shared->directories > 0 && !shared->renamed;
-
     shared->directories = 0;
     return durable;
 }
@@ -348,7 +337,6 @@ static bool content_durable(const struct life *life, const char *name, off_t siz
 {
     char path[256];
     struct stat info;
-
     (void)snprintf(path, sizeof(path), "%s/%s", life->directory, name);
     return stat(path, &info) == 0 && info.st_size == size && durable_size(info.st_ino) == size;
 }
@@ -368,7 +356,6 @@ static bool change_files(const struct life *life, struct kvp_env *env)
 static bool change_stores(struct kvp_env *env)
 {
     struct kvp_store *store = NULL;
-
     /* LevelDB renames a file as the last step of making a store. */
     if (env->ops->open_store(env, "one", true, &store) != KVP_OK || !names_durable()) {
         return false;
@@ -382,7 +369,6 @@ static bool change_stores(struct kvp_env *env)
 static void change_all(const struct life *life)
 {
     struct kvp_env *env = NULL;
-
     kvp_status status = kvp_env_posix_open(life->directory, &env, NULL, 0);
     (void)names_durable();
     _exit(status == KVP_OK && change_files(life, env) && change_stores(env) ? 0 : 1);

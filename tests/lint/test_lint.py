@@ -193,6 +193,24 @@ def test_a_wide_line_is_seen(tree):
     tree.breaks("columns", "examples/one.c:2: 101 columns, at most 100 are allowed")
 
 
+def test_a_pointer_that_is_tested_as_a_truth_is_seen(tree):
+    head = "struct one {\n    char *name;\n    bool known;\n};\n\nstatic int one_of(struct one *one, bool known)\n{\n"
+    for kept, broken, words in (
+            ("if (one == NULL)", "if (!one)", "!one: compare the pointer: one == NULL"),
+            ("if (known && one->known)", "if (known && one->name)", "one->name: compare the pointer: one->name != NULL")):
+        tree.write("client/one.c", f"{head}    {kept} {{\n        return 1;\n    }}\n    return 0;\n}}\n")
+        tree.keeps("habits")
+        tree.write("client/one.c", f"{head}    {broken} {{\n        return 1;\n    }}\n    return 0;\n}}\n")
+        tree.breaks("habits", "client/one.c:8: " + words)
+
+
+def test_a_blank_line_after_declarations_is_seen(tree):
+    tree.write("client/one.c", FUNCTION.format(name="one", body="    int count = 1;\n    call(count);\n"))
+    tree.keeps("habits")
+    tree.write("client/one.c", FUNCTION.format(name="one", body="    int count = 1;\n\n    call(count);\n"))
+    tree.breaks("habits", "client/one.c:4: no blank line follows a function's declarations")
+
+
 def test_an_exception_only_gets_smaller(tree):
     tree.write("kvstore/one.c", "\n" * 900)
     tree.write("tests/lint/exceptions.txt", "file kvstore/one.c 900\n")

@@ -44,7 +44,6 @@ static void put(const void *data, size_t size)
 static uint32_t crc_of_zeros(uint32_t size)
 {
     uint32_t crc = 0xffffffff;
-
     for (uint32_t bit = 0; bit < 8 * size; bit++) {
         crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1u)));
     }
@@ -70,7 +69,6 @@ static void make_answer(void)
 {
     unsigned at = head[12] == 0xdc ? 15 : 13;
     unsigned op = head[at + 1];
-
     answer_at = answer_size = 0;
     PUT("\0\0\0\0\0\0\0\0");
     put(head + 8, 4);
@@ -102,7 +100,6 @@ static int count_open(void *arg, unsigned index)
 static int count_send(void *arg, const void *data, size_t size)
 {
     size_t kept = request_at < sizeof(head) ? sizeof(head) - request_at : 0;
-
     (void)arg;
     if (size == 8 && request_at == 0) {
         return 8; /* the greeting */
@@ -120,7 +117,6 @@ static int count_send(void *arg, const void *data, size_t size)
 static int count_recv(void *arg, void *data, size_t size)
 {
     size_t left = answer_size - answer_at;
-
     (void)arg;
     size = size < left ? size : left;
     memcpy(data, answer + answer_at, size);
@@ -156,7 +152,6 @@ static void report(const char *what, uint32_t ticks)
 static uint32_t ticks_of_answer(void)
 {
     uint32_t begin = TICK_VALUE;
-
     make_answer();
     uint32_t ticks = (begin - TICK_VALUE) & TICKS;
     answer_at = answer_size; /* nobody has asked for it */

@@ -26,7 +26,6 @@ struct member {
 static uint32_t now_ms(void)
 {
     struct timespec now;
-
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
 }
@@ -34,7 +33,6 @@ static uint32_t now_ms(void)
 static void begin(struct member *member, unsigned op, uint32_t timeout_ms)
 {
     uint32_t size = (uint32_t)strlen(member->key);
-
     member->request = (struct kvmcu_request){.op = (uint8_t)op,
                                              .key = member->key,
                                              .key_size = (uint16_t)size,
@@ -78,7 +76,6 @@ static void open_member(struct member *member, const char *const *urls, unsigned
 static bool step(struct member *member, uint32_t timeout_ms)
 {
     int status = kvmcu_poll(&member->client, now_ms());
-
     if (status == KVMCU_PENDING) {
         return false;
     }
@@ -99,7 +96,6 @@ int main(int argc, char **argv)
     const char *urls[KVMCU_ADDRESSES_MAX];
     unsigned url_count = 0, served = 0, left;
     struct rlimit limit;
-
     if (argc != 5) {
         fprintf(stderr, "usage: mcu_crowd URL,URL... FIRST COUNT TIMEOUT-MS\n");
         return 2;

@@ -28,7 +28,6 @@ static void set(kvp_buf *buf, kvp_slice bytes)
 static struct peer_key *find_key(struct peer *peer, kvp_slice key)
 {
     struct peer_key *unused = NULL;
-
     for (unsigned i = 0; i < PEER_KEYS; i++) {
         struct peer_key *item = &peer->keys[i];
         if (kvp_slice_compare(kvp_buf_slice(&item->key), key) == 0) {
@@ -46,7 +45,6 @@ static int update(struct peer *peer, const struct kvp_request *request, kvp_buf 
 {
     struct peer_key *item = find_key(peer, request->key);
     int status = KVP_OK;
-
     peer->executed++;
     if (request->op == KVP_OP_CREATE && item->modify != 0) {
         status = KVP_EXISTS;
@@ -91,7 +89,6 @@ static int update_once(struct peer *peer, const struct kvp_request *request, kvp
 {
     const struct kvp_session_id *session = &request->session;
     struct peer_session_slot *session_slot = find_session_slot(peer, session);
-
     assert_int_not_equal(session->client, 0);
     assert_int_not_equal(session->number, 0);
     if (session->session_start < peer->forget) {
@@ -164,7 +161,6 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
 static void say_old(const struct kvp_request *request, kvp_buf *result)
 {
     struct kvp_task_grant grant = {.job = 1, .attempt = 1, .kind = kvp_slice_of("bytes", 5)};
-
     if (request->op == KVP_OP_GET) {
         assert_int_equal(kvp_wire_result_get(result, 3, 3, kvp_slice_of("old", 3), 0), KVP_OK);
     } else if (request->op == KVP_OP_TASK_FETCH) {
@@ -181,7 +177,6 @@ static void say_old(const struct kvp_request *request, kvp_buf *result)
 static void send_frame(struct peer *peer, uint32_t id, kvp_slice body, uint64_t length)
 {
     uint8_t head[12];
-
     for (unsigned i = 0; i < 8; i++) {
         head[i] = (uint8_t)(length >> (56 - 8 * i));
     }
@@ -195,7 +190,6 @@ static void send_frame(struct peer *peer, uint32_t id, kvp_slice body, uint64_t 
 static void send_twisted(struct peer *peer, enum twist twist, uint32_t id, kvp_buf *body)
 {
     size_t before = peer->out.size;
-
     if (twist == TWIST_SHORT) {
         body->size -= peer->amount < body->size ? peer->amount : body->size;
     } else if (twist == TWIST_LONG) {
@@ -223,7 +217,6 @@ static void answer(struct peer *peer, uint32_t id, kvp_slice message)
     const char *reason = "";
     kvp_buf result = {0}, body = {0};
     enum twist twist = TWIST_NONE;
-
     if (peer->mute && (int32_t)(peer->now_ms - peer->mute_until) >= 0) {
         peer->primary = 1;
     }
@@ -279,7 +272,6 @@ static void take_frames(struct peer *peer)
 {
     static const uint8_t greeting[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
     size_t at = 8;
-
     if (peer->in.size >= 8) {
         assert_memory_equal(peer->in.data, greeting, 8);
     }
@@ -313,7 +305,6 @@ static void reset(struct peer *peer)
 static int peer_connect(void *arg, unsigned index)
 {
     struct peer *peer = arg;
-
     assert_in_range(index, 0, PEER_NODES - 1);
     assert_false(peer->connected);
     if (peer->opening > 0) {
@@ -335,7 +326,6 @@ static int peer_connect(void *arg, unsigned index)
 static int pass(struct peer *peer, size_t size, size_t most)
 {
     uint32_t left = peer->cut_at == NEVER ? NEVER : peer->cut_at - peer->moved;
-
     if (peer->dead[peer->node]) {
         reset(peer);
     }
@@ -356,7 +346,6 @@ static int peer_send(void *arg, const void *data, size_t size)
 {
     struct peer *peer = arg;
     int count = pass(peer, size, peer->write_max);
-
     if (count > 0) {
         append(&peer->in, data, (size_t)count);
         take_frames(peer);
@@ -370,7 +359,6 @@ static int peer_recv(void *arg, void *data, size_t size)
     bool late = (int32_t)(peer->now_ms - peer->out_when) < 0 && peer->out_when != 0;
     size_t left = late ? 0 : peer->out.size - peer->out_at;
     int count = pass(peer, left < size ? left : size, peer->read_max);
-
     if (count > 0) {
         memcpy(data, peer->out.data + peer->out_at, (size_t)count);
         peer->out_at += (size_t)count;

@@ -47,7 +47,6 @@ static void run_word(struct tool *tool, const char *word)
 {
     struct kvmcu_request request = {.op = (uint8_t)find_op(word)};
     struct kvmcu_result result;
-
     if (request.op != KVMCU_HELLO) {
         request.key = next_word(tool);
         request.key_size = (uint16_t)strlen(request.key);
@@ -82,7 +81,6 @@ static uint64_t client_number(void)
 static uint32_t now_ms(void *arg)
 {
     struct timespec now;
-
     (void)arg;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
@@ -97,7 +95,6 @@ int main(int argc, char **argv)
     struct tool tool;
     unsigned count = 0;
     char line[8];
-
     if (argc < 4) {
         fprintf(stderr, "usage: mcu_tool URL,URL... TIMEOUT-MS WORD...\n");
         return 2;

@@ -14,7 +14,6 @@ const char *const work_kinds[3] = {"other", "bytes", "sum"};
 static uint32_t size_of(const struct work *work, unsigned number)
 {
     uint32_t size = work->payload_size + number;
-
     return work->bytes_max > 0 && size > work->bytes_max ? work->bytes_max : size;
 }
 
@@ -36,7 +35,6 @@ bool work_is_done(const struct work *work)
 static int join(struct peer *peer, const struct kvp_request *request, kvp_buf *result)
 {
     struct work *work = &peer->work;
-
     work->joins++;
     work->instance = ++peer->seq;
     work->buffer = request->job.buffer;
@@ -54,7 +52,6 @@ static void grant(struct work *work, unsigned number, kvp_buf *result)
 {
     kvp_buf payload = {0};
     const char *kind = work_kinds[work->kind];
-
     for (uint32_t at = 0; at < size_of(work, number); at++) {
         uint8_t byte = byte_of(number, at);
         assert_int_equal(kvp_buf_append(&payload, &byte, 1), KVP_OK);
@@ -78,7 +75,6 @@ static void grant(struct work *work, unsigned number, kvp_buf *result)
 static int fetch(struct work *work, const struct kvp_request *request, kvp_buf *result)
 {
     struct work_task *last = &work->task[work->fetched];
-
     work->fetches++;
     if (last->attempt != 0 && work->fetch == request->job.number) {
         grant(work, work->fetched, result);
@@ -117,7 +113,6 @@ static int post(struct work *work, const struct kvp_request *request, kvp_buf *r
     struct work_task *task = &work->task[request->job.task];
     uint32_t size = size_of(work, request->job.task);
     bool counts = task->counted == 0 && request->job.outcome == KVP_OUTCOME_RESULT;
-
     work->posts++;
     task->posted++;
     if (request->job.crc != (uint32_t)crc32_z(0, request->value.data, request->value.size)) {
@@ -139,7 +134,6 @@ static int post(struct work *work, const struct kvp_request *request, kvp_buf *r
 int work_execute(struct peer *peer, const struct kvp_request *request, kvp_buf *result)
 {
     struct work *work = &peer->work;
-
     assert_int_equal(kvp_slice_compare(request->key, kvp_slice_of("board", 5)), 0);
     if (request->op == KVP_OP_WORKER_JOIN) {
         return join(peer, request, result);

@@ -36,7 +36,6 @@ static void end(int number)
 static void pause_ms(unsigned ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
     (void)nanosleep(&time, NULL);
 }
 
@@ -51,21 +50,18 @@ static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *resul
 static size_t line_read(void *arg, void *data, size_t size)
 {
     ssize_t count = recv(*(int *)arg, data, size, MSG_DONTWAIT);
-
     return count > 0 ? (size_t)count : 0;
 }
 
 static size_t line_write(void *arg, const void *data, size_t size)
 {
     ssize_t count = send(*(int *)arg, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-
     return count > 0 ? (size_t)count : 0;
 }
 
 static uint32_t line_now_ms(void *arg)
 {
     struct timespec now;
-
     (void)arg;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
@@ -74,7 +70,6 @@ static uint32_t line_now_ms(void *arg)
 static void line_idle(void *arg)
 {
     struct pollfd item = {.fd = *(int *)arg, .events = POLLIN};
-
     (void)poll(&item, 1, 5);
 }
 
@@ -82,7 +77,6 @@ static int line_open(const char *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-
     address.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
@@ -111,7 +105,6 @@ static int work(struct kvmcu *client)
 {
     unsigned tasks = 0;
     int status = KVMCU_OK;
-
     while (!ending && status != KVMCU_WORKER_REPLACED && status != KVMCU_WORKER_BARRED) {
         status = kvmcu_matmul(client, slow_row, WAIT_MS, TIMEOUT_MS);
         if (status == KVMCU_OK) {

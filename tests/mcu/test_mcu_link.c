@@ -32,7 +32,6 @@ static void rig_close(struct rig *rig)
 static void check_value(struct rig *rig, const char *key, const char *value)
 {
     struct kvmcu_result result;
-
     assert_int_equal(kvmcu_get(&rig->client, key, (uint16_t)strlen(key), LONG_MS), KVMCU_OK);
     kvmcu_result(&rig->client, &result);
     assert_int_equal(result.size, strlen(value));
@@ -42,7 +41,6 @@ static void check_value(struct rig *rig, const char *key, const char *value)
 static void check_revision(struct rig *rig, int status, int wanted, uint64_t revision)
 {
     struct kvmcu_result result;
-
     assert_int_equal(status, wanted);
     kvmcu_result(&rig->client, &result);
     assert_int_equal(result.status, wanted);
@@ -53,7 +51,6 @@ static void check_revision(struct rig *rig, int status, int wanted, uint64_t rev
 static void conversation(struct rig *rig)
 {
     struct kvmcu *client = &rig->client;
-
     assert_int_equal(kvmcu_get(client, "lamp", 4, LONG_MS), KVMCU_NOT_FOUND);
     check_revision(rig, kvmcu_put(client, "lamp", 4, "on", 2, LONG_MS), KVMCU_OK, 41);
     check_value(rig, "lamp", "on");
@@ -73,7 +70,6 @@ static void test_every_operation(void **state)
 {
     struct rig rig;
     struct kvmcu_result result;
-
     (void)state;
     rig_open(&rig);
     conversation(&rig);
@@ -108,7 +104,6 @@ static void test_reads_and_writes_of_any_size(void **state)
 static uint32_t bytes_of_conversation(void)
 {
     struct rig rig;
-
     rig_open(&rig);
     conversation(&rig);
     uint32_t bytes = rig.peer.moved;
@@ -119,7 +114,6 @@ static uint32_t bytes_of_conversation(void)
 static void test_a_reset_at_every_byte(void **state)
 {
     uint32_t bytes = bytes_of_conversation();
-
     (void)state;
     assert_true(bytes > 1000);
     for (uint32_t at = 0; at < bytes; at++) {
@@ -200,7 +194,6 @@ static void test_a_value_that_does_not_fit(void **state)
 {
     char large[3000];
     struct kvmcu_result result;
-
     (void)state;
     memset(large, 'x', sizeof(large));
     for (uint16_t size = BUFFER_SIZE - 2; size < sizeof(large); size += size < 260 ? 1 : 300) {
@@ -230,7 +223,6 @@ static void test_a_slow_line(void **state)
     struct rig rig;
     char value[180];
     struct kvmcu_request request = {.op = KVMCU_GET, .key = "k", .key_size = 1};
-
     (void)state;
     memset(value, 'x', sizeof(value));
     rig_open(&rig);
@@ -251,7 +243,6 @@ static void test_a_request_that_does_not_fit(void **state)
     struct rig rig;
     static const char key[BUFFER_SIZE];
     uint16_t fits = (uint16_t)(BUFFER_SIZE - KVMCU_BUFFER_FOR(7, 0));
-
     (void)state;
     rig_open(&rig);
     rig.client.epoch_seen = rig.peer.epoch = ((uint64_t)1 << 62) - 2; /* long numbers */
@@ -275,7 +266,6 @@ static void test_values_of_any_size_are_sent(void **state)
 {
     static char value[70000];
     static uint8_t large[sizeof(value)];
-
     (void)state;
     for (size_t i = 0; i < sizeof(value); i++) {
         value[i] = (char)(i * 7 + i / 251);

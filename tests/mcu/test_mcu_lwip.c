@@ -112,7 +112,6 @@ void tcp_recved(struct tcp_pcb *pcb, u16_t size)
 u8_t pbuf_free(struct pbuf *piece)
 {
     u8_t count = 0;
-
     while (piece != NULL) {
         assert_true(piece->ref > 0);
         piece->ref--;
@@ -201,7 +200,6 @@ static void connect_to(unsigned index)
 static void come(const uint8_t *data, size_t size, size_t most)
 {
     struct pbuf *chain = NULL;
-
     for (size_t at = 0; at < size;) {
         struct pbuf *piece = calloc(1, sizeof(*piece));
         size_t count = most < size - at ? most : size - at;
@@ -230,7 +228,6 @@ static void node_ends(void)
 static void lwip_drops(void)
 {
     tcp_err_fn err = lwip.err;
-
     lwip.used = false;
     lwip.err = NULL;
     err(lwip.arg, ERR_RST);
@@ -279,7 +276,6 @@ static void test_bytes_come_out_as_they_came(void **state)
 {
     static uint8_t data[BYTES], got[BYTES];
     size_t in = 0, out = 0;
-
     (void)state;
     srand(1);
     for (size_t i = 0; i < BYTES; i++) {
@@ -306,7 +302,6 @@ static void test_bytes_come_out_as_they_came(void **state)
 static void test_close_drops_what_was_not_read(void **state)
 {
     uint8_t got[10];
-
     (void)state;
     connect_to(0);
     come((const uint8_t *)"from before", 11, 4);
@@ -343,7 +338,6 @@ static void test_what_came_before_the_end_can_be_read(void **state)
 static void test_sending_takes_what_there_is_room_for(void **state)
 {
     static uint8_t data[2 * ROOM];
-
     (void)state;
     for (size_t i = 0; i < sizeof(data); i++) {
         data[i] = (uint8_t)(i * 7);

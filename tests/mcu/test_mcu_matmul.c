@@ -27,7 +27,6 @@ static uint64_t next_integer(unsigned style, unsigned bits)
 {
     static const uint64_t ends[] = {0, 1, UINT64_MAX, 2};
     uint64_t top = (uint64_t)1 << (bits - 1);
-
     switch (style) {
     case 0:
         return next_random() % 200 - 100;
@@ -61,7 +60,6 @@ static uint32_t make_payload(uint8_t *payload, unsigned type, const uint32_t *si
 {
     uint32_t size = type == KVMCU_INT32 || type == KVMCU_FLOAT32 ? 4 : 8;
     uint32_t count = sides[0] * sides[1] + sides[1] * sides[2];
-
     kvp_put_u32(payload, type);
     for (unsigned i = 0; i < 3; i++) {
         kvp_put_u32(payload + 4 + 4 * i, sides[i]);
@@ -76,7 +74,6 @@ static void test_the_same_bits_as_the_node(void **state)
 {
     static uint8_t payload[16 + 2 * 144 * 8 + 1], mine[144 * 8 + 1], theirs[144 * 8];
     unsigned over = 0, fits = 0;
-
     (void)state;
     for (unsigned round = 0; round < TEST_ROUNDS(16000); round++) {
         unsigned type = round % 4, style = round / 4 % 4;
@@ -109,7 +106,6 @@ static void test_what_is_no_tile(void **state)
     uint32_t sides[3] = {1, 2, 2}, none[3] = {0, 3, 2}, huge[3] = {0x80000000u, 2, 1};
     struct kvmcu_tile tile;
     uint32_t size = make_payload(payload, KVMCU_INT32, sides, 0);
-
     (void)state;
     for (uint32_t other = 0; other <= sizeof(payload); other++) {
         assert_int_equal(kvmcu_tile_read(&tile, payload, other), other == size);

@@ -124,7 +124,6 @@ static void dial(struct modem *modem)
 {
     static const char head[] = "AT+CIPSTART=\"TCP\",\"10.0.0.";
     const char *at = modem->command + sizeof(head) - 1;
-
     assert_memory_equal(modem->command, head, sizeof(head) - 1);
     assert_string_equal(at + 1, "\",7000");
     assert_in_range(*at, '1', '3');
@@ -157,7 +156,6 @@ static void begin_send(struct modem *modem)
 static void obey(struct modem *modem)
 {
     const char *command = modem->command;
-
     if (modem->echo) {
         say(modem, command);
         say(modem, "\r\r\n");
@@ -189,7 +187,6 @@ static void pass_on(struct modem *modem)
 {
     char text[40];
     size_t at = 0;
-
     modem->sends++;
     (void)snprintf(text, sizeof(text), "\r\nRecv %zu bytes\r\n", modem->wanted);
     say(modem, text);
@@ -250,7 +247,6 @@ static void carry(struct modem *modem)
 static size_t line_write(void *arg, const void *data, size_t size)
 {
     struct modem *modem = arg;
-
     size = size < 50 ? size : 50;
     for (size_t i = 0; i < size; i++) {
         hear(modem, ((const char *)data)[i]);
@@ -286,7 +282,6 @@ static uint32_t line_now(void *arg)
 static void line_idle(void *arg)
 {
     struct modem *modem = arg;
-
     modem->peer.now_ms++;
     if (next_random(modem) % 128 != 0) {
         return;
@@ -351,7 +346,6 @@ static void rig_free(struct rig *rig)
 static void work_off(struct rig *rig)
 {
     struct work *work = &rig->modem.peer.work;
-
     for (unsigned i = 0; i < 2000 && !work_is_done(work); i++) {
         if (kvmcu_fetch(&rig->client, &rig->task, 200, LONG_MS) == KVMCU_OK) {
             uint32_t size = rig->task.payload_size;
@@ -373,7 +367,6 @@ static void test_a_good_modem(void **state)
     struct rig *rig = rig_new(0, 1, 2);
     struct modem *modem = &rig->modem;
     struct kvmcu_result result;
-
     (void)state;
     modem->peer.work.tasks = 5;
     modem->peer.work.payload_size = 300;
@@ -395,7 +388,6 @@ static void test_a_failover(void **state)
 {
     struct rig *rig = rig_new(0, 1, 1);
     struct peer *peer = &rig->modem.peer;
-
     (void)state;
     assert_int_equal(kvmcu_put(&rig->client, "k", 1, "v", 1, LONG_MS), KVMCU_OK);
     peer->dead[0] = true;
@@ -426,7 +418,6 @@ static void test_a_thousand_jobs_on_bad_modems(void **state)
 {
     unsigned faults = 0, resets = 0;
     uint64_t time_ms = 0;
-
     (void)state;
     for (uint32_t seed = 1; seed <= 1000; seed++) {
         struct rig *rig = rig_new(ALL, 10 + seed % 50, seed);

@@ -24,7 +24,6 @@ struct rig {
 static int rig_open(void **state)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
-
     assert_non_null(rig);
     peer_open(&rig->peer);
     peer_client(&rig->peer, &rig->client, rig->buffer, BUFFER_SIZE);
@@ -35,7 +34,6 @@ static int rig_open(void **state)
 static int rig_close(void **state)
 {
     struct rig *rig = *state;
-
     kvmcu_stop(&rig->client);
     peer_close(&rig->peer);
     free(rig);
@@ -55,7 +53,6 @@ static int get(struct rig *rig, uint32_t timeout_ms)
 static struct kvmcu_result result_of(const struct rig *rig)
 {
     struct kvmcu_result result;
-
     kvmcu_result(&rig->client, &result);
     return result;
 }
@@ -73,7 +70,6 @@ static void test_a_hint_is_followed_at_once(void **state)
 {
     struct rig *rig = *state;
     uint32_t begin = rig->peer.now_ms;
-
     rig->peer.primary = 2;
     assert_int_equal(get(rig, LONG_MS), KVMCU_NOT_FOUND);
     assert_int_equal(rig->peer.opens, 2);
@@ -98,7 +94,6 @@ static void test_without_a_hint_of_use_the_next_is_asked(void **state)
 static void test_a_hint_to_a_dead_node(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.primary = 1;
     rig->peer.hint = peer_urls[2];
     rig->peer.dead[2] = true;
@@ -109,7 +104,6 @@ static void test_a_hint_to_a_dead_node(void **state)
 static void test_a_silent_primary_does_not_make_a_call_miss_the_new_one(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.primary = 0;
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     rig->peer.mute = true;
@@ -122,7 +116,6 @@ static void test_a_silent_primary_does_not_make_a_call_miss_the_new_one(void **s
 static void test_when_all_were_asked_there_are_pauses(void **state)
 {
     struct rig *rig = *state;
-
     twist(rig, TWIST_CODE, FOREVER, KVP_NOT_PRIMARY);
     assert_int_equal(get(rig, 10000), KVMCU_TIMEOUT);
     assert_in_range(rig->peer.asked, 30, 150);
@@ -131,7 +124,6 @@ static void test_when_all_were_asked_there_are_pauses(void **state)
 static void test_a_busy_node_is_asked_again(void **state)
 {
     struct rig *rig = *state;
-
     twist(rig, TWIST_CODE, 2, KVP_BUSY);
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     assert_int_equal(rig->peer.opens, 1);
@@ -145,7 +137,6 @@ static void test_a_stale_read_takes_any_node(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_GET, .key = "k", .key_size = 1, .stale = true};
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     rig->peer.dead[0] = true;
     rig->peer.epoch = 3; /* it does not mind */
@@ -157,7 +148,6 @@ static void test_a_stale_read_takes_any_node(void **state)
 static void test_another_group_or_version(void **state)
 {
     struct rig *rig = *state;
-
     twist(rig, TWIST_CODE, 2, KVP_WRONG_GROUP);
     rig->peer.primary = 2;
     assert_int_equal(get(rig, LONG_MS), KVMCU_NOT_FOUND);
@@ -174,7 +164,6 @@ static void test_another_group_or_version(void **state)
 static void test_an_answer_of_an_older_epoch_is_not_used(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     assert_true(result_of(rig).revision == 41);
     twist(rig, TWIST_OLD_EPOCH, 2, 0);
@@ -193,7 +182,6 @@ static void test_an_answer_of_an_older_epoch_is_not_used(void **state)
 static void test_an_epoch_of_2_62_is_none(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     rig->peer.epoch = (uint64_t)1 << 62;
     assert_int_equal(get(rig, SHORT_MS), KVMCU_TIMEOUT);
@@ -208,7 +196,6 @@ static void test_an_epoch_of_2_62_is_none(void **state)
 static void test_another_group_of_the_same_name(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     rig->peer.group_id++;
     rig->peer.epoch = 1;
@@ -225,7 +212,6 @@ static void test_another_group_of_the_same_name(void **state)
 static void test_a_hello_of_an_older_epoch_clears_no_doubt(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     twist(rig, TWIST_OLD_EPOCH, 1, 0);
     rig->peer.hello_epoch = 4;
@@ -238,7 +224,6 @@ static void test_a_group_that_is_replaced_between_repeats(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_PUT, .key = "k", .key_size = 1};
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     twist(rig, TWIST_DROP, 1, 0);
     int status = kvmcu_start(&rig->client, &request, rig->peer.now_ms, LONG_MS);
@@ -258,7 +243,6 @@ static void test_a_group_that_is_replaced_between_repeats(void **state)
 static void test_numbers_count_and_repeats_keep_theirs(void **state)
 {
     struct rig *rig = *state;
-
     for (unsigned number = 1; number <= 300; number += 1) {
         twist(rig, TWIST_DROP, number % 50 == 0 ? 2 : 0, 0);
         assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
@@ -273,7 +257,6 @@ static void test_uncertain_is_no_answer(void **state)
 {
     static const int codes[] = {KVP_UNCERTAIN, KVP_NO_MEMORY, KVP_IO, KVP_FAILED, -99};
     struct rig *rig = *state;
-
     for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         twist(rig, TWIST_CODE_DONE, 2, codes[i]);
         assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
@@ -300,7 +283,6 @@ static void test_codes_that_settle_a_call(void **state)
 static void test_an_expired_session_is_replaced(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
     rig->peer.forget = 41;
     assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
@@ -332,7 +314,6 @@ static void test_a_session_that_expires_between_repeats(void **state)
 static void test_an_outcome_is_unknown_only_if_it_is(void **state)
 {
     struct rig *rig = *state;
-
     twist(rig, TWIST_CODE, FOREVER, KVP_NOT_PRIMARY);
     assert_int_equal(put(rig, SHORT_MS), KVMCU_TIMEOUT);
     twist(rig, TWIST_DROP, FOREVER, 0);
@@ -348,7 +329,6 @@ static void test_a_copy_without_an_answer_is_not_forgotten(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_PUT, .key = "k", .key_size = 1};
-
     twist(rig, TWIST_DROP, 1, 0);
     int status = kvmcu_start(&rig->client, &request, rig->peer.now_ms, SHORT_MS);
     while (status == KVMCU_PENDING) {
@@ -363,7 +343,6 @@ static void test_a_copy_without_an_answer_is_not_forgotten(void **state)
 static void test_deadlines_are_kept(void **state)
 {
     struct rig *rig = *state;
-
     for (uint32_t timeout_ms = 0; timeout_ms < 3000; timeout_ms += 7 + timeout_ms / 3) {
         for (unsigned kind = 0; kind < 3; kind++) {
             rig->peer.dead[0] = rig->peer.dead[1] = rig->peer.dead[2] = kind == 0;
@@ -381,7 +360,6 @@ static void test_stop(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_PUT, .key = "k", .key_size = 1};
-
     assert_int_equal(kvmcu_start(&rig->client, &request, 0, 100), KVMCU_PENDING);
     assert_int_equal(kvmcu_start(&rig->client, &request, 0, 100), KVMCU_BAD_ARGUMENT);
     assert_int_equal(result_of(rig).status, KVMCU_PENDING);
@@ -446,7 +424,6 @@ static void make_trouble(struct rig *rig, uint32_t *random)
 {
     struct peer *peer = &rig->peer;
     static const int codes[] = {KVP_NOT_PRIMARY, KVP_UNCERTAIN, KVP_UNAVAILABLE, KVP_BUSY, KVP_IO};
-
     peer->read_max = 1 + next_random(random) % 40;
     peer->write_max = 1 + next_random(random) % 90;
     peer->cut_at = next_random(random) % 2 == 0 ? NEVER : peer->moved + next_random(random) % 400;
@@ -470,7 +447,6 @@ static void make_trouble(struct rig *rig, uint32_t *random)
 static void check_outcome(const struct rig *rig, int status, unsigned executed)
 {
     struct kvmcu_result result = result_of(rig);
-
     if (status == KVMCU_OK) {
         assert_int_equal(executed, 1);
         assert_true(result.revision == rig->peer.seq);
@@ -485,7 +461,6 @@ static void check_outcome(const struct rig *rig, int status, unsigned executed)
 static void test_whatever_happens_outcomes_are_true(void **state)
 {
     unsigned good = 0, calls = 0;
-
     (void)state;
     for (uint32_t seed = 1; seed <= 500; seed++) {
         struct rig rig;

@@ -26,7 +26,6 @@ struct rig {
 static struct rig *rig_new(void)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
-
     assert_non_null(rig);
     rig->buffer = malloc(BUFFER_SIZE);
     rig->workspace = malloc(WORKSPACE_SIZE);
@@ -58,7 +57,6 @@ static int rig_open(void **state)
 static int rig_close(void **state)
 {
     struct rig *rig = *state;
-
     kvmcu_stop(&rig->client);
     peer_close(&rig->peer);
     free(rig->buffer);
@@ -84,7 +82,6 @@ static int fetch(struct rig *rig, uint16_t wait_ms)
 static int post(struct rig *rig)
 {
     uint32_t size = rig->task.payload_size;
-
     for (uint32_t i = 0; i < size; i++) {
         rig->result[i] = rig->result[size + i] = rig->workspace[i] ^ WORK_XOR;
     }
@@ -116,7 +113,6 @@ static void test_a_job(void **state)
 {
     struct rig *rig = *state;
     struct work *work = &rig->peer.work;
-
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(fetch(rig, 100), KVMCU_OK);
         assert_int_equal(rig->task.number, i);
@@ -150,7 +146,6 @@ static void test_joining_by_itself_or_not(void **state)
 {
     struct rig *rig = *state;
     struct work *work = &rig->peer.work;
-
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     assert_int_equal(work->joins, 1);
@@ -165,7 +160,6 @@ static void test_payloads_and_results_of_any_size(void **state)
 {
     struct rig *rig = *state;
     struct work *work = &rig->peer.work;
-
     work->tasks = 1;
     for (uint32_t size = 0; size <= WORKSPACE_SIZE; size += size < 300 ? 1 : 70) {
         work->payload_size = size;
@@ -219,7 +213,6 @@ static void test_requests_of_the_largest_numbers_fit(void **state)
 {
     struct rig *rig = *state;
     uint16_t size = KVMCU_BUFFER_FOR_WORKER(7, 5, 14);
-
     rig->peer.work.tasks = WORK_TASKS_MAX;
     rig->peer.work.payload_size = 400;
     free(rig->buffer);
@@ -239,7 +232,6 @@ static void test_requests_of_the_largest_numbers_fit(void **state)
 static void test_checkpoints(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     assert_int_equal(rig->task.checkpoint_size, 0);
     assert_int_equal(beat(rig, "half of it"), KVMCU_OK);
@@ -262,7 +254,6 @@ static void test_checkpoints(void **state)
 static void test_a_task_that_does_not_fit(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.work.payload_size = WORKSPACE_SIZE + 1;
     assert_int_equal(fetch(rig, 0), KVMCU_DOES_NOT_FIT);
     assert_int_equal(rig->task.payload_size, WORKSPACE_SIZE + 1);
@@ -280,7 +271,6 @@ static void test_a_task_that_does_not_fit(void **state)
 static void test_a_kind_that_nobody_asked_for(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.work.kind = 2;
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     assert_true(rig->task.kind >= rig->worker.kind_count);
@@ -291,7 +281,6 @@ static void test_a_kind_that_nobody_asked_for(void **state)
 static void test_a_damaged_payload(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.work.lie = true;
     assert_int_equal(fetch(rig, 0), KVMCU_CORRUPT);
     rig->peer.work.lie = false;
@@ -307,7 +296,6 @@ static void test_arguments(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu plain;
-
     assert_int_equal(kvmcu_fetch(&rig->client, NULL, 0, 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_beat(&rig->client, NULL, 0, NULL, 0, 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_post(&rig->client, &rig->task, 0, NULL, 1, 1), KVMCU_BAD_ARGUMENT);
@@ -330,7 +318,6 @@ static void test_arguments(void **state)
 static void test_a_fetch_waits(void **state)
 {
     struct rig *rig = *state;
-
     rig->peer.work.tasks = 0;
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     unsigned asked = rig->peer.asked;
@@ -350,7 +337,6 @@ static void test_the_primary_dies_while_a_fetch_waits(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_FETCH, .task = &rig->task, .wait_ms = 10000};
-
     rig->peer.work.tasks = 0;
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     int status = kvmcu_start(&rig->client, &request, rig->peer.now_ms, 11000);
@@ -375,7 +361,6 @@ static void test_a_worker_that_was_forgotten_joins_again(void **state)
 {
     struct rig *rig = *state;
     struct work *work = &rig->peer.work;
-
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     work->instance = 0;
     assert_int_equal(beat(rig, NULL), KVMCU_WORKER_UNKNOWN);
@@ -396,7 +381,6 @@ static void test_nodes_that_forget_at_once(void **state)
 {
     struct rig *rig = *state;
     unsigned joins;
-
     for (unsigned i = 0; i < 3; i++) {
         twist(rig, TWIST_CODE, FOREVER, KVP_WORKER_UNKNOWN);
         joins = rig->peer.asked;
@@ -426,7 +410,6 @@ static void test_words_that_end_a_worker(void **state)
 static void test_nobody_wants_it_any_more(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     rig->peer.work.unwanted = true;
     assert_int_equal(beat(rig, NULL), KVMCU_OK);
@@ -440,7 +423,6 @@ static void test_a_group_that_is_replaced(void **state)
 {
     struct rig *rig = *state;
     struct work *work = &rig->peer.work;
-
     assert_int_equal(fetch(rig, 0), KVMCU_OK);
     rig->peer.group_id++;
     rig->peer.epoch = 1;
@@ -453,7 +435,6 @@ static void test_a_group_that_is_replaced(void **state)
 static void test_a_session_that_expires(void **state)
 {
     struct rig *rig = *state;
-
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     rig->peer.forget = rig->peer.seq + 1;
     rig->peer.seq += 2;
@@ -468,7 +449,6 @@ static void test_a_session_that_expires(void **state)
 static void test_a_reset_at_every_byte(void **state)
 {
     uint32_t moved = 0;
-
     (void)state;
     for (uint32_t at = 0; at == 0 || at <= moved; at++) {
         struct rig *rig = rig_new();
@@ -538,7 +518,6 @@ static void test_a_slow_line(void **state)
 {
     struct rig *rig = *state;
     struct kvmcu_request request = {.op = KVMCU_FETCH, .task = &rig->task};
-
     rig->peer.work.payload_size = WORKSPACE_SIZE - 10;
     assert_int_equal(kvmcu_join(&rig->client, LONG_MS), KVMCU_OK);
     for (unsigned round = 0; round < 2; round++) {
@@ -575,7 +554,6 @@ static void make_trouble(struct rig *rig, uint32_t *random)
 {
     struct peer *peer = &rig->peer;
     static const int codes[] = {KVP_NOT_PRIMARY, KVP_UNCERTAIN, KVP_UNAVAILABLE, KVP_BUSY, KVP_IO};
-
     peer->read_max = 1 + next_random(random) % 90;
     peer->write_max = 1 + next_random(random) % 90;
     peer->cut_at = next_random(random) % 2 == 0 ? NEVER : peer->moved + next_random(random) % 900;

@@ -98,7 +98,7 @@ static struct event *push(enum kind kind, unsigned to, unsigned from, kvp_slice 
     counting = false; /* the wire's, not the node's */
     struct event *event = calloc(1, sizeof(*event) + body.size);
     counting = was;
-    must(event ? KVP_OK : KVP_NO_MEMORY);
+    must(event != NULL ? KVP_OK : KVP_NO_MEMORY);
     *event = (struct event){.kind = kind, .to = to, .from = from, .size = body.size};
     if (body.size > 0) {
         memcpy(event->body, body.data, body.size);
@@ -188,10 +188,10 @@ static void happen(struct event *event)
 
 static void settle(void)
 {
-    while (first) {
+    while (first != NULL) {
         struct event *event = first;
         first = event->next;
-        last = first ? last : &first;
+        last = first != NULL ? last : &first;
         happen(event);
     }
 }
@@ -356,7 +356,7 @@ __attribute__((noinline)) void measured(const struct workload *workload, kvp_buf
 static kvp_buf *make(const struct workload *workload, unsigned from, unsigned count)
 {
     kvp_buf *bodies = calloc(count, sizeof(*bodies));
-    must(bodies ? KVP_OK : KVP_NO_MEMORY);
+    must(bodies != NULL ? KVP_OK : KVP_NO_MEMORY);
     for (unsigned i = 0; i < count; i++) {
         workload->make(&bodies[i], from + i);
     }
@@ -379,7 +379,6 @@ int main(int argc, char **argv)
 {
     const struct workload *workload = NULL;
     unsigned count = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
-
     for (size_t i = 0; argc == 3 && i < sizeof(workloads) / sizeof(workloads[0]); i++) {
         workload = strcmp(argv[1], workloads[i].name) == 0 ? &workloads[i] : workload;
     }

@@ -68,7 +68,6 @@ int main(int argc, char **argv)
     kvp_node *node = NULL;
     char message[256];
     unsigned long keys = argc > 2 ? strtoul(argv[2], NULL, 10) : 10000;
-
     if (argc < 2 || keys == 0) {
         fprintf(stderr, "usage: embedded_get DIRECTORY [KEYS]\n");
         return 2;

@@ -84,7 +84,7 @@ int main(int argc, char **argv)
         }
     }
     char *value = malloc(size + 1);
-    if (!value || kvp_client_open(&options, &client, message, sizeof(message)) != KVP_OK) {
+    if (value == NULL || kvp_client_open(&options, &client, message, sizeof(message)) != KVP_OK) {
         fprintf(stderr, "load: cannot start\n");
         free(value);
         return 1;

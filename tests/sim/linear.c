@@ -62,7 +62,7 @@ static bool step(const struct node *call, uint64_t *value)
 
 static void *must(void *memory)
 {
-    if (!memory) {
+    if (memory == NULL) {
         abort();
     }
     return memory;
@@ -114,7 +114,7 @@ static void lift(struct node *call)
     call->next->previous = call->previous;
     struct node *back = call->match;
     back->previous->next = back->next;
-    if (back->next) {
+    if (back->next != NULL) {
         back->next->previous = back->previous;
     }
 }
@@ -123,7 +123,7 @@ static void unlift(struct node *call)
 {
     struct node *back = call->match;
     back->previous->next = back;
-    if (back->next) {
+    if (back->next != NULL) {
         back->next->previous = back;
     }
     call->previous->next = call;
@@ -208,7 +208,7 @@ static bool search(struct node *head, size_t used, const struct linear_op **stuc
     uint64_t value = 0, set = 1;
     struct node *at = head->next;
     bool ok = true;
-    while (head->next && ok) {
+    while (head->next != NULL && ok) {
         uint64_t after = value;
         if (!at->is_call && at->at == UINT64_MAX) {
             break; /* what is left has an unknown outcome, and need not have happened */

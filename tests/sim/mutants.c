@@ -366,7 +366,6 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
 {
     static struct sim sim;
     struct sim_plan plan;
-
     sim_plan_make(&plan, seed, mutant->mode);
     if (mutant->jobs) {
         sim_plan_jobs(&plan, seed);
@@ -380,7 +379,7 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     if (mutant->accidents) {
         sim_plan_accidents(&plan, seed);
     }
-    if (mutant->alter) {
+    if (mutant->alter != NULL) {
         mutant->alter(&plan);
     }
     bool ok = sim_run(&sim, seed, &plan, false);
@@ -393,7 +392,6 @@ static bool run_batch(const struct sim_mutant *mutant, unsigned long long from, 
                       struct finding *finding)
 {
     int ends[2];
-
     if (pipe(ends) != 0) {
         abort();
     }
@@ -474,7 +472,7 @@ int main(int argc, char **argv)
         }
     }
     for (size_t i = 0; i < MUTANTS; i++) {
-        if (only ? strcmp(only, mutants[i].name) == 0 : table || !mutants[i].slow) {
+        if (only != NULL ? strcmp(only, mutants[i].name) == 0 : table || !mutants[i].slow) {
             missed += find(i, limit, table) ? 0 : 1;
         }
     }

@@ -76,7 +76,7 @@ static void heap_push(struct sim *sim, struct sim_event *event)
     if (sim->heap_count == sim->heap_capacity) {
         sim->heap_capacity = sim->heap_capacity ? sim->heap_capacity * 2 : 1024;
         sim->heap = realloc(sim->heap, sim->heap_capacity * sizeof(*sim->heap));
-        if (!sim->heap) {
+        if (sim->heap == NULL) {
             abort();
         }
     }
@@ -115,7 +115,7 @@ static struct sim_event *heap_pop(struct sim *sim)
 struct sim_event *sim_at(struct sim *sim, uint64_t delay_us, enum sim_event_kind kind)
 {
     struct sim_event *event = calloc(1, sizeof(*event));
-    if (!event) {
+    if (event == NULL) {
         abort();
     }
     event->at = sim->now_us + delay_us;
@@ -299,7 +299,7 @@ static void free_all(struct sim *sim)
     sim->heap = NULL;
     sim->heap_capacity = 0;
     kvp_witness_close(sim->witness);
-    if (sim->witness_env) {
+    if (sim->witness_env != NULL) {
         sim->witness_env->ops->close(sim->witness_env);
     }
     sim_accidents_free(sim);

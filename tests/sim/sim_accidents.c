@@ -41,7 +41,7 @@ void sim_accidents_start(struct sim *sim)
 
 static const struct kvp_core *accidents_core(const struct sim_node *node)
 {
-    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+    return node->alive && node->executor != NULL ? kvp_executor_core(node->executor) : NULL;
 }
 
 static struct sim_node *accidents_serving(struct sim *sim)
@@ -83,7 +83,7 @@ static bool accidents_alone(const struct sim_node *node)
 static void accidents_make_alone(struct sim *sim)
 {
     struct sim_node *node = accidents_serving(sim);
-    if (node) {
+    if (node != NULL) {
         sim->accident.who = node->id;
         sim->accident.stage = ACCIDENT_ALONE;
         sim->accident.since_us = sim->now_us;
@@ -126,8 +126,8 @@ static void accidents_happen(struct sim *sim)
 static void accidents_grow(struct sim *sim)
 {
     const struct sim_node *node = accidents_serving(sim);
-    bool others = node && kvp_set_count(accidents_core(node)->view.in_sync) > 1;
-    bool more = node && accidents_core(node)->commit > sim->accident.old_end + 2;
+    bool others = node != NULL && kvp_set_count(accidents_core(node)->view.in_sync) > 1;
+    bool more = node != NULL && accidents_core(node)->commit > sim->accident.old_end + 2;
     if (others && more && sim_below(&sim->random_accidents, 40) == 0) {
         accidents_happen(sim);
     }
@@ -156,10 +156,10 @@ static void accidents_lead(struct sim *sim)
 static void accidents_put_aside(struct sim *sim)
 {
     const struct sim_node *first = accidents_serving(sim);
-    for (unsigned i = 1; first && sim->calm && i <= sim->plan.nodes; i++) {
+    for (unsigned i = 1; first != NULL && sim->calm && i <= sim->plan.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
         const struct kvp_core *core = accidents_core(node);
-        bool stays = core && node != first &&
+        bool stays = core != NULL && node != first &&
                      core->view.epoch >= accidents_core(first)->view.epoch &&
                      !kvp_view_equal(&core->view, &accidents_core(first)->view);
         if (stays && sim->now_us > node->started_us + STUCK_US) {
@@ -222,7 +222,7 @@ bool sim_accidents_lost(const struct sim *sim)
 
 void sim_accidents_free(struct sim *sim)
 {
-    if (sim->accident.old) {
+    if (sim->accident.old != NULL) {
         sim->accident.old->ops->close(sim->accident.old);
         sim->accident.old = NULL;
     }

@@ -28,7 +28,7 @@ void sim_call_open(struct sim *sim, struct sim_caller *caller)
     struct sim_jobs *jobs = sim->jobs;
     struct sim_caller **grown =
         realloc(jobs->callers, (jobs->caller_count + 1) * sizeof(struct sim_caller *));
-    if (!grown) {
+    if (grown == NULL) {
         abort();
     }
     jobs->callers = grown;

@@ -26,12 +26,12 @@ struct sim_history {
 kvp_status sim_check_start(struct sim *sim)
 {
     sim->history = calloc(1, sizeof(*sim->history));
-    return sim->history ? KVP_OK : KVP_NO_MEMORY;
+    return sim->history != NULL ? KVP_OK : KVP_NO_MEMORY;
 }
 
 void sim_check_free(struct sim *sim)
 {
-    if (sim->history) {
+    if (sim->history != NULL) {
         free(sim->history->ops);
         free(sim->history);
         sim->history = NULL;
@@ -44,7 +44,7 @@ void sim_check_invoked(struct sim *sim, unsigned client, unsigned op, unsigned k
     if (history->count == history->capacity) {
         history->capacity = history->capacity ? history->capacity * 2 : 256;
         history->ops = realloc(history->ops, history->capacity * sizeof(*history->ops));
-        if (!history->ops) {
+        if (history->ops == NULL) {
             abort();
         }
     }
@@ -89,7 +89,7 @@ static void note_serving(struct sim *sim)
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         struct sim_node *node = &sim->nodes[i];
         bool serving =
-            node->alive && node->executor && !node->paused &&
+            node->alive && node->executor != NULL && !node->paused &&
             kvp_core_serving(kvp_executor_core(node->executor), sim_node_clock(sim, node));
         if (serving && !node->serving) {
             sim->failovers++;
@@ -186,12 +186,13 @@ bool sim_check_converged(struct sim *sim)
 {
     struct kvp_core_status first, status;
     unsigned serving = 0;
-    if (sim->nodes[SIM_COPY].env) {
+    if (sim->nodes[SIM_COPY].env != NULL) {
         return false;
     }
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         struct sim_node *node = &sim->nodes[i];
-        if (!node->alive || node->paused || node->writer.first || node->sender.first) {
+        if (!node->alive || node->paused || node->writer.first != NULL ||
+            node->sender.first != NULL) {
             return false;
         }
         kvp_core_status(kvp_executor_core(node->executor), sim_node_clock(sim, node), &status);

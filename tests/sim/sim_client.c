@@ -39,7 +39,7 @@ static void timer(struct sim *sim, unsigned index, uint64_t delay_us)
 kvp_status sim_clients_start(struct sim *sim)
 {
     sim->clients = calloc(sim->plan.clients, sizeof(*sim->clients));
-    if (!sim->clients) {
+    if (sim->clients == NULL) {
         return KVP_NO_MEMORY;
     }
     for (unsigned i = 0; i < sim->plan.clients; i++) {

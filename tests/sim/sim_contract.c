@@ -56,13 +56,13 @@ struct sim_contract {
 kvp_status sim_contract_start(struct sim *sim)
 {
     sim->contract = calloc(1, sizeof(*sim->contract));
-    return sim->contract ? KVP_OK : KVP_NO_MEMORY;
+    return sim->contract != NULL ? KVP_OK : KVP_NO_MEMORY;
 }
 
 static void contract_forget(struct sim_contract *contract)
 {
     for (size_t i = 0; i < contract->capacity; i++) {
-        while (contract->places[i]) {
+        while (contract->places[i] != NULL) {
             struct contract_place *place = contract->places[i];
             contract->places[i] = place->next;
             free(place);
@@ -72,7 +72,7 @@ static void contract_forget(struct sim_contract *contract)
 
 void sim_contract_free(struct sim *sim)
 {
-    if (sim->contract) {
+    if (sim->contract != NULL) {
         contract_forget(sim->contract);
         free(sim->contract->places);
         free(sim->contract);
@@ -96,7 +96,7 @@ static struct contract_place *contract_place(struct sim *sim, struct kvp_point p
             capacity *= 2;
         }
         contract->places = realloc(contract->places, capacity * sizeof(struct contract_place *));
-        if (!contract->places) {
+        if (contract->places == NULL) {
             abort();
         }
         memset(contract->places + contract->capacity, 0,
@@ -104,16 +104,16 @@ static struct contract_place *contract_place(struct sim *sim, struct kvp_point p
         contract->capacity = capacity;
     }
     struct contract_place *place = contract->places[point.seq];
-    while (place && (place->epoch != point.epoch || place->hash != point.hash)) {
+    while (place != NULL && (place->epoch != point.epoch || place->hash != point.hash)) {
         if (place->epoch == point.epoch && !sim->contract->twice) {
             sim_fail(sim, "two entries %llu of epoch %llu", (unsigned long long)point.seq,
                      (unsigned long long)point.epoch);
         }
         place = place->next;
     }
-    if (!place) {
+    if (place == NULL) {
         place = calloc(1, sizeof(*place));
-        if (!place) {
+        if (place == NULL) {
             abort();
         }
         *place = (struct contract_place){contract->places[point.seq], point.seq, point.epoch,
@@ -128,7 +128,8 @@ static void contract_applied(struct sim *sim, const struct sim_node *node, struc
     struct contract_place *place = contract_place(sim, point);
     place->applied = true;
     const struct contract_place *other = sim->contract->places[point.seq];
-    for (; contract_one_history(sim) && !sim->contract->twice && other; other = other->next) {
+    for (; contract_one_history(sim) && !sim->contract->twice && other != NULL;
+         other = other->next) {
         if (other != place && other->applied) {
             sim_fail(sim, "%u applies entry %llu of epoch %llu, another node that of %llu",
                      node->id, (unsigned long long)point.seq, (unsigned long long)point.epoch,
@@ -175,7 +176,7 @@ static uint64_t contract_touched(const struct sim_node *node, const struct kvp_s
             if (count == capacity) {
                 capacity = capacity ? capacity * 2 : 64;
                 seen = realloc(seen, capacity * sizeof(*seen));
-                if (!seen) {
+                if (seen == NULL) {
                     abort();
                 }
             }
@@ -226,7 +227,7 @@ void sim_contract_opened(struct sim *sim, struct sim_node *node)
 
 static const struct kvp_core *contract_core(const struct sim_node *node)
 {
-    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+    return node->alive && node->executor != NULL ? kvp_executor_core(node->executor) : NULL;
 }
 
 /* Rule R6: nothing goes unseen that only this node may have. */
@@ -245,7 +246,7 @@ static void contract_replaced(struct sim *sim, const struct sim_node *node,
                  (unsigned long long)known->owed);
     }
     known->owed = 0;
-    if (destroys && core && core->log.tail.seq > 0) {
+    if (destroys && core != NULL && core->log.tail.seq > 0) {
         const struct contract_place *place = contract_place(sim, job->point);
         if (!place->has_digest && !place->applied) {
             sim_fail(sim, "%u destroys its store for one at %llu, where nobody was", node->id,
@@ -350,7 +351,7 @@ static void contract_committed(struct sim *sim, const struct sim_node *node,
 {
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
-        if (member && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
+        if (member != NULL && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
             member->meta.member_epoch != 0 && !member->meta.log_regressed && !member->replacing &&
             member->durable.seq < core->commit) {
             sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
@@ -372,8 +373,8 @@ static void contract_serves(struct sim *sim, const struct sim_node *node,
     }
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
-        if (i == node->id || !member || sim->nodes[i].paused || member->role != KVP_ROLE_BACKUP ||
-            member->view.epoch != core->view.epoch ||
+        if (i == node->id || member == NULL || sim->nodes[i].paused ||
+            member->role != KVP_ROLE_BACKUP || member->view.epoch != core->view.epoch ||
             !kvp_set_has(core->view.in_sync, sim->nodes[i].self)) {
             continue;
         }
@@ -391,7 +392,7 @@ void sim_contract_accident(struct sim *sim, uint64_t old_end)
     struct sim_contract *contract = sim->contract;
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         const struct kvp_core *core = contract_core(&sim->nodes[i]);
-        uint64_t end = core ? core->durable.seq : 0;
+        uint64_t end = core != NULL ? core->durable.seq : 0;
         end = end < contract->committed ? end : contract->committed;
         memset(&contract->nodes[i], 0, sizeof(contract->nodes[i]));
         contract->nodes[i].owed = i != sim->accident.who && end > old_end ? end : 0;
@@ -423,7 +424,7 @@ void sim_contract_step(struct sim *sim)
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct sim_node *node = &sim->nodes[i];
         const struct kvp_core *core = contract_core(node);
-        if (!core || core->role == KVP_ROLE_FAILED) {
+        if (core == NULL || core->role == KVP_ROLE_FAILED) {
             continue;
         }
         contract_order(sim, node, core);
@@ -440,7 +441,8 @@ void sim_contract_step(struct sim *sim)
 void sim_contract_read(struct sim *sim, const struct sim_node *node)
 {
     const struct kvp_core *core = contract_core(node);
-    if (contract_one_history(sim) && core && !kvp_core_serving(core, sim_node_clock(sim, node))) {
+    if (contract_one_history(sim) && core != NULL &&
+        !kvp_core_serving(core, sim_node_clock(sim, node))) {
         sim_fail(sim, "%u answers a read without the leases to serve", node->id);
     }
 }

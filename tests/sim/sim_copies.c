@@ -29,36 +29,36 @@
 
 static struct sim_node *copies_copy(struct sim *sim)
 {
-    return sim->nodes[SIM_COPY].env ? &sim->nodes[SIM_COPY] : NULL;
+    return sim->nodes[SIM_COPY].env != NULL ? &sim->nodes[SIM_COPY] : NULL;
 }
 
 static const struct kvp_core *copies_core(const struct sim_node *node)
 {
-    return node->alive && node->executor ? kvp_executor_core(node->executor) : NULL;
+    return node->alive && node->executor != NULL ? kvp_executor_core(node->executor) : NULL;
 }
 
 static bool copies_says_so(const struct sim_node *node)
 {
     const struct kvp_core *core = copies_core(node);
-    return core && core->meta.copy;
+    return core != NULL && core->meta.copy;
 }
 
 static bool copies_confirmed(const struct sim_node *node)
 {
     const struct kvp_core *core = copies_core(node);
-    return core && core->confirmed;
+    return core != NULL && core->confirmed;
 }
 
 bool sim_copies_need_witness(const struct sim *sim)
 {
     const struct sim_node *copy = &sim->nodes[SIM_COPY];
-    return copy->env && sim->first != copy->self;
+    return copy->env != NULL && sim->first != copy->self;
 }
 
 bool sim_copies_stranger(const struct sim *sim, const struct sim_node *node)
 {
     const struct sim_node *copy = &sim->nodes[SIM_COPY];
-    return copy->env && node->self == copy->self && sim->first != node->id;
+    return copy->env != NULL && node->self == copy->self && sim->first != node->id;
 }
 
 /* ---- the fault ---- */
@@ -98,7 +98,7 @@ static bool copies_can_be_told(struct sim *sim, struct kvp_env *env, unsigned se
     } else {
         good = false;
     }
-    if (look) {
+    if (look != NULL) {
         look->ops->close(look);
     }
     return good;
@@ -229,7 +229,7 @@ void sim_copies(struct sim *sim)
         return;
     }
     unsigned one = 1 + (unsigned)sim_below(&sim->random_copies, sim->plan.nodes);
-    if (!copies_copy(sim)) {
+    if (copies_copy(sim) == NULL) {
         copies_make(sim, &sim->nodes[one]);
     } else if (sim_below(&sim->random_copies, 2) || !copies_repair(sim)) {
         copies_crash(sim, copies_copy(sim));
@@ -240,7 +240,7 @@ void sim_copies(struct sim *sim)
 void sim_copies_calm(struct sim *sim)
 {
     const struct sim_node *copy = copies_copy(sim);
-    if (copy && !copy->alive) {
+    if (copy != NULL && !copy->alive) {
         copies_start(sim, copy, copies_delay(sim) / 10);
     }
 }
@@ -252,7 +252,7 @@ void sim_copies_calm(struct sim *sim)
 static bool copies_seen(const struct sim *sim, const struct sim_node *node)
 {
     const struct kvp_core *core = copies_core(node);
-    for (unsigned i = 0; core && i < core->peer_count; i++) {
+    for (unsigned i = 0; core != NULL && i < core->peer_count; i++) {
         uint64_t seen_us = core->peers[i].copy_seen_us;
         uint64_t ago_us = sim_node_clock(sim, node) - seen_us;
         uint64_t late_us = sim->nodes[core->peers[i].id].started_us + SIM_LATE_US + LATE_LONGER_US;
@@ -266,7 +266,7 @@ static bool copies_seen(const struct sim *sim, const struct sim_node *node)
 static void copies_watch(struct sim *sim, const struct sim_node *node)
 {
     const struct sim_node *copy = copies_copy(sim);
-    bool one_of_two = copy && node->self == copy->self;
+    bool one_of_two = copy != NULL && node->self == copy->self;
     if (node->serving && copies_says_so(node)) {
         sim_fail(sim, "%u serves, and says that it is a copy", node->id);
     }
@@ -300,7 +300,7 @@ static void copies_watch_memory(struct sim *sim, const struct sim_node *node)
 {
     const struct sim_node *copy = copies_copy(sim);
     const struct kvp_core *core = copies_core(node);
-    if (!copy || !core || node->self == copy->self) {
+    if (copy == NULL || core == NULL || node->self == copy->self) {
         return;
     }
     const struct kvp_core *first = copies_core(&sim->nodes[copy->self]);
@@ -308,7 +308,8 @@ static void copies_watch_memory(struct sim *sim, const struct sim_node *node)
     bool durable = core->peer_number_needed == 0 || core->meta_durable >= core->peer_number_needed;
     bool hangs = core_disk_hangs(core, sim_node_clock(sim, node));
     sim->in_memory = !durable && (sim->in_memory || hangs);
-    if (durable && (known == sim->first_number || (first && known == first->meta.incarnation))) {
+    if (durable &&
+        (known == sim->first_number || (first != NULL && known == first->meta.incarnation))) {
         sim->first_in_memory = false;
     }
 }
@@ -322,7 +323,7 @@ void sim_copies_step(struct sim *sim)
         copies_watch_memory(sim, &sim->nodes[i]);
         copies_watch(sim, &sim->nodes[i]);
     }
-    if (!sim->failed && sim->calm && copies_copy(sim)) {
+    if (!sim->failed && sim->calm && copies_copy(sim) != NULL) {
         (void)copies_repair(sim);
     }
 }

@@ -160,7 +160,7 @@ static void slow_disk(struct sim *sim)
 
 static void witness_crash(struct sim *sim)
 {
-    if (sim->witness && !sim_copies_need_witness(sim)) {
+    if (sim->witness != NULL && !sim_copies_need_witness(sim)) {
         sim_trace(sim, "WITNESS CRASH");
         kvp_env_memory_crash(sim->witness_env, (size_t)sim_below(&sim->random_faults, 3), 0, false);
         kvp_witness_close(sim->witness);
@@ -178,7 +178,7 @@ static bool all_agree(const struct sim *sim)
     for (unsigned i = 1; i <= sim->plan.nodes; i++) {
         const struct sim_node *node = &sim->nodes[i];
         const struct kvp_core *core = node->alive ? kvp_executor_core(node->executor) : NULL;
-        if (!core || core->view.version == 0 || core->proposal.stage != PROPOSAL_NONE ||
+        if (core == NULL || core->view.version == 0 || core->proposal.stage != PROPOSAL_NONE ||
             core->meta_durable != core->meta_wanted ||
             (view.version != 0 && !kvp_view_equal(&view, &core->view))) {
             return false;
@@ -203,7 +203,7 @@ void sim_witness_empty(struct sim *sim)
 
 static void witness_loss(struct sim *sim)
 {
-    if (sim->witness && !sim_copies_need_witness(sim) && all_agree(sim)) {
+    if (sim->witness != NULL && !sim_copies_need_witness(sim) && all_agree(sim)) {
         sim_witness_empty(sim);
         sim_at(sim, duration(sim), SIM_WITNESS_RESTART);
     }
@@ -230,11 +230,11 @@ static void wipe(struct sim *sim)
         whole += sim->nodes[i].alive && !sim->nodes[i].wiped;
     }
     const struct kvp_view *view =
-        node->executor ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
+        node->executor != NULL ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
     /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and has a disk
      * that answers: one that hangs is about to give its lead to whoever is wiped. */
     bool covered = false;
-    for (unsigned i = 1; view && i <= sim->plan.nodes; i++) {
+    for (unsigned i = 1; view != NULL && i <= sim->plan.nodes; i++) {
         covered = covered || (i != node->id && sim->nodes[i].serving && !sim->nodes[i].disk_hangs);
     }
     if (!node->alive || whole < 2 || !covered) {
@@ -373,7 +373,7 @@ void sim_calm_down(struct sim *sim)
             event->life = node->life;
         }
     }
-    if (!sim->witness) {
+    if (sim->witness == NULL) {
         sim_witness_restart(sim);
     }
 }
@@ -383,7 +383,7 @@ void sim_calm_down(struct sim *sim)
 void sim_witness_restart(struct sim *sim)
 {
     char message[256] = "";
-    if (!sim->witness &&
+    if (sim->witness == NULL &&
         kvp_witness_open(sim->witness_env, &sim->witness, message, sizeof(message)) != KVP_OK) {
         sim_fail(sim, "the witness cannot open its registers: %s", message);
     }
@@ -392,7 +392,7 @@ void sim_witness_restart(struct sim *sim)
 void sim_witness_message(struct sim *sim, struct sim_message *message)
 {
     kvp_buf answer = {0};
-    if (!sim->witness) {
+    if (sim->witness == NULL) {
         return;
     }
     struct sim_message back = {

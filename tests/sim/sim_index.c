@@ -19,7 +19,7 @@ static struct kvp_jobs *engine_of(const struct sim_node *node)
 
 bool sim_index_ready(const struct sim_node *node)
 {
-    return engine_of(node)->ready && !engine_of(node)->view;
+    return engine_of(node)->ready && engine_of(node)->view == NULL;
 }
 
 static void wrong(struct sim *sim, const struct job *job, uint32_t task, const char *what)
@@ -35,10 +35,10 @@ static unsigned attempts_at(const struct kvp_jobs *jobs, const struct job *job, 
 {
     unsigned count = 0;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
-        if (worker && jobs->workers[i] != worker) {
+        if (worker != NULL && jobs->workers[i] != worker) {
             continue;
         }
-        for (const struct attempt *a = jobs->workers[i]->attempts; a; a = a->next) {
+        for (const struct attempt *a = jobs->workers[i]->attempts; a != NULL; a = a->next) {
             count += a->job == job && a->task == task;
         }
     }
@@ -132,10 +132,10 @@ static void check_worker(struct sim *sim, const struct kvp_jobs *jobs, uint64_t 
                          const struct worker *worker)
 {
     unsigned count = 0;
-    for (const struct attempt *a = worker->attempts; a; a = a->next) {
+    for (const struct attempt *a = worker->attempts; a != NULL; a = a->next) {
         count++;
         check_attempt(sim, jobs, node_us, worker, a);
-        for (const struct attempt *b = a->next; b; b = b->next) {
+        for (const struct attempt *b = a->next; b != NULL; b = b->next) {
             if (a->slot == b->slot && a->slot != UINT32_MAX) {
                 sim_fail(sim, "index: worker %s has two tasks in slot %u", worker->name, a->slot);
             }
@@ -154,11 +154,11 @@ static void check_worker(struct sim *sim, const struct kvp_jobs *jobs, uint64_t 
 static void check_work(struct sim *sim, const struct kvp_jobs *jobs)
 {
     const struct job *at_work = NULL;
-    for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
-        if (!job->verify && !job->recheck && !job->sum.data) {
+    for (const struct job *job = jobs->first; job != NULL && !sim->failed; job = job->next) {
+        if (job->verify == NULL && job->recheck == NULL && job->sum.data == NULL) {
             continue;
         }
-        if (at_work || job != jobs->at_work) {
+        if (at_work != NULL || job != jobs->at_work) {
             wrong(sim, job, 0, "it is summed up or verified beside another one");
         }
         at_work = job;
@@ -166,7 +166,7 @@ static void check_work(struct sim *sim, const struct kvp_jobs *jobs)
         const struct kvp_job_spec *spec = &job->record.spec;
         struct kvp_verify_config config = {spec->element, spec->rows, spec->inner, spec->columns,
                                            spec->rounds};
-        if (job->verify &&
+        if (job->verify != NULL &&
             (kvp_verify_memory(&config, &size) != KVP_OK || size > jobs->config.verify_size_max)) {
             wrong(sim, job, 0, "its verification takes too much memory");
         }
@@ -179,7 +179,7 @@ void sim_index_check(struct sim *sim, struct sim_node *node)
     if (!sim_index_ready(node)) {
         return;
     }
-    for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
+    for (const struct job *job = jobs->first; job != NULL && !sim->failed; job = job->next) {
         check_job(sim, jobs, job);
     }
     check_work(sim, jobs);
@@ -204,8 +204,9 @@ static void compare_task(struct sim *sim, const struct job *job, const struct jo
         a->feed != b->feed || a->after_left != b->after_left) {
         wrong(sim, job, number, "it is another one in the store");
     }
-    uint32_t workers = a->faults ? a->faults->workers : 0;
-    if (job->record.state == JOB_RUNNING && workers != (b->faults ? b->faults->workers : 0)) {
+    uint32_t workers = a->faults != NULL ? a->faults->workers : 0;
+    if (job->record.state == JOB_RUNNING &&
+        workers != (b->faults != NULL ? b->faults->workers : 0)) {
         wrong(sim, job, number, "other workers have failed it in the store");
     }
 }
@@ -221,7 +222,7 @@ static void compare_job(struct sim *sim, const struct job *job, const struct job
     for (uint32_t i = 0; i < job->record.task_count && !sim->failed; i++) {
         compare_task(sim, job, fresh, i);
     }
-    for (uint32_t i = 0; job->outputs && i < job->grid.outputs && !sim->failed; i++) {
+    for (uint32_t i = 0; job->outputs != NULL && i < job->grid.outputs && !sim->failed; i++) {
         if (job->outputs[i].parts_left != fresh->outputs[i].parts_left ||
             job->outputs[i].summed != fresh->outputs[i].summed) {
             wrong(sim, job, i, "a block of the product is another one in the store");
@@ -237,9 +238,9 @@ static void compare_all(struct sim *sim, const struct kvp_jobs *jobs, const stru
                  jobs->job_count, (unsigned long long)jobs->task_total, jobs->worker_count,
                  fresh->job_count, (unsigned long long)fresh->task_total, fresh->worker_count);
     }
-    for (const struct job *job = jobs->first; job && !sim->failed; job = job->next) {
+    for (const struct job *job = jobs->first; job != NULL && !sim->failed; job = job->next) {
         const struct job *other = job_find(fresh, job->id);
-        if (!other) {
+        if (other == NULL) {
             wrong(sim, job, 0, "the store does not have the job");
         } else {
             compare_job(sim, job, other);
@@ -249,7 +250,7 @@ static void compare_all(struct sim *sim, const struct kvp_jobs *jobs, const stru
         const struct worker *worker = jobs->workers[i];
         const struct worker *other =
             worker_find(fresh, kvp_slice_of(worker->name, strlen(worker->name)));
-        if (!other || other->record.instance != worker->record.instance ||
+        if (other == NULL || other->record.instance != worker->record.instance ||
             other->record.active != worker->record.active ||
             other->record.left != worker->record.left ||
             other->record.barred != worker->record.barred ||

@@ -234,7 +234,7 @@ static void make_tasks(struct sim *sim, struct sim_job *job)
     job->task_count =
         1 + (uint32_t)sim_jobs_below(sim, sim_jobs_below(sim, 3) ? 12 : SIM_TASKS_MAX);
     job->tasks = calloc(job->task_count, sizeof(*job->tasks));
-    if (!job->tasks) {
+    if (job->tasks == NULL) {
         abort();
     }
     for (uint32_t i = 0; i < job->task_count; i++) {
@@ -361,13 +361,13 @@ void sim_jobs_open(struct sim *sim)
         return;
     }
     struct sim_jobs *jobs = sim->jobs = calloc(1, sizeof(*jobs));
-    if (!jobs) {
+    if (jobs == NULL) {
         abort();
     }
     jobs->random = sim->seed ^ 0x5eed0011;
     jobs->job_count = sim->plan.jobs.submitters * sim->plan.jobs.jobs;
     jobs->jobs = calloc(jobs->job_count, sizeof(*jobs->jobs));
-    if (!jobs->jobs) {
+    if (jobs->jobs == NULL) {
         abort();
     }
     for (unsigned i = 0; i < jobs->job_count; i++) {
@@ -380,7 +380,7 @@ void sim_jobs_open(struct sim *sim)
 
 static void free_job(struct sim_job *job)
 {
-    for (uint32_t i = 0; job->tasks && i < job->task_count; i++) {
+    for (uint32_t i = 0; job->tasks != NULL && i < job->task_count; i++) {
         kvp_buf_free(&job->tasks[i].payload);
     }
     free(job->tasks);
@@ -392,7 +392,7 @@ static void free_job(struct sim_job *job)
 void sim_jobs_free(struct sim *sim)
 {
     struct sim_jobs *jobs = sim->jobs;
-    if (!jobs) {
+    if (jobs == NULL) {
         return;
     }
     sim_workers_free(sim);
@@ -411,7 +411,7 @@ void sim_jobs_free(struct sim *sim)
 
 void sim_jobs_calm(struct sim *sim)
 {
-    if (sim->jobs) {
+    if (sim->jobs != NULL) {
         sim->jobs->calm_us = sim->now_us;
         sim_workers_calm(sim);
     }
@@ -419,7 +419,7 @@ void sim_jobs_calm(struct sim *sim)
 
 void sim_jobs_applied(struct sim *sim, const struct kvp_disk_job *job)
 {
-    if (!sim->jobs || job->op != KVP_DISK_WRITE) {
+    if (sim->jobs == NULL || job->op != KVP_DISK_WRITE) {
         return; /* what is applied has been committed, whatever becomes of it on this disk */
     }
     for (size_t i = 0; i < job->write.apply_count && !sim->failed; i++) {
@@ -429,7 +429,8 @@ void sim_jobs_applied(struct sim *sim, const struct kvp_disk_job *job)
 
 void sim_jobs_step(struct sim *sim)
 {
-    if (!sim->jobs || sim->failed || sim->now_us < sim->jobs->index_checked_us + INDEX_CHECK_US) {
+    if (sim->jobs == NULL || sim->failed ||
+        sim->now_us < sim->jobs->index_checked_us + INDEX_CHECK_US) {
         return;
     }
     sim->jobs->index_checked_us = sim->now_us;
@@ -446,7 +447,7 @@ void sim_jobs_step(struct sim *sim)
 
 bool sim_jobs_done(const struct sim *sim)
 {
-    if (!sim->jobs) {
+    if (sim->jobs == NULL) {
         return true;
     }
     for (unsigned i = 0; i < sim->jobs->submitter_count; i++) {
@@ -470,7 +471,7 @@ bool sim_jobs_done(const struct sim *sim)
 
 void sim_jobs_end(struct sim *sim)
 {
-    if (!sim->jobs) {
+    if (sim->jobs == NULL) {
         return;
     }
     sim_ledger_end(sim);

@@ -19,7 +19,7 @@
 static struct ledger_job *find(const struct sim *sim, uint64_t id)
 {
     struct ledger_job *job = sim->jobs->ledger->jobs;
-    while (job && job->id != id) {
+    while (job != NULL && job->id != id) {
         job = job->next;
     }
     return job;
@@ -28,14 +28,14 @@ static struct ledger_job *find(const struct sim *sim, uint64_t id)
 struct ledger_worker *ledger_worker_of(struct sim *sim, const char *name)
 {
     struct ledger_worker *worker = sim->jobs->ledger->workers;
-    while (worker && strcmp(worker->name, name) != 0) {
+    while (worker != NULL && strcmp(worker->name, name) != 0) {
         worker = worker->next;
     }
-    if (worker) {
+    if (worker != NULL) {
         return worker;
     }
     worker = calloc(1, sizeof(*worker));
-    if (!worker) {
+    if (worker == NULL) {
         abort();
     }
     strcpy(worker->name, name);
@@ -63,7 +63,7 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
     }
     *capacity = *capacity ? *capacity * 2 : 64;
     array = realloc(array, *capacity * size);
-    if (!array) {
+    if (array == NULL) {
         abort();
     }
     return array;
@@ -73,7 +73,7 @@ void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot)
 {
     struct sim_jobs *jobs = sim->jobs;
     const struct sim_job *job = sim_job_of(sim, slot->grant.job);
-    if (!job || slot->grant.task >= job->task_count) {
+    if (job == NULL || slot->grant.task >= job->task_count) {
         sim_fail(sim, "%s was given a task of nobody's", slot->worker->name);
         return;
     }
@@ -119,7 +119,7 @@ void sim_ledger_lied(struct sim *sim, uint64_t job, uint32_t task, const struct 
 bool sim_ledger_result(const struct sim *sim, uint64_t id, uint32_t task, kvp_slice *bytes)
 {
     const struct ledger_job *job = find(sim, id);
-    if (!job || task >= job->task_count || !job->tasks[task].known ||
+    if (job == NULL || task >= job->task_count || !job->tasks[task].known ||
         job->tasks[task].record.state != TASK_DONE) {
         return false;
     }
@@ -132,7 +132,7 @@ const char *sim_ledger_state(const struct sim *sim, uint64_t id)
     static const char *const names[] = {"uploading", "running",   "verifying", "done",
                                         "failed",    "cancelled", "removing"};
     const struct ledger_job *job = find(sim, id);
-    return !job ? "unknown" : job->exists ? names[job->record.state] : "gone";
+    return job == NULL ? "unknown" : job->exists ? names[job->record.state] : "gone";
 }
 
 static bool sums(const struct ledger_job *job)
@@ -198,7 +198,7 @@ static const struct sim_grant *grant_of(const struct sim *sim, const struct ledg
                                         uint32_t task, const struct job_vote *vote)
 {
     const struct sim_worker *worker = sim_worker_named(sim, vote->worker);
-    for (size_t i = sim->jobs->grant_count; worker && i > 0; i--) {
+    for (size_t i = sim->jobs->grant_count; worker != NULL && i > 0; i--) {
         const struct sim_grant *grant = &sim->jobs->grants[i - 1];
         if (grant->job == job->id && grant->task == task && grant->attempt == vote->attempt &&
             grant->worker == worker->index) {
@@ -260,7 +260,7 @@ static void check_vote(struct sim *sim, struct ledger_job *job, uint32_t task,
 {
     const struct job_vote *vote = &record->votes[index];
     const struct sim_grant *grant = grant_of(sim, job, task, vote);
-    if (!grant) {
+    if (grant == NULL) {
         wrong(sim, job, task, "a vote of somebody who was not given the task");
         return;
     }
@@ -396,11 +396,11 @@ static void check_failed(struct sim *sim, const struct ledger_job *job)
 {
     const char *reason = job->record.reason;
     bool attempts = ledger_attempts_failed(sim, job);
-    bool overflow = strstr(reason, "does not fit") && job->job->overflow;
+    bool overflow = strstr(reason, "does not fit") != NULL && job->job->overflow;
     /* Where an element does not fit its type, a lie may be what the others expect, and still wrong.
      */
     bool lied = job->wrong || (job->lied && job->job->overflow);
-    bool found_out = strstr(reason, "verification failed") && lied;
+    bool found_out = strstr(reason, "verification failed") != NULL && lied;
     if (!attempts && !overflow && !found_out) {
         sim_fail(sim, "job %llu (%s) failed: %s", (unsigned long long)job->id,
                  job->record.spec.name, reason);
@@ -464,7 +464,8 @@ static struct ledger_job *add_job(struct sim *sim, uint64_t id, const struct job
 {
     struct ledger_job *job = calloc(1, sizeof(*job));
     unsigned index = 0;
-    if (!job || sscanf(record->spec.name, "job%u", &index) != 1 || index >= sim->jobs->job_count) {
+    if (job == NULL || sscanf(record->spec.name, "job%u", &index) != 1 ||
+        index >= sim->jobs->job_count) {
         abort();
     }
     job->id = id;
@@ -473,7 +474,7 @@ static struct ledger_job *add_job(struct sim *sim, uint64_t id, const struct job
     job->job = &sim->jobs->jobs[index];
     job->task_count = job->job->task_count;
     job->tasks = calloc(job->task_count, sizeof(*job->tasks));
-    if (!job->tasks) {
+    if (job->tasks == NULL) {
         abort();
     }
     job->next = sim->jobs->ledger->jobs;
@@ -486,7 +487,7 @@ static void on_job(struct sim *sim, uint64_t id, const struct kvp_batch_op *op)
     struct ledger_job *job = find(sim, id);
     struct job_record record;
     if (op->is_delete) {
-        if (!job || !job->exists || job->record.state != JOB_REMOVING) {
+        if (job == NULL || !job->exists || job->record.state != JOB_REMOVING) {
             sim_fail(sim, "job %llu is deleted", (unsigned long long)id);
             return;
         }
@@ -494,11 +495,11 @@ static void on_job(struct sim *sim, uint64_t id, const struct kvp_batch_op *op)
         sim_trace(sim, "committed: job %llu is gone", (unsigned long long)id);
         return;
     }
-    if (job_record_decode(op->value, &record) != KVP_OK || (job && !job->exists)) {
+    if (job_record_decode(op->value, &record) != KVP_OK || (job != NULL && !job->exists)) {
         sim_fail(sim, "job %llu has a bad record, or comes back", (unsigned long long)id);
         return;
     }
-    if (!job) {
+    if (job == NULL) {
         job = add_job(sim, id, &record);
     }
     uint8_t before = job->record.state;
@@ -544,7 +545,7 @@ static void apply_op(struct sim *sim, const struct kvp_batch_op *op, unsigned pa
         ledger_on_standing(sim, name, op);
     } else if (kind == JOB_KEY_JOB) {
         on_job(sim, id, op);
-    } else if (!job || !job->exists) {
+    } else if (job == NULL || !job->exists) {
         sim_fail(sim, "a part of job %llu, which is not there", (unsigned long long)id);
     } else if (kind == JOB_KEY_TASK) {
         on_task(sim, job, op, number);
@@ -599,7 +600,7 @@ void sim_ledger_apply(struct sim *sim, const struct kvp_entry *entry)
 bool sim_ledger_running(const struct sim *sim)
 {
     const struct ledger_job *job = sim->jobs->ledger->jobs;
-    while (job && job->record.state != JOB_RUNNING) {
+    while (job != NULL && job->record.state != JOB_RUNNING) {
         job = job->next;
     }
     return job != NULL;
@@ -607,7 +608,7 @@ bool sim_ledger_running(const struct sim *sim)
 
 bool sim_ledger_settled(const struct sim *sim)
 {
-    for (const struct ledger_job *job = sim->jobs->ledger->jobs; job; job = job->next) {
+    for (const struct ledger_job *job = sim->jobs->ledger->jobs; job != NULL; job = job->next) {
         bool soon_gone = job->record.spec.keep_s < 60 && job->record.state != JOB_UPLOADING;
         if (job->exists && (soon_gone || (job->started && job->record.state < JOB_DONE))) {
             return false;
@@ -619,11 +620,11 @@ bool sim_ledger_settled(const struct sim *sim)
 static bool kept(const struct sim *sim, const struct sim_ack *ack)
 {
     const struct ledger_job *job = find(sim, ack->job);
-    if (!job) {
+    if (job == NULL) {
         return false;
     }
     const struct task_record *record = &job->tasks[ack->task].record;
-    if (!ack->worker) {
+    if (ack->worker == NULL) {
         return record->state == TASK_DONE && record->votes[record->winner].digest == ack->digest;
     }
     for (unsigned i = 0; i < record->vote_count; i++) {
@@ -641,7 +642,7 @@ static void check_grants(struct sim *sim)
     for (size_t i = 0; i < sim->jobs->grant_count && !sim->failed; i++) {
         const struct sim_grant *grant = &sim->jobs->grants[i];
         const struct ledger_job *job = find(sim, grant->job);
-        if (!job || !sim_job_payload(sim, job->job, grant->job, grant->task, &payload)) {
+        if (job == NULL || !sim_job_payload(sim, job->job, grant->job, grant->task, &payload)) {
             sim_fail(sim, "task %u of job %llu was begun before those that it waits for were done",
                      grant->task, (unsigned long long)grant->job);
         } else if (XXH3_64bits(payload.data, payload.size) != grant->payload_digest) {
@@ -656,7 +657,7 @@ static void check_jobs(struct sim *sim)
     for (unsigned i = 0; i < sim->jobs->job_count && !sim->failed; i++) {
         const struct sim_job *job = &sim->jobs->jobs[i];
         const struct ledger_job *at = find(sim, job->id);
-        if (job->start_acked && (!at || !at->started || at->record.state < JOB_DONE)) {
+        if (job->start_acked && (at == NULL || !at->started || at->record.state < JOB_DONE)) {
             sim_fail(sim, "job %u was started, and is %s", i, sim_ledger_state(sim, job->id));
         }
     }
@@ -679,7 +680,7 @@ static void check_leftovers(struct sim *sim)
         if (part) {
             job = find(sim, id);
         }
-        if (part && (!job || !job->exists)) {
+        if (part && (job == NULL || !job->exists)) {
             sim_fail(sim, "a key of kind %c of job %llu is left over", (char)kind,
                      (unsigned long long)id);
         }
@@ -694,9 +695,9 @@ void sim_ledger_end(struct sim *sim)
         const struct sim_ack *ack = &sim->jobs->acks[i];
         if (!kept(sim, ack)) {
             sim_fail(sim, "job %llu task %u: %s", (unsigned long long)ack->job, ack->task,
-                     !ack->worker ? "the result that was read is lost"
-                     : ack->lie   ? "a lie is not held against the worker"
-                                  : "a result that was counted is lost");
+                     ack->worker == NULL ? "the result that was read is lost"
+                     : ack->lie          ? "a lie is not held against the worker"
+                                         : "a result that was counted is lost");
         }
     }
     check_grants(sim);
@@ -708,7 +709,7 @@ void sim_ledger_end(struct sim *sim)
 void sim_ledger_open(struct sim *sim)
 {
     struct ledger *ledger = sim->jobs->ledger = calloc(1, sizeof(*ledger));
-    if (!ledger) {
+    if (ledger == NULL) {
         abort();
     }
     ledger->next = 1;
@@ -717,7 +718,7 @@ void sim_ledger_open(struct sim *sim)
 void sim_ledger_free(struct sim *sim)
 {
     struct ledger *ledger = sim->jobs->ledger;
-    for (struct ledger_job *job = ledger->jobs, *next; job; job = next) {
+    for (struct ledger_job *job = ledger->jobs, *next; job != NULL; job = next) {
         next = job->next;
         for (uint32_t i = 0; i < job->task_count; i++) {
             for (unsigned v = 0; v < KVP_JOB_COPIES_MAX; v++) {
@@ -727,7 +728,7 @@ void sim_ledger_free(struct sim *sim)
         free(job->tasks);
         free(job);
     }
-    for (struct ledger_worker *worker = ledger->workers, *next; worker; worker = next) {
+    for (struct ledger_worker *worker = ledger->workers, *next; worker != NULL; worker = next) {
         next = worker->next;
         free(worker);
     }

@@ -46,7 +46,7 @@ static void post(struct sim *sim, const struct sim_message *message, kvp_slice b
     event->message = *message;
     event->message.sent_us = sim->now_us;
     event->message.bytes = malloc(bytes.size + 1);
-    if (!event->message.bytes) {
+    if (event->message.bytes == NULL) {
         abort();
     }
     if (bytes.size > 0) {

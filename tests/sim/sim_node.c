@@ -102,7 +102,7 @@ static void disk_event(struct sim *sim, struct sim_node *node, bool sends, uint6
 static void disk_next(struct sim *sim, struct sim_node *node, bool sends)
 {
     struct sim_disk_queue *queue = disk_queue(node, sends);
-    if (!queue->busy && queue->first) {
+    if (!queue->busy && queue->first != NULL) {
         uint64_t time_us = disk_time(sim, node);
         queue->busy = true;
         queue->due_us = sim->now_us + time_us;
@@ -116,7 +116,7 @@ static void host_disk(void *arg, struct kvp_disk_job *job)
     bool sends = kvp_disk_sends(job->op);
     struct sim_disk_queue *queue = disk_queue(host->node, sends);
     job->next = NULL;
-    if (queue->first) {
+    if (queue->first != NULL) {
         queue->last->next = job;
     } else {
         queue->first = job;
@@ -275,7 +275,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
 
 static void drop_held(struct sim_node *node)
 {
-    while (node->held) {
+    while (node->held != NULL) {
         struct sim_event *event = node->held;
         node->held = event->next;
         sim_message_free(&event->message);
@@ -285,7 +285,7 @@ static void drop_held(struct sim_node *node)
 
 static void drop_jobs(struct sim_disk_queue *queue)
 {
-    while (queue->first) {
+    while (queue->first != NULL) {
         struct kvp_disk_job *job = queue->first;
         queue->first = job->next;
         kvp_disk_job_free(job);
@@ -301,13 +301,13 @@ static void end(struct sim_node *node)
     kvp_disk_close(&node->disk);
     drop_jobs(&node->writer);
     drop_jobs(&node->sender);
-    if (node->executor) {
+    if (node->executor != NULL) {
         bool known = kvp_executor_core(node->executor)->confirmed;
         node->starts_unknown = known ? 0 : node->starts_unknown + 1;
         kvp_executor_close(node->executor);
         node->executor = NULL;
     }
-    while (node->tokens.next && node->tokens.next != &node->tokens) {
+    while (node->tokens.next != NULL && node->tokens.next != &node->tokens) {
         token_end(node->tokens.next);
     }
     drop_held(node);
@@ -340,7 +340,7 @@ void sim_node_crash(struct sim *sim, struct sim_node *node)
 
 void sim_node_free(struct sim_node *node)
 {
-    if (node->env) {
+    if (node->env != NULL) {
         end(node);
         node->env->ops->close(node->env);
         node->env = NULL;
@@ -386,7 +386,7 @@ static void end_failed(struct sim *sim, struct sim_node *node)
 
 void sim_node_settle(struct sim *sim, struct sim_node *node)
 {
-    if (node->alive && node->executor) {
+    if (node->alive && node->executor != NULL) {
         kvp_executor_flush(node->executor, sim_node_clock(sim, node));
         schedule_tick(sim, node);
         end_failed(sim, node);
@@ -433,12 +433,12 @@ void sim_node_disk_answers(struct sim *sim, struct sim_node *node)
 static void hold(struct sim_node *node, const struct sim_event *event)
 {
     struct sim_event *copy = malloc(sizeof(*copy));
-    if (!copy) {
+    if (copy == NULL) {
         abort();
     }
     *copy = *event;
     copy->next = NULL;
-    if (node->held) {
+    if (node->held != NULL) {
         node->held_last->next = copy;
     } else {
         node->held = copy;
@@ -452,7 +452,7 @@ static void resume(struct sim *sim, struct sim_node *node)
     node->paused = false;
     struct sim_event *held = node->held;
     node->held = NULL;
-    while (held) {
+    while (held != NULL) {
         struct sim_event *event = held;
         held = event->next;
         if (event->kind == SIM_MESSAGE) {
@@ -471,7 +471,7 @@ void sim_node_event(struct sim *sim, struct sim_event *event)
     if (event->kind == SIM_RESTART) {
         if (sim_accidents_hold(sim, node)) {
             sim_at(sim, 100000, SIM_RESTART)->node = node->id;
-        } else if (!node->alive && node->env) {
+        } else if (!node->alive && node->env != NULL) {
             sim_node_start(sim, node);
         }
         return;
@@ -529,7 +529,7 @@ static bool reads(const struct sim_message *message)
 static struct sim_token *token_new(struct sim_node *node, const struct sim_message *message)
 {
     struct sim_token *token = calloc(1, sizeof(*token));
-    if (!token) {
+    if (token == NULL) {
         abort();
     }
     token->from = message->from;

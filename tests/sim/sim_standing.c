@@ -42,7 +42,7 @@ void ledger_on_faults(struct sim *sim, struct ledger_job *job, const struct kvp_
         faults_wrong(sim, job, task, "they go back, or come when the job has ended");
     }
     for (unsigned i = 0; i < now.count; i++) {
-        if (!sim_worker_named(sim, now.by[i].worker)) {
+        if (sim_worker_named(sim, now.by[i].worker) == NULL) {
             faults_wrong(sim, job, task, "of nobody");
         }
     }
@@ -113,11 +113,11 @@ bool ledger_attempts_failed(const struct sim *sim, const struct ledger_job *job)
     if (task->record.state != TASK_FAILED) {
         return false;
     }
-    if (strstr(reason, "different workers")) {
+    if (strstr(reason, "different workers") != NULL) {
         return task->faults.workers >= max;
     }
     bool calm = sim->calm && sim->now_us > sim->jobs->calm_us + CALM_US;
-    return strstr(reason, "for it, the last time") && task->record.lost >= max &&
+    return strstr(reason, "for it, the last time") != NULL && task->record.lost >= max &&
            !(calm && was_there(sim, task));
 }
 
@@ -137,7 +137,7 @@ static bool shares_kind(const struct worker_record *a, const char *kind)
 static bool is_of_use(const struct sim *sim, const struct worker_record *record)
 {
     const struct ledger_worker *other = sim->jobs->ledger->workers;
-    for (; other; other = other->next) {
+    for (; other != NULL; other = other->next) {
         for (unsigned i = 0;
              other->exists && !other->record.standby && i < other->record.kind_count; i++) {
             if (shares_kind(record, other->record.kinds[i].text)) {
@@ -146,7 +146,7 @@ static bool is_of_use(const struct sim *sim, const struct worker_record *record)
         }
     }
     const struct ledger_job *job = sim->jobs->ledger->jobs;
-    for (; job; job = job->next) {
+    for (; job != NULL; job = job->next) {
         bool matmul =
             job->record.spec.type == KVP_JOB_MATMUL &&
             (shares_kind(record, KVP_JOB_MATMUL_KIND) || shares_kind(record, KVP_JOB_BLOCKS_KIND));
@@ -177,7 +177,7 @@ void ledger_on_worker(struct sim *sim, kvp_slice name, const struct kvp_batch_op
         at->forgotten = true;
         return;
     }
-    if (!worker || worker_record_decode(op->value, &record) != KVP_OK) {
+    if (worker == NULL || worker_record_decode(op->value, &record) != KVP_OK) {
         sim_fail(sim, "worker %s: no such worker, or a bad record", text);
         return;
     }
@@ -205,7 +205,7 @@ void ledger_on_standing(struct sim *sim, kvp_slice name, const struct kvp_batch_
         memset(&at->standing, 0, sizeof(at->standing));
         return;
     }
-    if (!worker || standing_record_decode(op->value, &at->standing) != KVP_OK) {
+    if (worker == NULL || standing_record_decode(op->value, &at->standing) != KVP_OK) {
         sim_fail(sim, "worker %s: standing of nobody, or a bad record", text);
     } else if (at->standing.ever > at->outdone || at->standing.faults > at->standing.ever) {
         sim_fail(sim, "worker %s is blamed for %u tasks; others have done %u that it failed", text,
@@ -231,7 +231,7 @@ static void check_worker(struct sim *sim, const struct ledger_worker *at)
 void ledger_check_workers(struct sim *sim)
 {
     const struct ledger_worker *at = sim->jobs->ledger->workers;
-    for (; at && !sim->failed; at = at->next) {
+    for (; at != NULL && !sim->failed; at = at->next) {
         check_worker(sim, at);
     }
 }

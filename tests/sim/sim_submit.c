@@ -69,7 +69,7 @@ static void ask(struct sim *sim, struct sim_submitter *submitter, unsigned op, k
                 uint64_t number, sim_done *done)
 {
     struct kvp_request request = {.op = op, .value = value};
-    request.job.job = submitter->job ? submitter->job->id : 0;
+    request.job.job = submitter->job != NULL ? submitter->job->id : 0;
     request.job.number = number;
     request.job.what = KVP_INFO_JOB;
     sim_call(sim, &submitter->call, &request, done, submitter);
@@ -336,7 +336,7 @@ void sim_submitters_make(struct sim *sim)
     struct sim_jobs *jobs = sim->jobs;
     jobs->submitter_count = sim->plan.jobs.submitters;
     jobs->submitters = calloc(jobs->submitter_count, sizeof(*jobs->submitters));
-    if (!jobs->submitters) {
+    if (jobs->submitters == NULL) {
         abort();
     }
     for (unsigned i = 0; i < jobs->submitter_count; i++) {

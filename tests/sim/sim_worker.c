@@ -636,7 +636,7 @@ void sim_workers_make(struct sim *sim)
     struct sim_jobs *jobs = sim->jobs;
     jobs->worker_count = sim->plan.jobs.workers;
     jobs->workers = calloc(jobs->worker_count, sizeof(*jobs->workers));
-    if (!jobs->workers) {
+    if (jobs->workers == NULL) {
         abort();
     }
     for (unsigned i = 0; i < jobs->worker_count; i++) {

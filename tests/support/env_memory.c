@@ -27,7 +27,6 @@ static kvp_status env_open_store(struct kvp_env *env, const char *name, bool cre
     struct disk_store *disk = disk_find_store(self, name);
     kvp_status status = KVP_OK;
     bool happens = false;
-
     if (!kvp_store_name_valid(name)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store");
     }
@@ -66,7 +65,6 @@ static kvp_status env_destroy_store(struct kvp_env *env, const char *name)
     struct memory_env *self = env_of(env);
     struct disk_store *disk = disk_find_store(self, name);
     bool happens = false;
-
     if (!kvp_store_name_valid(name)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store");
     }
@@ -88,7 +86,6 @@ static kvp_status env_rename_store(struct kvp_env *env, const char *from, const 
     struct memory_env *self = env_of(env);
     struct disk_store *disk = disk_find_store(self, from);
     bool happens = false;
-
     if (!kvp_store_name_valid(from) || !kvp_store_name_valid(to) || (disk != NULL && disk->open)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a store, or the store is open");
     }
@@ -109,7 +106,6 @@ static kvp_status env_list_stores(struct kvp_env *env, void (*each)(void *arg, c
                                   void *arg)
 {
     struct memory_env *self = env_of(env);
-
     if (self->dead) {
         return refuse(self, KVP_IO, "the power is off");
     }
@@ -123,7 +119,6 @@ static uint64_t disk_size(const struct disk_store *disk)
 {
     const struct memory_map *map = disk->roots[disk->root_count - 1];
     uint64_t size = 0;
-
     for (const struct memory_map *node = memory_map_find(map, kvp_slice_of("", 0), false);
          node != NULL; node = memory_map_find(map, memory_map_key(node), true)) {
         size += memory_map_key(node).size + memory_map_value(node).size;
@@ -138,7 +133,6 @@ static kvp_status env_store_size(struct kvp_env *env, const char *name, uint64_t
 {
     struct memory_env *self = env_of(env);
     const struct disk_store *disk = disk_find_store(self, name);
-
     if (self->dead) {
         return refuse(self, KVP_IO, "the power is off");
     }
@@ -150,7 +144,6 @@ static kvp_status env_read_file(struct kvp_env *env, const char *name, kvp_buf *
 {
     struct memory_env *self = env_of(env);
     const struct disk_file *file = disk_find_file(self, name);
-
     if (!kvp_store_name_valid(name)) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a file");
     }
@@ -167,7 +160,6 @@ static kvp_status env_replace_file(struct kvp_env *env, const char *name, kvp_sl
 {
     struct memory_env *self = env_of(env);
     bool happens = false;
-
     if (!kvp_store_name_valid(name) || content.size > KVP_FILE_SIZE_MAX) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a file, or too long");
     }
@@ -192,7 +184,6 @@ static kvp_status env_write_at(struct kvp_env *env, const char *name, uint64_t o
 {
     struct memory_env *self = env_of(env);
     bool happens = false;
-
     if (!kvp_store_name_valid(name) || content.size > KVP_FILE_SIZE_MAX ||
         offset > KVP_FILE_SIZE_MAX - content.size) {
         return refuse(self, KVP_BAD_ARGUMENT, "not a name for a file, or too long");
@@ -227,7 +218,6 @@ static const char *env_error(struct kvp_env *env)
 static void env_close(struct kvp_env *env)
 {
     struct memory_env *self = env_of(env);
-
     if (self == NULL) {
         return;
     }
@@ -260,7 +250,6 @@ static const struct kvp_env_ops memory_env_ops = {
 kvp_status kvp_env_memory_open(struct kvp_env **env)
 {
     struct memory_env *self = calloc(1, sizeof(*self));
-
     if (self == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -293,7 +282,6 @@ static bool copy_frames(struct disk_journal *to, const struct disk_journal *from
 static bool copy_store(struct memory_env *env, const struct disk_store *from)
 {
     struct disk_store *disk = disk_new(env, from->name);
-
     if (disk == NULL || !copy_frames(&disk->journal, &from->journal)) {
         return false;
     }
@@ -310,7 +298,6 @@ static bool copy_store(struct memory_env *env, const struct disk_store *from)
 static bool copy_file(struct memory_env *env, const struct disk_file *from)
 {
     struct disk_file *file = disk_make_file(env, from->name);
-
     if (file != NULL) {
         struct disk_file *next = file->next;
         *file = *from;
@@ -324,7 +311,6 @@ kvp_status kvp_env_memory_copy(const struct kvp_env *env, struct kvp_env **copy)
     const struct memory_env *self = (const struct memory_env *)env;
     kvp_status status = kvp_env_memory_open(copy);
     bool whole = status == KVP_OK;
-
     for (const struct disk_store *disk = self->stores; whole && disk != NULL; disk = disk->next) {
         whole = copy_store(env_of(*copy), disk);
     }
@@ -342,7 +328,6 @@ kvp_status kvp_env_memory_copy(const struct kvp_env *env, struct kvp_env **copy)
 void kvp_env_memory_set_fault(struct kvp_env *env, struct kvp_memory_fault fault)
 {
     struct memory_env *self = env_of(env);
-
     pthread_mutex_lock(&self->lock);
     self->fault = fault;
     self->broken = false;
@@ -357,7 +342,6 @@ uint64_t kvp_env_memory_changes(const struct kvp_env *env)
 static void crash_files(struct memory_env *env, bool keep)
 {
     struct disk_file **link = &env->files;
-
     while (*link != NULL) {
         struct disk_file *file = *link;
         if (keep) {
@@ -377,7 +361,6 @@ static void crash_journal(struct disk_journal *journal, size_t keep)
 {
     size_t unsynced = journal->count - journal->durable;
     size_t lost = keep < unsynced ? unsynced - keep : 0;
-
     disk_journal_forget(journal, journal->count - lost, lost);
     journal->durable = journal->count;
     journal->lost = journal->lost || lost > 0;
@@ -387,7 +370,6 @@ void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, size_t keep_
                           bool keep_files)
 {
     struct memory_env *self = env_of(env);
-
     pthread_mutex_lock(&self->lock);
     if (!self->dead) {
         self->dead = true;
@@ -404,7 +386,6 @@ void kvp_env_memory_crash(struct kvp_env *env, size_t keep_batches, size_t keep_
 void kvp_env_memory_restart(struct kvp_env *env)
 {
     struct memory_env *self = env_of(env);
-
     for (struct disk_store *disk = self->stores; disk != NULL; disk = disk->next) {
         assert(!disk->open);
     }
@@ -417,6 +398,5 @@ void kvp_env_memory_restart(struct kvp_env *env)
 size_t kvp_env_memory_unsynced(const struct kvp_env *env, const char *name)
 {
     const struct disk_store *disk = disk_find_store((const struct memory_env *)env, name);
-
     return disk == NULL ? 0 : disk->root_count - 1;
 }

@@ -85,7 +85,6 @@ struct disk_store *disk_new(struct memory_env *env, const char *name)
 {
     struct disk_store *disk = calloc(1, sizeof(*disk));
     struct memory_map **roots = calloc(8, sizeof(struct memory_map *));
-
     if (disk == NULL || roots == NULL) {
         free(disk);
         free(roots);
@@ -104,7 +103,6 @@ struct disk_store *disk_new(struct memory_env *env, const char *name)
 void disk_unlink_store(struct memory_env *env, struct disk_store *disk)
 {
     struct disk_store **link = &env->stores;
-
     while (*link != disk) {
         link = &(*link)->next;
     }
@@ -130,7 +128,6 @@ bool disk_reserve_root(struct disk_store *disk)
 void disk_settle(struct disk_store *disk, size_t keep)
 {
     struct memory_map *kept = memory_map_ref(disk->roots[keep]);
-
     for (size_t i = 0; i < disk->root_count; i++) {
         memory_map_unref(disk->roots[i]);
     }
@@ -165,7 +162,6 @@ kvp_status disk_journal_add(struct disk_journal *journal, const kvp_slice *parts
 struct disk_file *disk_make_file(struct memory_env *env, const char *name)
 {
     struct disk_file *file = disk_find_file(env, name);
-
     if (file == NULL) {
         file = calloc(1, sizeof(*file));
         if (file != NULL) {

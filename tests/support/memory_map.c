@@ -30,7 +30,6 @@ struct memory_map {
 static struct pair *pair_new(kvp_slice key, kvp_slice value)
 {
     struct pair *pair = malloc(sizeof(*pair) + key.size + value.size);
-
     if (pair == NULL) {
         return NULL;
     }
@@ -77,7 +76,6 @@ static struct memory_map *node_new(struct pair *pair, uint64_t priority, struct 
                                    struct memory_map *right)
 {
     struct memory_map *node = malloc(sizeof(*node));
-
     if (node == NULL) {
         memory_map_unref(left);
         memory_map_unref(right);
@@ -106,7 +104,6 @@ kvp_slice memory_map_value(const struct memory_map *node)
 static struct memory_map *lift_left(struct memory_map *map, struct memory_map *sub)
 {
     struct memory_map *middle = sub->right;
-
     sub->right = NULL;
     sub->right = node_new(map->pair, map->priority, middle, memory_map_ref(map->right));
     if (sub->right == NULL) {
@@ -119,7 +116,6 @@ static struct memory_map *lift_left(struct memory_map *map, struct memory_map *s
 static struct memory_map *lift_right(struct memory_map *map, struct memory_map *sub)
 {
     struct memory_map *middle = sub->left;
-
     sub->left = NULL;
     sub->left = node_new(map->pair, map->priority, memory_map_ref(map->left), middle);
     if (sub->left == NULL) {
@@ -158,7 +154,6 @@ kvp_status memory_map_put(struct memory_map *map, kvp_slice key, kvp_slice value
                           struct memory_map **changed)
 {
     struct pair *pair = pair_new(key, value);
-
     if (pair == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -176,7 +171,6 @@ static bool merge(struct memory_map *low, struct memory_map *high, struct memory
 {
     struct memory_map *sub = NULL;
     struct memory_map *node = NULL;
-
     if (low == NULL || high == NULL) {
         *merged = memory_map_ref(low == NULL ? high : low);
         return true;
@@ -201,7 +195,6 @@ static bool delete_key(struct memory_map *map, kvp_slice key, struct memory_map 
 {
     struct memory_map *sub = NULL;
     int order = kvp_slice_compare(key, memory_map_key(map));
-
     if (order == 0) {
         return merge(map->left, map->right, changed);
     }
@@ -219,7 +212,6 @@ kvp_status memory_map_delete(struct memory_map *map, kvp_slice key, struct memor
 {
     struct memory_map *result = NULL;
     const struct memory_map *found = memory_map_find(map, key, false);
-
     if (found == NULL || kvp_slice_compare(memory_map_key(found), key) != 0) {
         *changed = memory_map_ref(map);
         return KVP_OK;
@@ -234,7 +226,6 @@ kvp_status memory_map_delete(struct memory_map *map, kvp_slice key, struct memor
 const struct memory_map *memory_map_find(const struct memory_map *map, kvp_slice key, bool after)
 {
     const struct memory_map *found = NULL;
-
     while (map != NULL) {
         int order = kvp_slice_compare(memory_map_key(map), key);
         if (order > 0 || (order == 0 && !after)) {

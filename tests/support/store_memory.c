@@ -25,7 +25,6 @@ static kvp_status apply_ops(struct memory_map *map, const struct kvp_batch_op *o
                             struct memory_map **result)
 {
     struct memory_map *current = memory_map_ref(map);
-
     for (size_t i = 0; i < count; i++) {
         struct memory_map *changed = NULL;
         kvp_status status = ops[i].is_delete
@@ -46,7 +45,6 @@ static kvp_status commit_ops(struct memory_store *self, const struct kvp_batch_o
 {
     struct disk_store *disk = self->disk;
     struct memory_map *map = NULL;
-
     if (!disk_reserve_root(disk)) {
         return KVP_NO_MEMORY;
     }
@@ -66,7 +64,6 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
 {
     struct memory_store *self = of(store);
     bool happens = false;
-
     pthread_mutex_lock(&self->env->lock);
     kvp_status status = KVP_FAILED;
     if (!self->failed) {
@@ -85,7 +82,6 @@ static kvp_status store_write(struct kvp_store *store, const struct kvp_batch_op
 static kvp_status take_map(struct memory_store *self, struct memory_map **map)
 {
     kvp_status status = KVP_OK;
-
     pthread_mutex_lock(&self->env->lock);
     if (self->failed) {
         status = KVP_FAILED;
@@ -102,7 +98,6 @@ static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *val
 {
     struct memory_map *map = NULL;
     kvp_status status = take_map(of(store), &map);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -120,7 +115,6 @@ static kvp_status store_get(struct kvp_store *store, kvp_slice key, kvp_buf *val
 static struct kvp_snapshot *store_snapshot(struct kvp_store *store)
 {
     struct kvp_snapshot *snapshot = calloc(1, sizeof(*snapshot));
-
     if (snapshot != NULL) {
         (void)take_map(of(store), &snapshot->map); /* its iterators report the failure */
     }
@@ -140,7 +134,6 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
                                    bool fill_cache)
 {
     struct kvp_iter *iter = calloc(1, sizeof(*iter));
-
     (void)fill_cache;
     if (iter == NULL) {
         return NULL;
@@ -157,7 +150,6 @@ static struct kvp_iter *store_iter(struct kvp_store *store, struct kvp_snapshot 
 static kvp_status iter_status(struct kvp_iter *iter)
 {
     struct memory_store *owner = iter->owner;
-
     pthread_mutex_lock(&owner->env->lock);
     kvp_status status = owner->failed ? KVP_FAILED : owner->env->dead ? KVP_IO : KVP_OK;
     pthread_mutex_unlock(&owner->env->lock);
@@ -212,7 +204,6 @@ static kvp_status store_journal_replay(struct kvp_store *store, uint64_t first,
     struct memory_store *self = of(store);
     const struct disk_journal *journal = &self->disk->journal;
     kvp_status status = journal_usable(self);
-
     *more = journal->lost;
     if (status == KVP_OK && first > journal->first + journal->count) {
         return KVP_CORRUPT;
@@ -239,7 +230,6 @@ static kvp_status store_journal_append(struct kvp_store *store, const kvp_slice 
     struct memory_store *self = of(store);
     struct disk_journal *journal = &self->disk->journal;
     bool happens = false;
-
     if (!self->begun) {
         return KVP_BAD_ARGUMENT;
     }
@@ -267,7 +257,6 @@ static kvp_status store_journal_sync(struct kvp_store *store)
     struct memory_store *self = of(store);
     struct disk_journal *journal = &self->disk->journal;
     bool happens = false;
-
     pthread_mutex_lock(&self->env->lock);
     kvp_status status = self->failed ? KVP_FAILED : KVP_OK;
     if (status == KVP_OK && journal->durable < journal->count) {
@@ -285,7 +274,6 @@ static kvp_status store_journal_read(struct kvp_store *store, struct kvp_frame f
     struct memory_store *self = of(store);
     const struct disk_journal *journal = &self->disk->journal;
     kvp_status status = journal_usable(self);
-
     if (status != KVP_OK) {
         return status;
     }
@@ -307,7 +295,6 @@ static kvp_status store_journal_drop(struct kvp_store *store, uint64_t keep)
     struct disk_journal *journal = &self->disk->journal;
     size_t count = keep > journal->first ? (size_t)(keep - journal->first) : 0;
     bool happens = false;
-
     pthread_mutex_lock(&self->env->lock);
     kvp_status status = self->failed ? KVP_FAILED : disk_count_change(self->env, &happens);
     if (happens) {
@@ -329,7 +316,6 @@ static const char *store_error(struct kvp_store *store)
 static void store_close(struct kvp_store *store)
 {
     struct memory_store *self = of(store);
-
     if (self != NULL) {
         self->disk->open = false;
         free(self);

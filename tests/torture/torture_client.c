@@ -57,7 +57,6 @@ static void on_signal(int number)
 static uint64_t now_us(void)
 {
     struct timespec time;
-
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
 }
@@ -97,7 +96,6 @@ static struct linear_op *new_op(struct worker *worker)
 static kvp_status call(kvp_client *client, const struct linear_op *op, kvp_result *result)
 {
     char key[32], value[32];
-
     (void)snprintf(key, sizeof(key), "torture/%u", op->key);
     (void)snprintf(value, sizeof(value), "%" PRIu64, op->value);
     kvp_slice k = {key, strlen(key)}, v = {value, strlen(value)};
@@ -116,7 +114,6 @@ static kvp_status call(kvp_client *client, const struct linear_op *op, kvp_resul
 static uint64_t value_of(const kvp_result *result)
 {
     char text[32] = "";
-
     if (result->value.size < sizeof(text)) {
         memcpy(text, result->value.data, result->value.size);
     }
@@ -178,7 +175,6 @@ static void *work(void *arg)
     struct worker *worker = arg;
     kvp_client_options options;
     kvp_client *client = NULL;
-
     kvp_client_options_init(&options);
     options.nodes = worker->nodes;
     options.timeout_ms = TIMEOUT_MS;
@@ -205,7 +201,6 @@ static void *work(void *arg)
 static int by_size(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
     return x < y ? -1 : x > y;
 }
 
@@ -227,7 +222,6 @@ static bool judge(const struct worker *workers, unsigned count)
     unsigned keys = 0, acknowledged = 0, unknown = 0, refused = 0, odd = 0;
     kvp_status odd_status = KVP_OK;
     char why[256] = "";
-
     for (unsigned i = 0; i < count; i++) {
         total += workers[i].count;
         acknowledged += workers[i].acknowledged;

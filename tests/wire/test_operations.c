@@ -84,7 +84,7 @@ static void test_every_row_of_the_document_is_in_the_table_and_the_other_way_rou
     FILE *file = fopen(doc_path, "r");
     (void)state;
     assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         unsigned number;
         char name[64], rest;
         if (sscanf(line, "| %u | %63[A-Z_] |%c", &number, name, &rest) != 3 ||
