@@ -476,9 +476,9 @@ static void test_what_is_remarkable_about_a_job_is_shown(void **state)
     check_shows(&rig, "state        running, 1.5 s");
     check_shows(&rig, "reason       because");
     check_shows(&rig, "3: 2 done, 1 running, 0 waiting");
-    check_shows(&rig, "bad                       disagreed  16 bytes, digest bbbb");
-    check_shows(&rig, "good                      agreed     16 bytes, digest aaaa");
-    check_shows(&rig, "busy                      running    25.0 % after 0.7 s");
+    check_shows(&rig, "bad             disagreed  16 bytes, digest bbbb");
+    check_shows(&rig, "good            agreed     16 bytes, digest aaaa");
+    check_shows(&rig, "busy            running    25.0 % after 0.7 s");
     check_shows(&rig, "bad                       barred");
     assert_null(strstr(rig.output, "           0  done")); /* nothing is to be said about it */
     assert_null(strstr(rig.output, "good                      active"));
