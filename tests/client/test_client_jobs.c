@@ -479,13 +479,13 @@ static void test_what_is_remarkable_about_a_job_is_shown(void **state)
     check_shows(&rig, "bad             disagreed  16 bytes, digest bbbb");
     check_shows(&rig, "good            agreed     16 bytes, digest aaaa");
     check_shows(&rig, "busy            running    25.0 % after 0.7 s");
-    check_shows(&rig, "bad                       barred");
+    check_shows(&rig, "bad                      barred");
     assert_null(strstr(rig.output, "           0  done")); /* nothing is to be said about it */
-    assert_null(strstr(rig.output, "good                      active"));
+    assert_null(strstr(rig.output, "good                     active"));
     assert_int_equal(run(&rig, "job show 42 --tasks"), EXIT_DONE);
     check_shows(&rig, "           0  done");
     assert_int_equal(run(&rig, "job workers"), EXIT_DONE);
-    check_shows(&rig, "good                      active");
+    check_shows(&rig, "good                     active");
     end(&rig);
 }
 

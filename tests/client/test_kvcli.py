@@ -164,7 +164,7 @@ def test_tab_completes_the_verbs_of_jobs(group, home):
     with Terminal(group, home) as terminal:
         terminal.type("jo\tli\t\n")
         terminal.read_until("job list ?\n")
-        assert terminal.read_until(re.escape(PROMPT)).startswith("      ID  STATE")
+        assert terminal.read_until(re.escape(PROMPT)).startswith("      ID STATE")
         terminal.type("job sh\t1\n")
         assert "no such job" in terminal.read_until(re.escape(PROMPT))
         terminal.type("job w\t")  # wait or workers: both are shown, and the line again
