@@ -11,6 +11,7 @@
 
 #define LOST_VOTES_MAX 3u /* as the engine has them by default */
 #define FAULTS_MAX     8u
+#define UNANSWERED_US  2000000u
 #define CALM_US        8000000u /* and then everybody has been heard of */
 
 /* ---- faults ---- */
@@ -88,12 +89,26 @@ static bool is_named(const struct faults_record *faults, const struct task_recor
     return false;
 }
 
-/* Somebody good was there for long, and has not had it. */
+/* Nobody hears of it: in every slot it hangs, or has a result that nobody takes, because all
+ * session slots have been used of late. */
+static bool is_silent(const struct sim *sim, const struct sim_worker *worker)
+{
+    bool silent = true;
+    for (unsigned i = 0; i < worker->slots_used; i++) {
+        const struct sim_caller *call = &worker->slots[i].call;
+        bool unanswered =
+            call->busy && sim->now_us > call->began_us + call->patience_us + UNANSWERED_US;
+        silent = silent && (worker->slots[i].hung || unanswered);
+    }
+    return silent;
+}
+
+/* Somebody good was there for long, was heard of, and has not had it. */
 static bool was_there(const struct sim *sim, const struct ledger_task *task)
 {
     for (unsigned i = 0; i < sim->jobs->worker_count; i++) {
         const struct sim_worker *worker = &sim->jobs->workers[i];
-        bool there = worker->steady && worker->up && worker->joined &&
+        bool there = worker->steady && worker->up && worker->joined && !is_silent(sim, worker) &&
                      sim->now_us > worker->joined_us + CALM_US;
         if (there && !is_named(&task->faults, &task->record, worker->name)) {
             return true;
