@@ -30,6 +30,7 @@
     MARK(TOLD_TAKEN_BACK,     "a view that a peer told was never granted, and is taken back") \
     MARK(TOLD_TOO_FAR,        "a told view is too far ahead to be believed") \
     MARK(TOLD_TO_LEAD,        "a peer says that this node leads: the register is asked") \
+    MARK(TOLD_UNSETTLED,      "a pair's node is told a view by who may have a newer one") \
     /* the primary's side */ \
     MARK(PEER_RESTARTED,      "a peer answers from another incarnation than before") \
     MARK(LOG_REGRESSED,       "a peer comes back with less than it acknowledged") \

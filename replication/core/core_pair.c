@@ -65,6 +65,14 @@ bool core_pair_may_promote(struct kvp_core *core)
            core->primary_resigned;
 }
 
+/* The boot rule holds for a view that is told, too: behind it there may be a newer one, granted by
+ * an earlier incarnation of this node, which is not told before it is durable. Once the other one
+ * has settled, this node goes the way of every candidate. */
+bool core_pair_may_lead_told(const struct kvp_core *core)
+{
+    return !core_paired(core) || core->contact;
+}
+
 /* What the other one answered before was not settled; now it may be, and the next regular question
  * would leave a backup for a while that cannot take over. */
 void core_pair_installed(struct kvp_core *core)

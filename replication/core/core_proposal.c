@@ -107,7 +107,12 @@ bool core_adopt(struct kvp_core *core, const struct kvp_view *view)
         core->meta.unreplicated_from = 0; /* from now on it takes what another one makes */
     }
     core_persist(core);
-    core_install(core, view);
+    if (core_pair_may_lead_told(core)) {
+        core_install(core, view);
+    } else {
+        KVP_MARK(TOLD_UNSETTLED);
+        core_follow_view(core, view);
+    }
     return true;
 }
 

@@ -539,8 +539,9 @@ void core_admin_heard(struct kvp_core *core, const struct kvp_peer_reply *reply)
 
 /* core_pair.c: two nodes that decide by themselves */
 bool core_pair_may_promote(struct kvp_core *core);
-void core_pair_installed(struct kvp_core *core);     /* a view has come into force */
-bool core_pair_decides(const struct kvp_core *core); /* on the proposal, without asking */
+bool core_pair_may_lead_told(const struct kvp_core *core); /* in a view that it has been told */
+void core_pair_installed(struct kvp_core *core);           /* a view has come into force */
+bool core_pair_decides(const struct kvp_core *core);       /* on the proposal, without asking */
 void core_pair_ask(struct kvp_core *core); /* puts the proposal to the node that may grant it */
 void core_pair_asked(struct kvp_core *core, const struct kvp_peer_request *request, void *token);
 /* Whatever is asked of a node that has failed or stopped. */

@@ -10,7 +10,8 @@
  * In pair mode the view says who holds the register, so that a view which is believed wrongly is a
  * register that has split. A request changes nothing there: it makes this node ask the other one,
  * at the address that is configured, and only the answer counts. It is the holder's word, durable
- * there (core_pair.c), or this node's own grant.
+ * there (core_pair.c), or this node's own grant. A node that has just started does not lead in it
+ * before the other one has settled: behind it there may be one that this node granted before.
  *
  * With an arbiter, why following is harmless: who follows acknowledges nothing to clients and asks
  * the arbiter before it leads; the register compares with what it has. Why it does not last: a view

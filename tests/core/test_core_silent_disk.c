@@ -179,6 +179,47 @@ static void test_in_a_pair_a_hung_primary_has_failed(void **state)
     }
 }
 
+/* A primary whose disk never took the view that it leads fails, grants the lead, and is started
+ * anew: who tells it that view is about to lead alone in the next one, when its own disk answers.
+ */
+static void
+test_a_restarted_node_does_not_lead_in_a_view_told_by_who_may_have_a_newer_one(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 2);
+    world.config.policy = KVP_PAIR_PRIMARY_WINS;
+    world_form(&world);
+    world_put(&world, 1, 10);
+    world_run(&world, SECONDS);
+    hang(&world, 2, FOR_EVER_US);
+    world_handover(&world, 1, 2);
+    world_run(&world, SECONDS);
+    assert_int_equal(world_status(&world, 1).view.primary, 2);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_ELECT);
+    hang(&world, 1, 9 * SECONDS);
+    world_run(&world, 2 * SECONDS);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_FAILED);
+    assert_true(world_jobs(&world.nodes[1]) > 0); /* the grant is under way to its disk */
+    hang(&world, 1, MS);
+    world_kill(&world, 2);
+    hang(&world, 2, MS);
+    world_start(&world, 2);
+    world_run(&world, 4 * SECONDS);
+    assert_int_equal(world_status(&world, 2).view.primary, 2);
+    assert_int_equal(world_status(&world, 2).role, KVP_ROLE_BACKUP);
+    world_isolate(&world, 1);
+    world_run(&world, 2 * SECONDS);
+    assert_false(world_serves(&world, 2));
+    world_run(&world, 4 * SECONDS);
+    assert_serves(&world, 1, kvp_set_of(1));
+    world_rejoin(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_serves(&world, 1, set_to(2));
+    assert_same(&world, set_to(2));
+    world_close(&world);
+}
+
 static void test_a_node_whose_disk_hangs_stops_when_it_is_told_to(void **state)
 {
     (void)state;
@@ -225,6 +266,8 @@ int main(void)
         cmocka_unit_test(test_a_backup_whose_disk_hangs_does_not_take_the_lead),
         cmocka_unit_test(test_the_lead_goes_to_a_member_whose_disk_works),
         cmocka_unit_test(test_in_a_pair_a_hung_primary_has_failed),
+        cmocka_unit_test(
+            test_a_restarted_node_does_not_lead_in_a_view_told_by_who_may_have_a_newer_one),
         cmocka_unit_test(test_a_node_whose_disk_hangs_stops_when_it_is_told_to),
         cmocka_unit_test(test_a_handover_asked_of_a_hung_primary_ends),
     };

@@ -25,7 +25,7 @@ enum { WITNESS, BACKUP_WINS, PRIMARY_WINS, AVAILABLE };
 static const struct {
     int mode;
     unsigned long long seed;
-    bool jobs, lazy, strangers, hangs, copies, sessions;
+    bool jobs, lazy, strangers, hangs, copies, sessions, rough;
 } regressions[] = {
     /* The APPEND that cuts a suffix, or its answer, got lost, and was never sent again. */
     {WITNESS, 1877},
@@ -51,6 +51,10 @@ static const struct {
     {BACKUP_WINS, 10027022, .lazy = true},
     {BACKUP_WINS, 30008024, .lazy = true},
     {PRIMARY_WINS, 30006312, .lazy = true},
+    /* The same, and the holder led in a view that it had forgotten and was told again. */
+    {PRIMARY_WINS, 8019180, .lazy = true, .strangers = true, .hangs = true, .rough = true},
+    {PRIMARY_WINS, 8020242, .lazy = true, .strangers = true, .hangs = true, .rough = true},
+    {PRIMARY_WINS, 8516215, .lazy = true, .strangers = true, .hangs = true, .rough = true},
     /* A checkpoint of a worker that lied was given to those who should have found it out. */
     {WITNESS, 19, .jobs = true},
     /* A task was fed a result that was not committed, and never was. */
@@ -189,7 +193,8 @@ static void run_regressions(int mode, struct shown shown, struct totals *totals)
                                         .strangers = regressions[i].strangers,
                                         .hangs = regressions[i].hangs,
                                         .copies = regressions[i].copies,
-                                        .sessions = regressions[i].sessions};
+                                        .sessions = regressions[i].sessions,
+                                        .rough = regressions[i].rough};
             run(regressions[i].mode, regressions[i].seed, world, shown, totals);
         }
     }
