@@ -49,8 +49,9 @@ struct core_peer {
     uint64_t match_us;  /* when it rose last */
     uint64_t behind_us; /* since when it has lacked entries without getting any; 0: it lacks none */
     struct kvp_point sent; /* the last entry sent */
-    uint64_t position_us; /* only APPEND answers, or what was sent later, tell its position: its log
-                             had a suffix to be cut; UINT64_MAX: not known to be cut yet */
+    uint64_t position_us;  /* reports about the time before this say nothing of its position: they
+                              predate the truncation of its log. UINT64_MAX: it has not confirmed
+                              that truncation yet */
     unsigned flight_first, flight_count; /* ring */
     struct {
         uint64_t last;

@@ -8,6 +8,7 @@
 
 #define STEPS_MAX     20000000u
 #define CALM_LIMIT_US 60000000u /* after the faults: so long until everything works again */
+#define CALM_DELAYS   2000u     /* and that is no shorter than so many messages take */
 /* With jobs: a minute for a task that hangs while nothing is known about what tasks take, doubled
  * up to eight times. */
 #define JOBS_LIMIT_US (UINT64_C(60000000) << 9)
@@ -353,6 +354,7 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim_operators_start(sim);
     sim_accidents_start(sim);
     uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;
+    limit_us += CALM_DELAYS * plan->delay_us;
     bool converged = false;
     for (uint64_t steps = 0; !sim->failed && sim->heap_count > 0 && steps < STEPS_MAX; steps++) {
         struct sim_event *event = heap_pop(sim);

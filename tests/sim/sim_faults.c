@@ -221,6 +221,13 @@ static void handover(struct sim *sim)
     kvp_buf_free(&body);
 }
 
+/* Has it asked for a view in which it does not count? */
+static bool gives_away(const struct sim_node *node)
+{
+    const struct core_proposal *proposal = &kvp_executor_core(node->executor)->proposal;
+    return proposal->stage != PROPOSAL_NONE && !kvp_set_has(proposal->view.in_sync, node->id);
+}
+
 /* A member comes back with an empty disk, as after a repair. */
 static void wipe(struct sim *sim)
 {
@@ -231,11 +238,13 @@ static void wipe(struct sim *sim)
     }
     const struct kvp_view *view =
         node->executor != NULL ? kvp_core_view(kvp_executor_core(node->executor)) : NULL;
-    /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and has a disk
-     * that answers: one that hangs is about to give its lead to whoever is wiped. */
+    /* Only what redundancy covers: somebody else in sync lives, has not been wiped, and is not
+     * about to give its lead to whoever is wiped, because its disk does not answer. */
     bool covered = false;
     for (unsigned i = 1; view != NULL && i <= sim->plan.nodes; i++) {
-        covered = covered || (i != node->id && sim->nodes[i].serving && !sim->nodes[i].disk_hangs);
+        const struct sim_node *other = &sim->nodes[i];
+        covered = covered ||
+                  (i != node->id && other->serving && !other->disk_hangs && !gives_away(other));
     }
     if (!node->alive || whole < 2 || !covered) {
         return;

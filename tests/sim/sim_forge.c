@@ -34,6 +34,7 @@ static void post(struct sim *sim, const struct kvp_peer_request *request)
 {
     struct sim_message message = {.from = SIM_CLIENT(SIM_CLIENTS_MAX), .to = request->to};
     kvp_buf body = {0};
+    sim->forged++;
     if (kvp_peer_request_encode(request, kvp_slice_of("sim", 3), &body) == KVP_OK) {
         sim_send(sim, &message, kvp_buf_slice(&body));
     }
