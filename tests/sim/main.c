@@ -78,7 +78,7 @@ static const struct {
     /* So many outcomes are unknown that the search for an order took hours. */
     {BACKUP_WINS, 6009159, .lazy = true, .strangers = true, .hangs = true, .sessions = true},
     /* A good worker could post nothing for seconds, as all session slots had been used of late. */
-    {PRIMARY_WINS, 8000104, .lazy = true, .strangers = true, .hangs = true, .jobs = true},
+    {PRIMARY_WINS, 8000104, .jobs = true, .hangs = true},
 };
 
 struct totals {
