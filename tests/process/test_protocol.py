@@ -166,7 +166,7 @@ def test_every_whole_body_is_answered():
             assert c.ask_body(body)[0] == BAD_REQUEST, body
         assert c.ask_body(bytes.fromhex("98ccffc1c1c1"))[0] == BAD_VERSION
         assert c.ask_body(bytes.fromhex("980201"))[0] == BAD_VERSION
-        assert c.ask_body(bytes.fromhex("98010d"))[0] == BAD_OP
+        assert c.ask_body(bytes.fromhex("98013f"))[0] == BAD_OP
         assert c.ask(HELLO)[0] == OK
 
 
