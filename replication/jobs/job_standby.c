@@ -109,39 +109,38 @@ struct look {
     } kinds[KVP_JOB_KINDS_MAX];
 };
 
-static bool look_can(const struct look *look, const struct worker *worker, uint32_t number)
-{
-    return task_suits(worker, look->job, number) &&
-           !task_failed_by(&look->job->tasks[number], worker);
-}
-
-/* The standby that the task needs. NULL: an active worker can do it, or no standby either. */
+/* The standby that the task needs. NULL: an active worker can do it, or no standby either. Who has
+ * failed it gets it again where nobody else is left. */
 static struct worker *standby_for_task(struct look *look, uint32_t number)
 {
     const struct kvp_jobs *jobs = look->jobs;
     const struct task *task = &look->job->tasks[number];
     bool plain = task->seen_count == 0 && task->faults == NULL;
     size_t size = task_bytes(look->job, number);
-    struct worker *reserve = NULL;
+    struct worker *reserve = NULL, *again = NULL;
+    bool active_again = false;
     if (plain && (size < look->kinds[task->kind].can || size >= look->kinds[task->kind].cannot)) {
         return NULL;
     }
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         struct worker *worker = jobs->workers[i];
         look->workers_left -= look->workers_left > 0;
-        if (worker_gone(worker, look->now_us) || !look_can(look, worker, number)) {
+        if (worker_gone(worker, look->now_us) || !task_suits(worker, look->job, number)) {
             continue;
         }
-        if (worker->record.active) {
+        bool failed = task_failed_by(task, worker);
+        if (worker->record.active && !failed) {
             look->kinds[task->kind].can = plain ? size + 1 : look->kinds[task->kind].can;
             return NULL;
         }
-        reserve = reserve != NULL ? reserve : worker;
+        active_again = active_again || worker->record.active;
+        reserve = reserve != NULL || failed ? reserve : worker;
+        again = again != NULL || !failed ? again : worker;
     }
     if (plain && reserve == NULL) {
         look->kinds[task->kind].cannot = size;
     }
-    return reserve;
+    return reserve != NULL || active_again ? reserve : again;
 }
 
 static struct worker *look_through(struct look *look, uint32_t *number)

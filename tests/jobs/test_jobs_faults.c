@@ -577,6 +577,23 @@ static void test_what_all_active_workers_failed_activates_a_standby(void **state
     check_worker("fit", "active");
 }
 
+/* It has failed the task, and stands by again. */
+static void test_what_all_standbys_failed_activates_one_of_them(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand ann = farm_join(&farm, "ann", "count", true);
+    farm_work(&farm);
+    assert_true(fail_one(&ann));
+    ann = farm_join(&farm, "ann", "count", true);
+    check_worker("ann", "standby");
+    for (unsigned i = 0; i < 100 && !do_one(&ann); i++) {
+        farm_wait(&farm, 100);
+    }
+    check_state(job, "done");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +620,7 @@ int main(void)
         FARM_TEST(test_work_that_no_active_worker_can_do_activates_a_standby),
         FARM_TEST(test_work_for_a_standby_is_found_wherever_it_is),
         FARM_TEST(test_what_all_active_workers_failed_activates_a_standby),
+        FARM_TEST(test_what_all_standbys_failed_activates_one_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

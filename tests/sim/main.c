@@ -79,6 +79,8 @@ static const struct {
     {BACKUP_WINS, 6009159, .lazy = true, .strangers = true, .hangs = true, .sessions = true},
     /* A good worker could post nothing for seconds, as all session slots had been used of late. */
     {PRIMARY_WINS, 8000104, .jobs = true, .hangs = true},
+    /* All stood by, each had lost the task once, and nobody was called for it any more. */
+    {WITNESS, 9014095, .jobs = true, .hangs = true},
 };
 
 struct totals {
