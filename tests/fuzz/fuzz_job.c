@@ -157,7 +157,7 @@ static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
     if (job_key_split(bytes, &kind, &job, &number, &name) != KVP_OK) {
         return KVP_CORRUPT;
     }
-    switch (kind) {
+    switch (kind) { /* without a default: a new kind does not compile */
     case JOB_KEY_WORKER:
     case JOB_KEY_STANDING:
         memcpy(text, name.data, name.size);
@@ -166,10 +166,17 @@ static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
     case JOB_KEY_JOB:
         job_key_job(&key, job);
         break;
+    case JOB_KEY_OWNER:
+        job_key_owner(&key, job);
+        break;
     case JOB_KEY_RESULT:
         job_key_result(&key, job, number, ((const uint8_t *)bytes.data)[bytes.size - 1]);
         break;
-    default:
+    case JOB_KEY_TASK:
+    case JOB_KEY_PAYLOAD:
+    case JOB_KEY_SUM:
+    case JOB_KEY_CHECKPOINT:
+    case JOB_KEY_FAULTS:
         job_key_part(&key, kind, job, number);
         break;
     }

@@ -8,7 +8,8 @@
 
 #define STEPS_MAX     20000000u
 #define CALM_LIMIT_US 60000000u /* after the faults: so long until everything works again */
-#define CALM_DELAYS   2000u     /* and that is no shorter than so many messages take */
+#define CALM_DELAYS   2000u     /* and so many times what a message takes beyond the usual */
+#define USUAL_US      24100u    /* as sim_plan_make() draws it at most */
 /* With jobs: a minute for a task that hangs while nothing is known about what tasks take, doubled
  * up to eight times. */
 #define JOBS_LIMIT_US (UINT64_C(60000000) << 9)
@@ -354,7 +355,7 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     sim_operators_start(sim);
     sim_accidents_start(sim);
     uint64_t calm_since = 0, limit_us = plan->jobs.on ? JOBS_LIMIT_US : CALM_LIMIT_US;
-    limit_us += CALM_DELAYS * plan->delay_us;
+    limit_us += plan->delay_us > USUAL_US ? CALM_DELAYS * (plan->delay_us - USUAL_US) : 0;
     bool converged = false;
     for (uint64_t steps = 0; !sim->failed && sim->heap_count > 0 && steps < STEPS_MAX; steps++) {
         struct sim_event *event = heap_pop(sim);

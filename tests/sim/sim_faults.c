@@ -221,11 +221,15 @@ static void handover(struct sim *sim)
     kvp_buf_free(&body);
 }
 
-/* Has it asked for a view in which it does not count? */
+/* Is it about to give its lead away? It has asked for a view in which it does not count, or will,
+ * because its own disk does not answer. What it only wants to ask for it gives up when there is no
+ * reason for it any more. */
 static bool gives_away(const struct sim_node *node)
 {
-    const struct core_proposal *proposal = &kvp_executor_core(node->executor)->proposal;
-    return proposal->stage != PROPOSAL_NONE && !kvp_set_has(proposal->view.in_sync, node->id);
+    const struct kvp_core *core = kvp_executor_core(node->executor);
+    const struct core_proposal *proposal = &core->proposal;
+    return proposal->stage != PROPOSAL_NONE && !kvp_set_has(proposal->view.in_sync, node->id) &&
+           (proposal->stage >= PROPOSAL_CAS || core_disk_hangs(core, core->now_us));
 }
 
 /* A member comes back with an empty disk, as after a repair. */
