@@ -90,6 +90,7 @@ run_threads() {
 # What takes nothing but computing, on one core.
 run_beside() {
     beside=0 nicely='nice -n 10'
+    meson_test build builds --num-processes 1 --suite builds --suite lint || beside=1
     meson_test build sim --num-processes 1 --suite sim --suite model || beside=1
     meson_test build-sanitize sim --num-processes 1 --suite sim || beside=1
     run_threads || beside=1
@@ -100,7 +101,7 @@ run_beside() {
 # Programs that are killed and timed run one after the other.
 run_timed() { # DIRECTORY NAME
     echo "== $2"
-    meson_test "$1" unit --suite unit --suite lint || result=1
+    meson_test "$1" unit --suite unit || result=1
     meson_test "$1" process --suite process --suite perf --suite torture || result=1
 }
 
@@ -140,10 +141,10 @@ test)
     beside=$!
     run_timed build 'normal build'
     run_timed build-sanitize 'address and undefined behaviour sanitizers'
-    echo '== simulator, model, thread sanitizer, fuzzers'
+    echo '== rules, other builds, simulator, model, thread sanitizer, fuzzers'
     wait $beside || result=1
     cat build/beside.txt
-    for part in unit process sim; do
+    for part in unit process builds sim; do
         sum_up "build/meson-logs/$part.txt" "build-sanitize/meson-logs/$part.txt"
     done
     sum_up build-tsan/meson-logs/unit.txt
