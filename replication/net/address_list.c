@@ -91,6 +91,12 @@ static bool contains(const struct network *network, const uint8_t bytes[16])
     return rest == 0 || ((network->bytes[whole] ^ bytes[whole]) >> (8 - rest)) == 0;
 }
 
+bool kvp_address_is_loopback(const struct sockaddr *address)
+{
+    uint8_t bytes[16];
+    return normalize(address, bytes) && is_loopback(bytes);
+}
+
 const char *kvp_address_print(char out[KVP_ADDRESS_TEXT_SIZE], const struct sockaddr *address)
 {
     uint8_t bytes[16];

@@ -31,6 +31,9 @@ void kvp_address_list_free(struct kvp_address_list *list);
 /* Thread-safe, does not wait for a look-up. */
 bool kvp_address_list_has(struct kvp_address_list *list, const struct sockaddr *address);
 
+/* One of those that only this machine reaches? False for what is no address of the Internet. */
+bool kvp_address_is_loopback(const struct sockaddr *address);
+
 /* For people: without the port. */
 const char *kvp_address_print(char out[KVP_ADDRESS_TEXT_SIZE], const struct sockaddr *address);
 

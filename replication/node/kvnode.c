@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kvnode: a node as a process of its own. Command line and signals; the rest is kvp_node.h. */
 #include "replication/net/await_address.h"
+#include "replication/net/plain_address.h"
 #include "replication/node/kvnode_http.h"
 #include "replication/node/kvnode_reload.h"
 #include "replication/node/kvnode_settings.h"
@@ -30,6 +31,7 @@ static const char usage[] =
     "  --id N                this node's number, 1..63, unique in the group\n"
     "  --data DIR            where its data lives; made if absent\n"
     "  --listen URL          address to listen on, e.g. tcp://127.0.0.1:7001\n"
+    "  --insecure            listen on an address without TLS that other machines can reach\n"
     "  --advertise URL       address that clients are told, if another one\n"
     "  --peer N=URL          another node; repeat for each, or separate by commas\n"
     "  --peer-from LIST      further addresses, networks or host names that peers speak from,\n"
@@ -369,6 +371,10 @@ int main(int argc, char **argv)
     kvp_node_options_init(&options);
     if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
         return kvnode_complain("%s", message);
+    }
+    if (strcmp(settings.text[SET_INSECURE], "yes") != 0 &&
+        kvp_address_refuse_exposed("kvnode", options.listen)) {
+        return EXIT_USAGE;
     }
     return kvnode_run(&options, &settings);
 }

@@ -17,6 +17,7 @@ const struct option kvnode_options[] = {
     {"id", required_argument, NULL, SET_ID},
     {"data", required_argument, NULL, SET_DATA},
     {"listen", required_argument, NULL, SET_LISTEN},
+    {"insecure", optional_argument, NULL, SET_INSECURE},
     {"advertise", required_argument, NULL, SET_ADVERTISE},
     {"peer", required_argument, NULL, SET_PEER},
     {"peer-from", required_argument, NULL, SET_PEER_FROM},
@@ -67,7 +68,8 @@ static bool set(struct kvnode_settings *settings, int which, const char *value)
     if (which == SET_ADMIN) {
         return settings_append(settings->admins, sizeof(settings->admins), value);
     }
-    return (size_t)snprintf(settings->text[which], KVNODE_TEXT_MAX, "%s", value) < KVNODE_TEXT_MAX;
+    int size = snprintf(settings->text[which], KVNODE_TEXT_MAX, "%s", value ? value : "yes");
+    return size < KVNODE_TEXT_MAX;
 }
 
 bool kvnode_settings_give(struct kvnode_settings *settings, int which, const char *value)
@@ -277,6 +279,11 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     if (settings->text[SET_ETCD][0]) {
         (void)snprintf(message, size,
                        "--etcd is not supported by this release; use --witness or --pair");
+        return false;
+    }
+    const char *insecure = settings->text[SET_INSECURE];
+    if (insecure[0] && strcmp(insecure, "yes") != 0 && strcmp(insecure, "no") != 0) {
+        (void)snprintf(message, size, "--insecure: \"%.40s\" is neither yes nor no", insecure);
         return false;
     }
     options->data_dir = settings->text[SET_DATA];

@@ -15,6 +15,7 @@ enum kvnode_setting {
     SET_ID = 1,
     SET_DATA,
     SET_LISTEN,
+    SET_INSECURE,
     SET_ADVERTISE,
     SET_PEER,
     SET_PEER_FROM,

@@ -8,6 +8,7 @@
 #include "kvstore/base/notify.h"
 #include "kvstore/base/clock.h"
 #include "replication/net/await_address.h"
+#include "replication/net/plain_address.h"
 #include "kvstore/base/logger.h"
 #include "replication/net/net.h"
 #include "replication/net/tls.h"
@@ -46,6 +47,7 @@
 struct options {
     const char *data;
     const char *listen;
+    bool insecure;    /* other machines may reach it without TLS */
     const char *http; /* NULL: no pages */
     struct kvp_tls_files tls;
     enum kvp_log_level log_level;
@@ -635,12 +637,13 @@ out:
 static void kvwitness_print_usage(FILE *out)
 {
     fputs("usage: kvwitness --data DIR --listen URL [--allow [GROUP=]LIST]... "
-          "[--http URL] [--log-level LEVEL]\n"
+          "[--insecure] [--http URL] [--log-level LEVEL]\n"
           "\n"
           "The arbiter of kvpair groups: keeps, for each group, who is primary.\n"
           "\n"
           "  --data DIR         directory of the registers; made if absent\n"
-          "  --listen URL       address to serve, such as tcp://0.0.0.0:7400\n"
+          "  --listen URL       address to serve, such as tcp://127.0.0.1:7400\n"
+          "  --insecure         serve an address without TLS that other machines can reach\n"
           "  --allow [GROUP=]LIST  take changes of registers (of that group) only from these "
           "addresses,\n"
           "                     networks or host names, with commas between; repeat for more\n"
@@ -660,6 +663,7 @@ static void kvwitness_print_usage(FILE *out)
 enum {
     OPTION_DATA = 256,
     OPTION_LISTEN,
+    OPTION_INSECURE,
     OPTION_ALLOW,
     OPTION_TLS_CERT,
     OPTION_TLS_KEY,
@@ -674,6 +678,7 @@ enum {
 static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
     {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"insecure", no_argument, NULL, OPTION_INSECURE},
     {"allow", required_argument, NULL, OPTION_ALLOW},
     {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
     {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
@@ -704,6 +709,9 @@ static int parse_option(int option, struct options *options)
         return -1;
     case OPTION_LISTEN:
         options->listen = optarg;
+        return -1;
+    case OPTION_INSECURE:
+        options->insecure = true;
         return -1;
     case OPTION_ALLOW:
         if (witness_access_add(&options->access, optarg) != KVP_OK) {
@@ -766,6 +774,9 @@ int main(int argc, char **argv)
     }
     if (options.listen == NULL || options.listen[0] == '\0') {
         return usage_error("--listen URL is required");
+    }
+    if (!options.insecure && kvp_address_refuse_exposed("kvwitness", options.listen)) {
+        return EXIT_USAGE;
     }
     return kvwitness_run(&options);
 }

@@ -311,7 +311,7 @@ def test_an_address_that_is_not_there_yet_is_waited_for():
     with Group(1) as group:
         for name in ("kvnode", "kvwitness"):
             arguments = [kvtest.program(name), "--data", group.path(name), "--listen",
-                         "tcp://no.such.host.invalid:7001"]
+                         "tcp://no.such.host.invalid:7001", "--insecure"]
             arguments += ["--id", "1", "--pair", "primary-wins"] if name == "kvnode" else []
             waiting = kvtest.Process(arguments, group.path(name + ".log"))
             try:
@@ -319,6 +319,35 @@ def test_an_address_that_is_not_there_yet_is_waited_for():
                 assert waiting.alive()
             finally:
                 waiting.kill()
+
+
+def test_a_plain_address_that_others_reach_has_to_be_wanted():
+    with Group(1) as group:
+        def refused(name, url, *more):
+            arguments = [kvtest.program(name), "--data", group.path(name), "--listen", url, *more]
+            arguments += ["--id", "1", "--pair", "primary-wins"] if name == "kvnode" else []
+            done = subprocess.run(arguments, capture_output=True, timeout=20)
+            assert done.returncode == 2 and b"--insecure" in done.stderr, done
+            return done.stderr
+        for name in ("kvnode", "kvwitness"):
+            for host in ("0.0.0.0", "*", "[::]", "192.0.2.1", "no.such.host.invalid", "127.0.0.1.invalid"):
+                assert b"TLS" in refused(name, "tcp://%s:7001" % host)
+        with open(group.path("conf"), "w") as file:
+            file.write("insecure = perhaps\n")
+        assert b"neither yes nor no" in refused("kvnode", "tcp://127.0.0.1:7001", "--config", group.path("conf"))
+        with open(group.path("conf"), "w") as file:
+            file.write("insecure = yes\n")
+        port = kvtest.free_ports(1)[0]
+        for name, more in (("kvwitness", ["--insecure"]), ("kvnode", ["--config", group.path("conf")]),
+                           ("kvnode", ["--insecure"])):
+            arguments = [kvtest.program(name), "--data", group.path(name), "--listen", "tcp://*:%d" % port, *more]
+            arguments += ["--id", "1", "--pair", "primary-wins", "--advertise", "tcp://127.0.0.1:%d" % port] \
+                if name == "kvnode" else []
+            there = kvtest.Process(arguments, group.path(name + ".log"))
+            try:
+                wait_for(lambda: "started" in there.text(), "it to listen")
+            finally:
+                there.kill()
 
 
 def test_status_fails_while_nobody_serves():

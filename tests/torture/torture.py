@@ -186,12 +186,13 @@ class TorturedGroup(Group):
         return self.network.inside(index) if self.network else []
 
     def start_node(self, node, prefix=(), options=()):
-        super().start_node(node, prefix=self.inside(node) + list(prefix), options=options)
+        reached = ["--insecure"] if self.network else []  # by the other namespaces
+        super().start_node(node, prefix=self.inside(node) + list(prefix), options=reached + list(options))
 
     def start_witness(self):
         self.witness = Process([program("kvwitness"), "--data", self.path("witness"), "--listen",
-                                self.witness_url], self.path("witness.log"),
-                               self.inside(self.count + 1))
+                                self.witness_url] + (["--insecure"] if self.network else []),
+                               self.path("witness.log"), self.inside(self.count + 1))
         wait_for(lambda: "started" in self.witness.text(), "the witness")
 
     def command_prefix(self):
