@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Opt
 
 from . import _jobs, errors
 from ._abi import Result, library
-from ._handle import Bytes, Key, key_bytes, open_handle, raise_for, slice_of, take_value, value_bytes, version_number
+from ._handle import Bytes, Certificate, Key, key_bytes, open_handle, raise_for, slice_of, take_value, value_bytes, \
+    version_number
 from ._jobs import Job, Options, ProgressTo, TaskSpec
 from ._scan import Pair, Scan
 from ._txn import Txn
@@ -47,12 +48,14 @@ class Client:
     """
 
     def __init__(self, nodes: Optional[str] = None, *, group: Optional[str] = None, timeout: Optional[float] = None,
-                 try_after: Optional[float] = None, outstanding: int = 0) -> None:
+                 try_after: Optional[float] = None, outstanding: int = 0, tls_cert: Optional[str] = None,
+                 tls_key: Optional[str] = None, tls_ca: Optional[str] = None) -> None:
         if not 0 <= outstanding < 1 << 32:
             raise ValueError("outstanding is a number of requests, not %r" % (outstanding,))
         self.nodes = nodes if nodes is not None else os.environ.get("KVPAIR_NODES") or NODES_DEFAULT
         self.group = group
-        self._handle, self._timeout_ms = open_handle(self.nodes, group, timeout, try_after, outstanding)
+        self._handle, self._timeout_ms = open_handle(self.nodes, group, timeout, try_after, outstanding,
+                                                     Certificate(tls_cert, tls_key, tls_ca))
         self._watcher: Optional[_jobs.Watcher] = None
 
     # ---- life ----
@@ -247,14 +250,17 @@ class Client:
 
 
 def connect(nodes: Optional[str] = None, *, group: Optional[str] = None, timeout: Optional[float] = None,
-            try_after: Optional[float] = None, outstanding: int = 0) -> Client:
+            try_after: Optional[float] = None, outstanding: int = 0, tls_cert: Optional[str] = None,
+            tls_key: Optional[str] = None, tls_ca: Optional[str] = None) -> Client:
     """A client for the group whose nodes these are: "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002", any of them.
 
     None: $KVPAIR_NODES, else the two addresses above. It does not wait for a connection. `timeout` is the deadline of
     each call in seconds (5), `try_after` when an unanswered attempt is repeated (0.3), `outstanding` how many requests
-    are under way at once (256).
+    are under way at once (256). Nodes at tls+tcp:// want a certificate, its key and that of their CA, in files (PEM):
+    `tls_cert`, `tls_key` and `tls_ca`, else $KVPAIR_TLS_CERT, _KEY and _CA.
     """
-    return Client(nodes, group=group, timeout=timeout, try_after=try_after, outstanding=outstanding)
+    return Client(nodes, group=group, timeout=timeout, try_after=try_after, outstanding=outstanding, tls_cert=tls_cert,
+                  tls_key=tls_key, tls_ca=tls_ca)
 
 
 __all__ = ["Client", "Entry", "Pair", "connect"]

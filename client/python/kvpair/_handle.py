@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from ctypes import byref, c_void_p
-from typing import Any, Callable, Dict, Optional, Protocol, Tuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol, Tuple, Union
 
 from . import errors
 from ._abi import ClientOptions, Result, Slice, library
@@ -224,8 +224,23 @@ atexit.register(_end)
 os.register_at_fork(after_in_child=_forked)
 
 
+class Certificate(NamedTuple):
+    """Names of files in PEM: who the client is at nodes with TLS, its key, and who issued theirs."""
+    cert: Optional[str]
+    key: Optional[str]
+    ca: Optional[str]
+
+    def names(self) -> "list[Optional[bytes]]":
+        """As the library takes them; what is None is in the environment, or not there."""
+        found = [given if given is not None else os.environ.get(variable) or None
+                 for given, variable in zip(self, ("KVPAIR_TLS_CERT", "KVPAIR_TLS_KEY", "KVPAIR_TLS_CA"))]
+        if any("\0" in name for name in found if name is not None):
+            raise errors.BadArgument("there is a NUL in the name of a file")
+        return [None if name is None else os.fsencode(name) for name in found]
+
+
 def open_handle(nodes: str, group: Optional[str], timeout: Optional[float], try_after: Optional[float],
-                outstanding: int) -> Tuple[Handle, int]:
+                outstanding: int, certificate: Certificate) -> Tuple[Handle, int]:
     """The handle, and the timeout of a call in milliseconds."""
     if not isinstance(nodes, str):
         raise TypeError("nodes is text like 'tcp://127.0.0.1:7001,tcp://127.0.0.1:7002', not %s"
@@ -240,4 +255,5 @@ def open_handle(nodes: str, group: Optional[str], timeout: Optional[float], try_
     options.timeout_ms = milliseconds(timeout, "timeout")
     options.try_ms = milliseconds(try_after, "try_after")
     options.outstanding_max = outstanding
+    options.tls_cert, options.tls_key, options.tls_ca = certificate.names()
     return Handle(options), options.timeout_ms or 5000

@@ -338,6 +338,9 @@ def _parser() -> argparse.ArgumentParser:
     add("modules", metavar="MODULE", nargs="*", help="a module to import, from here or from where Python looks")
     add("--nodes", metavar="URL,...", help="nodes of the group, any of them; else $KVPAIR_NODES")
     add("--group", metavar="NAME", help="the group's name (default)")
+    add("--tls-cert", metavar="FILE", help="certificate of worker/NAME for nodes at tls+tcp://; else $KVPAIR_TLS_CERT")
+    add("--tls-key", metavar="FILE", help="its key; else $KVPAIR_TLS_KEY")
+    add("--tls-ca", metavar="FILE", help="the CA of the group; else $KVPAIR_TLS_CA")
     add("--id", metavar="NAME", default="%s-%d" % (socket.gethostname()[:40], os.getpid()),
         help="the worker's own name (HOST-PID)")
     add("--parallel", metavar="N", type=int, default=1, help="so many tasks at a time, each in a thread (1)")
@@ -381,7 +384,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return USAGE
     try:
         functions = _functions(options.modules, options.trusted)
-        with Client(options.nodes, group=options.group, timeout=TIMEOUT_S) as client:
+        with Client(options.nodes, group=options.group, timeout=TIMEOUT_S, tls_cert=options.tls_cert,
+                    tls_key=options.tls_key, tls_ca=options.tls_ca) as client:
             runner = Runner(client, options.id, functions, parallel=options.parallel, buffer=options.buffer,
                             standby=options.standby, grace=options.grace, idle_exit=options.idle_exit)
             _watch_signals(runner)
