@@ -176,6 +176,7 @@ static void kvcli_print_usage(FILE *out)
           "  --group NAME      the group's name (default)\n"
           "  --timeout MS      how long to try (5000)\n"
           "  --json            output for programs, errors too\n"
+          "  --bail            of commands from standard input, the first that fails is the last\n"
           "  --tls-cert FILE, --tls-key FILE, --tls-ca FILE\n"
           "                    for nodes at tls+tcp://; else $KVPAIR_TLS_CERT, _KEY, _CA\n"
           "  --help, -h, --version\n\n"
@@ -220,6 +221,7 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
         {"group", required_argument, NULL, 'g'},
         {"timeout", required_argument, NULL, 't'},
         {"json", no_argument, NULL, 'j'},
+        {"bail", no_argument, NULL, 'b'},
         KVP_TLS_LONG_OPTIONS,
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
@@ -246,6 +248,9 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
         case 'j':
             cli->json = true;
             kvcli_complain_in_json();
+            break;
+        case 'b':
+            cli->bail = true;
             break;
         case 'h':
             kvcli_print_usage(stdout);
@@ -312,6 +317,10 @@ int main(int argc, char **argv)
     }
     if (optind < argc || script) {
         kvcli_interrupts_end(); /* the prompt has its own */
+    }
+    if (cli.bail && !script) {
+        kvp_client_close(cli.client);
+        return kvcli_complain("--bail is for commands from standard input");
     }
     code = script           ? kvcli_script(&cli)
            : optind == argc ? kvcli_prompt(&cli)

@@ -49,6 +49,7 @@ struct kvcli {
     bool json;
     bool prompt; /* a person is typing */
     bool script; /* standard input has the commands */
+    bool bail;   /* and the first that fails is the last */
     kvp_client *client;
     const struct kvcli_given *given; /* while a command runs */
 };
@@ -81,8 +82,12 @@ int kvcli_check_output(int code, bool update);
 /* kvcli_interrupt.c */
 /* From now on an interrupt ends the program, which says so while an update is under way; */
 void kvcli_interrupts_end(void);
-/* or it is noted. */
+/* or it is noted: by the prompt, which only wants to get out of what it does, */
 void kvcli_interrupts_note(void);
+/* or by what ends soon, whatever signal it was; */
+void kvcli_ends_note(void);
+/* which is told here; 0: none. */
+int kvcli_interrupt_number(void);
 void kvcli_update_begins(void);
 /* The update under way has its outcome, or there is none: an interrupt is no reason to speak. */
 void kvcli_settled(void);
@@ -95,6 +100,8 @@ ssize_t kvcli_read_input(void *bytes, size_t size);
 /* kvcli_complain.c */
 /* From now on complaints are objects in JSON. */
 void kvcli_complain_in_json(void);
+/* What is complained of from now on is in that line of standard input; 0: in none. */
+void kvcli_complain_at(unsigned long line);
 int kvcli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says what went wrong; returns the exit status for it. `detail` may be NULL. */
 int kvcli_failed(kvp_status status, const kvp_result *detail);
@@ -108,6 +115,8 @@ int kvcli_exit_status(kvp_status status);
 /* Takes the options out of the arguments, which are moved up. -1: go on; else the exit status. */
 int kvcli_read_options(const char *title, const struct kvcli_command *command, int *argc,
                        char **argv, struct kvcli_given *given);
+/* Begins it with a dash, and is neither "-" nor a number? */
+bool kvcli_is_option(const char *argument);
 /* The value of an option of the command that runs, "" if it has none; NULL: it was not given. */
 const char *kvcli_option(const struct kvcli *cli, const char *name);
 
@@ -126,6 +135,11 @@ const char *kvcli_synonym(const char *word);
 const char *kvcli_nearest(const struct kvcli_command *table, const char *word);
 
 /* kvcli_keys.c */
+/* What came of an update: its version for who wants it. Frees the result; returns the exit status.
+ */
+int kvcli_updated(const struct kvcli *cli, kvp_result *result);
+/* What came of reading a key; the same. */
+int kvcli_got(const struct kvcli *cli, kvp_slice key, kvp_result *result, bool stale);
 int kvcli_get(struct kvcli *cli, int argc, char **argv);
 int kvcli_put(struct kvcli *cli, int argc, char **argv);
 int kvcli_create(struct kvcli *cli, int argc, char **argv);
@@ -136,6 +150,8 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv);
 /* kvcli_files.c */
 /* Standard input, whose reading an interrupt ends at any moment; what all commands read from. */
 FILE *kvcli_input(void);
+/* To be called before each wait for more of it; NULL: nothing is. */
+void kvcli_before_input(void (*call)(void *arg), void *arg);
 /* Reads all of a file ("-": standard input), at most `size_max` bytes; complains. */
 bool kvcli_read_file(const char *name, size_t size_max, kvp_buf *content);
 /* Reads a line without its end; the buffer's memory is used again. KVP_NOT_FOUND: there is none, or
@@ -281,6 +297,10 @@ bool kvcli_parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* kvcli_prompt.c */
 int kvcli_prompt(struct kvcli *cli);
+/* Runs a command as it was typed. False: it was to be the end. */
+bool kvcli_run_typed(struct kvcli *cli, int argc, const char **argv, int *code);
+
+/* kvcli_script.c */
 /* Runs the commands on standard input, one a line. The exit status is that of the first that
  * failed. */
 int kvcli_script(struct kvcli *cli);

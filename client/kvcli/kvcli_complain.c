@@ -9,14 +9,20 @@
 #define COMPLAINT_SIZE 4096
 
 static bool complaints_in_json;
+static unsigned long complaint_line; /* 0: none */
+
+void kvcli_complain_at(unsigned long line)
+{
+    complaint_line = line;
+}
 
 void kvcli_complain_in_json(void)
 {
     complaints_in_json = true;
 }
 
-/* {"error": ..., "reason": ..., "status": ...} on a line of standard error; status < 0: there is
- * none. */
+/* {"error": ..., "reason": ..., "status": ..., "line": ...} on a line of standard error; status
+ * 0: there is none. */
 static void complain_json(const char *error, const char *reason, int status)
 {
     cJSON *object = cJSON_CreateObject();
@@ -25,8 +31,11 @@ static void complain_json(const char *error, const char *reason, int status)
     if (reason[0] != '\0') {
         kvcli_json_add(&object, "reason", kvcli_json_readable(reason));
     }
-    if (status >= 0) {
+    if (status > 0) {
         kvcli_json_add(&object, "status", cJSON_CreateNumber(status));
+    }
+    if (complaint_line > 0) {
+        kvcli_json_add(&object, "line", kvcli_json_number(complaint_line));
     }
     char *text = object == NULL ? NULL : cJSON_PrintUnformatted(object);
     fprintf(stderr, "%s\n", text == NULL ? "{\"error\":\"out of memory\"}" : text);
@@ -44,10 +53,13 @@ int kvcli_complain(const char *format, ...)
     int printed = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     if (complaints_in_json) {
-        complain_json(text, "", -1);
+        complain_json(text, "", 0);
         return EXIT_USAGE;
     }
     fputs("kvcli: ", stderr);
+    if (complaint_line > 0) {
+        fprintf(stderr, "line %lu: ", complaint_line);
+    }
     kvcli_complain_escaped(kvp_slice_of(text, strlen(text)));
     fputs(printed >= (int)sizeof(text) ? "...\n" : "\n", stderr);
     return EXIT_USAGE;
@@ -82,7 +94,7 @@ static int complain_status(kvp_status status, const char *reason)
 {
     if (complaints_in_json) {
         fflush(stdout);
-        complain_json(kvp_strerror(status), reason, (int)status);
+        complain_json(kvp_strerror(status), reason, -(int)status); /* as on the wire */
     } else {
         (void)kvcli_complain("%s%s%s", kvp_strerror(status), reason[0] == '\0' ? "" : ": ", reason);
     }

@@ -19,9 +19,21 @@
 
 /* ---- reading ---- */
 
+static void (*before_input)(void *arg);
+static void *before_input_arg;
+
+void kvcli_before_input(void (*call)(void *arg), void *arg)
+{
+    before_input = call;
+    before_input_arg = arg;
+}
+
 static ssize_t files_read_input(void *cookie, char *bytes, size_t size)
 {
     (void)cookie;
+    if (before_input != NULL) {
+        before_input(before_input_arg);
+    }
     return kvcli_read_input(bytes, size);
 }
 

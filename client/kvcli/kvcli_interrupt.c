@@ -38,10 +38,11 @@ static void interrupt_end(int number)
     _exit(128 + number);
 }
 
-void kvcli_interrupts_end(void)
+/* Whom somebody has told to take no notice of them does not. */
+static void handle_all(void (*handler)(int number))
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = interrupt_end}, before;
+    struct sigaction action = {.sa_handler = handler}, before;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
             (void)sigaction(numbers[i], &action, NULL);
@@ -49,10 +50,14 @@ void kvcli_interrupts_end(void)
     }
 }
 
+void kvcli_interrupts_end(void)
+{
+    handle_all(interrupt_end);
+}
+
 static void interrupt_note(int number)
 {
-    (void)number;
-    interrupted = 1;
+    interrupted = number;
     if (reading) {
         siglongjmp(out_of_reading, 1); /* all other threads keep signals out */
     }
@@ -62,6 +67,16 @@ void kvcli_interrupts_note(void)
 {
     struct sigaction action = {.sa_handler = interrupt_note};
     (void)sigaction(SIGINT, &action, NULL);
+}
+
+void kvcli_ends_note(void)
+{
+    handle_all(interrupt_note);
+}
+
+int kvcli_interrupt_number(void)
+{
+    return interrupted;
 }
 
 bool kvcli_interrupted(void)

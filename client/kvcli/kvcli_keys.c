@@ -25,12 +25,11 @@ static bool keys_take_value(const char *argument, kvp_buf *bytes, kvp_slice *val
     return done;
 }
 
-/* After an update: its version for who wants it. */
-static int updated(const struct kvcli *cli, kvp_status status, kvp_result *result)
+int kvcli_updated(const struct kvcli *cli, kvp_result *result)
 {
     int code = EXIT_DONE;
-    if (status != KVP_OK) {
-        code = kvcli_failed(status, result);
+    if (result->status != KVP_OK) {
+        code = kvcli_failed(result->status, result);
     } else if (cli->json) {
         cJSON *object = cJSON_CreateObject();
         kvcli_json_add(&object, "version", kvcli_json_number(result->version));
@@ -56,28 +55,33 @@ static int print_value_json(kvp_slice key, const kvp_result *result, bool stale)
     return kvcli_print_json(object) ? EXIT_DONE : kvcli_failed_to_print(false);
 }
 
+int kvcli_got(const struct kvcli *cli, kvp_slice key, kvp_result *result, bool stale)
+{
+    int code = EXIT_DONE;
+    if (result->status != KVP_OK) {
+        code = kvcli_failed(result->status, result);
+    } else if (cli->json) {
+        code = print_value_json(key, result, stale);
+    } else {
+        fwrite(result->value.data == NULL ? (const uint8_t *)"" : result->value.data, 1,
+               result->value.size, stdout);
+        if (isatty(STDOUT_FILENO)) {
+            putchar('\n');
+        }
+    }
+    kvp_result_free(result);
+    return code;
+}
+
 int kvcli_get(struct kvcli *cli, int argc, char **argv)
 {
     bool stale = kvcli_option(cli, "--stale") != NULL;
     kvp_slice key = slice_of(argv[0]);
     kvp_result result;
     (void)argc;
-    kvp_status status =
+    result.status =
         stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
-    int code = EXIT_DONE;
-    if (status != KVP_OK) {
-        code = kvcli_failed(status, &result);
-    } else if (cli->json) {
-        code = print_value_json(key, &result, stale);
-    } else {
-        fwrite(result.value.data == NULL ? (const uint8_t *)"" : result.value.data, 1,
-               result.value.size, stdout);
-        if (isatty(STDOUT_FILENO)) {
-            putchar('\n');
-        }
-    }
-    kvp_result_free(&result);
-    return code;
+    return kvcli_got(cli, key, &result, stale);
 }
 
 static int put_or_create(struct kvcli *cli, char **argv, bool create)
@@ -89,10 +93,10 @@ static int put_or_create(struct kvcli *cli, char **argv, bool create)
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
-    kvp_status status = create ? kvp_create(cli->client, slice_of(argv[0]), value, &result)
-                               : kvp_put(cli->client, slice_of(argv[0]), value, &result);
+    result.status = create ? kvp_create(cli->client, slice_of(argv[0]), value, &result)
+                           : kvp_put(cli->client, slice_of(argv[0]), value, &result);
     kvp_buf_free(&bytes);
-    return updated(cli, status, &result);
+    return kvcli_updated(cli, &result);
 }
 
 int kvcli_put(struct kvcli *cli, int argc, char **argv)
@@ -114,8 +118,8 @@ int kvcli_delete(struct kvcli *cli, int argc, char **argv)
     if (argc == 2 && (!kvcli_parse_number(argv[1], UINT64_MAX, &version) || version == 0)) {
         return kvcli_complain("delete: '%s' is not a version", argv[1]);
     }
-    kvp_status status = kvp_delete(cli->client, slice_of(argv[0]), version, &result);
-    return updated(cli, status, &result);
+    result.status = kvp_delete(cli->client, slice_of(argv[0]), version, &result);
+    return kvcli_updated(cli, &result);
 }
 
 int kvcli_cas(struct kvcli *cli, int argc, char **argv)
@@ -132,9 +136,9 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
-    kvp_status status = kvp_cas(cli->client, slice_of(argv[0]), version, value, &result);
+    result.status = kvp_cas(cli->client, slice_of(argv[0]), version, value, &result);
     kvp_buf_free(&bytes);
-    return updated(cli, status, &result);
+    return kvcli_updated(cli, &result);
 }
 
 /* ---- scan ---- */

@@ -17,7 +17,7 @@ struct reading {
     int next;
 };
 
-static bool is_option(const char *argument)
+bool kvcli_is_option(const char *argument)
 {
     return argument[0] == '-' && argument[1] != '\0' && !isdigit((unsigned char)argument[1]) &&
            argument[1] != '.';
@@ -36,8 +36,8 @@ static int find_option(const struct kvcli_option *options, const char *argument,
 
 static int refuse_unknown(const struct reading *reading, const char *argument, size_t size)
 {
-    static const char *const general[] = {"--nodes",    "--group",   "--timeout", "--json",
-                                          "--tls-cert", "--tls-key", "--tls-ca"};
+    static const char *const general[] = {"--nodes", "--group",    "--timeout", "--json",
+                                          "--bail",  "--tls-cert", "--tls-key", "--tls-ca"};
     const char *nearest = NULL;
     unsigned least = KVCLI_DISTANCE_MAX + 1;
 
@@ -103,7 +103,7 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
         char *argument = argv[reading.next++];
         if (options && strcmp(argument, "--") == 0) {
             options = false;
-        } else if (options && is_option(argument)) {
+        } else if (options && kvcli_is_option(argument)) {
             int code = kvcli_take_option(&reading, argument);
             if (code >= 0) {
                 return code;

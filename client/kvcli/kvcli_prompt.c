@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The prompt: lines with history and completion, each one a command; and the same lines from a
- * file. */
+/* The prompt: lines with history and completion, each one a command. */
 #include "client/kvcli/kvcli.h"
 
-#include <errno.h>
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -195,23 +193,32 @@ static void print_help(const struct kvcli *cli)
     printf("  %-9s %-30s %s\n", "exit", "", "the end; also Ctrl-D");
 }
 
-/* False: the end. *code is the exit status of the command, if there was one. */
-static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text, int *code)
+bool kvcli_run_typed(struct kvcli *cli, int argc, const char **argv, int *code)
 {
-    int argc = 0;
+    *code = EXIT_DONE;
+    if (strcmp(argv[0], "exit") == 0 || strcmp(argv[0], "quit") == 0) {
+        return false;
+    }
+    if (argc > 1 && strcmp(argv[0], "help") == 0) {
+        (void)kvcli_help(cli->commands, argc - 1, (char **)argv + 1);
+    } else if (strcmp(argv[0], "help") == 0) {
+        print_help(cli);
+    } else {
+        *code = kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
+    }
+    return true;
+}
+
+/* False: the end. */
+static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text)
+{
+    int argc = 0, code;
     const char **argv = NULL;
     bool more = true;
-    *code = EXIT_DONE;
     if (tok_str(tokenizer, text, &argc, &argv) != 0) {
-        *code = kvcli_complain("a quote is not closed");
-    } else if (argc > 0 && (strcmp(argv[0], "exit") == 0 || strcmp(argv[0], "quit") == 0)) {
-        more = false;
-    } else if (argc > 1 && strcmp(argv[0], "help") == 0) {
-        (void)kvcli_help(cli->commands, argc - 1, (char **)argv + 1);
-    } else if (argc > 0 && strcmp(argv[0], "help") == 0) {
-        print_help(cli);
+        (void)kvcli_complain("a quote is not closed");
     } else if (argc > 0) {
-        *code = kvcli_run(cli, argc, (char **)argv); /* nothing changes the arguments */
+        more = kvcli_run_typed(cli, argc, argv, &code);
     }
     tok_reset(tokenizer);
     return more;
@@ -220,7 +227,7 @@ static bool run_line(struct kvcli *cli, Tokenizer *tokenizer, const char *text, 
 static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokenizer *tokenizer)
 {
     HistEvent event;
-    int count = 0, code;
+    int count = 0;
 
     for (;;) {
         const char *text = el_gets(line, &count);
@@ -237,7 +244,7 @@ static void read_lines(struct kvcli *cli, EditLine *line, History *past, Tokeniz
         if (strspn(text, " \t\n") < (size_t)count) {
             (void)history(past, &event, H_ENTER, text);
         }
-        if (!run_line(cli, tokenizer, text, &code)) {
+        if (!run_line(cli, tokenizer, text)) {
             return;
         }
     }
@@ -280,78 +287,4 @@ int kvcli_prompt(struct kvcli *cli)
     history_end(past);
     el_end(line);
     return EXIT_DONE;
-}
-
-/* ---- lines from a file ---- */
-
-struct script {
-    unsigned long line, commands, failed, first_line;
-    int code; /* of the first that failed */
-};
-
-/* Blank lines and those that begin with # are none. False: the end. */
-static bool script_line(struct kvcli *cli, Tokenizer *tokenizer, struct script *script, char *text,
-                        size_t size)
-{
-    size_t blank = strspn(text, " \t\r");
-    int code = EXIT_DONE;
-    bool more = true;
-    script->line++;
-    if (strlen(text) != size) {
-        code = kvcli_complain("a zero byte in the line");
-    } else if (text[blank] == '\0' || text[blank] == '#') {
-        return true;
-    } else {
-        text[strcspn(text, "\r")] = '\0';
-        more = run_line(cli, tokenizer, text, &code);
-    }
-    script->commands++;
-    if (code != EXIT_DONE && script->failed++ == 0) {
-        script->code = code;
-        script->first_line = script->line;
-    }
-    return more;
-}
-
-int kvcli_script(struct kvcli *cli)
-{
-    struct script script = {.code = EXIT_DONE};
-    Tokenizer *tokenizer = tok_init(NULL);
-    kvp_buf text = {0};
-    kvp_status status;
-    bool more = true;
-
-    if (tokenizer == NULL) {
-        return kvcli_failed(KVP_NO_MEMORY, NULL);
-    }
-    cli->script = true;
-    while (more && (status = kvcli_read_line(kvcli_input(), &text)) == KVP_OK) {
-        /* The commands' words are strings. */
-        status = kvp_buf_append(&text, "", 1);
-        if (status != KVP_OK) {
-            break;
-        }
-        more = script_line(cli, tokenizer, &script, (char *)text.data, text.size - 1);
-    }
-    kvp_buf_free(&text);
-    tok_end(tokenizer);
-    if (more && status == KVP_TOO_LARGE) {
-        return kvcli_complain("standard input, line %lu: longer than a command can be",
-                              script.line + 1);
-    }
-    if (more && status == KVP_NO_MEMORY) {
-        return kvcli_failed(status, NULL);
-    }
-    if (more && ferror(kvcli_input())) {
-        return kvcli_complain("standard input: %s", strerror(errno));
-    }
-    if (script.commands == 0) {
-        return kvcli_complain(
-            "no command, neither as an argument nor on standard input; try kvcli --help");
-    }
-    if (script.failed > 0) {
-        (void)kvcli_complain("%lu of %lu commands failed, the first in line %lu", script.failed,
-                             script.commands, script.first_line);
-    }
-    return script.code;
 }

@@ -15,7 +15,7 @@ _kvcli()
     local words=''
     case $command in
     '') words='get put create delete cas scan txn export import status doctor top drill handover promote job access cert help
-        --nodes --group --timeout --json --help --version' ;;
+        --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale' ;;
     scan) words='--keys --limit' ;;
     import) words='--keep' ;;

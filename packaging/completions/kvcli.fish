@@ -7,6 +7,7 @@ complete -c kvcli -l nodes -x -d 'nodes of the group'
 complete -c kvcli -l group -x -d "the group's name"
 complete -c kvcli -l timeout -x -d 'how long to try, in milliseconds'
 complete -c kvcli -l json -d 'output for programs'
+complete -c kvcli -l bail -d 'the first line that fails is the last'
 complete -c kvcli -n '__fish_seen_subcommand_from get' -l stale -d 'any node answers'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l keys -d 'the keys alone'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most so many'
