@@ -94,6 +94,7 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_REST_FOREVER,   /* a task that failed rests for ever */
     KVP_MUTANT_JOB_GONE_WANTED,    /* a beat for an attempt that is gone is answered "go on" */
     KVP_MUTANT_JOB_UNFIT_STANDBY,  /* any standby takes any place */
+    KVP_MUTANT_JOB_DEAF_COUNTS,    /* silence counts while nobody can be heard */
     /* rights: tests/access/test_access.c must find them */
     KVP_MUTANT_ACCESS_SCAN_START,  /* of a range only the start is looked at */
     KVP_MUTANT_ACCESS_COMPARES,    /* what a transaction compares is not looked at */

@@ -380,7 +380,7 @@ static void put_worker(struct kvp_mp_writer *writer, const struct worker *worker
     put_number(writer, "lost_votes", worker->record.lost_votes);
     put_number(writer, "faults", worker->standing.faults);
     put_text(writer, "reason", worker->standing.faults > 0 ? worker->standing.reason : "");
-    put_number(writer, "silent_ms", (now_us - worker->heard_us) / 1000);
+    put_number(writer, "silent_ms", jobs_silent_us(worker->jobs, worker->heard_us, now_us) / 1000);
 }
 
 static void list_workers(const struct kvp_jobs *jobs, uint64_t from, uint64_t now_us,

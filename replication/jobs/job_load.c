@@ -174,7 +174,7 @@ static kvp_status load_worker(struct kvp_jobs *jobs, kvp_slice name, kvp_slice v
     if (worker == NULL) {
         return KVP_NO_MEMORY;
     }
-    worker->heard_us = now_us; /* each has its time to show up */
+    worker->heard_us = jobs_heard_us(jobs, now_us); /* each has its time to show up */
     return KVP_OK;
 }
 
@@ -425,7 +425,7 @@ static kvp_status next_phase(struct kvp_jobs *jobs, uint64_t now_us)
         return seek(jobs);
     }
     jobs->ready = jobs->work_available = true;
-    jobs->ready_us = now_us;
+    jobs->ready_us = jobs_heard_us(jobs, now_us);
     return KVP_OK;
 }
 

@@ -181,7 +181,7 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
         .task = task,
         .token = token,
         .started_us = now_us,
-        .heard_us = now_us,
+        .heard_us = jobs_heard_us(jobs, now_us),
         .deadline_us = now_us + allowed_us(job, &job->tasks[task]),
         .slot = UINT32_MAX,
     };
@@ -553,7 +553,7 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
     }
     *status = KVP_OK;
     if (again != NULL) {
-        again->heard_us = now_us;
+        again->heard_us = jobs_heard_us(jobs, now_us);
         *needs_commit = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
     }
@@ -627,17 +627,19 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
     }
     struct task *task = &job->tasks[args->task];
     struct attempt *attempt = attempt_find(worker, job, args->task, args->attempt);
-    if (attempt == NULL && may_adopt(jobs, worker, job, task, args->attempt, now_us)) {
+    if (attempt == NULL &&
+        may_adopt(jobs, worker, job, task, args->attempt, jobs_heard_us(jobs, now_us))) {
         attempt = attempt_add(jobs, worker, job, args->task, args->attempt, now_us);
         if (attempt == NULL) {
             return KVP_NO_MEMORY;
         }
     }
-    bool wanted = attempt != NULL || KVP_MUTANT(JOB_GONE_WANTED);
+    bool in_time = attempt != NULL && now_us < attempt->deadline_us; /* or not taken away yet */
+    bool wanted = in_time || KVP_MUTANT(JOB_GONE_WANTED);
     wanted = wanted && job->record.state == JOB_RUNNING && task->state == TASK_OPEN;
     if (attempt != NULL) {
         worker_heard(jobs, worker, now_us);
-        attempt->heard_us = now_us;
+        attempt->heard_us = jobs_heard_us(jobs, now_us);
         attempt->progress = args->progress < 1000 ? args->progress : 1000;
     }
     if (attempt != NULL && wanted && args->has_checkpoint && shares_checkpoints(job)) {
@@ -648,8 +650,8 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 
 /* ---- lost attempts ---- */
 
-static bool queue_attempt_is_lost(const struct attempt *attempt, uint64_t now_us, enum fault *how,
-                                  const char **reason)
+static bool queue_attempt_is_lost(const struct kvp_jobs *jobs, const struct attempt *attempt,
+                                  uint64_t now_us, enum fault *how, const char **reason)
 {
     uint64_t silence_us = (uint64_t)attempt->job->record.spec.silence_ms * 1000;
     if (now_us >= attempt->deadline_us) {
@@ -659,13 +661,14 @@ static bool queue_attempt_is_lost(const struct attempt *attempt, uint64_t now_us
     }
     *how = FAULT_LOST;
     *reason = "the worker fell silent";
-    return now_us >= attempt->heard_us + silence_us;
+    return jobs_silent_us(jobs, attempt->heard_us, now_us) >= silence_us;
 }
 
-static uint64_t due_us(const struct attempt *attempt)
+static uint64_t due_us(const struct kvp_jobs *jobs, const struct attempt *attempt, uint64_t now_us)
 {
-    uint64_t silent = attempt->heard_us + (uint64_t)attempt->job->record.spec.silence_ms * 1000;
-    return silent < attempt->deadline_us ? silent : attempt->deadline_us;
+    uint64_t silence_us = (uint64_t)attempt->job->record.spec.silence_ms * 1000;
+    uint64_t silent_us = jobs_silence_due_us(jobs, attempt->heard_us, silence_us, now_us);
+    return silent_us < attempt->deadline_us ? silent_us : attempt->deadline_us;
 }
 
 kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
@@ -679,8 +682,9 @@ kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did)
             const char *reason;
             enum fault how;
             next = attempt->next;
-            if (!queue_attempt_is_lost(attempt, now_us, &how, &reason)) {
-                next_us = due_us(attempt) < next_us ? due_us(attempt) : next_us;
+            if (!queue_attempt_is_lost(jobs, attempt, now_us, &how, &reason)) {
+                uint64_t look_us = due_us(jobs, attempt, now_us);
+                next_us = look_us < next_us ? look_us : next_us;
                 continue;
             }
             attempt->job->tasks[attempt->task].overdue += how == FAULT_OVERDUE;

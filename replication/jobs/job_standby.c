@@ -198,7 +198,9 @@ static bool standby_any(const struct kvp_jobs *jobs, uint64_t now_us, uint64_t *
         const struct worker *worker = jobs->workers[i];
         bool away = worker_gone(worker, now_us);
         uint64_t due_us =
-            (worker->attempt_count > 0 ? now_us : worker->heard_us) + WORKER_SILENCE_US;
+            worker->attempt_count > 0
+                ? now_us + WORKER_SILENCE_US
+                : jobs_silence_due_us(jobs, worker->heard_us, WORKER_SILENCE_US, now_us);
         *next_us = !away && due_us < *next_us ? due_us : *next_us;
         any = any || (!away && !worker->record.active);
     }

@@ -30,9 +30,10 @@ struct attempt {
     struct job *job;
     uint32_t task;
     uint64_t token;
-    uint64_t started_us, heard_us, deadline_us;
-    uint32_t slot;   /* where the worker has it */
-    uint64_t number; /* of the fetch */
+    uint64_t started_us, deadline_us;
+    uint64_t heard_us; /* job_heard.c */
+    uint32_t slot;     /* where the worker has it */
+    uint64_t number;   /* of the fetch */
     uint32_t progress;
 };
 
@@ -43,7 +44,9 @@ struct worker {
     uint64_t digest;     /* of its name */
     char name[KVP_NAME_SIZE_MAX + 1];
     struct worker_record record;
-    uint64_t heard_us; /* it joined, asked for a task, posted, or beat for one that it has */
+    const struct kvp_jobs *jobs; /* whose it is */
+    uint64_t heard_us; /* it joined, asked for a task, posted, or beat for one that it has; as
+                          job_heard.c counts */
     uint32_t done;     /* results that counted, since this primary began */
     struct attempt *attempts;
     unsigned attempt_count;
@@ -147,7 +150,9 @@ struct kvp_jobs {
     uint64_t fresh_tasks;
     uint64_t salt, random;
     uint32_t incarnation; /* in the attempts that this primary gives */
-    uint64_t ready_us;    /* when the index was complete */
+    uint64_t ready_us;    /* when the index was complete; job_heard.c */
+    uint64_t deaf_us;     /* since then nobody can be heard; 0: they can */
+    uint64_t unheard_us;  /* for so long nobody could before */
     struct job *first;
     struct job *last[256]; /* of each priority */
     struct job *buckets[JOB_BUCKETS];
@@ -281,6 +286,14 @@ kvp_status job_beat(struct kvp_jobs *jobs, const struct kvp_request *request, ui
                     struct job_answer *answer);
 /* Lost attempts, by time. *did: something was written; call again. */
 kvp_status job_check_attempts(struct kvp_jobs *jobs, uint64_t now_us, bool *did);
+
+/* job_heard.c */
+/* What worker.heard_us and attempt.heard_us are set to, and how much later it is now. */
+uint64_t jobs_heard_us(const struct kvp_jobs *jobs, uint64_t now_us);
+uint64_t jobs_silent_us(const struct kvp_jobs *jobs, uint64_t heard_us, uint64_t now_us);
+/* When to look whether the silence has lasted for `silence_us`: after now. */
+uint64_t jobs_silence_due_us(const struct kvp_jobs *jobs, uint64_t heard_us, uint64_t silence_us,
+                             uint64_t now_us);
 
 /* job_fault.c */
 enum fault {

@@ -34,7 +34,8 @@ unsigned kvp_jobs_worker_kinds(const struct kvp_jobs *jobs, kvp_slice name,
 /* A worker with a task beats as often as the task's job wants, and is lost with the task. */
 bool worker_silent(const struct worker *worker, uint64_t now_us)
 {
-    return worker->attempt_count == 0 && now_us >= worker->heard_us + WORKER_SILENCE_US;
+    return worker->attempt_count == 0 &&
+           jobs_silent_us(worker->jobs, worker->heard_us, now_us) >= WORKER_SILENCE_US;
 }
 
 bool worker_gone(const struct worker *worker, uint64_t now_us)
@@ -175,7 +176,7 @@ static kvp_status registry_join(struct kvp_jobs *jobs, const struct kvp_request 
             return status;
         }
     }
-    worker->heard_us = now_us;
+    worker->heard_us = jobs_heard_us(jobs, now_us);
     jobs->check_us = now_us;
     jobs->work_available = true;
     status = worker_write(jobs, worker);

@@ -140,7 +140,7 @@ void worker_heard(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us)
     if (worker_silent(worker, now_us)) {
         jobs->check_us = now_us; /* it was not counted on: a standby may be needed */
     }
-    worker->heard_us = now_us;
+    worker->heard_us = jobs_heard_us(jobs, now_us);
 }
 
 struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *request,
@@ -254,6 +254,7 @@ struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
     assert(jobs->worker_count < jobs->config.workers_max);
     memcpy(worker->name, name, strlen(name) + 1);
     worker->record = *record;
+    worker->jobs = jobs;
     worker->digest = worker_digest(name, strlen(name));
     worker->index = (uint16_t)jobs->worker_count;
     jobs->workers[jobs->worker_count++] = worker;
@@ -561,6 +562,7 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     jobs->read_job = 0;
     jobs->fresh_jobs = 0;
     jobs->fresh_tasks = 0;
+    jobs->deaf_us = jobs->unheard_us = 0;
     jobs->job_count = jobs->worker_count = 0;
     jobs->backoff_count = 0;
     jobs->task_total = 0;

@@ -87,6 +87,10 @@ unsigned kvp_jobs_worker_kinds(const struct kvp_jobs *jobs, kvp_slice name,
 /* Has anything happened since the last call that may let a waiting worker have a task? */
 bool kvp_jobs_work_available(struct kvp_jobs *jobs);
 
+/* Tells when workers could make themselves heard: not since `deaf_us` (0: they can), and before
+ * that not for `unheard_us`, all in all since kvp_jobs_start(). In that time nobody is silent. */
+void kvp_jobs_hear(struct kvp_jobs *jobs, uint64_t deaf_us, uint64_t unheard_us);
+
 /* Does one piece of what is due: takes tasks from lost workers, sums up blocks, verifies, removes.
  * Bounded work; may or may not write. *more: there is something to do at once. */
 kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more);

@@ -12,6 +12,8 @@
 #define STEPS_AT_ONCE 8u      /* pieces of work between other events */
 #define LOOK_AGAIN_US 500000u /* a waiting worker is taken for alive, if its connection is */
 #define WAIT_MAX_MS   30000u
+#define COMMIT_MAX_US                                                                              \
+    100000u /* if one takes longer, whoever waits for it is not silent meanwhile */
 
 /* ---- workers that wait ---- */
 
@@ -159,6 +161,49 @@ static bool able(const struct kvp_executor *executor)
            kvp_core_accepting(executor->core, executor->now_us) &&
            executor->waiting_size < EXEC_WAITING_SIZE_MAX;
 }
+
+/* ---- who is heard ---- */
+
+void exec_jobs_begin(struct kvp_executor *executor)
+{
+    executor->hearing =
+        (struct exec_hearing){.until_us = executor->now_us, .committed = executor->committed};
+}
+
+/* How much of the time since it was looked at last counts as silence of whoever said nothing in it.
+ * Not while nothing is committed that somebody waits for: it may be he. */
+static uint64_t hearing_counts_us(const struct kvp_executor *executor, bool able_still)
+{
+    const struct exec_hearing *last = &executor->hearing;
+    uint64_t gap_us = executor->now_us - last->until_us;
+    if (!last->able || !able_still) {
+        return 0;
+    }
+    if (!last->waits) {
+        return gap_us;
+    }
+    bool moved = executor->committed != last->committed;
+    return !moved ? 0 : gap_us < COMMIT_MAX_US ? gap_us : COMMIT_MAX_US;
+}
+
+void exec_jobs_hear(struct kvp_executor *executor)
+{
+    struct exec_hearing *hearing = &executor->hearing;
+    bool able_now = able(executor), waits = executor->first != NULL;
+    bool moved = executor->committed != hearing->committed;
+    if (!hearing->able || !able_now || !hearing->waits || !waits || moved) {
+        uint64_t gap_us = executor->now_us - hearing->until_us;
+        hearing->unheard_us += gap_us - hearing_counts_us(executor, able_now);
+        hearing->until_us = executor->now_us;
+    } /* else it is not known yet when that will be */
+    hearing->able = able_now;
+    hearing->waits = waits;
+    hearing->committed = executor->committed;
+    kvp_jobs_hear(kvp_engine_jobs(executor->engine), able_now && !waits ? 0 : hearing->until_us,
+                  hearing->unheard_us);
+}
+
+/* ---- what is due by itself ---- */
 
 /* One piece. False: there is nothing more to do now. */
 static bool exec_jobs_work(struct kvp_executor *executor)

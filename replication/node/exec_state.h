@@ -91,6 +91,14 @@ struct exec_access {
     uint64_t denial_told_us;
 };
 
+/* Until when workers could make themselves heard (exec_jobs_hear()), and what was so when that was
+ * looked at last. */
+struct exec_hearing {
+    uint64_t until_us, unheard_us; /* for so long they could not, before */
+    uint64_t committed;
+    bool able, waits;
+};
+
 struct kvp_executor {
     struct kvp_executor_config config;
     struct kvp_executor_host host;
@@ -130,6 +138,7 @@ struct kvp_executor {
     struct exec_fetch *fetches; /* in the order of arrival */
     unsigned fetch_count;
     uint64_t look_again_us;
+    struct exec_hearing hearing;
 
     struct exec_access access;
     void *handover_token, *promote_token;
@@ -230,6 +239,9 @@ void exec_give_up(struct kvp_executor *executor, int status); /* all waiters */
 void exec_fetch(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 void exec_fetch_end(struct kvp_executor *executor); /* this node is not primary any more */
 void exec_jobs_step(struct kvp_executor *executor);
+void exec_jobs_begin(struct kvp_executor *executor); /* this node has become primary */
+/* Tells the job engine for how long workers could make themselves heard. */
+void exec_jobs_hear(struct kvp_executor *executor);
 uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
 
 /* exec_scan.c */

@@ -290,6 +290,7 @@ static void become_primary(struct kvp_executor *executor)
     executor->running = true;
     exec_access_changed(executor);
     executor->committed = executor->applied_told = seq;
+    exec_jobs_begin(executor);
 }
 
 static void cease_primary(struct kvp_executor *executor)
@@ -339,6 +340,7 @@ static bool settle_engine(struct kvp_executor *executor)
         exec_release(executor);
     }
     exec_jobs_step(executor);
+    exec_jobs_hear(executor);
     return serving;
 }
 

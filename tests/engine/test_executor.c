@@ -597,6 +597,44 @@ static void test_a_node_that_leads_no_more_frees_what_it_knew_later(void **state
     stage_close(&stage);
 }
 
+/* ---- silence of workers ---- */
+
+static unsigned silent_workers(struct stage *stage)
+{
+    return kvp_jobs_count(kvp_engine_jobs(stage->executor->engine), stage->now_us).silent;
+}
+
+static void test_silence_does_not_count_while_nothing_is_committed(void **state)
+{
+    struct stage stage;
+    struct reply reply;
+    const struct kvp_request join = {
+        .op = KVP_OP_WORKER_JOIN, .key = TEXT("ann"), .value = TEXT("\x91\xa1k")};
+    const struct kvp_request put = ask_put("a", "x");
+    (void)state;
+    stage_open(&stage);
+    stage_send(&stage, &join, &reply);
+    stage_disk(&stage);
+    assert_int_equal(reply.status, KVP_OK);
+    reply_free(&reply);
+    stage_pass(&stage, 1000000);
+    stage_send(&stage, &put, &reply);
+    for (unsigned i = 0; i < 15; i++) { /* the disk does nothing */
+        stage.now_us += 100000;
+        kvp_executor_tick(stage.executor, stage.now_us);
+        kvp_executor_flush(stage.executor, stage.now_us);
+    }
+    assert_int_equal(silent_workers(&stage), 0);
+    stage_disk(&stage);
+    assert_true(reply.done);
+    reply_free(&reply);
+    stage_pass(&stage, 800000);
+    assert_int_equal(silent_workers(&stage), 0);
+    stage_pass(&stage, 300000);
+    assert_int_equal(silent_workers(&stage), 1);
+    stage_close(&stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_a_scan_waits_for_what_is_committed),
         cmocka_unit_test(test_a_scan_that_waits_for_the_disk_lets_the_node_sleep),
         cmocka_unit_test(test_cursors_are_few_and_grow_old),
+        cmocka_unit_test(test_silence_does_not_count_while_nothing_is_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -476,6 +476,71 @@ static void test_who_gives_a_task_back_lets_others_have_it(void **state)
     check_state(job, "done");
 }
 
+/* ---- silence that means nothing ---- */
+
+static void test_silence_does_not_count_while_nobody_can_be_heard(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_jobs *jobs = kvp_engine_jobs(farm.bench.engine);
+    struct kvp_task_grant grant;
+    bool go_on = false;
+    uint64_t job = farm_job(&farm, &spec, 1);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    (void)farm_join(&farm, "bob", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    farm_wait(&farm, 1500);
+    kvp_jobs_hear(jobs, farm.now_us, 0);
+    farm_wait(&farm, 20000); /* it looks at them meanwhile, */
+    check_worker("bob", "active");
+    kvp_jobs_hear(jobs, 0, 20000000);
+    farm_wait(&farm, 400); /* and afterwards, */
+    check_worker("bob", "active");
+    assert_int_equal(farm_number(&farm, job, "redone"), 0);
+    assert_int_equal(farm_beat(&farm, &ann, &grant, &go_on), KVP_OK);
+    assert_true(go_on);
+    farm_wait(&farm, 200); /* and now it counts */
+    check_worker("bob", "lost");
+    farm_wait(&farm, 1700);
+    assert_int_equal(farm_number(&farm, job, "redone"), 0);
+    farm_wait(&farm, 200);
+    assert_int_equal(farm_number(&farm, job, "redone"), 1);
+}
+
+/* Else the task would go back to the one that failed it. */
+static void test_who_waits_while_nobody_can_be_heard_is_counted_on(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_task_grant grant;
+    (void)farm_job(&farm, &spec, 1);
+    struct hand bad = farm_join(&farm, "bad", "count", false);
+    struct hand good = farm_join(&farm, "good", "count", false);
+    assert_true(fail_one(&bad));
+    kvp_jobs_hear(kvp_engine_jobs(farm.bench.engine), farm.now_us, 0);
+    farm_wait(&farm, 10000);
+    assert_int_equal(farm_fetch(&farm, &bad, &grant), KVP_NO_TASK);
+    assert_true(do_one(&good));
+}
+
+static void test_deadlines_are_not_extended_while_nobody_can_be_heard(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_jobs *jobs = kvp_engine_jobs(farm.bench.engine);
+    struct kvp_task_grant grant;
+    bool go_on = true;
+    spec.deadline_ms = 5000;
+    (void)farm_job(&farm, &spec, 1);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    kvp_jobs_hear(jobs, farm.now_us, 0);
+    farm.now_us += 5000000; /* nobody has looked yet */
+    kvp_jobs_hear(jobs, 0, 5000000);
+    assert_int_equal(farm_beat(&farm, &ann, &grant, &go_on), KVP_OK);
+    assert_false(go_on);
+}
+
 /* ---- standbys ---- */
 
 static void test_a_fit_standby_is_activated_and_no_unfit_one(void **state)
@@ -616,6 +681,9 @@ int main(void)
         FARM_TEST(test_a_beat_for_an_attempt_that_is_gone_is_not_wanted),
         FARM_TEST(test_a_task_that_hangs_at_one_worker_goes_to_another),
         FARM_TEST(test_who_gives_a_task_back_lets_others_have_it),
+        FARM_TEST(test_silence_does_not_count_while_nobody_can_be_heard),
+        FARM_TEST(test_who_waits_while_nobody_can_be_heard_is_counted_on),
+        FARM_TEST(test_deadlines_are_not_extended_while_nobody_can_be_heard),
         FARM_TEST(test_a_fit_standby_is_activated_and_no_unfit_one),
         FARM_TEST(test_work_that_no_active_worker_can_do_activates_a_standby),
         FARM_TEST(test_work_for_a_standby_is_found_wherever_it_is),

@@ -81,6 +81,9 @@ static const struct {
     {PRIMARY_WINS, 8000104, .jobs = true, .hangs = true},
     /* All stood by, each had lost the task once, and nobody was called for it any more. */
     {WITNESS, 9014095, .jobs = true, .hangs = true},
+    /* A primary whose workers waited for what was not committed took them for gone. */
+    {BACKUP_WINS, 9100679, .jobs = true, .hangs = true},
+    {BACKUP_WINS, 9200019, .jobs = true, .hangs = true},
 };
 
 struct totals {

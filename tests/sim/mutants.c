@@ -84,6 +84,17 @@ static void hung_disks(struct sim_plan *plan)
     plan->fault_gap_us = 0;
 }
 
+/* Two disks so slow that for seconds nothing is committed, also when all is repaired. */
+static void slow_disks(struct sim_plan *plan)
+{
+    two_nodes(plan);
+    plan->fault_gap_us = 500000;
+    plan->slow_disk = 20;
+    plan->crash = plan->pause = plan->cut = plan->one_way = plan->reset = plan->disk_fault = 0;
+    plan->wipe = plan->handover = 0;
+    plan->disk_us = 20000;
+}
+
 /* Copies of requests come when their session has been dropped. */
 static void late_copies(struct sim_plan *plan)
 {
@@ -352,6 +363,10 @@ static const struct sim_mutant {
      "a beat for an attempt that is gone is answered \"go on\"", .jobs = true},
     {KVP_MUTANT_JOB_UNFIT_STANDBY, "job-unfit-standby", WITNESS, "any standby takes any place",
      .jobs = true},
+    {KVP_MUTANT_NONE, "none-slow", BACKUP_WINS,
+     "no bug, slow disks with jobs: nothing must be found", slow_disks, .jobs = true},
+    {KVP_MUTANT_JOB_DEAF_COUNTS, "job-deaf-counts", BACKUP_WINS,
+     "silence counts while nobody can be heard", slow_disks, .jobs = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))

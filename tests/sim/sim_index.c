@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-#define SOON_US 60000u /* an attempt is looked at that began so short ago */
+#define SOON_US  60000u  /* an attempt is looked at that began so short ago */
+#define HEARD_US 100000u /* so much of a commit counts, whenever it was */
 
 static struct kvp_jobs *engine_of(const struct sim_node *node)
 {
@@ -99,14 +100,17 @@ static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct
 }
 
 /* Was there surely somebody else when the attempt began? Who was heard of before it, and not too
- * long before, and has not gone since. */
+ * long before, and has not gone since. By the clock of job_heard.c it began between since_us and
+ * attempt->heard_us. */
 static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt *attempt)
 {
     const struct task *task = &attempt->job->tasks[attempt->task];
+    uint64_t began_us = attempt->started_us - jobs->unheard_us;
+    uint64_t since_us = began_us < attempt->heard_us ? began_us : attempt->heard_us;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         const struct worker *other = jobs->workers[i];
-        bool there = other->heard_us < attempt->started_us &&
-                     attempt->started_us < other->heard_us + WORKER_SILENCE_US &&
+        bool there = other->heard_us + HEARD_US < since_us &&
+                     attempt->heard_us < other->heard_us + WORKER_SILENCE_US &&
                      !other->record.left && !other->record.barred && other->returned == 0;
         if (there && !task_failed_by(task, other) &&
             task_suits(other, attempt->job, attempt->task)) {
