@@ -23,8 +23,10 @@
 #define REGISTER_SIZE                                                                              \
     34u /* u8 format, u64 group id, version, epoch, u8 primary, u64 in-sync set                    \
          */
-#define KNOWN_SIZE        9u /* u8 id, u64 incarnation; a u8 with their count before them */
-#define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + KNOWN_SIZE * KVP_NODE_ID_MAX)
+/* u8 id, u64 incarnation; a u8 with their count before them. Twice for a node whose store counted
+ * before: a version that does not know that takes the second one for the first. */
+#define KNOWN_SIZE        9u
+#define REGISTER_SIZE_MAX (REGISTER_SIZE + 1u + 2u * KNOWN_SIZE * KVP_NODE_ID_MAX)
 #define MARK_BIT          ((uint64_t)1 << 16)
 #define FORCED_JUMP_MAX   ((uint64_t)1 << 32) /* changes of view at an operator's word */
 #define COUNT_SIZE        16u                 /* u64 count, its complement */
@@ -36,7 +38,7 @@ struct group {
     struct kvp_view view;
     uint64_t
         known[KVP_NODE_ID_MAX + 1]; /* incarnation of each node's store; 0: none has claimed it */
-    kvp_node_set unknown; /* nodes whose stores counted before the register knew any; in memory */
+    kvp_node_set unknown;           /* nodes whose stores counted before the register knew any */
 };
 
 /* What members of a group say that the register was. */
@@ -76,11 +78,17 @@ static uint64_t register_read_u64(const uint8_t *bytes)
     return value;
 }
 
+/* How often the register names the node's store. */
+static unsigned times_known(const struct group *group, unsigned id)
+{
+    return group->known[id] == 0 ? 0 : kvp_set_has(group->unknown, (uint8_t)id) ? 2 : 1;
+}
+
 static unsigned count_known(const struct group *group)
 {
     unsigned count = 0;
     for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
-        count += group->known[id] != 0;
+        count += times_known(group, id);
     }
     return count;
 }
@@ -101,7 +109,7 @@ static size_t write_register(uint8_t out[REGISTER_SIZE_MAX], const struct group 
         *next++ = (uint8_t)count;
     }
     for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
-        if (group->known[id] != 0) {
+        for (unsigned times = times_known(group, id); times > 0; times--) {
             *next++ = (uint8_t)id;
             next = write_u64(next, group->known[id]);
         }
@@ -132,7 +140,12 @@ static bool read_known(kvp_slice rest, struct group *group)
         if (one[0] == 0 || one[0] > KVP_NODE_ID_MAX) {
             return false;
         }
-        group->known[one[0]] = register_read_u64(one + 1);
+        uint64_t number = register_read_u64(one + 1);
+        if (number == 0 || (group->known[one[0]] != 0 && group->known[one[0]] != number)) {
+            return false;
+        }
+        group->unknown |= group->known[one[0]] != 0 ? kvp_set_of(one[0]) : 0;
+        group->known[one[0]] = number;
     }
     return true;
 }

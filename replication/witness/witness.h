@@ -24,8 +24,10 @@
  * on; KVP_REFUSED when another store speaks for it; KVP_BUSY when a new store has to wait until the
  * node is out of the in-sync set, or does not say yet whose place it takes: the answer to CLAIM
  * tells a mark of the number by which the node is known, from which the number does not follow:
- * whoever has it speaks for the node. Format 2 has these numbers; a register without any
- * is written as format 1.
+ * whoever has it speaks for the node. The first store of a node that counted before its number was
+ * known is told none until a view has it in sync: so it learns that the register was made anew.
+ * Format 2 has the numbers, and those of such nodes twice; a register without any is written as
+ * format 1.
  */
 #ifndef KVP_WITNESS_H
 #define KVP_WITNESS_H

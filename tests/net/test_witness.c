@@ -294,6 +294,28 @@ static void test_a_new_store_takes_the_place_that_it_names(void **state)
     check_no(witness, claim(witness, 2, 31, 30), KVP_REFUSED, next);
 }
 
+/* The first store of a node whose stores counted before hears of no number: from that it learns
+ * that the register was made anew. */
+static void test_a_restarted_witness_knows_who_must_hear_that_it_was_emptied(void **state)
+{
+    create_group(of(state));
+    assert_int_equal(claim(of(state), 1, 10, 0).known, 0);
+    assert_int_equal(claim(of(state), 2, 20, KVP_STORE_IS_NEW).code, KVP_OK);
+    reopen(*state); /* the answer was lost */
+    struct said said = claim(of(state), 1, 11, 10);
+    assert_int_equal(said.code, KVP_OK);
+    assert_int_equal(said.known, 0);
+    reopen(*state);
+    assert_int_equal(claim(of(state), 1, 11, 10).known, 0);
+    assert_int_equal(claim(of(state), 2, 21, 20).known, MARK(21));
+    struct kvp_view view = get(of(state), GROUP_ID).view;
+    view.version++;
+    view.epoch++;
+    assert_int_equal(cas(of(state), 1, view.version - 1, view).code, KVP_OK);
+    reopen(*state); /* and now it is compared: */
+    assert_int_equal(claim(of(state), 1, 12, 11).known, MARK(12));
+}
+
 /* Whoever asks in a node's name hears nothing by which the node's place could be claimed. */
 static void test_an_answer_to_a_claim_tells_nobody_the_number(void **state)
 {
@@ -664,6 +686,7 @@ int main(void)
         ON_EMPTY(test_no_change_uses_up_the_numbers),
         ON_EMPTY(test_a_copy_does_not_speak_for_its_node),
         ON_EMPTY(test_a_new_store_takes_the_place_that_it_names),
+        ON_EMPTY(test_a_restarted_witness_knows_who_must_hear_that_it_was_emptied),
         ON_EMPTY(test_an_answer_to_a_claim_tells_nobody_the_number),
         ON_EMPTY(test_a_late_claim_of_an_earlier_life_changes_nothing),
         ON_EMPTY(test_a_forced_view_gets_a_version_that_nobody_has_seen),

@@ -25,7 +25,7 @@ enum { WITNESS, BACKUP_WINS, PRIMARY_WINS, AVAILABLE };
 static const struct {
     int mode;
     unsigned long long seed;
-    bool jobs, lazy, strangers, hangs, copies, sessions, rough;
+    bool jobs, lazy, strangers, hangs, copies, sessions, rough, accidents;
 } regressions[] = {
     /* The APPEND that cuts a suffix, or its answer, got lost, and was never sent again. */
     {WITNESS, 1877},
@@ -84,6 +84,8 @@ static const struct {
     /* A primary whose workers waited for what was not committed took them for gone. */
     {BACKUP_WINS, 9100679, .jobs = true, .hangs = true},
     {BACKUP_WINS, 9200019, .jobs = true, .hangs = true},
+    /* A witness that was emptied and restarted had forgotten whom it had to tell that. */
+    {WITNESS, 9028081, .lazy = true, .strangers = true, .hangs = true, .accidents = true},
 };
 
 struct totals {
@@ -199,7 +201,8 @@ static void run_regressions(int mode, struct shown shown, struct totals *totals)
                                         .hangs = regressions[i].hangs,
                                         .copies = regressions[i].copies,
                                         .sessions = regressions[i].sessions,
-                                        .rough = regressions[i].rough};
+                                        .rough = regressions[i].rough,
+                                        .accidents = regressions[i].accidents};
             run(regressions[i].mode, regressions[i].seed, world, shown, totals);
         }
     }
