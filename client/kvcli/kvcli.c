@@ -46,6 +46,11 @@ static const struct kvcli_option top_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option events_options[] = {
+    {"--follow", NULL, "go on: print what happens, as it does"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option show_options[] = {
     {"--tasks", NULL, "all tasks, not only those that are remarkable"},
     {NULL, NULL, NULL},
@@ -85,6 +90,8 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, false},
     {"top", "", "what the nodes do, again and again", 0, 0, false, kvcli_top, top_options, NULL,
      false},
+    {"events", "", "who led when, why it changed, how long nobody served", 0, 0, false,
+     kvcli_events, events_options, NULL, false},
     {"drill", "", "hand over, and measure how long a writer waits", 0, 0, false, kvcli_drill,
      drill_options, NULL, false},
     {"handover", "[ID]", "the primary gives its role to a backup", 0, 1, true, kvcli_handover, NULL,

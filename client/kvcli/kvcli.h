@@ -212,6 +212,8 @@ void kvcli_verdict(const cJSON *status, char *text, size_t size);
 int kvcli_doctor(struct kvcli *cli, int argc, char **argv);
 /* kvcli_drill.c */
 int kvcli_drill(struct kvcli *cli, int argc, char **argv);
+/* kvcli_events.c */
+int kvcli_events(struct kvcli *cli, int argc, char **argv);
 /* kvcli_top.c */
 int kvcli_top(struct kvcli *cli, int argc, char **argv);
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete cas scan txn export import status doctor top drill handover promote job access cert help
+set -l commands get put create delete cas scan txn export import status doctor top events drill handover promote job access cert help
 set -l verbs submit list show wait result cancel remove workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -14,6 +14,7 @@ complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most 
 complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that are there stay'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'
+complete -c kvcli -n '__fish_seen_subcommand_from events' -l follow -d 'go on'
 complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
 set -l access_verbs grant revoke list show
 complete -c kvcli -n "__fish_seen_subcommand_from access; and not __fish_seen_subcommand_from $access_verbs" -f -a "$access_verbs"

@@ -188,12 +188,13 @@ struct kvp_core_status {
     struct kvp_view view;
     struct kvp_point tail;
     uint64_t durable, commit, applied;
-    uint64_t known_commit;   /* the primary's commit seq as last heard */
-    uint64_t commit_age_us;  /* since then the commit seq may have moved unknown to this node */
-    uint64_t disk_silent_us; /* so long the node's own disk has owed an answer; 0: it owes none */
-    uint64_t log_size;       /* bytes of log kept on disk, about */
-    bool followed;           /* a primary has called this node since its start */
-    bool quarantine_full;    /* stays outside: there is no room for its store beside another one */
+    uint64_t known_commit;    /* the primary's commit seq as last heard */
+    uint64_t commit_heard_us; /* when another primary said last how far that is, or the start */
+    uint64_t commit_age_us;   /* since then the commit seq may have moved unknown to this node */
+    uint64_t disk_silent_us;  /* so long the node's own disk has owed an answer; 0: it owes none */
+    uint64_t log_size;        /* bytes of log kept on disk, about */
+    bool followed;            /* a primary has called this node since its start */
+    bool quarantine_full;     /* stays outside: there is no room for its store beside another one */
     unsigned peer_count;
     struct kvp_core_peer_status peers[KVP_NODES_MAX];
 };

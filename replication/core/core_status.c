@@ -97,6 +97,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
     status->commit = core->commit;
     status->applied = core->applied;
     status->known_commit = kvp_core_known_commit(core);
+    status->commit_heard_us = core->commit_heard_us;
     status->commit_age_us = kvp_core_serving(core, now_us) ? 0 : now_us - core->commit_heard_us;
     status->disk_silent_us = core_disk_silence(core, now_us);
     status->log_size = core->log.disk_size;

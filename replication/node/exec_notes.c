@@ -319,6 +319,7 @@ void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t numbe
 {
     char field[40] = "", quoted[400];
     const char *text = note_text(executor, note);
+    exec_note_cause(executor, note);
     if (note == KVP_NOTE_ARBITER_SILENT) { /* told with its cause, and when it is over */
         bool known = executor->arbiter_trouble.reason != NULL;
         set_trouble(executor, &executor->arbiter_trouble,

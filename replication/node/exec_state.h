@@ -81,6 +81,18 @@ struct exec_told {
     uint64_t number, again_us, pause_us;
 };
 
+#define EXEC_VIEWS_MAX 32u
+
+/* A change of view that this node has learned of. */
+struct exec_view {
+    struct kvp_view view;
+    enum node_view_reason reason;
+    const char *cause;    /* static: what this node had noted before, or was told to do; "" */
+    uint64_t wall_ms;     /* since 1970; 0: not known */
+    uint64_t silent_us;   /* this node leads by it, and nobody was heard to since then; 0: no */
+    uint64_t unserved_us; /* and so long nobody served; 0: not known */
+};
+
 /* What is known of rights. */
 struct exec_access {
     struct kvp_rights_table table;
@@ -148,7 +160,11 @@ struct kvp_executor {
     bool answered_at_once; /* that one has been */
     struct node_counts counts;
     struct kvp_view counted_view; /* the last change that was counted */
-    bool noted_quarantine;        /* that it is full */
+    struct exec_view views[EXEC_VIEWS_MAX];
+    uint64_t view_count;    /* since the start */
+    const char *view_cause; /* of the next one; static; NULL: nothing was noted */
+    uint64_t view_cause_us;
+    bool noted_quarantine; /* that it is full */
 
     kvp_buf scratch; /* results and messages being built */
     kvp_buf value;
@@ -173,6 +189,10 @@ void exec_digest(const struct kvp_executor_config *config, char text[EXEC_DIGEST
 
 /* exec_views.c */
 void exec_count_view(struct kvp_executor *executor);
+/* Something that may lead to a change of view. */
+void exec_note_cause(struct kvp_executor *executor, enum kvp_note note);
+/* This node begins to serve: so long nobody has, as far as it knows; 0: that is not known. */
+uint64_t exec_serves_after_us(struct kvp_executor *executor);
 
 /* exec_notes.c */
 void exec_say(struct kvp_executor *executor, enum kvp_log_level level, const char *event,

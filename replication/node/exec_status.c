@@ -99,6 +99,33 @@ static void put_arbiter(struct map *map, const struct kvp_executor *executor)
     map->count = count;
 }
 
+static void put_view(struct map *map, const struct exec_view *change)
+{
+    status_step(map, kvp_wire_map(map->out, 8));
+    put_uint(map, "version", change->view.version);
+    put_uint(map, "epoch", change->view.epoch);
+    put_uint(map, "primary", change->view.primary);
+    put_set(map, "in_sync", change->view.in_sync);
+    put_string(map, "reason", kvp_executor_view_reason(change->reason));
+    put_string(map, "cause", change->cause);
+    put_uint(map, "at_ms", change->wall_ms);
+    put_uint(map, "unserved_ms", change->unserved_us / 1000);
+}
+
+/* The oldest first. */
+static void put_views(struct map *map, const struct kvp_executor *executor)
+{
+    uint64_t end = executor->view_count;
+    uint64_t first = end > EXEC_VIEWS_MAX ? end - EXEC_VIEWS_MAX : 0;
+    status_put_key(map, "views");
+    uint32_t count = map->count;
+    status_step(map, kvp_wire_array(map->out, (uint32_t)(end - first)));
+    for (uint64_t i = first; i < end; i++) {
+        put_view(map, &executor->views[i % EXEC_VIEWS_MAX]);
+    }
+    map->count = count;
+}
+
 struct status_number {
     const char *name;
     uint64_t value;
@@ -223,6 +250,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     exec_digest(&executor->config, text);
     put_string(&map, "config_digest", text);
     put_uint(&map, "log_bytes", status.log_size);
+    put_views(&map, executor);
     put_sight(&map, executor);
     if (executor->running) {
         put_work(&map, executor);

@@ -264,10 +264,15 @@ static void log_changes(struct kvp_executor *executor, bool serving)
         log_view(executor, role);
     }
     if (serving != executor->noted_serving) {
+        uint64_t after_us = serving ? exec_serves_after_us(executor) : 0;
+        char after[40] = "";
         executor->noted_serving = serving;
+        if (after_us > 0) {
+            snprintf(after, sizeof(after), " after_ms=%" PRIu64, after_us / 1000);
+        }
         exec_say(executor, KVP_LOG_INFO, serving ? "serving" : "not_serving",
-                 "role=%s epoch=%" PRIu64, kvp_role_name(role),
-                 kvp_core_view(executor->core)->epoch);
+                 "role=%s epoch=%" PRIu64 "%s", kvp_role_name(role),
+                 kvp_core_view(executor->core)->epoch, after);
     }
 }
 

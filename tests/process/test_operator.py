@@ -194,6 +194,51 @@ def test_top_draws_on_a_terminal_and_prints_lines_elsewhere():
         assert [each["node"] for each in told] == [1, 2]
 
 
+def test_events_tell_who_led_when_and_how_long_nobody_served():
+    with Group(2).start() as group:
+        def events():
+            return [json.loads(line) for line in group.cli("--json", "events", check=0).stdout.splitlines()]
+        old = group.primary()
+        new = 3 - old
+        before = time.time()
+        child = subprocess.Popen([program("kvcli"), "--nodes", group.nodes_option(), "events", "--follow"],
+                                 stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        try:
+            group.cli("handover", str(new), check=0)
+            wait_for(lambda: group.wait_in_sync(1, 2), "both in sync")
+            given = wait_for(lambda: [e for e in events() if e["reason"] == "handover" and "unserved_ms" in e], "the handover")[0]
+            assert given["primary"] == new and given["cause"] == "handover" and given["unserved_ms"] < 1000, given
+            group.kill(new)
+            group.wait_primary(old)
+            told = wait_for(lambda: [e for e in events() if e["reason"] == "failover" and "unserved_ms" in e], "the failover")[0]
+            assert told["primary"] == old and told["in_sync"] == [old] and told["cause"] == "primary_silent", told
+            assert 200 < told["unserved_ms"] < 10000 and before * 1000 - 1000 < told["at_ms"] < time.time() * 1000 + 1000, told
+            log = [line for line in group.nodes[old].text().splitlines() if "event=serving" in line][-1]
+            assert "after_ms=%d" % told["unserved_ms"] in log, log
+            seen = []
+            while not seen or b"failover" not in seen[-1]:
+                seen.append(child.stdout.readline())
+                assert seen[-1], seen
+            assert seen[0].startswith(b"TIME") and sum(b"handover" in line for line in seen) == 1, seen
+            assert re.search(rb"\d +%d +%d +%d +failover \(primary_silent\), stop [\d.]+ s$"
+                             % (told["epoch"], old, old), seen[-1].strip()), seen
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.wait(10)
+            child.stdout.close()
+        # A node that was away knows only what it has seen since: what the other knows is told.
+        group.start_node(new)
+        wait_for(lambda: group.wait_in_sync(1, 2), "both in sync")
+        told = events()
+        assert [e["version"] for e in told] == sorted({e["version"] for e in told}), told
+        assert [e["reason"] for e in told][-3:] == ["handover", "failover", "member_joined"], told
+        assert told[-1]["cause"] == "peer_caught_up", told
+        fits(group.cli("events", check=0))
+        group.kill(1)
+        group.kill(2)
+        assert b"no node tells" in group.cli("events", check=3).stderr
+
+
 def completed(*words):
     """What bash offers for the last word."""
     script = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _kvcli; printf "%s\\n" "${COMPREPLY[@]}"'
@@ -229,4 +274,5 @@ if __name__ == "__main__":
           test_tables_of_jobs_and_workers_fit_a_terminal_whatever_the_names_are,
           test_wrong_options_before_the_command_are_named_for_people_and_for_programs,
           test_drill_measures_a_handover_and_asks_before,
-          test_top_draws_on_a_terminal_and_prints_lines_elsewhere])
+          test_top_draws_on_a_terminal_and_prints_lines_elsewhere,
+          test_events_tell_who_led_when_and_how_long_nobody_served])

@@ -4,7 +4,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -83,7 +82,10 @@ def test_the_page_shows_what_the_api_says_through_a_failover():
             keep_picture(browser, "during")
             seen(browser, "document.querySelector('#verdict').innerText === 'serving; the next failure stops service'", "service again")
             same_as_api(group, browser, new)
-            assert re.search(r"node %d leads, in sync %d; no service for at most [\d.]+ m?s" % (new, new), browser.text("#timeline"))
+            told = [view for view in group.status(new)["views"] if view["reason"] == "failover"][-1]
+            timeline = browser.text("#timeline")
+            assert "epoch %d: node %d leads, in sync %d; no service for " % (told["epoch"], new, new) in timeline, timeline
+            assert "(failover, primary_silent)" in timeline, timeline
             assert "node %d is not heard" % old in browser.text("#alarms")
             group.start_node(old)
             group.wait_in_sync(1, 2)
