@@ -86,6 +86,7 @@ static const char *const members[] = {
     "peers",
     "arbiter",
     "?",
+    "views",
 };
 #define MEMBER_COUNT (sizeof(members) / sizeof(members[0]))
 
@@ -141,7 +142,22 @@ static void write_value(struct kvp_mp_writer *writer, unsigned value, unsigned d
         break;
     case 8: /* of objects */
         kvp_mp_write_array(writer, 1);
-        kvp_mp_write_map(writer, 3);
+        kvp_mp_write_map(writer, 9);
+        kvp_mp_write_text(writer, "version");
+        kvp_mp_write_uint(writer, 7);
+        kvp_mp_write_text(writer, "at_ms");
+        kvp_mp_write_uint(writer, UINT64_C(1) << 53);
+        kvp_mp_write_text(writer, "unserved_ms");
+        kvp_mp_write_uint(writer, UINT64_MAX);
+        kvp_mp_write_text(writer, "reason");
+        kvp_mp_write_str(writer, kvp_slice_of(ESCAPE, sizeof(ESCAPE) - 1));
+        kvp_mp_write_text(writer, "cause");
+        kvp_mp_write_str(writer, kvp_slice_of(ESCAPE, sizeof(ESCAPE) - 1));
+        kvp_mp_write_text(writer, "in_sync");
+        kvp_mp_write_array(writer, 20);
+        for (unsigned i = 0; i < 20; i++) {
+            kvp_mp_write_uint(writer, i % 2 == 0 ? 63 : UINT64_MAX);
+        }
         kvp_mp_write_text(writer, "worker");
         kvp_mp_write_str(writer, kvp_slice_of(ESCAPE, sizeof(ESCAPE) - 1));
         kvp_mp_write_text(writer, "agreed");
@@ -266,7 +282,7 @@ static const char *const lines[] = {
     "job cancel 1",  "get a",
     "get --stale a", "put a b",
     "scan",          "delete a",
-    "handover 2",
+    "handover 2",    "events",
 };
 
 static void open_rig(struct rig *rig)
