@@ -316,6 +316,17 @@ int kvcli_handover(struct kvcli *cli, int argc, char **argv)
     return admin_finished(cli, status, &result);
 }
 
+static bool admin_serves(const struct kvcli *cli, const char *node)
+{
+    struct kvcli_query query;
+    kvcli_ask_node(cli, node, &query);
+    cJSON *status = kvcli_query_parse(&query);
+    bool serves = kvcli_json_true(status, "serving");
+    cJSON_Delete(status);
+    kvp_result_free(&query.result);
+    return serves;
+}
+
 int kvcli_promote(struct kvcli *cli, int argc, char **argv)
 {
     const char *only = strchr(cli->nodes, ',') == NULL ? cli->nodes : NULL;
@@ -328,6 +339,10 @@ int kvcli_promote(struct kvcli *cli, int argc, char **argv)
     if (node == NULL) {
         return kvcli_complain("promote: which node? Name it with --node URL");
     }
+    bool served = admin_serves(cli, node);
     kvp_status status = kvp_promote(cli->client, node, force, &result);
+    if (status == KVP_OK && served && !cli->json) {
+        fprintf(stderr, "kvcli: it is primary already: nothing was changed\n");
+    }
     return admin_finished(cli, status, &result);
 }

@@ -239,6 +239,14 @@ def test_events_tell_who_led_when_and_how_long_nobody_served():
         assert b"no node tells" in group.cli("events", check=3).stderr
 
 
+def test_a_promotion_of_who_leads_says_that_nothing_was_changed():
+    with Group(2).start() as group:
+        leads, before = group.primary(), group.status(1)["version"]
+        done = group.cli("promote", "--node", group.urls[leads], check=0)
+        assert b"it is primary already: nothing was changed" in done.stderr, done
+        assert group.status(1)["version"] == before and group.primary() == leads
+
+
 def completed(*words):
     """What bash offers for the last word."""
     script = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _kvcli; printf "%s\\n" "${COMPREPLY[@]}"'
@@ -275,4 +283,5 @@ if __name__ == "__main__":
           test_wrong_options_before_the_command_are_named_for_people_and_for_programs,
           test_drill_measures_a_handover_and_asks_before,
           test_top_draws_on_a_terminal_and_prints_lines_elsewhere,
-          test_events_tell_who_led_when_and_how_long_nobody_served])
+          test_events_tell_who_led_when_and_how_long_nobody_served,
+          test_a_promotion_of_who_leads_says_that_nothing_was_changed])
