@@ -53,6 +53,7 @@ enum kvp_mutant {
     KVP_MUTANT_TOLD_LEADS,         /* a node leads because a peer says so */
     KVP_MUTANT_TOLD_STAYS,         /* what a peer said is not put right by the register */
     KVP_MUTANT_LOST_UNSEEN,        /* a register that was made anew is believed like any other */
+    KVP_MUTANT_LOST_UNSAID,        /* whom a register made anew must be told to is forgotten */
     KVP_MUTANT_COMMIT_FALLS,       /* the commit point falls when the view changes */
     KVP_MUTANT_COMMIT_TOLD_AHEAD,  /* a primary calls committed what it has not heard of */
     KVP_MUTANT_APPLY_SKIPS,        /* a backup leaves out an entry when it applies several */

@@ -144,7 +144,8 @@ static bool read_known(kvp_slice rest, struct group *group)
         if (number == 0 || (group->known[one[0]] != 0 && group->known[one[0]] != number)) {
             return false;
         }
-        group->unknown |= group->known[one[0]] != 0 ? kvp_set_of(one[0]) : 0;
+        bool twice = group->known[one[0]] != 0 && !KVP_MUTANT(LOST_UNSAID);
+        group->unknown |= twice ? kvp_set_of(one[0]) : 0;
         group->known[one[0]] = number;
     }
     return true;

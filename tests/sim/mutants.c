@@ -168,6 +168,16 @@ static void heirs_gone(struct sim_plan *plan)
     plan->handover = 10;
 }
 
+/* The witness crashes all the time, and its answers come late. */
+static void crashing_witness(struct sim_plan *plan)
+{
+    plan->fault_gap_us = 300000;
+    plan->witness_crash = 20;
+    plan->crash = plan->pause = plan->cut = plan->one_way = plan->reset = plan->slow_disk = 0;
+    plan->handover = 0;
+    plan->delay_us = 30000;
+}
+
 enum { ANY = -1, WITNESS = 0, BACKUP_WINS = 1, PRIMARY_WINS = 2, AVAILABLE = 3 };
 
 static const struct sim_mutant {
@@ -282,6 +292,9 @@ static const struct sim_mutant {
      "no bug, an old store and an emptied witness: nothing must be found", .accidents = true},
     {KVP_MUTANT_LOST_UNSEEN, "lost-unseen", WITNESS,
      "a register that was made anew is believed like any other", .accidents = true},
+    {KVP_MUTANT_LOST_UNSAID, "lost-unsaid", WITNESS,
+     "a restarted witness does not say that its register was made anew", crashing_witness,
+     .accidents = true},
     {KVP_MUTANT_COMMIT_FALLS, "commit-falls", WITNESS,
      "the commit point falls when the view changes", harsh_plan},
     {KVP_MUTANT_COMMIT_TOLD_AHEAD, "commit-told-ahead", WITNESS,
