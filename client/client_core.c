@@ -191,6 +191,7 @@ static enum verdict verdict_of(const struct client_call *call, int status)
     case KVP_WORKER_BARRED:
     case KVP_NOT_HELD:
     case KVP_OVERFLOW:
+    case KVP_COMPACTED:
         return FINAL;
     case KVP_SESSION_EXPIRED:
         return EXPIRED;

@@ -86,6 +86,7 @@ typedef enum kvp_status {
     KVP_WORKER_BARRED = -36,   /* lost too many votes, or failed what others did */
     KVP_NOT_HELD = -37,        /* the worker was not given this task */
     KVP_OVERFLOW = -38,        /* a number does not fit its type */
+    KVP_COMPACTED = -39,       /* watch: the log does not go back so far any more */
 } kvp_status;
 
 /* A message for a status: a static string, never NULL, also for values that are no status. */

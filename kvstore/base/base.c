@@ -48,6 +48,7 @@ const char *kvp_strerror(int status)
         "the worker is barred: its results lost too many votes, or it failed what others did",
         "the worker does not hold this task",
         "a number does not fit its type",
+        "the log does not go back that far any more",
     };
     const int count = (int)(sizeof(texts) / sizeof(texts[0]));
 

@@ -96,6 +96,18 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_GONE_WANTED,    /* a beat for an attempt that is gone is answered "go on" */
     KVP_MUTANT_JOB_UNFIT_STANDBY,  /* any standby takes any place */
     KVP_MUTANT_JOB_DEAF_COUNTS,    /* silence counts while nobody can be heard */
+    /* watching: the watch world must find them */
+    KVP_MUTANT_WATCH_MEMORY_ONLY, /* what is not in memory any more is left out */
+    KVP_MUTANT_WATCH_UNCOMMITTED, /* what is not committed yet is told */
+    KVP_MUTANT_WATCH_TWICE,       /* who goes on gets the last event again */
+    KVP_MUTANT_WATCH_DISORDER,    /* a newer entry is told before an older one */
+    KVP_MUTANT_WATCH_SPLIT,       /* an answer that is full ends within a transaction */
+    KVP_MUTANT_WATCH_BOOKMARK,    /* who is told of nothing is told to have seen all */
+    KVP_MUTANT_WATCH_SILENT_GAP,  /* who comes too late goes on with what there is */
+    KVP_MUTANT_WATCH_FROM_NOW,    /* who comes from another primary begins anew */
+    KVP_MUTANT_WATCH_WAKES_ONE,   /* an entry wakes one of those who watch */
+    KVP_MUTANT_WATCH_NO_DELETES,  /* deletions are no events */
+    KVP_MUTANT_WATCH_NO_END,      /* of a range only the start counts */
     /* rights: tests/access/test_access.c must find them */
     KVP_MUTANT_ACCESS_SCAN_START,  /* of a range only the start is looked at */
     KVP_MUTANT_ACCESS_COMPARES,    /* what a transaction compares is not looked at */

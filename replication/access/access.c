@@ -220,7 +220,8 @@ static enum kvp_access_lack access_lacks_right(enum kvp_operation_needs needs, k
     case KVP_NEEDS_IDENTITY:
         return KVP_ACCESS_GRANTED;
     case KVP_NEEDS_READ:
-        return question->op != KVP_OP_SCAN ? access_lacks_key(rights, KVP_RIGHT_READ, request->key)
+        return question->op != KVP_OP_SCAN && question->op != KVP_OP_WATCH
+                   ? access_lacks_key(rights, KVP_RIGHT_READ, request->key)
                : access_to_range(rights, request->key, request->value) ? KVP_ACCESS_GRANTED
                                                                        : KVP_LACKS_READ;
     case KVP_NEEDS_WRITE:

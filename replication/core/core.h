@@ -164,6 +164,10 @@ bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us);
 /* Has the node's own disk not answered for longer than --sync-timeout? Then nothing is accepted. */
 bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_next_seq(const struct kvp_core *core);
+/* The entry, if it is in memory; else NULL. What is not applied yet is. */
+struct kvp_entry *kvp_core_entry(const struct kvp_core *core, uint64_t seq);
+/* The oldest entry that can be had, from memory or from the disk; the next one's seq: none can. */
+uint64_t kvp_core_oldest(const struct kvp_core *core);
 
 uint64_t kvp_core_applied(const struct kvp_core *core); /* the state on disk is of this seq */
 /* What is known to be committed in the group, here or not: for telling how old this node's state

@@ -66,6 +66,17 @@ uint64_t kvp_core_next_seq(const struct kvp_core *core)
     return core->log.tail.seq + 1;
 }
 
+struct kvp_entry *kvp_core_entry(const struct kvp_core *core, uint64_t seq)
+{
+    return kvp_core_log_get(&core->log, seq);
+}
+
+uint64_t kvp_core_oldest(const struct kvp_core *core)
+{
+    const struct kvp_core_log *log = &core->log;
+    return log->first < log->disk_first ? log->first : log->disk_first;
+}
+
 uint64_t kvp_core_applied(const struct kvp_core *core)
 {
     return core->applied;

@@ -62,6 +62,7 @@ void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)
         job->status = kvp_storage_write(storage, &job->write);
         break;
     case KVP_DISK_READ_LOG:
+    case KVP_DISK_READ_WATCHED:
         job->status = kvp_storage_read_log(storage, job->from, job->size_max, job->entries,
                                            job->count_max, &job->entry_count);
         break;

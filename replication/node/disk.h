@@ -15,6 +15,7 @@
 enum kvp_disk_op {
     KVP_DISK_WRITE,
     KVP_DISK_READ_LOG,
+    KVP_DISK_READ_WATCHED, /* the same, for those who watch keys */
     KVP_DISK_SNAPSHOT_OPEN,
     KVP_DISK_SNAPSHOT_READ,
     KVP_DISK_SNAPSHOT_CLOSE,
@@ -43,7 +44,7 @@ struct kvp_disk_job {
     kvp_status status;              /* result */
     struct kvp_storage_write write; /* WRITE: its arrays are in `entries`, its meta is `meta` */
     struct kvp_meta meta;
-    uint64_t from; /* READ_LOG */
+    uint64_t from; /* READ_LOG, READ_WATCHED */
     size_t size_max, count_max;
     struct kvp_point point;             /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
     kvp_buf chunk;                      /* INCOMING_WRITE; SNAPSHOT_READ: result */
@@ -51,7 +52,7 @@ struct kvp_disk_job {
     enum kvp_keep keep;                 /* INCOMING_FINISH, QUARANTINE: of the store that goes */
     struct kvp_quarantined quarantined; /* INCOMING_FINISH, QUARANTINE: result */
     size_t entry_count;
-    struct kvp_entry *entries[]; /* owned, with a reference each; READ_LOG: result */
+    struct kvp_entry *entries[]; /* owned, with a reference each; of reading: result */
 };
 
 /* A job with room for `entry_max` entries; NULL when memory is short. */

@@ -172,7 +172,7 @@ static void operator_request(struct kvp_executor *executor, const struct kvp_req
 static kvp_status check_keys(const struct kvp_request *request)
 {
     bool get = request->op == KVP_OP_GET;
-    bool range = request->op == KVP_OP_SCAN;
+    bool range = request->op == KVP_OP_SCAN || request->op == KVP_OP_WATCH;
     if ((get || range) && (request->key.size > KVP_KEY_SIZE_MAX ||
                            (range && request->value.size > KVP_KEY_SIZE_MAX))) {
         return KVP_TOO_LARGE;
@@ -292,6 +292,11 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
     case KVP_OP_SCAN:
         if (request->stale || !refused(executor, request, token)) {
             exec_scan(executor, request, token);
+        }
+        break;
+    case KVP_OP_WATCH:
+        if (request->stale || !refused(executor, request, token)) {
+            exec_watch(executor, request, token);
         }
         break;
     case KVP_OP_TASK_FETCH:

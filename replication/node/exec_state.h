@@ -7,6 +7,7 @@
 #include "replication/access/access.h"
 #include "replication/access/rights_record.h"
 #include "replication/engine/engine.h"
+#include "replication/node/exec_watch_index.h"
 #include "replication/node/executor.h"
 #include "replication/node/node_counts.h"
 
@@ -152,6 +153,8 @@ struct kvp_executor {
     uint64_t look_again_us;
     struct exec_hearing hearing;
 
+    struct exec_watches watches;
+
     struct exec_access access;
     void *handover_token, *promote_token;
     unsigned answering; /* the operation that the next answers are of; 0: not known */
@@ -263,6 +266,16 @@ void exec_jobs_begin(struct kvp_executor *executor); /* this node has become pri
 /* Tells the job engine for how long workers could make themselves heard. */
 void exec_jobs_hear(struct kvp_executor *executor);
 uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
+
+/* exec_watch.c */
+void exec_watch(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+void exec_watch_step(struct kvp_executor *executor);
+uint64_t exec_watch_deadline(const struct kvp_executor *executor);
+/* What was read of the log for those who watch: the job is taken over. */
+void exec_watch_page(struct kvp_executor *executor, struct kvp_disk_job *job);
+/* All who watch are told that it is over here: they go on elsewhere, or again. */
+void exec_watch_end(struct kvp_executor *executor);
+void exec_watch_free(struct kvp_executor *executor); /* behind that, for good */
 
 /* exec_scan.c */
 void exec_scan(struct kvp_executor *executor, const struct kvp_request *request, void *token);

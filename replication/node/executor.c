@@ -124,6 +124,7 @@ static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct k
     struct kvp_disk_job *job = new_job(executor, op, 0, 0);
     if (job != NULL) {
         exec_scan_end(executor, true);
+        exec_watch_end(executor);
         kvp_engine_release(executor->engine);
         executor->replacing = true;
         job->point = point;
@@ -306,6 +307,7 @@ static void cease_primary(struct kvp_executor *executor)
     exec_rest(executor, EXEC_REST_US);
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, false);
+    exec_watch_end(executor);
     exec_fetch_end(executor);
 }
 
@@ -364,6 +366,7 @@ static void executor_settle(struct kvp_executor *executor)
     }
     bool serving = executor->running && settle_engine(executor);
     exec_scan_step(executor);
+    exec_watch_step(executor);
     log_changes(executor, serving && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY);
     if (executor->troubled) {
         exec_notes_step(executor);
@@ -415,6 +418,7 @@ void kvp_executor_close(struct kvp_executor *executor)
     }
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, true);
+    exec_watch_free(executor);
     exec_fetch_end(executor);
     port_handover_done(executor, KVP_CLOSED);
     port_promote_done(executor, KVP_CLOSED);
@@ -594,6 +598,9 @@ void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
         kvp_core_read_log_done(core, now_us, job->peer, job->status, job->entries,
                                job->entry_count);
         break;
+    case KVP_DISK_READ_WATCHED:
+        exec_watch_page(executor, job);
+        return; /* it has the job now */
     case KVP_DISK_SNAPSHOT_OPEN:
         kvp_core_snapshot_opened(core, now_us, job->peer, job->status, job->point);
         break;
@@ -645,6 +652,8 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
     uint64_t core_us = kvp_core_deadline(executor->core), jobs_us = exec_jobs_deadline(executor);
     uint64_t sweep_us = kvp_engine_sweep_us(executor->engine);
     uint64_t own_us = jobs_us < sweep_us ? jobs_us : sweep_us;
+    uint64_t watch_us = exec_watch_deadline(executor);
+    own_us = own_us < watch_us ? own_us : watch_us;
     return own_us < core_us ? own_us : core_us;
 }
 

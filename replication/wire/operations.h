@@ -90,6 +90,9 @@ enum kvp_operation_needs {
     ROW(KVP_OP_ACCESS_CHANGE, 13, 3, 3, true, YES, PRIMARY, false, CLIENT, ADMIN)                  \
     /* none */                                                                                     \
     ROW(KVP_OP_ACCESS_LIST, 14, 0, 0, false, NO, PRIMARY, false, CLIENT, ADMIN)                    \
+    /* start bin, end bin (empty: none), from uint, count max uint, size max uint, wait ms uint,   \
+     * keys only bool, stale bool */                                                               \
+    ROW(KVP_OP_WATCH, 15, 8, 8, false, NO, READ, false, CLIENT, READ)                              \
                                                                                                    \
     /* specification array */                                                                      \
     ROW(KVP_OP_JOB_NEW, 16, 1, 1, true, YES, PRIMARY, true, CLIENT, SUBMIT)                        \

@@ -65,14 +65,15 @@ struct kvp_request {
     kvp_slice group;
     uint64_t epoch_seen;
     struct kvp_session_id session;
-    kvp_slice key;      /* get put create delete cas; scan: start; access: whose rights */
-    kvp_slice value;    /* put create cas; scan: end; access: rights, one msgpack array */
-    uint64_t version;   /* delete cas */
-    uint32_t count_max; /* scan */
-    uint32_t size_max;  /* scan */
+    kvp_slice key;    /* get put create delete cas; scan watch: start; access: whose rights */
+    kvp_slice value;  /* put create cas; scan watch: end; access: rights, one msgpack array */
+    uint64_t version; /* delete cas; watch: the first revision wanted, 0: what comes from now on */
+    uint32_t count_max; /* scan watch */
+    uint32_t size_max;  /* scan watch */
+    uint32_t wait_ms;   /* watch */
     uint64_t cursor;    /* scan, close scan */
-    bool keys_only;     /* scan */
-    bool stale;         /* get, scan */
+    bool keys_only;     /* scan watch */
+    bool stale;         /* get, scan, watch */
     bool force;         /* promote; access: grant */
     unsigned target;    /* handover */
     struct kvp_job_args job;

@@ -192,6 +192,30 @@ static void args_write_scan(struct kvp_mp_writer *writer, const struct kvp_reque
     kvp_mp_write_bool(writer, request->stale);
 }
 
+static void args_take_watch(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->key = kvp_mp_bin(reader);
+    request->value = kvp_mp_bin(reader);
+    request->version = kvp_mp_uint(reader);
+    request->count_max = args_take_u32(reader);
+    request->size_max = args_take_u32(reader);
+    request->wait_ms = args_take_u32(reader);
+    request->keys_only = kvp_mp_bool(reader);
+    request->stale = kvp_mp_bool(reader);
+}
+
+static void args_write_watch(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_bin(writer, request->key);
+    kvp_mp_write_bin(writer, request->value);
+    kvp_mp_write_uint(writer, request->version);
+    kvp_mp_write_uint(writer, request->count_max);
+    kvp_mp_write_uint(writer, request->size_max);
+    kvp_mp_write_uint(writer, request->wait_ms);
+    kvp_mp_write_bool(writer, request->keys_only);
+    kvp_mp_write_bool(writer, request->stale);
+}
+
 static void args_take_target(struct kvp_mp_reader *reader, struct kvp_request *request)
 {
     request->target = kvp_wire_clamp(kvp_mp_uint(reader));
@@ -424,6 +448,7 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_DELETE] = {args_take_delete, args_write_delete, args_check_key_only},
     [KVP_OP_CAS] = {args_take_cas, args_write_cas, args_check_key_value},
     [KVP_OP_SCAN] = {args_take_scan, args_write_scan, args_check_scan},
+    [KVP_OP_WATCH] = {args_take_watch, args_write_watch, args_check_scan},
     [KVP_OP_TXN] = {NULL, kvp_wire_write_txn, kvp_wire_check_txn}, /* taken into a scratch */
     [KVP_OP_STATUS] = {args_take_none, args_write_none, args_check_any},
     [KVP_OP_HANDOVER] = {args_take_target, args_write_target, args_check_target},

@@ -149,7 +149,8 @@ static unsigned may_astray(unsigned op, enum astray astray)
     bool of_key = need == KVP_NEEDS_READ || need == KVP_NEEDS_WRITE || need == KVP_NEEDS_CHANGE;
     bool of_txn = astray == COMPARED || astray == THEN || astray == ELSE;
     bool of_job = astray == JOB && (need == KVP_NEEDS_JOB || need == KVP_NEEDS_LOOK);
-    if ((of_key && astray == KEY) || (op == KVP_OP_SCAN && astray == RANGE_END) ||
+    if ((of_key && astray == KEY) ||
+        ((op == KVP_OP_SCAN || op == KVP_OP_WATCH) && astray == RANGE_END) ||
         (need == KVP_NEEDS_KEYS && of_txn)) {
         return ADMINS;
     }

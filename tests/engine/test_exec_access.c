@@ -242,6 +242,37 @@ static void test_a_scan_goes_on_only_as_far_as_rights_still_go(void **state)
     stage_close(&stage);
 }
 
+static struct kvp_request ask_watch(const struct stage *stage, const char *start, const char *end)
+{
+    return (struct kvp_request){.op = KVP_OP_WATCH,
+                                .key = text(start),
+                                .value = text(end),
+                                .version = kvp_core_next_seq(kvp_executor_core(stage->executor)),
+                                .wait_ms = 10000};
+}
+
+static void test_a_right_that_is_revoked_ends_a_watch(void **state)
+{
+    struct stage stage;
+    struct reply watch;
+    (void)state;
+    stage_open(&stage);
+    check_now(&stage, by(&ann, ask_watch(&stage, "app/", "app0")), KVP_REFUSED);
+    change(&stage, "user/ann", true, "read app/", KVP_OK);
+    check_now(&stage, by(&ann, ask_watch(&stage, "app/", "app1")), KVP_REFUSED);
+    check_now(&stage, by(&ann, ask_watch(&stage, "", "")), KVP_REFUSED);
+    struct kvp_request request = by(&ann, ask_watch(&stage, "app/", "app0"));
+    stage_send(&stage, &request, &watch);
+    must_put(&stage, "b", "1");
+    change(&stage, "user/ann", false, "read app/", KVP_OK);
+    assert_false(watch.done);
+    must_put(&stage, "app/a", "1");
+    assert_true(watch.done);
+    assert_int_equal(watch.status, KVP_REFUSED);
+    reply_free(&watch);
+    stage_close(&stage);
+}
+
 /* Who learns the number of another one's session gets none of its answers. */
 static void test_a_session_is_its_identitys_own(void **state)
 {
@@ -351,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_a_list_has_everybody),
         cmocka_unit_test(test_a_cursor_is_its_identitys_own),
         cmocka_unit_test(test_a_scan_goes_on_only_as_far_as_rights_still_go),
+        cmocka_unit_test(test_a_right_that_is_revoked_ends_a_watch),
         cmocka_unit_test(test_a_session_is_its_identitys_own),
         cmocka_unit_test(test_a_job_is_that_of_who_submitted_it),
         cmocka_unit_test(test_a_worker_that_waits_is_sent_away_with_its_right),

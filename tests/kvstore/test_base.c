@@ -12,7 +12,7 @@
 static void test_every_status_has_a_text_of_its_own(void **state)
 {
     (void)state;
-    for (int status = KVP_OK; status >= KVP_OVERFLOW; status--) {
+    for (int status = KVP_OK; status >= KVP_COMPACTED; status--) {
         assert_string_not_equal(kvp_strerror(status), "");
         assert_string_not_equal(kvp_strerror(status), "unknown status");
         for (int other = KVP_OK; other > status; other--) {
@@ -48,6 +48,7 @@ static void test_the_texts_are_those_of_their_statuses(void **state)
         {KVP_WORKER_BARRED, "barred"},
         {KVP_NOT_HELD, "does not hold"},
         {KVP_OVERFLOW, "does not fit"},
+        {KVP_COMPACTED, "does not go back"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -58,7 +59,7 @@ static void test_the_texts_are_those_of_their_statuses(void **state)
 static void test_numbers_that_are_no_status_have_a_text(void **state)
 {
     (void)state;
-    static const int numbers[] = {1, KVP_OVERFLOW - 1, INT32_MIN, INT32_MAX, -1000};
+    static const int numbers[] = {1, KVP_COMPACTED - 1, INT32_MIN, INT32_MAX, -1000};
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         assert_string_equal(kvp_strerror(numbers[i]), "unknown status");
@@ -76,6 +77,7 @@ static void test_statuses_keep_their_numbers(void **state)
     assert_int_equal(KVP_BAD_ARGUMENT, -25);
     assert_int_equal(KVP_DIVERGED, -30);
     assert_int_equal(KVP_OVERFLOW, -38);
+    assert_int_equal(KVP_COMPACTED, -39);
 }
 
 static void test_the_version_is_the_headers(void **state)

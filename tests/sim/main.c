@@ -2,7 +2,7 @@
 /*
  * Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
  * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--eager] [--no-hangs]
- * [--no-strangers]
+ * [--no-strangers] [--watch]
  * [--replay SEED] [--regressions] [--marks] [--lines]. Nodes tick at their deadlines only; with
  * --eager, and with jobs, far more often: seeds that found something before it was so keep their
  * meaning.
@@ -97,7 +97,8 @@ static int usage(bool wanted)
 {
     fprintf(wanted ? stdout : stderr,
             "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
-            "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--eager] "
+            "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--watch] "
+            "[--eager] "
             "[--no-hangs] [--no-strangers] [--seeds "
             "N] [--from SEED] "
             "[--replay SEED] [--regressions] [--marks] [--lines]\n"
@@ -117,7 +118,7 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents;
+    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch;
 };
 
 /* What a run prints besides its failure: each of its events; its line, and what it came to. */
@@ -129,11 +130,11 @@ struct shown {
 static void print_line(int mode, unsigned long long seed, struct world world)
 {
     bool eager = !world.lazy && !world.jobs;
-    printf("sim --mode %s %s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
+    printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
            world.rough ? "--rough " : "", world.accidents ? "--accidents " : "",
-           eager ? "--eager " : "", world.hangs ? "" : "--no-hangs ",
+           world.watch ? "--watch " : "", eager ? "--eager " : "", world.hangs ? "" : "--no-hangs ",
            world.strangers || eager || world.jobs ? "" : "--no-strangers ", seed);
 }
 
@@ -168,6 +169,9 @@ static void run(int mode, unsigned long long seed, struct world world, struct sh
     }
     if (world.accidents) {
         sim_plan_accidents(&plan, seed);
+    }
+    if (world.watch) {
+        sim_plan_watches(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, shown.events);
     totals->passed += ok;
@@ -230,7 +234,7 @@ struct arguments {
     int mode;
     unsigned long long seeds, from;
     int replay, again, eager, marks, lines; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough, accidents, no_hangs, no_strangers, help;
+    int jobs, sessions, copies, operators, rough, accidents, watch, no_hangs, no_strangers, help;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -246,6 +250,7 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"operators", no_argument, &taken->operators, 1},
                                      {"rough", no_argument, &taken->rough, 1},
                                      {"accidents", no_argument, &taken->accidents, 1},
+                                     {"watch", no_argument, &taken->watch, 1},
                                      {"marks", no_argument, &taken->marks, 1},
                                      {"eager", no_argument, &taken->eager, 1},
                                      {"lines", no_argument, &taken->lines, 1},
@@ -296,11 +301,12 @@ int main(int argc, char **argv)
         .operators = taken.operators,
         .rough = taken.rough,
         .accidents = taken.accidents,
+        .watch = taken.watch,
     };
     const struct shown shown = {.events = taken.replay, .lines = taken.lines};
     /* Marks of one kind of world, or whether those of all kinds have all been reached. */
     bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough ||
-                 world.accidents;
+                 world.accidents || world.watch;
     bool every = taken.marks && !taken.again && !given;
     if (every) {
         run_marks(taken.seeds, &totals);

@@ -186,7 +186,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions, copies, accidents;
+    bool jobs, sessions, copies, accidents, watch;
     bool slow; /* takes minutes: looked for only with --table, or by its name */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
@@ -198,6 +198,8 @@ static const struct sim_mutant {
      "no bug, sessions are dropped: nothing must be found", late_copies, .sessions = true},
     {KVP_MUTANT_NONE, "none-copies", WITNESS, "no bug, with copies: nothing must be found",
      .copies = true},
+    {KVP_MUTANT_NONE, "none-watch", WITNESS, "no bug, with watchers: nothing must be found",
+     .watch = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -380,6 +382,27 @@ static const struct sim_mutant {
      "no bug, slow disks with jobs: nothing must be found", slow_disks, .jobs = true},
     {KVP_MUTANT_JOB_DEAF_COUNTS, "job-deaf-counts", BACKUP_WINS,
      "silence counts while nobody can be heard", slow_disks, .jobs = true},
+    {KVP_MUTANT_WATCH_MEMORY_ONLY, "watch-memory-only", WITNESS,
+     "what is not in memory any more is left out of a watch", .watch = true},
+    {KVP_MUTANT_WATCH_UNCOMMITTED, "watch-uncommitted", WITNESS,
+     "a watch tells what is not committed yet", .watch = true},
+    {KVP_MUTANT_WATCH_TWICE, "watch-twice", WITNESS,
+     "a watch that goes on is told the last event again", .watch = true},
+    {KVP_MUTANT_WATCH_DISORDER, "watch-disorder", WITNESS,
+     "a watch is told a newer entry before an older one", .watch = true},
+    {KVP_MUTANT_WATCH_SPLIT, "watch-split", WITNESS,
+     "a watch's answer that is full ends within a transaction", .watch = true},
+    {KVP_MUTANT_WATCH_BOOKMARK, "watch-bookmark", WITNESS,
+     "a watch that is told of nothing is said to have seen all", .watch = true},
+    {KVP_MUTANT_WATCH_SILENT_GAP, "watch-silent-gap", WITNESS,
+     "a watch that comes too late goes on with what there is", .watch = true},
+    {KVP_MUTANT_WATCH_FROM_NOW, "watch-from-now", WITNESS,
+     "a watch that comes to a primary begins with what comes next", .watch = true},
+    {KVP_MUTANT_WATCH_WAKES_ONE, "watch-wakes-one", WITNESS,
+     "an entry wakes one of those who watch its keys", .watch = true},
+    {KVP_MUTANT_WATCH_NO_DELETES, "watch-no-deletes", WITNESS, "a watch is told of no deletion",
+     .watch = true},
+    {KVP_MUTANT_WATCH_NO_END, "watch-no-end", WITNESS, "a watch's range has no end", .watch = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
@@ -406,6 +429,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->accidents) {
         sim_plan_accidents(&plan, seed);
+    }
+    if (mutant->watch) {
+        sim_plan_watches(&plan, seed);
     }
     if (mutant->alter != NULL) {
         mutant->alter(&plan);

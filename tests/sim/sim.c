@@ -284,6 +284,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_JOB_TIMER:
         sim_jobs_timer(sim, event);
         break;
+    case SIM_WATCH_TIMER:
+        sim_watch_timer(sim, event);
+        break;
     }
 }
 
@@ -307,6 +310,7 @@ static void free_all(struct sim *sim)
     sim_accidents_free(sim);
     sim_clients_free(sim);
     sim_jobs_free(sim);
+    sim_watches_free(sim);
     sim_check_free(sim);
     sim_contract_free(sim);
 }
@@ -335,6 +339,7 @@ static void prepare(struct sim *sim)
         sim_fail(sim, "the simulation could not be set up");
     }
     sim_jobs_open(sim);
+    sim_watches_open(sim);
 }
 
 bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace)
@@ -374,7 +379,8 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
             sim_jobs_calm(sim);
             calm_since = sim->now_us;
         }
-        if (sim->calm && sim_clients_done(sim) && sim_jobs_done(sim) && sim_check_converged(sim)) {
+        if (sim->calm && sim_clients_done(sim) && sim_jobs_done(sim) && sim_check_converged(sim) &&
+            sim_watches_done(sim)) {
             converged = true;
             break;
         }
@@ -384,14 +390,19 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     }
     if (!sim->failed && !converged) {
         sim_fail(sim,
-                 "no convergence within %u s after the last fault (clients done: %d, jobs: %d)",
-                 (unsigned)(limit_us / 1000000), sim_clients_done(sim), sim_jobs_done(sim));
+                 "no convergence within %u s after the last fault (clients done: %d, jobs: %d, "
+                 "watchers: %d)",
+                 (unsigned)(limit_us / 1000000), sim_clients_done(sim), sim_jobs_done(sim),
+                 sim_watches_done(sim));
     }
     if (!sim->failed) {
         sim_check_end(sim);
     }
     if (!sim->failed) {
         sim_jobs_end(sim);
+    }
+    if (!sim->failed) {
+        sim_watches_end(sim);
     }
     bool ok = !sim->failed;
     free_all(sim);

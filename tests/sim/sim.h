@@ -17,14 +17,16 @@
 
 #include <stdarg.h>
 
-#define SIM_NODES_MAX   5u
-#define SIM_COPY        (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
-#define SIM_CLIENTS_MAX 8u
-#define SIM_KEYS        6u
-#define SIM_LATE_US     5000000u /* after which no copy of a message comes any more */
-#define SIM_WITNESS     0u       /* as an address; nodes are 1.. */
-#define SIM_CLIENT(n)   (100u + (n))
-#define SIM_CALLER(n)   (1000u + (n)) /* submitters and workers: sim_jobs.h */
+#define SIM_NODES_MAX    5u
+#define SIM_COPY         (SIM_NODES_MAX + 1u) /* the place of a copy of a node's store */
+#define SIM_CLIENTS_MAX  8u
+#define SIM_KEYS         6u
+#define SIM_LATE_US      5000000u /* after which no copy of a message comes any more */
+#define SIM_WITNESS      0u       /* as an address; nodes are 1.. */
+#define SIM_CLIENT(n)    (100u + (n))
+#define SIM_CALLER(n)    (1000u + (n)) /* submitters and workers: sim_jobs.h */
+#define SIM_WATCHER(n)   (2000u + (n)) /* sim_watch.c; behind the last one: a writer */
+#define SIM_WATCHERS_MAX 4u
 
 /* What a seed switches on, and how much of it. Probabilities in 1/1000. */
 #define SIM_VERIFY_SIZE 800u /* bytes for a verification, where the plan is short of them */
@@ -49,7 +51,9 @@ struct sim_plan {
     unsigned drift_ppm;   /* clock rates differ up to this */
     uint64_t disk_us;     /* mean time of a disk job */
     uint64_t log_size_max;
-    size_t chunk_size; /* of a snapshot; 0: as usual, which is all that there is */
+    uint64_t cache_size_max; /* 0: as log_size_max */
+    unsigned watchers;       /* 0: nobody watches keys, and there are no transactions */
+    size_t chunk_size;       /* of a snapshot; 0: as usual, which is all that there is */
     unsigned sync_replicas;
     struct sim_session_plan {
         unsigned renew;        /* a client begins a new session behind so many operations of 1000 */
@@ -180,6 +184,7 @@ enum sim_event_kind {
     SIM_RESUME,
     SIM_WITNESS_RESTART,
     SIM_JOB_TIMER,
+    SIM_WATCH_TIMER,
 };
 
 struct sim_event {
@@ -232,7 +237,8 @@ struct sim {
     char failure[512];
     struct sim_history *history;
     struct sim_contract *contract;
-    struct sim_jobs *jobs; /* NULL: none in this run */
+    struct sim_jobs *jobs;       /* NULL: none in this run */
+    struct sim_watches *watches; /* likewise */
 };
 
 /* sim.c */
@@ -336,6 +342,16 @@ void sim_jobs_applied(struct sim *sim, const struct kvp_disk_job *job);
 void sim_jobs_step(struct sim *sim);
 bool sim_jobs_done(const struct sim *sim);
 void sim_jobs_end(struct sim *sim);
+
+/* sim_watch.c; all but the first do nothing in a run without watchers */
+void sim_plan_watches(struct sim_plan *plan, uint64_t seed);
+void sim_watches_open(struct sim *sim);
+void sim_watches_free(struct sim *sim);
+void sim_watches_applied(struct sim *sim, const struct kvp_disk_job *job);
+void sim_watch_timer(struct sim *sim, const struct sim_event *event);
+void sim_watch_answer(struct sim *sim, unsigned index, const struct sim_message *message);
+bool sim_watches_done(const struct sim *sim);
+void sim_watches_end(struct sim *sim);
 
 /* sim_check.c */
 kvp_status sim_check_start(struct sim *sim);

@@ -78,6 +78,8 @@ void sim_deliver(struct sim *sim, struct sim_message *message)
     }
     if (message->to == SIM_WITNESS) {
         sim_witness_message(sim, message);
+    } else if (message->to >= SIM_WATCHER(0)) {
+        sim_watch_answer(sim, message->to - SIM_WATCHER(0), message);
     } else if (message->to >= SIM_CALLER(0)) {
         sim_call_answer(sim, message->to - SIM_CALLER(0), message);
     } else if (message->to >= SIM_CLIENT(0)) {

@@ -178,7 +178,8 @@ static void configure(const struct sim *sim, const struct sim_node *node,
     config->core.grace_us = 500000;
     config->core.sync_timeout_us = 2000000;
     config->core.log_size_max = sim->plan.log_size_max;
-    config->core.cache_size_max = sim->plan.log_size_max;
+    config->core.cache_size_max =
+        sim->plan.cache_size_max ? sim->plan.cache_size_max : sim->plan.log_size_max;
     config->core.random = random;
     config->core.fence = sim->plan.operators.fence;
     if (sim->plan.operators.short_grace && node->self == 1) {
@@ -399,6 +400,7 @@ static bool do_job(struct sim *sim, struct sim_node *node, struct sim_disk_queue
     bool hangs = node->disk_hangs;
     if (!queue->ran && (!hangs || sim_below(&sim->random_hangs, 2) != 0)) {
         sim_jobs_applied(sim, queue->first);
+        sim_watches_applied(sim, queue->first);
         sim_contract_run(sim, node, queue->first);
         queue->ran = true;
     }

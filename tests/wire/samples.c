@@ -100,6 +100,18 @@ static void scan_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+static void watch_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_WATCH);
+    request.key = text("l");
+    request.value = text("m");
+    request.version = 43;
+    request.count_max = 100;
+    request.size_max = 65536;
+    request.wait_ms = 10000;
+    put_request(&request, out);
+}
+
 static void txn_request(kvp_buf *out)
 {
     const struct kvp_compare compares[] = {
@@ -428,6 +440,24 @@ static void scan_answer(kvp_buf *out)
     put_answer(out, KVP_OK, PRIMARY_URL, &result);
 }
 
+static void watch_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    struct kvp_scan_writer writer;
+    must(kvp_wire_scan_begin(&writer, &result));
+    must(kvp_wire_scan_pair(&writer, text("lamp"), REVISION, 12, text("on")));
+    must(kvp_wire_scan_pair(&writer, text("lock"), 45, 0, text("")));
+    must(kvp_wire_scan_end(&writer, 49, 48, 0));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void watch_compacted_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    must(kvp_wire_result_uint(&result, 1200));
+    put_answer(out, KVP_COMPACTED, PRIMARY_URL, &result);
+}
+
 static void txn_answer(kvp_buf *out)
 {
     kvp_buf result = {0};
@@ -654,6 +684,9 @@ const struct sample samples[] = {
     {"scan-request", SAMPLE_REQUEST, RESULT_NONE, scan_request},
     {"scan-answer", SAMPLE_ANSWER, RESULT_SCAN, scan_answer},
     {"close-scan-request", SAMPLE_REQUEST, RESULT_NONE, close_scan_request},
+    {"watch-request", SAMPLE_REQUEST, RESULT_NONE, watch_request},
+    {"watch-answer", SAMPLE_ANSWER, RESULT_SCAN, watch_answer},
+    {"watch-compacted-answer", SAMPLE_ANSWER, RESULT_UINT, watch_compacted_answer},
     {"txn-request", SAMPLE_REQUEST, RESULT_NONE, txn_request},
     {"txn-answer", SAMPLE_ANSWER, RESULT_TXN, txn_answer},
     {"txn-else-answer", SAMPLE_ANSWER, RESULT_TXN, txn_else_answer},

@@ -267,6 +267,12 @@ class Overflow(Error, OverflowError):
     status = -38
 
 
+class Compacted(Error):
+    """A watch asks for more of the past than the log still has."""
+
+    status = -39
+
+
 class JobFailed(Error):
     """The job has failed; the reason is in the message, `job` is its id."""
 
