@@ -133,6 +133,7 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_DELETE:
         return kvp_wire_read_uint(answer, &result->version);
     case KVP_OP_SCAN:
+    case KVP_OP_WATCH:
     case KVP_OP_TXN:
     case KVP_OP_STATUS:
     case KVP_OP_ACCESS_LIST:
@@ -158,6 +159,9 @@ static void client_take_result(struct call *call, kvp_status status, kvp_slice a
     case KVP_EXISTS:
     case KVP_VERSION_DIFFERS:
         (void)kvp_wire_read_uint(answer, &result->version);
+        break;
+    case KVP_COMPACTED: /* undecoded, as what a watch is answered otherwise */
+        (void)kvp_buf_append(&result->value, answer.data, answer.size);
         break;
     default:
         take_reason(result, answer, reason);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scans and transactions through a client: how their requests get to a node. */
+/* Scans, watches and transactions through a client: how their requests get to a node. */
 #include "client/client_priv.h"
 #include "replication/wire/asker.h"
 
@@ -17,7 +17,9 @@ static kvp_status client_query_ask(void *handle, const struct kvp_request *reque
                  .endpoint = *place == 0 ? 0 : *place - 1,
                  .update = kvp_operation_of(request->op)->session != KVP_SESSION_NO},
     };
-    kvp_status status = client_perform(handle, &call, 0);
+    uint32_t wait_ms = request->op == KVP_OP_WATCH ? request->wait_ms : 0;
+    call.core.patience_us = (uint64_t)wait_ms * 1000;
+    kvp_status status = client_perform(handle, &call, client_timeout_ms(handle, 0) + wait_ms);
 
     if (status == KVP_OK) {
         *place = call.core.answered_by + 1;
@@ -75,6 +77,30 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = kvp_scan_start_prefix(&asker, prefix, keys_only, scan, &reason);
+    return query_end(status, &reason, result);
+}
+
+kvp_status kvp_watch_open(kvp_client *client, kvp_slice start, kvp_slice end, uint64_t from,
+                          kvp_watch **watch, kvp_result *result)
+{
+    struct kvp_asker asker = client_query_asker(client);
+    kvp_buf reason = {0};
+    if (client_require(client != NULL && watch != NULL, result) != KVP_OK) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_watch_start(&asker, start, end, from, watch, &reason);
+    return query_end(status, &reason, result);
+}
+
+kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t from,
+                                 kvp_watch **watch, kvp_result *result)
+{
+    struct kvp_asker asker = client_query_asker(client);
+    kvp_buf reason = {0};
+    if (client_require(client != NULL && watch != NULL, result) != KVP_OK) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, watch, &reason);
     return query_end(status, &reason, result);
 }
 

@@ -24,6 +24,12 @@ static const struct kvcli_option scan_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option watch_options[] = {
+    {"--from", "REV", "what has happened from that revision on, too"},
+    {"--once", NULL, "the next event alone"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option import_options[] = {
     {"--keep", NULL, "keys that are there already stay as they are"},
     {NULL, NULL, NULL},
@@ -78,6 +84,8 @@ const struct kvcli_command kvcli_commands[] = {
      kvcli_cas, NULL, NULL, false},
     {"scan", "[PREFIX]", "list keys and values in order", 0, 1, false, kvcli_scan, scan_options,
      NULL, false},
+    {"watch", "[PREFIX] [-- COMMAND ...]", "what happens to keys, as it does", 0, INT_MAX, false,
+     kvcli_watch, watch_options, NULL, false},
     {"txn", "FILE|-", "compare, then change, at once (JSON)", 1, 1, true, kvcli_txn, NULL, NULL,
      false},
     {"export", "[PREFIX]", "print keys and values as lines of JSON, for import", 0, 1, false,

@@ -39,6 +39,7 @@ struct kvcli_option {
 struct kvcli_given {
     const struct kvcli_option *options;
     const char *values[KVCLI_OPTIONS_MAX]; /* NULL: not given; "" where it has none */
+    int before;                            /* arguments before a "--"; -1: there is none */
 };
 
 struct kvcli {
@@ -146,6 +147,9 @@ int kvcli_create(struct kvcli *cli, int argc, char **argv);
 int kvcli_delete(struct kvcli *cli, int argc, char **argv);
 int kvcli_cas(struct kvcli *cli, int argc, char **argv);
 int kvcli_scan(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_watch.c */
+int kvcli_watch(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_files.c */
 /* Standard input, whose reading an interrupt ends at any moment; what all commands read from. */

@@ -99,10 +99,12 @@ int kvcli_read_options(const char *title, const struct kvcli_command *command, i
     bool options = true;
     memset(given, 0, sizeof(*given));
     given->options = command->options;
+    given->before = -1;
     while (reading.next < reading.argc) {
         char *argument = argv[reading.next++];
         if (options && strcmp(argument, "--") == 0) {
             options = false;
+            given->before = kept;
         } else if (options && kvcli_is_option(argument)) {
             int code = kvcli_take_option(&reading, argument);
             if (code >= 0) {

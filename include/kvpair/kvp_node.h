@@ -20,6 +20,7 @@
 #include "kvp_base.h"
 #include "kvp_scan.h"
 #include "kvp_txn.h"
+#include "kvp_watch.h"
 #include "node_codes.h"
 
 #ifdef __cplusplus
@@ -149,6 +150,12 @@ KVP_API kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice
                                       bool keys_only, kvp_scan **scan);
 KVP_API kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
                                              kvp_scan **scan);
+/* Watch of [start, end) (end empty: no end), or of the keys with a prefix, from a revision on (0:
+ * from now on): kvp_watch.h. While this node is not primary next says KVP_TIMEOUT. */
+KVP_API kvp_status kvp_node_watch_open(kvp_node *node, kvp_slice start, kvp_slice end,
+                                       uint64_t from, kvp_watch **watch);
+KVP_API kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t from,
+                                              kvp_watch **watch);
 /* An empty transaction: kvp_txn.h. NULL when memory is short. */
 KVP_API kvp_txn *kvp_node_txn_new(kvp_node *node);
 

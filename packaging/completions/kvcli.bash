@@ -14,10 +14,11 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete cas scan txn export import status doctor top events drill handover promote job access cert help
+    '') words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale' ;;
     scan) words='--keys --limit' ;;
+    watch) words='--from --once' ;;
     import) words='--keep' ;;
     events) words='--follow' ;;
     top) words='--once --every' ;;
@@ -25,7 +26,7 @@ _kvcli()
     access) [ -n "$verb" ] && words='read write submit work observe operate admin' || words='grant revoke list show' ;;
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete cas scan txn export import status doctor top events drill handover promote job access cert' ;;
+    help) words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert' ;;
     job)
         case $verb in
         '') words='submit list show wait result cancel remove workers' ;;

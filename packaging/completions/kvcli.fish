@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete cas scan txn export import status doctor top events drill handover promote job access cert help
+set -l commands get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert help
 set -l verbs submit list show wait result cancel remove workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -11,6 +11,8 @@ complete -c kvcli -l bail -d 'the first line that fails is the last'
 complete -c kvcli -n '__fish_seen_subcommand_from get' -l stale -d 'any node answers'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l keys -d 'the keys alone'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most so many'
+complete -c kvcli -n '__fish_seen_subcommand_from watch' -l from -x -d 'from that revision on'
+complete -c kvcli -n '__fish_seen_subcommand_from watch' -l once -d 'the next event alone'
 complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that are there stay'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'

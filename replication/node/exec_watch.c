@@ -344,7 +344,7 @@ static void watch_failed(struct kvp_executor *executor, struct exec_watcher *wat
     watcher_refuse(executor, watcher, KVP_UNAVAILABLE, kvp_strerror(status));
 }
 
-static void watch_compacted(struct kvp_executor *executor, void *token)
+static void watch_tell_compacted(struct kvp_executor *executor, void *token)
 {
     executor->answering = KVP_OP_WATCH;
     executor->scratch.size = 0;
@@ -409,7 +409,7 @@ static size_t watch_serve(struct kvp_executor *executor, struct exec_watcher *wa
     if (watch_is_compacted(executor, watcher->at)) {
         void *token = watcher->token;
         watcher_free(executor, watcher);
-        watch_compacted(executor, token);
+        watch_tell_compacted(executor, token);
         return 0;
     }
     kvp_status status = reading_begin(executor, watcher, &reading);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scans, transactions and handovers of the application that embeds the node. */
+/* Scans, watches, transactions and handovers of the application that embeds the node. */
 #include "replication/node/node_state.h"
 #include "replication/wire/asker.h"
 
@@ -8,12 +8,15 @@ static kvp_status node_query_ask(void *handle, const struct kvp_request *request
 {
     struct node_call *call = NULL;
     kvp_slice text = {0};
-    kvp_status status = node_call_perform(handle, request, &call);
+    struct kvp_node *node = handle;
+    uint32_t wait_ms = request->op == KVP_OP_WATCH ? request->wait_ms : 0;
+    uint64_t deadline_us = kvp_clock_now_us() + (node->timeout_ms + (uint64_t)wait_ms) * 1000;
+    kvp_status status = node_call_perform_until(node, request, deadline_us, &call);
     *place = 1; /* there is no other */
     if (call == NULL) {
         return status;
     }
-    if (status == KVP_OK) {
+    if (status == KVP_OK || status == KVP_COMPACTED) {
         *answer = call->result;
         call->result = (kvp_buf){0};
     } else if (call->done && kvp_wire_read_string(kvp_buf_slice(&call->result), &text) == KVP_OK) {
@@ -57,6 +60,32 @@ kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys
         return KVP_BAD_ARGUMENT;
     }
     kvp_status status = kvp_scan_start_prefix(&asker, prefix, keys_only, scan, &reason);
+    kvp_buf_free(&reason);
+    return status;
+}
+
+kvp_status kvp_node_watch_open(kvp_node *node, kvp_slice start, kvp_slice end, uint64_t from,
+                               kvp_watch **watch)
+{
+    struct kvp_asker asker = node_query_asker(node);
+    kvp_buf reason = {0};
+    if (node == NULL || watch == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_watch_start(&asker, start, end, from, watch, &reason);
+    kvp_buf_free(&reason);
+    return status;
+}
+
+kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t from,
+                                      kvp_watch **watch)
+{
+    struct kvp_asker asker = node_query_asker(node);
+    kvp_buf reason = {0};
+    if (node == NULL || watch == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, watch, &reason);
     kvp_buf_free(&reason);
     return status;
 }

@@ -50,21 +50,11 @@ static kvp_status scan_fetch(kvp_scan *scan)
     return !first && moved ? KVP_CURSOR_EXPIRED : status;
 }
 
-static kvp_status scan_check(kvp_slice start, kvp_slice end, const char **text)
-{
-    if ((start.size > 0 && start.data == NULL) || (end.size > 0 && end.data == NULL)) {
-        *text = "the range is missing";
-        return KVP_BAD_ARGUMENT;
-    }
-    *text = "the key is longer than 1024 bytes";
-    return start.size > KVP_KEY_SIZE_MAX || end.size > KVP_KEY_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
-}
-
 kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
                           bool keys_only, kvp_scan **scan, kvp_buf *reason)
 {
     const char *text;
-    kvp_status status = scan_check(start, end, &text);
+    kvp_status status = kvp_range_check(start, end, &text);
     if (status != KVP_OK) {
         return scan_refuse(reason, status, text);
     }
@@ -93,23 +83,12 @@ kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix
                                  kvp_scan **scan, kvp_buf *reason)
 {
     uint8_t end[KVP_KEY_SIZE_MAX];
-    size_t size = prefix.size;
     const char *text;
-    kvp_status status = scan_check(prefix, prefix, &text);
+    kvp_status status = kvp_range_check(prefix, prefix, &text);
     if (status != KVP_OK) {
         return scan_refuse(reason, status, text);
     }
-    if (size > 0) {
-        memcpy(end, prefix.data, size);
-    }
-    /* The first key behind all that begin with the prefix: its last byte that can be raised is. */
-    while (size > 0 && end[size - 1] == UINT8_MAX) {
-        size--;
-    }
-    if (size > 0) {
-        end[size - 1]++;
-    }
-    return kvp_scan_start(asker, prefix, kvp_slice_of(end, size), keys_only, scan, reason);
+    return kvp_scan_start(asker, prefix, kvp_prefix_end(prefix, end), keys_only, scan, reason);
 }
 
 kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint64_t *version)

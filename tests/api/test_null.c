@@ -133,6 +133,26 @@ static void test_a_client_may_be_missing(void **state)
     kvp_client_close(client);
 }
 
+static void test_a_watch_may_be_missing(void **state)
+{
+    kvp_client *client = client_open();
+    kvp_watch *watch = NULL;
+    kvp_event event;
+    (void)state;
+    REFUSED(kvp_watch_open(NULL, key, key, 1, &watch, NULL));
+    REFUSED(kvp_watch_open(client, key, key, 1, NULL, NULL));
+    REFUSED(kvp_watch_open(client, missing, key, 1, &watch, NULL));
+    REFUSED(kvp_watch_open_prefix(NULL, key, 1, &watch, NULL));
+    REFUSED(kvp_watch_open_prefix(client, missing, 1, &watch, NULL));
+    REFUSED(kvp_node_watch_open(NULL, key, key, 1, &watch));
+    REFUSED(kvp_node_watch_open_prefix(NULL, key, 1, &watch));
+    REFUSED(kvp_watch_next(NULL, 0, &event));
+    assert_true(kvp_watch_revision(NULL) == 0);
+    assert_string_equal(kvp_watch_error(NULL), "");
+    kvp_watch_close(NULL);
+    kvp_client_close(client);
+}
+
 static void test_a_scan_may_be_missing(void **state)
 {
     kvp_client *client = client_open();
@@ -315,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_buffers_and_names_may_be_missing),
         cmocka_unit_test(test_a_node_may_be_missing),
         cmocka_unit_test(test_a_client_may_be_missing),
+        cmocka_unit_test(test_a_watch_may_be_missing),
         cmocka_unit_test(test_a_scan_may_be_missing),
         cmocka_unit_test(test_a_transaction_may_be_missing),
         cmocka_unit_test(test_a_job_may_be_missing),

@@ -107,6 +107,41 @@ static void test_scans_that_are_left_early_hold_no_place(void **state)
     end(&f);
 }
 
+static void check_event(kvp_watch *watch, const char *key, const char *value)
+{
+    kvp_event event;
+    assert_int_equal(kvp_watch_next(watch, 5000, &event), KVP_OK);
+    assert_int_equal(kvp_slice_compare(event.key, text_of(key)), 0);
+    assert_int_equal(kvp_slice_compare(event.value, text_of(value != NULL ? value : "")), 0);
+    assert_int_equal(event.create_revision != 0, value != NULL);
+}
+
+static void test_a_watch_tells_what_happens_from_its_opening_on(void **state)
+{
+    struct fixture f;
+    kvp_watch *watch = NULL, *later = NULL;
+    kvp_event event;
+    (void)state;
+    begin(&f);
+    must_put(f.node, "w/before", "1", NULL);
+    assert_int_equal(kvp_node_watch_open_prefix(f.node, TEXT("w/"), 0, &watch), KVP_OK);
+    assert_int_equal(kvp_watch_next(watch, 0, &event), KVP_TIMEOUT);
+    must_put(f.node, "w/a", "1", NULL);
+    uint64_t from = kvp_watch_revision(watch);
+    must_put(f.node, "x", "1", NULL);
+    must_put(f.node, "w/b", "2", NULL);
+    assert_int_equal(kvp_node_delete(f.node, TEXT("w/a"), 0, NULL), KVP_OK);
+    check_event(watch, "w/a", "1");
+    check_event(watch, "w/b", "2");
+    assert_int_equal(kvp_node_watch_open(f.node, TEXT("w/b"), TEXT("w/c"), from, &later), KVP_OK);
+    check_event(later, "w/b", "2");
+    check_event(watch, "w/a", NULL);
+    assert_int_equal(kvp_watch_next(watch, 20, &event), KVP_TIMEOUT);
+    kvp_watch_close(later);
+    kvp_watch_close(watch);
+    end(&f);
+}
+
 static void test_a_transaction_takes_one_branch(void **state)
 {
     struct fixture f;
@@ -171,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_scan_shows_one_point_in_time),
         cmocka_unit_test(test_scans_that_are_left_early_hold_no_place),
+        cmocka_unit_test(test_a_watch_tells_what_happens_from_its_opening_on),
         cmocka_unit_test(test_a_transaction_takes_one_branch),
         cmocka_unit_test(test_a_transaction_that_cannot_be_is_refused),
     };
