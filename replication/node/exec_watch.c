@@ -551,9 +551,6 @@ static void watch_serve_ready(struct kvp_executor *executor)
 
 void exec_watch_step(struct kvp_executor *executor)
 {
-    if (executor->watches.count == 0) {
-        return;
-    }
     watch_pass_time(executor);
     watch_look(executor);
     watch_serve_ready(executor);
@@ -563,9 +560,6 @@ void exec_watch_step(struct kvp_executor *executor)
 uint64_t exec_watch_deadline(const struct kvp_executor *executor)
 {
     const struct exec_watches *watches = &executor->watches;
-    if (watches->count == 0) {
-        return UINT64_MAX;
-    }
     bool looks = watches->parked > 0 && watches->seen < watch_limit(executor);
     return looks || watches->ready.first != NULL ? executor->now_us
                                                  : (watches->tick + 1) * WATCH_TICK_US;

@@ -366,7 +366,9 @@ static void executor_settle(struct kvp_executor *executor)
     }
     bool serving = executor->running && settle_engine(executor);
     exec_scan_step(executor);
-    exec_watch_step(executor);
+    if (executor->watches.count > 0) {
+        exec_watch_step(executor);
+    }
     log_changes(executor, serving && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY);
     if (executor->troubled) {
         exec_notes_step(executor);
@@ -652,7 +654,7 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
     uint64_t core_us = kvp_core_deadline(executor->core), jobs_us = exec_jobs_deadline(executor);
     uint64_t sweep_us = kvp_engine_sweep_us(executor->engine);
     uint64_t own_us = jobs_us < sweep_us ? jobs_us : sweep_us;
-    uint64_t watch_us = exec_watch_deadline(executor);
+    uint64_t watch_us = executor->watches.count > 0 ? exec_watch_deadline(executor) : UINT64_MAX;
     own_us = own_us < watch_us ? own_us : watch_us;
     return own_us < core_us ? own_us : core_us;
 }
