@@ -266,10 +266,31 @@ static void contract_exchange(struct sim *sim, struct sim_node *node, struct kvp
     }
 }
 
+static bool contract_changes_store(enum kvp_disk_op op)
+{
+    return op == KVP_DISK_WRITE || op == KVP_DISK_INCOMING_FINISH || op == KVP_DISK_QUARANTINE;
+}
+
+/* Whatever changes the store is in one queue, and waits for what was asked before: nothing of that
+ * kind may be left in the other one. */
+static void contract_overtakes(struct sim *sim, const struct sim_node *node,
+                               const struct kvp_disk_job *job)
+{
+    const struct sim_disk_queue *other = job == node->writer.first ? &node->sender : &node->writer;
+    const struct kvp_disk_job *waiting = other->ran ? other->first->next : other->first;
+    while (waiting != NULL && !contract_changes_store(waiting->op)) {
+        waiting = waiting->next;
+    }
+    if (waiting != NULL && contract_changes_store(job->op)) {
+        sim_fail(sim, "%u: what changes its store overtakes what was asked before", node->id);
+    }
+}
+
 void sim_contract_run(struct sim *sim, struct sim_node *node, struct kvp_disk_job *job)
 {
     struct contract_node *known = &sim->contract->nodes[node->id];
     const struct kvp_storage_write *write = &job->write;
+    contract_overtakes(sim, node, job);
     if (job->op != KVP_DISK_WRITE) {
         contract_exchange(sim, node, job);
         return;
