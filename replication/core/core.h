@@ -161,6 +161,8 @@ enum kvp_role kvp_core_role(const struct kvp_core *core);
 bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us);
 /* May new updates be executed and submitted? (Serving, and not draining for a handover.) */
 bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us);
+/* Draining, or its disk hangs: it accepts nothing even while it serves. */
+bool kvp_core_holds_back(const struct kvp_core *core, uint64_t now_us);
 /* Has the node's own disk not answered for longer than --sync-timeout? Then nothing is accepted. */
 bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us);
 uint64_t kvp_core_next_seq(const struct kvp_core *core);

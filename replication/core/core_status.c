@@ -53,7 +53,12 @@ bool kvp_core_serving(const struct kvp_core *core, uint64_t now_us)
 
 bool kvp_core_accepting(const struct kvp_core *core, uint64_t now_us)
 {
-    return !core->draining && !core_disk_hangs(core, now_us) && kvp_core_serving(core, now_us);
+    return !kvp_core_holds_back(core, now_us) && kvp_core_serving(core, now_us);
+}
+
+bool kvp_core_holds_back(const struct kvp_core *core, uint64_t now_us)
+{
+    return core->draining || core_disk_hangs(core, now_us);
 }
 
 bool kvp_core_disk_hangs(const struct kvp_core *core, uint64_t now_us)

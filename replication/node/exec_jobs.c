@@ -155,11 +155,15 @@ static uint64_t waiting_deadline(const struct kvp_executor *executor)
 
 /* ---- what is due ---- */
 
+static bool able_serving(const struct kvp_executor *executor, bool serving)
+{
+    return serving && !executor->broken && !kvp_core_holds_back(executor->core, executor->now_us) &&
+           executor->waiting_size < EXEC_WAITING_SIZE_MAX;
+}
+
 static bool able(const struct kvp_executor *executor)
 {
-    return executor->running && !executor->broken &&
-           kvp_core_accepting(executor->core, executor->now_us) &&
-           executor->waiting_size < EXEC_WAITING_SIZE_MAX;
+    return able_serving(executor, exec_serving(executor));
 }
 
 /* ---- who is heard ---- */
@@ -186,11 +190,14 @@ static uint64_t hearing_counts_us(const struct kvp_executor *executor, bool able
     return !moved ? 0 : gap_us < COMMIT_MAX_US ? gap_us : COMMIT_MAX_US;
 }
 
-void exec_jobs_hear(struct kvp_executor *executor)
+void exec_jobs_hear(struct kvp_executor *executor, bool serving)
 {
     struct exec_hearing *hearing = &executor->hearing;
-    bool able_now = able(executor), waits = executor->first != NULL;
+    bool able_now = able_serving(executor, serving), waits = executor->first != NULL;
     bool moved = executor->committed != hearing->committed;
+    if (able_now && hearing->able && !waits && !hearing->waits && !moved) {
+        return; /* all of it counts, as it did: nothing is to be told */
+    }
     if (!hearing->able || !able_now || !hearing->waits || !waits || moved) {
         uint64_t gap_us = executor->now_us - hearing->until_us;
         hearing->unheard_us += gap_us - hearing_counts_us(executor, able_now);

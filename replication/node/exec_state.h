@@ -264,7 +264,7 @@ void exec_fetch_end(struct kvp_executor *executor); /* this node is not primary 
 void exec_jobs_step(struct kvp_executor *executor);
 void exec_jobs_begin(struct kvp_executor *executor); /* this node has become primary */
 /* Tells the job engine for how long workers could make themselves heard. */
-void exec_jobs_hear(struct kvp_executor *executor);
+void exec_jobs_hear(struct kvp_executor *executor, bool serving);
 uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
 
 /* exec_watch.c */

@@ -347,7 +347,7 @@ static bool settle_engine(struct kvp_executor *executor)
         exec_release(executor);
     }
     exec_jobs_step(executor);
-    exec_jobs_hear(executor);
+    exec_jobs_hear(executor, serving);
     return serving;
 }
 
