@@ -32,10 +32,10 @@ class CutGroup(Group):
 
     def start_witness(self):
         self.witness = Process([program("kvwitness"), "--data", self.path("witness"), "--listen",
-                                self.witness_url], self.path("witness.log"), self.network.inside(0))
+                                self.witness_url, "--insecure"], self.path("witness.log"), self.network.inside(0))
 
     def start_node(self, node, prefix=(), options=()):
-        super().start_node(node, list(prefix) + self.network.inside(node), options)
+        super().start_node(node, list(prefix) + self.network.inside(node), ["--insecure", *options])
 
     def isolate(self, node):
         for other in (0, 1, 2):
