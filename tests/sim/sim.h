@@ -132,7 +132,8 @@ struct sim_node {
     bool disk_faulty;      /* it fails, or will */
     bool disk_hangs;       /* what it is asked is not answered, */
     uint64_t stuck_us;     /* since when nobody has served because of that; 0: not so */
-    uint64_t stuck_forged; /* messages that had been forged by then */
+    uint64_t stuck_forged; /* messages that had been forged by then, */
+    uint64_t stuck_lost;   /* and those from and to the witness that had been lost */
     int64_t clock_offset_us;
     int64_t clock_ppm;
     uint64_t tick_at;        /* virtual time of the tick that is scheduled; 0: none */
@@ -225,6 +226,7 @@ struct sim {
     struct kvp_env *witness_env;
     uint64_t witness_lost_us; /* when it got another disk last */
     uint64_t forged;          /* messages of strangers */
+    uint64_t words_lost;      /* messages from and to the witness */
     struct kvp_witness *witness;
     bool cut[SIM_COPY + 1][SIM_COPY + 1]; /* from, to */
     uint64_t link_free[SIM_COPY + 1][SIM_COPY + 1][KVP_LINK_KINDS + 1];

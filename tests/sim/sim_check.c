@@ -16,6 +16,7 @@
 #define SLOW_JOB_US 500000u  /* was begun while the disk was slow */
 #define HUNG_US     3500000u /* sync_timeout_us, clocks that drift, some lost messages */
 #define HUNG_DELAYS 20u      /* the messages that it takes, some asked again, one after the other */
+#define HUNG_LOST   300000u  /* until what the witness was asked is asked again */
 #define HUNG_FORGED 1000000u /* a view that a stranger tells is taken back, and leases are anew */
 
 struct sim_history {
@@ -162,12 +163,14 @@ static void watch_hung(struct sim *sim, struct sim_node *node)
     bool stuck = node->alive && node->writer.waits && is_well(sim, node) &&
                  arbiter_is_well(sim, node) && has_heir(sim, node) && !serves_with_a_disk(sim);
     uint64_t limit_us = HUNG_US + HUNG_DELAYS * sim->plan.delay_us +
+                        HUNG_LOST * (sim->words_lost - node->stuck_lost) +
                         HUNG_FORGED * (sim->forged - node->stuck_forged);
     if (!stuck) {
         node->stuck_us = 0;
     } else if (node->stuck_us == 0) {
         node->stuck_us = sim->now_us;
         node->stuck_forged = sim->forged;
+        node->stuck_lost = sim->words_lost;
     } else if (sim->now_us - node->stuck_us > limit_us) {
         sim_fail(sim, "nobody serves though only the disk of node %u hangs, for %u ms", node->id,
                  (unsigned)(sim->now_us - node->stuck_us) / 1000);

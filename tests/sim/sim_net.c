@@ -58,8 +58,11 @@ static void post(struct sim *sim, const struct sim_message *message, kvp_slice b
 void sim_send(struct sim *sim, struct sim_message *message, kvp_slice bytes)
 {
     bool lossy = !sim->calm;
-    if (!sim_reachable(sim, message->from, message->to) ||
-        (lossy && sim_below(&sim->random, 1000) < sim->plan.loss)) {
+    if (!sim_reachable(sim, message->from, message->to)) {
+        return;
+    }
+    if (lossy && sim_below(&sim->random, 1000) < sim->plan.loss) {
+        sim->words_lost += message->from == SIM_WITNESS || message->to == SIM_WITNESS;
         return;
     }
     post(sim, message, bytes, delay(sim, message));
