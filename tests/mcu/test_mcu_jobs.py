@@ -144,8 +144,9 @@ def test_an_overflow():
 
 def test_the_primary_is_killed_twice_and_nothing_is_done_twice():
     with Farm().start() as farm:
-        farm.start_workers(1, "--slow-ms", "20")
-        farm.start_board("board", 4096, 10)
+        # Slow enough that there is work left when the second primary is found dead.
+        farm.start_workers(1, "--slow-ms", str(20 * kvtest.SLOW))
+        farm.start_board("board", 4096, 10 * kvtest.SLOW)
         farm.wait_workers(2)
         a, b, names = farm.write_matrices(80, 60, 80, "int32")
         job = farm.submit("matmul", *names, "--buffer", "4096", "--max-attempts", "100")

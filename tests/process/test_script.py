@@ -87,8 +87,9 @@ def check_what_is_no_single_key_waits_for_what_is_before_it(group):
 def check_lines_that_are_too_long_and_those_without_an_end(group):
     done = group.cli(stdin=b"put l 1\nput m " + b"x" * (8 << 20) + b"\nput l 2\n", check=2)
     assert b"line 2" in done.stderr and b"longer than" in done.stderr and group.get("l") == b"1", done
-    done = group.cli(stdin=b"put l " + b"x" * ((1 << 20) + 1) + b"\nput n 1", check=2)
-    assert b"line 1: " in done.stderr and group.get("n") == b"1", done.stderr[-300:]
+    if SLOW == 1:  # with a sanitizer each of the twenty bytes by which libedit's words grow is a copy of all
+        done = group.cli(stdin=b"put l " + b"x" * ((1 << 20) + 1) + b"\nput n 1", check=2)
+        assert b"line 1: " in done.stderr and group.get("n") == b"1", done.stderr[-300:]
 
 
 def check_who_waits_for_an_answer_gets_it(group):

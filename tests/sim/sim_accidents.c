@@ -133,22 +133,30 @@ static void accidents_grow(struct sim *sim)
     }
 }
 
+static void accidents_end(struct sim *sim, const struct sim_node *node)
+{
+    sim->accident.stage = ACCIDENT_OVER;
+    sim->accident.since_us = sim->now_us;
+    accidents_restart(sim, node, 500000);
+}
+
 /* Each time that it is started it leads in a later view: the others may find any. */
 static void accidents_lead(struct sim *sim)
 {
     struct sim_node *node = &sim->nodes[sim->accident.who];
-    if (!node->serving) {
-        if (!node->alive) {
-            sim_node_start(sim, node);
-        }
+    bool stays = node->alive && !node->serving && sim->now_us > node->started_us + STUCK_US;
+    if (!node->alive) {
+        sim_node_start(sim, node);
+    } else if (stays) {
+        accidents_end(sim, node); /* a late message has told it that there was a later view */
+    } else if (!node->serving) {
+        return;
     } else if (sim->accident.again > 0) {
         sim->accident.again--;
         sim_node_crash(sim, node);
         sim_node_start(sim, node);
     } else {
-        sim->accident.stage = ACCIDENT_OVER;
-        sim->accident.since_us = sim->now_us;
-        accidents_restart(sim, node, 500000);
+        accidents_end(sim, node);
     }
 }
 
