@@ -86,6 +86,11 @@ static const struct {
     {BACKUP_WINS, 9200019, .jobs = true, .hangs = true},
     /* A witness that was emptied and restarted had forgotten whom it had to tell that. */
     {WITNESS, 9028081, .lazy = true, .strangers = true, .hangs = true, .accidents = true},
+    /* An old directory was told of a later view by a message that was late, and nobody helped. */
+    {WITNESS, 9618018, .lazy = true, .strangers = true, .hangs = true, .accidents = true},
+    /* Questions to the witness got lost while it was to be asked for another lead. */
+    {WITNESS, 9500072, .jobs = true, .hangs = true},
+    {WITNESS, 9603272, .lazy = true, .strangers = true, .hangs = true},
 };
 
 struct totals {

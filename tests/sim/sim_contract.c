@@ -41,6 +41,7 @@ struct contract_node {
     uint64_t commit, applied;
     uint64_t alone; /* the last that it committed alone in its view; 0: others have it */
     uint64_t owed;  /* up to there it has what was acknowledged and is served no more; 0: none */
+    bool put_back;  /* it was, while the register was emptied, and has not caught up since */
     bool known;     /* the digest is that of the node's state */
     uint64_t digest;
 };
@@ -373,8 +374,9 @@ static void contract_committed(struct sim *sim, const struct sim_node *node,
 {
     for (unsigned i = 1; i <= SIM_COPY; i++) {
         const struct kvp_core *member = contract_member(sim, i);
-        bool put_back = sim->contract->twice && i == sim->accident.who;
-        if (member != NULL && !put_back && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
+        bool *put_back = &sim->contract->nodes[i].put_back;
+        *put_back = *put_back && (member == NULL || member->durable.seq < core->commit);
+        if (member != NULL && !*put_back && kvp_set_has(core->view.in_sync, sim->nodes[i].self) &&
             member->meta.member_epoch != 0 && !member->meta.log_regressed && !member->replacing &&
             member->durable.seq < core->commit) {
             sim_fail(sim, "%u calls %llu committed, %u has %llu on its disk", node->id,
@@ -418,6 +420,7 @@ void sim_contract_accident(struct sim *sim, uint64_t old_end)
         uint64_t end = core != NULL ? core->durable.seq : 0;
         end = end < contract->committed ? end : contract->committed;
         memset(&contract->nodes[i], 0, sizeof(contract->nodes[i]));
+        contract->nodes[i].put_back = i == sim->accident.who;
         contract->nodes[i].owed = i != sim->accident.who && end > old_end ? end : 0;
     }
     contract_forget(contract);
