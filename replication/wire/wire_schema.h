@@ -54,18 +54,29 @@ enum kvp_txn_op_kind {
  *   DELETE     revision uint of the deletion
  *              KVP_EXISTS (create) and KVP_VERSION_DIFFERS (cas, delete with a version) carry the
  *              present modify revision uint; 0: absent. DELETE of an absent key: KVP_NOT_FOUND.
- *   SCAN       [cursor uint (0: complete), revision uint, [[key bin, modify, create, value
- * bin]...], behind uint]; value is empty with keys only TXN        [succeeded bool, revision uint,
- * [per operation result...]]: GET [modify, create, value bin] or nil when absent; PUT nil; DELETE
- * bool (was there) STATUS     map str -> value JOB_NEW     job uint JOB_INFO    JOBS [more from
- * uint (0: that was all), [map...]], JOB map, TASKS and WORKERS as JOBS JOB_RESULT, JOB_BLOCK   bin
+ *   SCAN       [cursor uint (0: complete), revision uint,
+ *              [[key bin, modify, create, value bin]...], behind uint];
+ *              value is empty with keys only
+ *   WATCH      [next uint, revision uint,
+ *              [[key bin, modify, create (0: deleted), value bin]...], behind uint];
+ *              KVP_COMPACTED carries the oldest revision that can be had
+ *   TXN        [succeeded bool, revision uint, [per operation result...]]:
+ *              GET [modify, create, value bin] or nil when absent; PUT nil;
+ *              DELETE bool (was there)
+ *   STATUS     map str -> value
+ *   JOB_NEW    job uint
+ *   JOB_INFO   JOBS [more from uint (0: that was all), [map...]], JOB map,
+ *              TASKS and WORKERS as JOBS
+ *   JOB_RESULT, JOB_BLOCK   bin
  *   WORKER_JOIN instance uint
- *   TASK_FETCH  [job uint, task uint, attempt uint, kind str, beat ms uint, deadline ms uint,
- *               checkpoint bin, payload bin, payload CRC-32 uint]; KVP_NO_TASK when the wait is
- * over TASK_BEAT   bool: go on (false: the task is not wanted any more) TASK_POST   bool: counted
- * (false: the task was done already) HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START,
- * JOB_CANCEL, JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0 An error
- * may carry a str that says what is wrong.
+ *   TASK_FETCH [job uint, task uint, attempt uint, kind str, beat ms uint,
+ *              deadline ms uint, checkpoint bin, payload bin, payload CRC-32 uint];
+ *              KVP_NO_TASK when the wait is over
+ *   TASK_BEAT  bool: go on (false: the task is not wanted any more)
+ *   TASK_POST  bool: counted (false: the task was done already)
+ *   HANDOVER, PROMOTE, CLOSE_SCAN, JOB_DATA, JOB_TASKS, JOB_START, JOB_CANCEL,
+ *   JOB_REMOVE, WORKER_LEAVE   nil, or str with a reason when the code is not 0
+ * An error may carry a str that says what is wrong.
  */
 
 #define KVP_WIRE_REQUEST_HEAD 8 /* elements of a client request before args */
