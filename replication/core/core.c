@@ -28,14 +28,8 @@ kvp_status kvp_core_new(const struct kvp_core_config *config, const struct kvp_c
     made->port = *port;
     made->random = config->random ? config->random : 1;
     made->incarnation = made->random;
-    if (made->config.sync_replicas == 0) {
-        made->config.sync_replicas = kvp_set_count(config->nodes);
-    }
-    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
-        if (kvp_set_has(config->nodes, id) && id != config->self) {
-            made->peers[made->peer_count++].id = (uint8_t)id;
-        }
-    }
+    made->listed = config->nodes & ~kvp_set_of(config->self);
+    core_members_meet(made);
     *core = made;
     return KVP_OK;
 }
@@ -76,7 +70,8 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core->shown_log_regressed = core->meta.log_regressed;
     core->heard_primary_us = core->commit_heard_us = now_us;
     /* By an earlier incarnation. */
-    core->leases_granted = core->config.nodes & ~kvp_set_of(core->config.self);
+    core->leases_granted = (core->config.nodes | core->config.former | core->view.in_sync) &
+                           ~kvp_set_of(core->config.self);
     core->lease_granted_us = now_us;
     /* What is not applied yet is read back into memory, behind the applied point. */
     kvp_core_log_reset(&core->log, loaded->applied, loaded->log_first, loaded->tail.seq,
@@ -284,7 +279,8 @@ static kvp_status event_admit(struct kvp_core *core, struct core_peer *peer,
 static void event_take_request(struct kvp_core *core, const struct kvp_peer_request *request,
                                void *token)
 {
-    struct core_peer *peer = core_peer(core, request->from);
+    struct core_peer *peer =
+        core_members_has(core, request->from) ? core_peer(core, request->from) : NULL;
     if (peer == NULL && request->to == core->config.self) {
         core_note(core, KVP_NOTE_PEER_UNKNOWN, request->from);
     }
@@ -355,7 +351,8 @@ static void event_hear_resigned(struct kvp_core *core, struct core_peer *peer,
 
 static void event_take_reply(struct kvp_core *core, const struct kvp_peer_reply *reply)
 {
-    struct core_peer *peer = core_peer(core, reply->from);
+    struct core_peer *peer =
+        core_members_has(core, reply->from) ? core_peer(core, reply->from) : NULL;
     if (peer == NULL || event_stopped(core) || core->loading || reply->echo_us > core->now_us ||
         event_from_stranger(core, reply->group_id, reply->from)) {
         return;

@@ -27,6 +27,7 @@
 struct kvp_core_config {
     uint8_t self;
     kvp_node_set nodes;     /* all data nodes of the group, self included */
+    kvp_node_set former;    /* nodes that have been taken out of the group, as far as is known */
     unsigned sync_replicas; /* wanted size of the in-sync set; 0: all nodes */
     enum kvp_pair_policy policy;
     bool fence; /* run the fence before every promotion */
@@ -69,6 +70,7 @@ enum kvp_note {
     KVP_NOTE_PEER_COPY,      /* number = peer: a copy of its store is running, too */
     KVP_NOTE_PEER_UNKNOWN,   /* number = id of a node that asks, and is none of the configured */
     KVP_NOTE_VIEW_TAKEN_BACK, /* number = epoch: a peer's word, but nobody has granted it */
+    KVP_NOTE_PEER_LEAVES,     /* number = peer: taken out of the in-sync set, to leave the group */
 };
 const char *kvp_note_name(enum kvp_note note);
 
@@ -146,6 +148,15 @@ void kvp_core_arbiter_answer(struct kvp_core *core, uint64_t now_us,
                              const struct kvp_arbiter_answer *answer);
 void kvp_core_fence_done(struct kvp_core *core, uint64_t now_us, bool success);
 
+/* The nodes of the group are these from now on, self included or not. Who is not among them and
+ * still counts is dealt with until a view does without him. */
+void kvp_core_set_members(struct kvp_core *core, uint64_t now_us, kvp_node_set nodes);
+/* A primary takes this node out of its in-sync set, and does not take it in again; 0: nobody. It
+ * ends with the lead. */
+void kvp_core_bar(struct kvp_core *core, uint64_t now_us, uint8_t id);
+/* Does the node count for what this one commits, or may it after what has been asked for? */
+bool kvp_core_counts(const struct kvp_core *core, uint8_t id);
+
 /* Admin requests. target 0: the member that is furthest. handover_done/promote_done follow.
  */
 void kvp_core_handover(struct kvp_core *core, uint64_t now_us, uint8_t target);
@@ -202,7 +213,7 @@ struct kvp_core_status {
     bool followed;            /* a primary has called this node since its start */
     bool quarantine_full;     /* stays outside: there is no room for its store beside another one */
     unsigned peer_count;
-    struct kvp_core_peer_status peers[KVP_NODES_MAX];
+    struct kvp_core_peer_status peers[2 * KVP_NODES_MAX];
 };
 void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_core_status *status);
 

@@ -39,9 +39,10 @@ static bool admin_may_come(const struct kvp_core *core, uint8_t target)
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         bool there = peer->last_contact_us != 0 && !peer->resigned &&
+                     core_members_may_count(core, peer->id) &&
                      core->now_us - peer->last_contact_us <= core->config.grace_us;
         bool member = kvp_set_has(core->view.in_sync, peer->id);
-        bool room = kvp_set_count(core->view.in_sync) < core->config.sync_replicas;
+        bool room = kvp_set_count(core->view.in_sync) < core_members_wanted(core);
         if (there && admin_is_wanted(peer, target) && (member || room)) {
             return true;
         }

@@ -10,7 +10,7 @@
 
 struct core_peer *core_peer(struct kvp_core *core, unsigned id)
 {
-    assert(core->peer_count <= KVP_NODES_MAX);
+    assert(core->peer_count <= CORE_PEERS_MAX);
     for (unsigned i = 0; i < core->peer_count; i++) {
         if (core->peers[i].id == id) {
             return &core->peers[i];
@@ -175,6 +175,9 @@ bool core_serving(const struct kvp_core *core, uint64_t now_us)
         return false;
     }
     kvp_node_set required = KVP_MUTANT(SKIP_LEASE) ? 0 : core_required(core);
+    if ((required & ~core->known) != 0) {
+        return false; /* it cannot be heard */
+    }
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         if (peer->lease_us <= now_us && kvp_set_has(required, peer->id)) {
@@ -186,8 +189,9 @@ bool core_serving(const struct kvp_core *core, uint64_t now_us)
 
 bool core_can_take_over(const struct kvp_core *core, const struct core_peer *peer)
 {
-    return kvp_set_has(core->view.in_sync, peer->id) && peer->lease_us > core->now_us &&
-           !peer->resigned && !peer->report.log_regressed && peer->report.member_epoch != 0;
+    return kvp_set_has(core->view.in_sync, peer->id) && core_members_may_count(core, peer->id) &&
+           peer->lease_us > core->now_us && !peer->resigned && !peer->report.log_regressed &&
+           peer->report.member_epoch != 0;
 }
 
 void core_look_soon(struct kvp_core *core)

@@ -11,6 +11,7 @@ void core_lead(struct kvp_core *core)
 {
     assert(core->role == KVP_ROLE_ELECT && core->lead_epoch == core->view.epoch);
     core_incoming_abort(core);
+    core_members_meet(core);
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         core_snapshot_end(core, peer);
@@ -35,7 +36,8 @@ void core_lead(struct kvp_core *core)
 static bool primary_wants_promise(const struct kvp_core *core, const struct core_peer *peer)
 {
     if (!kvp_set_has(core->view.in_sync, peer->id)) {
-        return peer->caught_up || KVP_MUTANT(ADD_UNREADY);
+        return (peer->caught_up || KVP_MUTANT(ADD_UNREADY)) &&
+               core_members_may_count(core, peer->id);
     }
     return peer->mode == PEER_REPLICATE && peer->match >= core->commit &&
            (peer->report.log_regressed || peer->report.member_epoch == 0);
@@ -115,7 +117,9 @@ static void primary_watch_member(struct kvp_core *core, struct core_peer *peer)
         }
         return;
     }
-    if (peer->resigned || primary_lost(core, peer)) {
+    if (peer->id == core->barred) {
+        primary_remove_peer(core, peer, KVP_NOTE_PEER_LEAVES);
+    } else if (peer->resigned || primary_lost(core, peer)) {
         primary_remove_peer(core, peer, KVP_NOTE_PEER_LOST);
     } else if (primary_slow(core, peer)) {
         KVP_MARK(MEMBER_SLOW);
@@ -154,12 +158,13 @@ void core_add_ready_joiner(struct kvp_core *core)
     assert(core_leading(core));
     if (core->role != KVP_ROLE_PRIMARY || core->proposal.stage != PROPOSAL_NONE ||
         core->handover == HANDOVER_DRAINS || core->stopping || core_disk_is_suspect(core) ||
-        kvp_set_count(core->view.in_sync) >= core->config.sync_replicas) {
+        kvp_set_count(core->view.in_sync) >= core_members_wanted(core)) {
         return;
     }
     for (unsigned i = 0; i < core->peer_count; i++) {
         struct core_peer *peer = &core->peers[i];
         if ((peer->caught_up || KVP_MUTANT(ADD_UNREADY)) &&
+            core_members_may_count(core, peer->id) &&
             peer->report.member_epoch == core->view.epoch && !peer->report.log_regressed &&
             peer->lease_us > core->now_us) {
             core_propose(core, REASON_ADD, core->config.self,
@@ -201,6 +206,9 @@ static uint64_t primary_agreed(const struct kvp_core *core)
 {
     uint64_t seq = KVP_MUTANT(ACK_BEFORE_DISK) ? core->log.tail.seq : core->durable.seq;
     kvp_node_set set = KVP_MUTANT(ACK_ALONE) ? 0 : core_required(core);
+    if ((set & ~core->known) != 0) {
+        return core->commit; /* it may lack anything */
+    }
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         if (kvp_set_has(set, peer->id) && peer->match < seq) {
@@ -225,6 +233,9 @@ static void primary_try_serve(struct kvp_core *core)
         return;
     }
     kvp_node_set set = core_required(core);
+    if ((set & ~core->known) != 0) {
+        return;
+    }
     for (unsigned i = 0; i < core->peer_count; i++) {
         if (kvp_set_has(set, core->peers[i].id) && core->peers[i].lease_us <= core->now_us) {
             return;

@@ -61,6 +61,7 @@ static void settle_lead_tick(struct kvp_core *core, bool heartbeat)
 static void settle_tick(struct kvp_core *core)
 {
     core_disk_note(core);
+    core_members_tick(core);
     bool heartbeat = core->now_us >= core->heartbeat_due_us;
     if (heartbeat) {
         core->heartbeat_due_us = core->now_us + core->config.heartbeat_us;

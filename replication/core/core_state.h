@@ -18,6 +18,9 @@
 #define CORE_ASK_AGAIN_US      300000u   /* of an arbiter, or a pair's other node */
 #define KVP_CORE_APPLY_WAIT    64u       /* entries that wait so at most */
 
+/* While nodes are replaced, more may have to be dealt with than there are in a group. */
+#define CORE_PEERS_MAX (2 * KVP_NODES_MAX)
+
 enum peer_mode {
     PEER_PROBE,     /* its position is not known: waits for a fresh report */
     PEER_CHECK,     /* a point of its log is being compared with the log on disk */
@@ -296,8 +299,13 @@ struct kvp_core {
     bool noted_not_eligible, noted_waits, noted_primary_silent, noted_blank_known;
     bool serving_told;
 
+    /* Peers are the other nodes of the group, and members of the view that are none of them
+     * (core_members.c). */
+    kvp_node_set listed; /* of the group, self not included */
+    kvp_node_set known;  /* that are in `peers` */
+    uint8_t barred;      /* this one is to leave the in-sync set; 0: nobody */
     unsigned peer_count;
-    struct core_peer peers[KVP_NODES_MAX];
+    struct core_peer peers[CORE_PEERS_MAX];
 };
 
 /* Every event begins so. */
@@ -377,6 +385,16 @@ void core_look_soon(
 uint64_t core_random(struct kvp_core *core);
 /* The members whose acknowledgement counts: of the view, and of a view asked for. */
 kvp_node_set core_required(const struct kvp_core *core);
+
+/* core_members.c: which nodes this one deals with */
+/* Peers are made of all members of the views in force and to come. */
+void core_members_meet(struct kvp_core *core);
+void core_members_tick(struct kvp_core *core); /* who is none any more is forgotten */
+/* Is the peer a node of the group, or counts it still? */
+bool core_members_has(const struct kvp_core *core, unsigned id);
+/* May it be a member of the next view? */
+bool core_members_may_count(const struct kvp_core *core, unsigned id);
+unsigned core_members_wanted(const struct kvp_core *core); /* in sync */
 
 /* core_settle.c: does what is due, at the end of each event */
 void core_settle_due(struct kvp_core *core);

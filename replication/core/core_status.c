@@ -37,6 +37,7 @@ const char *kvp_note_name(enum kvp_note note)
         [KVP_NOTE_PEER_COPY] = "peer_twice",
         [KVP_NOTE_PEER_UNKNOWN] = "peer_unknown",
         [KVP_NOTE_VIEW_TAKEN_BACK] = "view_taken_back",
+        [KVP_NOTE_PEER_LEAVES] = "peer_leaves",
     };
     return (size_t)note < sizeof(names) / sizeof(names[0]) ? names[note] : "unknown";
 }

@@ -40,6 +40,7 @@ static void view_step_down(struct kvp_core *core)
     assert(core->lead_epoch != 0 && core->lead_epoch <= core->view.epoch);
     core->lead_epoch = 0;
     core->draining = false;
+    core->barred = 0;
     /* The log may have parted from the other's: what that knew of it holds no more. */
     core->incarnation++;
     for (unsigned i = 0; i < core->peer_count; i++) {

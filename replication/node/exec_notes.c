@@ -195,6 +195,7 @@ static enum kvp_log_level note_level(enum kvp_note note)
     case KVP_NOTE_DISK_NO_HEIR:
         return KVP_LOG_ERROR;
     case KVP_NOTE_PEER_CAUGHT_UP:
+    case KVP_NOTE_PEER_LEAVES:
     case KVP_NOTE_SNAPSHOT_SENDING:
     case KVP_NOTE_SNAPSHOT_RECEIVING:
     case KVP_NOTE_SNAPSHOT_RECEIVED:
@@ -221,6 +222,7 @@ static const char *note_field(enum kvp_note note)
     case KVP_NOTE_DISK_GIVEN_UP:
     case KVP_NOTE_PEER_COPY:
     case KVP_NOTE_PEER_UNKNOWN:
+    case KVP_NOTE_PEER_LEAVES:
         return "peer";
     case KVP_NOTE_COPY:
         return "of_node";

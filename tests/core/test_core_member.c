@@ -288,6 +288,121 @@ static void test_a_node_tells_how_long_it_has_not_heard_of_commits(void **state)
     world_close(&world);
 }
 
+/* ---- members that are not among the configured peers ---- */
+
+/* Node 1 comes back with options that do not name node 3 any more, which is in sync still. What it
+ * acknowledged without it would be lost when node 3 leads. */
+static void test_member_that_no_peer_names_counts(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    world_kill(&world, 1);
+    world.config.nodes = set2(1, 2);
+    world_start(&world, 1);
+    world_run(&world, 250 * MS);
+    assert_serves(&world, 1, set_to(3));
+    world_put(&world, 1, 5);
+    world_run(&world, 300 * MS);
+    assert_int_equal(world_status(&world, 1).commit, 20); /* no connection carries them to node 3 */
+    world_run(&world, 3 * SECONDS);
+    assert_serves(&world, 1, set2(1, 2));
+    assert_int_equal(world_status(&world, 1).commit, 25);
+    world_close(&world);
+}
+
+/* The same, and node 3 is gone: the register takes it out of the view, and node 1 goes on. */
+static void test_member_that_no_peer_names_is_taken_out(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    world_kill(&world, 1);
+    world_kill(&world, 3);
+    world.config.nodes = set2(1, 2);
+    world_start(&world, 1);
+    world_run(&world, 10 * SECONDS);
+    unsigned leads = world_serves(&world, 1) ? 1 : 2;
+    assert_serves(&world, leads, set2(1, 2));
+    world_put(&world, leads, 5);
+    world_run(&world, 1 * SECONDS);
+    assert_same(&world, set2(1, 2));
+    world_close(&world);
+}
+
+/* ---- members that come and go while the group serves ---- */
+
+static void set_members(struct world *world, unsigned id, kvp_node_set nodes)
+{
+    kvp_core_set_members(world->nodes[id].core, world->now_us, nodes);
+    kvp_core_flush(world->nodes[id].core, world->now_us);
+}
+
+static void bar(struct world *world, unsigned id, unsigned barred)
+{
+    kvp_core_bar(world->nodes[id].core, world->now_us, (uint8_t)barred);
+    kvp_core_flush(world->nodes[id].core, world->now_us);
+}
+
+/* A third node is let in, catches up, and counts; the one that leaves does not come back. */
+static void test_members_come_and_go(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 3);
+    world.config.nodes = set2(1, 2);
+    world_start(&world, 1);
+    world_start(&world, 2);
+    world_run_serving(&world, 1, 5 * SECONDS);
+    world_put(&world, 1, 20);
+    world.config.nodes = set_to(3);
+    world_start(&world, 3);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 1, set2(1, 2)); /* nobody knows it */
+    assert_true(world_count(&world, 1, DID_NOTE, KVP_NOTE_PEER_UNKNOWN) > 0);
+
+    set_members(&world, 1, set_to(3));
+    set_members(&world, 2, set_to(3));
+    world_link(&world, 1, 3, true);
+    world_link(&world, 2, 3, true);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 1, set_to(3));
+    assert_same(&world, set_to(3));
+
+    bar(&world, 1, 2);
+    world_run(&world, 2 * SECONDS);
+    assert_serves(&world, 1, set2(1, 3));
+    set_members(&world, 1, set2(1, 3));
+    set_members(&world, 3, set2(1, 3));
+    bar(&world, 1, 0);
+    world_put(&world, 1, 5);
+    world_run(&world, 5 * SECONDS);
+    assert_serves(&world, 1, set2(1, 3));
+    assert_int_equal(world_status(&world, 1).peer_count, 1);
+
+    world_kill(&world, 1);
+    world_run(&world, 5 * SECONDS);
+    assert_serves(&world, 3, kvp_set_of(3));
+    assert_false(world_serves(&world, 2));
+    world_close(&world);
+}
+
+/* Who is taken off the list and still counts, counts until the register says otherwise. */
+static void test_unlisted_member_counts_until_it_is_out(void **state)
+{
+    (void)state;
+    struct world world;
+    setup(&world, 3);
+    world_witness(&world, 1, false);
+    set_members(&world, 1, set2(1, 2));
+    world_swallow(&world, 1, 3, KVP_OP_APPEND);
+    world_put(&world, 1, 5);
+    world_run(&world, 300 * MS);
+    assert_int_equal(world_status(&world, 1).commit, 20);
+    assert_true(kvp_core_counts(world.nodes[1].core, 3));
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +419,10 @@ int main(void)
         cmocka_unit_test(test_slow_but_progressing),
         cmocka_unit_test(test_one_of_three_is_lost),
         cmocka_unit_test(test_a_node_tells_how_long_it_has_not_heard_of_commits),
+        cmocka_unit_test(test_member_that_no_peer_names_counts),
+        cmocka_unit_test(test_member_that_no_peer_names_is_taken_out),
+        cmocka_unit_test(test_members_come_and_go),
+        cmocka_unit_test(test_unlisted_member_counts_until_it_is_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

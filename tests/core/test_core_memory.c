@@ -61,12 +61,12 @@ static void test_names(void **state)
     for (int i = 0; i <= KVP_ROLE_STOPPED; i++) {
         assert_true(strcmp(kvp_role_name((enum kvp_role)i), "unknown") != 0);
     }
-    for (int i = 0; i <= KVP_NOTE_VIEW_TAKEN_BACK; i++) {
+    for (int i = 0; i <= KVP_NOTE_PEER_LEAVES; i++) {
         assert_non_null(kvp_note_name((enum kvp_note)i));
         assert_true(strcmp(kvp_note_name((enum kvp_note)i), "unknown") != 0);
     }
     assert_string_equal(kvp_role_name((enum kvp_role)(KVP_ROLE_STOPPED + 1)), "unknown");
-    assert_string_equal(kvp_note_name((enum kvp_note)(KVP_NOTE_VIEW_TAKEN_BACK + 1)), "unknown");
+    assert_string_equal(kvp_note_name((enum kvp_note)(KVP_NOTE_PEER_LEAVES + 1)), "unknown");
 }
 
 static void setup(struct world *world)
