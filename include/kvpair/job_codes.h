@@ -9,6 +9,25 @@ enum kvp_job_info {
     KVP_INFO_JOB = 1,     /* one job */
     KVP_INFO_TASKS = 2,   /* its tasks, from the number `from` on */
     KVP_INFO_WORKERS = 3, /* all workers */
+    KVP_INFO_DEAD = 4,    /* the tasks of a job that have failed, from the number `from` on */
+};
+
+/* What becomes of a job when one of its tasks has failed. */
+enum kvp_job_on_failure {
+    KVP_ON_FAILURE_STOP = 0,     /* it has failed, too */
+    KVP_ON_FAILURE_CONTINUE = 1, /* the other tasks go on; own tasks only */
+};
+
+/* What can be changed of a job that has not ended. */
+enum kvp_job_setting {
+    KVP_JOB_SET_PAUSED = 0,      /* 1: no task is handed out any more; 0: they are again */
+    KVP_JOB_SET_MAX_RUNNING = 1, /* attempts under way at a time; 0: any number */
+    KVP_JOB_SET_PRIORITY = 2,    /* 0 to 255 */
+};
+
+/* And of a worker, whether it is there or not. */
+enum kvp_worker_setting {
+    KVP_WORKER_SET_DRAINED = 0, /* 1: it is given no task any more; 0: it is again */
 };
 
 /* How an attempt at a task ended. */

@@ -68,11 +68,17 @@ struct kvp_job_spec {
     uint8_t element;               /* enum kvp_matrix_type */
     uint64_t rows, inner, columns; /* A is rows x inner, B inner x columns */
     uint32_t tile_rows, tile_inner, tile_columns;
-    uint64_t reserved[6];
+    uint32_t max_running; /* attempts under way at a time; 0: any number */
+    uint32_t expires_s; /* a job that has not ended so long after its start has failed; 0: never */
+    const char *key;    /* at most one job of a key is started; NULL or "": none. Up to
+                           KVP_NAME_SIZE_MAX bytes. Decoding leaves it NULL: kvp_job_spec_key(). */
+    uint8_t on_failure; /* enum kvp_job_on_failure */
+    uint8_t reserved_bytes[7];
+    uint64_t reserved[3];
 };
 
 /* Defaults: one copy, exact, Freivalds with 10 rounds for matrices, 2 s, 5 attempts, 200 ms between
- * them, one day. */
+ * them, one day; it stops at the first task that fails, and never expires. */
 KVP_API void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type);
 
 /* Sets copies, quorum and copies_max: "single", "dual-first", "dual-compare", "tmr", "quad", or
@@ -89,11 +95,14 @@ KVP_API kvp_status kvp_job_spec_tile(struct kvp_job_spec *spec, size_t buffer);
 /* KVP_OK, or KVP_BAD_REQUEST or KVP_TOO_LARGE with a static string in *reason (may be NULL). */
 KVP_API kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason);
 
-/* One msgpack array, as in JOB_NEW. Reading checks, too. It ends before retry_ms where that is the
- * default: versions that do not know it read the array all the same. */
+/* One msgpack array, as in JOB_NEW. Reading checks, too. It ends behind the last of retry_ms,
+ * on_failure, max_running, expires_s and key that is not the default: versions that do not know
+ * these read the array all the same. */
 KVP_API kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out);
 KVP_API kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec,
                                        const char **reason);
+/* The key in the array, as a slice of it; empty: none. */
+KVP_API kvp_slice kvp_job_spec_key(kvp_slice bytes);
 
 /* The numbers that follow from the specification of a matrix job. */
 struct kvp_job_grid {

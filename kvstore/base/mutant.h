@@ -89,13 +89,21 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_VERIFY_ANY,     /* nobody looks how much memory a verification takes */
     KVP_MUTANT_JOB_SUM_SHORT, /* a sum is written when a step is over, not when it is complete */
     KVP_MUTANT_JOB_USED_UP,   /* a request that was not executed uses up its number */
-    KVP_MUTANT_JOB_BACK_TO_FAILER, /* a failed task returns to whoever failed it */
-    KVP_MUTANT_JOB_BLAMED_AT_ONCE, /* standing is lost for a failure before anybody did better */
-    KVP_MUTANT_JOB_FORGET_FAULTS,  /* a new primary does not know who failed what */
-    KVP_MUTANT_JOB_REST_FOREVER,   /* a task that failed rests for ever */
-    KVP_MUTANT_JOB_GONE_WANTED,    /* a beat for an attempt that is gone is answered "go on" */
-    KVP_MUTANT_JOB_UNFIT_STANDBY,  /* any standby takes any place */
-    KVP_MUTANT_JOB_DEAF_COUNTS,    /* silence counts while nobody can be heard */
+    KVP_MUTANT_JOB_BACK_TO_FAILER,  /* a failed task returns to whoever failed it */
+    KVP_MUTANT_JOB_BLAMED_AT_ONCE,  /* standing is lost for a failure before anybody did better */
+    KVP_MUTANT_JOB_FORGET_FAULTS,   /* a new primary does not know who failed what */
+    KVP_MUTANT_JOB_REST_FOREVER,    /* a task that failed rests for ever */
+    KVP_MUTANT_JOB_GONE_WANTED,     /* a beat for an attempt that is gone is answered "go on" */
+    KVP_MUTANT_JOB_UNFIT_STANDBY,   /* any standby takes any place */
+    KVP_MUTANT_JOB_DEAD_DONE,       /* a task that has failed is counted as done */
+    KVP_MUTANT_JOB_PAUSED_GOES_ON,  /* a paused job hands out */
+    KVP_MUTANT_JOB_KEY_FORGOTTEN,   /* a new primary does not know who holds a key */
+    KVP_MUTANT_JOB_MORE_RUNNING,    /* a new primary does not know how many attempts there are */
+    KVP_MUTANT_JOB_AGELESS,         /* a job that has expired goes on */
+    KVP_MUTANT_JOB_DRAINED_WORKS,   /* a drained worker is given tasks */
+    KVP_MUTANT_JOB_NOBODY_ELSE,     /* a task is given up while a good worker could have it */
+    KVP_MUTANT_JOB_RETRY_UNWRITTEN, /* a task that is tried again has failed in the store */
+    KVP_MUTANT_JOB_DEAF_COUNTS,     /* silence counts while nobody can be heard */
     /* watching: the watch world must find them */
     KVP_MUTANT_WATCH_MEMORY_ONLY, /* what is not in memory any more is left out */
     KVP_MUTANT_WATCH_UNCOMMITTED, /* what is not committed yet is told */

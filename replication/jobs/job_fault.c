@@ -464,8 +464,8 @@ static bool task_is_spent(const struct kvp_jobs *jobs, const struct job *job, ui
                           const struct task_record *record, uint64_t now_us)
 {
     uint32_t max = job->record.spec.attempts_max;
-    return job->tasks[number].faults->workers >= max ||
-           (record->lost >= max && !another_could(jobs, job, number, now_us));
+    uint32_t workers = job->tasks[number].faults->workers + (KVP_MUTANT(JOB_NOBODY_ELSE) ? 1 : 0);
+    return workers >= max || (record->lost >= max && !another_could(jobs, job, number, now_us));
 }
 
 /* Where the copies under way, without the one that has just come to nothing, can still make a
@@ -520,6 +520,7 @@ kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct att
         reason_copy(worker->fault_reason, reason);
     }
     faults_suspect(jobs, worker, task, how, now_us);
+    share_settle(attempt, now_us);
     if (how == FAULT_FAILED) {
         task_rest(jobs, job, number, now_us);
     }
@@ -530,7 +531,7 @@ kvp_status attempt_lost(struct kvp_jobs *jobs, struct worker *worker, struct att
     if (open && task->state == TASK_FAILED) {
         char text[JOB_REASON_MAX + 1];
         faults_explain(task, number, job->record.spec.attempts_max, &record, text);
-        return job_end(jobs, job, JOB_FAILED, text, now_us);
+        return task_give_up(jobs, job, number, text, now_us);
     }
     return status;
 }

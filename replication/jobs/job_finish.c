@@ -164,6 +164,7 @@ static uint64_t expires_us(const struct job *job)
     case JOB_DONE:
     case JOB_FAILED:
     case JOB_CANCELLED:
+    case JOB_DONE_WITH_FAILURES:
         return job->ended_us + (uint64_t)job->record.spec.keep_s * 1000000u;
     default:
         return UINT64_MAX;
@@ -175,35 +176,42 @@ static bool expired(const struct job *job, uint64_t now_us)
     return now_us >= expires_us(job);
 }
 
+static void note_due(struct kvp_jobs *jobs, uint64_t due_us, uint64_t now_us, uint64_t *next_us)
+{
+    jobs->busy = jobs->busy || now_us >= due_us;
+    *next_us = due_us > now_us && due_us < *next_us ? due_us : *next_us;
+}
+
 uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us)
 {
     uint64_t next_us = UINT64_MAX;
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         uint64_t due_us = expires_us(job);
         if (job->record.state == JOB_RUNNING && !job->released) {
-            due_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
+            due_us = job_opens_us(jobs, job);
             job->released = now_us >= due_us;
             jobs->work_available = jobs->work_available || job->released;
         }
-        jobs->busy = jobs->busy || now_us >= due_us;
-        next_us = due_us > now_us && due_us < next_us ? due_us : next_us;
+        note_due(jobs, due_us, now_us, &next_us);
+        note_due(jobs, job_ages_us(job), now_us, &next_us);
     }
     return next_us;
 }
 
 kvp_status job_remove(struct kvp_jobs *jobs, struct job *job)
 {
+    kvp_status status = key_release(jobs, job);
     jobs->busy = true;
     job->record.state = JOB_REMOVING;
     job->remove_next = 0;
-    return job_write(jobs, job);
+    return status == KVP_OK ? job_write(jobs, job) : status;
 }
 
 /* ---- steps ---- */
 
 static bool finish_is_complete(const struct job *job)
 {
-    return job->record.state == JOB_RUNNING && job->done == job->record.task_count &&
+    return job->record.state == JOB_RUNNING && job_has_done_all(job) &&
            (job->outputs == NULL ||
             (job->summed == job->grid.outputs && job->sum_first == JOB_NONE));
 }
@@ -212,18 +220,10 @@ static kvp_status step_complete(struct kvp_jobs *jobs, struct job *job, uint64_t
 {
     attempts_drop(jobs, job);
     if (job->record.spec.verify == KVP_VERIFY_NONE || KVP_MUTANT(JOB_NO_VERIFY)) {
-        return job_end(jobs, job, JOB_DONE, "", now_us);
+        return job_end_all(jobs, job, now_us);
     }
     job->record.state = JOB_VERIFYING;
     return job_write(jobs, job);
-}
-
-static kvp_status fail_too_large(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
-{
-    char text[JOB_REASON_MAX];
-    (void)snprintf(text, sizeof(text), "task %u: with what it is fed it has more than 8 MiB",
-                   job->too_large);
-    return job_end(jobs, job, JOB_FAILED, text, now_us);
 }
 
 /* Who has such a kind takes the task for one of a product, and gives it back at once. */
@@ -238,6 +238,7 @@ enum step {
     STEP_VERIFY,
     STEP_REMOVE,
     STEP_TOO_LARGE,
+    STEP_AGE,
     STEP_RESERVED,
     STEP_COMPLETE,
     STEP_EXPIRED,
@@ -246,6 +247,9 @@ enum step {
 
 static enum step next_step(const struct job *job, uint64_t now_us)
 {
+    if (now_us >= job_ages_us(job)) {
+        return STEP_AGE;
+    }
     switch (job->record.state) {
     case JOB_VERIFYING:
         return STEP_VERIFY;
@@ -280,7 +284,9 @@ static kvp_status run_step(struct kvp_jobs *jobs, struct job *job, enum step ste
     case STEP_REMOVE:
         return step_remove(jobs, job);
     case STEP_TOO_LARGE:
-        return fail_too_large(jobs, job, now_us);
+        return task_fail_large(jobs, job, now_us);
+    case STEP_AGE:
+        return job_age(jobs, job, now_us);
     case STEP_RESERVED:
         return fail_reserved(jobs, job, now_us);
     case STEP_COMPLETE:

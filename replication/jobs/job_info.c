@@ -16,9 +16,11 @@
 #define JOBS_AT_ONCE    256u
 #define TASKS_AT_ONCE   256u
 #define WORKERS_AT_ONCE 1024u
+#define DEAD_LOOK_MAX   65536u
 
-static const char *const state_names[] = {"uploading", "running",   "verifying", "done",
-                                          "failed",    "cancelled", "removing"};
+static const char *const state_names[] = {
+    "uploading", "running",   "verifying", "done",
+    "failed",    "cancelled", "removing",  "done-with-failures"};
 static const char *const task_names[] = {"waiting", "open", "done", "failed"};
 
 static void put_number(struct kvp_mp_writer *writer, const char *key, uint64_t value)
@@ -84,8 +86,7 @@ static void put_matmul(struct kvp_mp_writer *writer, const struct job *job)
 
 static bool worker_is_there(const struct worker *worker, uint64_t now_us)
 {
-    return worker->record.active && !worker->record.barred && !worker->record.left &&
-           !worker_silent(worker, now_us);
+    return worker->record.active && !worker_gone(worker, now_us);
 }
 
 static unsigned count_able(const struct kvp_jobs *jobs, const struct job *job, uint32_t number,
@@ -105,8 +106,14 @@ static void job_lacks(const struct kvp_jobs *jobs, const struct job *job, uint64
                       char *text, size_t size)
 {
     uint32_t seen = 0; /* kinds, as bits: there are 16 at most */
+    bool runs = job->record.state == JOB_RUNNING;
     text[0] = '\0';
-    uint32_t number = job->record.state == JOB_RUNNING ? job->queue_first : JOB_NONE;
+    if (runs && (job->record.paused || job_is_full(job))) {
+        (void)snprintf(text, size, "%s",
+                       job->record.paused ? "it is paused"
+                                          : "as many attempts are under way as may be");
+    }
+    uint32_t number = runs ? job->queue_first : JOB_NONE;
     for (unsigned n = 0; n < LOOK_TASKS && number != JOB_NONE && text[0] == '\0'; n++) {
         const struct task *task = &job->tasks[number];
         uint32_t bit = UINT32_C(1) << task->kind;
@@ -144,7 +151,7 @@ static void put_job(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
     const struct kvp_job_spec *spec = &job->record.spec;
     bool matmul = spec->type == KVP_JOB_MATMUL;
     uint64_t end_us = job->record.state > JOB_VERIFYING ? job->ended_us : now_us;
-    kvp_mp_write_map(writer, (matmul ? 18u + 12u : 18u) + (jobs != NULL));
+    kvp_mp_write_map(writer, (matmul ? 24u + 12u : 24u) + (jobs != NULL));
     put_number(writer, "id", job->id);
     put_text(writer, "name", spec->name);
     put_text(writer, "type", matmul ? "matmul" : "tasks");
@@ -152,6 +159,7 @@ static void put_job(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
     put_text(writer, "reason", job->record.reason);
     put_number(writer, "tasks", job->record.task_count);
     put_number(writer, "done", job->done);
+    put_number(writer, "failed", job->failed);
     put_number(writer, "running", job->live);
     put_number(writer, "waiting", job->waiting);
     put_number(writer, "redone", job->redone);
@@ -162,6 +170,12 @@ static void put_job(struct kvp_mp_writer *writer, const struct kvp_jobs *jobs,
     put_number(writer, "copies_max", spec->copies_max);
     put_number(writer, "priority", spec->priority);
     put_number(writer, "verify", spec->verify);
+    put_text(writer, "key", job->record.key);
+    put_text(writer, "on_failure",
+             spec->on_failure == KVP_ON_FAILURE_CONTINUE ? "continue" : "stop");
+    info_put_bool(writer, "paused", job->record.paused);
+    put_number(writer, "max_running", spec->max_running);
+    put_number(writer, "expires_s", spec->expires_s);
     put_number(writer, "elapsed_ms", (end_us - job->started_us) / 1000);
     if (jobs != NULL) {
         put_lacks(writer, jobs, job, now_us);
@@ -345,6 +359,31 @@ static kvp_status list_tasks(struct kvp_jobs *jobs, struct job *job, uint64_t fr
     return status;
 }
 
+/* Those that have failed, from `from` on. */
+static kvp_status list_dead(struct kvp_jobs *jobs, struct job *job, uint64_t from, uint64_t now_us,
+                            struct kvp_mp_writer *writer)
+{
+    uint32_t numbers[TASKS_AT_ONCE], count = 0, looks = DEAD_LOOK_MAX, all = job->record.task_count;
+    uint32_t number = from < all ? (uint32_t)from : all;
+    struct page page = {.first = 0, .end = 0};
+    kvp_status status = page_open(jobs, job, &page);
+    while (count < TASKS_AT_ONCE) {
+        number = job_next_dead(job, number, &looks);
+        if (number == all || looks == 0) {
+            break;
+        }
+        numbers[count++] = number++;
+    }
+    kvp_mp_write_array(writer, 2);
+    kvp_mp_write_uint(writer, number < all ? number : 0);
+    kvp_mp_write_array(writer, count);
+    for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
+        page.first = numbers[i]; /* nobody works on it: the page is empty */
+        status = info_put_task(jobs, job, &page, numbers[i], now_us, writer);
+    }
+    return status;
+}
+
 /* ---- workers ---- */
 
 static const char *worker_state(const struct worker *worker, uint64_t now_us)
@@ -354,6 +393,9 @@ static const char *worker_state(const struct worker *worker, uint64_t now_us)
     }
     if (worker->record.left) {
         return "left";
+    }
+    if (worker->record.drained) {
+        return worker->attempt_count > 0 ? "draining" : "drained";
     }
     if (worker_silent(worker, now_us)) {
         return "lost";
@@ -457,11 +499,11 @@ static void count_worker(struct kvp_jobs_counts *counts, const struct worker *wo
     }
 }
 
-/* Tasks that nobody works on and that wait for no others. A task that is done while copies of it
- * are still under way is taken and done. */
+/* Tasks that nobody works on, that wait for no others and have not failed. A task that is done
+ * while copies of it are still under way is taken and done. */
 static uint32_t job_queued(const struct job *job)
 {
-    uint32_t rest = job->record.task_count - job->done - job->waiting;
+    uint32_t rest = job->record.task_count - job->done - job->failed - job->waiting;
     return job->record.state == JOB_RUNNING && rest > job->taken ? rest - job->taken : 0;
 }
 
@@ -487,7 +529,7 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
 {
     const struct kvp_job_args *args = &request->job;
     bool about_job = request->op != KVP_OP_JOB_INFO || args->what == KVP_INFO_JOB ||
-                     args->what == KVP_INFO_TASKS;
+                     args->what == KVP_INFO_TASKS || args->what == KVP_INFO_DEAD;
     struct job *job = NULL;
     bool good = true;
     kvp_status status = about_job ? job_look(jobs, args->job, now_us, &job) : KVP_OK;
@@ -519,6 +561,9 @@ kvp_status job_info(struct kvp_jobs *jobs, const struct kvp_request *request, ui
         break;
     case KVP_INFO_TASKS:
         status = list_tasks(jobs, job, args->number, now_us, &writer);
+        break;
+    case KVP_INFO_DEAD:
+        status = list_dead(jobs, job, args->number, now_us, &writer);
         break;
     case KVP_INFO_WORKERS:
         list_workers(jobs, args->number, now_us, &writer);

@@ -61,7 +61,8 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
     if (job == NULL) {
         return KVP_NO_MEMORY;
     }
-    job->started_us = job->ended_us = now_us;
+    job->started_us = job->ended_us = job->aged_us = now_us;
+    job->inherited = true;
     job->record.task_count = 0;
     if (record.spec.type == KVP_JOB_MATMUL) {
         job->grid = kvp_job_grid_of(&record.spec);
@@ -78,6 +79,7 @@ static kvp_status load_job(struct kvp_jobs *jobs, uint64_t id, kvp_slice value, 
     if (status == KVP_OK && job->record.task_count > 0) {
         memset(job->tasks, 0, job->record.task_count * sizeof(*job->tasks));
         jobs->unread++;
+        share_join(jobs, job); /* its tasks are read when somebody may have one */
     }
     return status;
 }
@@ -155,6 +157,7 @@ static kvp_status load_task(struct kvp_jobs *jobs, struct job *job, uint32_t num
         }
     } else {
         task->state = record.state == TASK_FAILED ? TASK_FAILED : task->state;
+        job->failed += task->state == TASK_FAILED;
     }
     return load_faults(jobs, job, number);
 }

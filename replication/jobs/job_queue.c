@@ -37,6 +37,7 @@ void queue_back(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
     jobs->work_available = true;
+    share_join(jobs, job);
     if (task->queued || task->backing_off) {
         return;
     }
@@ -54,6 +55,7 @@ void queue_front(struct kvp_jobs *jobs, struct job *job, uint32_t number)
 {
     struct task *task = &job->tasks[number];
     jobs->work_available = true;
+    share_join(jobs, job);
     if (task->queued || task->backing_off) {
         return;
     }
@@ -216,6 +218,7 @@ void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *a
         unsee(task, worker);
     }
     task->spent = task->spent && task->live > 0;
+    jobs->work_available = jobs->work_available || attempt->job->record.spec.max_running > 0;
     if (task_needs(task) && !KVP_MUTANT(JOB_FORGET_LOST)) {
         queue_front(jobs, attempt->job, attempt->task);
     }
@@ -229,6 +232,19 @@ void attempts_drop(struct kvp_jobs *jobs, const struct job *job)
         for (struct attempt *attempt = worker->attempts, *next; attempt != NULL; attempt = next) {
             next = attempt->next;
             if (attempt->job == job) {
+                attempt_end(jobs, worker, attempt, false);
+            }
+        }
+    }
+}
+
+void attempts_drop_task(struct kvp_jobs *jobs, const struct job *job, uint32_t task)
+{
+    for (uint32_t i = 0; i < jobs->worker_count && job->tasks[task].live > 0; i++) {
+        struct worker *worker = jobs->workers[i];
+        for (struct attempt *attempt = worker->attempts, *next; attempt != NULL; attempt = next) {
+            next = attempt->next;
+            if (attempt->job == job && attempt->task == task) {
                 attempt_end(jobs, worker, attempt, false);
             }
         }
@@ -410,10 +426,18 @@ static kvp_status write_grant(struct kvp_jobs *jobs, const struct worker *worker
     return status;
 }
 
-static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct job *job,
-                           uint32_t number, const struct kvp_job_args *args, uint64_t now_us,
-                           kvp_buf *answer)
+/* A task that was found, or JOB_NONE, and among which jobs. */
+struct found {
+    struct job *job;
+    uint32_t number;
+    struct share share;
+};
+
+static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, const struct found *found,
+                           const struct kvp_job_args *args, uint64_t now_us, kvp_buf *answer)
 {
+    struct job *job = found->job;
+    uint32_t number = found->number;
     uint64_t token = attempt_token(jobs, job, number, worker, next_nonce(jobs));
     struct attempt *attempt = attempt_add(jobs, worker, job, number, token, now_us);
     if (attempt == NULL) {
@@ -421,6 +445,7 @@ static kvp_status hand_out(struct kvp_jobs *jobs, struct worker *worker, struct 
     }
     attempt->slot = args->slot;
     attempt->number = args->number;
+    share_charge(jobs, &found->share, attempt);
     kvp_status status = write_grant(jobs, worker, attempt, now_us, answer);
     if (status != KVP_OK) {
         attempt_end(jobs, worker, attempt, true);
@@ -452,12 +477,6 @@ static bool settle_slot(struct kvp_jobs *jobs, struct worker *worker,
     return true;
 }
 
-bool job_hands_out(const struct job *job, uint64_t now_us)
-{
-    return job->record.state == JOB_RUNNING &&
-           now_us >= job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
-}
-
 /* What one fetch may still look at. */
 struct find {
     uint32_t others; /* workers, in the place of who failed */
@@ -478,17 +497,33 @@ static kvp_status find_in(struct kvp_jobs *jobs, struct job *job, const struct w
     return status;
 }
 
+/* Else its queue need not be looked through. */
+static bool worker_knows(const struct worker *worker, const struct job *job)
+{
+    if (job->record.spec.type == KVP_JOB_MATMUL) {
+        return worker_has_kind(worker, KVP_JOB_MATMUL_KIND) ||
+               worker_has_kind(worker, KVP_JOB_BLOCKS_KIND);
+    }
+    unsigned i = 0;
+    while (i < job->record.kind_count && !worker_has_kind(worker, job->record.kinds[i].text)) {
+        i++;
+    }
+    return i < job->record.kind_count;
+}
+
 static kvp_status find_first(struct kvp_jobs *jobs, const struct worker *worker, uint64_t now_us,
-                             struct find *find, struct job **job, uint32_t *number)
+                             struct find *find, struct found *found)
 {
     kvp_status status = KVP_OK;
-    *number = JOB_NONE;
-    for (*job = jobs->first; *job != NULL && status == KVP_OK; *job = (*job)->next) {
-        if (job_hands_out(*job, now_us)) {
-            status = find_in(jobs, *job, worker, now_us, find, number);
-        }
-        if (*number != JOB_NONE) {
+    found->number = JOB_NONE;
+    share_begin(jobs, now_us, &found->share);
+    while (status == KVP_OK && found->number == JOB_NONE) {
+        found->job = share_next(&found->share);
+        if (found->job == NULL) {
             break;
+        }
+        if (worker_knows(worker, found->job)) {
+            status = find_in(jobs, found->job, worker, now_us, find, &found->number);
         }
     }
     return status;
@@ -510,21 +545,21 @@ static kvp_status find_task(struct kvp_jobs *jobs, struct worker *worker,
 {
     size_t count = jobs->config.load_at_once;
     struct find find = {OTHERS_MAX, count * JOB_READ_STEPS};
-    struct job *job;
-    uint32_t number;
-    kvp_status found = find_first(jobs, worker, now_us, &find, &job, &number);
-    while (found == KVP_OK && number == JOB_NONE && !jobs_are_known(jobs) && find.unread > 0) {
-        found = find_more(jobs, now_us, &count, &find);
-        if (found == KVP_OK) {
-            found = find_first(jobs, worker, now_us, &find, &job, &number);
+    struct found found;
+    kvp_status result = find_first(jobs, worker, now_us, &find, &found);
+    while (result == KVP_OK && found.number == JOB_NONE && !jobs_are_known(jobs) &&
+           find.unread > 0) {
+        result = find_more(jobs, now_us, &count, &find);
+        if (result == KVP_OK) {
+            result = find_first(jobs, worker, now_us, &find, &found);
         }
     }
-    *status = number != JOB_NONE ? KVP_OK : KVP_NO_TASK;
-    if (found != KVP_OK || number == JOB_NONE) {
-        return found;
+    *status = found.number != JOB_NONE ? KVP_OK : KVP_NO_TASK;
+    if (result != KVP_OK || found.number == JOB_NONE) {
+        return result;
     }
-    *needs_commit = job->tasks[number].dependent;
-    return hand_out(jobs, worker, job, number, args, now_us, answer);
+    *needs_commit = found.job->tasks[found.number].dependent;
+    return hand_out(jobs, worker, &found, args, now_us, answer);
 }
 
 kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
@@ -557,8 +592,8 @@ kvp_status kvp_jobs_fetch(struct kvp_jobs *jobs, const struct kvp_request *reque
         *needs_commit = again->job->tasks[again->task].dependent;
         return write_grant(jobs, worker, again, now_us, answer);
     }
-    if (!worker->record.active || worker->attempt_count >= ATTEMPTS_MAX ||
-        !worker_may_begin(worker, now_us)) {
+    if (!worker->record.active || (worker->record.drained && !KVP_MUTANT(JOB_DRAINED_WORKS)) ||
+        worker->attempt_count >= ATTEMPTS_MAX || !worker_may_begin(worker, now_us)) {
         *status = KVP_NO_TASK;
         return KVP_OK;
     }
@@ -574,11 +609,11 @@ static bool may_adopt(const struct kvp_jobs *jobs, const struct worker *worker,
                       const struct job *job, const struct task *task, uint64_t token,
                       uint64_t now_us)
 {
-    uint64_t soon_us = jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
-    return token_incarnation(token) != jobs->incarnation && now_us < soon_us &&
-           job->record.state == JOB_RUNNING && task->state == TASK_OPEN &&
-           task->seen_count < KVP_JOB_COPIES_MAX && !has_seen(task, worker) &&
-           worker->attempt_count < ATTEMPTS_MAX;
+    bool room = !job_is_full(job) || KVP_MUTANT(JOB_MORE_RUNNING);
+    return token_incarnation(token) != jobs->incarnation && room &&
+           now_us < job_adopts_until_us(jobs, job) && job->record.state == JOB_RUNNING &&
+           task->state == TASK_OPEN && task->seen_count < KVP_JOB_COPIES_MAX &&
+           !has_seen(task, worker) && worker->attempt_count < ATTEMPTS_MAX;
 }
 
 static kvp_status keep_checkpoint(struct kvp_jobs *jobs, const struct kvp_request *request)

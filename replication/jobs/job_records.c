@@ -7,9 +7,11 @@
 
 #define RECORD_VERSION 1u
 #define JOB_SIZE       7u
+#define JOB_SIZE_MAX   9u /* with what few jobs have: paused, age */
 #define TASK_SIZE      12u
 #define VOTE_SIZE      6u
-#define WORKER_SIZE    9u
+#define WORKER_SIZE    9u /* and one more: drained */
+#define HOLDER_SIZE    2u
 #define FAULTS_SIZE    4u
 #define FAULT_SIZE     3u
 #define STANDING_SIZE  4u
@@ -82,6 +84,7 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     switch (*kind) {
     case JOB_KEY_WORKER:
     case JOB_KEY_STANDING:
+    case JOB_KEY_HOLDER:
         return name->size <= KVP_NAME_SIZE_MAX && memchr(name->data, 0, name->size) == NULL
                    ? KVP_OK
                    : KVP_CORRUPT;
@@ -153,13 +156,21 @@ static void record_begin(struct kvp_mp_writer *writer, kvp_buf *out, uint32_t si
     kvp_mp_write_uint(writer, RECORD_VERSION);
 }
 
-static void open_record(struct kvp_mp_reader *reader, kvp_slice bytes, uint32_t size)
+/* A record of `size` elements, or of up to `size_max`. Returns how many there are. */
+static uint32_t open_longer(struct kvp_mp_reader *reader, kvp_slice bytes, uint32_t size,
+                            uint32_t size_max)
 {
     kvp_mp_begin(reader, bytes);
-    kvp_mp_array_of(reader, size);
-    if (kvp_mp_uint(reader) != RECORD_VERSION) {
+    uint32_t count = kvp_mp_array(reader);
+    if (count < size || count > size_max || kvp_mp_uint(reader) != RECORD_VERSION) {
         kvp_mp_fail(reader);
     }
+    return count;
+}
+
+static void open_record(struct kvp_mp_reader *reader, kvp_slice bytes, uint32_t size)
+{
+    (void)open_longer(reader, bytes, size, size);
 }
 
 /* ---- jobs ---- */
@@ -168,35 +179,57 @@ kvp_status job_record_encode(const struct job_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
     kvp_buf spec = {0};
-    kvp_status status = kvp_job_spec_encode(&record->spec, &spec);
+    struct kvp_job_spec keyed = record->spec;
+    keyed.key = record->key;
+    kvp_status status = kvp_job_spec_encode(&keyed, &spec);
     if (status == KVP_OK) {
-        record_begin(&writer, out, JOB_SIZE);
+        uint32_t more = record->age > 0 ? 2 : record->paused ? 1 : 0;
+        record_begin(&writer, out, JOB_SIZE + more);
         kvp_mp_write_raw(&writer, kvp_buf_slice(&spec));
         kvp_mp_write_uint(&writer, record->state);
         kvp_mp_write_uint(&writer, record->task_count);
         kvp_mp_write_uint(&writer, record->blocks);
         kvp_mp_write_text(&writer, record->reason);
         put_kinds(&writer, record->kinds, record->kind_count);
+        if (more > 0) {
+            kvp_mp_write_bool(&writer, record->paused);
+        }
+        if (more > 1) {
+            kvp_mp_write_uint(&writer, record->age);
+        }
         status = kvp_mp_write_end(&writer);
     }
     kvp_buf_free(&spec);
     return status;
 }
 
+void job_record_take_key(struct job_record *record, kvp_slice spec)
+{
+    kvp_slice key = kvp_job_spec_key(spec);
+    if (key.size > 0) {
+        memcpy(record->key, key.data, key.size);
+    }
+    record->key[key.size] = '\0';
+}
+
 kvp_status job_record_decode(kvp_slice bytes, struct job_record *record)
 {
     struct kvp_mp_reader reader;
     const char *reason;
-    open_record(&reader, bytes, JOB_SIZE);
+    uint32_t size = open_longer(&reader, bytes, JOB_SIZE, JOB_SIZE_MAX);
     kvp_slice spec = kvp_mp_skip(&reader);
-    record->state = record_take_byte(&reader, JOB_REMOVING);
+    record->state = record_take_byte(&reader, JOB_DONE_WITH_FAILURES);
     record->task_count = (uint32_t)kvp_mp_uint_max(&reader, KVP_JOB_TASKS_MAX);
     record->blocks = record_take_u32(&reader);
     take_text(&reader, record->reason, JOB_REASON_MAX);
     record->kind_count = take_kinds(&reader, record->kinds);
-    return kvp_mp_done(&reader) && kvp_job_spec_decode(spec, &record->spec, &reason) == KVP_OK
-               ? KVP_OK
-               : KVP_CORRUPT;
+    record->paused = size > JOB_SIZE && kvp_mp_bool(&reader);
+    record->age = size > JOB_SIZE + 1 ? record_take_byte(&reader, JOB_AGE_MAX) : 0;
+    if (!kvp_mp_done(&reader) || kvp_job_spec_decode(spec, &record->spec, &reason) != KVP_OK) {
+        return KVP_CORRUPT;
+    }
+    job_record_take_key(record, spec);
+    return KVP_OK;
 }
 
 /* ---- tasks ---- */
@@ -289,7 +322,7 @@ uint32_t task_record_after(struct task_record *record)
 kvp_status worker_record_encode(const struct worker_record *record, kvp_buf *out)
 {
     struct kvp_mp_writer writer;
-    record_begin(&writer, out, WORKER_SIZE);
+    record_begin(&writer, out, WORKER_SIZE + record->drained);
     kvp_mp_write_uint(&writer, record->instance);
     kvp_mp_write_uint(&writer, record->buffer);
     kvp_mp_write_bool(&writer, record->standby);
@@ -298,13 +331,16 @@ kvp_status worker_record_encode(const struct worker_record *record, kvp_buf *out
     kvp_mp_write_bool(&writer, record->barred);
     kvp_mp_write_uint(&writer, record->lost_votes);
     put_kinds(&writer, record->kinds, record->kind_count);
+    if (record->drained) {
+        kvp_mp_write_bool(&writer, true);
+    }
     return kvp_mp_write_end(&writer);
 }
 
 kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record)
 {
     struct kvp_mp_reader reader;
-    open_record(&reader, bytes, WORKER_SIZE);
+    uint32_t size = open_longer(&reader, bytes, WORKER_SIZE, WORKER_SIZE + 1);
     record->instance = kvp_mp_uint(&reader);
     record->buffer = kvp_mp_uint(&reader);
     record->standby = kvp_mp_bool(&reader);
@@ -313,6 +349,7 @@ kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record)
     record->barred = kvp_mp_bool(&reader);
     record->lost_votes = record_take_u32(&reader);
     record->kind_count = take_kinds(&reader, record->kinds);
+    record->drained = size > WORKER_SIZE && kvp_mp_bool(&reader);
     return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
 }
 
@@ -360,6 +397,24 @@ kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record)
     for (unsigned i = 0; i < record->count; i++) {
         take_fault(&reader, &record->by[i]);
     }
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+}
+
+/* ---- holders of keys ---- */
+
+kvp_status holder_record_encode(uint64_t job, kvp_buf *out)
+{
+    struct kvp_mp_writer writer;
+    record_begin(&writer, out, HOLDER_SIZE);
+    kvp_mp_write_uint(&writer, job);
+    return kvp_mp_write_end(&writer);
+}
+
+kvp_status holder_record_decode(kvp_slice bytes, uint64_t *job)
+{
+    struct kvp_mp_reader reader;
+    open_record(&reader, bytes, HOLDER_SIZE);
+    *job = kvp_mp_uint(&reader);
     return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
 }
 

@@ -14,11 +14,12 @@
  *   'w', name                           worker record
  *   's', name                           standing of a worker; only of those that have lost some
  *   'o', job be64                       who submitted it over TLS, "user/ann"
+ *   'n', key                            which job has the key
  *
  * Records are msgpack arrays. What is not here is not replicated: who has which task at the moment.
  *
- * Faults, standings and owners have keys of their own, which a version that does not know them
- * never looks at: so it reads the records that it knows.
+ * Faults, standings, owners and holders of keys have keys of their own, which a version that does
+ * not know them never looks at: so it reads the records that it knows.
  */
 #ifndef KVP_JOB_RECORDS_H
 #define KVP_JOB_RECORDS_H
@@ -36,7 +37,9 @@ enum job_state {
     JOB_DONE,
     JOB_FAILED,
     JOB_CANCELLED,
-    JOB_REMOVING, /* its records are being deleted */
+    JOB_REMOVING,           /* its records are being deleted */
+    JOB_DONE_WITH_FAILURES, /* all tasks are done but some that have failed, and who waits for them
+                             */
 };
 
 enum task_state {
@@ -58,7 +61,12 @@ struct job_record {
     char reason[JOB_REASON_MAX + 1];
     unsigned kind_count;
     struct job_kind kinds[KVP_JOB_KINDS_MAX];
+    bool paused;
+    uint8_t age; /* parts of expires_s that are over: the time itself is no node's to know */
+    char key[KVP_NAME_SIZE_MAX + 1]; /* of the specification */
 };
+
+#define JOB_AGE_MAX 16u
 
 /* A result that a worker posted. */
 struct job_vote {
@@ -96,6 +104,7 @@ struct worker_record {
     uint32_t lost_votes;
     unsigned kind_count;
     struct job_kind kinds[KVP_JOB_KINDS_MAX];
+    bool drained; /* is given no task, by an operator's word */
 };
 
 /* What a worker has done to a task. */
@@ -129,13 +138,14 @@ enum job_key {
     JOB_KEY_WORKER = 'w',
     JOB_KEY_STANDING = 's',
     JOB_KEY_OWNER = 'o',
+    JOB_KEY_HOLDER = 'n',
 };
 
 void job_key_job(struct kvp_raw_key *raw, uint64_t job);
 void job_key_owner(struct kvp_raw_key *raw, uint64_t job);
 void job_key_part(struct kvp_raw_key *raw, enum job_key kind, uint64_t job, uint32_t number);
 void job_key_result(struct kvp_raw_key *raw, uint64_t job, uint32_t task, uint8_t vote);
-/* `kind`: JOB_KEY_WORKER or JOB_KEY_STANDING. */
+/* `kind`: JOB_KEY_WORKER, JOB_KEY_STANDING or JOB_KEY_HOLDER. */
 void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name);
 /* Splits a raw key of this file. KVP_CORRUPT. `number`, `name` as far as the kind has them. */
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
@@ -143,6 +153,8 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
 
 kvp_status job_record_encode(const struct job_record *record, kvp_buf *out);
 kvp_status job_record_decode(kvp_slice bytes, struct job_record *record); /* KVP_CORRUPT */
+/* The key that stands in an encoded specification. */
+void job_record_take_key(struct job_record *record, kvp_slice spec);
 kvp_status task_record_encode(const struct task_record *record, kvp_buf *out);
 kvp_status task_record_decode(kvp_slice bytes, struct task_record *record); /* KVP_CORRUPT */
 /* The next number of record->after; call it after_count times. */
@@ -152,6 +164,8 @@ kvp_status worker_record_decode(kvp_slice bytes, struct worker_record *record); 
 kvp_status faults_record_encode(const struct faults_record *record, kvp_buf *out);
 kvp_status faults_record_decode(kvp_slice bytes, struct faults_record *record); /* KVP_CORRUPT */
 kvp_status standing_record_encode(const struct standing_record *record, kvp_buf *out);
+kvp_status holder_record_encode(uint64_t job, kvp_buf *out);
+kvp_status holder_record_decode(kvp_slice bytes, uint64_t *job); /* KVP_CORRUPT */
 kvp_status standing_record_decode(kvp_slice bytes,
                                   struct standing_record *record); /* KVP_CORRUPT */
 

@@ -173,7 +173,7 @@ static struct worker *standby_for_work(struct kvp_jobs *jobs, uint64_t now_us)
     job = job != NULL ? job : jobs->first;
     for (uint32_t n = 0; job != NULL && n <= jobs->job_count && reserve == NULL; n++) {
         look.job = job;
-        if (job_hands_out(job, now_us)) {
+        if (job_hands_out(jobs, job, now_us)) {
             reserve = look_through(&look, &number);
         }
         if (look.tasks_left == 0 || look.workers_left == 0) {

@@ -35,6 +35,8 @@ struct attempt {
     uint32_t slot;     /* where the worker has it */
     uint64_t number;   /* of the fetch */
     uint32_t progress;
+    uint64_t charged_us; /* to the clock of its job, */
+    uint32_t weight;     /* times this; 0: nothing, or it is settled */
 };
 
 struct worker {
@@ -120,9 +122,11 @@ struct job {
     uint32_t sum_first, sum_last, summed;
     uint32_t sum_next;  /* part of the first of them that is added, or deleted, next */
     kvp_buf sum;        /* of the parts before */
-    uint32_t too_large; /* a task that is fed more than PAYLOAD_MAX; else JOB_NONE */
-    uint32_t taken;     /* tasks with an attempt under way */
-    uint32_t done, live, waiting, redone, disagreed, late;
+    uint32_t too_large; /* the first of the tasks that are fed more than PAYLOAD_MAX; or JOB_NONE */
+    uint64_t clock_us;  /* job_share.c */
+    uint32_t turn_place; /* in jobs->turns; or JOB_NONE */
+    uint32_t taken;      /* tasks with an attempt under way */
+    uint32_t done, failed, live, waiting, redone, disagreed, late;
     uint64_t started_us, ended_us; /* by this primary's clock, not before it began */
     /* What attempts took, for deadlines. */
     uint64_t took_sum_us, took_min_us, took_max_us;
@@ -130,6 +134,8 @@ struct job {
     struct kvp_verify *verify;          /* FREIVALDS */
     struct kvp_recheck *recheck;        /* RECOMPUTE, of one block */
     bool released;                      /* its delay is over */
+    bool inherited;                     /* from an earlier primary */
+    uint64_t aged_us;                   /* when the last part of expires_s was over */
     bool reserved;                      /* TASKS with a kind that is no more allowed: it fails */
     uint32_t verify_next, verify_total; /* blocks looked at */
     uint64_t
@@ -156,7 +162,11 @@ struct kvp_jobs {
     struct job *first;
     struct job *last[256]; /* of each priority */
     struct job *buckets[JOB_BUCKETS];
-    struct job **by_id; /* all jobs, for lists */
+    struct job **by_id;     /* all jobs, for lists */
+    struct job **turns;     /* some of which may have a task to hand out; */
+    struct job **turn_heap; /* room for as many */
+    uint32_t turn_count, turn_capacity;
+    uint64_t clocks_us[256]; /* of each priority: where who joins begins */
     uint32_t by_id_capacity;
     uint32_t job_count;
     uint64_t task_total; /* of all jobs */
@@ -198,6 +208,9 @@ struct worker *worker_speaking(struct kvp_jobs *jobs, const struct kvp_request *
 void worker_heard(struct kvp_jobs *jobs, struct worker *worker, uint64_t now_us);
 struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record);
 void job_forget(struct kvp_jobs *jobs, struct job *job);
+/* In and out of its place by priority. */
+void job_link(struct kvp_jobs *jobs, struct job *job);
+void job_unlink(struct kvp_jobs *jobs, const struct job *job);
 struct worker *worker_insert(struct kvp_jobs *jobs, const char *name,
                              const struct worker_record *record);
 /* Forgets the workers that may be forgotten. */
@@ -253,7 +266,6 @@ kvp_status task_write(struct kvp_jobs *jobs, struct job *job, uint32_t number,
 
 /* job_queue.c */
 bool task_needs(const struct task *task);
-bool job_hands_out(const struct job *job, uint64_t now_us); /* it runs, and its delay is over */
 /* What a worker needs for it. */
 size_t task_bytes(const struct job *job, uint32_t number);
 /* Could the worker do the task, as far as kind and size go? */
@@ -269,8 +281,9 @@ struct attempt *attempt_add(struct kvp_jobs *jobs, struct worker *worker, struct
 /* Ends an attempt; `forget`: the worker may have the task again. */
 void attempt_end(struct kvp_jobs *jobs, struct worker *worker, struct attempt *attempt,
                  bool forget);
-/* All attempts of a job end. */
+/* All attempts of a job end, or those at one of its tasks. */
 void attempts_drop(struct kvp_jobs *jobs, const struct job *job);
+void attempts_drop_task(struct kvp_jobs *jobs, const struct job *job, uint32_t task);
 /* Everything that a worker holds goes back. */
 void worker_give_back(struct kvp_jobs *jobs, struct worker *worker);
 uint64_t attempt_token(const struct kvp_jobs *jobs, const struct job *job, uint32_t task,
@@ -294,6 +307,56 @@ uint64_t jobs_silent_us(const struct kvp_jobs *jobs, uint64_t heard_us, uint64_t
 /* When to look whether the silence has lasted for `silence_us`: after now. */
 uint64_t jobs_silence_due_us(const struct kvp_jobs *jobs, uint64_t heard_us, uint64_t silence_us,
                              uint64_t now_us);
+
+/* job_control.c */
+/* It runs, is not paused, may have one more attempt, and its delay is over. */
+bool job_hands_out(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us);
+bool job_is_full(const struct job *job);
+/* When its first task may be handed out. */
+uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job);
+uint64_t job_adopts_until_us(const struct kvp_jobs *jobs, const struct job *job);
+kvp_status job_set(struct kvp_jobs *jobs, struct job *job, const struct kvp_request *request,
+                   uint64_t now_us, struct job_answer *answer);
+kvp_status worker_set(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                      struct job_answer *answer);
+/* When the next part of the time that it may take is over; job_age() notes that, or ends it. */
+uint64_t job_ages_us(const struct job *job);
+kvp_status job_age(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
+/* The job that was started under a key; NULL: none that is still there. */
+kvp_status key_find_holder(struct kvp_jobs *jobs, const char *name, uint64_t now_us,
+                           struct job **holder);
+kvp_status key_claim(struct kvp_jobs *jobs, const struct job *job);
+kvp_status key_release(struct kvp_jobs *jobs, const struct job *job);
+
+/* job_dead.c */
+/* The record of the task says that it has failed: that is the job's end, or the others go on. */
+kvp_status task_give_up(struct kvp_jobs *jobs, struct job *job, uint32_t number, const char *reason,
+                        uint64_t now_us);
+/* The first of job->too_large fails. */
+kvp_status task_fail_large(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
+/* All is done that can be. */
+bool job_has_done_all(const struct job *job);
+kvp_status job_end_all(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
+/* The first task from `from` on that has failed; else the number of tasks, or where *looks were
+ * used up. */
+uint32_t job_next_dead(const struct job *job, uint32_t from, uint32_t *looks);
+kvp_status job_retry(struct kvp_jobs *jobs, struct job *job, const struct kvp_request *request,
+                     uint64_t now_us, struct job_answer *answer);
+
+/* job_share.c */
+struct share {
+    struct job **heap; /* `left` jobs, the next one first; behind them those that were looked at */
+    uint32_t left, count;
+};
+/* It may have something to hand out. */
+void share_join(struct kvp_jobs *jobs, struct job *job);
+void share_leave(struct kvp_jobs *jobs, struct job *job);
+/* All jobs that hand out, one after the other. */
+void share_begin(struct kvp_jobs *jobs, uint64_t now_us, struct share *share);
+struct job *share_next(struct share *share);
+void share_charge(struct kvp_jobs *jobs, const struct share *share, struct attempt *attempt);
+/* It has ended: what it took is known. */
+void share_settle(struct attempt *attempt, uint64_t now_us);
 
 /* job_fault.c */
 enum fault {

@@ -3,12 +3,14 @@
 #include "replication/jobs/job_state.h"
 #include "kvpair/matrix.h"
 #include "kvstore/base/utf8.h"
+#include "replication/wire/mp_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define FRESH_SHARE 8u
 
+static const char started_already[] = "the job was started already";
 static const char reading[] = "the jobs are being read from the store";
 
 /* ---- new ---- */
@@ -91,6 +93,29 @@ static kvp_status find_place(struct kvp_jobs *jobs, uint64_t client, uint64_t no
     return KVP_OK;
 }
 
+static kvp_status answer_job(const struct job *job, bool made, kvp_buf *result)
+{
+    struct kvp_mp_writer writer;
+    if (job->record.key[0] == '\0') {
+        return kvp_wire_result_uint(result, job->id);
+    }
+    kvp_mp_write_begin(&writer, result);
+    kvp_mp_write_array(&writer, 2);
+    kvp_mp_write_uint(&writer, job->id);
+    kvp_mp_write_bool(&writer, made);
+    return kvp_mp_write_end(&writer);
+}
+
+/* *held: a job with this key was started, and is the answer. */
+static kvp_status answer_holder(struct kvp_jobs *jobs, const char *key, uint64_t now_us,
+                                struct job_answer *answer, bool *held)
+{
+    struct job *holder = NULL;
+    kvp_status status = key[0] ? key_find_holder(jobs, key, now_us, &holder) : KVP_OK;
+    *held = holder != NULL;
+    return holder != NULL ? answer_job(holder, false, answer->result) : status;
+}
+
 static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
                              uint64_t now_us, struct job_answer *answer)
 {
@@ -103,11 +128,16 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     if (!kvp_utf8_is_valid(kvp_slice_of(record.spec.name, strlen(record.spec.name)))) {
         return job_refuse(answer, KVP_BAD_REQUEST, "the name of the job is not UTF-8");
     }
+    job_record_take_key(&record, request->value);
     char text[JOB_REASON_MAX];
     if (!job_verify_fits(jobs, &record.spec, text, sizeof(text))) {
         return job_refuse(answer, KVP_TOO_LARGE, text);
     }
-    bool room;
+    bool room, held;
+    status = answer_holder(jobs, record.key, now_us, answer, &held);
+    if (status != KVP_OK || held) {
+        return status;
+    }
     status = find_place(jobs, request->session.client, now_us, answer, &room);
     if (status != KVP_OK || !room) {
         return status;
@@ -123,7 +153,7 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     }
     job->started_us = job->ended_us = jobs->check_us = now_us;
     status = job_write(jobs, job);
-    return status == KVP_OK ? kvp_wire_result_uint(answer->result, job->id) : status;
+    return status == KVP_OK ? answer_job(job, true, answer->result) : status;
 }
 
 /* ---- input blocks ---- */
@@ -337,9 +367,31 @@ static kvp_status submit_start(struct kvp_jobs *jobs, struct job *job, uint64_t 
         }
     }
     job->record.state = JOB_RUNNING;
-    job->started_us = jobs->check_us = now_us;
+    job->started_us = job->aged_us = jobs->check_us = now_us;
     jobs->work_available = jobs->busy = true;
+    share_join(jobs, job);
     return job_write(jobs, job);
+}
+
+/* Of several with the same key one is started, and is the answer for all. */
+static kvp_status submit_start_keyed(struct kvp_jobs *jobs, struct job *job, uint64_t now_us,
+                                     struct job_answer *answer)
+{
+    struct job *holder;
+    kvp_status status = key_find_holder(jobs, job->record.key, now_us, &holder);
+    if (status == KVP_OK && holder != NULL) {
+        status = job->record.state == JOB_UPLOADING ? job_remove(jobs, job) : KVP_OK;
+        return status == KVP_OK ? answer_job(holder, false, answer->result) : status;
+    }
+    if (status == KVP_OK && job->record.state != JOB_UPLOADING) {
+        return job_refuse(answer, KVP_JOB_STATE, started_already);
+    }
+    status = status == KVP_OK ? submit_start(jobs, job, now_us, answer) : status;
+    if (status != KVP_OK || answer->status != KVP_OK) {
+        return status;
+    }
+    status = key_claim(jobs, job);
+    return status == KVP_OK ? answer_job(job, true, answer->result) : status;
 }
 
 kvp_status job_end(struct kvp_jobs *jobs, struct job *job, enum job_state state, const char *reason,
@@ -392,8 +444,13 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
                    ? job_remove(jobs, job)
                    : job_refuse(answer, KVP_JOB_STATE, "the job has not ended: cancel it first");
     }
-    if (job->record.state != JOB_UPLOADING) {
-        return job_refuse(answer, KVP_JOB_STATE, "the job was started already");
+    if (request->op == KVP_OP_JOB_SET) {
+        return job_set(jobs, job, request, now_us, answer);
+    }
+    bool repeats = request->op == KVP_OP_JOB_START && job->record.key[0] != '\0';
+    bool over = request->op == KVP_OP_JOB_RETRY || repeats;
+    if (job->record.state != JOB_UPLOADING && !over) {
+        return job_refuse(answer, KVP_JOB_STATE, started_already);
     }
     bool good;
     status = job_needs(jobs, job, UINT32_MAX, answer, &good);
@@ -405,7 +462,10 @@ kvp_status job_submit(struct kvp_jobs *jobs, const struct kvp_request *request, 
         return submit_data(jobs, job, request, now_us, answer);
     case KVP_OP_JOB_TASKS:
         return submit_take_tasks(jobs, job, request, now_us, answer);
+    case KVP_OP_JOB_RETRY:
+        return job_retry(jobs, job, request, now_us, answer);
     default:
-        return submit_start(jobs, job, now_us, answer);
+        return job->record.key[0] ? submit_start_keyed(jobs, job, now_us, answer)
+                                  : submit_start(jobs, job, now_us, answer);
     }
 }

@@ -153,12 +153,13 @@ uint32_t task_disagreements(const struct job *job, const struct task_record *rec
     return outvoted > asked ? outvoted : asked;
 }
 
-static void note_time(struct job *job, const struct attempt *attempt, uint64_t now_us)
+static void note_time(struct job *job, struct attempt *attempt, uint64_t now_us)
 {
     if (attempt == NULL) {
         return;
     }
     uint64_t took = now_us - attempt->started_us;
+    share_settle(attempt, now_us);
     job->took_min_us = job->took_count == 0 || took < job->took_min_us ? took : job->took_min_us;
     job->took_max_us = took > job->took_max_us ? took : job->took_max_us;
     job->took_sum_us += took;
@@ -175,13 +176,22 @@ static kvp_status put_result(struct kvp_jobs *jobs, const struct post *post, uin
     return job_put(jobs, &key, post->bytes);
 }
 
+static void vote_explain(struct task_record *record, const char *reason)
+{
+    (void)snprintf(record->reason, sizeof(record->reason), "%s", reason);
+}
+
 static kvp_status vote_finish(struct kvp_jobs *jobs, struct post *post, struct task_record *record,
                               uint64_t now_us)
 {
     bool overflow = record->votes[record->winner].outcome == KVP_OUTCOME_OVERFLOW;
+    char text[JOB_REASON_MAX + 24];
     uint32_t disagreed = task_disagreements(post->job, record);
     kvp_status status = settle_votes(jobs, post, record);
     record->state = overflow ? TASK_FAILED : TASK_DONE;
+    if (overflow) {
+        vote_explain(record, "a result does not fit the type of the elements");
+    }
     post->job->disagreed += task_disagreements(post->job, record) - disagreed;
     if (status == KVP_OK) {
         status = task_write(jobs, post->job, post->number, record);
@@ -197,11 +207,8 @@ static kvp_status vote_finish(struct kvp_jobs *jobs, struct post *post, struct t
         job_note_done(jobs, post->job, post->number, record->votes[record->winner].size);
         return KVP_OK;
     }
-    char text[JOB_REASON_MAX];
-    (void)snprintf(text, sizeof(text), "task %u: a result does not fit the type of the elements",
-                   post->number);
-    post->task->state = TASK_FAILED;
-    return job_end(jobs, post->job, JOB_FAILED, text, now_us);
+    (void)snprintf(text, sizeof(text), "task %u: %s", post->number, record->reason);
+    return task_give_up(jobs, post->job, post->number, text, now_us);
 }
 
 /* `group`: votes in the largest party that agrees. */
@@ -220,12 +227,14 @@ static kvp_status vote_go_on(struct kvp_jobs *jobs, struct post *post, struct ta
         queue_front(jobs, post->job, post->number);
         return task_write(jobs, post->job, post->number, record);
     }
-    char text[JOB_REASON_MAX];
-    (void)snprintf(text, sizeof(text), "task %u: %u results, and no %u of them agree", post->number,
-                   record->vote_count, spec->quorum);
-    record->state = post->task->state = TASK_FAILED;
+    char text[JOB_REASON_MAX], own[100];
+    (void)snprintf(own, sizeof(own), "%u results, and no %u of them agree", record->vote_count,
+                   spec->quorum);
+    (void)snprintf(text, sizeof(text), "task %u: %s", post->number, own);
+    vote_explain(record, own);
+    record->state = TASK_FAILED;
     kvp_status status = task_write(jobs, post->job, post->number, record);
-    return status == KVP_OK ? job_end(jobs, post->job, JOB_FAILED, text, now_us) : status;
+    return status == KVP_OK ? task_give_up(jobs, post->job, post->number, text, now_us) : status;
 }
 
 /* How many votes agree with the new one, and which; and the size of the largest party. Parties are

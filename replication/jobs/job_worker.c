@@ -40,7 +40,8 @@ bool worker_silent(const struct worker *worker, uint64_t now_us)
 
 bool worker_gone(const struct worker *worker, uint64_t now_us)
 {
-    return worker->record.left || worker->record.barred || worker_silent(worker, now_us);
+    return worker->record.left || worker->record.barred || worker->record.drained ||
+           worker_silent(worker, now_us);
 }
 
 /* ---- joining ---- */
@@ -69,8 +70,8 @@ static bool read_kinds(kvp_slice array, struct worker_record *record)
 /* One that left or is silent may be forgotten, but not what it did wrong. */
 static bool registry_may_go(const struct worker *worker, uint64_t now_us)
 {
-    return worker->record.lost_votes == 0 && worker_gone(worker, now_us) &&
-           worker->attempt_count == 0;
+    return worker->record.lost_votes == 0 && !worker->record.drained &&
+           worker_gone(worker, now_us) && worker->attempt_count == 0;
 }
 
 static bool places_are_short(const struct kvp_jobs *jobs)
@@ -165,6 +166,7 @@ static kvp_status registry_join(struct kvp_jobs *jobs, const struct kvp_request 
         }
         record.lost_votes = worker->record.lost_votes;
         record.barred = record.lost_votes >= jobs->config.lost_votes_max;
+        record.drained = worker->record.drained;
         worker->record = record;
         status = standing_pardon(jobs, worker);
         if (status != KVP_OK) {

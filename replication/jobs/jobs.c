@@ -179,7 +179,7 @@ static struct job *job_before(const struct kvp_jobs *jobs, const struct job *job
 }
 
 /* Jobs mostly come in the order of their ids, so that each is the last of its priority. */
-static void job_link(struct kvp_jobs *jobs, struct job *job)
+void job_link(struct kvp_jobs *jobs, struct job *job)
 {
     unsigned priority = job->record.spec.priority;
     struct job *previous = job_before(jobs, job);
@@ -193,7 +193,7 @@ static void job_link(struct kvp_jobs *jobs, struct job *job)
     *last = *last != NULL && (*last)->id > job->id ? *last : job;
 }
 
-static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
+void job_unlink(struct kvp_jobs *jobs, const struct job *job)
 {
     struct job **link = &jobs->first, *previous = NULL;
     uint8_t priority = job->record.spec.priority;
@@ -208,12 +208,27 @@ static void job_unlink(struct kvp_jobs *jobs, const struct job *job)
     }
 }
 
+/* Room for all jobs, so that none is refused its turn. */
+static kvp_status jobs_grow_turns(struct kvp_jobs *jobs)
+{
+    uint32_t capacity = jobs->turn_capacity, needed = jobs->job_count + 1;
+    void *turns = jobs->turns, *heap = jobs->turn_heap;
+    kvp_status status = jobs_grow(&heap, &capacity, needed, sizeof(struct job *));
+    jobs->turn_heap = heap;
+    if (status == KVP_OK) {
+        status = jobs_grow(&turns, &jobs->turn_capacity, needed, sizeof(struct job *));
+        jobs->turns = turns;
+    }
+    return status;
+}
+
 struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_record *record)
 {
     void *by_id = jobs->by_id;
     kvp_status status =
         jobs_grow(&by_id, &jobs->by_id_capacity, jobs->job_count + 1, sizeof(struct job *));
     jobs->by_id = by_id;
+    status = status == KVP_OK ? jobs_grow_turns(jobs) : status;
     struct job *job = status == KVP_OK ? calloc(1, sizeof(*job)) : NULL;
     if (job == NULL) {
         return NULL;
@@ -221,7 +236,7 @@ struct job *job_insert(struct kvp_jobs *jobs, uint64_t id, const struct job_reco
     job->id = id;
     job->record = *record;
     job->queue_first = job->queue_last = job->sum_first = job->sum_last = JOB_NONE;
-    job->too_large = JOB_NONE;
+    job->too_large = job->turn_place = JOB_NONE;
     job_link(jobs, job);
     struct job **bucket = &jobs->buckets[bucket_of_id(id)];
     job->bucket = *bucket;
@@ -234,6 +249,7 @@ void job_forget(struct kvp_jobs *jobs, struct job *job)
 {
     assert(jobs_are_known(jobs)); /* else it would be found in the view again */
     job_unlink(jobs, job);
+    share_leave(jobs, job);
     struct job **link = &jobs->buckets[bucket_of_id(job->id)];
     while (*link != job) {
         link = &(*link)->bucket;
@@ -353,6 +369,7 @@ void job_task_open(struct kvp_jobs *jobs, struct job *job, uint32_t number)
     job->waiting -= job->tasks[number].state == TASK_WAITING;
     job->tasks[number].state = TASK_OPEN;
     if (job->tasks[number].size > PAYLOAD_MAX) {
+        job->tasks[number].next = job->too_large;
         job->too_large = number;
         jobs->busy = true;
     } else {
@@ -530,6 +547,8 @@ void kvp_jobs_close(struct kvp_jobs *jobs)
         kvp_jobs_reset(jobs);
         free(jobs->workers);
         free(jobs->by_id);
+        free(jobs->turns);
+        free(jobs->turn_heap);
         free(jobs->backoffs);
         kvp_buf_free(&jobs->scratch);
         kvp_buf_free(&jobs->value);
@@ -557,7 +576,9 @@ void kvp_jobs_reset(struct kvp_jobs *jobs)
     memset(jobs->buckets, 0, sizeof(jobs->buckets));
     memset(jobs->worker_buckets, 0, sizeof(jobs->worker_buckets));
     memset(jobs->last, 0, sizeof(jobs->last));
+    memset(jobs->clocks_us, 0, sizeof(jobs->clocks_us));
     jobs->first = jobs->at_work = NULL;
+    jobs->turn_count = 0;
     jobs->unread = 0;
     jobs->read_job = 0;
     jobs->fresh_jobs = 0;
@@ -590,6 +611,9 @@ kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *req
         case KVP_OP_WORKER_JOIN:
         case KVP_OP_WORKER_LEAVE:
             result = job_worker_op(jobs, request, seq, now_us, &made);
+            break;
+        case KVP_OP_WORKER_SET:
+            result = worker_set(jobs, request, now_us, &made);
             break;
         case KVP_OP_TASK_BEAT:
             result = job_beat(jobs, request, now_us, &made);

@@ -98,7 +98,7 @@ kvp_status kvp_jobs_step(struct kvp_jobs *jobs, uint64_t now_us, bool *more);
 uint64_t kvp_jobs_deadline(const struct kvp_jobs *jobs);
 
 /* For STATUS: of the jobs whose tasks have been read. */
-#define KVP_JOBS_STATES 7u
+#define KVP_JOBS_STATES 8u
 struct kvp_jobs_counts {
     uint32_t jobs[KVP_JOBS_STATES];
     /* Tasks that wait for a worker; attempts under way; tasks that wait for others; results. */

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPEC_SIZE       22u
-#define SPEC_SIZE_RETRY 23u /* with the pause after a failure */
-#define KEEP_DEFAULT_S  86400u
-#define SILENCE_MIN_MS  100u
-#define SILENCE_MAX_MS  3600000u
-#define RETRY_MAX_MS    3600000u
+/* What may stand behind the elements that every specification has. */
+enum { SPEC_SIZE = 22, SPEC_RETRY, SPEC_ON_FAILURE, SPEC_MAX_RUNNING, SPEC_EXPIRES, SPEC_KEY };
+#define KEEP_DEFAULT_S 86400u
+#define SILENCE_MIN_MS 100u
+#define SILENCE_MAX_MS 3600000u
+#define RETRY_MAX_MS   3600000u
 
 void kvp_job_spec_init(struct kvp_job_spec *spec, enum kvp_job_type type)
 {
@@ -299,6 +299,36 @@ static bool is_zero(const uint64_t *numbers, size_t count)
     return true;
 }
 
+static bool is_zero_bytes(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char spec_unknown[] =
+    "it sets what this release does not know: begin with kvp_job_spec_init()";
+
+static kvp_status check_failure(const struct kvp_job_spec *spec, const char **reason)
+{
+    size_t size = spec->key != NULL ? strlen(spec->key) : 0;
+    if (spec->on_failure > KVP_ON_FAILURE_CONTINUE) {
+        return spec_refuse(KVP_BAD_REQUEST, "a failed task stops the job, or it continues", reason);
+    }
+    if (spec->on_failure == KVP_ON_FAILURE_CONTINUE && spec->type == KVP_JOB_MATMUL) {
+        return spec_refuse(KVP_BAD_REQUEST,
+                           "a product cannot continue without the task that has failed", reason);
+    }
+    if (size > KVP_NAME_SIZE_MAX || !kvp_utf8_is_valid(kvp_slice_of(spec->key, size))) {
+        return spec_refuse(KVP_BAD_REQUEST, "the key of a job is at most 64 bytes of UTF-8",
+                           reason);
+    }
+    return KVP_OK;
+}
+
 kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reason)
 {
     const char *unwanted;
@@ -307,9 +337,10 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
         return spec_refuse(KVP_BAD_ARGUMENT, "no specification is given", reason);
     }
     if (!is_zero(spec->reserved, sizeof(spec->reserved) / sizeof(spec->reserved[0]))) {
-        return spec_refuse(
-            KVP_BAD_REQUEST,
-            "it sets what this release does not know: begin with kvp_job_spec_init()", reason);
+        return spec_refuse(KVP_BAD_REQUEST, spec_unknown, reason);
+    }
+    if (!is_zero_bytes(spec->reserved_bytes, sizeof(spec->reserved_bytes))) {
+        return spec_refuse(KVP_BAD_REQUEST, spec_unknown, reason);
     }
     if (spec->type > KVP_JOB_MATMUL || spec->compare > KVP_AGREE_CHECKSUM ||
         spec->verify > KVP_VERIFY_RECOMPUTE) {
@@ -334,6 +365,10 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
     if (!isfinite(spec->tolerance) || spec->tolerance < 0) {
         return spec_refuse(KVP_BAD_REQUEST, "the tolerance is not a number >= 0", reason);
     }
+    kvp_status status = check_failure(spec, reason);
+    if (status != KVP_OK) {
+        return status;
+    }
     if (spec->type == KVP_JOB_MATMUL) {
         return check_matmul(spec, reason);
     }
@@ -345,6 +380,29 @@ kvp_status kvp_job_spec_check(const struct kvp_job_spec *spec, const char **reas
 }
 
 /* ---- on the wire ---- */
+
+/* Up to the last one that is not the default. */
+static uint32_t spec_size(const struct kvp_job_spec *spec)
+{
+    return spec->key != NULL && spec->key[0] != '\0'    ? SPEC_KEY
+           : spec->expires_s != 0                       ? SPEC_EXPIRES
+           : spec->max_running != 0                     ? SPEC_MAX_RUNNING
+           : spec->on_failure != KVP_ON_FAILURE_STOP    ? SPEC_ON_FAILURE
+           : spec->retry_ms != KVP_JOB_RETRY_DEFAULT_MS ? SPEC_RETRY
+                                                        : SPEC_SIZE;
+}
+
+static void spec_put_rest(struct kvp_mp_writer *writer, const struct kvp_job_spec *spec)
+{
+    const uint64_t rest[] = {spec->retry_ms, spec->on_failure, spec->max_running, spec->expires_s};
+    uint32_t size = spec_size(spec);
+    for (uint32_t i = 0; i < 4 && SPEC_RETRY + i <= size; i++) {
+        kvp_mp_write_uint(writer, rest[i]);
+    }
+    if (size >= SPEC_KEY) {
+        kvp_mp_write_text(writer, spec->key);
+    }
+}
 
 kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
 {
@@ -360,8 +418,7 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
                                spec->inner,      spec->columns,     spec->tile_rows,
                                spec->tile_inner, spec->tile_columns};
     kvp_mp_write_begin(&writer, out);
-    bool retry = spec->retry_ms != KVP_JOB_RETRY_DEFAULT_MS;
-    kvp_mp_write_array(&writer, retry ? SPEC_SIZE_RETRY : SPEC_SIZE);
+    kvp_mp_write_array(&writer, spec_size(spec));
     kvp_mp_write_text(&writer, spec->name);
     for (size_t i = 0; i < 9; i++) {
         kvp_mp_write_uint(&writer, first[i]);
@@ -370,9 +427,7 @@ kvp_status kvp_job_spec_encode(const struct kvp_job_spec *spec, kvp_buf *out)
     for (size_t i = 0; i < 11; i++) {
         kvp_mp_write_uint(&writer, second[i]);
     }
-    if (retry) {
-        kvp_mp_write_uint(&writer, spec->retry_ms);
-    }
+    spec_put_rest(&writer, spec);
     return kvp_mp_write_end(&writer);
 }
 
@@ -413,6 +468,40 @@ static void read_numbers(struct kvp_mp_reader *reader, struct kvp_job_spec *spec
     spec->tile_columns = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
 }
 
+static void spec_take_rest(struct kvp_mp_reader *reader, uint32_t size, struct kvp_job_spec *spec)
+{
+    if (size >= SPEC_RETRY) {
+        spec->retry_ms = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+    }
+    if (size >= SPEC_ON_FAILURE) {
+        spec->on_failure = (uint8_t)kvp_mp_uint_max(reader, UINT8_MAX);
+    }
+    if (size >= SPEC_MAX_RUNNING) {
+        spec->max_running = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+    }
+    if (size >= SPEC_EXPIRES) {
+        spec->expires_s = (uint32_t)kvp_mp_uint_max(reader, UINT32_MAX);
+    }
+}
+
+kvp_slice kvp_job_spec_key(kvp_slice bytes)
+{
+    struct kvp_mp_reader reader;
+    kvp_mp_begin(&reader, bytes);
+    uint32_t size = kvp_mp_array(&reader);
+    for (uint32_t i = 1; i < SPEC_KEY && size == SPEC_KEY && !reader.failed; i++) {
+        (void)kvp_mp_skip(&reader);
+    }
+    kvp_slice key = size == SPEC_KEY ? kvp_mp_str(&reader) : (kvp_slice){0};
+    return reader.failed ? (kvp_slice){0} : key;
+}
+
+static bool spec_key_is_good(kvp_slice key)
+{
+    return key.size <= KVP_NAME_SIZE_MAX && kvp_utf8_is_valid(key) &&
+           (key.size == 0 || !memchr(key.data, 0, key.size));
+}
+
 kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const char **reason)
 {
     struct kvp_mp_reader reader;
@@ -424,11 +513,14 @@ kvp_status kvp_job_spec_decode(kvp_slice bytes, struct kvp_job_spec *spec, const
     uint32_t size = kvp_mp_array(&reader);
     read_name(&reader, read.name);
     read_numbers(&reader, &read);
-    if (size == SPEC_SIZE_RETRY) {
-        read.retry_ms = (uint32_t)kvp_mp_uint_max(&reader, UINT32_MAX);
-    }
-    if ((size != SPEC_SIZE && size != SPEC_SIZE_RETRY) || !kvp_mp_done(&reader)) {
+    spec_take_rest(&reader, size, &read);
+    kvp_slice key = size == SPEC_KEY ? kvp_mp_str(&reader) : (kvp_slice){0};
+    if (size < SPEC_SIZE || size > SPEC_KEY || !kvp_mp_done(&reader)) {
         return spec_refuse(KVP_BAD_REQUEST, "not the specification of a job", reason);
+    }
+    if (!spec_key_is_good(key)) {
+        return spec_refuse(KVP_BAD_REQUEST, "the key of a job is at most 64 bytes of UTF-8",
+                           reason);
     }
     kvp_status status = kvp_job_spec_check(&read, reason);
     if (status == KVP_OK) {

@@ -5,7 +5,7 @@
  * peer_wire.c or wire_witness.c); who executes it (exec_client.c, engine.c or jobs.c); and its row
  * in docs/protocol.md, which tests/wire/test_operations.c holds against this one.
  *
- * Numbers are for ever. Clients' are below 64, those on jobs from 16 to 31; peers' from 64, the
+ * Numbers are for ever. Clients' are below 64, those on jobs from 16 to 47; peers' from 64, the
  * witness's from 96.
  */
 #ifndef KVP_OPERATIONS_H
@@ -122,6 +122,12 @@ enum kvp_operation_needs {
     ROW(KVP_OP_TASK_POST, 28, 8, 8, true, MAY, PRIMARY, true, CLIENT, WORK)                        \
     /* job uint */                                                                                 \
     ROW(KVP_OP_JOB_REMOVE, 29, 1, 1, true, YES, PRIMARY, true, CLIENT, JOB)                        \
+    /* job uint, number of the first uint, how many uint: of these the tasks that have failed */   \
+    ROW(KVP_OP_JOB_RETRY, 30, 3, 3, true, YES, PRIMARY, true, CLIENT, JOB)                         \
+    /* job uint, setting uint, value uint */                                                       \
+    ROW(KVP_OP_JOB_SET, 31, 3, 3, true, YES, PRIMARY, true, CLIENT, JOB)                           \
+    /* name str, setting uint, value uint */                                                       \
+    ROW(KVP_OP_WORKER_SET, 32, 3, 3, true, YES, PRIMARY, true, CLIENT, OPERATE)                    \
                                                                                                    \
     /* In pair mode each has one arg more at its end: who speaks for the sender (peer_wire.h). */  \
     ROW(KVP_OP_STATE, 64, 1, 2, false, NO, NODE, false, PEER, NODE)                                \

@@ -41,11 +41,11 @@ struct kvp_job_args {
     uint64_t job;
     uint64_t attempt;  /* beat, post: as given with the task */
     uint64_t instance; /* of the worker, as given when it joined */
-    uint64_t number;   /* data: block; tasks: of the first; info, result: from here on; fetch:
-                          of the request in its slot */
+    uint64_t number;   /* data: block; tasks, retry: of the first; info, result: from here on;
+                          fetch: of the request in its slot; set: the value */
     uint64_t buffer;   /* join: bytes of a task and its result that the worker can hold */
     uint32_t task;
-    uint32_t what;       /* info: enum kvp_job_info */
+    uint32_t what;       /* info: enum kvp_job_info; set: enum kvp_job_setting or its like */
     uint32_t slot;       /* fetch */
     uint32_t wait_ms;    /* fetch */
     uint32_t progress;   /* beat: thousandths */
@@ -68,7 +68,7 @@ struct kvp_request {
     kvp_slice key;    /* get put create delete cas; scan watch: start; access: whose rights */
     kvp_slice value;  /* put create cas; scan watch: end; access: rights, one msgpack array */
     uint64_t version; /* delete cas; watch: the first revision wanted, 0: what comes from now on */
-    uint32_t count_max; /* scan watch */
+    uint32_t count_max; /* scan watch, job retry */
     uint32_t size_max;  /* scan watch */
     uint32_t wait_ms;   /* watch */
     uint64_t cursor;    /* scan, close scan */

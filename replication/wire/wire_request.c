@@ -434,6 +434,48 @@ static void args_write_post(struct kvp_mp_writer *writer, const struct kvp_reque
     kvp_mp_write_bin(writer, request->value);
 }
 
+static void args_take_job_retry(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->job.job = kvp_mp_uint(reader);
+    request->job.number = kvp_mp_uint(reader);
+    request->count_max = args_take_u32(reader);
+}
+
+static void args_write_job_retry(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->job.job);
+    kvp_mp_write_uint(writer, request->job.number);
+    kvp_mp_write_uint(writer, request->count_max);
+}
+
+static void args_take_job_set(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->job.job = kvp_mp_uint(reader);
+    request->job.what = args_take_u32(reader);
+    request->job.number = kvp_mp_uint(reader);
+}
+
+static void args_write_job_set(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->job.job);
+    kvp_mp_write_uint(writer, request->job.what);
+    kvp_mp_write_uint(writer, request->job.number);
+}
+
+static void args_take_worker_set(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->key = kvp_mp_str(reader);
+    request->job.what = args_take_u32(reader);
+    request->job.number = kvp_mp_uint(reader);
+}
+
+static void args_write_worker_set(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_str(writer, request->key);
+    kvp_mp_write_uint(writer, request->job.what);
+    kvp_mp_write_uint(writer, request->job.number);
+}
+
 struct request_codec {
     void (*take)(struct kvp_mp_reader *reader, struct kvp_request *request);
     void (*write)(struct kvp_mp_writer *writer, const struct kvp_request *request);
@@ -470,6 +512,9 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_TASK_BEAT] = {args_take_beat, args_write_beat, args_check_worker},
     [KVP_OP_TASK_POST] = {args_take_post, args_write_post, args_check_worker},
     [KVP_OP_JOB_REMOVE] = {args_take_job, args_write_job, args_check_any},
+    [KVP_OP_JOB_RETRY] = {args_take_job_retry, args_write_job_retry, args_check_any},
+    [KVP_OP_JOB_SET] = {args_take_job_set, args_write_job_set, args_check_any},
+    [KVP_OP_WORKER_SET] = {args_take_worker_set, args_write_worker_set, args_check_worker},
 };
 
 /* ---- whole requests ---- */

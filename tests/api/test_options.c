@@ -140,7 +140,11 @@ test_a_specification_of_a_newer_release_is_refused_if_it_sets_something_new(void
     memset(&spec, 0x5a, sizeof(spec));
     kvp_job_spec_init(&spec, KVP_JOB_TASKS);
     assert_int_equal(kvp_job_spec_check(&spec, &reason), KVP_OK);
-    spec.reserved[5] = 1;
+    spec.reserved[2] = 1;
+    assert_int_equal(kvp_job_spec_check(&spec, &reason), KVP_BAD_REQUEST);
+    assert_non_null(strstr(reason, "does not know"));
+    spec.reserved[2] = 0;
+    spec.reserved_bytes[6] = 1;
     assert_int_equal(kvp_job_spec_check(&spec, &reason), KVP_BAD_REQUEST);
     assert_non_null(strstr(reason, "does not know"));
 }

@@ -180,7 +180,7 @@ static void full_worker(struct worker_record *record)
     memset(record, 0, sizeof(*record));
     record->instance = UINT64_MAX;
     record->buffer = UINT64_MAX - 1;
-    record->standby = record->barred = true;
+    record->standby = record->barred = record->drained = true;
     record->lost_votes = UINT32_MAX;
     record->kind_count = 2;
     memcpy(record->kinds[0].text, "matmul", sizeof("matmul"));
@@ -413,7 +413,7 @@ static void test_a_job_record_out_of_range_is_corrupt(void **state)
         record = good;
         switch (change) {
         case 0:
-            record.state = JOB_REMOVING + 1;
+            record.state = JOB_DONE_WITH_FAILURES + 1;
             break;
         case 1:
             record.task_count = KVP_JOB_TASKS_MAX + 1;
@@ -610,7 +610,7 @@ static void test_keys_of_no_kind_are_corrupt(void **state)
         kvp_slice name;
         job_key_part(&raw, JOB_KEY_TASK, 'x' * 0x0101010101010101u, 'x' * 0x01010101u);
         raw.data[1] = (uint8_t)byte;
-        bool good = byte != 0 && strchr("tpckfws", (int)byte) != NULL;
+        bool good = byte != 0 && strchr("tpckfwsn", (int)byte) != NULL;
         assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name),
                          good ? KVP_OK : KVP_CORRUPT);
         job_key_part(&raw, JOB_KEY_TASK, 1, 1);

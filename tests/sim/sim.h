@@ -82,6 +82,7 @@ struct sim_plan {
         uint32_t workers_max;  /* 0: more than there are; else those that are gone do */
         uint32_t load_at_once; /* records of jobs read in one step by a new primary; other work
                                   comes in as small pieces then, and with little memory */
+        bool flow;             /* tasks that nobody can do, keys, pauses, drained workers */
         uint64_t tick_us;      /* nodes come to what is due so much later */
     } jobs;
 };

@@ -3,15 +3,16 @@
  * The job engine's index in memory: is it sound at any moment, and is it what a new primary would
  * build from the store?
  */
-#include "sim_jobs.h"
+#include "sim_ledger.h"
 
 #include "replication/jobs/job_state.h"
 #include "replication/node/exec_state.h"
 
 #include <string.h>
 
-#define SOON_US  60000u  /* an attempt is looked at that began so short ago */
-#define HEARD_US 100000u /* so much of a commit counts, whenever it was */
+#define DRAINED_US 1000000u /* so long ago a worker was drained */
+#define SOON_US    60000u   /* an attempt is looked at that began so short ago */
+#define HEARD_US   100000u  /* so much of a commit counts, whenever it was */
 
 static struct kvp_jobs *engine_of(const struct sim_node *node)
 {
@@ -81,15 +82,22 @@ static void check_task(struct sim *sim, const struct kvp_jobs *jobs, const struc
 
 static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct job *job)
 {
-    uint32_t done = 0, live = 0, waiting = 0;
+    uint32_t done = 0, failed = 0, live = 0, waiting = 0;
     for (uint32_t i = 0; i < job->record.task_count && !sim->failed; i++) {
         check_task(sim, jobs, job, i);
         done += job->tasks[i].state == TASK_DONE;
+        failed += job->tasks[i].state == TASK_FAILED;
         live += job->tasks[i].live;
         waiting += job->tasks[i].state == TASK_WAITING;
     }
     if (done != job->done && job->record.state != JOB_REMOVING) {
         wrong(sim, job, 0, "the number of done tasks is wrong");
+    }
+    if (failed != job->failed && job->record.state != JOB_REMOVING) {
+        wrong(sim, job, 0, "the number of failed tasks is wrong");
+    }
+    if (job->live > job->record.spec.max_running && job->record.spec.max_running > 0) {
+        wrong(sim, job, 0, "more attempts are under way than it allows");
     }
     if (waiting != job->waiting && job->record.state != JOB_REMOVING) {
         wrong(sim, job, 0, "the number of waiting tasks is wrong");
@@ -102,16 +110,19 @@ static void check_job(struct sim *sim, const struct kvp_jobs *jobs, const struct
 /* Was there surely somebody else when the attempt began? Who was heard of before it, and not too
  * long before, and has not gone since. By the clock of job_heard.c it began between since_us and
  * attempt->heard_us. */
-static bool another_was_there(const struct kvp_jobs *jobs, const struct attempt *attempt)
+static bool another_was_there(const struct sim *sim, const struct kvp_jobs *jobs,
+                              const struct attempt *attempt)
 {
     const struct task *task = &attempt->job->tasks[attempt->task];
     uint64_t began_us = attempt->started_us - jobs->unheard_us;
     uint64_t since_us = began_us < attempt->heard_us ? began_us : attempt->heard_us;
     for (uint32_t i = 0; i < jobs->worker_count; i++) {
         const struct worker *other = jobs->workers[i];
-        bool there = other->heard_us + HEARD_US < since_us &&
-                     attempt->heard_us < other->heard_us + WORKER_SILENCE_US &&
-                     !other->record.left && !other->record.barred && other->returned == 0;
+        bool there =
+            other->heard_us + HEARD_US < since_us &&
+            attempt->heard_us < other->heard_us + WORKER_SILENCE_US && !other->record.left &&
+            !other->record.barred && other->returned == 0 &&
+            sim->now_us > sim_worker_named(sim, other->name)->drained_until_us + DRAINED_US;
         if (there && !task_failed_by(task, other) &&
             task_suits(other, attempt->job, attempt->task)) {
             return true;
@@ -127,7 +138,7 @@ static void check_attempt(struct sim *sim, const struct kvp_jobs *jobs, uint64_t
 {
     const struct task *task = &attempt->job->tasks[attempt->task];
     if (attempt->slot != UINT32_MAX && node_us <= attempt->started_us + SOON_US &&
-        task_failed_by(task, worker) && another_was_there(jobs, attempt)) {
+        task_failed_by(task, worker) && another_was_there(sim, jobs, attempt)) {
         wrong(sim, attempt->job, attempt->task, "it returned to a worker that failed it");
     }
 }
@@ -220,7 +231,10 @@ static void compare_job(struct sim *sim, const struct job *job, const struct job
     if (job->record.state != fresh->record.state ||
         job->record.task_count != fresh->record.task_count ||
         job->record.blocks != fresh->record.blocks || job->done != fresh->done ||
-        job->redone != fresh->redone || job->summed != fresh->summed) {
+        job->redone != fresh->redone || job->failed != fresh->failed ||
+        job->record.paused != fresh->record.paused ||
+        job->record.spec.max_running != fresh->record.spec.max_running ||
+        job->record.spec.priority != fresh->record.spec.priority || job->summed != fresh->summed) {
         wrong(sim, job, 0, "the job is another one in the store");
     }
     for (uint32_t i = 0; i < job->record.task_count && !sim->failed; i++) {
@@ -257,6 +271,7 @@ static void compare_all(struct sim *sim, const struct kvp_jobs *jobs, const stru
         if (other == NULL || other->record.instance != worker->record.instance ||
             other->record.active != worker->record.active ||
             other->record.left != worker->record.left ||
+            other->record.drained != worker->record.drained ||
             other->record.barred != worker->record.barred ||
             other->record.lost_votes != worker->record.lost_votes ||
             other->standing.faults != worker->standing.faults ||

@@ -68,6 +68,7 @@ void sim_plan_jobs(struct sim_plan *plan, uint64_t seed)
     if (plan->jobs.corrupt > plan->jobs.workers - 4) {
         plan->jobs.corrupt = plan->jobs.workers - 4;
     }
+    plan->jobs.flow = sim_below(&stream, 2) != 0;
 }
 
 /* ---- what tasks compute ---- */
@@ -183,7 +184,8 @@ bool sim_job_may_lie(const struct sim_job *job)
 struct sim_job *sim_job_of(const struct sim *sim, uint64_t id)
 {
     for (unsigned i = 0; i < sim->jobs->job_count; i++) {
-        if (sim->jobs->jobs[i].id == id) {
+        const struct sim_job *job = &sim->jobs->jobs[i];
+        if (job->id == id || (job->other == id && id != 0)) {
             return &sim->jobs->jobs[i];
         }
     }
@@ -319,6 +321,9 @@ static void make_job(struct sim *sim, unsigned index)
     (void)snprintf(job->spec.name, sizeof(job->spec.name), "job%u", index);
     job->abandon = sim->plan.jobs.jobs_max == 0 && sim_jobs_chance(sim, 40);
     job->cancel_us = sim_jobs_chance(sim, 120) ? 1 + sim_jobs_below(sim, 3000000) : 0;
+    if (sim->plan.jobs.flow) {
+        sim_flow_plan(sim, job);
+    }
 }
 
 /* ---- timers ---- */
@@ -365,6 +370,7 @@ void sim_jobs_open(struct sim *sim)
         abort();
     }
     jobs->random = sim->seed ^ 0x5eed0011;
+    jobs->random_flow = sim->seed ^ 0x5eed0012;
     jobs->job_count = sim->plan.jobs.submitters * sim->plan.jobs.jobs;
     jobs->jobs = calloc(jobs->job_count, sizeof(*jobs->jobs));
     if (jobs->jobs == NULL) {

@@ -8,8 +8,10 @@
  *   sim_jobs.c    the jobs of a seed, what their results are, who takes part, when all is done
  *   sim_submit.c  submitters: make jobs, fill, start, cancel, watch and read them
  *   sim_worker.c  workers, good and bad ones
+ *   sim_flow.c    what else they say of jobs and workers: keys, pauses, limits, trying again
  *   sim_ledger.c  checks every committed entry: the truth about what was accepted
  *   sim_standing.c  and about who failed what
+ *   sim_outcome.c   and how jobs begin and end
  *   sim_index.c   checks the engine's index against itself and against a fresh one
  */
 #ifndef KVP_SIM_JOBS_H
@@ -59,6 +61,7 @@ void sim_call_timer(struct sim *sim, unsigned index, uint64_t number);
 struct sim_task {
     uint8_t kind;
     bool feed;
+    bool poison; /* whoever has it fails, until its job is cured */
     uint32_t after_count;
     uint32_t after[4];
     kvp_buf payload;
@@ -77,6 +80,12 @@ struct sim_job {
     bool abandon;           /* never started */
     uint64_t cancel_us;     /* when to cancel it; 0: not */
     bool cancel_asked, start_acked, ended;
+    char key[16];
+    bool doubled;           /* it is made twice under its key, */
+    uint64_t other;         /* and this is the second one; 0: not so far */
+    unsigned sets, retries; /* of what is to be said of it while it runs; of its failed tasks */
+    bool cured, retried;
+    bool pause_asked; /* and no resuming since */
 };
 
 /* What a worker gives for a task of a kind of its own. `nonce` 0: the same always. */
@@ -101,6 +110,7 @@ struct sim_slot {
     uint64_t fetches; /* number of the fetch */
     uint64_t timer, beat_timer;
     bool working, hung, posted;
+    uint64_t ended_us;           /* when it was at work the last time */
     uint64_t instance;           /* that the task was given to */
     uint64_t due_us;             /* its attempt is over then, */
     unsigned failovers;          /* unless there was another primary since */
@@ -125,7 +135,9 @@ struct sim_worker {
     bool broken;         /* fails everything */
     bool stranger;       /* a standby of a kind that nobody needs */
     bool steady;         /* good, and there in the end */
-    unsigned slow;       /* a factor */
+    bool drain_asked;    /* and no undoing of it since */
+    uint64_t drained_until_us;
+    unsigned slow; /* a factor */
     unsigned slots_used;
     unsigned kinds; /* bits */
     uint64_t buffer;
@@ -148,6 +160,9 @@ struct sim_submitter {
     unsigned step;
     uint32_t filled, upto; /* tasks or blocks that are there, and will be */
     uint32_t read;         /* results read */
+    bool other_filled, on_other;
+    unsigned setting; /* what is said next */
+    char drained[KVP_NAME_SIZE_MAX + 1];
     bool done;
 };
 
@@ -168,7 +183,7 @@ struct sim_ack {
 };
 
 struct sim_jobs {
-    uint64_t random;
+    uint64_t random, random_flow;
     uint32_t calls;
     unsigned caller_count;
     struct sim_caller **callers;
@@ -213,6 +228,19 @@ struct sim_worker *sim_worker_named(const struct sim *sim, const char *name);
 void sim_submitters_make(struct sim *sim);
 void sim_submitters_free(struct sim *sim);
 void sim_submitter_timer(struct sim *sim, unsigned index, uint64_t number);
+
+/* sim_flow.c */
+void sim_flow_plan(struct sim *sim, struct sim_job *job);
+uint64_t sim_flow_below(struct sim *sim, uint64_t bound);
+/* The job that a submitter speaks of now: the one, or the other under the same key. */
+uint64_t sim_flow_about(const struct sim_submitter *submitter);
+/* Is there something to be said of the running job? Says it, and calls back. */
+bool sim_flow_say(struct sim *sim, struct sim_submitter *submitter, sim_done *done);
+/* The worker that was drained is to work again. */
+bool sim_flow_undo(struct sim *sim, struct sim_submitter *submitter, sim_done *done);
+void sim_flow_mark(struct sim *sim, const struct sim_submitter *submitter, bool drained);
+/* Some of its tasks have failed: are they to be tried again? */
+bool sim_flow_retry(struct sim *sim, struct sim_submitter *submitter, sim_done *done);
 
 /* sim_ledger.c */
 void sim_ledger_open(struct sim *sim);

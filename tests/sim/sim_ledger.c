@@ -43,7 +43,7 @@ struct ledger_worker *ledger_worker_of(struct sim *sim, const char *name)
     return sim->jobs->ledger->workers = worker;
 }
 
-static void wrong(struct sim *sim, const struct ledger_job *job, uint32_t task, const char *what)
+void ledger_wrong(struct sim *sim, const struct ledger_job *job, uint32_t task, const char *what)
 {
     sim_fail(sim, "job %llu (%s) task %u: %s", (unsigned long long)job->id, job->record.spec.name,
              task, what);
@@ -69,6 +69,24 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
     return array;
 }
 
+/* Is anything handed out that must not be? Asked for after it was known, and nobody has taken that
+ * back. */
+static void check_grant(struct sim *sim, const struct sim_slot *slot)
+{
+    const struct ledger_job *job = find(sim, slot->grant.job);
+    const struct ledger_worker *worker = ledger_worker_of(sim, slot->worker->name);
+    uint64_t asked_us = slot->call.began_us;
+    if (slot->call.request.op != KVP_OP_TASK_FETCH || job == NULL) {
+        return;
+    }
+    if (job->paused_us > 0 && job->job->pause_asked && asked_us > job->paused_us) {
+        ledger_wrong(sim, job, slot->grant.task, "it is handed out, and its job is paused");
+    }
+    if (worker->drained_us > 0 && slot->worker->drain_asked && asked_us > worker->drained_us) {
+        sim_fail(sim, "worker %s is drained, and gets a task", worker->name);
+    }
+}
+
 void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot)
 {
     struct sim_jobs *jobs = sim->jobs;
@@ -77,6 +95,7 @@ void sim_ledger_granted(struct sim *sim, const struct sim_slot *slot)
         sim_fail(sim, "%s was given a task of nobody's", slot->worker->name);
         return;
     }
+    check_grant(sim, slot);
     jobs->grants =
         grow(jobs->grants, jobs->grant_count, &jobs->grant_capacity, sizeof(*jobs->grants));
     jobs->grants[jobs->grant_count++] = (struct sim_grant){
@@ -129,13 +148,14 @@ bool sim_ledger_result(const struct sim *sim, uint64_t id, uint32_t task, kvp_sl
 
 const char *sim_ledger_state(const struct sim *sim, uint64_t id)
 {
-    static const char *const names[] = {"uploading", "running",   "verifying", "done",
-                                        "failed",    "cancelled", "removing"};
+    static const char *const names[] = {
+        "uploading", "running",   "verifying", "done",
+        "failed",    "cancelled", "removing",  "done with failures"};
     const struct ledger_job *job = find(sim, id);
     return job == NULL ? "unknown" : job->exists ? names[job->record.state] : "gone";
 }
 
-static bool sums(const struct ledger_job *job)
+bool ledger_sums(const struct ledger_job *job)
 {
     return job->record.spec.type == KVP_JOB_MATMUL &&
            kvp_job_grid_of(&job->record.spec).inner_tiles > 1;
@@ -148,7 +168,7 @@ static void on_result(struct sim *sim, struct ledger_job *job, kvp_slice key,
 {
     uint8_t vote = ((const uint8_t *)key.data)[key.size - 1];
     if (task >= job->task_count || vote >= KVP_JOB_COPIES_MAX) {
-        wrong(sim, job, task, "a result of no task");
+        ledger_wrong(sim, job, task, "a result of no task");
         return;
     }
     struct ledger_task *at = &job->tasks[task];
@@ -157,7 +177,7 @@ static void on_result(struct sim *sim, struct ledger_job *job, kvp_slice key,
         return;
     }
     if (at->present[vote]) {
-        wrong(sim, job, task, "a result is overwritten");
+        ledger_wrong(sim, job, task, "a result is overwritten");
     }
     at->present[vote] = true;
     at->results[vote].size = 0;
@@ -176,18 +196,18 @@ static void on_sum(struct sim *sim, struct ledger_job *job, const struct kvp_bat
     uint32_t inner = kvp_job_grid_of(&job->record.spec).inner_tiles;
     for (uint32_t k = 0; k < inner; k++) {
         if (job->tasks[output * inner + k].record.state != TASK_DONE) {
-            wrong(sim, job, output * inner + k, "summed up before it is done");
+            ledger_wrong(sim, job, output * inner + k, "summed up before it is done");
         }
     }
     if (job->tasks[output * inner].summed) {
-        wrong(sim, job, output * inner, "summed up twice");
+        ledger_wrong(sim, job, output * inner, "summed up twice");
     }
     job->tasks[output * inner].summed = true;
     sim_job_output(job->job, output, &expected);
     bool right = kvp_slice_compare(kvp_buf_slice(&expected), op->value) == 0;
     job->wrong = job->wrong || !right;
     if (!right && !job->lied && !job->job->overflow) {
-        wrong(sim, job, output * inner, "its block of the product is wrong");
+        ledger_wrong(sim, job, output * inner, "its block of the product is wrong");
     }
     kvp_buf_free(&expected);
 }
@@ -234,7 +254,7 @@ static void check_bytes(struct sim *sim, struct ledger_job *job, uint32_t task,
     kvp_buf honest = {0};
     kvp_status status = honest_result(sim, job, task, vote, &honest);
     if (status == KVP_NOT_FOUND) {
-        wrong(sim, job, task, "a vote before the tasks are done that it waits for");
+        ledger_wrong(sim, job, task, "a vote before the tasks are done that it waits for");
     }
     bool overflow = vote->outcome == KVP_OUTCOME_OVERFLOW;
     bool right = overflow ? status == KVP_OVERFLOW
@@ -242,15 +262,15 @@ static void check_bytes(struct sim *sim, struct ledger_job *job, uint32_t task,
                                 vote->digest == XXH3_64bits(honest.data, honest.size);
     if (at->present[index] &&
         vote->digest != XXH3_64bits(at->results[index].data, at->results[index].size)) {
-        wrong(sim, job, task, "a result is not what its vote says");
+        ledger_wrong(sim, job, task, "a result is not what its vote says");
     }
     bool corrupt = sim_worker_named(sim, vote->worker)->corrupt && sim_job_may_lie(job->job);
     if (!right && !corrupt) {
-        wrong(sim, job, task, "a wrong result of an honest worker");
+        ledger_wrong(sim, job, task, "a wrong result of an honest worker");
     }
     bool accepted = record->state == TASK_DONE && vote->agreed;
     job->lied = job->lied || (!right && accepted);
-    job->wrong = job->wrong || (!right && accepted && !sums(job));
+    job->wrong = job->wrong || (!right && accepted && !ledger_sums(job));
     kvp_buf_free(&honest);
 }
 
@@ -261,17 +281,17 @@ static void check_vote(struct sim *sim, struct ledger_job *job, uint32_t task,
     const struct job_vote *vote = &record->votes[index];
     const struct sim_grant *grant = grant_of(sim, job, task, vote);
     if (grant == NULL) {
-        wrong(sim, job, task, "a vote of somebody who was not given the task");
+        ledger_wrong(sim, job, task, "a vote of somebody who was not given the task");
         return;
     }
     const struct ledger_worker *worker = ledger_worker_of(sim, vote->worker);
     if (!worker->exists || worker->record.instance != grant->instance || worker->record.left ||
         worker->record.barred) {
-        wrong(sim, job, task, "a vote of a worker that was replaced or barred, or has left");
+        ledger_wrong(sim, job, task, "a vote of a worker that was replaced or barred, or has left");
     }
     for (unsigned i = 0; i < index; i++) {
         if (strcmp(record->votes[i].worker, vote->worker) == 0) {
-            wrong(sim, job, task, "a worker votes twice");
+            ledger_wrong(sim, job, task, "a worker votes twice");
         }
     }
     check_bytes(sim, job, task, record, index);
@@ -282,7 +302,7 @@ static void check_done(struct sim *sim, struct ledger_job *job, uint32_t task,
 {
     unsigned with = 0;
     if (record->winner >= record->vote_count || !record->votes[record->winner].agreed) {
-        wrong(sim, job, task, "done without a winner");
+        ledger_wrong(sim, job, task, "done without a winner");
         return;
     }
     const struct job_vote *winner = &record->votes[record->winner];
@@ -291,14 +311,14 @@ static void check_done(struct sim *sim, struct ledger_job *job, uint32_t task,
                     record->votes[i].outcome == winner->outcome;
         with += same;
         if (same != record->votes[i].agreed) {
-            wrong(sim, job, task, "a vote is not judged by what it says");
+            ledger_wrong(sim, job, task, "a vote is not judged by what it says");
         }
     }
     if (with < job->record.spec.quorum) {
-        wrong(sim, job, task, "done without a quorum");
+        ledger_wrong(sim, job, task, "done without a quorum");
     }
     if (job->tasks[task].record.state != TASK_DONE && !job->tasks[task].present[record->winner]) {
-        wrong(sim, job, task, "done, and the result is not there");
+        ledger_wrong(sim, job, task, "done, and the result is not there");
     }
 }
 
@@ -325,33 +345,49 @@ static void count_lost_votes(struct sim *sim, const struct ledger_job *job,
     }
 }
 
+static bool is_again(const struct task_record *before, const struct task_record *now)
+{
+    return before->state == TASK_FAILED && now->state == TASK_OPEN;
+}
+
 static void check_change(struct sim *sim, struct ledger_job *job, uint32_t task,
                          const struct task_record *before, const struct task_record *now)
 {
     bool was_done = before->state == TASK_DONE;
+    if (is_again(before, now)) {
+        if (!job->job->retried || now->vote_count > 0 || now->lost > 0) {
+            ledger_wrong(sim, job, task, "it is tried again, unasked or not from its beginning");
+        }
+        return;
+    }
+    if (now->state == TASK_FAILED && before->state != TASK_FAILED &&
+        job->record.spec.on_failure == KVP_ON_FAILURE_CONTINUE &&
+        !ledger_task_spent(sim, job, task, now)) {
+        ledger_wrong(sim, job, task, "it has failed, and not often enough");
+    }
     if (now->vote_count < before->vote_count || now->vote_count > before->vote_count + 1) {
-        wrong(sim, job, task, "votes are lost, or several come at once");
+        ledger_wrong(sim, job, task, "votes are lost, or several come at once");
         return;
     }
     for (unsigned i = 0; i < before->vote_count; i++) {
         const struct job_vote *a = &before->votes[i], *b = &now->votes[i];
         if (strcmp(a->worker, b->worker) != 0 || a->attempt != b->attempt ||
             a->digest != b->digest || (was_done && a->agreed != b->agreed)) {
-            wrong(sim, job, task, "a vote changes");
+            ledger_wrong(sim, job, task, "a vote changes");
         }
     }
     if (was_done && (now->state != TASK_DONE || now->winner != before->winner)) {
-        wrong(sim, job, task, "it was done, and is so no more");
+        ledger_wrong(sim, job, task, "it was done, and is so no more");
     }
     if (now->lost < before->lost || now->copies < before->copies ||
         now->copies > job->record.spec.copies_max || (before->summed && !now->summed)) {
-        wrong(sim, job, task, "a count goes back, or too far");
+        ledger_wrong(sim, job, task, "a count goes back, or too far");
     }
     if (now->vote_count > before->vote_count) {
         bool open = job->record.state == JOB_RUNNING && !was_done;
         bool late = was_done && job->record.state <= JOB_DONE;
         if (!open && !late) {
-            wrong(sim, job, task, "a vote when the job has ended");
+            ledger_wrong(sim, job, task, "a vote when the job has ended");
         }
         check_vote(sim, job, task, now, now->vote_count - 1);
     }
@@ -363,12 +399,12 @@ static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_ba
     struct task_record now;
     if (op->is_delete) {
         if (job->record.state != JOB_REMOVING) {
-            wrong(sim, job, task, "its record is deleted");
+            ledger_wrong(sim, job, task, "its record is deleted");
         }
         return;
     }
     if (task >= job->task_count || task_record_decode(op->value, &now) != KVP_OK) {
-        wrong(sim, job, task, "a record of no task");
+        ledger_wrong(sim, job, task, "a record of no task");
         return;
     }
     struct ledger_task *at = &job->tasks[task];
@@ -379,7 +415,7 @@ static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_ba
     if (now.state == TASK_DONE && !sim->failed) {
         check_done(sim, job, task, &now);
     }
-    if (!sim->failed) {
+    if (!sim->failed && !is_again(&at->record, &now)) {
         count_lost_votes(sim, job, &at->record, &now);
     }
     if (now.state == TASK_DONE && at->record.state != TASK_DONE) {
@@ -391,74 +427,6 @@ static void on_task(struct sim *sim, struct ledger_job *job, const struct kvp_ba
 }
 
 /* ---- jobs ---- */
-
-static void check_failed(struct sim *sim, const struct ledger_job *job)
-{
-    const char *reason = job->record.reason;
-    bool attempts = ledger_attempts_failed(sim, job);
-    bool overflow = strstr(reason, "does not fit") != NULL && job->job->overflow;
-    /* Where an element does not fit its type, a lie may be what the others expect, and still wrong.
-     */
-    bool lied = job->wrong || (job->lied && job->job->overflow);
-    bool found_out = strstr(reason, "verification failed") != NULL && lied;
-    if (!attempts && !overflow && !found_out) {
-        sim_fail(sim, "job %llu (%s) failed: %s", (unsigned long long)job->id,
-                 job->record.spec.name, reason);
-    }
-}
-
-static void check_end(struct sim *sim, const struct ledger_job *job)
-{
-    uint32_t inner = sums(job) ? kvp_job_grid_of(&job->record.spec).inner_tiles : UINT32_MAX;
-    for (uint32_t i = 0; i < job->task_count; i++) {
-        if (job->tasks[i].record.state != TASK_DONE) {
-            wrong(sim, job, i, "not done, but its job");
-        }
-        if (sums(job) && i % inner == 0 && !job->tasks[i].summed) {
-            wrong(sim, job, i, "not summed up, but the job is done");
-        }
-    }
-    if (job->wrong || job->job->overflow) {
-        sim_fail(sim, "job %llu (%s) is done with a wrong result", (unsigned long long)job->id,
-                 job->record.spec.name);
-    }
-}
-
-static void check_state(struct sim *sim, struct ledger_job *job, uint8_t before, uint8_t now)
-{
-    bool ok = true;
-    switch ((enum job_state)now) {
-    case JOB_UPLOADING:
-        ok = before == JOB_UPLOADING;
-        break;
-    case JOB_RUNNING:
-        ok = before <= JOB_RUNNING;
-        job->started = true;
-        break;
-    case JOB_VERIFYING:
-        ok = before == JOB_RUNNING && job->record.spec.verify != KVP_VERIFY_NONE;
-        break;
-    case JOB_DONE:
-        ok = before == JOB_VERIFYING ||
-             (before == JOB_RUNNING && job->record.spec.verify == KVP_VERIFY_NONE);
-        check_end(sim, job);
-        break;
-    case JOB_FAILED:
-        ok = before == JOB_RUNNING || before == JOB_VERIFYING;
-        check_failed(sim, job);
-        break;
-    case JOB_CANCELLED:
-        ok = before <= JOB_VERIFYING && job->job->cancel_asked;
-        break;
-    case JOB_REMOVING:
-        ok = before >= JOB_DONE || (before == JOB_UPLOADING && sim->now_us > 3600000000);
-        break;
-    }
-    if (!ok) {
-        sim_fail(sim, "job %llu (%s) goes from state %u to %u", (unsigned long long)job->id,
-                 job->record.spec.name, before, now);
-    }
-}
 
 static struct ledger_job *add_job(struct sim *sim, uint64_t id, const struct job_record *record)
 {
@@ -504,7 +472,9 @@ static void on_job(struct sim *sim, uint64_t id, const struct kvp_batch_op *op)
     }
     uint8_t before = job->record.state;
     job->record = record;
-    check_state(sim, job, before, record.state);
+    job->paused_us = !record.paused ? 0 : job->paused_us > 0 ? job->paused_us : sim->now_us;
+    ledger_check_state(sim, job, before, record.state);
+    ledger_check_age(sim, job);
     if (before != record.state) {
         sim_trace(sim, "committed: job %llu in state %u", (unsigned long long)id, record.state);
     }
@@ -624,6 +594,9 @@ static bool kept(const struct sim *sim, const struct sim_ack *ack)
         return false;
     }
     const struct task_record *record = &job->tasks[ack->task].record;
+    if (job->job->retried) {
+        return true; /* what was counted may have been for nothing */
+    }
     if (ack->worker == NULL) {
         return record->state == TASK_DONE && record->votes[record->winner].digest == ack->digest;
     }
@@ -646,7 +619,7 @@ static void check_grants(struct sim *sim)
             sim_fail(sim, "task %u of job %llu was begun before those that it waits for were done",
                      grant->task, (unsigned long long)grant->job);
         } else if (XXH3_64bits(payload.data, payload.size) != grant->payload_digest) {
-            wrong(sim, job, grant->task, "it was given with a wrong payload");
+            ledger_wrong(sim, job, grant->task, "it was given with a wrong payload");
         }
     }
     kvp_buf_free(&payload);
@@ -677,6 +650,9 @@ static void check_leftovers(struct sim *sim)
         const struct ledger_job *job = NULL;
         bool part = job_key_split(key, &kind, &id, &number, &name) == KVP_OK &&
                     kind != JOB_KEY_WORKER && kind != JOB_KEY_STANDING;
+        if (part && kind == JOB_KEY_HOLDER) {
+            (void)holder_record_decode(value, &id);
+        }
         if (part) {
             job = find(sim, id);
         }

@@ -18,6 +18,8 @@ struct ledger_job {
     struct ledger_job *next;
     uint64_t id;
     bool exists, started;
+    uint64_t started_us; /* and when a node had applied it */
+    uint64_t paused_us;  /* 0: it is not */
     struct job_record record;
     struct sim_job *job;
     struct ledger_task *tasks;
@@ -31,7 +33,8 @@ struct ledger_worker {
     struct ledger_worker *next;
     char name[KVP_NAME_SIZE_MAX + 1];
     bool exists;
-    bool forgotten; /* was, once: votes from before that are nobody's */
+    uint64_t drained_us; /* 0: it is not */
+    bool forgotten;      /* was, once: votes from before that are nobody's */
     struct worker_record record;
     struct standing_record standing;
     uint32_t lost;    /* votes, as the tasks' records tell */
@@ -46,6 +49,9 @@ struct ledger {
     struct ledger_worker *workers;
 };
 
+void ledger_wrong(struct sim *sim, const struct ledger_job *job, uint32_t task, const char *what);
+/* Is it a product whose parts are added up? */
+bool ledger_sums(const struct ledger_job *job);
 /* The worker of the name; it was added if need be. */
 struct ledger_worker *ledger_worker_of(struct sim *sim, const char *name);
 
@@ -57,8 +63,15 @@ void ledger_on_faults(struct sim *sim, struct ledger_job *job, const struct kvp_
 /* A task is done: who failed it, and did not do it? */
 void ledger_count_outdone(struct sim *sim, const struct ledger_task *task,
                           const struct task_record *record);
+/* It has failed, its new record says: have enough attempts at it, or is there no quorum? */
+bool ledger_task_spent(const struct sim *sim, const struct ledger_job *job, uint32_t number,
+                       const struct task_record *now);
 /* A job has failed, it says, by the attempts at one of its tasks. True: so it is. */
 bool ledger_attempts_failed(const struct sim *sim, const struct ledger_job *job);
 void ledger_check_workers(struct sim *sim);
+
+/* sim_outcome.c */
+void ledger_check_state(struct sim *sim, struct ledger_job *job, uint8_t before, uint8_t now);
+void ledger_check_age(struct sim *sim, const struct ledger_job *job);
 
 #endif

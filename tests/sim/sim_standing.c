@@ -12,6 +12,7 @@
 #define LOST_VOTES_MAX 3u /* as the engine has them by default */
 #define FAULTS_MAX     8u
 #define UNANSWERED_US  2000000u
+#define DECIDED_US     500000u  /* from what the engine decides to what is committed */
 #define CALM_US        8000000u /* and then everybody has been heard of */
 
 /* ---- faults ---- */
@@ -28,8 +29,12 @@ void ledger_on_faults(struct sim *sim, struct ledger_job *job, const struct kvp_
 {
     struct faults_record now;
     if (op->is_delete) {
-        if (job->record.state != JOB_REMOVING) {
+        bool again = job->job->retried && task < job->task_count &&
+                     job->tasks[task].record.state == TASK_FAILED;
+        if (job->record.state != JOB_REMOVING && !again) {
             faults_wrong(sim, job, task, "they are deleted");
+        } else if (again) {
+            job->tasks[task].faults = (struct faults_record){0};
         }
         return;
     }
@@ -89,6 +94,20 @@ static bool is_named(const struct faults_record *faults, const struct task_recor
     return false;
 }
 
+/* It has it, or had it a moment ago: what is committed now was decided a little earlier. */
+static bool has_it(const struct sim *sim, const struct sim_worker *worker,
+                   const struct ledger_job *job, uint32_t number)
+{
+    for (unsigned i = 0; i < worker->slots_used; i++) {
+        const struct sim_slot *slot = &worker->slots[i];
+        bool lately = slot->working || sim->now_us < slot->ended_us + DECIDED_US;
+        if (lately && slot->grant.job == job->id && slot->grant.task == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Nobody hears of it: in every slot it hangs, or has a result that nobody takes, because all
  * session slots have been used of late. */
 static bool is_silent(const struct sim *sim, const struct sim_worker *worker)
@@ -103,18 +122,50 @@ static bool is_silent(const struct sim *sim, const struct sim_worker *worker)
     return silent;
 }
 
-/* Somebody good was there for long, was heard of, and has not had it. */
-static bool was_there(const struct sim *sim, const struct ledger_task *task)
+/* Somebody good was there for long, was heard of, and neither has it nor has had it. */
+static bool was_there(const struct sim *sim, const struct ledger_job *job, uint32_t number)
 {
+    const struct ledger_task *task = &job->tasks[number];
     for (unsigned i = 0; i < sim->jobs->worker_count; i++) {
         const struct sim_worker *worker = &sim->jobs->workers[i];
-        bool there = worker->steady && worker->up && worker->joined && !is_silent(sim, worker) &&
-                     sim->now_us > worker->joined_us + CALM_US;
-        if (there && !is_named(&task->faults, &task->record, worker->name)) {
+        bool there = worker->steady && worker->up && worker->joined &&
+                     sim->now_us > worker->joined_us + CALM_US &&
+                     sim->now_us > worker->drained_until_us + CALM_US;
+        if (there && !is_silent(sim, worker) && !has_it(sim, worker, job, number) &&
+            !is_named(&task->faults, &task->record, worker->name)) {
             return true;
         }
     }
     return false;
+}
+
+/* As many as may have been asked, and too few agree. */
+static bool is_disputed(const struct ledger_job *job, const struct task_record *now)
+{
+    if (now->vote_count < job->record.spec.copies_max) {
+        return false;
+    }
+    for (unsigned i = 0; i < now->vote_count; i++) {
+        unsigned with = 0;
+        for (unsigned j = 0; j < now->vote_count; j++) {
+            with += now->votes[i].outcome == now->votes[j].outcome &&
+                    now->votes[i].digest == now->votes[j].digest;
+        }
+        if (with >= job->record.spec.quorum) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool ledger_task_spent(const struct sim *sim, const struct ledger_job *job, uint32_t number,
+                       const struct task_record *now)
+{
+    uint32_t max = job->record.spec.attempts_max;
+    const struct ledger_task *task = &job->tasks[number];
+    bool calm = sim->calm && sim->now_us > sim->jobs->calm_us + CALM_US;
+    return task->faults.workers >= max || is_disputed(job, now) ||
+           (now->lost >= max && !(calm && was_there(sim, job, number)));
 }
 
 bool ledger_attempts_failed(const struct sim *sim, const struct ledger_job *job)
@@ -133,7 +184,7 @@ bool ledger_attempts_failed(const struct sim *sim, const struct ledger_job *job)
     }
     bool calm = sim->calm && sim->now_us > sim->jobs->calm_us + CALM_US;
     return strstr(reason, "for it, the last time") != NULL && task->record.lost >= max &&
-           !(calm && was_there(sim, task));
+           !(calm && was_there(sim, job, number));
 }
 
 /* ---- workers ---- */
@@ -206,6 +257,7 @@ void ledger_on_worker(struct sim *sim, kvp_slice name, const struct kvp_batch_op
     if (same && record.active && !at->record.active && !is_of_use(sim, &record)) {
         sim_fail(sim, "standby %s is activated, and of no use", text);
     }
+    at->drained_us = !record.drained ? 0 : at->drained_us > 0 ? at->drained_us : sim->now_us;
     at->exists = true;
     at->record = record;
 }

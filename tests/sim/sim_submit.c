@@ -14,11 +14,11 @@
 #define THINK_US 700000u
 #define LOOK_US  400000u
 
-enum step { MAKE, FILL, START, WATCH, CANCEL, READ, NEXT };
+enum step { MAKE, FILL, START, START_OTHER, WATCH, SAY, UNDO, RETRY, CANCEL, READ, NEXT };
 
 /* What JOB_INFO says about a job. */
 struct info {
-    char state[16];
+    char state[24];
     uint64_t tasks, done, uploaded;
 };
 
@@ -44,7 +44,7 @@ static bool read_info(kvp_slice result, struct info *info)
         kvp_slice key = kvp_mp_str(&reader);
         if (is(key, "state")) {
             kvp_slice text = kvp_mp_str(&reader);
-            memcpy(info->state, text.data, text.size < 15 ? text.size : 15);
+            memcpy(info->state, text.data, text.size < 23 ? text.size : 23);
         } else if (is(key, "tasks")) {
             info->tasks = kvp_mp_uint(&reader);
         } else if (is(key, "done")) {
@@ -69,7 +69,7 @@ static void ask(struct sim *sim, struct sim_submitter *submitter, unsigned op, k
                 uint64_t number, sim_done *done)
 {
     struct kvp_request request = {.op = op, .value = value};
-    request.job.job = submitter->job != NULL ? submitter->job->id : 0;
+    request.job.job = sim_flow_about(submitter);
     request.job.number = number;
     request.job.what = KVP_INFO_JOB;
     sim_call(sim, &submitter->call, &request, done, submitter);
@@ -77,18 +77,39 @@ static void ask(struct sim *sim, struct sim_submitter *submitter, unsigned op, k
 
 /* ---- making ---- */
 
+/* With a key, the job and whether it was made. */
+static bool read_made(kvp_slice result, const struct sim_job *job, uint64_t *id)
+{
+    struct kvp_mp_reader reader;
+    if (job->spec.key == NULL) {
+        return kvp_wire_read_uint(result, id) == KVP_OK;
+    }
+    kvp_mp_begin(&reader, result);
+    kvp_mp_array_of(&reader, 2);
+    *id = kvp_mp_uint(&reader);
+    (void)kvp_mp_bool(&reader);
+    return kvp_mp_done(&reader);
+}
+
 static void on_made(struct sim *sim, void *arg, int status, kvp_slice result)
 {
     struct sim_submitter *submitter = arg;
+    uint64_t id = 0;
     bool large = status == KVP_TOO_LARGE && submitter->job->spec.verify == KVP_VERIFY_FREIVALDS;
     if (status == KVP_SESSION_EXPIRED) {
         step_in(sim, submitter, MAKE, 0); /* there may be a job that nobody fills */
     } else if (large && sim->plan.jobs.load_at_once > 0) {
         submitter->job->spec.verify = KVP_VERIFY_RECOMPUTE; /* it takes less memory */
         step_in(sim, submitter, MAKE, 0);
-    } else if (status != KVP_OK || kvp_wire_read_uint(result, &submitter->job->id) != KVP_OK) {
+    } else if (status != KVP_OK || !read_made(result, submitter->job, &id)) {
         unexpected(sim, submitter, status);
+    } else if (submitter->job->doubled && submitter->job->id == 0) {
+        submitter->job->id = id;
+        submitter->other_filled = submitter->on_other = false;
+        step_in(sim, submitter, MAKE, sim_flow_below(sim, 20000));
     } else {
+        submitter->job->other = submitter->job->doubled ? id : 0;
+        submitter->job->id = submitter->job->doubled ? submitter->job->id : id;
         sim_trace(sim, "job %u is %llu", submitter->job->index,
                   (unsigned long long)submitter->job->id);
         submitter->filled = 0;
@@ -114,7 +135,12 @@ static void after_fill(struct sim *sim, struct sim_submitter *submitter, uint32_
     submitter->filled = filled;
     if (filled < all) {
         step_in(sim, submitter, FILL, sim_jobs_below(sim, 20000));
+    } else if (submitter->job->other != 0 && !submitter->other_filled) {
+        submitter->other_filled = submitter->on_other = true;
+        submitter->filled = 0;
+        step_in(sim, submitter, FILL, sim_jobs_below(sim, 20000));
     } else {
+        submitter->on_other = false;
         step_in(sim, submitter, submitter->job->abandon ? NEXT : START, 0);
     }
 }
@@ -182,6 +208,29 @@ static void send_block(struct sim *sim, struct sim_submitter *submitter)
 
 /* ---- starting, cancelling ---- */
 
+/* The one is started, or was; so the other one is not. */
+static void on_other_started(struct sim *sim, void *arg, int status, kvp_slice result)
+{
+    struct sim_submitter *submitter = arg;
+    uint64_t id = 0;
+    submitter->on_other = false;
+    if (status == KVP_SESSION_EXPIRED) {
+        step_in(sim, submitter, START_OTHER, 0);
+        return;
+    }
+    bool gone = sim->plan.jobs.short_keep; /* and the key free again */
+    bool told = status == KVP_OK && read_made(result, submitter->job, &id);
+    if (told && id != submitter->job->id && !gone) {
+        sim_fail(sim, "job %u is %llu, and %llu under the same key", submitter->job->index,
+                 (unsigned long long)submitter->job->id, (unsigned long long)id);
+    } else if (!told && status != KVP_NO_SUCH_JOB) {
+        unexpected(sim, submitter, status);
+    } else {
+        submitter->job->id = told ? id : submitter->job->id;
+        step_in(sim, submitter, WATCH, 0);
+    }
+}
+
 static void on_started(struct sim *sim, void *arg, int status, kvp_slice result)
 {
     struct sim_submitter *submitter = arg;
@@ -194,7 +243,9 @@ static void on_started(struct sim *sim, void *arg, int status, kvp_slice result)
     } else {
         submitter->job->start_acked = true;
         step_in(sim, submitter, WATCH, sim_exponential(&sim->jobs->random, LOOK_US));
-        if (submitter->job->cancel_us) {
+        if (submitter->job->other != 0) {
+            step_in(sim, submitter, START_OTHER, sim_flow_below(sim, 2000000));
+        } else if (submitter->job->cancel_us) {
             step_in(sim, submitter, CANCEL, submitter->job->cancel_us);
         }
     }
@@ -212,6 +263,51 @@ static void on_cancelled(struct sim *sim, void *arg, int status, kvp_slice resul
     } else {
         step_in(sim, submitter, WATCH, 0);
     }
+}
+
+/* ---- what else is said ---- */
+
+static void on_undone(struct sim *sim, void *arg, int status, kvp_slice result)
+{
+    struct sim_submitter *submitter = arg;
+    (void)result;
+    if (status == KVP_SESSION_EXPIRED) {
+        step_in(sim, submitter, UNDO, 0);
+    } else if (status != KVP_OK && status != KVP_NOT_FOUND) {
+        unexpected(sim, submitter, status);
+    } else {
+        sim_flow_mark(sim, submitter, false);
+        submitter->drained[0] = '\0';
+        step_in(sim, submitter, WATCH, 0);
+    }
+}
+
+static void on_said(struct sim *sim, void *arg, int status, kvp_slice result)
+{
+    struct sim_submitter *submitter = arg;
+    (void)result;
+    bool gone = status == KVP_JOB_STATE || status == KVP_NO_SUCH_JOB || status == KVP_NOT_FOUND;
+    if (status != KVP_OK && status != KVP_SESSION_EXPIRED && !gone) {
+        unexpected(sim, submitter, status);
+        return;
+    }
+    if (gone || status == KVP_SESSION_EXPIRED) {
+        submitter->job->sets += status == KVP_SESSION_EXPIRED;
+    }
+    step_in(sim, submitter, submitter->drained[0] ? UNDO : WATCH, sim_flow_below(sim, 1500000));
+}
+
+static void on_retried(struct sim *sim, void *arg, int status, kvp_slice result)
+{
+    struct sim_submitter *submitter = arg;
+    (void)result;
+    bool gone = status == KVP_JOB_STATE || (status == KVP_NO_SUCH_JOB && sim->plan.jobs.short_keep);
+    if (status != KVP_OK && status != KVP_SESSION_EXPIRED && !gone) {
+        unexpected(sim, submitter, status);
+        return;
+    }
+    submitter->job->retries += status == KVP_SESSION_EXPIRED;
+    step_in(sim, submitter, WATCH, sim_flow_below(sim, 400000));
 }
 
 /* ---- watching ---- */
@@ -240,10 +336,15 @@ static void on_info(struct sim *sim, void *arg, int status, kvp_slice result)
     bool removing = strcmp(info.state, "removing") == 0;
     bool over =
         removing || strcmp(info.state, "failed") == 0 || strcmp(info.state, "cancelled") == 0;
-    job->ended = over || strcmp(info.state, "done") == 0;
+    bool dead = strcmp(info.state, "done-with-failures") == 0;
+    job->ended = over || dead || strcmp(info.state, "done") == 0;
     submitter->read = 0;
-    if (!job->ended) {
+    if (!job->ended && (job->sets > 0 || submitter->setting == 1)) {
+        step_in(sim, submitter, SAY, sim_flow_below(sim, 300000));
+    } else if (!job->ended) {
         step_in(sim, submitter, WATCH, sim_exponential(&sim->jobs->random, LOOK_US));
+    } else if (dead) {
+        step_in(sim, submitter, job->retries > 0 ? RETRY : NEXT, 0);
     } else {
         step_in(sim, submitter, over ? NEXT : READ, 0);
     }
@@ -311,6 +412,19 @@ void sim_submitter_timer(struct sim *sim, unsigned index, uint64_t number)
     case START:
         ask(sim, submitter, KVP_OP_JOB_START, none, 0, on_started);
         break;
+    case START_OTHER:
+        submitter->on_other = true;
+        ask(sim, submitter, KVP_OP_JOB_START, none, 0, on_other_started);
+        break;
+    case SAY:
+        (void)sim_flow_say(sim, submitter, on_said);
+        break;
+    case UNDO:
+        (void)sim_flow_undo(sim, submitter, on_undone);
+        break;
+    case RETRY:
+        (void)sim_flow_retry(sim, submitter, on_retried);
+        break;
     case WATCH:
         ask(sim, submitter, KVP_OP_JOB_INFO, none, 0, on_info);
         break;
@@ -325,6 +439,7 @@ void sim_submitter_timer(struct sim *sim, unsigned index, uint64_t number)
         submitter->done = submitter->next == submitter->last;
         if (!submitter->done) {
             submitter->job = &sim->jobs->jobs[submitter->next++];
+            submitter->setting = 0;
             step_in(sim, submitter, MAKE, sim_exponential(&sim->jobs->random, THINK_US));
         }
         break;

@@ -73,6 +73,7 @@ struct sim_worker *sim_worker_named(const struct sim *sim, const char *name)
 
 static void free_slot(struct sim *sim, struct sim_slot *slot)
 {
+    slot->ended_us = slot->working ? sim->now_us : slot->ended_us;
     slot->working = slot->hung = false;
     slot->timer++;
     slot->beat_timer++;
@@ -433,6 +434,13 @@ static void compute(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint
     }
 }
 
+static bool sim_job_is_poisoned(const struct sim *sim, const struct sim_slot *slot)
+{
+    const struct sim_job *job = sim_job_of(sim, slot->grant.job);
+    return job->spec.type == KVP_JOB_TASKS && !job->cured && !slot->hung &&
+           job->tasks[slot->grant.task].poison;
+}
+
 static void begin(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint)
 {
     struct sim_worker *worker = slot->worker;
@@ -444,7 +452,10 @@ static void begin(struct sim *sim, struct sim_slot *slot, kvp_slice checkpoint)
     slot->working = true;
     slot->posted = false;
     slot->hung = !sim->calm && sim_jobs_chance(sim, worker->hang);
-    if (!slot->hung && (!sim->calm || worker->broken) && sim_jobs_chance(sim, worker->fail)) {
+    if (sim_job_is_poisoned(sim, slot)) {
+        slot->outcome = KVP_OUTCOME_FAILED;
+    } else if (!slot->hung && (!sim->calm || worker->broken) &&
+               sim_jobs_chance(sim, worker->fail)) {
         slot->outcome = KVP_OUTCOME_FAILED;
     } else if (!slot->hung && !sim->calm && sim_jobs_chance(sim, 20)) {
         slot->outcome = KVP_OUTCOME_GIVEN_BACK;

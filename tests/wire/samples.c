@@ -240,24 +240,6 @@ static void job_tasks_request(kvp_buf *out)
     put_with_value(&request, &array, out);
 }
 
-static void job_start_request(kvp_buf *out)
-{
-    struct kvp_request request = about_job(KVP_OP_JOB_START, PRODUCT);
-    put_request(&request, out);
-}
-
-static void job_cancel_request(kvp_buf *out)
-{
-    struct kvp_request request = about_job(KVP_OP_JOB_CANCEL, COUNTS);
-    put_request(&request, out);
-}
-
-static void job_remove_request(kvp_buf *out)
-{
-    struct kvp_request request = about_job(KVP_OP_JOB_REMOVE, COUNTS);
-    put_request(&request, out);
-}
-
 static void job_info_request(kvp_buf *out)
 {
     struct kvp_request request = about_job(KVP_OP_JOB_INFO, PRODUCT);
@@ -704,9 +686,12 @@ const struct sample samples[] = {
     {"job-new-answer", SAMPLE_ANSWER, RESULT_UINT, job_new_answer},
     {"job-data-request", SAMPLE_REQUEST, RESULT_NONE, job_data_request},
     {"job-tasks-request", SAMPLE_REQUEST, RESULT_NONE, job_tasks_request},
-    {"job-start-request", SAMPLE_REQUEST, RESULT_NONE, job_start_request},
-    {"job-cancel-request", SAMPLE_REQUEST, RESULT_NONE, job_cancel_request},
-    {"job-remove-request", SAMPLE_REQUEST, RESULT_NONE, job_remove_request},
+    {"job-start-request", SAMPLE_REQUEST, RESULT_NONE, sample_job_start},
+    {"job-cancel-request", SAMPLE_REQUEST, RESULT_NONE, sample_job_cancel},
+    {"job-remove-request", SAMPLE_REQUEST, RESULT_NONE, sample_job_remove},
+    {"job-retry-request", SAMPLE_REQUEST, RESULT_NONE, sample_job_retry},
+    {"job-set-request", SAMPLE_REQUEST, RESULT_NONE, sample_job_set},
+    {"worker-set-request", SAMPLE_REQUEST, RESULT_NONE, sample_worker_set},
     {"job-info-request", SAMPLE_REQUEST, RESULT_NONE, job_info_request},
     {"job-info-answer", SAMPLE_ANSWER, RESULT_STATUS, job_info_answer},
     {"task-list-answer", SAMPLE_ANSWER, RESULT_STATUS, task_list_answer},

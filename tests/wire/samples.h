@@ -41,6 +41,14 @@ struct sample {
     void (*build)(kvp_buf *out); /* appends the bytes; aborts when the encoder refuses */
 };
 
+/* samples_jobs.c */
+void sample_job_start(kvp_buf *out);
+void sample_job_cancel(kvp_buf *out);
+void sample_job_remove(kvp_buf *out);
+void sample_job_retry(kvp_buf *out);
+void sample_job_set(kvp_buf *out);
+void sample_worker_set(kvp_buf *out);
+
 extern const struct sample samples[];
 extern const size_t sample_count;
 

@@ -119,7 +119,7 @@ static void test_numbers_are_in_the_range_of_who_says_the_operation(void **state
         assert_int_equal(operation->by == KVP_BY_CLIENT, op < KVP_OP_CLIENT_END);
         assert_int_equal(operation->by == KVP_BY_PEER, KVP_OP_IS_PEER(op));
         assert_int_equal(operation->by == KVP_BY_WITNESS_USER, KVP_OP_IS_WITNESS(op));
-        assert_int_equal(operation->is_job, op >= 16 && op < 32);
+        assert_int_equal(operation->is_job, op >= 16 && op < 48);
         assert_true(operation->args_min <= operation->args_max);
     }
     assert_null(kvp_operation_by(KVP_OPERATIONS_END, KVP_BY_WITNESS_USER));

@@ -359,18 +359,20 @@ static void check_job_round_trip(unsigned op)
                                      .has_checkpoint = true};
     assert_int_equal(kvp_wire_request_encode(&sent, &out), KVP_OK);
     assert_int_equal(decode(kvp_buf_slice(&out), &got), KVP_OK);
-    bool worker = op >= KVP_OP_WORKER_JOIN && op != KVP_OP_JOB_REMOVE;
-    bool member = op > KVP_OP_WORKER_JOIN && op != KVP_OP_JOB_REMOVE;
+    bool set = op == KVP_OP_JOB_SET || op == KVP_OP_WORKER_SET;
+    bool member = op > KVP_OP_WORKER_JOIN && op < KVP_OP_JOB_REMOVE;
+    bool worker = member || op == KVP_OP_WORKER_JOIN || op == KVP_OP_WORKER_SET;
     bool attempt = op == KVP_OP_TASK_BEAT || op == KVP_OP_TASK_POST;
     bool number = op == KVP_OP_JOB_DATA || op == KVP_OP_JOB_TASKS || op == KVP_OP_JOB_INFO ||
-                  op == KVP_OP_JOB_RESULT || op == KVP_OP_JOB_BLOCK || op == KVP_OP_TASK_FETCH;
+                  op == KVP_OP_JOB_RESULT || op == KVP_OP_JOB_BLOCK || op == KVP_OP_TASK_FETCH ||
+                  op == KVP_OP_JOB_RETRY || set;
     assert_int_equal(got.job.job, (!worker && op != KVP_OP_JOB_NEW) || attempt ? 1 : 0);
     assert_int_equal(got.job.attempt, attempt ? 2 : 0);
     assert_int_equal(got.job.instance, member ? 3 : 0);
     assert_int_equal(got.job.number, number ? 4 : 0);
     assert_int_equal(got.job.buffer, op == KVP_OP_WORKER_JOIN ? 5 : 0);
     assert_int_equal(got.job.task, attempt ? 6 : 0);
-    assert_int_equal(got.job.what, op == KVP_OP_JOB_INFO ? 7 : 0);
+    assert_int_equal(got.job.what, op == KVP_OP_JOB_INFO || set ? 7 : 0);
     assert_int_equal(got.job.slot, op == KVP_OP_TASK_FETCH ? 8 : 0);
     assert_int_equal(got.job.wait_ms, op == KVP_OP_TASK_FETCH ? 9 : 0);
     assert_int_equal(got.job.progress, op == KVP_OP_TASK_BEAT ? 10 : 0);
@@ -386,7 +388,7 @@ static void test_every_operation_on_jobs_has_its_own_fields(void **state)
 {
     unsigned known = 0;
     (void)state;
-    for (unsigned op = 16; op < 32; op++) {
+    for (unsigned op = 16; op < 48; op++) {
         struct kvp_request request = job_request(op);
         kvp_buf out = {0};
         if (kvp_wire_request_encode(&request, &out) != KVP_BAD_OP) {
@@ -395,7 +397,7 @@ static void test_every_operation_on_jobs_has_its_own_fields(void **state)
         }
         kvp_buf_free(&out);
     }
-    assert_int_equal(known, 14);
+    assert_int_equal(known, 17);
 }
 
 static void test_names_blocks_and_lists_have_their_limits(void **state)

@@ -68,7 +68,8 @@ class Spec(ctypes.Structure):
                 ("deadline_ms", c_uint32), ("delay_ms", c_uint32), ("keep_s", c_uint32), ("retry_ms", c_uint32),
                 ("element", c_uint8), ("rows", c_uint64), ("inner", c_uint64), ("columns", c_uint64),
                 ("tile_rows", c_uint32), ("tile_inner", c_uint32), ("tile_columns", c_uint32),
-                ("reserved", c_uint64 * 6)]
+                ("max_running", c_uint32), ("expires_s", c_uint32), ("key", c_char_p), ("on_failure", c_uint8),
+                ("reserved_bytes", c_uint8 * 7), ("reserved", c_uint64 * 3)]
 
 
 class Matrix(ctypes.Structure):

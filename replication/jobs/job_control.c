@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an operator says of jobs and workers while they are at work: paused, how many attempts at a
+ * time, which priority, drained; when a job has expired; and which job has a key.
+ *
+ * A key is claimed when a job is started, not when it is made: so two who submit the same at once
+ * each upload a whole job, and one of the two begins. Who holds a key is a record of its own; one
+ * that names a job that is gone names nobody.
+ */
+#include "replication/jobs/job_state.h"
+#include "kvstore/base/mutant.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what may begin ---- */
+
+/* Attempts that an earlier primary gave are adopted until then. */
+uint64_t job_adopts_until_us(const struct kvp_jobs *jobs, const struct job *job)
+{
+    return jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
+}
+
+uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job)
+{
+    uint64_t opens_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
+    uint64_t known_us = job_adopts_until_us(jobs, job); /* how many attempts are under way */
+    bool waits = job->record.spec.max_running > 0 && !KVP_MUTANT(JOB_MORE_RUNNING);
+    return waits && job->inherited && known_us > opens_us ? known_us : opens_us;
+}
+
+bool job_is_full(const struct job *job)
+{
+    return job->record.spec.max_running > 0 && job->live >= job->record.spec.max_running;
+}
+
+bool job_hands_out(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us)
+{
+    return job->record.state == JOB_RUNNING &&
+           (!job->record.paused || KVP_MUTANT(JOB_PAUSED_GOES_ON)) && !job_is_full(job) &&
+           now_us >= job_opens_us(jobs, job);
+}
+
+/* ---- settings ---- */
+
+static kvp_status set_paused(struct kvp_jobs *jobs, struct job *job, uint64_t value,
+                             struct job_answer *answer)
+{
+    if (value > 1) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "a job is paused (1) or not (0)");
+    }
+    job->record.paused = value == 1;
+    return job_write(jobs, job);
+}
+
+static kvp_status set_max_running(struct kvp_jobs *jobs, struct job *job, uint64_t value,
+                                  struct job_answer *answer)
+{
+    if (value > UINT32_MAX) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "max-running is below 2^32");
+    }
+    job->record.spec.max_running = (uint32_t)value;
+    job->released = false; /* it may open later, or earlier, than it did */
+    return job_write(jobs, job);
+}
+
+static kvp_status set_priority(struct kvp_jobs *jobs, struct job *job, uint64_t value,
+                               struct job_answer *answer)
+{
+    if (value > UINT8_MAX) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "priorities are 0 to 255");
+    }
+    job_unlink(jobs, job);
+    job->record.spec.priority = (uint8_t)value;
+    job_link(jobs, job);
+    job->clock_us = jobs->clocks_us[value]; /* it joins the others there */
+    return job_write(jobs, job);
+}
+
+kvp_status job_set(struct kvp_jobs *jobs, struct job *job, const struct kvp_request *request,
+                   uint64_t now_us, struct job_answer *answer)
+{
+    uint64_t value = request->job.number;
+    if (job->record.state > JOB_VERIFYING) {
+        return job_refuse(answer, KVP_JOB_STATE, "the job has ended");
+    }
+    jobs->check_us = now_us;
+    jobs->work_available = true;
+    switch (request->job.what) {
+    case KVP_JOB_SET_PAUSED:
+        return set_paused(jobs, job, value, answer);
+    case KVP_JOB_SET_MAX_RUNNING:
+        return set_max_running(jobs, job, value, answer);
+    case KVP_JOB_SET_PRIORITY:
+        return set_priority(jobs, job, value, answer);
+    default:
+        return job_refuse(answer, KVP_BAD_REQUEST, "unknown setting of a job");
+    }
+}
+
+kvp_status worker_set(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t now_us,
+                      struct job_answer *answer)
+{
+    struct worker *worker = worker_find(jobs, request->key);
+    if (worker == NULL) {
+        return job_refuse(answer, KVP_NOT_FOUND, "there is no worker of this name");
+    }
+    if (request->job.what != KVP_WORKER_SET_DRAINED || request->job.number > 1) {
+        return job_refuse(answer, KVP_BAD_REQUEST, "a worker is drained (1) or not (0)");
+    }
+    worker->record.drained = request->job.number == 1;
+    jobs->check_us = now_us; /* a standby may take its place */
+    jobs->work_available = true;
+    return worker_write(jobs, worker);
+}
+
+/* ---- a job that does not end ---- */
+
+/* A sixteenth of the time, but a second at least. */
+static uint64_t age_period_us(const struct job *job)
+{
+    uint32_t whole_s = job->record.spec.expires_s;
+    uint32_t parts = whole_s < JOB_AGE_MAX ? whole_s : JOB_AGE_MAX;
+    return (uint64_t)whole_s * 1000000u / parts;
+}
+
+uint64_t job_ages_us(const struct job *job)
+{
+    bool ages = job->record.spec.expires_s > 0 &&
+                (job->record.state == JOB_RUNNING || job->record.state == JOB_VERIFYING);
+    return ages ? job->aged_us + age_period_us(job) : UINT64_MAX;
+}
+
+kvp_status job_age(struct kvp_jobs *jobs, struct job *job, uint64_t now_us)
+{
+    char text[JOB_REASON_MAX];
+    uint32_t whole_s = job->record.spec.expires_s;
+    uint32_t parts = whole_s < JOB_AGE_MAX ? whole_s : JOB_AGE_MAX;
+    job->aged_us += age_period_us(job);
+    job->record.age += job->record.age < JOB_AGE_MAX;
+    jobs->check_us = now_us;
+    if (job->record.age < parts || KVP_MUTANT(JOB_AGELESS)) {
+        return job_write(jobs, job);
+    }
+    (void)snprintf(text, sizeof(text), "expired: it has not ended within %u s of its start",
+                   whole_s);
+    return job_end(jobs, job, JOB_FAILED, text, now_us);
+}
+
+/* ---- keys ---- */
+
+static bool holds_key(const struct job *job)
+{
+    return job && job->record.state != JOB_UPLOADING && job->record.state != JOB_REMOVING;
+}
+
+kvp_status key_find_holder(struct kvp_jobs *jobs, const char *name, uint64_t now_us,
+                           struct job **holder)
+{
+    struct kvp_raw_key key;
+    uint64_t id = 0;
+    *holder = NULL;
+    job_key_worker(&key, JOB_KEY_HOLDER, name);
+    jobs->other.size = 0;
+    kvp_status status = job_get(jobs, &key, &jobs->other);
+    if (status == KVP_OK) {
+        status = holder_record_decode(kvp_buf_slice(&jobs->other), &id);
+    }
+    if (status == KVP_OK) {
+        status = job_look(jobs, id, now_us, holder);
+    }
+    *holder = status == KVP_OK && holds_key(*holder) ? *holder : NULL;
+    if (KVP_MUTANT(JOB_KEY_FORGOTTEN) && *holder && (*holder)->inherited) {
+        *holder = NULL;
+    }
+    return status == KVP_NOT_FOUND ? KVP_OK : status;
+}
+
+kvp_status key_claim(struct kvp_jobs *jobs, const struct job *job)
+{
+    struct kvp_raw_key key;
+    job_key_worker(&key, JOB_KEY_HOLDER, job->record.key);
+    jobs->scratch.size = 0;
+    kvp_status status = holder_record_encode(job->id, &jobs->scratch);
+    return status == KVP_OK ? job_put(jobs, &key, kvp_buf_slice(&jobs->scratch)) : status;
+}
+
+kvp_status key_release(struct kvp_jobs *jobs, const struct job *job)
+{
+    struct kvp_raw_key key;
+    uint64_t id = 0;
+    if (job->record.key[0] == '\0') {
+        return KVP_OK;
+    }
+    job_key_worker(&key, JOB_KEY_HOLDER, job->record.key);
+    jobs->other.size = 0;
+    kvp_status status = job_get(jobs, &key, &jobs->other);
+    if (status == KVP_OK) {
+        status = holder_record_decode(kvp_buf_slice(&jobs->other), &id);
+    }
+    if (status == KVP_OK && id == job->id) {
+        status = job_del(jobs, &key);
+    }
+    return status == KVP_NOT_FOUND ? KVP_OK : status;
+}
