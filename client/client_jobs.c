@@ -48,6 +48,23 @@ static kvp_status jobs_run_upload(kvp_client *client, struct call *call, uint64_
 
 /* ---- making jobs ---- */
 
+/* Its id; with a key, too, whether this call has made or started it. */
+static kvp_status read_job(kvp_slice answer, uint64_t *job, bool *own)
+{
+    struct kvp_mp_reader reader;
+
+    kvp_mp_begin(&reader, answer);
+    *own = true;
+    if (kvp_mp_peek(&reader) == KVP_MP_ARRAY) {
+        kvp_mp_array_of(&reader, 2);
+        *job = kvp_mp_uint(&reader);
+        *own = kvp_mp_bool(&reader);
+    } else {
+        *job = kvp_mp_uint(&reader);
+    }
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+}
+
 kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint64_t *job,
                        kvp_result *result)
 {
@@ -70,7 +87,7 @@ kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint
     status = client_perform(client, &call, 0);
     kvp_buf_free(&bytes);
     if (status == KVP_OK) {
-        status = kvp_wire_read_uint(kvp_buf_slice(&call.result.value), job);
+        status = read_job(kvp_buf_slice(&call.result.value), job, &call.result.counted);
     }
     return client_job_end(&call, status, result);
 }
@@ -117,7 +134,15 @@ static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_r
 
 kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result)
 {
-    return ask_about(client, KVP_OP_JOB_START, job, result);
+    struct call call = client_job_call(KVP_OP_JOB_START);
+
+    call.core.request.job.job = job;
+    kvp_status status = client_perform(client, &call, 0);
+    kvp_slice answer = kvp_buf_slice(&call.result.value);
+    if (status == KVP_OK && answer.size > 1) { /* nil: it has no key */
+        status = read_job(answer, &call.result.version, &call.result.counted);
+    }
+    return client_job_end(&call, status, result);
 }
 
 kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result)
@@ -128,6 +153,69 @@ kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result)
 kvp_status kvp_job_remove(kvp_client *client, uint64_t job, kvp_result *result)
 {
     return ask_about(client, KVP_OP_JOB_REMOVE, job, result);
+}
+
+/* ---- what is said of them later ---- */
+
+static kvp_status read_retried(kvp_slice answer, uint32_t *count, uint64_t *next)
+{
+    struct kvp_mp_reader reader;
+
+    kvp_mp_begin(&reader, answer);
+    kvp_mp_array_of(&reader, 2);
+    *count += (uint32_t)kvp_mp_uint_max(&reader, UINT32_MAX);
+    *next = kvp_mp_uint(&reader);
+    return kvp_mp_done(&reader) ? KVP_OK : KVP_CORRUPT;
+}
+
+/* Some of them; *next is where to go on, 0: that was all. */
+static kvp_status retry_some(kvp_client *client, uint64_t job, uint64_t first, uint32_t count,
+                             uint32_t *retried, uint64_t *next, kvp_result *result)
+{
+    struct call call = client_job_call(KVP_OP_JOB_RETRY);
+
+    call.core.request.job.job = job;
+    call.core.request.job.number = first;
+    call.core.request.count_max = count;
+    kvp_status status = client_perform(client, &call, 0);
+    if (status == KVP_OK) {
+        status = read_retried(kvp_buf_slice(&call.result.value), retried, next);
+    }
+    return client_job_end(&call, status, result);
+}
+
+kvp_status kvp_job_retry(kvp_client *client, uint64_t job, uint32_t first, uint32_t count,
+                         uint32_t *retried, kvp_result *result)
+{
+    uint64_t from = first, next = 0, end = (uint64_t)first + count;
+    uint32_t all = 0;
+    kvp_status status;
+
+    do {
+        if (next != 0 && result != NULL) {
+            kvp_result_free(result);
+        }
+        from = next != 0 ? next : from;
+        status = retry_some(client, job, from, (uint32_t)(end - from), &all, &next, result);
+    } while (status == KVP_OK && next > from && next < end);
+    if (status == KVP_JOB_STATE && all > 0) {
+        status = KVP_OK; /* behind the last one there was no other */
+    }
+    if (retried != NULL) {
+        *retried = all;
+    }
+    return status;
+}
+
+kvp_status kvp_job_set(kvp_client *client, uint64_t job, unsigned setting, uint64_t value,
+                       kvp_result *result)
+{
+    struct call call = client_job_call(KVP_OP_JOB_SET);
+
+    call.core.request.job.job = job;
+    call.core.request.job.what = setting;
+    call.core.request.job.number = value;
+    return jobs_run_upload(client, &call, 0, result);
 }
 
 /* ---- blocks, several under way ---- */
@@ -359,8 +447,18 @@ kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec *spec,
     if (status == KVP_OK) {
         status = take_tiles(spec, buffer == 0 ? KVP_JOB_BUFFER_DEFAULT : buffer, result);
     }
-    status = status == KVP_OK ? kvp_job_new(client, spec, job, result) : status;
     if (status != KVP_OK) {
+        return status;
+    }
+    kvp_result made = {0};
+    status = kvp_job_new(client, spec, job, &made);
+    bool there = status == KVP_OK && !made.counted; /* under its key */
+    if (result != NULL) {
+        *result = made;
+    } else {
+        kvp_result_free(&made);
+    }
+    if (status != KVP_OK || there) {
         return status;
     }
     struct listener listener = {progress, arg};

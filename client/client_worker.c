@@ -85,6 +85,22 @@ kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const char *c
     return client_job_end(&call, status, result);
 }
 
+kvp_status kvp_worker_set(kvp_client *client, const char *name, unsigned setting, uint64_t value,
+                          kvp_result *result)
+{
+    struct call call = client_job_call(KVP_OP_WORKER_SET);
+    kvp_status status = client_require(client != NULL && name != NULL, result);
+
+    if (status != KVP_OK) {
+        return status;
+    }
+    call.core.request.key = kvp_slice_of(name, strlen(name));
+    call.core.request.job.what = setting;
+    call.core.request.job.number = value;
+    status = client_perform(client, &call, 0);
+    return client_job_end(&call, status, result);
+}
+
 kvp_status kvp_worker_leave(kvp_client *client, const kvp_worker *worker, kvp_result *result)
 {
     kvp_status status = client_require(client != NULL && worker != NULL, result);

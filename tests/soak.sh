@@ -7,6 +7,7 @@
 #   tests/soak.sh torture [MINUTES]   real processes (30)
 #   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
 #   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
+#   tests/soak.sh poison              10,000 tasks, some bad, workers bad, primaries killed
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh asan                process tests under ASan and UBSan, those that CI leaves out, too
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
@@ -53,6 +54,11 @@ promotion() {
     done
     KVPAIR_BUILD=build python3 tests/perf/measure_promotion.py --check --rounds 3 --keys 10000000 \
         --settle 60
+}
+
+poison() {
+    KVPAIR_LONG=1 KVPAIR_BUILD=build python3 tests/process/test_jobs.py \
+        test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done
 }
 
 fuzz_one() { # SECONDS TARGET
@@ -120,12 +126,13 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
+sim | torture | peers | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
 all)
     sim
     torture
     peers
     promotion
+    poison
     fuzz
     asan
     tsan
@@ -133,7 +140,7 @@ all)
     coverage
     ;;
 *)
-    sed -n '6,15s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,16s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -73,6 +73,18 @@ static const struct kvcli_option result_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option set_options[] = {
+    {"--max-running", "N", "so many attempts at a time; 0: any number"},
+    {"--priority", "P", "0 to 255"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option retry_options[] = {
+    {"--task", "N", "this one"},
+    {"--failed", NULL, "all that have failed (so it is without an option)"},
+    {NULL, NULL, NULL},
+};
+
 const struct kvcli_command kvcli_commands[] = {
     {"get", "KEY", "print the value", 1, 1, false, kvcli_get, get_options, NULL, false},
     {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put, NULL, NULL,
@@ -108,10 +120,20 @@ const struct kvcli_command kvcli_commands[] = {
      false},
     {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
      NULL, NULL, kvcli_job_verbs, false},
+    {"worker", "VERB ...", "those who work:", 1, INT_MAX, false, NULL, NULL, kvcli_worker_verbs,
+     false},
     {"access", "VERB ...", "who has which rights over TLS:", 1, INT_MAX, false, NULL, NULL,
      kvcli_access_verbs, false},
     {"cert", "VERB ...", "certificates for TLS, by a private CA:", 1, INT_MAX, false, NULL, NULL,
      kvcli_cert_verbs, false},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
+};
+
+const struct kvcli_command kvcli_worker_verbs[] = {
+    {"list", "", "who works", 0, 0, false, kvcli_job_workers, NULL, NULL, false},
+    {"drain", "NAME", "give it no task any more", 1, 1, true, kvcli_worker_drain, NULL, NULL,
+     false},
+    {"resume", "NAME", "give it tasks again", 1, 1, true, kvcli_worker_resume, NULL, NULL, false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 
@@ -172,6 +194,13 @@ const struct kvcli_command kvcli_job_verbs[] = {
     {"result", "ID", "what came of it", 1, 1, false, kvcli_job_result, result_options, NULL, false},
     {"cancel", "ID", "end it", 1, 1, true, kvcli_job_cancel, NULL, NULL, false},
     {"remove", "ID", "forget one that has ended", 1, 1, true, kvcli_job_remove, NULL, NULL, false},
+    {"rm", "ID", "the same", 1, 1, true, kvcli_job_remove, NULL, NULL, false},
+    {"pause", "ID", "hand out none of its tasks", 1, 1, true, kvcli_job_pause, NULL, NULL, false},
+    {"resume", "ID", "hand them out again", 1, 1, true, kvcli_job_resume, NULL, NULL, false},
+    {"set", "ID", "change one that runs", 1, 1, true, kvcli_job_set, set_options, NULL, false},
+    {"dead", "ID", "its tasks that have failed, and why", 1, 1, false, kvcli_job_dead, NULL, NULL,
+     false},
+    {"retry", "ID", "try them again", 1, 1, true, kvcli_job_retry, retry_options, NULL, false},
     {"workers", "", "who works", 0, 0, false, kvcli_job_workers, NULL, NULL, false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
@@ -198,7 +227,7 @@ static void kvcli_print_usage(FILE *out)
           "Exit status: 0 done; 1 the answer is no (not found, exists, version differs, job "
           "failed);\n"
           "2 usage; 3 unavailable or timed out, nothing happened; 4 timed out, outcome unknown;\n"
-          "5 refused; 6 job wait: it was cancelled.\n"
+          "5 refused; 6 job wait: it was cancelled; 7 done, but for tasks that failed.\n"
           "If output gets lost: 4 after an update, else 3; 141 where its reader has left.\n"
           "Values are written as they are, with a newline added only on a terminal.\n",
           out);

@@ -20,6 +20,7 @@ enum {
     EXIT_UNKNOWN = 4, /* timed out, it may have happened; or its output got lost, and it has */
     EXIT_REFUSED = 5,
     EXIT_CANCELLED = 6, /* job wait: the job was; a failed one is EXIT_NO */
+    EXIT_PARTLY = 7,    /* job wait: it is done, but for some tasks that have failed */
     EXIT_PIPE = 141,    /* nobody reads the output any more; as if by SIGPIPE */
 };
 
@@ -73,6 +74,7 @@ extern const struct kvcli_command kvcli_commands[]; /* the last one has no name 
 extern const struct kvcli_command kvcli_job_verbs[];
 extern const struct kvcli_command kvcli_cert_verbs[];
 extern const struct kvcli_command kvcli_access_verbs[];
+extern const struct kvcli_command kvcli_worker_verbs[];
 
 /* kvcli_run.c */
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
@@ -134,6 +136,14 @@ unsigned kvcli_distance(const char *text, size_t size, const char *word);
 const char *kvcli_synonym(const char *word);
 /* The command that may have been meant; NULL: none. */
 const char *kvcli_nearest(const struct kvcli_command *table, const char *word);
+
+/* kvcli_control.c */
+int kvcli_job_pause(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_resume(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_set(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_retry(struct kvcli *cli, int argc, char **argv);
+int kvcli_worker_drain(struct kvcli *cli, int argc, char **argv);
+int kvcli_worker_resume(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_keys.c */
 /* What came of an update: its version for who wants it. Frees the result; returns the exit status.
@@ -231,6 +241,7 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_show(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_workers(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_cancel(struct kvcli *cli, int argc, char **argv);
+int kvcli_job_dead(struct kvcli *cli, int argc, char **argv);
 int kvcli_job_remove(struct kvcli *cli, int argc, char **argv);
 /* The argument as the id of a job; complains. */
 bool kvcli_job_id(const char *argument, uint64_t *job);

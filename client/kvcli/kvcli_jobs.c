@@ -128,6 +128,8 @@ static int print_json_list(struct listing *listing)
     return code;
 }
 
+static void print_task_row(struct listing *listing, const cJSON *task);
+
 /* ---- jobs ---- */
 
 static void print_job_row(struct listing *listing, const cJSON *job)
@@ -160,6 +162,21 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
     listing.print = print_job_row;
     printf("%8s %-9s %-6s %7s %7s %7s %6s %8s %s\n", "ID", "STATE", "TYPE", "TASKS", "DONE",
            "RUNNING", "REDONE", "DISAGREE", "NAME");
+    return print_list(&listing);
+}
+
+int kvcli_job_dead(struct kvcli *cli, int argc, char **argv)
+{
+    struct listing listing = {.cli = cli, .what = KVP_INFO_DEAD};
+
+    (void)argc;
+    if (!kvcli_job_id(argv[0], &listing.job)) {
+        return EXIT_USAGE;
+    }
+    if (cli->json) {
+        return print_json_list(&listing);
+    }
+    listing.print = print_task_row;
     return print_list(&listing);
 }
 
@@ -293,6 +310,10 @@ static void print_job(const cJSON *job)
     printf("  tasks        %.0f: %.0f done, %.0f running, %.0f waiting for others\n",
            kvcli_json_count(job, "tasks"), kvcli_json_count(job, "done"),
            kvcli_json_count(job, "running"), kvcli_json_count(job, "waiting"));
+    if (kvcli_json_count(job, "failed") > 0) {
+        printf("  failed       %.0f: job dead tells which, and why\n",
+               kvcli_json_count(job, "failed"));
+    }
     printf("  redone       %.0f\n  disagreed    %.0f\n  late         %.0f\n",
            kvcli_json_count(job, "redone"), kvcli_json_count(job, "disagreements"),
            kvcli_json_count(job, "late"));

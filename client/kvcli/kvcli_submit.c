@@ -79,6 +79,8 @@ static bool submit_take_u32(const char *text, uint32_t *number)
 /* What any job may have. 1: taken; 0: not one of these; -1: not understood. */
 static int take_common(struct kvp_job_spec *spec, const char *name, const char *value)
 {
+    static const char *const on_failures[] = {"stop", "continue", NULL};
+
     if (strcmp(name, "--mode") == 0) {
         return kvp_job_spec_mode(spec, value) == KVP_OK ? 1 : -1;
     }
@@ -105,6 +107,19 @@ static int take_common(struct kvp_job_spec *spec, const char *name, const char *
     }
     if (strcmp(name, "--keep") == 0) {
         return submit_take_u32(value, &spec->keep_s) ? 1 : -1;
+    }
+    if (strcmp(name, "--max-running") == 0) {
+        return submit_take_u32(value, &spec->max_running) ? 1 : -1;
+    }
+    if (strcmp(name, "--expires") == 0) {
+        return submit_take_u32(value, &spec->expires_s) ? 1 : -1;
+    }
+    if (strcmp(name, "--on-failure") == 0) {
+        return take_name_of(value, on_failures, &spec->on_failure) ? 1 : -1;
+    }
+    if (strcmp(name, "--key") == 0) {
+        spec->key = value;
+        return strlen(value) <= KVP_NAME_SIZE_MAX ? 1 : -1;
     }
     if (strcmp(name, "--name") == 0) {
         return take_job_name(value, spec) ? 1 : -1;
@@ -156,6 +171,10 @@ const struct kvcli_option kvcli_submit_options[] = {
     {"--deadline", "MS", "a worker that takes longer loses the task"},
     {"--silence", "MS", "a worker that is silent for so long loses the task (2000)"},
     {"--keep", "S", "the job stays so long after its end (86400)"},
+    {"--on-failure", "WHAT", "tasks: stop at one that has failed, or continue (stop)"},
+    {"--max-running", "N", "so many attempts at a time"},
+    {"--expires", "S", "it has failed if it has not ended so long after its start"},
+    {"--key", "NAME", "one job at most of this key; where there is one, its id is printed"},
     {"--name", "TEXT", "for people"},
     {"--wait", NULL, "and wait for its end"},
     {"--type", "TYPE", "matmul: int32, int64, float32 or float64"},
@@ -620,9 +639,10 @@ static int submit_lines(struct kvcli *cli, const struct submission *submission, 
         return code;
     }
     kvp_status status = kvp_job_new(cli->client, &submission->spec, job, &result);
+    bool there = status == KVP_OK && !result.counted; /* under its key */
     code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
     kvp_result_free(&result);
-    if (code != EXIT_DONE) {
+    if (code != EXIT_DONE || there) {
         return code;
     }
     struct batch batch = {.cli = cli, .job = *job};
@@ -630,6 +650,7 @@ static int submit_lines(struct kvcli *cli, const struct submission *submission, 
     if (code == EXIT_DONE) {
         status = kvp_job_start(cli->client, *job, &result);
         code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, &result);
+        *job = status == KVP_OK && result.version != 0 ? result.version : *job;
         kvp_result_free(&result);
     }
     if (code != EXIT_DONE && code != EXIT_UNKNOWN &&

@@ -88,6 +88,9 @@ static void wait_draw_progress(uint64_t id, const cJSON *job)
 
 static int exit_status(const cJSON *job)
 {
+    if (is_state(job, "done-with-failures")) {
+        return EXIT_PARTLY;
+    }
     return is_state(job, "done") ? EXIT_DONE : is_state(job, "failed") ? EXIT_NO : EXIT_CANCELLED;
 }
 

@@ -28,7 +28,9 @@ struct kvp_matrix;   /* matrix.h */
 
 /* ---- submitting ---- */
 
-/* Makes an empty job; *job is its id. KVP_BAD_REQUEST, KVP_TOO_LARGE, KVP_BUSY (too many jobs). */
+/* Makes an empty job; *job is its id. KVP_BAD_REQUEST, KVP_TOO_LARGE, KVP_BUSY (too many jobs).
+ * With a key in `spec`: result->counted is false where a job of this key was started already; *job
+ * is that one, and there is nothing to fill or to start. */
 KVP_API kvp_status kvp_job_new(kvp_client *client, const struct kvp_job_spec *spec, uint64_t *job,
                                kvp_result *result);
 /* Puts an input block of a matrix job (job_spec.h tells their numbers and sizes): its elements by
@@ -41,12 +43,21 @@ KVP_API kvp_status kvp_job_put_block(kvp_client *client, uint64_t job, uint32_t 
  * with lower numbers. */
 KVP_API kvp_status kvp_job_add_tasks(kvp_client *client, uint64_t job, uint32_t first,
                                      kvp_slice tasks, kvp_result *result);
-/* Lets workers have it. KVP_JOB_STATE: input blocks are missing, or it has no task. */
+/* Lets workers have it. KVP_JOB_STATE: input blocks are missing, or it has no task. With a key:
+ * result->version is the id of the job that has it. If that is another one, this one is removed. */
 KVP_API kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result);
 /* Takes its tasks away from the workers. KVP_JOB_STATE: it has ended. */
 KVP_API kvp_status kvp_job_cancel(kvp_client *client, uint64_t job, kvp_result *result);
 /* Removes a job that has ended, before its time. KVP_JOB_STATE: it has not. */
 KVP_API kvp_status kvp_job_remove(kvp_client *client, uint64_t job, kvp_result *result);
+
+/* The tasks `first` to `first` + `count` - 1 that have failed are open again, and the job runs.
+ * *retried (may be NULL): how many. KVP_JOB_STATE: none of them has failed. */
+KVP_API kvp_status kvp_job_retry(kvp_client *client, uint64_t job, uint32_t first, uint32_t count,
+                                 uint32_t *retried, kvp_result *result);
+/* `setting`: enum kvp_job_setting. KVP_BAD_REQUEST, KVP_JOB_STATE: it has ended. */
+KVP_API kvp_status kvp_job_set(kvp_client *client, uint64_t job, unsigned setting, uint64_t value,
+                               kvp_result *result);
 
 /* All of that for a product of matrices: sets element, rows, inner and columns of `spec` from A and
  * B (of the same type), chooses the tiles, makes the job, uploads, starts. `buffer`: bytes that a
@@ -97,6 +108,11 @@ KVP_API kvp_status kvp_worker_join(kvp_client *client, kvp_worker *worker, const
                                    kvp_result *result);
 KVP_API kvp_status kvp_worker_leave(kvp_client *client, const kvp_worker *worker,
                                     kvp_result *result);
+
+/* Says of a worker, whoever it is: `setting` is of enum kvp_worker_setting. KVP_NOT_FOUND: there is
+ * none of this name. */
+KVP_API kvp_status kvp_worker_set(kvp_client *client, const char *name, unsigned setting,
+                                  uint64_t value, kvp_result *result);
 
 /* A task; slices point into `owner`, which kvp_task_free() frees. */
 typedef struct kvp_task {

@@ -14,7 +14,7 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert help
+    '') words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale' ;;
     scan) words='--keys --limit' ;;
@@ -26,14 +26,17 @@ _kvcli()
     access) [ -n "$verb" ] && words='read write submit work observe operate admin' || words='grant revoke list show' ;;
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert' ;;
+    help) words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert' ;;
+    worker) [ -n "$verb" ] || words='list drain resume' ;;
     job)
         case $verb in
-        '') words='submit list show wait result cancel remove workers' ;;
+        '') words='submit list show wait result cancel remove rm pause resume set dead retry workers' ;;
         submit) words='matmul tasks' ;;
         show) words='--tasks' ;;
         wait) words='--timeout' ;;
         result) words='-o --task' ;;
+        set) words='--max-running --priority' ;;
+        retry) words='--task --failed' ;;
         esac
         ;;
     esac

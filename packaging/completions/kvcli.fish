@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete cas scan watch txn export import status doctor top events drill handover promote job access cert help
-set -l verbs submit list show wait result cancel remove workers
+set -l commands get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
+set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
 complete -c kvcli -l group -x -d "the group's name"
@@ -21,6 +21,8 @@ complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
 set -l access_verbs grant revoke list show
 complete -c kvcli -n "__fish_seen_subcommand_from access; and not __fish_seen_subcommand_from $access_verbs" -f -a "$access_verbs"
 complete -c kvcli -n "__fish_seen_subcommand_from access; and __fish_seen_subcommand_from grant revoke" -f -a "read write submit work observe operate admin"
+set -l worker_verbs list drain resume
+complete -c kvcli -n "__fish_seen_subcommand_from worker; and not __fish_seen_subcommand_from $worker_verbs" -f -a "$worker_verbs"
 set -l cert_verbs init issue renew list
 complete -c kvcli -n "__fish_seen_subcommand_from cert; and not __fish_seen_subcommand_from $cert_verbs" -f -a "$cert_verbs"
 complete -c kvcli -n '__fish_seen_subcommand_from promote' -l node -x -d 'which node'

@@ -208,6 +208,8 @@ static void test_a_job_may_be_missing(void **state)
     REFUSED(kvp_job_start(NULL, 1, NULL));
     REFUSED(kvp_job_cancel(NULL, 1, NULL));
     REFUSED(kvp_job_remove(NULL, 1, NULL));
+    REFUSED(kvp_job_retry(NULL, 1, 0, 1, NULL, NULL));
+    REFUSED(kvp_job_set(NULL, 1, KVP_JOB_SET_PAUSED, 1, NULL));
     REFUSED(kvp_job_submit_matmul(NULL, &spec, &matrix, &matrix, 0, &job, NULL, NULL, NULL));
     REFUSED(kvp_job_submit_matmul(client, NULL, &matrix, &matrix, 0, &job, NULL, NULL, NULL));
     REFUSED(kvp_job_submit_matmul(client, &spec, NULL, &matrix, 0, &job, NULL, NULL, NULL));
@@ -237,6 +239,8 @@ static void test_a_worker_may_be_missing(void **state)
     REFUSED(kvp_worker_join(client, &worker, kinds, 2, 1, false, NULL));
     REFUSED(kvp_worker_leave(NULL, &worker, NULL));
     REFUSED(kvp_worker_leave(client, NULL, NULL));
+    REFUSED(kvp_worker_set(NULL, "w", KVP_WORKER_SET_DRAINED, 1, NULL));
+    REFUSED(kvp_worker_set(client, NULL, KVP_WORKER_SET_DRAINED, 1, NULL));
     REFUSED(kvp_task_fetch(NULL, &worker, 0, 0, &task, NULL));
     REFUSED(kvp_task_fetch(client, NULL, 0, 0, &task, NULL));
     REFUSED(kvp_task_fetch(client, &worker, 0, 0, NULL, NULL));
@@ -270,6 +274,7 @@ static void test_a_specification_may_be_missing(void **state)
     REFUSED(kvp_job_spec_encode(NULL, &out));
     REFUSED(kvp_job_spec_encode(&spec, NULL));
     REFUSED(kvp_job_spec_decode(key, NULL, &reason));
+    assert_int_equal(kvp_job_spec_key((kvp_slice){0}).size, 0);
     for (unsigned i = 0; i < 2; i++) {
         const struct kvp_job_spec *of = i == 0 ? NULL : &spec; /* the second has no tiles */
         assert_int_equal(kvp_job_grid_of(of).tasks, 0);

@@ -487,5 +487,115 @@ def test_unknown_jobs_and_wrong_arguments():
             farm.cli(*command, check=2)
 
 
+# ---- failure and flow ----
+
+
+def start_bad_and_good(farm, handler):
+    """Four that work, one that fails everything, one that lies, one that hangs."""
+    for i in range(4):
+        farm.start_worker("good%d" % i, "--parallel", "2", "--handler", handler)
+    farm.start_worker("broken", "--handler", "task=echo no such disk >&2; exit 9")
+    farm.start_worker("liar", "--corrupt-rate", "1", "--handler", handler)
+    farm.start_worker("hanging", "--handler", handler)
+    farm.wait_workers(7)
+
+
+def kill_primary(farm):
+    victim = farm.wait_primary()
+    farm.kill(victim)
+    farm.wait_primary(3 - victim)
+    farm.start_node(victim)
+    farm.wait_in_sync(1, 2)
+
+
+def check_dead(farm, job, poisoned):
+    dead = json.loads(farm.cli("--json", "job", "dead", job, check=0).stdout)
+    assert [task["task"] for task in dead] == poisoned, dead
+    assert all("cannot read page" in task["reason"] for task in dead), dead
+    text = farm.cli("job", "dead", job, check=0).stdout.decode()
+    assert text.count("cannot read page") == len(poisoned), text
+    workers = farm.worker_list()
+    assert {name: workers[name]["state"] for name in ("broken", "liar")} == \
+        {"broken": "barred", "liar": "barred"}, workers
+    assert workers["hanging"]["state"] == "lost", workers
+    assert workers["liar"]["lost_votes"] >= 3 and "no such disk" in workers["broken"]["reason"], workers
+
+
+def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
+    count = 10000 if LONG else 200
+    poisoned = list(range(50, count, 100))
+    with Farm().start() as farm:
+        mended = farm.path("mended")
+        start_bad_and_good(farm, "task=read n; case $n in *50) [ -e %s ] || { echo cannot read page $n >&2; "
+                           "exit 3; };; esac; echo $((n * n))" % mended)
+        # A number that ends in 50 is poisoned: one in a hundred.
+        job = farm.submit_tasks([{"kind": "task", "payload": "%d\n" % i} for i in range(count)],
+                                "--mode", "dual-compare", "--on-failure", "continue", "--max-attempts", "4",
+                                "--retry-delay", "20", "--silence", "800", "--key", "pages")
+        farm.wait_running(job, "hanging")
+        farm.workers["hanging"].signal(signal.SIGSTOP)
+        for part in (0.2, 0.5):
+            wait_for(lambda: farm.job(job)["done"] >= part * count, "a part to be done", seconds=600)
+            kill_primary(farm)
+        done = farm.wait_job(job, check=7, seconds=1800)
+        about = farm.job(job)
+        assert (about["done"], about["failed"]) == (count - len(poisoned), len(poisoned)), (about, done)
+        assert about["state"] == "done-with-failures"
+        check_dead(farm, job, poisoned)
+        farm.write("mended", "")
+        assert farm.cli("job", "retry", job, "--failed", check=0).stdout == b"%d\n" % len(poisoned)
+        farm.wait_job(job, seconds=600)
+        assert (farm.job(job)["done"], farm.job(job)["failed"]) == (count, 0)
+        lines = farm.cli("job", "result", job, check=0, timeout_ms=60000).stdout.decode().splitlines()
+        assert lines == ["%d\t%d\\n" % (i, i * i) for i in range(count)]
+        print("%d tasks, %d poisoned: redone %d, late %d" % (count, len(poisoned), about["redone"], about["late"]))
+
+
+def test_a_short_job_beside_a_long_one_waits_at_most_two_tasks():
+    with Farm(1).start() as farm:
+        farm.start_worker("w", "--handler", "long=sleep 1", "--handler", "short=true")
+        farm.wait_workers(1)
+        job = farm.submit_tasks([{"kind": "long"}] * 12)
+        farm.wait_running(job, "w")
+        begin = time.monotonic()
+        short = farm.submit_tasks([{"kind": "short"}] * 3, "--wait")
+        waited = time.monotonic() - begin
+        print("the short job took %.2f s beside tasks of 1 s, job %s" % (waited, short))
+        assert waited < 2 * SLOW, waited
+        assert farm.job(job)["state"] == "running"
+        farm.cli("job", "cancel", job, check=0)
+
+
+def test_a_job_is_paused_limited_and_found_again_by_its_key():
+    with Farm(1).start() as farm:
+        for name in "ann", "bob":
+            farm.start_worker(name, "--handler", "task=sleep 0.2")
+        farm.wait_workers(2)
+        key = ["--key", "nightly"]
+        job = farm.submit_tasks([{"kind": "task"}] * 40, "--max-running", "1", *key)
+        assert farm.submit_tasks([{"kind": "task"}] * 40, *key) == job
+        assert len(json.loads(farm.cli("--json", "job", "list", check=0).stdout)) == 1
+        farm.cli("job", "pause", job, check=0)
+        wait_for(lambda: farm.job(job)["running"] == 0, "what is under way to end")
+        done = farm.job(job)["done"]
+        time.sleep(0.6)
+        assert farm.job(job)["done"] == done and farm.show(job)["job"]["paused"]
+        farm.cli("job", "set", job, "--max-running", "2", "--priority", "7", check=0)
+        farm.cli("job", "resume", job, check=0)
+        wait_for(lambda: farm.job(job)["running"] == 2, "two at a time")
+        farm.cli("worker", "drain", "ann", check=0)
+        wait_for(lambda: farm.worker_list()["ann"]["state"] == "drained", "it to have nothing any more")
+        farm.cli("worker", "resume", "ann", check=0)
+        wait_for(lambda: farm.worker_list()["ann"]["state"] == "active", "it to work again")
+        farm.cli("worker", "drain", "nobody", check=1)
+        farm.cli("job", "retry", job, check=1)
+        farm.cli("job", "set", job, check=2)
+        farm.cli("job", "cancel", job, check=0)
+        farm.cli("job", "rm", job, check=0)
+        assert farm.submit_tasks([{"kind": "task"}], *key) != job
+        expired = farm.submit_tasks([{"kind": "nobody"}], "--expires", "1")
+        assert b"expired" in farm.wait_job(expired, check=1).stderr
+
+
 if __name__ == "__main__":
     kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])

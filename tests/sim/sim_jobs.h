@@ -110,7 +110,8 @@ struct sim_slot {
     uint64_t fetches; /* number of the fetch */
     uint64_t timer, beat_timer;
     bool working, hung, posted;
-    uint64_t ended_us;           /* when it was at work the last time */
+    uint64_t ended_us, ended_job; /* when it was at work the last time, and on what */
+    uint32_t ended_task;
     uint64_t instance;           /* that the task was given to */
     uint64_t due_us;             /* its attempt is over then, */
     unsigned failovers;          /* unless there was another primary since */

@@ -100,8 +100,10 @@ static bool has_it(const struct sim *sim, const struct sim_worker *worker,
 {
     for (unsigned i = 0; i < worker->slots_used; i++) {
         const struct sim_slot *slot = &worker->slots[i];
-        bool lately = slot->working || sim->now_us < slot->ended_us + DECIDED_US;
-        if (lately && slot->grant.job == job->id && slot->grant.task == number) {
+        bool now = slot->working && slot->grant.job == job->id && slot->grant.task == number;
+        bool lately = sim->now_us < slot->ended_us + DECIDED_US && slot->ended_job == job->id &&
+                      slot->ended_task == number;
+        if (now || lately) {
             return true;
         }
     }

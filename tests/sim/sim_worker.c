@@ -73,7 +73,11 @@ struct sim_worker *sim_worker_named(const struct sim *sim, const char *name)
 
 static void free_slot(struct sim *sim, struct sim_slot *slot)
 {
-    slot->ended_us = slot->working ? sim->now_us : slot->ended_us;
+    if (slot->working) {
+        slot->ended_us = sim->now_us;
+        slot->ended_job = slot->grant.job;
+        slot->ended_task = slot->grant.task;
+    }
     slot->working = slot->hung = false;
     slot->timer++;
     slot->beat_timer++;
