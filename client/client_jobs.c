@@ -52,7 +52,6 @@ static kvp_status jobs_run_upload(kvp_client *client, struct call *call, uint64_
 static kvp_status read_job(kvp_slice answer, uint64_t *job, bool *own)
 {
     struct kvp_mp_reader reader;
-
     kvp_mp_begin(&reader, answer);
     *own = true;
     if (kvp_mp_peek(&reader) == KVP_MP_ARRAY) {
@@ -135,7 +134,6 @@ static kvp_status ask_about(kvp_client *client, unsigned op, uint64_t job, kvp_r
 kvp_status kvp_job_start(kvp_client *client, uint64_t job, kvp_result *result)
 {
     struct call call = client_job_call(KVP_OP_JOB_START);
-
     call.core.request.job.job = job;
     kvp_status status = client_perform(client, &call, 0);
     kvp_slice answer = kvp_buf_slice(&call.result.value);
@@ -160,7 +158,6 @@ kvp_status kvp_job_remove(kvp_client *client, uint64_t job, kvp_result *result)
 static kvp_status read_retried(kvp_slice answer, uint32_t *count, uint64_t *next)
 {
     struct kvp_mp_reader reader;
-
     kvp_mp_begin(&reader, answer);
     kvp_mp_array_of(&reader, 2);
     *count += (uint32_t)kvp_mp_uint_max(&reader, UINT32_MAX);
@@ -173,7 +170,6 @@ static kvp_status retry_some(kvp_client *client, uint64_t job, uint64_t first, u
                              uint32_t *retried, uint64_t *next, kvp_result *result)
 {
     struct call call = client_job_call(KVP_OP_JOB_RETRY);
-
     call.core.request.job.job = job;
     call.core.request.job.number = first;
     call.core.request.count_max = count;
@@ -190,7 +186,6 @@ kvp_status kvp_job_retry(kvp_client *client, uint64_t job, uint32_t first, uint3
     uint64_t from = first, next = 0, end = (uint64_t)first + count;
     uint32_t all = 0;
     kvp_status status;
-
     do {
         if (next != 0 && result != NULL) {
             kvp_result_free(result);
@@ -211,7 +206,6 @@ kvp_status kvp_job_set(kvp_client *client, uint64_t job, unsigned setting, uint6
                        kvp_result *result)
 {
     struct call call = client_job_call(KVP_OP_JOB_SET);
-
     call.core.request.job.job = job;
     call.core.request.job.what = setting;
     call.core.request.job.number = value;

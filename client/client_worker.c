@@ -90,7 +90,6 @@ kvp_status kvp_worker_set(kvp_client *client, const char *name, unsigned setting
 {
     struct call call = client_job_call(KVP_OP_WORKER_SET);
     kvp_status status = client_require(client != NULL && name != NULL, result);
-
     if (status != KVP_OK) {
         return status;
     }

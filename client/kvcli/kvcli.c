@@ -339,6 +339,7 @@ int main(int argc, char **argv)
     if (!kvp_process_break_standard()) {
         return EXIT_NOTHING;
     }
+    kvcli_watch_output();
     if (cli.nodes == NULL || cli.nodes[0] == '\0') {
         cli.nodes = NODES_DEFAULT;
     }

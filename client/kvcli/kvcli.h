@@ -77,6 +77,8 @@ extern const struct kvcli_command kvcli_access_verbs[];
 extern const struct kvcli_command kvcli_worker_verbs[];
 
 /* kvcli_run.c */
+/* From now on it is kept why a write to the standard output failed, however much follows it. */
+void kvcli_watch_output(void);
 /* Runs a command and sees to it that its output gets out; returns its exit status. */
 int kvcli_run(struct kvcli *cli, int argc, char **argv);
 /* Output that got lost must not look like success: returns the exit status instead of `code`. */

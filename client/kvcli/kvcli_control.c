@@ -10,7 +10,6 @@
 static int control_end(struct kvcli *cli, kvp_status status, kvp_result *result)
 {
     int code = status == KVP_OK ? EXIT_DONE : kvcli_failed(status, result);
-
     if (status == KVP_OK && cli->prompt) {
         puts("done");
     }
@@ -22,7 +21,6 @@ static int control_set(struct kvcli *cli, const char *id, unsigned setting, uint
 {
     uint64_t job = 0;
     kvp_result result = {0};
-
     if (!kvcli_job_id(id, &job)) {
         return EXIT_USAGE;
     }
@@ -78,7 +76,6 @@ int kvcli_job_retry(struct kvcli *cli, int argc, char **argv)
     uint64_t job = 0, task = 0;
     uint32_t count = 0;
     kvp_result result = {0};
-
     (void)argc;
     if (!kvcli_job_id(argv[0], &job)) {
         return EXIT_USAGE;
@@ -105,7 +102,6 @@ static int control_worker(struct kvcli *cli, const char *name, uint64_t drained)
 {
     kvp_result result = {0};
     kvp_status status = kvp_worker_set(cli->client, name, KVP_WORKER_SET_DRAINED, drained, &result);
-
     return control_end(cli, status, &result);
 }
 

@@ -132,12 +132,19 @@ static void print_task_row(struct listing *listing, const cJSON *task);
 
 /* ---- jobs ---- */
 
+/* One state has a name that is wider than its column. */
+static const char *state_cell(const cJSON *job)
+{
+    const char *state = kvcli_json_text(job, "state");
+    return strcmp(state, "done-with-failures") == 0 ? "partly" : state;
+}
+
 static void print_job_row(struct listing *listing, const cJSON *job)
 {
     const char *name = kvcli_json_text(job, "name");
     (void)listing;
     printf("%8.0f ", kvcli_json_count(job, "id"));
-    kvcli_print_cell(kvcli_json_text(job, "state"), 10);
+    kvcli_print_cell(state_cell(job), 10);
     kvcli_print_cell(kvcli_json_text(job, "type"), 6);
     printf(" %7.0f %7.0f %7.0f %6.0f %8.0f ", kvcli_json_count(job, "tasks"),
            kvcli_json_count(job, "done"), kvcli_json_count(job, "running"),
@@ -168,7 +175,6 @@ int kvcli_job_list(struct kvcli *cli, int argc, char **argv)
 int kvcli_job_dead(struct kvcli *cli, int argc, char **argv)
 {
     struct listing listing = {.cli = cli, .what = KVP_INFO_DEAD};
-
     (void)argc;
     if (!kvcli_job_id(argv[0], &listing.job)) {
         return EXIT_USAGE;

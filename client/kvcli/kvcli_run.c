@@ -16,6 +16,34 @@ static bool reader_is_gone(void)
     return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
+/* ---- output ---- */
+
+static int output_error; /* of the first write that failed; 0: none has */
+
+static ssize_t output_write(void *arg, const char *data, size_t size)
+{
+    size_t written = 0;
+    (void)arg;
+    while (written < size) {
+        ssize_t some = write(STDOUT_FILENO, data + written, size - written);
+        if (some < 0 && errno != EINTR) {
+            output_error = output_error != 0 ? output_error : errno;
+            break;
+        }
+        written += some > 0 ? (size_t)some : 0;
+    }
+    return (ssize_t)written;
+}
+
+void kvcli_watch_output(void)
+{
+    const cookie_io_functions_t functions = {.write = output_write};
+    FILE *watched = isatty(STDOUT_FILENO) ? NULL : fopencookie(NULL, "w", functions);
+    if (watched != NULL) {
+        stdout = watched;
+    }
+}
+
 /* Output that got lost must not look like success, nor an update as if it had not happened. Who
  * stops reading ("| head") has seen enough: that is no news to him. */
 int kvcli_check_output(int code, bool update)
@@ -25,7 +53,7 @@ int kvcli_check_output(int code, bool update)
     if (fflush(stdout) == 0 && !failed) {
         return code;
     }
-    int error = errno;
+    int error = output_error != 0 ? output_error : errno;
     if (reader_is_gone() && !update) {
         code = code != EXIT_DONE ? code : EXIT_PIPE;
     } else {
@@ -35,6 +63,7 @@ int kvcli_check_output(int code, bool update)
         code = code != EXIT_DONE ? code : update ? EXIT_UNKNOWN : EXIT_NOTHING;
     }
     clearerr(stdout); /* the prompt goes on */
+    output_error = 0;
     return code;
 }
 

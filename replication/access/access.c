@@ -137,7 +137,7 @@ static enum kvp_access_lack access_lacks_look(kvp_slice rights,
                                               const struct kvp_access_question *question)
 {
     uint32_t what = question->request->job.what;
-    bool of_a_job = what == KVP_INFO_JOB || what == KVP_INFO_TASKS;
+    bool of_a_job = what == KVP_INFO_JOB || what == KVP_INFO_TASKS || what == KVP_INFO_DEAD;
     if (access_holds(rights, KVP_RIGHT_OBSERVE)) {
         return KVP_ACCESS_GRANTED;
     }

@@ -195,22 +195,3 @@ kvp_status engine_access(struct kvp_engine *engine, const struct kvp_request *re
     return request->op == KVP_OP_ACCESS_CHANGE ? access_change(engine, request, execution)
                                                : access_list(engine, execution);
 }
-
-kvp_status engine_note_owner(struct kvp_engine *engine, const struct kvp_request *request,
-                             uint64_t job)
-{
-    char name[KVP_ACCESS_NAME_SIZE];
-    struct kvp_raw_key key;
-    kvp_buf owner = {0};
-    if (request->asker == NULL) {
-        return KVP_OK; /* without TLS everything is everybody's */
-    }
-    (void)kvp_access_print(request->asker, name);
-    job_key_owner(&key, job);
-    kvp_status status = kvp_buf_append(&owner, name, strlen(name));
-    if (status == KVP_OK) {
-        status = overlay_set(&engine->overlay, kvp_raw_key_slice(&key), &owner, false);
-    }
-    kvp_buf_free(&owner);
-    return status;
-}

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The job engine within the engine: its store is the overlay above the storage. */
+#include "replication/access/access.h"
 #include "replication/engine/engine_state.h"
 #include "replication/wire/wire_schema.h"
 
 #include <assert.h>
+#include <string.h>
 
 static kvp_status engine_jobs_get(void *arg, kvp_slice key, kvp_buf *value)
 {
@@ -44,10 +46,12 @@ kvp_status engine_open_jobs(struct kvp_engine *engine)
 kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution)
 {
-    kvp_status status = kvp_jobs_execute(engine->jobs, request, seq, engine->now_us,
-                                         &execution->status, &execution->answer);
-    bool is_new = request->op == KVP_OP_JOB_NEW && execution->status == KVP_OK;
-    return status == KVP_OK && is_new ? engine_note_owner(engine, request, seq) : status;
+    char name[KVP_ACCESS_NAME_SIZE] = ""; /* without TLS everything is everybody's */
+    if (request->asker != NULL) {
+        (void)kvp_access_print(request->asker, name);
+    }
+    return kvp_jobs_execute(engine->jobs, request, kvp_slice_of(name, strlen(name)), seq,
+                            engine->now_us, &execution->status, &execution->answer);
 }
 
 void kvp_engine_set_now(struct kvp_engine *engine, uint64_t now_us)

@@ -80,9 +80,6 @@ kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *reque
 /* engine_access.c */
 kvp_status engine_access(struct kvp_engine *engine, const struct kvp_request *request,
                          struct kvp_execution *execution);
-/* Whose job a new one is. */
-kvp_status engine_note_owner(struct kvp_engine *engine, const struct kvp_request *request,
-                             uint64_t job);
 
 /* engine_txn.c: KVP_OK with execution->status and answer set; anything else: the engine failed. */
 kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,

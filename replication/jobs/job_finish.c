@@ -106,17 +106,6 @@ static kvp_status remove_some(struct kvp_jobs *jobs, struct job *job)
     return status;
 }
 
-/* Most jobs have none: what is not there is not deleted. */
-static kvp_status remove_owner(struct kvp_jobs *jobs, const struct job *job)
-{
-    struct kvp_raw_key key;
-    kvp_buf owner = {0};
-    job_key_owner(&key, job->id);
-    kvp_status status = job_get(jobs, &key, &owner);
-    kvp_buf_free(&owner);
-    return status == KVP_OK ? job_del(jobs, &key) : status == KVP_NOT_FOUND ? KVP_OK : status;
-}
-
 /* Records of tasks go last and from the end on: whoever builds the index anew in between finds
  * tasks 0 to n without a gap. */
 static kvp_status remove_records(struct kvp_jobs *jobs, struct job *job, bool *gone)
@@ -133,7 +122,7 @@ static kvp_status remove_records(struct kvp_jobs *jobs, struct job *job, bool *g
     }
     *gone = status == KVP_OK && job->record.task_count == 0;
     if (*gone) {
-        status = remove_owner(jobs, job);
+        status = owner_remove(jobs, job);
     }
     if (*gone && status == KVP_OK) {
         job_key_job(&key, job->id);

@@ -70,6 +70,31 @@ void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name
     raw->size = size + 2;
 }
 
+void job_key_holder(struct kvp_raw_key *raw, const char *name, kvp_slice owner)
+{
+    job_key_worker(raw, JOB_KEY_HOLDER, name);
+    if (owner.size > 0) {
+        raw->data[raw->size++] = 0;
+        memcpy(raw->data + raw->size, owner.data, owner.size);
+        raw->size += owner.size;
+    }
+}
+
+static bool is_name(kvp_slice name)
+{
+    return name.size <= KVP_NAME_SIZE_MAX && memchr(name.data, 0, name.size) == NULL;
+}
+
+/* A name, or one with an owner behind it. */
+static bool is_held_name(kvp_slice text)
+{
+    const uint8_t *bytes = text.data, *end = memchr(bytes, 0, text.size);
+    size_t size = end == NULL ? text.size : (size_t)(end - bytes);
+    size_t owner_size = end == NULL ? 1 : text.size - size - 1;
+    return size > 0 && size <= KVP_NAME_SIZE_MAX && owner_size > 0 && owner_size <= JOB_OWNER_MAX &&
+           (end == NULL || memchr(end + 1, 0, owner_size) == NULL);
+}
+
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
                          kvp_slice *name)
 {
@@ -84,10 +109,9 @@ kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint3
     switch (*kind) {
     case JOB_KEY_WORKER:
     case JOB_KEY_STANDING:
+        return is_name(*name) ? KVP_OK : KVP_CORRUPT;
     case JOB_KEY_HOLDER:
-        return name->size <= KVP_NAME_SIZE_MAX && memchr(name->data, 0, name->size) == NULL
-                   ? KVP_OK
-                   : KVP_CORRUPT;
+        return is_held_name(*name) ? KVP_OK : KVP_CORRUPT;
     case JOB_KEY_JOB:
     case JOB_KEY_OWNER:
         *job = raw.size == 10 ? kvp_get_be64(bytes + 2) : 0;

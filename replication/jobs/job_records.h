@@ -14,7 +14,8 @@
  *   'w', name                           worker record
  *   's', name                           standing of a worker; only of those that have lost some
  *   'o', job be64                       who submitted it over TLS, "user/ann"
- *   'n', key                            which job has the key
+ *   'n', key [, 0, owner]               which job has the key, of those that "owner" submitted over
+ *                                       TLS: everybody has keys of his own
  *
  * Records are msgpack arrays. What is not here is not replicated: who has which task at the moment.
  *
@@ -28,6 +29,7 @@
 #include "kvstore/keyspace.h"
 
 #define JOB_REASON_MAX 200u
+#define JOB_OWNER_MAX  (KVP_NAME_SIZE_MAX + 16u)
 #define JOB_FAULTS_MAX 16u /* workers that a task remembers to have failed it */
 
 enum job_state {
@@ -145,8 +147,10 @@ void job_key_job(struct kvp_raw_key *raw, uint64_t job);
 void job_key_owner(struct kvp_raw_key *raw, uint64_t job);
 void job_key_part(struct kvp_raw_key *raw, enum job_key kind, uint64_t job, uint32_t number);
 void job_key_result(struct kvp_raw_key *raw, uint64_t job, uint32_t task, uint8_t vote);
-/* `kind`: JOB_KEY_WORKER, JOB_KEY_STANDING or JOB_KEY_HOLDER. */
+/* `kind`: JOB_KEY_WORKER or JOB_KEY_STANDING. */
 void job_key_worker(struct kvp_raw_key *raw, enum job_key kind, const char *name);
+/* `owner`: empty, or a name of at most JOB_OWNER_MAX bytes. */
+void job_key_holder(struct kvp_raw_key *raw, const char *name, kvp_slice owner);
 /* Splits a raw key of this file. KVP_CORRUPT. `number`, `name` as far as the kind has them. */
 kvp_status job_key_split(kvp_slice raw, enum job_key *kind, uint64_t *job, uint32_t *number,
                          kvp_slice *name);

@@ -189,6 +189,7 @@ struct kvp_jobs {
 struct job_answer {
     int status;
     kvp_buf *result;
+    kvp_slice asker; /* as the owner of jobs; empty where all is everybody's */
 };
 kvp_status job_refuse(struct job_answer *answer, int status, const char *reason);
 kvp_status job_refuse_format(struct job_answer *answer, int status, const char *format, ...)
@@ -322,9 +323,16 @@ kvp_status worker_set(struct kvp_jobs *jobs, const struct kvp_request *request, 
 /* When the next part of the time that it may take is over; job_age() notes that, or ends it. */
 uint64_t job_ages_us(const struct job *job);
 kvp_status job_age(struct kvp_jobs *jobs, struct job *job, uint64_t now_us);
-/* The job that was started under a key; NULL: none that is still there. */
-kvp_status key_find_holder(struct kvp_jobs *jobs, const char *name, uint64_t now_us,
-                           struct job **holder);
+
+/* job_owner.c */
+kvp_status owner_write(struct kvp_jobs *jobs, uint64_t job, kvp_slice owner);
+kvp_status owner_remove(struct kvp_jobs *jobs, const struct job *job);
+/* The job that was started under a key of this owner; NULL: none that is still there. */
+kvp_status key_find_holder(struct kvp_jobs *jobs, const char *name, kvp_slice owner,
+                           uint64_t now_us, struct job **holder);
+/* The same for the key of a job: its own owner's. */
+kvp_status key_find_rival(struct kvp_jobs *jobs, const struct job *job, uint64_t now_us,
+                          struct job **holder);
 kvp_status key_claim(struct kvp_jobs *jobs, const struct job *job);
 kvp_status key_release(struct kvp_jobs *jobs, const struct job *job);
 

@@ -111,7 +111,8 @@ static kvp_status answer_holder(struct kvp_jobs *jobs, const char *key, uint64_t
                                 struct job_answer *answer, bool *held)
 {
     struct job *holder = NULL;
-    kvp_status status = key[0] ? key_find_holder(jobs, key, now_us, &holder) : KVP_OK;
+    kvp_status status =
+        key[0] != '\0' ? key_find_holder(jobs, key, answer->asker, now_us, &holder) : KVP_OK;
     *held = holder != NULL;
     return holder != NULL ? answer_job(holder, false, answer->result) : status;
 }
@@ -153,6 +154,9 @@ static kvp_status submit_new(struct kvp_jobs *jobs, const struct kvp_request *re
     }
     job->started_us = job->ended_us = jobs->check_us = now_us;
     status = job_write(jobs, job);
+    if (status == KVP_OK) {
+        status = owner_write(jobs, job->id, answer->asker);
+    }
     return status == KVP_OK ? answer_job(job, true, answer->result) : status;
 }
 
@@ -378,7 +382,7 @@ static kvp_status submit_start_keyed(struct kvp_jobs *jobs, struct job *job, uin
                                      struct job_answer *answer)
 {
     struct job *holder;
-    kvp_status status = key_find_holder(jobs, job->record.key, now_us, &holder);
+    kvp_status status = key_find_rival(jobs, job, now_us, &holder);
     if (status == KVP_OK && holder != NULL) {
         status = job->record.state == JOB_UPLOADING ? job_remove(jobs, job) : KVP_OK;
         return status == KVP_OK ? answer_job(holder, false, answer->result) : status;

@@ -599,10 +599,11 @@ bool kvp_jobs_work_available(struct kvp_jobs *jobs)
 
 /* ---- requests ---- */
 
-kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
-                            uint64_t now_us, int *status, kvp_buf *answer)
+kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request,
+                            kvp_slice asker, uint64_t seq, uint64_t now_us, int *status,
+                            kvp_buf *answer)
 {
-    struct job_answer made = {KVP_OK, answer};
+    struct job_answer made = {KVP_OK, answer, asker};
     kvp_status result;
     if (!jobs->ready) {
         result = job_refuse(&made, KVP_UNAVAILABLE, "the jobs are being read from the store");

@@ -71,9 +71,11 @@ kvp_status kvp_jobs_load(struct kvp_jobs *jobs, size_t records, uint64_t now_us,
 bool kvp_jobs_reads(const struct kvp_jobs *jobs);
 
 /* Executes any operation on jobs (operations.h) but TASK_FETCH. `seq` is that of the entry being
- * made. *status and `answer` (one msgpack value, or empty) are for the client. */
-kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request, uint64_t seq,
-                            uint64_t now_us, int *status, kvp_buf *answer);
+ * made. `asker`: to whom new jobs belong, empty: to everybody. *status and `answer` (one msgpack
+ * value, or empty) are for the client. */
+kvp_status kvp_jobs_execute(struct kvp_jobs *jobs, const struct kvp_request *request,
+                            kvp_slice asker, uint64_t seq, uint64_t now_us, int *status,
+                            kvp_buf *answer);
 
 /* TASK_FETCH: KVP_NO_TASK in *status when the worker has to wait. Writes nothing. *needs_commit:
  * the answer depends on what was executed so far (a task on those that it waited for), and must not

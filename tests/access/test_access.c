@@ -257,6 +257,35 @@ static void test_a_worker_identity_works_under_its_own_name_only(void **state)
     }
 }
 
+static enum kvp_access_lack look(enum who who, unsigned what, bool owns_job)
+{
+    const struct kvp_request request = {.op = KVP_OP_JOB_INFO, .job.what = what};
+    const struct kvp_access_question question = {
+        .op = request.op, .request = &request, .owns_job = owns_job};
+    struct kvp_access_asker asker = {.identity = &whos[who].identity};
+    kvp_buf list = {0};
+    make_list(whos[who].rights, &list);
+    asker.rights = kvp_buf_slice(&list);
+    enum kvp_access_lack lack = kvp_access_lacks(&asker, &question);
+    kvp_buf_free(&list);
+    return lack;
+}
+
+static void test_who_submits_sees_all_that_there_is_of_his_own_job(void **state)
+{
+    static const unsigned of_a_job[] = {KVP_INFO_JOB, KVP_INFO_TASKS, KVP_INFO_DEAD};
+    (void)state;
+    for (unsigned i = 0; i < sizeof(of_a_job) / sizeof(of_a_job[0]); i++) {
+        assert_int_equal(look(SUBMITTER, of_a_job[i], true), KVP_ACCESS_GRANTED);
+        assert_int_equal(look(SUBMITTER, of_a_job[i], false), KVP_LACKS_JOB);
+        assert_int_equal(look(OBSERVER, of_a_job[i], false), KVP_ACCESS_GRANTED);
+        assert_int_equal(look(READER, of_a_job[i], false), KVP_LACKS_OBSERVE);
+    }
+    assert_int_equal(look(SUBMITTER, KVP_INFO_JOBS, true), KVP_LACKS_OBSERVE);
+    assert_int_equal(look(SUBMITTER, KVP_INFO_WORKERS, true), KVP_LACKS_OBSERVE);
+    assert_int_equal(look(SUBMITTER, KVP_INFO_DEAD + 1, true), KVP_LACKS_OBSERVE);
+}
+
 static void test_a_session_is_that_of_its_identity(void **state)
 {
     const struct kvp_identity *reader = &whos[READER].identity, *writer = &whos[WRITER].identity;
@@ -344,6 +373,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_each_planted_bug_is_found),
         cmocka_unit_test(test_a_worker_gets_no_task_while_it_lacks_one_of_its_kinds),
         cmocka_unit_test(test_a_worker_identity_works_under_its_own_name_only),
+        cmocka_unit_test(test_who_submits_sees_all_that_there_is_of_his_own_job),
         cmocka_unit_test(test_a_session_is_that_of_its_identity),
         cmocka_unit_test(test_what_is_said_to_who_is_refused_names_the_right),
         cmocka_unit_test(test_names_are_those_that_certificates_can_have),

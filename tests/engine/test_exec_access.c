@@ -332,6 +332,109 @@ static void test_a_job_is_that_of_who_submitted_it(void **state)
     stage_close(&stage);
 }
 
+/* Of a job with this key, with one task, that is started; *own: it was not there before. */
+static uint64_t submit_keyed(struct stage *stage, const struct kvp_identity *asker, const char *key,
+                             bool *own)
+{
+    struct kvp_job_spec spec = {0};
+    kvp_buf bytes = {0};
+    struct reply reply;
+    struct kvp_mp_reader reader;
+    kvp_job_spec_init(&spec, KVP_JOB_TASKS);
+    spec.key = key;
+    assert_int_equal(kvp_job_spec_encode(&spec, &bytes), KVP_OK);
+    struct kvp_request request = {
+        .op = KVP_OP_JOB_NEW, .value = kvp_buf_slice(&bytes), .asker = asker};
+    stage_send(stage, &request, &reply);
+    stage_disk(stage);
+    assert_int_equal(reply.status, KVP_OK);
+    kvp_mp_begin(&reader, kvp_buf_slice(&reply.result));
+    kvp_mp_array_of(&reader, 2);
+    uint64_t job = kvp_mp_uint(&reader);
+    *own = kvp_mp_bool(&reader);
+    assert_true(kvp_mp_done(&reader));
+    reply_free(&reply);
+    bytes.size = 0;
+    if (*own) {
+        assert_int_equal(kvp_job_tasks_open(&bytes, 1), KVP_OK);
+        assert_int_equal(kvp_job_tasks_put(&bytes, TEXT("sort"), NULL, 0, false, TEXT("x")),
+                         KVP_OK);
+        request = (struct kvp_request){
+            .op = KVP_OP_JOB_TASKS, .value = kvp_buf_slice(&bytes), .job.job = job};
+        check_update(stage, by(asker, request), KVP_OK);
+        request = (struct kvp_request){.op = KVP_OP_JOB_START, .job.job = job};
+        check_update(stage, by(asker, request), KVP_OK);
+    }
+    kvp_buf_free(&bytes);
+    return job;
+}
+
+static unsigned count_owned(struct stage *stage)
+{
+    unsigned count = 0;
+    for (uint64_t job = 0; job < 100; job++) {
+        kvp_buf owner = {0};
+        count += kvp_engine_job_owner(stage->executor->engine, job, &owner) == KVP_OK;
+        kvp_buf_free(&owner);
+    }
+    return count;
+}
+
+/* Who has the same word in mind neither gets another one's job nor learns that there is one. */
+static void test_a_key_is_that_of_who_submitted_with_it(void **state)
+{
+    struct stage stage;
+    bool own;
+    (void)state;
+    stage_open(&stage);
+    change(&stage, "user/ann", true, "submit", KVP_OK);
+    change(&stage, "user/bob", true, "submit", KVP_OK);
+    uint64_t anns = submit_keyed(&stage, &ann, "nightly", &own);
+    assert_true(own);
+    uint64_t bobs = submit_keyed(&stage, &bob, "nightly", &own);
+    assert_true(own && bobs != anns);
+    uint64_t nobodys = submit_keyed(&stage, NULL, "nightly", &own);
+    assert_true(own && nobodys != anns && nobodys != bobs);
+    assert_true(submit_keyed(&stage, &ann, "nightly", &own) == anns && !own);
+    assert_true(submit_keyed(&stage, &bob, "nightly", &own) == bobs && !own);
+    assert_true(submit_keyed(&stage, NULL, "nightly", &own) == nobodys && !own);
+    assert_int_equal(count_owned(&stage), 2); /* nothing is left of those that were there */
+    check_update(&stage, by(&ann, (struct kvp_request){.op = KVP_OP_JOB_CANCEL, .job.job = anns}),
+                 KVP_OK);
+    check_update(&stage, by(&ann, (struct kvp_request){.op = KVP_OP_JOB_REMOVE, .job.job = anns}),
+                 KVP_OK);
+    assert_true(submit_keyed(&stage, &bob, "nightly", &own) == bobs && !own);
+    assert_true(submit_keyed(&stage, &ann, "nightly", &own) != anns && own);
+    stage_close(&stage);
+}
+
+static void test_what_is_said_of_a_job_later_its_owner_says(void **state)
+{
+    struct stage stage;
+    bool own;
+    (void)state;
+    stage_open(&stage);
+    change(&stage, "user/ann", true, "submit", KVP_OK);
+    change(&stage, "user/bob", true, "submit", KVP_OK);
+    uint64_t job = submit_keyed(&stage, &ann, "nightly", &own);
+    struct kvp_request dead = {
+        .op = KVP_OP_JOB_INFO, .count_max = 10, .job = {.job = job, .what = KVP_INFO_DEAD}};
+    check_now(&stage, by(&ann, dead), KVP_OK);
+    check_now(&stage, by(&bob, dead), KVP_REFUSED);
+    struct kvp_request set = {.op = KVP_OP_JOB_SET,
+                              .job = {.job = job, .what = KVP_JOB_SET_PAUSED, .number = 1}};
+    check_now(&stage, by(&bob, set), KVP_REFUSED);
+    check_update(&stage, by(&ann, set), KVP_OK);
+    struct kvp_request again = {.op = KVP_OP_JOB_RETRY, .count_max = 10, .job.job = job};
+    check_now(&stage, by(&bob, again), KVP_REFUSED);
+    check_update(&stage, by(&ann, again), KVP_JOB_STATE);
+    struct kvp_request drain = {.op = KVP_OP_WORKER_SET, .key = TEXT("w1"), .job.number = 1};
+    check_now(&stage, by(&ann, drain), KVP_REFUSED);
+    change(&stage, "user/bob", true, "operate", KVP_OK);
+    check_update(&stage, by(&bob, drain), KVP_NOT_FOUND);
+    stage_close(&stage);
+}
+
 static void test_a_worker_that_waits_is_sent_away_with_its_right(void **state)
 {
     struct stage stage;
@@ -385,6 +488,8 @@ int main(void)
         cmocka_unit_test(test_a_right_that_is_revoked_ends_a_watch),
         cmocka_unit_test(test_a_session_is_its_identitys_own),
         cmocka_unit_test(test_a_job_is_that_of_who_submitted_it),
+        cmocka_unit_test(test_a_key_is_that_of_who_submitted_with_it),
+        cmocka_unit_test(test_what_is_said_of_a_job_later_its_owner_says),
         cmocka_unit_test(test_a_worker_that_waits_is_sent_away_with_its_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,16 @@ static kvp_status recode_standing(kvp_slice bytes, kvp_buf *out)
     return status;
 }
 
+static void recode_holder(kvp_slice held, struct kvp_raw_key *key)
+{
+    char text[KVP_NAME_SIZE_MAX + 1] = {0};
+    const char *bytes = held.data, *end = memchr(bytes, 0, held.size);
+    size_t size = end == NULL ? held.size : (size_t)(end - bytes);
+    memcpy(text, bytes, size);
+    job_key_holder(key, text,
+                   end == NULL ? (kvp_slice){0} : kvp_slice_of(end + 1, held.size - size - 1));
+}
+
 /* There is one key for one thing. */
 static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
 {
@@ -162,6 +172,9 @@ static kvp_status recode_key(kvp_slice bytes, kvp_buf *out)
     case JOB_KEY_STANDING:
         memcpy(text, name.data, name.size);
         job_key_worker(&key, kind, text);
+        break;
+    case JOB_KEY_HOLDER:
+        recode_holder(name, &key);
         break;
     case JOB_KEY_JOB:
         job_key_job(&key, job);

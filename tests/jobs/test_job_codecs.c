@@ -599,6 +599,46 @@ static void test_keys_of_workers_hold_their_names(void **state)
     assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &name), KVP_CORRUPT);
 }
 
+static void check_holder(const char *name, const char *owner, bool good)
+{
+    struct kvp_raw_key raw;
+    enum job_key kind;
+    uint64_t job;
+    uint32_t number;
+    kvp_slice held;
+    job_key_holder(&raw, name, text(owner));
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &held),
+                     good ? KVP_OK : KVP_CORRUPT);
+    if (good) {
+        assert_int_equal(kind, JOB_KEY_HOLDER);
+        assert_int_equal(held.size, strlen(name) + (owner[0] != '\0') + strlen(owner));
+    }
+}
+
+static void test_keys_of_holders_are_those_of_an_owner(void **state)
+{
+    struct kvp_raw_key raw;
+    enum job_key kind;
+    uint64_t job;
+    uint32_t number;
+    kvp_slice held;
+    (void)state;
+    check_holder("a", "", true);
+    check_holder(LONG_AGO, "", true);
+    check_holder(LONG_AGO, "user/ann", true);
+    check_holder(LONG_AGO "x", "", false);
+    check_holder(LONG_AGO "x", "user/ann", false);
+    check_holder("", "", false);
+    check_holder("", "user/ann", false);
+    check_holder("a", LONG_AGO "0123456789abcdef", true);
+    check_holder("a", LONG_AGO "0123456789abcdefg", false);
+    job_key_holder(&raw, "a", text("user/ann"));
+    raw.data[6] = 0; /* a second one */
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &held), KVP_CORRUPT);
+    raw.size = 4; /* none behind it */
+    assert_int_equal(split(kvp_raw_key_slice(&raw), &kind, &job, &number, &held), KVP_CORRUPT);
+}
+
 static void test_keys_of_no_kind_are_corrupt(void **state)
 {
     (void)state;
@@ -653,6 +693,7 @@ int main(void)
         cmocka_unit_test(test_texts_of_records_fit_their_room),
         cmocka_unit_test(test_keys_are_split_into_what_they_were_made_of),
         cmocka_unit_test(test_keys_of_workers_hold_their_names),
+        cmocka_unit_test(test_keys_of_holders_are_those_of_an_owner),
         cmocka_unit_test(test_keys_of_no_kind_are_corrupt),
         cmocka_unit_test(test_keys_are_in_the_order_of_their_numbers),
     };

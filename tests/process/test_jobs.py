@@ -541,6 +541,8 @@ def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
         about = farm.job(job)
         assert (about["done"], about["failed"]) == (count - len(poisoned), len(poisoned)), (about, done)
         assert about["state"] == "done-with-failures"
+        row = farm.cli("job", "list", check=0).stdout.split(b"\n")[1]
+        assert row.split()[:3] == [job.encode(), b"partly", b"tasks"] and len(row) <= 80, row
         check_dead(farm, job, poisoned)
         farm.write("mended", "")
         assert farm.cli("job", "retry", job, "--failed", check=0).stdout == b"%d\n" % len(poisoned)

@@ -79,6 +79,7 @@ struct sim_job {
     bool fickle;            /* results depend on the attempt */
     bool abandon;           /* never started */
     uint64_t cancel_us;     /* when to cancel it; 0: not */
+    uint64_t start_us;      /* when its start was asked for; 0: not so far */
     bool cancel_asked, start_acked, ended;
     char key[16];
     bool doubled;           /* it is made twice under its key, */

@@ -18,8 +18,7 @@ struct ledger_job {
     struct ledger_job *next;
     uint64_t id;
     bool exists, started;
-    uint64_t started_us; /* and when a node had applied it */
-    uint64_t paused_us;  /* 0: it is not */
+    uint64_t paused_us; /* 0: it is not */
     struct job_record record;
     struct sim_job *job;
     struct ledger_task *tasks;

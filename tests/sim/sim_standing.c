@@ -110,11 +110,14 @@ static bool has_it(const struct sim *sim, const struct sim_worker *worker,
     return false;
 }
 
-/* Nobody hears of it: in every slot it hangs, or has a result that nobody takes, because all
- * session slots have been used of late. */
+/* Nobody hears of it: it stands still, or has until now; or in every slot it hangs, or has a result
+ * that nobody takes, because all session slots have been used of late. */
 static bool is_silent(const struct sim *sim, const struct sim_worker *worker)
 {
     bool silent = true;
+    if (sim->now_us < worker->stopped_us + UNANSWERED_US) {
+        return true;
+    }
     for (unsigned i = 0; i < worker->slots_used; i++) {
         const struct sim_caller *call = &worker->slots[i].call;
         bool unanswered =

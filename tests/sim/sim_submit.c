@@ -410,6 +410,8 @@ void sim_submitter_timer(struct sim *sim, unsigned index, uint64_t number)
         }
         break;
     case START:
+        submitter->job->start_us =
+            submitter->job->start_us > 0 ? submitter->job->start_us : sim->now_us;
         ask(sim, submitter, KVP_OP_JOB_START, none, 0, on_started);
         break;
     case START_OTHER:
