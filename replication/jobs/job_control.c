@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an operator says of jobs and workers while they are at work: paused, how many attempts at a
- * time, which priority, drained; when a job has expired; and which job has a key.
- *
- * A key is claimed when a job is started, not when it is made: so two who submit the same at once
- * each upload a whole job, and one of the two begins. Who holds a key is a record of its own; one
- * that names a job that is gone names nobody.
+ * time, which priority, drained; and when a job has expired.
  */
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"
@@ -15,18 +11,32 @@
 
 /* ---- what may begin ---- */
 
-/* Attempts that an earlier primary gave are adopted until then. */
+/* Attempts that an earlier primary gave are adopted until then, by the clock of silence. */
 uint64_t job_adopts_until_us(const struct kvp_jobs *jobs, const struct job *job)
 {
     return jobs->ready_us + (uint64_t)job->record.spec.silence_ms * 2000;
 }
 
-uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job)
+/* Else nobody knows how many there are. */
+static bool job_waits_for_attempts(const struct kvp_jobs *jobs, const struct job *job,
+                                   uint64_t now_us)
 {
-    uint64_t opens_us = job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
-    uint64_t known_us = job_adopts_until_us(jobs, job); /* how many attempts are under way */
-    bool waits = job->record.spec.max_running > 0 && !KVP_MUTANT(JOB_MORE_RUNNING);
-    return waits && job->inherited && known_us > opens_us ? known_us : opens_us;
+    return job->record.spec.max_running > 0 && job->inherited && !KVP_MUTANT(JOB_MORE_RUNNING) &&
+           jobs_heard_us(jobs, now_us) < job_adopts_until_us(jobs, job);
+}
+
+static uint64_t job_delayed_until_us(const struct job *job)
+{
+    return job->started_us + (uint64_t)job->record.spec.delay_ms * 1000;
+}
+
+uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us)
+{
+    uint64_t opens_us = job_delayed_until_us(job), known_us = 0;
+    if (job_waits_for_attempts(jobs, job, now_us)) {
+        known_us = jobs_silence_due_us(jobs, job_adopts_until_us(jobs, job), 0, now_us);
+    }
+    return known_us > opens_us ? known_us : opens_us;
 }
 
 bool job_is_full(const struct job *job)
@@ -38,7 +48,7 @@ bool job_hands_out(const struct kvp_jobs *jobs, const struct job *job, uint64_t 
 {
     return job->record.state == JOB_RUNNING &&
            (!job->record.paused || KVP_MUTANT(JOB_PAUSED_GOES_ON)) && !job_is_full(job) &&
-           now_us >= job_opens_us(jobs, job);
+           now_us >= job_delayed_until_us(job) && !job_waits_for_attempts(jobs, job, now_us);
 }
 
 /* ---- settings ---- */

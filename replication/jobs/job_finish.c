@@ -177,7 +177,7 @@ uint64_t job_check_times(struct kvp_jobs *jobs, uint64_t now_us)
     for (struct job *job = jobs->first; job != NULL; job = job->next) {
         uint64_t due_us = expires_us(job);
         if (job->record.state == JOB_RUNNING && !job->released) {
-            due_us = job_opens_us(jobs, job);
+            due_us = job_opens_us(jobs, job, now_us);
             job->released = now_us >= due_us;
             jobs->work_available = jobs->work_available || job->released;
         }

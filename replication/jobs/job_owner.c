@@ -2,6 +2,10 @@
 /*
  * Who has submitted a job, where rights are needed, and which of his jobs has a key. Keys of two
  * owners are two keys: nobody can take another one's, nor learn from an answer that it is taken.
+ *
+ * A key is claimed when a job is started, not when it is made: so two who submit the same at once
+ * each upload a whole job, and one of the two begins. Who holds a key is a record of its own; one
+ * that names a job that is gone names nobody.
  */
 #include "replication/jobs/job_state.h"
 #include "kvstore/base/mutant.h"

@@ -313,8 +313,9 @@ uint64_t jobs_silence_due_us(const struct kvp_jobs *jobs, uint64_t heard_us, uin
 /* It runs, is not paused, may have one more attempt, and its delay is over. */
 bool job_hands_out(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us);
 bool job_is_full(const struct job *job);
-/* When its first task may be handed out. */
-uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job);
+/* When its first task may be handed out, or when to ask again. */
+uint64_t job_opens_us(const struct kvp_jobs *jobs, const struct job *job, uint64_t now_us);
+/* By the clock of silence (job_heard.c). */
 uint64_t job_adopts_until_us(const struct kvp_jobs *jobs, const struct job *job);
 kvp_status job_set(struct kvp_jobs *jobs, struct job *job, const struct kvp_request *request,
                    uint64_t now_us, struct job_answer *answer);

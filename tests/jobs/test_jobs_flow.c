@@ -279,6 +279,33 @@ static void test_no_more_attempts_are_under_way_than_allowed_after_a_failover(vo
     assert_int_equal(farm_fetch(&farm, &bob, &other), KVP_OK);
 }
 
+/* Whoever works cannot say so meanwhile. */
+static void test_attempts_are_waited_for_as_long_as_nobody_can_be_heard(void **state)
+{
+    (void)state;
+    struct kvp_job_spec spec = mode_of("single");
+    struct kvp_task_grant grant, other;
+    bool go_on = false;
+    spec.max_running = 1;
+    (void)farm_job(&farm, &spec, 3);
+    struct hand ann = farm_join(&farm, "ann", "count", false);
+    struct hand bob = farm_join(&farm, "bob", "count", false);
+    assert_int_equal(farm_fetch(&farm, &ann, &grant), KVP_OK);
+    farm_failover(&farm);
+    struct kvp_jobs *jobs = kvp_engine_jobs(farm.bench.engine);
+    kvp_jobs_hear(jobs, farm.now_us, 0);
+    farm_wait(&farm, 20000);
+    kvp_jobs_hear(jobs, 0, 20000000);
+    farm_wait(&farm, 400);
+    assert_int_equal(farm_fetch(&farm, &bob, &other), KVP_NO_TASK);
+    assert_int_equal(farm_beat(&farm, &ann, &grant, &go_on), KVP_OK);
+    assert_true(go_on);
+    farm_wait(&farm, 1000);
+    assert_int_equal(farm_post(&farm, &ann, &grant, "x"), KVP_OK);
+    farm_wait(&farm, 3000);
+    assert_int_equal(farm_fetch(&farm, &bob, &other), KVP_OK);
+}
+
 static void test_a_priority_can_be_raised_while_the_job_runs(void **state)
 {
     (void)state;
@@ -452,6 +479,7 @@ int main(void)
         FARM_TEST(test_a_key_is_free_again_when_its_job_is_removed),
         FARM_TEST(test_a_paused_job_hands_out_nothing_also_after_a_failover),
         FARM_TEST(test_no_more_attempts_are_under_way_than_allowed_after_a_failover),
+        FARM_TEST(test_attempts_are_waited_for_as_long_as_nobody_can_be_heard),
         FARM_TEST(test_a_priority_can_be_raised_while_the_job_runs),
         FARM_TEST(test_a_drained_worker_gets_nothing_until_it_is_resumed),
         FARM_TEST(test_a_standby_takes_the_place_of_a_drained_worker),
