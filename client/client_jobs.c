@@ -428,6 +428,20 @@ static kvp_status take_tiles(struct kvp_job_spec *spec, size_t buffer, kvp_resul
     return KVP_OK;
 }
 
+/* *job becomes the one that has the key. */
+static kvp_status start_product(kvp_client *client, uint64_t *job, kvp_result *result)
+{
+    kvp_result started = {0};
+    kvp_status status = kvp_job_start(client, *job, &started);
+    *job = status == KVP_OK && started.version != 0 ? started.version : *job;
+    if (result != NULL) {
+        *result = started;
+    } else {
+        kvp_result_free(&started);
+    }
+    return status;
+}
+
 kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec *spec,
                                  const struct kvp_matrix *a, const struct kvp_matrix *b,
                                  size_t buffer, uint64_t *job,
@@ -458,7 +472,7 @@ kvp_status kvp_job_submit_matmul(kvp_client *client, struct kvp_job_spec *spec,
     struct listener listener = {progress, arg};
     status = upload(client, *job, spec, a, b, listener, result);
     if (status == KVP_OK) {
-        status = kvp_job_start(client, *job, result);
+        status = start_product(client, job, result);
     }
     if (status != KVP_OK && status != KVP_TIMEOUT_UNKNOWN) {
         (void)kvp_job_cancel(client, *job, NULL);

@@ -22,6 +22,15 @@ def fail(ctx, payload):
     raise ValueError("cannot do " + payload.decode())
 
 
+@kvpair.task("page")
+def page(ctx, payload):
+    """A poisoned page cannot be read until the file that the payload names is there."""
+    number, _, mended = payload.partition(b" ")
+    if mended and not os.path.exists(mended):
+        raise OSError("cannot read page %s" % number.decode())
+    return number
+
+
 @kvpair.task("text")
 def text(ctx, payload):
     return "not bytes"

@@ -154,6 +154,102 @@ def test_a_task_that_fails_says_why():
         assert "returned str, not bytes" in str(other[0].exception(20))
 
 
+def test_a_job_goes_on_without_what_has_failed_and_retry_brings_the_rest():
+    mended = os.fsencode(farm.path("mended"))
+    payloads = [b"%d" % number + (b" " + mended if number % 10 == 5 else b"") for number in range(40)]
+    poisoned = [5, 15, 25, 35]
+    with connect() as kv:
+        job = kv.submit("page", payloads, on_failure="continue", max_attempts=1, retry_delay=0)
+        failure = job[5].exception(20)
+        assert isinstance(failure, kvpair.TaskFailed) and failure.task == 5 and "cannot read page 5" in str(failure)
+        assert job[6].result(20) == b"6"
+        partly = raises(kvpair.PartlyFailed, job.result)
+        assert sorted(partly.failed) == poisoned and "cannot read page 15" in partly.failed[15], partly.failed
+        assert "4 of 40" in str(partly) and "cannot read page 5" in str(partly) and partly.job == job.id
+        assert [shown["task"] for shown in job.dead()] == poisoned
+        assert [shown["task"] for shown in kv.job(job.id).dead(start=6)] == poisoned[1:]
+        raises(kvpair.JobState, job.retry, 6)
+        first = job[5]
+        assert job.retry(5) == 1 and isinstance(job[5].exception(20), kvpair.TaskFailed)
+        assert job[5] is not first and first.done()
+        raises(kvpair.PartlyFailed, job.result, 20)
+        open(mended, "w").close()
+        with farm.primary_killed_after(lambda: True):
+            assert job.retry() == 4
+            assert [task.result(20) for task in job] == [b"%d" % number for number in range(40)]
+        assert job.info()["state"] == "done" and job.result() == [b"%d" % number for number in range(40)]
+        raises(kvpair.JobState, job.retry)
+        job.remove()
+
+
+def test_the_same_key_is_the_same_job_and_its_futures_are_those_of_the_first():
+    with connect() as kv:
+        job = kv.submit("echo", [b"a", b"b"], key="nightly", delay=0.2)
+        other = kv.submit("echo", (b"%d" % number for number in range(5000)), key="nightly")
+        assert other.id == job.id and len(other) == 2 and other[1].result(20) == b"b"
+        assert job.info()["key"] == "nightly" and job[0].result(20) == b"a"
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(lambda _: kv.submit("echo", [b"%d" % n for n in range(2000)], key="raced"), range(6)))
+        assert len({one.id for one in made}) == 1
+        assert all(one[1999].result(20) == b"1999" for one in made)
+        assert sum(info["key"] == "raced" for info in kv.jobs()) == 1
+        for one in (job, made[0]):
+            one.wait(20)
+            one.remove()
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            products = list(pool.map(lambda _: kv.submit_matmul([[1, 2]], [[3], [4]], key="product"), range(6)))
+        assert len({one.id for one in products}) == 1 and [one.result(20) for one in products] == [[[11]]] * 6
+        again = kv.submit("echo", [b"c"], key="nightly")
+        assert again.id != job.id and again.result(20) == [b"c"]
+
+
+def test_jobs_are_paused_and_limited_and_workers_drained():
+    with connect() as kv:
+        job = kv.submit("endless", [b"1", b"2", b"3"], max_running=1, deadline=60)
+        wait_for(lambda: job.info()["running"] == 1, "a task to run")
+        job.set(max_running=2, priority=7)
+        wait_for(lambda: job.info()["running"] == 2, "another one to run")
+        info = job.info()
+        assert (info["max_running"], info["priority"], info["on_failure"]) == (2, 7, "stop"), info
+        job.pause()
+        assert job.info()["paused"]
+        raises(ValueError, job.set, priority=256)
+        job.resume()
+        assert not job.info()["paused"] and job.cancel()
+        raises(kvpair.JobState, job.pause)
+        kv.drain_worker("kvworker-0")
+        states = {worker["name"]: worker["state"] for worker in kv.workers()}
+        assert states["kvworker-0"] in ("drained", "draining"), states
+        kv.resume_worker("kvworker-0")
+        assert {worker["name"]: worker["state"] for worker in kv.workers()}["kvworker-0"] == "active"
+        raises(kvpair.NotFound, kv.drain_worker, "nobody")
+        late = kv.submit("nobody", [b""], expires=1)
+        assert "expired" in str(raises(kvpair.JobFailed, late.result, 20))
+
+
+def test_a_job_is_told_from_asyncio_what_it_is_told_from_threads():
+    import asyncio
+    import kvpair.aio
+
+    async def work():
+        async with kvpair.aio.connect(farm.nodes_option()) as kv:
+            job = await kv.submit("fail", [b"this"], on_failure="continue", max_attempts=1, delay=0.2, key="aio")
+            await job.pause()
+            await job.set(max_running=3)
+            await job.resume()
+            try:
+                await job.result()
+            except kvpair.PartlyFailed as partly:
+                assert list(partly.failed) == [0], partly
+            assert ["cannot do this" in shown["reason"] for shown in await job.dead()] == [True]
+            assert await job.retry() == 1
+            await kv.drain_worker("kvworker-1")
+            await kv.resume_worker("kvworker-1")
+            await job.cancel()
+
+    asyncio.run(work())
+
+
 def test_a_job_that_is_cancelled_ends_its_futures_and_its_tasks():
     with connect() as kv:
         job = kv.submit("endless", [b"1"], deadline=60)
@@ -178,7 +274,10 @@ def test_what_is_no_job_is_refused():
         raises(ValueError, kv.submit, "", [b""])
         raises(ValueError, kv.submit, "x" * 65, [b""])
         raises(TypeError, kv.submit, "echo", [b""], rounds=1)
-        raises(TypeError, kv.submit, "echo", [b""], key="no such option")
+        raises(TypeError, kv.submit, "echo", [b""], no_such_option=1)
+        for options in ({"key": ""}, {"key": "x" * 65}, {"on_failure": "wait"}, {"max_running": -1}, {"expires": 0.5}):
+            raises(ValueError, kv.submit, "echo", [b""], **options)
+        raises(kvpair.BadRequest, kv.matmul, [[1]], [[1]], on_failure="continue")
         raises(ValueError, kv.submit, "echo", [kvpair.TaskSpec(b"", after=[0])])
         raises((kvpair.TooLarge, kvpair.BadRequest), kv.submit, "echo", [b"x" * ((1 << 20) + 1)])
         raises(ZeroDivisionError, kv.submit, "echo", (b"%d" % (1 // (3 - number)) for number in range(9)))

@@ -18,9 +18,12 @@ VERSION_FIRST, VERSION_END = 200, 10000
 
 KEY_SIZE_MAX, VALUE_SIZE_MAX, NAME_SIZE_MAX = 1024, 1 << 20, 64
 TASKS_MAX, BATCH_MAX, DEPS_MAX = 1 << 20, 1024, 4096
-INFO_JOBS, INFO_JOB, INFO_TASKS, INFO_WORKERS = range(4)
+INFO_JOBS, INFO_JOB, INFO_TASKS, INFO_WORKERS, INFO_DEAD = range(5)
 OUTCOME_RESULT, OUTCOME_FAILED, OUTCOME_OVERFLOW, OUTCOME_GIVEN_BACK = range(4)
 JOB_TASKS, JOB_MATMUL = range(2)
+ON_FAILURE = ("stop", "continue")
+JOB_SET_PAUSED, JOB_SET_MAX_RUNNING, JOB_SET_PRIORITY = range(3)
+WORKER_SET_DRAINED = 0
 ELEMENTS = ("int32", "int64", "float32", "float64")
 AGREEMENTS = ("exact", "absolute", "relative", "checksum")
 VERIFICATIONS = ("none", "freivalds", "recompute")
@@ -119,6 +122,9 @@ _STATUS = {
                               PROGRESS, c_void_p, _R],
     "kvp_job_info": [_H, c_uint, c_uint64, c_uint64, POINTER(c_uint64), _R],
     "kvp_job_result": [_H, c_uint64, c_uint32, _R],
+    "kvp_job_retry": [_H, c_uint64, c_uint32, c_uint32, POINTER(c_uint32), _R],
+    "kvp_job_set": [_H, c_uint64, c_uint, c_uint64, _R],
+    "kvp_worker_set": [_H, c_char_p, c_uint, c_uint64, _R],
     "kvp_job_product": [_H, c_uint64, POINTER(Spec), POINTER(Matrix), _R],
     "kvp_worker_join": [_H, POINTER(Worker), POINTER(c_char_p), c_uint, c_uint64, c_bool, _R],
     "kvp_worker_leave": [_H, POINTER(Worker), _R],

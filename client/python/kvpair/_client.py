@@ -9,10 +9,11 @@ from ctypes import byref
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Optional, TypeVar, Union, cast, overload
 
 from . import _jobs, errors
-from ._abi import Result, library
+from ._abi import WORKER_SET_DRAINED, Result, library
 from ._handle import Bytes, Certificate, Key, key_bytes, open_handle, raise_for, slice_of, take_value, value_bytes, \
     version_number
 from ._jobs import Job, Options, ProgressTo, TaskSpec
+from ._options import name_bytes
 from ._scan import Pair, Scan
 from ._txn import Txn
 
@@ -207,7 +208,8 @@ class Client:
                **options: Any) -> Job:
         """A job of one task for each payload, for workers that know the kind. It has begun when this returns.
 
-        `options` are those of `kvpair.Options`: name, priority, max_attempts, retry_delay, deadline and others.
+        `options` are those of `kvpair.Options`: name, priority, max_attempts, retry_delay, deadline and others. With
+        a `key` it is the job that has been started under it, if there is one: its tasks are those, and no others.
 
         >>> job = kv.submit("count", [b"to be or", b"not to be"])
         >>> job.result()
@@ -247,6 +249,18 @@ class Client:
     def workers(self) -> "list[Dict[str, Any]]":
         """All workers that the group knows."""
         return list(_jobs.list_all(self, _jobs.INFO_WORKERS, 0, 0))
+
+    def drain_worker(self, name: str) -> None:
+        """It is given no task any more, also when it is started anew. `NotFound`: there is none of this name."""
+        self._set_worker(name, 1)
+
+    def resume_worker(self, name: str) -> None:
+        """It is given tasks again."""
+        self._set_worker(name, 0)
+
+    def _set_worker(self, name: str, drained: int) -> None:
+        _jobs.update(self, library.kvp_worker_set, name_bytes(name, "the name of a worker"), WORKER_SET_DRAINED,
+                     drained)
 
 
 def connect(nodes: Optional[str] = None, *, group: Optional[str] = None, timeout: Optional[float] = None,

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List,
     Tuple, Union, cast
 
 from . import errors
-from ._abi import BATCH_MAX, DEPS_MAX, INFO_JOB, INFO_JOBS, INFO_TASKS, INFO_WORKERS, JOB_TASKS, TASKS_MAX, Buffer, \
-    View, library
+from ._abi import BATCH_MAX, DEPS_MAX, INFO_DEAD, INFO_JOB, INFO_JOBS, INFO_TASKS, INFO_WORKERS, JOB_SET_MAX_RUNNING, \
+    JOB_SET_PAUSED, JOB_SET_PRIORITY, JOB_TASKS, TASKS_MAX, Buffer, Result, View, library
 from ._handle import Bytes, raise_for, services, slice_of, take_value, value_bytes
-from ._options import Options, check_status, name_bytes
+from ._options import Options, check_status, name_bytes, number_in
 
 if TYPE_CHECKING:
     from ._client import Client
 
 BATCH_SIZE = 1 << 20  # bytes of tasks in a message, about
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.02, 0.2
+DEAD_NAMED = 256  # that an exception names
 LIST_FROM = 16  # so many jobs are looked at one by one, more in one list
 
 GOING_ON = ("uploading", "running", "verifying")
@@ -87,10 +88,13 @@ def list_all(client: "Client", what: int, job: int, start: int) -> Iterator[Dict
             return
 
 
-def update(client: "Client", function: Any, job: int) -> None:
-    result = client._handle.call(function, job)
+def update(client: "Client", function: Any, *arguments: Any) -> Tuple[bool, int]:
+    """`counted` and `version` of the result."""
+    result: Result = client._handle.call(function, *arguments)
     raise_for(result)
+    told = bool(result.counted), int(result.version)
     library.kvp_result_free(byref(result))
+    return told
 
 
 # ---- making ----
@@ -142,12 +146,11 @@ def _batches(payloads: Iterable[Union[Bytes, TaskSpec]]) -> Iterator[List[TaskSp
         yield batch
 
 
-def new_job(client: "Client", spec: Any) -> int:
+def new_job(client: "Client", spec: Any) -> Tuple[int, bool]:
+    """The job, and whether it is a new one: else one was started under the key, and there is nothing to upload."""
     number = c_uint64()
-    result = client._handle.call(library.kvp_job_new, byref(spec), byref(number))
-    raise_for(result)
-    library.kvp_result_free(byref(result))
-    return number.value
+    made, _ = update(client, library.kvp_job_new, byref(spec), byref(number))
+    return number.value, made
 
 
 def _add(client: "Client", job: int, first: int, batch: List[TaskSpec], kind: bytes) -> None:
@@ -169,6 +172,23 @@ def _start(client: "Client", job: int) -> None:
             update(client, library.kvp_job_start, job)
 
 
+def _start_keyed(client: "Client", job: int, spec: Any) -> int:
+    """The job that has the key now: this one, or the one that was started meanwhile, for which this one went."""
+    for again in (True, False):
+        try:
+            return update(client, library.kvp_job_start, job)[1]
+        except errors.Unknown:
+            if not again:
+                raise
+        except errors.NoSuchJob:  # a start whose answer was lost
+            holder, made = new_job(client, spec)
+            if not made:
+                return holder
+            _drop(client, holder)
+            raise
+    raise AssertionError
+
+
 def _drop(client: "Client", job: int) -> None:
     """What could not be made whole is taken away; what cannot be taken away goes by itself after an hour."""
     try:
@@ -188,20 +208,35 @@ def submit(client: "Client", kind: str, payloads: Iterable[Union[Bytes, TaskSpec
     if first is None:
         raise ValueError("payloads is empty: a job has at least one task")
     spec = options.spec(JOB_TASKS)
-    number, count = new_job(client, spec), 0
+    number, made = new_job(client, spec)
+    if not made:
+        return Job(client, number)
+    begun, count = _fill(client, number, spec, itertools.chain([first], batches), own)
+    job = Job(client, begun)
+    if begun == number:
+        job._make_tasks(count)
+    return job
+
+
+def _fill(client: "Client", number: int, spec: Any, batches: Iterable[List[TaskSpec]], kind: bytes) -> Tuple[int, int]:
+    """Uploads the tasks and starts the job: its number, and how many there are. With a key it may be another's from
+    its start on: it is left then."""
+    count, started = 0, False
     try:
-        for batch in itertools.chain([first], batches):
+        for batch in batches:
             if count + len(batch) > TASKS_MAX:
                 raise errors.TooLarge("a job has at most %d tasks" % TASKS_MAX)
-            _add(client, number, count, batch, own)
+            _add(client, number, count, batch, kind)
             count += len(batch)
+        if spec.key:
+            started = True
+            return _start_keyed(client, number, spec), count
         _start(client, number)
+        return number, count
     except BaseException:
-        _drop(client, number)
+        if not started:
+            _drop(client, number)
         raise
-    job = Job(client, number)
-    job._make_tasks(count)
-    return job
 
 
 # ---- tasks as futures ----
@@ -286,7 +321,7 @@ class Job:
         return list_all(self.client, INFO_TASKS, self.id, start)
 
     def task_result(self, number: int) -> bytes:
-        """The bytes of a task's result; of a product, of a block. `JobState`: not there yet."""
+        """The bytes of a task's result; of a product, of a block. `JobState`: not there yet, or it has failed."""
         if not 0 <= number < 1 << 32:
             raise ValueError("there is no task %r" % (number,))
         return take_value(self.client._handle.call(library.kvp_job_result, self.id, number))
@@ -321,7 +356,8 @@ class Job:
     def result(self, timeout: Optional[float] = None, progress: ProgressTo = None) -> Any:
         """Of a product the product; of other jobs the list of the results of all tasks. It waits for the end.
 
-        `JobFailed`, `JobCancelled`; `Timeout`: it has not ended yet.
+        `JobFailed`, `JobCancelled`; `PartlyFailed`: all is done but the tasks that it names; `Timeout`: it has not
+        ended yet.
         """
         info = self.wait(timeout, progress)
         self._raise_unless_done(info)
@@ -331,9 +367,18 @@ class Job:
         return [self.task_result(number) for number in range(info["tasks"])]
 
     def _raise_unless_done(self, info: Dict[str, Any]) -> None:
+        if info["state"] == "done-with-failures":
+            raise self._partly_failed(info)
         if info["state"] != "done":
             kind = errors.JobFailed if info["state"] == "failed" else errors.JobCancelled
             raise _failure(kind, self.id, ": ".join(text for text in (info["state"], info["reason"]) if text))
+
+    def _partly_failed(self, info: Dict[str, Any]) -> errors.JobFailed:
+        failed = {shown["task"]: shown["reason"] for shown in itertools.islice(self.dead(), DEAD_NAMED)}
+        first = "; task %d: %s" % next(iter(failed.items())) if failed else ""
+        failure = _failure(errors.PartlyFailed, self.id, info["reason"] + first)
+        cast(errors.PartlyFailed, failure).failed = failed
+        return failure
 
     def cancel(self) -> bool:
         """Takes its tasks away from the workers. False: it has ended already."""
@@ -349,12 +394,53 @@ class Job:
         """Removes a job that has ended, before its time: results that nobody has asked for are gone then."""
         update(self.client, library.kvp_job_remove, self.id)
 
+    # ---- while it is at work ----
+
+    def pause(self) -> None:
+        """None of its tasks is handed out any more; those that are under way go on."""
+        update(self.client, library.kvp_job_set, self.id, JOB_SET_PAUSED, 1)
+
+    def resume(self) -> None:
+        """They are handed out again."""
+        update(self.client, library.kvp_job_set, self.id, JOB_SET_PAUSED, 0)
+
+    def set(self, *, max_running: Optional[int] = None, priority: Optional[int] = None) -> None:
+        """Changes what `submit` has said of it: so many attempts at a time (0: any number), priority."""
+        for setting, value, most, what in ((JOB_SET_MAX_RUNNING, max_running, (1 << 32) - 1, "max_running"),
+                                           (JOB_SET_PRIORITY, priority, 255, "priority")):
+            if value is not None:
+                update(self.client, library.kvp_job_set, self.id, setting, number_in(value, 0, most, what))
+
+    # ---- what has failed ----
+
+    def dead(self, start: int = 0) -> Iterator[Dict[str, Any]]:
+        """Its tasks that have failed, as `task_info` shows them, with the reason of each."""
+        return list_all(self.client, INFO_DEAD, self.id, start)
+
+    def retry(self, task: Optional[int] = None) -> int:
+        """Has this one of its failed tasks, or all of them, tried again, with nothing held against them; what is done
+        is not done again. How many they are; `JobState`: none.
+
+        A future that has an outcome keeps it: `tasks` has new ones for those that had failed.
+        """
+        first, count = (0, (1 << 32) - 1) if task is None else (number_in(task, 0, TASKS_MAX - 1, "task"), 1)
+        retried = c_uint32()
+        update(self.client, library.kvp_job_retry, self.id, first, count, byref(retried))
+        if self._tasks is not None:
+            self.client.watcher().begin_again(self)
+        return retried.value
+
     # ---- its tasks ----
 
     def _make_tasks(self, count: int) -> List[Task]:
         self._tasks = [Task(self, number) for number in range(count)]
         self.client.watcher().add(self)
         return self._tasks
+
+    def _renew_tasks(self) -> None:
+        """A list of its own: who still looks through the one before settles none of the new ones."""
+        self._tasks = [Task(self, task.number) if task.done() and not task.cancelled() and task.exception() else task
+                       for task in self._tasks or ()]
 
     @property
     def tasks(self) -> List[Task]:
@@ -399,35 +485,45 @@ class _Watched:
     """A job whose futures wait. It is held: who only left a callback has no other hold on it."""
 
     def __init__(self, job: Job) -> None:
+        assert job._tasks is not None
         self.job = job
-        self.id = job.id
+        self.tasks = job._tasks
         self.low = 0  # the tasks below have an outcome
-        self.settled = 0
+        self.settled = sum(task.done() for task in self.tasks)
+        self.over = False
+        self._lock = threading.Lock()
+
+    def retire(self) -> None:
+        """It settles nothing from here on, whatever it was told before."""
+        with self._lock:
+            self.over = True
 
     def look(self, info: Dict[str, Any]) -> bool:
         """Settles what has changed. True: the job has ended."""
-        job = self.job
-        assert job._tasks is not None
+        with self._lock:
+            return self.over or self._look(info)
+
+    def _look(self, info: Dict[str, Any]) -> bool:
         ended = info["state"] not in GOING_ON
-        if info["done"] > self.settled or ended:
-            self._settle(job, job._tasks, info["done"] - self.settled, ended)
+        fresh = info["done"] + info.get("failed", 0) - self.settled
+        if fresh > 0 or ended:
+            self._settle(fresh, ended)
         if ended:
-            for task in job._tasks[self.low:]:
+            for task in self.tasks[self.low:]:
                 if not task.done():
-                    self._settle_rest(job, task, info)
+                    self._settle_rest(self.job, task, info)
         return ended
 
-    def _settle(self, job: Job, tasks: List[Task], fresh: int, ended: bool) -> None:
-        for shown in job.task_info(self.low):
-            task = tasks[shown["task"]]
+    def _settle(self, fresh: int, ended: bool) -> None:
+        for shown in self.job.task_info(self.low):
+            task = self.tasks[shown["task"]]
             if not task.done() and shown["state"] in ("done", "failed"):
-                failed = shown["state"] == "failed"
-                task._settle(_task_failure(job, shown) if failed else None)
-                self.settled += not failed
-                fresh -= not failed
+                task._settle(_task_failure(self.job, shown) if shown["state"] == "failed" else None)
+                self.settled += 1
+                fresh -= 1
             if fresh <= 0 and not ended:
                 break
-        while self.low < len(tasks) and tasks[self.low].done():
+        while self.low < len(self.tasks) and self.tasks[self.low].done():
             self.low += 1
 
     @staticmethod
@@ -438,8 +534,9 @@ class _Watched:
             task._settle(_failure(errors.JobFailed, job.id, "%s: %s" % (info["state"], info["reason"])))
 
     def give_up(self, why: BaseException) -> None:
-        for task in self.job._tasks or ():
-            task._settle(why)
+        with self._lock:
+            for task in () if self.over else self.tasks:
+                task._settle(why)
 
 
 def _task_failure(job: Job, shown: Dict[str, Any]) -> errors.JobFailed:
@@ -466,6 +563,16 @@ class Watcher:
                 self._thread = threading.Thread(target=self._run, name="kvpair-watcher", daemon=True)
                 self._thread.start()
             self._lock.notify_all()
+
+    def begin_again(self, job: Job) -> None:
+        """Its failed tasks are tried again: they have new futures. A look that is under way may still settle old ones."""
+        with self._lock:
+            before = [watched for watched in self._watched.get(job.id, ()) if watched.job is job]
+        for watched in before:
+            watched.retire()
+            self._forget(job.id, watched)
+        job._renew_tasks()
+        self.add(job)
 
     def stop(self) -> None:
         with self._lock:
@@ -538,9 +645,11 @@ class Watcher:
 
     def _forget(self, job: int, watched: _Watched) -> None:
         with self._lock:
-            self._watched[job].remove(watched)
-            if not self._watched[job]:
-                del self._watched[job]
+            several = self._watched.get(job, [])
+            if watched in several:
+                several.remove(watched)
+            if not several:
+                self._watched.pop(job, None)
 
     def _give_up_all(self, why: BaseException) -> None:
         with self._lock:

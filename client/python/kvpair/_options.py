@@ -7,7 +7,7 @@ from ctypes import byref
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
-from ._abi import AGREEMENTS, ELEMENTS, NAME_SIZE_MAX, VERIFICATIONS, Spec, library
+from ._abi import AGREEMENTS, ELEMENTS, NAME_SIZE_MAX, ON_FAILURE, VERIFICATIONS, Spec, library
 from ._handle import make_error, milliseconds
 
 
@@ -21,7 +21,7 @@ def name_bytes(name: str, what: str) -> bytes:
     return data
 
 
-def _number(value: int, least: int, most: int, what: str) -> int:
+def number_in(value: int, least: int, most: int, what: str) -> int:
     if not isinstance(value, int) or not least <= value <= most:
         raise ValueError("%s is a number from %d to %d, not %r" % (what, least, most, value))
     return value
@@ -37,6 +37,10 @@ def _index(value: str, names: Sequence[str], what: str) -> int:
 class Options:
     """Of a job. Times are in seconds; None is the group's default (docs/jobs.md).
 
+    `key`: of the jobs with one key at most one is started, and is the answer to whoever submits it again.
+    `on_failure`: "stop" (a task that has failed is the end of the job) or "continue". `max_running`: so many attempts
+    at a time. `expires`: a job that has not ended after so many whole seconds has failed.
+
     `mode`: single, dual-first, dual-compare, tmr, quad, or COPIES/QUORUM. Those from `element` on are for products of
     matrices: int32, int64, float32 or float64; exact, absolute, relative or checksum; freivalds, recompute or none.
     """
@@ -51,6 +55,10 @@ class Options:
     deadline: Optional[float] = None
     silence: Optional[float] = None
     keep: Optional[int] = None
+    key: Optional[str] = None
+    on_failure: Optional[str] = None
+    max_running: Optional[int] = None
+    expires: Optional[int] = None
     element: Optional[str] = None
     compare: Optional[str] = None
     tolerance: Optional[float] = None
@@ -67,23 +75,31 @@ class Options:
                              % self.mode)
         if self.name:
             spec.name = name_bytes(self.name, "the name of a job")
+        if self.key is not None:
+            spec.key = name_bytes(self.key, "the key of a job")
+        if self.on_failure is not None:
+            spec.on_failure = _index(self.on_failure, ON_FAILURE, "on_failure")
         self._take_numbers(spec)
         if self.verify is not None:
             spec.verify = _index(self.verify, VERIFICATIONS, "verify")
         if self.rounds is not None:
-            spec.rounds = _number(self.rounds, 1, 64, "rounds")
-        _number(self.buffer, 0, (1 << 63) - 1, "buffer")
+            spec.rounds = number_in(self.rounds, 1, 64, "rounds")
+        number_in(self.buffer, 0, (1 << 63) - 1, "buffer")
         return spec
 
     def _take_numbers(self, spec: Spec) -> None:
         if self.priority is not None:
-            spec.priority = _number(self.priority, 0, 255, "priority")
+            spec.priority = number_in(self.priority, 0, 255, "priority")
         if self.max_copies is not None:
-            spec.copies_max = _number(self.max_copies, 1, 8, "max_copies")
+            spec.copies_max = number_in(self.max_copies, 1, 8, "max_copies")
         if self.max_attempts is not None:
-            spec.attempts_max = _number(self.max_attempts, 1, 255, "max_attempts")
+            spec.attempts_max = number_in(self.max_attempts, 1, 255, "max_attempts")
         if self.keep is not None:
-            spec.keep_s = _number(self.keep, 0, (1 << 32) - 1, "keep")
+            spec.keep_s = number_in(self.keep, 0, (1 << 32) - 1, "keep")
+        if self.max_running is not None:
+            spec.max_running = number_in(self.max_running, 0, (1 << 32) - 1, "max_running")
+        if self.expires is not None:
+            spec.expires_s = number_in(self.expires, 0, (1 << 32) - 1, "expires")
         for field, value in (("retry_ms", self.retry_delay), ("delay_ms", self.delay), ("deadline_ms", self.deadline),
                              ("silence_ms", self.silence)):
             if value is not None:

@@ -93,6 +93,21 @@ class Job:
     async def remove(self) -> None:
         await self._client._in_thread(self._job.remove)
 
+    async def dead(self) -> List[Dict[str, Any]]:
+        return await self._client._in_thread(lambda: list(self._job.dead()))
+
+    async def retry(self, task: Optional[int] = None) -> int:
+        return await self._client._in_thread(self._job.retry, task)
+
+    async def pause(self) -> None:
+        await self._client._in_thread(self._job.pause)
+
+    async def resume(self) -> None:
+        await self._client._in_thread(self._job.resume)
+
+    async def set(self, *, max_running: Optional[int] = None, priority: Optional[int] = None) -> None:
+        await self._client._in_thread(lambda: self._job.set(max_running=max_running, priority=priority))
+
     async def as_completed(self) -> "AsyncIterator[Tuple[int, bytes]]":
         """(number, result) of its tasks as they end; raises what one of them has failed with."""
         ended: "asyncio.Queue[_jobs.Task]" = asyncio.Queue()
@@ -241,6 +256,12 @@ class Client:
 
     def job(self, number: int) -> Job:
         return Job(self, self.sync.job(number))
+
+    async def drain_worker(self, name: str) -> None:
+        await self._in_thread(self.sync.drain_worker, name)
+
+    async def resume_worker(self, name: str) -> None:
+        await self._in_thread(self.sync.resume_worker, name)
 
 
 def _page(scan: Scan) -> List[Pair]:

@@ -283,6 +283,12 @@ class JobCancelled(JobFailed):
     """The job was cancelled."""
 
 
+class PartlyFailed(JobFailed):
+    """The job is done, but for some tasks: `failed` has their numbers, at most 256, and why each one has failed."""
+
+    failed: Dict[int, str] = {}
+
+
 class TaskFailed(JobFailed):
     """This task has failed; `task` is its number."""
 
