@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void storage_free(struct kvp_storage *storage)
+void storage_free(struct kvp_storage *storage)
 {
     storage_release(storage);
     kvp_buf_free(&storage->incoming_key);
@@ -17,7 +17,7 @@ static void storage_free(struct kvp_storage *storage)
     free(storage);
 }
 
-static struct kvp_storage *storage_new(struct kvp_env *env, const char *group, unsigned node_id)
+struct kvp_storage *storage_new(struct kvp_env *env, const char *group, unsigned node_id)
 {
     struct kvp_storage *storage = calloc(1, sizeof(*storage));
     if (storage == NULL) {
@@ -38,6 +38,7 @@ static struct kvp_storage *storage_new(struct kvp_env *env, const char *group, u
     storage->quarantine =
         (struct kvp_quarantine){.count = KVP_QUARANTINE_COUNT, .size = KVP_QUARANTINE_SIZE};
     atomic_init(&storage->failed, false);
+    atomic_init(&storage->damaged, false);
     return storage;
 }
 
@@ -81,6 +82,9 @@ void kvp_storage_close(struct kvp_storage *storage)
 {
     if (storage != NULL) {
         (void)kvp_storage_sync_tail(storage); /* what failed before needs no second complaint */
+        if (atomic_load(&storage->damaged)) {
+            storage_tail_condemn(storage);
+        }
         storage_free(storage);
     }
 }

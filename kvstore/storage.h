@@ -53,6 +53,7 @@ struct kvp_loaded {
     uint64_t log_first;          /* seq of the oldest entry kept; tail.seq + 1 when none is */
     uint64_t log_size;           /* of the entries kept, kvp_entry_cost() of each */
     unsigned stores_quarantined; /* and kept by precaution */
+    bool repaired; /* blank, and beside it lies a damaged store: this node founds no group */
     unsigned
         stranger_count; /* directories that look like stores of ours, but the books do not name */
     char stranger[64];  /* one of them; "": there is none */
@@ -97,6 +98,21 @@ kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned nod
                             struct kvp_storage **storage, struct kvp_loaded *loaded, char *message,
                             size_t message_size);
 void kvp_storage_close(struct kvp_storage *storage); /* NULL is fine */
+
+/*
+ * After kvp_storage_open() has said KVP_CORRUPT: sets the damaged store aside as `damaged-N` and
+ * puts an empty one of a blank node in its place, to be opened next. What is kept is bounded like
+ * all that is kept: others of the kind make room, but never one that may be the only copy.
+ * KVP_REFUSED, and nothing has changed: by its last metadata this node is the only one that counts;
+ * or they cannot be told, and nobody else would know (`arbiter` is false); or there is no room.
+ */
+kvp_status kvp_storage_repair(struct kvp_env *env, const char *group, unsigned node_id,
+                              bool arbiter, struct kvp_quarantine quarantine,
+                              struct kvp_quarantined *quarantined, char *message,
+                              size_t message_size);
+/* Has the storage stopped because of damage, and would the next opening be refused for it, so that
+ * it can be repaired? When nobody writes any more. */
+bool kvp_storage_repairable(const struct kvp_storage *storage);
 /* Before the first exchange of stores. */
 void kvp_storage_set_quarantine(struct kvp_storage *storage, struct kvp_quarantine quarantine);
 

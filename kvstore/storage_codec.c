@@ -11,7 +11,8 @@
  * Metadata, version 1: u8 version, u64 group id, view {u64 version, u64 epoch, u8 primary, u64
  * in-sync}, u64 member epoch, u64 unreplicated from, u8 log regressed, u64 diverged count, u64
  * forced epoch. A point: u64 seq, epoch, hash. A slot of `tail`: u32 magic, u32 version, u64
- * generation, u64 hash of the store's name, point, 12 zeros, u32 CRC-32 of what is before.
+ * generation, u64 hash of the store's name, point, u8 standing, u8 damaged, 10 zeros, u32 CRC-32 of
+ * what is before. Standing and damaged are 0 where the version before wrote it.
  */
 #include "kvstore/storage_private.h"
 
@@ -23,6 +24,7 @@
 enum {
     META_VERSION = 2,
     SLOT_VERSION = 1,
+    SLOT_STANDING_AT = 48,
     SLOT_CRC_AT = STORAGE_SLOT_SIZE - 4,
 };
 
@@ -190,6 +192,8 @@ void storage_slot_encode(const struct storage_slot *slot, uint8_t bytes[STORAGE_
     kvp_put_u64(bytes + 8, slot->generation);
     kvp_put_u64(bytes + 16, slot->store);
     storage_point_encode(slot->tail, bytes + 24);
+    bytes[SLOT_STANDING_AT] = (uint8_t)slot->standing;
+    bytes[SLOT_STANDING_AT + 1] = slot->damaged ? 1 : 0;
     kvp_put_u32(bytes + SLOT_CRC_AT, (uint32_t)crc32(0, bytes, SLOT_CRC_AT));
 }
 
@@ -202,6 +206,9 @@ kvp_status storage_slot_decode(const uint8_t bytes[STORAGE_SLOT_SIZE], struct st
     slot->generation = kvp_get_u64(bytes + 8);
     slot->store = kvp_get_u64(bytes + 16);
     slot->tail = storage_point_decode(bytes + 24);
+    uint8_t standing = bytes[SLOT_STANDING_AT];
+    slot->standing = standing > STANDING_OUTSIDE ? STANDING_UNKNOWN : standing;
+    slot->damaged = bytes[SLOT_STANDING_AT + 1] != 0;
     return KVP_OK;
 }
 

@@ -38,6 +38,7 @@ kvp_status storage_fail_soon(struct kvp_storage *storage, kvp_status status, con
         (void)snprintf(storage->error, sizeof(storage->error), "%s: %s%s%s", what,
                        full ? "no space left: " : "", reason[0] == '\0' ? "" : reason,
                        reason[0] == '\0' ? kvp_strerror(status) : "");
+        atomic_store(&storage->damaged, status == KVP_CORRUPT);
         atomic_store(&storage->failed, true);
     }
     pthread_mutex_unlock(&storage->error_lock);
@@ -90,6 +91,11 @@ kvp_status storage_check(struct kvp_storage *storage)
     }
     storage_release(storage);
     return KVP_FAILED;
+}
+
+bool kvp_storage_repairable(const struct kvp_storage *storage)
+{
+    return atomic_load(&storage->damaged) && storage_tail_repairable(storage);
 }
 
 const char *kvp_storage_error(const struct kvp_storage *storage)

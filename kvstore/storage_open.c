@@ -61,8 +61,7 @@ static bool open_starts_with(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* The number behind "store-" or "incoming-" as this node writes it; 0 for another name. */
-static uint64_t number_of(const char *name)
+uint64_t storage_number_of(const char *name)
 {
     if (!open_starts_with(name, STORAGE_STORE_PREFIX) &&
         !open_starts_with(name, STORAGE_INCOMING_PREFIX)) {
@@ -76,9 +75,9 @@ static uint64_t number_of(const char *name)
 
 static void learn_numbers(struct kvp_storage *storage, const struct listing *listing)
 {
-    storage->next_number = number_of(storage->name) + 1;
+    storage->next_number = storage_number_of(storage->name) + 1;
     for (size_t i = 0; i < listing->count; i++) {
-        uint64_t number = number_of(listing->names[i]);
+        uint64_t number = storage_number_of(listing->names[i]);
         if (number >= storage->next_number) {
             storage->next_number = number + 1;
         }
@@ -195,7 +194,7 @@ static kvp_status make_first(struct kvp_storage *storage, const struct listing *
     struct kvp_meta blank = {0};
     struct kvp_point zero = {0};
     for (size_t i = 0; i < listing->count; i++) {
-        if (number_of(listing->names[i]) != 0) {
+        if (storage_number_of(listing->names[i]) != 0) {
             kvp_status status = check_leftover(storage, listing->names[i]);
             if (status != KVP_OK) {
                 return status;
@@ -233,7 +232,8 @@ kvp_status storage_start_empty(struct kvp_storage *storage, const struct storage
         store->ops->close(store);
     }
     if (status == KVP_OK) {
-        status = storage_tail_write(storage, pointer->active, point, true);
+        status = storage_tail_write(storage, pointer->active, point,
+                                    storage_standing_of(storage, meta), true);
         if (status != KVP_OK) {
             status = storage_fail_env(storage, status, "writing the record of the tail");
         }
@@ -279,6 +279,16 @@ static unsigned count_quarantined(const struct listing *listing,
         count += storage_is_quarantined(listing->names[i]) ? 1 : 0;
     }
     return count;
+}
+
+static bool any_damaged(const struct listing *listing)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        if (open_starts_with(listing->names[i], STORAGE_DAMAGED_PREFIX)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Directories that look like stores of this node, and are somebody's copies, or left by a release
@@ -574,15 +584,23 @@ static bool log_has_regressed(const struct kvp_storage *storage, const struct wa
     return storage->slot.tail.seq > storage->base.seq && !walk->met_slot;
 }
 
-static kvp_status read_log(struct kvp_storage *storage, struct kvp_loaded *loaded)
+/* Before the store is opened: damage that was found in it earlier may not be met again at once. */
+static kvp_status read_tail(struct kvp_storage *storage, bool *found)
 {
-    struct walk walk = {0};
-    bool found = false;
-    kvp_status status = storage_tail_load(storage, &found);
+    kvp_status status = storage_tail_load(storage, found);
     if (status != KVP_OK) {
         return storage_fail_env(storage, status, "reading the record of the tail");
     }
-    status = walk_log(storage, &walk);
+    return *found && storage->slot.damaged
+               ? storage_fail(storage, KVP_CORRUPT, storage->name,
+                              "damage was found in this store before it was closed")
+               : KVP_OK;
+}
+
+static kvp_status read_log(struct kvp_storage *storage, bool found, struct kvp_loaded *loaded)
+{
+    struct walk walk = {0};
+    kvp_status status = walk_log(storage, &walk);
     if (status != KVP_OK) {
         return status;
     }
@@ -613,6 +631,7 @@ kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
 {
     struct storage_pointer pointer = {0};
     struct listing listing = {0};
+    bool found = false;
     kvp_status status = list_stores(storage, &listing);
     status = status == KVP_OK ? storage_books_load(storage) : status;
     status = status == KVP_OK ? find_active(storage, &listing, &pointer) : status;
@@ -621,15 +640,17 @@ kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded)
         learn_numbers(storage, &listing);
         count_strangers(storage, &listing, &pointer, loaded);
         loaded->stores_quarantined = count_quarantined(&listing, &pointer);
-        status = open_active(storage);
+        status = read_tail(storage, &found);
+        status = status == KVP_OK ? open_active(storage) : status;
     }
     status = status == KVP_OK ? read_records(storage) : status;
     status = status == KVP_OK ? tidy_up(storage, &pointer, &listing) : status;
-    status = status == KVP_OK ? read_log(storage, loaded) : status;
-    free(listing.names);
+    status = status == KVP_OK ? read_log(storage, found, loaded) : status;
     loaded->meta = storage->meta;
+    loaded->repaired = storage->meta.group_id == 0 && any_damaged(&listing);
     loaded->tail = storage->tail;
     loaded->applied = storage->applied;
     loaded->log_first = storage->base.seq + 1;
+    free(listing.names);
     return status;
 }

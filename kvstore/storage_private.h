@@ -11,6 +11,7 @@
  *                     the active one under that name
  *   diverged-E-S      a quarantined store: it may hold what nobody else has
  *   replaced-E-S      a store kept by precaution: it never counted
+ *   damaged-N         a store that could not be read, once store-N or incoming-N (storage_repair.c)
  *
  * `active` is replaced atomically: every change of store is prepared under a new name and happens
  * with that replacement. What a crash leaves is removed at the next opening if the books name it.
@@ -37,6 +38,7 @@
 #define STORAGE_INCOMING_PREFIX "incoming-"
 #define STORAGE_DIVERGED_PREFIX "diverged-"
 #define STORAGE_REPLACED_PREFIX "replaced-"
+#define STORAGE_DAMAGED_PREFIX  "damaged-"
 
 #define STORAGE_TEMPORARIES 2u
 #define STORAGE_SPARES_MAX  KVP_QUARANTINE_COUNT_MAX
@@ -69,11 +71,23 @@ struct storage_books {
     char spares[STORAGE_SPARES_MAX][KVP_STORE_NAME_SIZE]; /* oldest first */
 };
 
+/* Who has what the node has acknowledged, by its own metadata. It is kept where it can be read when
+ * the store cannot. */
+enum storage_standing {
+    STANDING_UNKNOWN, /* a record of the version before */
+    STANDING_SHARED,  /* others are in the in-sync set, and this one is or is not */
+    STANDING_ALONE,   /* it is the only member */
+    STANDING_BLANK,   /* it never was in a group */
+    STANDING_OUTSIDE, /* it is none, and may have what nobody else has */
+};
+
 /* One slot of the second record. */
 struct storage_slot {
     uint64_t generation;
     uint64_t store; /* hash of the store's name */
     struct kvp_point tail;
+    enum storage_standing standing;
+    bool damaged; /* damage was found in the store: it is not to be opened again */
 };
 
 /* Ops of one batch and the bytes that they point to. All room is made before the first op. */
@@ -112,6 +126,7 @@ struct kvp_storage {
     struct storage_held *held; /* NULL after a failure */
     bool replacing;            /* no new views, for a moment */
     atomic_bool failed;        /* set by any thread; the disk thread then lets go of the store */
+    atomic_bool damaged;       /* the reason was damage */
     pthread_mutex_t error_lock;
     char error[512]; /* written once */
 
@@ -139,6 +154,11 @@ struct kvp_storage {
     char incoming_name[KVP_STORE_NAME_SIZE];
     kvp_buf incoming_key; /* the last one received; empty before the first */
 };
+
+/* ---- storage.c ---- */
+
+struct kvp_storage *storage_new(struct kvp_env *env, const char *group, unsigned node_id);
+void storage_free(struct kvp_storage *storage);
 
 /* ---- storage_fail.c ---- */
 
@@ -174,6 +194,8 @@ kvp_status storage_write_identity(const struct kvp_storage *storage, struct kvp_
 
 /* ---- storage_open.c ---- */
 
+/* The number behind "store-" or "incoming-" as this node writes it; 0 for another name. */
+uint64_t storage_number_of(const char *name);
 /* Fills in what kvp_storage_open() has to find out. On failure `storage` may hold a store. */
 kvp_status storage_load(struct kvp_storage *storage, struct kvp_loaded *loaded);
 
@@ -270,6 +292,15 @@ kvp_status storage_log_trim(struct kvp_storage *storage, uint64_t to);
 kvp_status storage_tail_load(struct kvp_storage *storage, bool *found);
 /* Writes a record of the store `name`; it becomes the current one. */
 kvp_status storage_tail_write(struct kvp_storage *storage, const char *name, struct kvp_point tail,
-                              bool sync);
+                              enum storage_standing standing, bool sync);
+enum storage_standing storage_standing_of(const struct kvp_storage *storage,
+                                          const struct kvp_meta *meta);
+/* Before the metadata says that this node is the only member: a flip in one of the records must not
+ * make it forget that. */
+kvp_status storage_tail_alone(struct kvp_storage *storage);
+/* Could it be set aside? */
+bool storage_tail_repairable(const struct kvp_storage *storage);
+/* Damage was found in the active store: it is not opened again, if others have what it has. */
+void storage_tail_condemn(struct kvp_storage *storage);
 
 #endif

@@ -16,7 +16,8 @@ void kvp_storage_set_quarantine(struct kvp_storage *storage, struct kvp_quaranti
 bool storage_is_quarantined(const char *name)
 {
     return strncmp(name, STORAGE_DIVERGED_PREFIX, sizeof(STORAGE_DIVERGED_PREFIX) - 1) == 0 ||
-           strncmp(name, STORAGE_REPLACED_PREFIX, sizeof(STORAGE_REPLACED_PREFIX) - 1) == 0;
+           strncmp(name, STORAGE_REPLACED_PREFIX, sizeof(STORAGE_REPLACED_PREFIX) - 1) == 0 ||
+           strncmp(name, STORAGE_DAMAGED_PREFIX, sizeof(STORAGE_DAMAGED_PREFIX) - 1) == 0;
 }
 
 struct measure {

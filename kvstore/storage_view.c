@@ -49,6 +49,9 @@ static bool view_read_point(struct kvp_state_view *view)
     ops->iter_seek(view->iter, key);
     if (!ops->iter_valid(view->iter) || kvp_slice_compare(ops->iter_key(view->iter), key) != 0 ||
         ops->iter_value(view->iter).size != STORAGE_POINT_SIZE) {
+        kvp_status status = ops->iter_status(view->iter);
+        (void)storage_fail_soon(view->storage, status == KVP_OK ? KVP_CORRUPT : status,
+                                "reading the state", ops->error(view->held->store));
         return false;
     }
     view->point = storage_point_decode(ops->iter_value(view->iter).data);

@@ -115,10 +115,12 @@ static kvp_status build_state(struct kvp_storage *storage, const struct kvp_stor
 /* After a synced write the whole log is durable, and the second record may say so. */
 static kvp_status raise_tail(struct kvp_storage *storage, bool sync)
 {
-    if (kvp_point_equal(storage->slot.tail, storage->tail) && (storage->slot_synced || !sync)) {
+    enum storage_standing standing = storage_standing_of(storage, &storage->meta);
+    bool same = kvp_point_equal(storage->slot.tail, storage->tail);
+    if (same && storage->slot.standing == standing && (storage->slot_synced || !sync)) {
         return KVP_OK;
     }
-    kvp_status status = storage_tail_write(storage, storage->name, storage->tail, sync);
+    kvp_status status = storage_tail_write(storage, storage->name, storage->tail, standing, sync);
     return status == KVP_OK ? KVP_OK
                             : storage_fail_env(storage, status, "writing the record of the tail");
 }
@@ -128,7 +130,8 @@ static kvp_status lower_tail(struct kvp_storage *storage, struct kvp_point tail)
     if (storage->slot.tail.seq <= tail.seq) {
         return KVP_OK;
     }
-    kvp_status status = storage_tail_write(storage, storage->name, tail, true);
+    kvp_status status =
+        storage_tail_write(storage, storage->name, tail, storage->slot.standing, true);
     return status == KVP_OK ? KVP_OK
                             : storage_fail_env(storage, status, "writing the record of the tail");
 }
@@ -150,6 +153,10 @@ static kvp_status write_log(struct kvp_storage *storage, const struct kvp_storag
     }
     if (write->truncate) {
         status = lower_tail(storage, step->cut);
+    }
+    if (status == KVP_OK && write->meta != NULL &&
+        storage_standing_of(storage, write->meta) == STANDING_ALONE) {
+        status = storage_tail_alone(storage);
     }
     status = status == KVP_OK ? storage_log_write(storage, write) : status;
     if (status == KVP_OK) {

@@ -76,6 +76,15 @@ static struct leveldb_store *leveldb_of(struct kvp_store *store)
     return (struct leveldb_store *)store;
 }
 
+/* Nothing can be mapped of a table without bytes, and LevelDB tells the system's word for that. */
+static bool is_empty_table(const char *text)
+{
+    static const char end[] = ": Invalid argument";
+    size_t size = strlen(text);
+    return strncmp(text, "IO error", 8) == 0 && size > sizeof(end) &&
+           strcmp(text + size - (sizeof(end) - 1), end) == 0;
+}
+
 /* A missing file is damage, not an absent key: LevelDB says "NotFound" for both files and keys, but
  * keys never get here. */
 static kvp_status status_of_text(const char *text)
@@ -90,7 +99,7 @@ static kvp_status status_of_text(const char *text)
         return KVP_NOT_FOUND;
     }
     if (strncmp(text, "Corruption", 10) == 0 || strncmp(text, "NotFound", 8) == 0 ||
-        strncmp(text, "Invalid argument", 16) == 0) {
+        strncmp(text, "Invalid argument", 16) == 0 || is_empty_table(text)) {
         return KVP_CORRUPT;
     }
     if (strstr(text, "Cannot allocate memory") != NULL) {
@@ -116,7 +125,11 @@ static kvp_status take_error(struct leveldb_store *self, char *text)
         return KVP_OK;
     }
     kvp_status status = status_of_text(text);
-    keep_error(self, text);
+    char named[ERROR_SIZE];
+    bool names = strstr(text, self->path) != NULL;
+    (void)snprintf(named, sizeof(named), "%s%s%s", names ? "" : self->path, names ? "" : ": ",
+                   text);
+    keep_error(self, named);
     leveldb_free(text);
     return status;
 }

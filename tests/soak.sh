@@ -6,6 +6,8 @@
 #   tests/soak.sh sim [SEEDS [FROM]]  seeds for each mode of the simulator (50000, from 1000000)
 #   tests/soak.sh torture [MINUTES]   real processes (30)
 #   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
+#   tests/soak.sh damage [ROUNDS]     bits and sectors of every file: 10000 and 2000 in a store, ROUNDS
+#                                     (300) in the files of running groups
 #   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
 #   tests/soak.sh poison              10,000 tasks, some bad, workers bad, primaries killed
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
@@ -45,6 +47,11 @@ torture() {
 
 peers() {
     KVPAIR_BUILD=build tests/torture/peers.py --seconds "${1:-300}"
+}
+
+damage() {
+    KVPAIR_FLIPS=10000 KVPAIR_SECTORS=2000 build/tests/kvstore/test_storage_flips
+    KVPAIR_BUILD=build python3 tests/process/damage.py --rounds "${1:-300}" --seed "$(date +%s)"
 }
 
 promotion() {
@@ -126,11 +133,12 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
+sim | torture | peers | damage | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
 all)
     sim
     torture
     peers
+    damage
     promotion
     poison
     fuzz
@@ -140,7 +148,7 @@ all)
     coverage
     ;;
 *)
-    sed -n '6,16s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,18s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -64,6 +64,7 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     core_enter(core, now_us);
     core->meta = loaded->meta;
     core->view = loaded->meta.view;
+    core->repaired = loaded->repaired;
     core->told =
         core->config.policy == KVP_PAIR_NONE && core->meta.view.version != core->meta.shown_version;
     core->shown_member_epoch = core->meta.member_epoch;
@@ -307,7 +308,8 @@ static void event_take_request(struct kvp_core *core, const struct kvp_peer_requ
         return;
     }
     peer->last_contact_us = core->now_us;
-    peer->blank_seen = request->group_id == 0;
+    peer->blank_seen =
+        request->group_id == 0 && (request->op != KVP_OP_STATE || request->report.blank);
     if (request->op == KVP_OP_STATE) {
         peer->resigned = false;
     }

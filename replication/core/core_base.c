@@ -87,7 +87,8 @@ static bool base_unsettled(const struct kvp_core *core)
 void core_report(const struct kvp_core *core, struct kvp_peer_report *report)
 {
     report->role = (uint8_t)core->role;
-    report->blank = core->meta.group_id == 0;
+    /* Nobody founds a group beside a store that may have another one's data. */
+    report->blank = core->meta.group_id == 0 && !core->repaired;
     report->log_regressed = core->meta.log_regressed;
     report->unsettled = base_unsettled(core);
     report->known = core_paired(core) && (core->confirmed || core_leading(core));

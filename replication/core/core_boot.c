@@ -10,9 +10,13 @@
 #define BLANK_FRESH_US 2000000u
 
 /* A blank disk says nothing about the group: it is made only when every node of the configuration
- * has just said that it is blank, and by the one with the lowest id. */
+ * has just said that it is blank, and by the one with the lowest id. A node whose damaged store
+ * was set aside is empty, and not blank. */
 static bool boot_may_found(const struct kvp_core *core)
 {
+    if (core->repaired) {
+        return false;
+    }
     for (unsigned i = 0; i < core->peer_count; i++) {
         const struct core_peer *peer = &core->peers[i];
         if (peer->id < core->config.self || !peer->blank_seen ||

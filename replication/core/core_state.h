@@ -296,6 +296,7 @@ struct kvp_core {
 
     uint64_t heartbeat_due_us;
     uint64_t state_due_us;
+    bool repaired; /* this store is empty because the one before was damaged */
     bool noted_not_eligible, noted_waits, noted_primary_silent, noted_blank_known;
     bool serving_told;
 

@@ -287,6 +287,11 @@ static void become_primary(struct kvp_executor *executor)
                                        executor->config.core.random ^ executor->now_us);
     }
     exec_rest(executor, EXEC_REST_US);
+    if (status != KVP_OK && kvp_storage_error(executor->storage)[0] != '\0') {
+        exec_say_storage_failed(executor, KVP_FAILED);
+        kvp_core_fail(executor->core, executor->now_us);
+        return;
+    }
     if (status != KVP_OK) {
         exec_say(executor, KVP_LOG_ERROR, "engine_start_failed", "reason=\"%s\"",
                  kvp_strerror(status));

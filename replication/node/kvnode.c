@@ -6,6 +6,7 @@
 #include "replication/node/kvnode_reload.h"
 #include "replication/node/kvnode_settings.h"
 #include "replication/node/node_eyes.h"
+#include "kvstore/base/clock.h"
 #include "kvstore/base/logger.h"
 #include "kvstore/base/notify.h"
 #include "kvstore/base/process.h"
@@ -23,6 +24,9 @@ enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
 #define STOP_LIMIT_S     7u  /* the replication core has 5 */
 #define TELL_EVERY_MS    500u
 #define STATE_TEXT_SIZE  128u
+
+#define REPAIRED_VARIABLE "KVNODE_REPAIRED_AT"
+#define REPAIR_EVERY_S    60
 
 static const char usage[] =
     "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
@@ -138,6 +142,7 @@ static int kvnode_parse(int argc, char **argv, struct kvnode_settings *given,
 /* Shared by the main thread and the one that takes the signals: a disk that hangs may hold the
  * former for ever. */
 struct process {
+    char **arguments;
     const char *data_dir;
     struct kvnode_reload reload; /* of the one that takes the signals */
     pthread_mutex_t mutex;
@@ -321,6 +326,30 @@ static bool kvnode_open_log(const char *path)
     return true;
 }
 
+static bool repaired_lately(long long now_s)
+{
+    const char *before = getenv(REPAIRED_VARIABLE);
+    return before != NULL && now_s - strtoll(before, NULL, 10) < REPAIR_EVERY_S;
+}
+
+/* The store was found damaged while it was in use, and others have what it has: the next opening
+ * sets it aside. A disk that damages one store after the other is not worth sending everything to
+ * again and again. */
+static void start_anew(void)
+{
+    char text[32];
+    long long now_s = (long long)(kvp_clock_now_us() / 1000000);
+    if (repaired_lately(now_s)) {
+        fprintf(stderr, "kvnode: damage twice within %d s: replace the disk\n", REPAIR_EVERY_S);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%lld", now_s);
+    if (setenv(REPAIRED_VARIABLE, text, 1) == 0) {
+        execv("/proc/self/exe", this_process.arguments);
+    }
+    fprintf(stderr, "kvnode: cannot start anew: %s; start it by hand\n", strerror(errno));
+}
+
 static int kvnode_run(const kvp_node_options *options, const struct kvnode_settings *settings)
 {
     struct kvnode_http *http = NULL;
@@ -346,11 +375,15 @@ static int kvnode_run(const kvp_node_options *options, const struct kvnode_setti
     kvnode_http_show(http, this_process.node);
     kvp_status status = kvp_notify_wanted() ? wait_and_tell(this_process.node)
                                             : kvp_node_wait_end(this_process.node, 0);
+    bool damaged = status == KVP_FAILED && node_eyes_damaged(this_process.node);
     pthread_cancel(watcher);
     pthread_join(watcher, NULL);
     kvnode_http_close(http);
     if (kvp_node_close(this_process.node) != KVP_OK) {
         die("ended, though its disk does not answer");
+    }
+    if (damaged) {
+        start_anew();
     }
     return status == KVP_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -364,6 +397,7 @@ int main(int argc, char **argv)
     if (!kvp_process_fill_standard()) {
         return EXIT_FAILURE;
     }
+    this_process.arguments = argv;
     kvp_process_raise_descriptor_limit("kvnode");
     if (kvnode_parse(argc, argv, &this_process.reload.command_line, &settings, &status)) {
         return status;

@@ -296,6 +296,31 @@ static void *loop(void *arg)
 
 /* ---- opening and closing ---- */
 
+/* Begins anew with an empty store, where that is safe. `message` has the damage. */
+static kvp_status repair_storage(struct kvp_node *node, const kvp_node_options *options,
+                                 struct kvp_loaded *loaded, char *message, size_t size)
+{
+    struct kvp_quarantined quarantined;
+    char damage[512], reason[600];
+    bool arbiter = node->config.core.policy == KVP_PAIR_NONE && node->config.peer_count > 0;
+    (void)snprintf(damage, sizeof(damage), "%s", message);
+    kvp_log(&node->logger, KVP_LOG_ERROR, "store_damaged", "data=%s reason=%s", options->data_dir,
+            kvp_log_quote(reason, sizeof(reason), damage));
+    kvp_status status = kvp_storage_repair(node->env, node->config.group, options->id, arbiter,
+                                           node->quarantine, &quarantined, reason, sizeof(reason));
+    if (status != KVP_OK) {
+        (void)snprintf(message, size, "%s; %s", damage, reason);
+        return status;
+    }
+    kvp_log(&node->logger, KVP_LOG_WARN, "damaged_set_aside",
+            "name=%s kept=%u dropped=%u reason=\"damaged: this node begins anew as an empty one, "
+            "and is sent everything by a node that is in sync\"",
+            quarantined.name[0] != '\0' ? quarantined.name : "-", quarantined.count,
+            quarantined.dropped);
+    return kvp_storage_open(node->env, node->config.group, options->id, &node->storage, loaded,
+                            message, size);
+}
+
 static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *options,
                                struct kvp_loaded *loaded, char *message, size_t size)
 {
@@ -305,6 +330,9 @@ static kvp_status open_storage(struct kvp_node *node, const kvp_node_options *op
     }
     status = kvp_storage_open(node->env, node->config.group, options->id, &node->storage, loaded,
                               message, size);
+    if (status == KVP_CORRUPT) {
+        status = repair_storage(node, options, loaded, message, size);
+    }
     if (status == KVP_OK) {
         kvp_storage_set_quarantine(node->storage, node->quarantine);
     }

@@ -62,3 +62,8 @@ unsigned node_eyes_connections(const kvp_node *node)
 {
     return kvp_net_server_connections(node->server);
 }
+
+bool node_eyes_damaged(const kvp_node *node)
+{
+    return kvp_storage_repairable(node->storage);
+}

@@ -20,6 +20,8 @@ const struct node_counts *node_eyes_counts(const kvp_node *node);
 const struct node_times *node_eyes_writes(const kvp_node *node);
 const struct node_times *node_eyes_syncs(const kvp_node *node);
 unsigned node_eyes_connections(const kvp_node *node);
+/* Has it ended because its store is damaged, and can another start repair it? */
+bool node_eyes_damaged(const kvp_node *node);
 /* From here on. */
 void node_eyes_set_log_level(kvp_node *node, enum kvp_log_level level);
 
