@@ -95,7 +95,8 @@ KVP_API void kvp_node_options_init_sized(kvp_node_options *options, size_t size)
  * copied. `message` (may be NULL) receives a reason in plain words of at most `message_size` bytes
  * on failure: KVP_BAD_ARGUMENT (an option), KVP_LOCKED (another process has the data),
  * KVP_ADDRESS_IN_USE, KVP_WRONG_GROUP and KVP_REFUSED (the data is of another group or node),
- * KVP_CORRUPT, KVP_BAD_VERSION, KVP_DISK_FULL, KVP_IO, KVP_NO_MEMORY.
+ * KVP_CORRUPT (a damaged store that could not be set aside), KVP_BAD_VERSION, KVP_DISK_FULL,
+ * KVP_IO, KVP_NO_MEMORY.
  */
 KVP_API kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
                                  size_t message_size);
