@@ -11,6 +11,7 @@
  * After a crash in the middle the active store is missing, or `active` is: both are damage, and the
  * next repair goes on. A blank store beside a damaged one founds no group (kvp_loaded.repaired).
  */
+#include "kvstore/base/mutant.h"
 #include "kvstore/storage_private.h"
 
 #include <stdio.h>
@@ -87,14 +88,14 @@ static kvp_status repair_refuse(struct kvp_storage *storage, const char *reason)
 static kvp_status repair_may(struct repair *repair, struct kvp_quarantined *quarantined)
 {
     struct kvp_storage *storage = repair->storage;
-    if (repair->standing == STANDING_ALONE) {
+    if (repair->standing == STANDING_ALONE && !KVP_MUTANT(REPAIR_LAST_COPY)) {
         return repair_refuse(
             storage, "this node alone has what the group acknowledged last, so nothing was "
                      "changed. Keep a copy of the directory. Put back a sound copy of it, or let "
                      "another node go on with what that one has (kvcli promote --force there), and "
                      "empty this directory");
     }
-    if (repair->standing == STANDING_UNKNOWN && !repair->arbiter) {
+    if (repair->standing == STANDING_UNKNOWN && !repair->arbiter && !KVP_MUTANT(REPAIR_UNSURE)) {
         return repair_refuse(
             storage, "nobody can tell whether the other node has all that this one acknowledged, "
                      "so nothing was changed. If it has, empty this directory");
@@ -131,7 +132,7 @@ static kvp_status repair_put_aside(struct repair *repair, const char *name,
                      : storage_fail_env(storage, status, "setting a damaged store aside");
     }
     /* Where others are known to have it all, it is a help for whoever looks for the cause. */
-    return status == KVP_OK && repair->standing == STANDING_SHARED
+    return status == KVP_OK && (repair->standing == STANDING_SHARED || KVP_MUTANT(REPAIR_DROPS))
                ? storage_books_spare(storage, to)
                : status;
 }

@@ -13,6 +13,7 @@
  * be read (storage_repair.c). It never says "others" when the metadata say that this node is alone,
  * also after one of the slots was damaged: that is written to both before it is true.
  */
+#include "kvstore/base/mutant.h"
 #include "kvstore/storage_private.h"
 
 #include <xxhash.h>
@@ -103,7 +104,7 @@ kvp_status storage_tail_alone(struct kvp_storage *storage)
     if (storage->slot.standing == STANDING_ALONE) {
         return KVP_OK;
     }
-    for (unsigned i = 0; i < 2 && status == KVP_OK; i++) {
+    for (unsigned i = KVP_MUTANT(TAIL_ALONE_ONCE) ? 1 : 0; i < 2 && status == KVP_OK; i++) {
         status =
             storage_tail_write(storage, storage->name, storage->slot.tail, STANDING_ALONE, true);
     }
@@ -124,7 +125,7 @@ void storage_tail_condemn(struct kvp_storage *storage)
         return; /* what can still be read of the last copy may be wanted */
     }
     storage->slot.generation = ++storage->generation;
-    storage->slot.damaged = true;
+    storage->slot.damaged = !KVP_MUTANT(DAMAGE_FORGOTTEN);
     storage_slot_encode(&storage->slot, bytes);
     /* If that fails, the damage is found again. */
     (void)storage->env->ops->write_at(storage->env, TAIL_FILE, (uint64_t)index * STORAGE_SLOT_SIZE,

@@ -123,6 +123,12 @@ enum kvp_mutant {
     KVP_MUTANT_ACCESS_ANY_JOB,     /* who may submit owns all jobs */
     KVP_MUTANT_ACCESS_WORKER_NAME, /* a worker has any name that it likes */
     KVP_MUTANT_ACCESS_ANY_NODE,    /* any node may speak for any other */
+    /* damage: tests/kvstore/test_storage_repair.c must find them */
+    KVP_MUTANT_REPAIR_LAST_COPY, /* the last copy is set aside */
+    KVP_MUTANT_REPAIR_UNSURE,    /* pair: so is one of which nobody can tell whether it is that */
+    KVP_MUTANT_REPAIR_DROPS,     /* what may be the only copy makes room for others */
+    KVP_MUTANT_TAIL_ALONE_ONCE,  /* that a node is alone is in one of the two records only */
+    KVP_MUTANT_DAMAGE_FORGOTTEN, /* damage that was met in use is not kept in mind */
     KVP_MUTANTS_COUNT,
 };
 
