@@ -68,6 +68,11 @@ kvp_status kvp_storage_open(struct kvp_env *env, const char *group, unsigned nod
     return KVP_OK;
 }
 
+bool kvp_storage_repairable(const struct kvp_storage *storage)
+{
+    return atomic_load(&storage->damaged) && storage_tail_repairable(storage);
+}
+
 struct kvp_syncs kvp_storage_syncs(const struct kvp_storage *storage)
 {
     return storage->held != NULL ? storage->held->store->syncs : (struct kvp_syncs){0};

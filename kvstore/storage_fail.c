@@ -93,11 +93,6 @@ kvp_status storage_check(struct kvp_storage *storage)
     return KVP_FAILED;
 }
 
-bool kvp_storage_repairable(const struct kvp_storage *storage)
-{
-    return atomic_load(&storage->damaged) && storage_tail_repairable(storage);
-}
-
 const char *kvp_storage_error(const struct kvp_storage *storage)
 {
     return atomic_load(&storage->failed) ? storage->error : "";
