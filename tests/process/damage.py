@@ -180,7 +180,8 @@ class Rounds:
         victim = self.chance.choice((1, 2))
         self.in_sync()
         self.stop(victim)
-        self.put()
+        if self.group.pair is None:  # a pair's other node may have to wait for it
+            self.put()
         kind, path = self.pick(victim)
         how = self.chance.choice(AT_REST)
         what = "%s of %s (%s) of node %d" % (how.__name__, kind, os.path.basename(path), victim)
