@@ -537,7 +537,8 @@ def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
         for part in (0.2, 0.5):
             wait_for(lambda: farm.job(job)["done"] >= part * count, "a part to be done", seconds=600)
             kill_primary(farm)
-        done = farm.wait_job(job, check=7, seconds=1800)
+        wait_for(lambda: farm.job(job)["state"] != "running", "all to be done that can be", seconds=1800)
+        done = farm.wait_job(job, check=7)
         about = farm.job(job)
         assert (about["done"], about["failed"]) == (count - len(poisoned), len(poisoned)), (about, done)
         assert about["state"] == "done-with-failures"
@@ -546,7 +547,7 @@ def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
         check_dead(farm, job, poisoned)
         farm.write("mended", "")
         assert farm.cli("job", "retry", job, "--failed", check=0).stdout == b"%d\n" % len(poisoned)
-        farm.wait_job(job, seconds=600)
+        farm.wait_job(job, seconds=60)
         assert (farm.job(job)["done"], farm.job(job)["failed"]) == (count, 0)
         lines = farm.cli("job", "result", job, check=0, timeout_ms=60000).stdout.decode().splitlines()
         assert lines == ["%d\t%d\\n" % (i, i * i) for i in range(count)]

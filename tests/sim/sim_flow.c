@@ -146,6 +146,16 @@ bool sim_flow_say(struct sim *sim, struct sim_submitter *submitter, sim_done *do
     }
 }
 
+/* It was not executed, and is said again. */
+void sim_flow_unsaid(struct sim_submitter *submitter)
+{
+    if (submitter->setting == FLOW_RESUME + 1) {
+        submitter->setting = FLOW_PAUSE + 1; /* whoever has paused a job lets it go on */
+    } else {
+        submitter->job->sets++;
+    }
+}
+
 /* ---- trying again ---- */
 
 bool sim_flow_retry(struct sim *sim, struct sim_submitter *submitter, sim_done *done)

@@ -238,6 +238,7 @@ uint64_t sim_flow_below(struct sim *sim, uint64_t bound);
 uint64_t sim_flow_about(const struct sim_submitter *submitter);
 /* Is there something to be said of the running job? Says it, and calls back. */
 bool sim_flow_say(struct sim *sim, struct sim_submitter *submitter, sim_done *done);
+void sim_flow_unsaid(struct sim_submitter *submitter); /* the session had expired */
 /* The worker that was drained is to work again. */
 bool sim_flow_undo(struct sim *sim, struct sim_submitter *submitter, sim_done *done);
 void sim_flow_mark(struct sim *sim, const struct sim_submitter *submitter, bool drained);

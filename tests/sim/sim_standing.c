@@ -136,7 +136,9 @@ static bool was_there(const struct sim *sim, const struct ledger_job *job, uint3
         bool there = worker->steady && worker->up && worker->joined &&
                      sim->now_us > worker->joined_us + CALM_US &&
                      sim->now_us > worker->drained_until_us + CALM_US;
-        if (there && !is_silent(sim, worker) && !has_it(sim, worker, job, number) &&
+        /* Where tasks have few attempts, all may have come to nothing at the others. */
+        bool busy = sim->plan.jobs.flow && has_it(sim, worker, job, number);
+        if (there && !busy && !is_silent(sim, worker) &&
             !is_named(&task->faults, &task->record, worker->name)) {
             return true;
         }

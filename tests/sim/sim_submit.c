@@ -291,8 +291,8 @@ static void on_said(struct sim *sim, void *arg, int status, kvp_slice result)
         unexpected(sim, submitter, status);
         return;
     }
-    if (gone || status == KVP_SESSION_EXPIRED) {
-        submitter->job->sets += status == KVP_SESSION_EXPIRED;
+    if (status == KVP_SESSION_EXPIRED) {
+        sim_flow_unsaid(submitter);
     }
     step_in(sim, submitter, submitter->drained[0] ? UNDO : WATCH, sim_flow_below(sim, 1500000));
 }
