@@ -77,6 +77,13 @@ def test_every_installed_header_compiles_alone():
                     "-fsyntax-only", source)
 
 
+def test_the_header_for_c_plus_plus_compiles_alone_with_each_standard_from_17_on():
+    with tempfile.TemporaryDirectory() as work:
+        source = write(os.path.join(work, "alone.cpp"), "#include <kvpair/kvpair.hpp>\n")
+        for standard in ("c++17", "c++20"):
+            run("c++", "-std=" + standard, *STRICT, "-I", os.path.join(SOURCE, "include"), "-fsyntax-only", source)
+
+
 def test_every_installed_header_is_for_c_plus_plus_too():
     for header in HEADERS:
         with open(header, encoding="utf-8") as file:

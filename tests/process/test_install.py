@@ -46,6 +46,7 @@ def test_an_installation_is_complete_and_the_readme_program_builds():
         for name in ("bin/kvnode", "bin/kvwitness", "bin/kvcli", "bin/kvworker", "bin/kvbench",
                      "share/man/man1/kvbench.1", "include/kvpair/kvp_base.h",
                      "include/kvpair/kvp_node.h", "include/kvpair/kvp_client.h",
+                     "include/kvpair/kvpair.hpp",
                      "share/bash-completion/completions/kvcli", "share/zsh/site-functions/_kvcli",
                      "share/fish/vendor_completions.d/kvcli.fish", "share/man/man1/kvcli.1", "share/man/man1/kvworker.1", "share/man/man8/kvnode.8",
                      "share/man/man8/kvwitness.8"):
