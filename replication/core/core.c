@@ -688,3 +688,44 @@ void kvp_core_stop(struct kvp_core *core, uint64_t now_us)
     core_admin_stop(core);
     core_settle(core);
 }
+
+/* A peer that is new to a primary is asked where its log ends, as all were when it began to lead.
+ */
+static void event_begin_members(struct kvp_core *core, kvp_node_set fresh)
+{
+    for (unsigned i = 0; i < core->peer_count; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (kvp_set_has(fresh, peer->id)) {
+            peer->match_us = core->now_us;
+            core_probe_restart(core, peer);
+        }
+    }
+}
+
+void kvp_core_set_members(struct kvp_core *core, uint64_t now_us, kvp_node_set nodes)
+{
+    core_enter(core, now_us);
+    kvp_node_set known = core->known;
+    core->config.nodes = nodes | kvp_set_of(core->config.self);
+    core->listed = nodes & ~kvp_set_of(core->config.self);
+    core_members_tick(core);
+    core_members_meet(core);
+    event_begin_members(core, core->known & ~known);
+    core->due |= CORE_DUE_TICK;
+    core_settle(core);
+}
+
+void kvp_core_bar(struct kvp_core *core, uint64_t now_us, uint8_t id)
+{
+    core_enter(core, now_us);
+    if (core_leading(core)) {
+        core->barred = id;
+        bool adding = core->proposal.reason == REASON_ADD && core->proposal.subject == id &&
+                      core->proposal.stage < PROPOSAL_CAS;
+        if (adding && core->proposal.stage != PROPOSAL_NONE) {
+            core_proposal_abort(core);
+        }
+        core->due |= CORE_DUE_TICK;
+    }
+    core_settle(core);
+}

@@ -390,12 +390,14 @@ kvp_node_set core_required(const struct kvp_core *core);
 /* core_members.c: which nodes this one deals with */
 /* Peers are made of all members of the views in force and to come. */
 void core_members_meet(struct kvp_core *core);
-void core_members_tick(struct kvp_core *core); /* who is none any more is forgotten */
 /* Is the peer a node of the group, or counts it still? */
 bool core_members_has(const struct kvp_core *core, unsigned id);
 /* May it be a member of the next view? */
 bool core_members_may_count(const struct kvp_core *core, unsigned id);
 unsigned core_members_wanted(const struct kvp_core *core); /* in sync */
+
+/* core_forget.c */
+void core_members_tick(struct kvp_core *core); /* who is none any more is forgotten */
 
 /* core_settle.c: does what is due, at the end of each event */
 void core_settle_due(struct kvp_core *core);
