@@ -56,16 +56,29 @@ static kvp_status query_end(kvp_status status, kvp_buf *reason, kvp_result *resu
     return status;
 }
 
-kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
-                         kvp_scan **scan, kvp_result *result)
+static kvp_status query_scan(kvp_client *client, kvp_slice start, kvp_slice end,
+                             enum kvp_direction direction, bool keys_only, kvp_scan **scan,
+                             kvp_result *result)
 {
     struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
     if (client_require(client != NULL && scan != NULL, result) != KVP_OK) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_scan_start(&asker, start, end, keys_only, scan, &reason);
+    kvp_status status = kvp_scan_start(&asker, start, end, direction, keys_only, scan, &reason);
     return query_end(status, &reason, result);
+}
+
+kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
+                         kvp_scan **scan, kvp_result *result)
+{
+    return query_scan(client, start, end, KVP_FORWARDS, keys_only, scan, result);
+}
+
+kvp_status kvp_scan_open_backwards(kvp_client *client, kvp_slice start, kvp_slice end,
+                                   bool keys_only, kvp_scan **scan, kvp_result *result)
+{
+    return query_scan(client, start, end, KVP_BACKWARDS, keys_only, scan, result);
 }
 
 kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,

@@ -158,9 +158,12 @@ struct kvp_state_view *kvp_storage_snapshot(struct kvp_storage *storage);
 struct kvp_point kvp_state_view_point(const struct kvp_state_view *view);
 /* Positions at the first raw key >= `key`, up to `end` (exclusive; empty: the end of the state). */
 kvp_status kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end);
+/* Positions at the last raw key <= `key`, for going back to `start` (included). Metadata lie
+ * between the parts of the state: both belong to the same part, which `start` begins with. */
+kvp_status kvp_state_view_seek_back(struct kvp_state_view *view, kvp_slice key, kvp_slice start);
 /* The pair under the cursor, valid until the next call; KVP_NOT_FOUND at the end. */
 kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value);
-void kvp_state_view_next(struct kvp_state_view *view);
+void kvp_state_view_next(struct kvp_state_view *view);  /* in the direction of the last seek */
 void kvp_state_view_close(struct kvp_state_view *view); /* NULL is fine */
 
 /*

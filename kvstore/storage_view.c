@@ -13,7 +13,8 @@ struct kvp_state_view {
     struct kvp_snapshot *snapshot;
     struct kvp_iter *iter;
     struct kvp_point point;
-    kvp_buf end; /* empty: the end of the state */
+    kvp_buf end; /* empty: the end of the state; backwards: where it ends, included */
+    bool backwards;
 };
 
 kvp_status kvp_storage_get(struct kvp_storage *storage, kvp_slice key, kvp_buf *value)
@@ -113,12 +114,34 @@ static void skip_other(struct kvp_state_view *view)
 kvp_status kvp_state_view_seek(struct kvp_state_view *view, kvp_slice key, kvp_slice end)
 {
     view->end.size = 0;
+    view->backwards = false;
     kvp_status status = kvp_buf_append(&view->end, end.data, end.size);
     if (status == KVP_OK) {
         ops_of(view)->iter_seek(view->iter, key);
         skip_other(view);
     }
     return status;
+}
+
+kvp_status kvp_state_view_seek_back(struct kvp_state_view *view, kvp_slice key, kvp_slice start)
+{
+    view->end.size = 0;
+    view->backwards = true;
+    kvp_status status = kvp_buf_append(&view->end, start.data, start.size);
+    if (status == KVP_OK) {
+        ops_of(view)->iter_seek_back(view->iter, key);
+    }
+    return status;
+}
+
+/* Is `key` behind the last one that is to be shown? */
+static bool view_is_over(const struct kvp_state_view *view, kvp_slice key)
+{
+    if (view->end.size == 0) {
+        return false;
+    }
+    int order = kvp_slice_compare(key, kvp_buf_slice(&view->end));
+    return view->backwards ? order < 0 : order >= 0;
 }
 
 kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_slice *value)
@@ -133,8 +156,7 @@ kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_
         return status == KVP_OK ? KVP_NOT_FOUND : status;
     }
     *key = ops->iter_key(view->iter);
-    if ((view->end.size > 0 && kvp_slice_compare(*key, kvp_buf_slice(&view->end)) >= 0) ||
-        !kvp_raw_key_is_state(*key)) {
+    if (view_is_over(view, *key) || !kvp_raw_key_is_state(*key)) {
         return KVP_NOT_FOUND;
     }
     *value = ops->iter_value(view->iter);
@@ -143,8 +165,12 @@ kvp_status kvp_state_view_read(struct kvp_state_view *view, kvp_slice *key, kvp_
 
 void kvp_state_view_next(struct kvp_state_view *view)
 {
-    ops_of(view)->iter_next(view->iter);
-    skip_other(view);
+    if (view->backwards) {
+        ops_of(view)->iter_back(view->iter);
+    } else {
+        ops_of(view)->iter_next(view->iter);
+        skip_other(view);
+    }
 }
 
 void kvp_state_view_close(struct kvp_state_view *view)

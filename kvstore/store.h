@@ -52,8 +52,10 @@ struct kvp_store_ops {
      * `fill_cache` false for long scans. NULL when memory is short. */
     struct kvp_iter *(*iter)(struct kvp_store *store, struct kvp_snapshot *snapshot,
                              bool fill_cache);
-    void (*iter_seek)(struct kvp_iter *iter, kvp_slice key); /* first key >= `key` */
+    void (*iter_seek)(struct kvp_iter *iter, kvp_slice key);      /* first key >= `key` */
+    void (*iter_seek_back)(struct kvp_iter *iter, kvp_slice key); /* last key <= `key` */
     void (*iter_next)(struct kvp_iter *iter);
+    void (*iter_back)(struct kvp_iter *iter); /* to the key before */
     bool (*iter_valid)(struct kvp_iter *iter);
     kvp_slice (*iter_key)(struct kvp_iter *iter);   /* until the next move */
     kvp_slice (*iter_value)(struct kvp_iter *iter); /* until the next move */

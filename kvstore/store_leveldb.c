@@ -305,6 +305,27 @@ static void iter_seek(struct kvp_iter *iter, kvp_slice key)
     note_status(iter);
 }
 
+static kvp_slice iter_key(struct kvp_iter *iter)
+{
+    size_t size = 0;
+    const char *data = leveldb_iter_key(iter->iterator, &size);
+    return kvp_slice_of(data, size);
+}
+
+static void iter_seek_back(struct kvp_iter *iter, kvp_slice key)
+{
+    iter_seek(iter, key);
+    if (iter->status != KVP_OK) {
+        return;
+    }
+    if (leveldb_iter_valid(iter->iterator) == 0) {
+        leveldb_iter_seek_to_last(iter->iterator);
+    } else if (kvp_slice_compare(iter_key(iter), key) != 0) {
+        leveldb_iter_prev(iter->iterator);
+    }
+    note_status(iter);
+}
+
 static bool iter_valid(struct kvp_iter *iter)
 {
     return iter->status == KVP_OK && !atomic_load(&iter->owner->failed) &&
@@ -319,11 +340,12 @@ static void iter_next(struct kvp_iter *iter)
     }
 }
 
-static kvp_slice iter_key(struct kvp_iter *iter)
+static void iter_back(struct kvp_iter *iter)
 {
-    size_t size = 0;
-    const char *data = leveldb_iter_key(iter->iterator, &size);
-    return kvp_slice_of(data, size);
+    if (iter_valid(iter)) {
+        leveldb_iter_prev(iter->iterator);
+        note_status(iter);
+    }
 }
 
 static kvp_slice iter_value(struct kvp_iter *iter)
@@ -449,7 +471,9 @@ static const struct kvp_store_ops leveldb_ops = {
     .snapshot_release = store_snapshot_release,
     .iter = store_iter,
     .iter_seek = iter_seek,
+    .iter_seek_back = iter_seek_back,
     .iter_next = iter_next,
+    .iter_back = iter_back,
     .iter_valid = iter_valid,
     .iter_key = iter_key,
     .iter_value = iter_value,

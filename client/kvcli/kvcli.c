@@ -15,13 +15,32 @@
 
 static const struct kvcli_option get_options[] = {
     {"--stale", NULL, "any node answers from what it has, however old that is"},
+    {"--revision", "REV", "as it was then, if the log still tells it"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option delete_options[] = {
+    {"--prefix", "PREFIX", "all keys that begin so; prints how many"},
+    {"--from", "KEY", "those from this one on"},
+    {"--to", "KEY", "those before this one"},
+    {"--all", NULL, "every key"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option incr_options[] = {
+    {"--by", "N", "so much (1); less than 0: --by=-3"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option rename_options[] = {
+    {"--replace", NULL, "also if the new key is there"},
     {NULL, NULL, NULL},
 };
 
 static const struct kvcli_option scan_options[] = {
-    {"--keys", NULL, "the keys alone"},
-    {"--limit", "N", "at most so many"},
-    {NULL, NULL, NULL},
+    {"--keys", NULL, "the keys alone"},         {"--limit", "N", "at most so many"},
+    {"--from", "KEY", "from this one on"},      {"--to", "KEY", "those before this one"},
+    {"--reverse", NULL, "the last ones first"}, {NULL, NULL, NULL},
 };
 
 static const struct kvcli_option watch_options[] = {
@@ -86,12 +105,18 @@ static const struct kvcli_option retry_options[] = {
 };
 
 const struct kvcli_command kvcli_commands[] = {
-    {"get", "KEY", "print the value", 1, 1, false, kvcli_get, get_options, NULL, false},
+    {"get", "KEY ...", "print the value, or those of several as of one moment", 1,
+     (int)KVP_TXN_OPS_MAX, false, kvcli_get, get_options, NULL, false},
     {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put, NULL, NULL,
      false},
     {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create, NULL, NULL,
      false},
-    {"delete", "KEY [VERSION]", "remove it", 1, 2, true, kvcli_delete, NULL, NULL, false},
+    {"delete", "[KEY [VERSION]]", "remove it, or the keys of a range", 0, 2, true, kvcli_delete,
+     delete_options, NULL, true},
+    {"incr", "KEY", "add to a whole number; prints it", 1, 1, true, kvcli_incr, incr_options, NULL,
+     false},
+    {"rename", "KEY NEW", "give a value another key", 2, 2, true, kvcli_rename, rename_options,
+     NULL, false},
     {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3, true,
      kvcli_cas, NULL, NULL, false},
     {"scan", "[PREFIX]", "list keys and values in order", 0, 1, false, kvcli_scan, scan_options,

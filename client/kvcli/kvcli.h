@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 
 /* Exit statuses: a contract with scripts. */
@@ -153,12 +154,23 @@ int kvcli_worker_resume(struct kvcli *cli, int argc, char **argv);
 int kvcli_updated(const struct kvcli *cli, kvp_result *result);
 /* What came of reading a key; the same. */
 int kvcli_got(const struct kvcli *cli, kvp_slice key, kvp_result *result, bool stale);
-int kvcli_get(struct kvcli *cli, int argc, char **argv);
 int kvcli_put(struct kvcli *cli, int argc, char **argv);
 int kvcli_create(struct kvcli *cli, int argc, char **argv);
-int kvcli_delete(struct kvcli *cli, int argc, char **argv);
 int kvcli_cas(struct kvcli *cli, int argc, char **argv);
 int kvcli_scan(struct kvcli *cli, int argc, char **argv);
+
+/* What --from, --to and a prefix (NULL: none) mean together. `memory` is to be freed, also after an
+ * error, which is KVP_NO_MEMORY. *empty: there can be no such keys. */
+kvp_status kvcli_take_range(const struct kvcli *cli, const char *prefix, kvp_buf *memory,
+                            kvp_slice *start, kvp_slice *end, bool *empty);
+
+/* kvcli_gets.c */
+int kvcli_get(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_changes.c */
+int kvcli_delete(struct kvcli *cli, int argc, char **argv);
+int kvcli_incr(struct kvcli *cli, int argc, char **argv);
+int kvcli_rename(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_watch.c */
 int kvcli_watch(struct kvcli *cli, int argc, char **argv);
@@ -270,6 +282,11 @@ struct kvp_matrix;
 /* Reads a matrix from a file, by the suffix of its name or else its first bytes. `wanted`: a type,
  * or KVP_MATRIX_GUESS. Complains. */
 bool kvcli_read_matrix(const char *name, int wanted, struct kvp_matrix *matrix);
+
+static inline kvp_slice kvcli_slice(const char *text)
+{
+    return kvp_slice_of(text, strlen(text));
+}
 
 /* kvcli_text.c */
 /* UTF-8, without control characters? */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* get, put, create, delete, cas, scan. */
+/* put, create, cas, scan, and what comes of those and others. */
 #include "client/kvcli/kvcli.h"
 
 #include <inttypes.h>
@@ -8,16 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static kvp_slice slice_of(const char *text)
-{
-    return kvp_slice_of(text, strlen(text));
-}
-
 /* The bytes of an argument VALUE or "-". */
 static bool keys_take_value(const char *argument, kvp_buf *bytes, kvp_slice *value)
 {
     if (strcmp(argument, "-") != 0) {
-        *value = slice_of(argument);
+        *value = kvcli_slice(argument);
         return true;
     }
     bool done = kvcli_read_file("-", KVP_VALUE_SIZE_MAX, bytes);
@@ -73,17 +68,6 @@ int kvcli_got(const struct kvcli *cli, kvp_slice key, kvp_result *result, bool s
     return code;
 }
 
-int kvcli_get(struct kvcli *cli, int argc, char **argv)
-{
-    bool stale = kvcli_option(cli, "--stale") != NULL;
-    kvp_slice key = slice_of(argv[0]);
-    kvp_result result;
-    (void)argc;
-    result.status =
-        stale ? kvp_get_stale(cli->client, key, &result) : kvp_get(cli->client, key, &result);
-    return kvcli_got(cli, key, &result, stale);
-}
-
 static int put_or_create(struct kvcli *cli, char **argv, bool create)
 {
     kvp_buf bytes = {0};
@@ -93,8 +77,8 @@ static int put_or_create(struct kvcli *cli, char **argv, bool create)
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
-    result.status = create ? kvp_create(cli->client, slice_of(argv[0]), value, &result)
-                           : kvp_put(cli->client, slice_of(argv[0]), value, &result);
+    result.status = create ? kvp_create(cli->client, kvcli_slice(argv[0]), value, &result)
+                           : kvp_put(cli->client, kvcli_slice(argv[0]), value, &result);
     kvp_buf_free(&bytes);
     return kvcli_updated(cli, &result);
 }
@@ -111,15 +95,31 @@ int kvcli_create(struct kvcli *cli, int argc, char **argv)
     return put_or_create(cli, argv, true);
 }
 
-int kvcli_delete(struct kvcli *cli, int argc, char **argv)
+/* The end of the keys with the prefix, whose bytes are changed. */
+static kvp_slice keys_prefix_end(kvp_buf *prefix)
 {
-    uint64_t version = 0;
-    kvp_result result;
-    if (argc == 2 && (!kvcli_parse_number(argv[1], UINT64_MAX, &version) || version == 0)) {
-        return kvcli_complain("delete: '%s' is not a version", argv[1]);
+    while (prefix->size > 0 && prefix->data[prefix->size - 1] == 0xff) {
+        prefix->size--;
     }
-    result.status = kvp_delete(cli->client, slice_of(argv[0]), version, &result);
-    return kvcli_updated(cli, &result);
+    if (prefix->size > 0) {
+        prefix->data[prefix->size - 1]++;
+    }
+    return kvp_buf_slice(prefix);
+}
+
+kvp_status kvcli_take_range(const struct kvcli *cli, const char *prefix, kvp_buf *memory,
+                            kvp_slice *start, kvp_slice *end, bool *empty)
+{
+    const char *from = kvcli_option(cli, "--from"), *to = kvcli_option(cli, "--to");
+    kvp_slice first = kvcli_slice(from == NULL ? "" : from),
+              last = kvcli_slice(to == NULL ? "" : to);
+    *start = kvcli_slice(prefix == NULL ? "" : prefix);
+    kvp_status status = kvp_buf_append(memory, start->data, start->size);
+    *end = status == KVP_OK ? keys_prefix_end(memory) : (kvp_slice){0};
+    *start = kvp_slice_compare(first, *start) > 0 ? first : *start;
+    *end = last.size > 0 && (end->size == 0 || kvp_slice_compare(last, *end) < 0) ? last : *end;
+    *empty = end->size > 0 && kvp_slice_compare(*start, *end) >= 0;
+    return status;
 }
 
 int kvcli_cas(struct kvcli *cli, int argc, char **argv)
@@ -136,7 +136,7 @@ int kvcli_cas(struct kvcli *cli, int argc, char **argv)
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
-    result.status = kvp_cas(cli->client, slice_of(argv[0]), version, value, &result);
+    result.status = kvp_cas(cli->client, kvcli_slice(argv[0]), version, value, &result);
     kvp_buf_free(&bytes);
     return kvcli_updated(cli, &result);
 }
@@ -165,25 +165,11 @@ static bool keys_print_pair(const struct kvcli *cli, bool keys_only, kvp_slice k
     return true;
 }
 
-int kvcli_scan(struct kvcli *cli, int argc, char **argv)
+static int scan_print(const struct kvcli *cli, kvp_scan *scan, bool keys_only, uint64_t count_max)
 {
-    const char *limit = kvcli_option(cli, "--limit");
-    bool keys_only = kvcli_option(cli, "--keys") != NULL;
-    uint64_t count_max = UINT64_MAX;
-    kvp_scan *scan = NULL;
+    kvp_status status = KVP_OK;
     kvp_slice key, value;
     uint64_t version = 0;
-    kvp_result result;
-    if (limit != NULL && !kvcli_parse_number(limit, UINT64_MAX, &count_max)) {
-        return kvcli_complain("scan: --limit: '%s' is not a number", limit);
-    }
-    kvp_status status = kvp_scan_open_prefix(cli->client, slice_of(argc > 0 ? argv[0] : ""),
-                                             keys_only, &scan, &result);
-    if (status != KVP_OK) {
-        int code = kvcli_failed(status, &result);
-        kvp_result_free(&result);
-        return code;
-    }
     bool printed = true;
     /* Who no longer reads must not keep the node holding a snapshot for the rest. */
     for (uint64_t count = 0; count < count_max && printed && !ferror(stdout); count++) {
@@ -193,10 +179,35 @@ int kvcli_scan(struct kvcli *cli, int argc, char **argv)
         }
         printed = keys_print_pair(cli, keys_only, key, value, version);
     }
-    bool all = status == KVP_OK || status == KVP_NOT_FOUND;
-    int code = !all       ? kvcli_failed_because(status, kvp_scan_error(scan))
-               : !printed ? kvcli_failed_to_print(false)
-                          : EXIT_DONE;
+    if (status != KVP_OK && status != KVP_NOT_FOUND) {
+        return kvcli_failed_because(status, kvp_scan_error(scan));
+    }
+    return printed ? EXIT_DONE : kvcli_failed_to_print(false);
+}
+
+int kvcli_scan(struct kvcli *cli, int argc, char **argv)
+{
+    const char *limit = kvcli_option(cli, "--limit");
+    bool keys_only = kvcli_option(cli, "--keys") != NULL, empty = false;
+    uint64_t count_max = UINT64_MAX;
+    kvp_scan *scan = NULL;
+    kvp_slice start, end;
+    kvp_buf memory = {0};
+    kvp_result result = {0};
+    if (limit != NULL && !kvcli_parse_number(limit, UINT64_MAX, &count_max)) {
+        return kvcli_complain("scan: --limit: '%s' is not a number", limit);
+    }
+    kvp_status status =
+        kvcli_take_range(cli, argc > 0 ? argv[0] : NULL, &memory, &start, &end, &empty);
+    if (status == KVP_OK && !empty) {
+        status = (kvcli_option(cli, "--reverse") != NULL ? kvp_scan_open_backwards : kvp_scan_open)(
+            cli->client, start, end, keys_only, &scan, &result);
+    }
+    int code = status != KVP_OK ? kvcli_failed(status, &result)
+               : empty          ? EXIT_DONE
+                                : scan_print(cli, scan, keys_only, count_max);
     kvp_scan_close(scan);
+    kvp_result_free(&result);
+    kvp_buf_free(&memory);
     return code;
 }

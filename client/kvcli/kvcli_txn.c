@@ -4,7 +4,8 @@
  *
  *   {"if": [["KEY", "absent"], ["KEY", "present"], ["KEY", "version", "=" | "<" | ">", NUMBER],
  *           ["KEY", "value", "=" | "!=", "VALUE"]],
- *    "then": [["put", "KEY", "VALUE"], ["get", "KEY"], ["delete", "KEY"]],
+ *    "then": [["put", "KEY", "VALUE"], ["get", "KEY"], ["delete", "KEY"],
+ *             ["add", "KEY", NUMBER]],
  *    "else": [...]}
  *
  * Instead of a string {"base64": "..."} stands for any bytes.
@@ -82,8 +83,19 @@ static bool add_compare(kvp_txn *txn, const cJSON *array)
     return good;
 }
 
+static bool txn_take_number(const cJSON *item, int64_t *number)
+{
+    double given = cJSON_IsNumber(item) ? item->valuedouble : EXACT_IN_DOUBLE * 2;
+    if (given < -EXACT_IN_DOUBLE || given > EXACT_IN_DOUBLE || given != (double)(int64_t)given) {
+        return false;
+    }
+    *number = (int64_t)given;
+    return true;
+}
+
 static bool add_op(kvp_txn *txn, kvp_branch branch, const cJSON *array)
 {
+    int64_t number = 0;
     kvp_buf key = {0}, value = {0};
     int size = cJSON_GetArraySize(array);
     bool good = kvcli_bytes_of_json(cJSON_GetArrayItem(array, 1), &key);
@@ -91,6 +103,11 @@ static bool add_op(kvp_txn *txn, kvp_branch branch, const cJSON *array)
         good = kvcli_bytes_of_json(cJSON_GetArrayItem(array, 2), &value);
         if (good) {
             kvp_txn_put(txn, branch, kvp_buf_slice(&key), kvp_buf_slice(&value));
+        }
+    } else if (good && size == 3 && is_word(array, 0, "add")) {
+        good = txn_take_number(cJSON_GetArrayItem(array, 2), &number);
+        if (good) {
+            kvp_txn_add(txn, branch, kvp_buf_slice(&key), number);
         }
     } else if (good && size == 2 && is_word(array, 0, "get")) {
         kvp_txn_get(txn, branch, kvp_buf_slice(&key));
@@ -147,7 +164,8 @@ static bool build(kvp_txn *txn, const cJSON *root)
     return true;
 }
 
-/* One result: null for put, whether it was there for delete, an object or null for get. */
+/* One result: null for put, whether it was there for delete, an object for add, one or null for
+ * get. */
 static cJSON *json_result(const kvp_txn *txn, size_t index, const cJSON *op)
 {
     kvp_slice value = {0};
@@ -156,7 +174,7 @@ static cJSON *json_result(const kvp_txn *txn, size_t index, const cJSON *op)
     if (is_word(op, 0, "delete")) {
         return cJSON_CreateBool(status == KVP_OK);
     }
-    if (!is_word(op, 0, "get") || status != KVP_OK) {
+    if (is_word(op, 0, "put") || status != KVP_OK) {
         return cJSON_CreateNull();
     }
     cJSON *object = cJSON_CreateObject();
@@ -190,7 +208,7 @@ static void print_outcome(const kvp_txn *txn, const cJSON *ops, bool succeeded)
         printf("%s\t", cJSON_GetArrayItem(op, 0)->valuestring);
         if (status != KVP_OK) {
             fputs("(not found)", stdout);
-        } else if (is_word(op, 0, "get")) {
+        } else if (is_word(op, 0, "get") || is_word(op, 0, "add")) {
             kvcli_print_escaped(value);
         } else {
             fputs("(done)", stdout);

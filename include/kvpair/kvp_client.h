@@ -105,6 +105,9 @@ KVP_API kvp_status kvp_cas_async(kvp_client *client, kvp_slice key, uint64_t ver
  * be NULL) is as for synchronous calls: when opening fails, it has the reason. */
 KVP_API kvp_status kvp_scan_open(kvp_client *client, kvp_slice start, kvp_slice end, bool keys_only,
                                  kvp_scan **scan, kvp_result *result);
+/* The same pairs from the last one to the first. A node of a release before this one refuses it. */
+KVP_API kvp_status kvp_scan_open_backwards(kvp_client *client, kvp_slice start, kvp_slice end,
+                                           bool keys_only, kvp_scan **scan, kvp_result *result);
 KVP_API kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
                                         kvp_scan **scan, kvp_result *result);
 

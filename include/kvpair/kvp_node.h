@@ -149,6 +149,9 @@ KVP_API kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected
 /* Scan of [start, end) (end empty: no end), or of the keys with a prefix: kvp_scan.h. */
 KVP_API kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end,
                                       bool keys_only, kvp_scan **scan);
+/* The same pairs from the last one to the first. */
+KVP_API kvp_status kvp_node_scan_open_backwards(kvp_node *node, kvp_slice start, kvp_slice end,
+                                                bool keys_only, kvp_scan **scan);
 KVP_API kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
                                              kvp_scan **scan);
 /* Watch of [start, end) (end empty: no end), or of the keys with a prefix, from a revision on (0:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Scans: the pairs of [start, end), in the order of their keys, from one point in time. A client
- * (kvp_client.h) and a node (kvp_node.h) open them; then next until KVP_NOT_FOUND, and close. One
- * thread at a time uses a scan, and none after its client or node has been closed: close it before.
+ * Scans: the pairs of [start, end), in the order of their keys or backwards, from one point in
+ * time. A client (kvp_client.h) and a node (kvp_node.h) open them; then next until KVP_NOT_FOUND,
+ * and close. One thread at a time uses a scan, and none after its client or node has been closed:
+ * close it before.
  */
 #ifndef KVP_SCAN_H
 #define KVP_SCAN_H

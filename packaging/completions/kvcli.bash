@@ -14,10 +14,13 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
+    '') words='get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
-    get) words='--stale' ;;
-    scan) words='--keys --limit' ;;
+    get) words='--stale --revision' ;;
+    delete) words='--prefix --from --to --all' ;;
+    incr) words='--by' ;;
+    rename) words='--replace' ;;
+    scan) words='--keys --limit --from --to --reverse' ;;
     watch) words='--from --once' ;;
     import) words='--keep' ;;
     events) words='--follow' ;;
@@ -26,7 +29,7 @@ _kvcli()
     access) [ -n "$verb" ] && words='read write submit work observe operate admin' || words='grant revoke list show' ;;
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert' ;;
+    help) words='get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert' ;;
     worker) [ -n "$verb" ] || words='list drain resume' ;;
     job)
         case $verb in

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
+set -l commands get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
 set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -9,6 +9,14 @@ complete -c kvcli -l timeout -x -d 'how long to try, in milliseconds'
 complete -c kvcli -l json -d 'output for programs'
 complete -c kvcli -l bail -d 'the first line that fails is the last'
 complete -c kvcli -n '__fish_seen_subcommand_from get' -l stale -d 'any node answers'
+complete -c kvcli -n '__fish_seen_subcommand_from get' -l revision -x -d 'as it was then'
+complete -c kvcli -n '__fish_seen_subcommand_from delete' -l prefix -x -d 'all keys that begin so'
+complete -c kvcli -n '__fish_seen_subcommand_from delete' -l all -d 'every key'
+complete -c kvcli -n '__fish_seen_subcommand_from delete scan' -l from -x -d 'from this key on'
+complete -c kvcli -n '__fish_seen_subcommand_from delete scan' -l to -x -d 'before this key'
+complete -c kvcli -n '__fish_seen_subcommand_from incr' -l by -x -d 'so much'
+complete -c kvcli -n '__fish_seen_subcommand_from rename' -l replace -d 'also if the new key is there'
+complete -c kvcli -n '__fish_seen_subcommand_from scan' -l reverse -d 'the last ones first'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l keys -d 'the keys alone'
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most so many'
 complete -c kvcli -n '__fish_seen_subcommand_from watch' -l from -x -d 'from that revision on'

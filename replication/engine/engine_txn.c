@@ -2,6 +2,7 @@
 /* Transactions: compares on the state as it is now, then one of two lists of operations. */
 #include "replication/engine/engine_state.h"
 
+#include "kvstore/base/decimal.h"
 #include "replication/wire/wire.h"
 
 static size_t bytes_of_ops(const struct kvp_txn_op *ops, uint32_t count)
@@ -21,7 +22,7 @@ static kvp_status check_ops(const struct kvp_txn_op *ops, uint32_t count, const 
         if (status == KVP_OK) {
             status = engine_check_value(ops[i].value, reason);
         }
-        if (status == KVP_OK && ops[i].kind > KVP_TXN_DELETE) {
+        if (status == KVP_OK && ops[i].kind > KVP_TXN_ADD) {
             *reason = "unknown kind of operation in a transaction";
             status = KVP_BAD_REQUEST;
         }
@@ -115,6 +116,22 @@ static kvp_status all_hold(struct kvp_engine *engine, const struct kvp_request *
     return KVP_OK;
 }
 
+/* The new number is what the entry has, so that who applies it need not compute. */
+static kvp_status run_add(struct kvp_engine *engine, const struct kvp_txn_op *op, uint64_t seq,
+                          const struct engine_value *present, kvp_buf *answer)
+{
+    char text[KVP_DECIMAL_SIZE];
+    kvp_slice sum;
+    kvp_status status = kvp_decimal_add(present->present ? present->value : kvp_slice_of("0", 1),
+                                        op->value, text, &sum);
+    if (status == KVP_OK) {
+        status = engine_put(engine, op->key, sum, seq, present);
+    }
+    struct kvp_get_result get = {
+        .modify = seq, .create = present->present ? present->create_revision : seq, .value = sum};
+    return status == KVP_OK ? kvp_wire_txn_get(answer, &get) : status;
+}
+
 static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op, uint64_t seq,
                          struct txn_budget *budget, kvp_buf *answer)
 {
@@ -133,18 +150,20 @@ static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op,
         status = engine_put(engine, op->key, op->value, seq, &present);
         return status == KVP_OK ? kvp_wire_txn_put(answer) : status;
     }
+    if (op->kind == KVP_TXN_ADD) {
+        return run_add(engine, op, seq, &present, answer);
+    }
     if (present.present) {
         status = engine_delete(engine, op->key);
     }
     return status == KVP_OK ? kvp_wire_txn_delete(answer, present.present) : status;
 }
 
-/* The answer of a session is kept with it, and one without is still one message. */
-static kvp_status too_large(struct kvp_engine *engine, struct kvp_execution *execution,
-                            const char *reason)
+static kvp_status txn_refuse(struct kvp_engine *engine, struct kvp_execution *execution, int status,
+                             const char *reason)
 {
     overlay_empty(&engine->overlay);
-    execution->status = KVP_TOO_LARGE;
+    execution->status = status;
     execution->answer.size = 0;
     return kvp_wire_result_string(&execution->answer, reason);
 }
@@ -191,7 +210,8 @@ static kvp_status txn_run(struct kvp_engine *engine, const struct kvp_request *r
     for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
         status = run_op(engine, &ops[i], seq, &budget, &execution->answer);
         if (status == KVP_OK && execution->answer.size > limit) {
-            return too_large(engine, execution, "the answer would be too large");
+            /* That of a session is kept with it, and one without is still one message. */
+            return txn_refuse(engine, execution, KVP_TOO_LARGE, "the answer would be too large");
         }
     }
     return status;
@@ -201,8 +221,18 @@ kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *reque
                       struct kvp_execution *execution)
 {
     kvp_status status = txn_run(engine, request, seq, execution);
-    return status == KVP_TOO_LARGE
-               ? too_large(engine, execution,
-                           "what is stored under its keys is more than 32 MiB, each look counted")
-               : status;
+    switch (status) {
+    case KVP_TOO_LARGE:
+        return txn_refuse(engine, execution, status,
+                          "what is stored under its keys is more than 32 MiB, each look counted");
+    case KVP_BAD_REQUEST:
+        return txn_refuse(engine, execution, status,
+                          "what is stored under the key, or is to be added, is no whole number in "
+                          "decimal; nothing was changed");
+    case KVP_OVERFLOW:
+        return txn_refuse(engine, execution, status,
+                          "the sum does not fit 64 bits; nothing was changed");
+    default:
+        return status;
+    }
 }

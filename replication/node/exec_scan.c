@@ -172,6 +172,28 @@ static void send_page(struct kvp_executor *executor, struct exec_cursor *cursor,
     }
 }
 
+/* Where the next page goes on, or this one is sent again. */
+static kvp_status scan_seek(struct exec_cursor *cursor, const struct kvp_raw_key *key)
+{
+    return cursor->backwards ? kvp_state_view_seek_back(cursor->view, kvp_raw_key_slice(key),
+                                                        kvp_raw_key_slice(&cursor->start))
+                             : kvp_state_view_seek(cursor->view, kvp_raw_key_slice(key),
+                                                   kvp_raw_key_slice(&cursor->end));
+}
+
+/* Backwards, too, the range's end is not in it. */
+static kvp_status scan_first(struct exec_cursor *cursor)
+{
+    kvp_slice key, value;
+    kvp_status status = scan_seek(cursor, cursor->backwards ? &cursor->end : &cursor->start);
+    if (status == KVP_OK && cursor->backwards &&
+        kvp_state_view_read(cursor->view, &key, &value) == KVP_OK &&
+        kvp_slice_compare(key, kvp_raw_key_slice(&cursor->end)) == 0) {
+        kvp_state_view_next(cursor->view);
+    }
+    return status;
+}
+
 static void scan_start(struct kvp_executor *executor, const struct kvp_request *request,
                        void *token)
 {
@@ -180,8 +202,7 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
         exec_refuse(executor, token, KVP_BUSY, "too many scans under way");
         return;
     }
-    struct kvp_raw_key from;
-    kvp_raw_key_data(&from, request->key);
+    kvp_raw_key_data(&cursor->start, request->key);
     if (request->value.size > 0) {
         kvp_raw_key_data(&cursor->end, request->value);
     } else {
@@ -190,11 +211,11 @@ static void scan_start(struct kvp_executor *executor, const struct kvp_request *
     cursor_set_owner(cursor, request->asker);
     cursor->stale = request->stale;
     cursor->keys_only = request->keys_only;
+    cursor->backwards = request->backwards;
     cursor->view = kvp_storage_snapshot(executor->storage);
     kvp_status status = KVP_NO_MEMORY;
     if (cursor->view != NULL) {
-        status = kvp_state_view_seek(cursor->view, kvp_raw_key_slice(&from),
-                                     kvp_raw_key_slice(&cursor->end));
+        status = scan_first(cursor);
     }
     if (status != KVP_OK) {
         cursor_free(cursor);
@@ -215,8 +236,7 @@ static void scan_go_on(struct kvp_executor *executor, const struct kvp_request *
         return;
     }
     if (page == cursor->page) {
-        kvp_status status = kvp_state_view_seek(
-            cursor->view, kvp_raw_key_slice(&cursor->page_start), kvp_raw_key_slice(&cursor->end));
+        kvp_status status = scan_seek(cursor, &cursor->page_start);
         if (status != KVP_OK) {
             cursor_free(cursor);
             exec_storage_failed(executor, status);
@@ -271,9 +291,8 @@ bool exec_scan_rest(struct kvp_executor *executor, struct kvp_request *request)
         return false;
     }
     bool has_end = cursor->end.data[0] == KVP_PREFIX_DATA;
-    request->key = cursor->page_start.size > 0
-                       ? kvp_slice_of(cursor->page_start.data + 1, cursor->page_start.size - 1)
-                       : (kvp_slice){0};
+    const struct kvp_raw_key *from = cursor->backwards ? &cursor->start : &cursor->page_start;
+    request->key = from->size > 0 ? kvp_slice_of(from->data + 1, from->size - 1) : (kvp_slice){0};
     request->value = kvp_slice_of(cursor->end.data + 1, has_end ? cursor->end.size - 1 : 0);
     return true;
 }

@@ -41,11 +41,11 @@ struct exec_cursor {
     uint64_t id; /* 0: free. The low 20 bits of the number on the wire are the page */
     char owner[KVP_ACCESS_NAME_SIZE]; /* who goes on with it; "": whoever needs no rights */
     struct kvp_state_view *view;
-    bool stale, keys_only;
+    bool stale, keys_only, backwards;
     bool done; /* the last page has been sent */
     uint64_t used_us;
     uint32_t page; /* last page sent */
-    struct kvp_raw_key page_start, end;
+    struct kvp_raw_key page_start, start, end;
 };
 
 struct exec_parked {

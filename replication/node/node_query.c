@@ -38,17 +38,29 @@ static struct kvp_asker node_query_asker(struct kvp_node *node)
     return (struct kvp_asker){node, node_query_ask, node_query_close_scan};
 }
 
-kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bool keys_only,
-                              kvp_scan **scan)
+static kvp_status node_query_scan(kvp_node *node, kvp_slice start, kvp_slice end,
+                                  enum kvp_direction direction, bool keys_only, kvp_scan **scan)
 {
     struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
     if (node == NULL || scan == NULL) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_scan_start(&asker, start, end, keys_only, scan, &reason);
+    kvp_status status = kvp_scan_start(&asker, start, end, direction, keys_only, scan, &reason);
     kvp_buf_free(&reason);
     return status;
+}
+
+kvp_status kvp_node_scan_open(kvp_node *node, kvp_slice start, kvp_slice end, bool keys_only,
+                              kvp_scan **scan)
+{
+    return node_query_scan(node, start, end, KVP_FORWARDS, keys_only, scan);
+}
+
+kvp_status kvp_node_scan_open_backwards(kvp_node *node, kvp_slice start, kvp_slice end,
+                                        bool keys_only, kvp_scan **scan)
+{
+    return node_query_scan(node, start, end, KVP_BACKWARDS, keys_only, scan);
 }
 
 kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,

@@ -24,8 +24,10 @@ struct kvp_asker {
 };
 
 /* On failure *reason is a text for people, or empty; to be freed. */
+enum kvp_direction { KVP_FORWARDS, KVP_BACKWARDS };
 kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
-                          bool keys_only, kvp_scan **scan, kvp_buf *reason);
+                          enum kvp_direction direction, bool keys_only, kvp_scan **scan,
+                          kvp_buf *reason);
 kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix, bool keys_only,
                                  kvp_scan **scan, kvp_buf *reason);
 kvp_status kvp_watch_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,

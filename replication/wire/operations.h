@@ -74,8 +74,8 @@ enum kvp_operation_needs {
     /* key bin, version uint, value bin */                                                         \
     ROW(KVP_OP_CAS, 6, 3, 3, true, YES, PRIMARY, false, CLIENT, CHANGE)                            \
     /* start bin, end bin (empty: none), count max uint, size max uint, cursor uint (0: new), keys \
-     * only bool, stale bool */                                                                    \
-    ROW(KVP_OP_SCAN, 7, 7, 7, false, NO, READ, false, CLIENT, READ)                                \
+     * only bool, stale bool, and if it is so, backwards bool */                                   \
+    ROW(KVP_OP_SCAN, 7, 7, 8, false, NO, READ, false, CLIENT, READ)                                \
     /* compares array, then array, else array */                                                   \
     ROW(KVP_OP_TXN, 8, 3, 3, true, YES, PRIMARY, false, CLIENT, KEYS)                              \
     /* none */                                                                                     \

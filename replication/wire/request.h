@@ -73,6 +73,7 @@ struct kvp_request {
     uint32_t wait_ms;   /* watch */
     uint64_t cursor;    /* scan, close scan */
     bool keys_only;     /* scan watch */
+    bool backwards;     /* scan */
     bool stale;         /* get, scan, watch */
     bool force;         /* promote; access: grant */
     unsigned target;    /* handover */

@@ -12,7 +12,7 @@
 struct kvp_scan {
     struct kvp_asker asker;
     kvp_buf start, end;
-    bool keys_only;
+    bool keys_only, backwards;
     unsigned place;    /* the node that holds the cursor */
     kvp_status status; /* what ended it early: the pairs read so far are not all */
     kvp_buf reason;
@@ -35,7 +35,8 @@ static kvp_status scan_fetch(kvp_scan *scan)
                                   .count_max = PAGE_COUNT,
                                   .size_max = PAGE_SIZE,
                                   .cursor = scan->rest.cursor,
-                                  .keys_only = scan->keys_only};
+                                  .keys_only = scan->keys_only,
+                                  .backwards = scan->backwards};
     kvp_buf answer = {0};
     kvp_status status = scan->asker.ask(scan->asker.handle, &request, &scan->place, &answer);
 
@@ -51,7 +52,8 @@ static kvp_status scan_fetch(kvp_scan *scan)
 }
 
 kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
-                          bool keys_only, kvp_scan **scan, kvp_buf *reason)
+                          enum kvp_direction direction, bool keys_only, kvp_scan **scan,
+                          kvp_buf *reason)
 {
     const char *text;
     kvp_status status = kvp_range_check(start, end, &text);
@@ -64,6 +66,7 @@ kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_sl
     }
     opened->asker = *asker;
     opened->keys_only = keys_only;
+    opened->backwards = direction == KVP_BACKWARDS;
     status = kvp_buf_append(&opened->start, start.data, start.size);
     if (status == KVP_OK) {
         status = kvp_buf_append(&opened->end, end.data, end.size);
@@ -88,7 +91,8 @@ kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix
     if (status != KVP_OK) {
         return scan_refuse(reason, status, text);
     }
-    return kvp_scan_start(asker, prefix, kvp_prefix_end(prefix, end), keys_only, scan, reason);
+    return kvp_scan_start(asker, prefix, kvp_prefix_end(prefix, end), KVP_FORWARDS, keys_only, scan,
+                          reason);
 }
 
 kvp_status kvp_scan_next(kvp_scan *scan, kvp_slice *key, kvp_slice *value, uint64_t *version)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transactions: built up here, executed at once at the primary, results read here. */
+#include "kvstore/base/decimal.h"
 #include "replication/wire/asker.h"
 #include "replication/wire/wire.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,6 +202,13 @@ void kvp_txn_put(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_slice value
 void kvp_txn_delete(kvp_txn *txn, kvp_branch branch, kvp_slice key)
 {
     txn_add_op(txn, branch, KVP_TXN_DELETE, key, txn_none);
+}
+
+void kvp_txn_add(kvp_txn *txn, kvp_branch branch, kvp_slice key, int64_t number)
+{
+    char text[KVP_DECIMAL_SIZE];
+    int size = snprintf(text, sizeof(text), "%" PRId64, number);
+    txn_add_op(txn, branch, KVP_TXN_ADD, key, kvp_slice_of(text, (size_t)size));
 }
 
 /* ---- executing ---- */

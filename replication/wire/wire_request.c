@@ -489,7 +489,7 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_CREATE] = {args_take_put, args_write_put, args_check_key_value},
     [KVP_OP_DELETE] = {args_take_delete, args_write_delete, args_check_key_only},
     [KVP_OP_CAS] = {args_take_cas, args_write_cas, args_check_key_value},
-    [KVP_OP_SCAN] = {args_take_scan, args_write_scan, args_check_scan},
+    [KVP_OP_SCAN] = {args_take_scan, args_write_scan, args_check_scan}, /* backwards: one more */
     [KVP_OP_WATCH] = {args_take_watch, args_write_watch, args_check_scan},
     [KVP_OP_TXN] = {NULL, kvp_wire_write_txn, kvp_wire_check_txn}, /* taken into a scratch */
     [KVP_OP_STATUS] = {args_take_none, args_write_none, args_check_any},
@@ -555,6 +555,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
         return kvp_wire_refuse(KVP_BAD_REQUEST, "wrong number of elements for the operation",
                                reason);
     }
+    bool has_more = count - KVP_WIRE_REQUEST_HEAD > operation->args_min;
     decoded.group = kvp_mp_str(&reader);
     decoded.epoch_seen = kvp_mp_uint(&reader);
     decoded.session.client = kvp_mp_uint(&reader);
@@ -565,6 +566,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
         status = kvp_wire_take_txn(&reader, scratch, &decoded, reason);
     } else {
         codecs[decoded.op].take(&reader, &decoded);
+        decoded.backwards = has_more && kvp_mp_bool(&reader);
     }
     if (reader.failed || status == KVP_OK) {
         status = kvp_wire_finish(&reader, reason);
@@ -591,7 +593,8 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     }
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
-    kvp_mp_write_array(&writer, KVP_WIRE_REQUEST_HEAD + (uint32_t)operation->args_min);
+    kvp_mp_write_array(&writer, KVP_WIRE_REQUEST_HEAD + (uint32_t)operation->args_min +
+                                    (request->backwards ? 1 : 0));
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
     kvp_mp_write_str(&writer, request->group);
@@ -601,5 +604,8 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     kvp_mp_write_uint(&writer, request->session.number);
     kvp_mp_write_uint(&writer, request->session.session_start);
     codecs[request->op].write(&writer, request);
+    if (request->backwards) { /* a node of before refuses it: it would go forwards */
+        kvp_mp_write_bool(&writer, true);
+    }
     return kvp_mp_write_end_message(&writer);
 }

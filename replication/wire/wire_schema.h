@@ -43,6 +43,7 @@ enum kvp_txn_op_kind {
     KVP_TXN_GET = 0,
     KVP_TXN_PUT = 1,
     KVP_TXN_DELETE = 2,
+    KVP_TXN_ADD = 3, /* value: a whole number in decimal, added to the one that is there */
 };
 
 /* Results of client operations (element 4 of the answer, when code is 0 unless said):

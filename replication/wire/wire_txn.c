@@ -30,6 +30,7 @@ static enum operand txn_op_operand(uint64_t kind)
     case KVP_TXN_DELETE:
         return OPERAND_NIL;
     case KVP_TXN_PUT:
+    case KVP_TXN_ADD:
         return OPERAND_BIN;
     default:
         return OPERAND_UNKNOWN;

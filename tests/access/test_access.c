@@ -232,6 +232,25 @@ static void check_work(const char *right, const char *kinds, unsigned count,
     kvp_buf_free(&list);
 }
 
+/* The sum tells what was there. */
+static void test_to_add_one_has_to_be_able_to_read(void **state)
+{
+    const struct kvp_txn_op add = {KVP_TXN_ADD, TEXT("app/n"), TEXT("1")};
+    const struct kvp_request request = {.op = KVP_OP_TXN, .then_ops = &add, .then_count = 1};
+    const struct kvp_access_question question = {.op = request.op, .request = &request};
+    const enum kvp_access_lack expected[] = {
+        [READER] = KVP_LACKS_WRITE, [WRITER] = KVP_LACKS_READ, [EDITOR] = KVP_ACCESS_GRANTED};
+    (void)state;
+    for (unsigned who = READER; who <= EDITOR; who++) {
+        struct kvp_access_asker asker = {.identity = &whos[who].identity};
+        kvp_buf list = {0};
+        make_list(whos[who].rights, &list);
+        asker.rights = kvp_buf_slice(&list);
+        assert_int_equal(kvp_access_lacks(&asker, &question), expected[who]);
+        kvp_buf_free(&list);
+    }
+}
+
 /* One that has joined and then loses a kind. */
 static void test_a_worker_gets_no_task_while_it_lacks_one_of_its_kinds(void **state)
 {
@@ -371,6 +390,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operation_by_every_identity_is_as_the_table_says),
         cmocka_unit_test(test_each_planted_bug_is_found),
+        cmocka_unit_test(test_to_add_one_has_to_be_able_to_read),
         cmocka_unit_test(test_a_worker_gets_no_task_while_it_lacks_one_of_its_kinds),
         cmocka_unit_test(test_a_worker_identity_works_under_its_own_name_only),
         cmocka_unit_test(test_who_submits_sees_all_that_there_is_of_his_own_job),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/engine/oracle.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +131,51 @@ static bool holds(const struct draft *draft, const struct kvp_compare *compare)
     return answers[compare->kind];
 }
 
+static bool as_number(kvp_slice value, long long *number)
+{
+    char text[32] = "", *end = text;
+    errno = 0;
+    if (value.size > 0 && value.size < sizeof(text) &&
+        strchr("+ \t", *(const char *)value.data) == NULL) {
+        memcpy(text, value.data, value.size);
+        *number = strtoll(text, &end, 10);
+    }
+    return end != text && *end == '\0' && errno == 0;
+}
+
+/* The sum as a value that stays; none: there is no such number. */
+static kvp_slice add(struct oracle *oracle, kvp_slice left, kvp_slice right, int *status)
+{
+    long long a = 0, b = 0, sum = 0;
+    bool numbers = as_number(left, &a) && as_number(right, &b);
+    *status = !numbers                                ? KVP_BAD_REQUEST
+              : __builtin_saddll_overflow(a, b, &sum) ? KVP_OVERFLOW
+                                                      : KVP_OK;
+    if (*status != KVP_OK) {
+        return (kvp_slice){0};
+    }
+    if (oracle->numbers == NULL) {
+        oracle->numbers = calloc(ORACLE_NUMBERS, sizeof(*oracle->numbers));
+    }
+    assert_true(oracle->number_count < ORACLE_NUMBERS);
+    char *kept = oracle->numbers[oracle->number_count++];
+    return kvp_slice_of(kept, (size_t)sprintf(kept, "%lld", sum));
+}
+
+static int run_add(struct oracle *oracle, struct draft *draft, const struct kvp_txn_op *op,
+                   uint64_t seq, kvp_buf *out)
+{
+    struct oracle_version *key = &draft->keys[index_of(op->key)];
+    int status;
+    kvp_slice sum = add(oracle, key->present ? key->value : text("0"), op->value, &status);
+    if (status == KVP_OK) {
+        set(draft, index_of(op->key), sum, seq);
+        struct kvp_get_result get = {.modify = seq, .create = key->create, .value = sum};
+        assert_int_equal(kvp_wire_txn_get(out, &get), KVP_OK);
+    }
+    return status;
+}
+
 static void run_op(struct draft *draft, const struct kvp_txn_op *op, uint64_t seq, kvp_buf *out)
 {
     unsigned index = index_of(op->key);
@@ -149,9 +196,23 @@ static void run_op(struct draft *draft, const struct kvp_txn_op *op, uint64_t se
     assert_int_equal(status, KVP_OK);
 }
 
-static void run_txn(struct draft *draft, const struct step *step, uint64_t seq, uint64_t saw,
-                    struct expected *expected)
+/* Nothing of it happens, and the reason is the engine's. */
+static void run_refused(struct draft *draft, int status, struct expected *expected)
 {
+    static const char *const reasons[] = {"what is stored under the key, or is to be added, is no "
+                                          "whole number in decimal; nothing was "
+                                          "changed",
+                                          "the sum does not fit 64 bits; nothing was changed"};
+    memset(draft, 0, sizeof(*draft));
+    expected->status = status;
+    assert_int_equal(
+        kvp_wire_result_string(&expected->answer, reasons[status == KVP_OVERFLOW ? 1 : 0]), KVP_OK);
+}
+
+static void run_txn(struct oracle *oracle, struct draft *draft, const struct step *step,
+                    uint64_t seq, uint64_t saw, struct expected *expected)
+{
+    int status = KVP_OK;
     const struct kvp_request *request = &step->request;
     bool all = true;
     kvp_buf results = {0};
@@ -160,8 +221,17 @@ static void run_txn(struct draft *draft, const struct step *step, uint64_t seq, 
     }
     const struct kvp_txn_op *ops = all ? step->then_ops : step->else_ops;
     uint32_t count = all ? request->then_count : request->else_count;
-    for (uint32_t i = 0; i < count; i++) {
-        run_op(draft, &ops[i], seq, &results);
+    for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
+        if (ops[i].kind == KVP_TXN_ADD) {
+            status = run_add(oracle, draft, &ops[i], seq, &results);
+        } else {
+            run_op(draft, &ops[i], seq, &results);
+        }
+    }
+    if (status != KVP_OK) {
+        run_refused(draft, status, expected);
+        kvp_buf_free(&results);
+        return;
     }
     bool appends = request->session.client != 0 || any_changed(draft);
     assert_int_equal(kvp_wire_txn_begin(&expected->answer, all, appends ? seq : saw, count),
@@ -244,7 +314,7 @@ struct expected oracle_run(struct oracle *oracle, const struct step *step)
         draft.keys[i] = oracle_at(oracle, i, UINT64_MAX);
     }
     if (request->op == KVP_OP_TXN) {
-        run_txn(&draft, step, oracle->seq + 1, oracle->seq, &expected);
+        run_txn(oracle, &draft, step, oracle->seq + 1, oracle->seq, &expected);
     } else {
         run_single(&draft, request, oracle->seq + 1, &expected);
     }
@@ -267,4 +337,5 @@ void oracle_free(struct oracle *oracle)
     for (size_t i = 0; i < oracle->session_count; i++) {
         kvp_buf_free(&oracle->sessions[i].answer);
     }
+    free(oracle->numbers);
 }

@@ -40,7 +40,11 @@ struct oracle_session {
     kvp_buf answer;
 };
 
+enum { ORACLE_NUMBERS = 20000 };
+
 struct oracle {
+    char (*numbers)[24]; /* values that sums have been */
+    size_t number_count;
     struct oracle_key keys[ORACLE_KEYS];
     struct oracle_session sessions[ORACLE_SESSIONS];
     size_t session_count;

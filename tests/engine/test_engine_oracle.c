@@ -42,10 +42,20 @@ static uint64_t draw(struct world *world, uint64_t below)
 
 /* ---- requests ---- */
 
+static kvp_slice some_number(struct world *world)
+{
+    static const char *const numbers[] = {
+        "1", "-1", "41", "4611686018427387904", "-9223372036854775808", "1x"};
+    return text(numbers[draw(world, sizeof(numbers) / sizeof(numbers[0]))]);
+}
+
 static kvp_slice some_value(struct world *world)
 {
     static char patterns[FILLS][VALUE_MAX];
     char *pattern = patterns[draw(world, FILLS)];
+    if (draw(world, 3) == 0) {
+        return some_number(world);
+    }
     memset(pattern, 'a' + (int)((pattern - patterns[0]) / VALUE_MAX), VALUE_MAX);
     return kvp_slice_of(pattern, draw(world, draw(world, 8) == 0 ? VALUE_MAX : 12));
 }
@@ -75,9 +85,11 @@ static uint32_t some_ops(struct world *world, struct kvp_txn_op *ops)
 {
     uint32_t count = (uint32_t)draw(world, ORACLE_OPS + 1);
     for (uint32_t i = 0; i < count; i++) {
-        ops[i].kind = (uint8_t)draw(world, KVP_TXN_DELETE + 1);
+        ops[i].kind = (uint8_t)draw(world, KVP_TXN_ADD + 1);
         ops[i].key = oracle_key((unsigned)draw(world, ORACLE_KEYS));
-        ops[i].value = ops[i].kind == KVP_TXN_PUT ? some_value(world) : (kvp_slice){0};
+        ops[i].value = ops[i].kind == KVP_TXN_ADD   ? some_number(world)
+                       : ops[i].kind == KVP_TXN_PUT ? some_value(world)
+                                                    : (kvp_slice){0};
     }
     return count;
 }

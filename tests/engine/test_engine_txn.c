@@ -424,8 +424,68 @@ static void test_elements_keep_the_limits_of_keys_and_values(void **state)
         weigh(list, KVP_VALUE_SIZE_MAX + 1);
         check_plan_refused(&bench, KVP_TOO_LARGE);
         weigh(list, 1);
-        *(list == 2 ? &plan.compares[0].kind : &plan.ops[list][0].kind) = list == 2 ? 7 : 3;
+        *(list == 2 ? &plan.compares[0].kind : &plan.ops[list][0].kind) =
+            list == 2 ? 7 : KVP_TXN_ADD + 1;
         check_plan_refused(&bench, KVP_BAD_REQUEST);
+    }
+    bench_close(&bench);
+}
+
+/* ---- numbers ---- */
+
+static void test_add_counts_from_what_is_there_or_from_0(void **state)
+{
+    struct bench bench;
+    struct kvp_txn_result result;
+    (void)state;
+    bench_open(&bench, 0);
+    check_done(&bench, ask_put("n", "41"));
+    op(THEN, KVP_TXN_ADD, "n", "1");
+    op(THEN, KVP_TXN_ADD, "n", "-50");
+    op(THEN, KVP_TXN_ADD, "new", "7");
+    op(THEN, KVP_TXN_GET, "n", NULL);
+    struct kvp_execution execution = run(&bench, true, 2, &result);
+    assert_int_equal(execution.kind, KVP_EXECUTION_APPEND);
+    check_got(&result, "42", 2, 1);
+    check_got(&result, "-8", 2, 1);
+    check_got(&result, "7", 2, 2);
+    check_got(&result, "-8", 2, 1);
+    check_end(&result, &execution);
+    bench_settle(&bench);
+    check_get(&bench, "n", "-8", 2, 1);
+    check_get(&bench, "new", "7", 2, 2);
+    bench_close(&bench);
+}
+
+static void test_a_sum_that_cannot_be_undoes_everything(void **state)
+{
+    static const struct {
+        const char *there, *added;
+        int status;
+    } cases[] = {
+        {"text", "1", KVP_BAD_REQUEST},
+        {"", "1", KVP_BAD_REQUEST},
+        {" 1", "1", KVP_BAD_REQUEST},
+        {"1", "", KVP_BAD_REQUEST},
+        {"1", "1.5", KVP_BAD_REQUEST},
+        {"1", "-", KVP_BAD_REQUEST},
+        {"00000000000000000000001", "1", KVP_BAD_REQUEST},
+        {"9223372036854775807", "1", KVP_OVERFLOW},
+        {"-9223372036854775808", "-1", KVP_OVERFLOW},
+        {"1", "9223372036854775808", KVP_OVERFLOW},
+        {"0", "-9223372036854775809", KVP_OVERFLOW},
+    };
+    struct bench bench;
+    (void)state;
+    bench_open(&bench, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        check_done(&bench, ask_put("n", cases[i].there));
+        bench_settle(&bench);
+        op(THEN, KVP_TXN_PUT, "a", "written");
+        op(THEN, KVP_TXN_ADD, "n", cases[i].added);
+        check_refused(&bench, ask_txn(), cases[i].status, 0);
+        check_get(&bench, "a", NULL, 0, 0);
+        forget();
     }
     bench_close(&bench);
 }
@@ -566,6 +626,8 @@ int main(void)
         cmocka_unit_test(test_lists_have_up_to_1024_elements),
         cmocka_unit_test(test_a_transaction_is_up_to_4_mib),
         cmocka_unit_test(test_elements_keep_the_limits_of_keys_and_values),
+        cmocka_unit_test(test_add_counts_from_what_is_there_or_from_0),
+        cmocka_unit_test(test_a_sum_that_cannot_be_undoes_everything),
         cmocka_unit_test(test_too_large_an_answer_undoes_everything),
         cmocka_unit_test(test_too_large_an_answer_is_kept_with_its_session),
         cmocka_unit_test(test_what_a_transaction_reads_is_bounded),

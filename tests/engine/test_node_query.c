@@ -89,6 +89,41 @@ static void test_a_scan_shows_one_point_in_time(void **state)
     end(&f);
 }
 
+/* Of the keys `first` to `last`, over several pages. */
+static void check_backwards(struct fixture *f, kvp_slice start, kvp_slice end, unsigned first,
+                            unsigned last)
+{
+    kvp_scan *scan = NULL;
+    kvp_slice key, value;
+    char text[16];
+    assert_int_equal(kvp_node_scan_open_backwards(f->node, start, end, false, &scan), KVP_OK);
+    for (unsigned i = last + 1; i > first; i--) {
+        assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_OK);
+        snprintf(text, sizeof(text), "k%04u", i - 1);
+        assert_int_equal(kvp_slice_compare(key, text_of(text)), 0);
+        snprintf(text, sizeof(text), "v%u", i - 1);
+        assert_int_equal(kvp_slice_compare(value, text_of(text)), 0);
+    }
+    assert_int_equal(kvp_scan_next(scan, &key, &value, NULL), KVP_NOT_FOUND);
+    kvp_scan_close(scan);
+}
+
+static void test_a_scan_backwards_shows_the_same_from_the_end_on(void **state)
+{
+    struct fixture f;
+    (void)state;
+    begin(&f);
+    fill(f.node);
+    check_backwards(&f, TEXT(""), TEXT(""), 0, PAIRS - 1);
+    check_backwards(&f, TEXT("k0010"), TEXT("k0020"), 10, 19);
+    check_backwards(&f, TEXT("k00099"), TEXT("k00199"), 10, 19);
+    check_backwards(&f, TEXT("a"), TEXT("k0003"), 0, 2);
+    check_backwards(&f, TEXT("k4998"), TEXT("z"), 4998, 4999);
+    check_backwards(&f, TEXT("l"), TEXT(""), 1, 0);
+    check_backwards(&f, TEXT("a"), TEXT("b"), 1, 0);
+    end(&f);
+}
+
 /* Each that is left early gives its place back, or the node's places would be taken. */
 static void test_scans_that_are_left_early_hold_no_place(void **state)
 {
@@ -205,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_scan_shows_one_point_in_time),
+        cmocka_unit_test(test_a_scan_backwards_shows_the_same_from_the_end_on),
         cmocka_unit_test(test_scans_that_are_left_early_hold_no_place),
         cmocka_unit_test(test_a_watch_tells_what_happens_from_its_opening_on),
         cmocka_unit_test(test_a_transaction_takes_one_branch),

@@ -111,10 +111,14 @@ static void walk(struct both *both, unsigned which, int snapshot, unsigned moves
     }
     for (unsigned move = 0; move < moves; move++) {
         char key[2] = {"ab\0\xff"[roll(both, 4)], "ab\0\xff"[roll(both, 4)]};
-        bool seek = move == 0 || roll(both, 10) == 0;
+        bool seek = move == 0 || roll(both, 10) == 0, back = roll(both, 3) == 0;
         kvp_slice start = {key, move == 0 ? 0 : roll(both, 3)};
         for (unsigned i = 0; i < 2; i++) {
-            seek ? ops[i]->iter_seek(iter[i], start) : ops[i]->iter_next(iter[i]);
+            if (seek) {
+                (back ? ops[i]->iter_seek_back : ops[i]->iter_seek)(iter[i], start);
+            } else {
+                (back ? ops[i]->iter_back : ops[i]->iter_next)(iter[i]);
+            }
         }
         assert_int_equal(ops[1]->iter_valid(iter[1]), ops[0]->iter_valid(iter[0]));
         assert_int_equal(ops[1]->iter_status(iter[1]), ops[0]->iter_status(iter[0]));

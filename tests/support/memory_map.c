@@ -237,3 +237,19 @@ const struct memory_map *memory_map_find(const struct memory_map *map, kvp_slice
     }
     return found;
 }
+
+const struct memory_map *memory_map_find_back(const struct memory_map *map, kvp_slice key,
+                                              bool before)
+{
+    const struct memory_map *found = NULL;
+    while (map != NULL) {
+        int order = kvp_slice_compare(memory_map_key(map), key);
+        if (order < 0 || (order == 0 && !before)) {
+            found = map;
+            map = map->right;
+        } else {
+            map = map->left;
+        }
+    }
+    return found;
+}

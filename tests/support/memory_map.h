@@ -23,6 +23,9 @@ kvp_status memory_map_delete(struct memory_map *map, kvp_slice key, struct memor
 
 /* The first node with a key >= `key` (> `key` if `after`); NULL at the end. Lives with the map. */
 const struct memory_map *memory_map_find(const struct memory_map *map, kvp_slice key, bool after);
+/* The last one <= `key`, or < it. */
+const struct memory_map *memory_map_find_back(const struct memory_map *map, kvp_slice key,
+                                              bool before);
 kvp_slice memory_map_key(const struct memory_map *node);
 kvp_slice memory_map_value(const struct memory_map *node);
 

@@ -161,6 +161,11 @@ static void iter_seek(struct kvp_iter *iter, kvp_slice key)
     iter->node = memory_map_find(iter->map, key, false);
 }
 
+static void iter_seek_back(struct kvp_iter *iter, kvp_slice key)
+{
+    iter->node = memory_map_find_back(iter->map, key, false);
+}
+
 static bool iter_valid(struct kvp_iter *iter)
 {
     return iter->node != NULL && iter_status(iter) == KVP_OK;
@@ -170,6 +175,13 @@ static void iter_next(struct kvp_iter *iter)
 {
     if (iter->node != NULL) {
         iter->node = memory_map_find(iter->map, memory_map_key(iter->node), true);
+    }
+}
+
+static void iter_back(struct kvp_iter *iter)
+{
+    if (iter->node != NULL) {
+        iter->node = memory_map_find_back(iter->map, memory_map_key(iter->node), true);
     }
 }
 
@@ -329,7 +341,9 @@ const struct kvp_store_ops memory_store_ops = {
     .snapshot_release = store_snapshot_release,
     .iter = store_iter,
     .iter_seek = iter_seek,
+    .iter_seek_back = iter_seek_back,
     .iter_next = iter_next,
+    .iter_back = iter_back,
     .iter_valid = iter_valid,
     .iter_key = iter_key,
     .iter_value = iter_value,

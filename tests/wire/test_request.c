@@ -318,6 +318,27 @@ static void test_unknown_kinds_in_a_transaction_are_refused(void **state)
     }
 }
 
+/* Only then is it one element more: a node that does not know it would go forwards. */
+static void test_a_scan_says_that_it_goes_backwards(void **state)
+{
+    struct kvp_request request = {.op = KVP_OP_SCAN, .group = text("g")}, decoded;
+    kvp_buf forwards = {0}, backwards = {0};
+    const char *reason;
+    (void)state;
+    assert_int_equal(kvp_wire_request_encode(&request, &forwards), KVP_OK);
+    request.backwards = true;
+    assert_int_equal(kvp_wire_request_encode(&request, &backwards), KVP_OK);
+    assert_int_equal(backwards.size, forwards.size + 3); /* 16 elements have a longer head */
+    assert_int_equal(kvp_wire_request_decode(kvp_buf_slice(&forwards), &scratch, &decoded, &reason),
+                     KVP_OK);
+    assert_false(decoded.backwards);
+    assert_int_equal(
+        kvp_wire_request_decode(kvp_buf_slice(&backwards), &scratch, &decoded, &reason), KVP_OK);
+    assert_true(decoded.backwards);
+    kvp_buf_free(&forwards);
+    kvp_buf_free(&backwards);
+}
+
 static void test_scan_bounds_may_be_empty_but_not_longer_than_keys(void **state)
 {
     (void)state;
@@ -589,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_lists_of_a_transaction_are_counted),
         cmocka_unit_test(test_a_transaction_holds_at_most_4_mib),
         cmocka_unit_test(test_unknown_kinds_in_a_transaction_are_refused),
+        cmocka_unit_test(test_a_scan_says_that_it_goes_backwards),
         cmocka_unit_test(test_scan_bounds_may_be_empty_but_not_longer_than_keys),
         cmocka_unit_test(test_every_operation_on_jobs_has_its_own_fields),
         cmocka_unit_test(test_names_blocks_and_lists_have_their_limits),

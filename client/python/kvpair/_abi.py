@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_double, c_int, c_size_t, c_uint, c_uint8, c_uint32, \
+from ctypes import POINTER, byref, c_bool, c_char, c_char_p, c_double, c_int, c_int64, c_size_t, c_uint, c_uint8, c_uint32, \
     c_uint64, c_void_p
 from functools import partial
 from typing import Any, Callable
@@ -110,6 +110,7 @@ _STATUS = {
     "kvp_delete_async": [_H, Slice, c_uint64, c_uint32, DONE, c_void_p],
     "kvp_cas_async": [_H, Slice, c_uint64, Slice, c_uint32, DONE, c_void_p],
     "kvp_scan_open": [_H, Slice, Slice, c_bool, POINTER(_H), _R],
+    "kvp_scan_open_backwards": [_H, Slice, Slice, c_bool, POINTER(_H), _R],
     "kvp_scan_open_prefix": [_H, Slice, c_bool, POINTER(_H), _R],
     "kvp_scan_next": [_H, POINTER(View), POINTER(View), POINTER(c_uint64)],
     "kvp_txn_commit": [_H, POINTER(c_bool), POINTER(c_uint64)],
@@ -146,6 +147,7 @@ _NOTHING = {
     "kvp_txn_if_version": [_H, Slice, c_char, c_uint64], "kvp_txn_if_value": [_H, Slice, c_bool, Slice],
     "kvp_txn_get": [_H, c_int, Slice], "kvp_txn_put": [_H, c_int, Slice, Slice],
     "kvp_txn_delete": [_H, c_int, Slice],
+    "kvp_txn_add": [_H, c_int, Slice, c_int64],
 }
 _OTHER: "dict[str, tuple[Any, list[Any]]]" = {
     "kvp_strerror": (c_char_p, [c_int]), "kvp_version": (c_char_p, []), "kvp_version_number": (c_uint, []),

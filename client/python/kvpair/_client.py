@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import os
 from ctypes import byref
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Optional, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, TypeVar, Union, cast, \
+    overload
 
 from . import _jobs, errors
 from ._abi import WORKER_SET_DRAINED, Result, library
@@ -14,7 +15,7 @@ from ._handle import Bytes, Certificate, Key, key_bytes, open_handle, raise_for,
     version_number
 from ._jobs import Job, Options, ProgressTo, TaskSpec
 from ._options import name_bytes
-from ._scan import Pair, Scan
+from ._scan import Pair, Scan, prefix_end
 from ._txn import Txn
 
 if TYPE_CHECKING:
@@ -166,21 +167,50 @@ class Client:
         """Removes it, if it has this version (0: whatever it has). `NotFound`, `VersionDiffers`."""
         return self._update(library.kvp_delete, slice_of(key_bytes(key)), version_number(version))
 
+    def incr(self, key: Key, by: int = 1) -> int:
+        """Adds to a whole number of 64 bits in decimal, 0 if the key is not there. Returns the sum. `BadRequest` if what
+        is there is no number, `Overflow` if the sum does not fit; nothing is changed then.
+
+        >>> kv.incr("visits"), kv.incr("visits", by=-3)
+        (1, -2)
+        """
+        txn = self.txn()
+        txn.then.add(key, by)
+        return int(txn.commit().results[0].value)
+
     # ---- many keys ----
 
+    def get_many(self, *keys: Key) -> List[Optional[bytes]]:
+        """Their values as of one moment, None for those that are not there; at most 1024.
+
+        >>> kv["left"], kv["right"] = b"1", b"2"
+        >>> kv.get_many("left", "middle", "right")
+        [b'1', None, b'2']
+        """
+        txn = self.txn()
+        for key in keys:
+            txn.then.get(key)
+        return [outcome.value if outcome.found else None for outcome in txn.commit().results]
+
     def scan(self, start: Key = b"", end: Key = b"", *, prefix: Optional[Key] = None,
-             keys_only: bool = False) -> Scan:
+             reverse: bool = False, keys_only: bool = False) -> Scan:
         """An iterator over the pairs of [start, end), or of the keys with a prefix: `Pair(key, value, version)`.
+        `reverse`: the last ones first.
 
         >>> for name in ("b", "a"):
         ...     kv["fruit/" + name] = name.encode()
         >>> [(pair.key, pair.value) for pair in kv.scan(prefix="fruit/")]
         [(b'fruit/a', b'a'), (b'fruit/b', b'b')]
+        >>> next(kv.scan(prefix="fruit/", reverse=True)).key
+        b'fruit/b'
         """
         if prefix is not None and (start or end):
             raise ValueError("a scan has either a prefix, or a start and an end")
-        return Scan(self._handle, key_bytes(start), key_bytes(end),
-                    None if prefix is None else key_bytes(prefix), keys_only)
+        first, last = key_bytes(start), key_bytes(end)
+        if prefix is not None:
+            first = key_bytes(prefix)
+            last = prefix_end(first)
+        return Scan(self._handle, first, last, reverse, keys_only)
 
     def txn(self) -> Txn:
         """An empty transaction."""

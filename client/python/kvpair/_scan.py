@@ -19,6 +19,16 @@ class Pair(NamedTuple):
     version: int
 
 
+def prefix_end(prefix: bytes) -> bytes:
+    """Where the keys with a prefix end: b"" if nothing is behind them.
+
+    >>> prefix_end(b"a\\xff"), prefix_end(b"")
+    (b'b', b'')
+    """
+    prefix = prefix.rstrip(b"\xff")
+    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b""
+
+
 class Scan(Iterator[Pair]):
     """An iterator over `Pair`; `Client.scan` makes it. One page at a time is in memory.
 
@@ -26,15 +36,13 @@ class Scan(Iterator[Pair]):
     time. It may be used in `with`, and is closed at its end.
     """
 
-    def __init__(self, handle: Handle, start: bytes, end: bytes, prefix: Optional[bytes], keys_only: bool) -> None:
+    def __init__(self, handle: Handle, start: bytes, end: bytes, reverse: bool, keys_only: bool) -> None:
         pointer = c_void_p()
         self._handle = handle
         self._part: Optional[int] = None
         self._lock = threading.Lock()
-        if prefix is None:
-            result = handle.call(library.kvp_scan_open, slice_of(start), slice_of(end), keys_only, byref(pointer))
-        else:
-            result = handle.call(library.kvp_scan_open_prefix, slice_of(prefix), keys_only, byref(pointer))
+        opener = library.kvp_scan_open_backwards if reverse else library.kvp_scan_open
+        result = handle.call(opener, slice_of(start), slice_of(end), keys_only, byref(pointer))
         raise_for(result)
         library.kvp_result_free(byref(result))
         self._part = pointer.value

@@ -50,6 +50,14 @@ class Branch:
         return self
 
 
+    def add(self, key: Key, number: int) -> "Branch":
+        """To a whole number in decimal; its result has the sum. See `Client.incr`."""
+        if not -2**63 <= number < 2**63:
+            raise ValueError("%d does not fit 64 bits" % number)
+        self._txn._build(library.kvp_txn_add, self._number, slice_of(key_bytes(key)), number)
+        return self
+
+
 class Txn:
     """A transaction; `Client.txn` makes it.
 

@@ -214,10 +214,17 @@ class Client:
         return await self._update(library.kvp_delete_async, slice_of(key_bytes(key)), version_number(version),
                                   timeout=timeout)
 
+    async def incr(self, key: Key, by: int = 1) -> int:
+        return await self._in_thread(self.sync.incr, key, by)
+
+    async def get_many(self, *keys: Key) -> List[Optional[bytes]]:
+        return await self._in_thread(self.sync.get_many, *keys)
+
     async def scan(self, start: Key = b"", end: Key = b"", *, prefix: Optional[Key] = None,
-                   keys_only: bool = False) -> AsyncIterator[Pair]:
+                   reverse: bool = False, keys_only: bool = False) -> AsyncIterator[Pair]:
         """As `kvpair.Client.scan`: `async for pair in kv.scan(prefix="a/")`."""
-        scan = await self._in_thread(lambda: self.sync.scan(start, end, prefix=prefix, keys_only=keys_only))
+        scan = await self._in_thread(
+            lambda: self.sync.scan(start, end, prefix=prefix, reverse=reverse, keys_only=keys_only))
         try:
             while True:
                 page = await self._in_thread(_page, scan)
