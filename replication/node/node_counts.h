@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define NODE_COUNTS_OPS   32u /* of clients; 0: what could not be read */
+#define NODE_COUNTS_OPS   64u /* of clients; 0: what could not be read */
 #define NODE_COUNTS_CODES 40u
 #define NODE_COUNTS_PEERS 64u /* by id */
 #define NODE_TIMES_SLOTS                                                                           \
