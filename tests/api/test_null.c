@@ -76,6 +76,7 @@ static void test_a_node_may_be_missing(void **state)
     REFUSED(kvp_node_cas(NULL, key, 0, key, NULL));
     REFUSED(kvp_node_scan_open(NULL, key, key, false, &scan));
     REFUSED(kvp_node_scan_open_prefix(NULL, key, false, &scan));
+    REFUSED(kvp_node_scan_open_backwards(NULL, key, key, false, &scan));
     assert_null(kvp_node_txn_new(NULL));
     REFUSED(kvp_node_handover(NULL, 1));
     assert_int_equal(kvp_node_close(NULL), KVP_OK);
@@ -162,6 +163,9 @@ static void test_a_scan_may_be_missing(void **state)
     REFUSED(kvp_scan_open(NULL, key, key, false, &scan, NULL));
     REFUSED(kvp_scan_open(client, key, key, false, NULL, NULL));
     REFUSED(kvp_scan_open(client, missing, key, false, &scan, NULL));
+    REFUSED(kvp_scan_open_backwards(NULL, key, key, false, &scan, NULL));
+    REFUSED(kvp_scan_open_backwards(client, key, key, false, NULL, NULL));
+    REFUSED(kvp_scan_open_backwards(client, missing, key, false, &scan, NULL));
     REFUSED(kvp_scan_open_prefix(NULL, key, false, &scan, NULL));
     REFUSED(kvp_scan_open_prefix(client, missing, false, &scan, NULL));
     REFUSED(kvp_scan_next(NULL, &at, &at, NULL));
@@ -180,6 +184,7 @@ static void test_a_transaction_may_be_missing(void **state)
     kvp_txn_if_version(NULL, key, '?', 1);
     kvp_txn_if_value(NULL, key, true, key);
     kvp_txn_get(NULL, KVP_THEN, key);
+    kvp_txn_add(NULL, KVP_THEN, key, 1);
     kvp_txn_put(NULL, KVP_ELSE, key, key);
     kvp_txn_delete(NULL, KVP_THEN, key);
     REFUSED(kvp_txn_commit(NULL, NULL, NULL));

@@ -511,14 +511,19 @@ def kill_primary(farm):
 def check_dead(farm, job, poisoned):
     dead = json.loads(farm.cli("--json", "job", "dead", job, check=0).stdout)
     assert [task["task"] for task in dead] == poisoned, dead
-    assert all("cannot read page" in task["reason"] for task in dead), dead
+    # A reason is that of the last attempt, which in a short job may have been a broken worker's.
+    reasons = ("cannot read page", "no such disk", "the worker fell silent")
+    assert all(any(reason in task["reason"] for reason in reasons) for task in dead), dead
+    pages = sum("cannot read page" in task["reason"] for task in dead)
+    assert pages >= 0.9 * len(dead) or not LONG, dead
     text = farm.cli("job", "dead", job, check=0).stdout.decode()
-    assert text.count("cannot read page") == len(poisoned), text
+    assert text.count("cannot read page") == pages, text
+    wait_for(lambda: farm.worker_list()["hanging"]["state"] == "lost", "who hangs to be taken for lost")
     workers = farm.worker_list()
-    assert {name: workers[name]["state"] for name in ("broken", "liar")} == \
-        {"broken": "barred", "liar": "barred"}, workers
-    assert workers["hanging"]["state"] == "lost", workers
-    assert workers["liar"]["lost_votes"] >= 3 and "no such disk" in workers["broken"]["reason"], workers
+    assert workers["liar"]["state"] == "barred" and workers["liar"]["lost_votes"] >= 3, workers
+    # Who fails what others do is on probation first; a short job may end before it is barred.
+    assert workers["broken"]["state"] in ("probation", "barred"), workers
+    assert "no such disk" in workers["broken"]["reason"], workers
 
 
 def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
@@ -531,7 +536,7 @@ def test_a_poisoned_hundredth_ends_in_the_dead_list_and_the_rest_is_done():
         # A number that ends in 50 is poisoned: one in a hundred.
         job = farm.submit_tasks([{"kind": "task", "payload": "%d\n" % i} for i in range(count)],
                                 "--mode", "dual-compare", "--on-failure", "continue", "--max-attempts", "4",
-                                "--retry-delay", "20", "--silence", "800", "--key", "pages")
+                                "--retry-delay", "20", "--silence", "2000", "--key", "pages")
         farm.wait_running(job, "hanging")
         farm.workers["hanging"].signal(signal.SIGSTOP)
         for part in (0.2, 0.5):
