@@ -139,8 +139,16 @@ static bool is_sound(const struct kvmcu *client, const struct kvmcu_request *req
     if (op >= KVMCU_JOIN && op <= KVMCU_POST) {
         return client->worker != NULL && (op < KVMCU_FETCH || request->task != NULL);
     }
-    return op > KVMCU_HELLO && op <= KVMCU_CAS && request->key != NULL && request->key_size > 0 &&
-           request->key_size <= KVMCU_KEY_MAX;
+    return ((op > KVMCU_HELLO && op <= KVMCU_CAS) || op == KVMCU_WATCH) && request->key != NULL &&
+           request->key_size > 0 && request->key_size <= KVMCU_KEY_MAX;
+}
+
+/* What of a request has to lie in the buffer, but a worker's. */
+static uint32_t size_of(const struct kvmcu *client, const struct kvmcu_request *request)
+{
+    uint32_t key_size = request->key_size;
+    return KVMCU_BUFFER_FOR(kvmcu_text_size(client->group),
+                            request->op == KVMCU_WATCH ? 2 * key_size : key_size);
 }
 
 int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint32_t now_ms,
@@ -151,14 +159,13 @@ int kvmcu_start(struct kvmcu *client, const struct kvmcu_request *request, uint3
     }
     client->kept = 0;
     client->status = KVMCU_DOES_NOT_FIT;
-    if (request->op < KVMCU_JOIN &&
-        KVMCU_BUFFER_FOR(kvmcu_text_size(client->group), request->key_size) > client->buffer_size) {
+    if (request->op < KVMCU_JOIN && size_of(client, request) > client->buffer_size) {
         return KVMCU_DOES_NOT_FIT;
     }
     client->request = request;
     client->op = request->op;
     client->flags &= (uint8_t) ~(UNSETTLED | STALE);
-    if (request->op == KVMCU_GET && request->stale) {
+    if ((request->op == KVMCU_GET || request->op == KVMCU_WATCH) && request->stale) {
         client->flags |= STALE;
     }
     if (request->op >= KVMCU_PUT) {
@@ -203,12 +210,15 @@ void kvmcu_result(const struct kvmcu *client, struct kvmcu_result *result)
         return;
     }
     result->size = client->kept;
+    if (client->op == KVMCU_WATCH) {
+        result->next = client->numbers[NEXT];
+    }
     if (client->status > KVMCU_VERSION_DIFFERS && client->status != KVMCU_DOES_NOT_FIT) {
         return;
     }
     result->revision = client->numbers[REVISION];
+    result->created = client->numbers[CREATED];
     if (client->op == KVMCU_GET) {
-        result->created = client->numbers[CREATED];
         result->behind = client->numbers[BEHIND];
     } else if (client->op == KVMCU_HELLO) {
         result->group_id = client->numbers[GROUP_ID];

@@ -49,8 +49,10 @@ enum kvmcu_status {
     KVMCU_WORKER_REPLACED = 35, /* another worker has joined under this name: end */
     KVMCU_WORKER_BARRED = 36,   /* lost too many votes, or failed what others did: end */
     KVMCU_NOT_HELD = 37,        /* BEAT, POST: the task was not given to this worker */
-    KVMCU_DOES_NOT_FIT = 256,   /* request or value is larger than its memory; `size` tells of a
-                                   value. What was asked for has been done, if it was sent */
+    KVMCU_COMPACTED = 39,     /* WATCH: the nodes do not know any more what happened then; GET, and
+                                 watch from `next` */
+    KVMCU_DOES_NOT_FIT = 256, /* request or value is larger than its memory; `size` tells of a
+                                 value. What was asked for has been done, if it was sent */
 };
 
 enum kvmcu_op {
@@ -60,6 +62,7 @@ enum kvmcu_op {
     KVMCU_CREATE = 4,
     KVMCU_DELETE = 5,
     KVMCU_CAS = 6,
+    KVMCU_WATCH = 15,
     KVMCU_JOIN = 24, /* FETCH does that, too */
     KVMCU_LEAVE = 25,
     KVMCU_FETCH = 26,
@@ -83,6 +86,8 @@ enum kvmcu_outcome {
 /* A buffer of this size holds every request about such a key, whatever the value: what of it does
  * not fit is sent from where it lies. */
 #define KVMCU_BUFFER_FOR(group, key) (69u + (group) + (key))
+/* And a WATCH of it. */
+#define KVMCU_BUFFER_FOR_WATCH(group, key) KVMCU_BUFFER_FOR(group, 2u * (key))
 /* And a worker's; `kinds`: their lengths in sum, and two bytes more for each. */
 #define KVMCU_BUFFER_FOR_WORKER(group, name, kinds) (99u + (group) + (name) + (kinds))
 
@@ -149,14 +154,16 @@ struct kvmcu_request {
     const void *key;
     const void *value;       /* BEAT: checkpoint, NULL: none; POST: result, or reason for people */
     struct kvmcu_task *task; /* FETCH: set when the outcome is OK; BEAT, POST: as it was set */
-    uint64_t version;        /* DELETE (0: any), CAS (0: absent) */
+    uint64_t version; /* DELETE (0: any), CAS (0: absent), WATCH: from there on (0: from now on,
+                         which is answered at once) */
     uint32_t value_size;
     uint16_t key_size;
-    uint16_t wait_ms;  /* FETCH: for a task to come; nodes wait up to 30 s */
+    uint16_t wait_ms; /* FETCH: for a task to come, WATCH: for something to happen; nodes wait up to
+                         30 s */
     uint16_t progress; /* BEAT: thousandths */
     uint8_t op;        /* enum kvmcu_op */
     uint8_t outcome;   /* POST: enum kvmcu_outcome */
-    bool stale;        /* GET: from any node, may be old */
+    bool stale;        /* GET, WATCH: from any node, may be old */
 };
 
 struct kvmcu_result {
@@ -164,8 +171,10 @@ struct kvmcu_result {
     const uint8_t *value; /* in the buffer, until the next call; or why not, for people */
     uint32_t size;
     uint64_t revision; /* of the value or update; HELLO: session start; BEAT, POST: is (was) the
-                          result wanted? 0: no, there is one already, or nobody needs it */
-    uint64_t created;  /* GET */
+                          result wanted? 0: no, there is one already, or nobody needs it; WATCH: at
+                          which it happened, 0: nothing did */
+    uint64_t created;  /* GET, WATCH: revision that created the key; 0: it was deleted */
+    uint64_t next;     /* WATCH: what to ask from next */
     uint64_t behind;   /* stale GET */
     uint64_t group_id; /* HELLO */
     uint8_t node, role, primary; /* HELLO */
@@ -300,6 +309,21 @@ static inline int kvmcu_cas(struct kvmcu *client, const void *key, uint16_t key_
     request.value = value;
     request.value_size = value_size;
     return kvmcu_call(client, &request, timeout_ms);
+}
+
+/* What has happened to a key: docs/mcu.md, "Watching a key". The timeout is for everything but the
+ * wait. */
+static inline int kvmcu_watch(struct kvmcu *client, const void *key, uint16_t key_size,
+                              uint64_t from, uint16_t wait_ms, uint32_t timeout_ms)
+{
+    struct kvmcu_request request = KVMCU_NOTHING;
+
+    request.op = KVMCU_WATCH;
+    request.key = key;
+    request.key_size = key_size;
+    request.version = from;
+    request.wait_ms = wait_ms;
+    return kvmcu_call(client, &request, wait_ms + timeout_ms);
 }
 
 static inline int kvmcu_join(struct kvmcu *client, uint32_t timeout_ms)

@@ -16,7 +16,7 @@ static enum verdict judge(unsigned code)
         FINAL, FINAL, FINAL,   FINAL,   ELSEWHERE, UNKNOWN, LATER, LATER,   LATER, FINAL,
         FINAL, FINAL, FOREIGN, FOREIGN, FINAL,     UNKNOWN, FINAL, UNKNOWN, LATER,
     };
-    if (code >= KVMCU_NO_SUCH_JOB && code <= KVMCU_NOT_HELD) {
+    if (code >= KVMCU_NO_SUCH_JOB && code <= KVMCU_COMPACTED) {
         return FINAL;
     }
     return code < sizeof(verdicts) ? (enum verdict)verdicts[code] : UNKNOWN;

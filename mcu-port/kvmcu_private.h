@@ -52,7 +52,16 @@ enum flags {
 };
 
 /* numbers[] and small[] of an answer, and what goes to a task */
-enum { EPOCH, REVISION, CREATED, BEHIND, GROUP_ID = BEHIND, JOB = REVISION, ATTEMPT = BEHIND };
+enum {
+    EPOCH,
+    REVISION,
+    CREATED,
+    BEHIND,
+    NEXT = BEHIND,
+    GROUP_ID = BEHIND,
+    JOB = REVISION,
+    ATTEMPT = BEHIND
+};
 enum { VERSION, CODE, NODE, ROLE, PRIMARY, TASK_NUMBER, TASK_BEAT, TASK_DEADLINE, TASK_CRC };
 
 static inline void count_up(uint8_t *counter)
@@ -69,7 +78,13 @@ static inline bool passed(const struct kvmcu *client, uint32_t when_ms)
 
 static inline bool is_update(unsigned op)
 {
-    return op >= KVMCU_PUT && op != KVMCU_FETCH && op != KVMCU_BEAT;
+    return op >= KVMCU_PUT && op != KVMCU_WATCH && op != KVMCU_FETCH && op != KVMCU_BEAT;
+}
+
+/* The node answers when there is something, or when the wait is over. */
+static inline bool is_long_poll(unsigned op)
+{
+    return op == KVMCU_FETCH || op == KVMCU_WATCH;
 }
 
 static inline bool is_for_primary(const struct kvmcu *client)

@@ -27,6 +27,7 @@ enum kind {
     ANY,       /* in patterns only, and so are the next */
     TO_RESULT, /* goes on with what belongs to operation and code */
     TO_NODE,   /* as often as the list is long, then behind it */
+    TO_EVENT,  /* likewise */
 };
 
 /* What an answer has to be, value by value: kind and, in the low half, which of numbers[] (0 to 3)
@@ -49,7 +50,11 @@ enum {
     PATTERN_KIND = 38,
     PATTERN_CHECKPOINT = 41,
     PATTERN_PAYLOAD = 42,
-    PATTERN_ANY = 45,
+    PATTERN_EVENTS = 45,
+    PATTERN_EVENT = 50,
+    PATTERN_BEHIND_EVENTS = 56,
+    PATTERN_NEXT = 58,
+    PATTERN_ANY = 60,
 };
 
 /* An offset that is too small is a value written twice, which compilers warn of; one that is too
@@ -105,6 +110,23 @@ static const uint8_t patterns[] = {
     [PATTERN_PAYLOAD] = P(BIN, 0),
     P(UINT, SMALL + TASK_CRC),
     P(BAD, 0),
+    /* WATCH */
+    [PATTERN_EVENTS] = P(ARRAY, 4),
+    P(UINT, NEXT),
+    P(UINT, UNUSED),
+    P(ARRAY, LIST),
+    P(TO_EVENT, 0),
+    [PATTERN_EVENT] = P(ARRAY, 4),
+    P(BIN, 0), /* the key, then in its place the value */
+    P(UINT, REVISION),
+    P(UINT, CREATED),
+    P(BIN, 0),
+    P(TO_EVENT, 0),
+    [PATTERN_BEHIND_EVENTS] = P(UINT, UNUSED),
+    P(BAD, 0),
+    /* COMPACTED */
+    [PATTERN_NEXT] = P(UINT, NEXT),
+    P(BAD, 0),
     /* LEAVE, and other errors */
     [PATTERN_ANY] = P(ANY, 0),
 };
@@ -125,13 +147,29 @@ static unsigned result_pattern(const struct kvmcu *client)
         PATTERN_GRANT,
         PATTERN_WANTED,
         PATTERN_WANTED,
+        0,
+        0,
+        PATTERN_EVENTS,
     };
     unsigned code = client->small[CODE];
 
     if (code == KVMCU_EXISTS || code == KVMCU_VERSION_DIFFERS) {
         return PATTERN_REVISION;
     }
+    if (code == KVMCU_COMPACTED) {
+        return PATTERN_NEXT;
+    }
     return code == KVMCU_OK ? good[PLACE_OF(client->asked)] : PATTERN_ANY;
+}
+
+/* Round again in a list, or behind it. */
+static unsigned list_pattern(struct kvmcu *client, unsigned element, unsigned behind)
+{
+    if (client->list_left == 0) {
+        return behind;
+    }
+    client->list_left--;
+    return element;
 }
 
 /* The place in the pattern behind `at`. */
@@ -144,14 +182,13 @@ static unsigned next_pattern(struct kvmcu *client, unsigned at)
     if (patterns[at] == P(TO_RESULT, 0)) {
         return result_pattern(client);
     }
-    if (patterns[at] != P(TO_NODE, 0)) {
-        return at;
+    if (patterns[at] == P(TO_NODE, 0)) {
+        return list_pattern(client, PATTERN_NODE, PATTERN_BEHIND_NODES);
     }
-    if (client->list_left == 0) {
-        return PATTERN_BEHIND_NODES;
+    if (patterns[at] == P(TO_EVENT, 0)) {
+        return list_pattern(client, PATTERN_EVENT, PATTERN_BEHIND_EVENTS);
     }
-    client->list_left--;
-    return PATTERN_NODE;
+    return at;
 }
 
 /* The place of what was read in a list of names. */

@@ -13,7 +13,7 @@ void kvmcu_wait_for_word(struct kvmcu *client)
 {
     unsigned times = client->losses < TRY_DOUBLINGS ? client->losses : TRY_DOUBLINGS;
     client->due_ms = client->now_ms + ((uint32_t)client->try_ms << times);
-    if (client->state == WAITING && client->asked == KVMCU_FETCH && client->stage == AT_HEAD) {
+    if (client->state == WAITING && is_long_poll(client->asked) && client->stage == AT_HEAD) {
         client->due_ms += client->request->wait_ms;
     }
 }

@@ -90,11 +90,18 @@ static void put_bool(struct kvmcu *client, bool value)
     put_byte(client, value ? 0xc3 : 0xc2);
 }
 
+/* The key, and so many bytes that are to follow. */
+static void put_bare_key(struct kvmcu *client, unsigned more)
+{
+    const struct kvmcu_request *request = client->request;
+    put_bin_size(client, request->key_size + more);
+    kvmcu_put_bytes(client, request->key, request->key_size);
+}
+
 static void put_key(struct kvmcu *client)
 {
     const struct kvmcu_request *request = client->request;
-    put_bin_size(client, request->key_size);
-    kvmcu_put_bytes(client, request->key, request->key_size);
+    put_bare_key(client, 0);
     if (client->op == KVMCU_GET) {
         put_bool(client, request->stale);
     }
@@ -104,6 +111,21 @@ static void put_key(struct kvmcu *client)
     if (client->op != KVMCU_GET && client->op != KVMCU_DELETE) {
         put_value(client);
     }
+}
+
+/* What happens to the key: from it to the key with a 0 behind, which is the next there may be. One
+ * event at a time, however large. */
+static void put_watch(struct kvmcu *client)
+{
+    const struct kvmcu_request *request = client->request;
+    put_bare_key(client, 0);
+    put_bare_key(client, 1);
+    put_byte(client, 0);
+    put_uint(client, request->version);
+    put_word(client, 0x0100, 2); /* so many events and bytes, that is */
+    put_uint(client, request->wait_ms);
+    put_bool(client, false);
+    put_bool(client, request->stale);
 }
 
 /* Four bits at a time. */
@@ -202,7 +224,7 @@ static void put_session(struct kvmcu *client, bool none)
 /* The array with its elements' number, the version, the operation. */
 static void put_array(struct kvmcu *client, unsigned op)
 {
-    static const uint8_t elements[] = {0, 8, 10, 10, 10, 10, 11, 0, 12, 10, 13, 15, 16};
+    static const uint8_t elements[] = {0, 8, 10, 10, 10, 10, 11, 0, 12, 10, 13, 15, 16, 0, 0, 16};
     unsigned count = elements[PLACE_OF(op)];
     if (count > 15) {
         put_word(client, 0xdc00, 2);
@@ -226,6 +248,8 @@ void kvmcu_write_request(struct kvmcu *client)
     put_session(client, !is_update(op));
     if (op >= KVMCU_JOIN) {
         put_work(client);
+    } else if (op == KVMCU_WATCH) {
+        put_watch(client);
     } else if (op != KVMCU_HELLO) {
         put_key(client);
     }

@@ -129,6 +129,26 @@ static bool same(kvp_slice a, const void *bytes, size_t size)
     return a.size == size && (size == 0 || memcmp(a.data, bytes, size) == 0);
 }
 
+/* A WATCH and the only body that any node gives it: the last event in it. */
+static void compare_watch(kvp_slice body, const struct kvmcu_result *result)
+{
+    struct kvp_answer answer;
+    struct kvp_scan_result scan;
+    struct kvp_get_result event = {0};
+    kvp_slice key;
+    bool sound = kvp_wire_answer_decode(body, &answer) == KVP_OK && answer.status == KVP_OK &&
+                 kvp_wire_read_scan(answer.result, &scan) == KVP_OK;
+    if (result->status != KVMCU_OK) {
+        return;
+    }
+    must(sound, "events out of nothing");
+    while (kvp_wire_scan_next(&scan, &key, &event) == KVP_OK) {
+    }
+    must(scan.cursor == result->next && event.modify == result->revision &&
+             event.create == result->created && same(event.value, result->value, result->size),
+         "another event");
+}
+
 /* A FETCH and the only body that any node gives it. */
 static void compare_task(kvp_slice body, const struct kvmcu_worker *worker,
                          const struct kvmcu_task *task, int status)
@@ -206,6 +226,8 @@ static void run(struct line *line, unsigned op, size_t workspace)
     must(result.size <= buffer_size || status == KVMCU_DOES_NOT_FIT, "size");
     if (line->framed && op == KVMCU_GET) {
         compare(line->bytes, &result, buffer_size);
+    } else if (line->framed && op == KVMCU_WATCH) {
+        compare_watch(line->bytes, &result);
     } else if (line->framed && op == KVMCU_FETCH) {
         compare_task(line->bytes, &worker, &task, status);
     }
@@ -217,7 +239,8 @@ static void run(struct line *line, unsigned op, size_t workspace)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint8_t ops[] = {KVMCU_HELLO,  KVMCU_GET, KVMCU_PUT,   KVMCU_CREATE,
+    /* All updates of keys have answers of one form. */
+    static const uint8_t ops[] = {KVMCU_HELLO,  KVMCU_GET, KVMCU_PUT,   KVMCU_WATCH,
                                   KVMCU_DELETE, KVMCU_CAS, KVMCU_FETCH, KVMCU_BEAT};
 
     if (size < 2) {

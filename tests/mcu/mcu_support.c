@@ -127,13 +127,42 @@ static void say_hello(struct peer *peer, kvp_buf *result)
     assert_int_equal(kvp_wire_result_hello(result, &hello), KVP_OK);
 }
 
+/* The newest update of the key is the only one that it knows of. */
+static int watch(struct peer *peer, const struct kvp_request *request, kvp_buf *result)
+{
+    const struct peer_key *item = find_key(peer, request->key);
+    struct kvp_scan_writer writer;
+    kvp_slice end = request->value;
+    uint64_t from = request->version;
+    bool happened = from != 0 && item->modify >= from;
+    assert_int_equal(end.size, request->key.size + 1);
+    assert_memory_equal(end.data, request->key.data, request->key.size);
+    assert_int_equal(((const uint8_t *)end.data)[end.size - 1], 0);
+    if (from != 0 && from < peer->oldest) {
+        assert_int_equal(kvp_wire_result_uint(result, peer->oldest), KVP_OK);
+        return KVP_COMPACTED;
+    }
+    assert_int_equal(kvp_wire_scan_begin(&writer, result), KVP_OK);
+    if (happened) {
+        assert_int_equal(kvp_wire_scan_pair(&writer, request->key, item->modify, item->create,
+                                            kvp_buf_slice(&item->value)),
+                         KVP_OK);
+    } else if (from != 0) {
+        peer->out_when = peer->now_ms + request->wait_ms;
+    }
+    assert_int_equal(
+        kvp_wire_scan_end(&writer, happened ? item->modify + 1 : peer->seq + 1, peer->seq, 0),
+        KVP_OK);
+    return KVP_OK;
+}
+
 static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf *result)
 {
     if (request->op == KVP_OP_HELLO) {
         say_hello(peer, result);
         return KVP_OK;
     }
-    bool stale = request->op == KVP_OP_GET && request->stale;
+    bool stale = (request->op == KVP_OP_GET || request->op == KVP_OP_WATCH) && request->stale;
     if (peer->node != peer->primary && !stale) {
         return KVP_NOT_PRIMARY;
     }
@@ -143,6 +172,9 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
     if (request->op == KVP_OP_TASK_FETCH || request->op == KVP_OP_TASK_BEAT) {
         assert_true(request->session.client == 0);
         return work_execute(peer, request, result);
+    }
+    if (request->op == KVP_OP_WATCH) {
+        return watch(peer, request, result);
     }
     if (request->op != KVP_OP_GET) {
         return update_once(peer, request, result);
@@ -161,7 +193,11 @@ static int execute(struct peer *peer, const struct kvp_request *request, kvp_buf
 static void say_old(const struct kvp_request *request, kvp_buf *result)
 {
     struct kvp_task_grant grant = {.job = 1, .attempt = 1, .kind = kvp_slice_of("bytes", 5)};
-    if (request->op == KVP_OP_GET) {
+    if (request->op == KVP_OP_WATCH) {
+        struct kvp_scan_writer writer;
+        assert_int_equal(kvp_wire_scan_begin(&writer, result), KVP_OK);
+        assert_int_equal(kvp_wire_scan_end(&writer, 3, 2, 0), KVP_OK);
+    } else if (request->op == KVP_OP_GET) {
         assert_int_equal(kvp_wire_result_get(result, 3, 3, kvp_slice_of("old", 3), 0), KVP_OK);
     } else if (request->op == KVP_OP_TASK_FETCH) {
         assert_int_equal(kvp_wire_result_grant(result, &grant), KVP_OK);

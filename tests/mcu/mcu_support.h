@@ -83,6 +83,7 @@ struct peer {
     /* the group */
     unsigned primary; /* index */
     uint64_t epoch, group_id, seq;
+    uint64_t oldest;      /* what a watch may ask from */
     const char *hint;     /* NULL: the URL of the primary */
     uint64_t hello_epoch; /* of answers to HELLO; 0: the group's */
     bool dead[PEER_NODES];

@@ -2,9 +2,9 @@
 /*
  * kvmcu on a host: mcu_tool URL,URL... TIMEOUT-MS WORD..., where the words are calls one after the
  * other: hello, get KEY, put KEY VALUE, create KEY VALUE, delete KEY VERSION,
- * cas KEY VERSION VALUE; and wait, for a line of standard input. With sockets: before the URLs the
- * smaller port is used. One line of output for each call:
- * status, revision, value.
+ * cas KEY VERSION VALUE, watch KEY FROM (a second long); and wait, for a line of standard input.
+ * With sockets: before the URLs the smaller port is used. One line of output for each call: status,
+ * revision, value; after watch what to ask from next stands before the value.
  */
 #include "mcu-port/port_posix.h"
 #include "mcu-port/port_sockets.h"
@@ -39,6 +39,9 @@ static unsigned find_op(const char *word)
             return KVMCU_HELLO + i;
         }
     }
+    if (strcmp(word, "watch") == 0) {
+        return KVMCU_WATCH;
+    }
     fprintf(stderr, "mcu_tool: what is %s?\n", word);
     exit(2);
 }
@@ -54,14 +57,19 @@ static void run_word(struct tool *tool, const char *word)
     if (request.op >= KVMCU_DELETE) {
         request.version = strtoull(next_word(tool), NULL, 10);
     }
-    if (request.op >= KVMCU_PUT && request.op != KVMCU_DELETE) {
+    if (request.op == KVMCU_WATCH) {
+        request.wait_ms = 1000;
+    } else if (request.op >= KVMCU_PUT && request.op != KVMCU_DELETE) {
         request.value = next_word(tool);
         request.value_size = (uint16_t)strlen(request.value);
     }
     int status = kvmcu_call(&tool->client, &request, tool->timeout_ms);
     kvmcu_result(&tool->client, &result);
-    printf("%d %llu %.*s\n", status, (unsigned long long)result.revision,
-           status == KVMCU_OK ? (int)result.size : 0, (const char *)result.value);
+    printf("%d %llu ", status, (unsigned long long)result.revision);
+    if (request.op == KVMCU_WATCH) {
+        printf("%llu ", (unsigned long long)result.next);
+    }
+    printf("%.*s\n", status == KVMCU_OK ? (int)result.size : 0, (const char *)result.value);
     (void)fflush(stdout);
 }
 

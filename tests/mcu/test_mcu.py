@@ -65,6 +65,26 @@ def test_every_operation():
             assert tool.line()[0] == NOT_FOUND
 
 
+def test_a_key_is_watched_over_the_death_of_the_primary():
+    with Group().start() as group:
+        with Tool(group, "watch", "lamp", "0") as tool:
+            status, revision, rest = tool.line()
+            assert (status, revision) == (OK, 0), rest
+        from_there = rest.split(" ")[0]
+        group.put("lamp", b"on")
+        with Tool(group, "watch", "lamp", from_there) as tool:
+            status, revision, rest = tool.line()
+            assert status == OK and revision >= int(from_there), rest
+            assert rest == "%d on" % (revision + 1), rest
+        group.kill(group.wait_primary())
+        with Tool(group, "watch", "lamp", str(revision), "watch", "lamp", str(revision + 1)) as tool:
+            assert tool.line() == (OK, revision, "%d on" % (revision + 1))  # as it was told before
+            group.cli("delete", "lamp", check=0)
+            group.put("lamp2", b"another")
+            status, deleted, rest = tool.line()
+            assert status == OK and deleted > revision and rest == "%d " % (deleted + 1), (status, deleted, rest)
+
+
 def kill_the_primary(port):
     with Group().start() as group:
         with Tool(group, "put", "a", "1", "get", "a", "wait", "get", "a", "put", "b", "2", "get",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "process"))
@@ -54,11 +55,11 @@ class Farm(Boards):
         return ['-DBOARD_NAME="%s"' % name, "-DBOARD_URLS=" + urls,
                 "-DBOARD_STANDBY=" + ("true" if standby else "false"), "-DBOARD_SLOW_MS=%d" % slow_ms]
 
-    def build(self, board, name, slow_ms, standby, modem):
+    def build(self, board, name, slow_ms, standby, modem, main):
         image = self.path(name + ".elf")
         options = self.build_options(name, slow_ms, standby) + ([JOIN_COMMANDS] if modem else [])
         size = self.compile(image, board, options,
-                            ["firmware/link_line.c", "port_uart.c", "port_at.c"])
+                            ["firmware/link_line.c", "port_uart.c", "port_at.c"], main)
         assert size <= CODE_MAX, size
         return image
 
@@ -69,9 +70,9 @@ class Farm(Boards):
             self.path("board-%s.log" % name))
         return self.workers[name]
 
-    def boot(self, board, name, slow_ms=0, standby=False, modem=None):
+    def boot(self, board, name, slow_ms=0, standby=False, modem=None, main="firmware/main.c"):
         """`modem`: how many bytes go well between two of its faults, 0: it has none."""
-        image = self.build(board, name, slow_ms, standby, modem is not None)
+        image = self.build(board, name, slow_ms, standby, modem is not None, main)
         port, = kvtest.free_ports(1)
         if modem is None:
             command = [BRIDGE, "tcp:%d" % port, *self.nodes_option().split(",")]
@@ -197,6 +198,28 @@ def test_boards_behind_modems():
         assert farm.result(job) == ("int32", matrices.product(a, b))
         print(farm.workers["bridge-bad"].text().count("fault"), "faults")
         farm.check("good", "bad")
+
+
+def seen(farm, value):
+    """How long after the beginning of a put the board has said that it knows of it."""
+    begin = time.monotonic()
+    farm.put("lamp", value)
+    while farm.get("lamp-seen") != value:
+        assert time.monotonic() - begin < 20 * kvtest.SLOW, "the board does not react"
+    return (time.monotonic() - begin) * 1000
+
+
+def test_a_board_reacts_to_a_key_over_a_modem():
+    with Farm().start() as farm:
+        farm.put("lamp", b"off")
+        farm.boot("microbit", "watcher", modem=0, main="../tests/mcu/mcu_watch_main.c")
+        # It watches from some moment on.
+        wait_for(lambda: farm.put("lamp", b"first") or farm.cli("get", "lamp-seen").stdout == b"first", "the board")
+        times = sorted(seen(farm, b"%d" % i) for i in range(20))
+        print("from a put to the board's answer: median %.0f ms, longest %.0f ms" % (times[10], times[-1]))
+        assert times[10] < 100 * kvtest.SLOW, times
+        farm.kill(farm.wait_primary())
+        seen(farm, b"after")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,18 @@ static void check_revision(struct rig *rig, int status, int wanted, uint64_t rev
     assert_true(result.revision == revision);
 }
 
+/* From a revision on: what has happened to the lamp, and what to ask next. */
+static void check_watch(struct rig *rig, uint64_t from, uint64_t revision, const char *value,
+                        uint64_t next)
+{
+    struct kvmcu_result result;
+    assert_int_equal(kvmcu_watch(&rig->client, "lamp", 4, from, 20, LONG_MS), KVMCU_OK);
+    kvmcu_result(&rig->client, &result);
+    assert_true(result.revision == revision && result.next == next);
+    assert_int_equal(result.size, strlen(value));
+    assert_memory_equal(result.value, value, strlen(value));
+}
+
 /* Every operation, each outcome; 7 updates are executed. */
 static void conversation(struct rig *rig)
 {
@@ -59,6 +71,9 @@ static void conversation(struct rig *rig)
                    41);
     check_revision(rig, kvmcu_cas(client, "lamp", 4, 41, "off", 3, LONG_MS), KVMCU_OK, 42);
     check_value(rig, "lamp", "off");
+    check_watch(rig, 0, 0, "", 43);
+    check_watch(rig, 41, 42, "off", 43);
+    check_watch(rig, 43, 0, "", 43);
     check_revision(rig, kvmcu_create(client, "lock", 4, "", 0, LONG_MS), KVMCU_OK, 43);
     check_value(rig, "lock", "");
     check_revision(rig, kvmcu_delete(client, "lamp", 4, 42, LONG_MS), KVMCU_OK, 44);

@@ -145,6 +145,42 @@ static void test_a_stale_read_takes_any_node(void **state)
     assert_true(result_of(rig).behind == 3 && result_of(rig).created == 41);
 }
 
+static int watch(struct rig *rig, uint64_t from, uint16_t wait_ms)
+{
+    return kvmcu_watch(&rig->client, "k", 1, from, wait_ms, LONG_MS);
+}
+
+static void test_a_watch_goes_on_where_it_was(void **state)
+{
+    struct rig *rig = *state;
+    assert_int_equal(watch(rig, 0, 10000), KVMCU_OK); /* from now on: nobody waits for that */
+    uint64_t next = result_of(rig).next;
+    uint32_t begin = rig->peer.now_ms;
+    unsigned asked = rig->peer.asked;
+    assert_true(result_of(rig).revision == 0 && next == 41);
+    assert_int_equal(watch(rig, next, 10000), KVMCU_OK); /* nothing happens */
+    assert_in_range(rig->peer.now_ms - begin, 10000, 10100);
+    assert_int_equal(rig->peer.asked, asked + 1);
+    assert_true(result_of(rig).revision == 0 && result_of(rig).next == next);
+    assert_int_equal(put(rig, LONG_MS), KVMCU_OK);
+    rig->peer.dead[0] = true; /* it goes on at another node */
+    rig->peer.primary = 1;
+    rig->peer.epoch++;
+    assert_int_equal(watch(rig, next, 10000), KVMCU_OK);
+    assert_true(result_of(rig).revision == 41 && result_of(rig).created == 41);
+    assert_true(result_of(rig).next == 42 && result_of(rig).size == 1);
+}
+
+static void test_a_watch_from_too_long_ago(void **state)
+{
+    struct rig *rig = *state;
+    rig->peer.oldest = 30;
+    assert_int_equal(watch(rig, 29, 10), KVMCU_COMPACTED);
+    assert_true(result_of(rig).next == 30 && result_of(rig).revision == 0);
+    assert_int_equal(watch(rig, 30, 10), KVMCU_OK);
+    assert_true(result_of(rig).next == 41);
+}
+
 static void test_another_group_or_version(void **state)
 {
     struct rig *rig = *state;
@@ -392,6 +428,9 @@ static void test_arguments(void **state)
     assert_int_equal(kvmcu_get(&rig->client, key, sizeof(key), 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_get(&rig->client, "k", 1, (uint32_t)1 << 31), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_get(&rig->client, key, 900, 1), KVMCU_DOES_NOT_FIT);
+    assert_int_equal(kvmcu_watch(&rig->client, key, sizeof(key), 0, 0, 1), KVMCU_BAD_ARGUMENT);
+    assert_int_equal(kvmcu_watch(&rig->client, NULL, 1, 0, 0, 1), KVMCU_BAD_ARGUMENT);
+    assert_int_equal(kvmcu_watch(&rig->client, key, 450, 0, 0, 1), KVMCU_DOES_NOT_FIT);
     struct kvmcu_request request = {.op = 7, .key = "k", .key_size = 1};
     assert_int_equal(kvmcu_start(&rig->client, &request, 0, 1), KVMCU_BAD_ARGUMENT);
     config.url_count = 0;
@@ -530,6 +569,8 @@ int main(void)
         test(when_all_were_asked_there_are_pauses),
         test(a_busy_node_is_asked_again),
         test(a_stale_read_takes_any_node),
+        test(a_watch_goes_on_where_it_was),
+        test(a_watch_from_too_long_ago),
         test(another_group_or_version),
         test(an_answer_of_an_older_epoch_is_not_used),
         test(an_epoch_of_2_62_is_none),
