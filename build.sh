@@ -63,6 +63,7 @@ count() { # LOG WORD
 # How many passed and failed in the runs of which these are the logs.
 sum_up() { # LOG...
     for log; do
+        [ -f "$log" ] || continue
         passed=$((passed + $(count "$log" Ok)))
         failed=$((failed + $(count "$log" Fail) + $(count "$log" Timeout)))
     done
@@ -87,9 +88,26 @@ run_threads() {
         meson_test build-tsan unit --num-processes 1 --timeout-multiplier 10 $thread_tests
 }
 
-# What takes nothing but computing, on one core.
-run_beside() {
+# Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc warn of null pointers
+# and sizes that cannot be. The fuzzers' build is clang's, with its warnings as errors.
+build_others() {
+    # shellcheck disable=SC2046,SC2086
+    configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false &&
+        $nicely ninja -C build-sanitize &&
+        configure build-tsan -Db_sanitize=thread -Db_lundef=false &&
+        $nicely ninja -C build-tsan $(printf 'tests/%s ' $thread_programs) &&
+        $nicely tests/soak.sh fuzz_build
+}
+
+# What takes nothing but computing, beside tests that mostly wait. Says when the other builds are there.
+run_beside() { # FIFO
     beside=0 nicely='nice -n 10'
+    build_others >build/others.txt 2>&1 || beside=1
+    echo $beside >"$1" &
+    if [ $beside -ne 0 ]; then
+        cat build/others.txt
+        return 1
+    fi
     meson_test build builds --num-processes 1 --suite builds --suite lint || beside=1
     meson_test build sim --num-processes 1 --suite sim --suite model || beside=1
     meson_test build-sanitize sim --num-processes 1 --suite sim || beside=1
@@ -128,19 +146,15 @@ test)
     fetch_lwip
     passed=0 failed=0 result=0 nicely=''
     build_normal -Dtests=true -Dwerror=true
-    # Warnings are errors in the normal build only: what the sanitizers add to the code makes gcc
-    # warn of null pointers and sizes that cannot be.
-    configure build-sanitize -Db_sanitize=address,undefined -Db_lundef=false
-    ninja -C build-sanitize
-    configure build-tsan -Db_sanitize=thread -Db_lundef=false
-    # shellcheck disable=SC2046,SC2086
-    ninja -C build-tsan $(printf 'tests/%s ' $thread_programs)
-    # The fuzzers' build is clang's, with its warnings as errors.
-    tests/soak.sh fuzz_build
-    run_beside >build/beside.txt 2>&1 &
+    rm -f build/others.fifo
+    mkfifo build/others.fifo
+    run_beside build/others.fifo >build/beside.txt 2>&1 &
     beside=$!
     run_timed build 'normal build'
-    run_timed build-sanitize 'address and undefined behaviour sanitizers'
+    read -r others <build/others.fifo
+    if [ "$others" -eq 0 ]; then
+        run_timed build-sanitize 'address and undefined behaviour sanitizers'
+    fi
     echo '== rules, other builds, simulator, model, thread sanitizer, fuzzers'
     wait $beside || result=1
     cat build/beside.txt
