@@ -7,13 +7,21 @@
 
 #define CLOSE_MS 1000u
 
+static enum client_route client_query_route(const struct kvp_request *request, unsigned place)
+{
+    if (place != 0) {
+        return CLIENT_TO_ONE;
+    }
+    return request->stale ? CLIENT_TO_ANY : CLIENT_TO_PRIMARY;
+}
+
 /* Places are endpoints, counted from 1. */
 static kvp_status client_query_ask(void *handle, const struct kvp_request *request, unsigned *place,
                                    kvp_buf *answer)
 {
     struct call call = {
         .core = {.request = *request,
-                 .route = *place == 0 ? CLIENT_TO_PRIMARY : CLIENT_TO_ONE,
+                 .route = client_query_route(request, *place),
                  .endpoint = *place == 0 ? 0 : *place - 1,
                  .update = kvp_operation_of(request->op)->session != KVP_SESSION_NO},
     };
@@ -94,18 +102,18 @@ kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_
 }
 
 kvp_status kvp_watch_open(kvp_client *client, kvp_slice start, kvp_slice end, uint64_t from,
-                          kvp_watch **watch, kvp_result *result)
+                          bool stale, kvp_watch **watch, kvp_result *result)
 {
     struct kvp_asker asker = client_query_asker(client);
     kvp_buf reason = {0};
     if (client_require(client != NULL && watch != NULL, result) != KVP_OK) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_watch_start(&asker, start, end, from, watch, &reason);
+    kvp_status status = kvp_watch_start(&asker, start, end, from, stale, watch, &reason);
     return query_end(status, &reason, result);
 }
 
-kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t from,
+kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t from, bool stale,
                                  kvp_watch **watch, kvp_result *result)
 {
     struct kvp_asker asker = client_query_asker(client);
@@ -113,7 +121,7 @@ kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t 
     if (client_require(client != NULL && watch != NULL, result) != KVP_OK) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, watch, &reason);
+    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, stale, watch, &reason);
     return query_end(status, &reason, result);
 }
 

@@ -46,6 +46,7 @@ static const struct kvcli_option scan_options[] = {
 static const struct kvcli_option watch_options[] = {
     {"--from", "REV", "what has happened from that revision on, too"},
     {"--once", NULL, "the next event alone"},
+    {"--stale", NULL, "from any node: also without a primary, and behind it"},
     {NULL, NULL, NULL},
 };
 

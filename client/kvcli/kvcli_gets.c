@@ -123,8 +123,9 @@ static int past_search(struct past *past)
     kvp_watch *watch = NULL;
     kvp_result result;
     memcpy(end, past->key.data, past->key.size); /* and a zero byte behind it */
-    kvp_status status = kvp_watch_open(past->cli->client, past->key,
-                                       kvp_slice_of(end, past->key.size + 1), 1, &watch, &result);
+    kvp_status status =
+        kvp_watch_open(past->cli->client, past->key, kvp_slice_of(end, past->key.size + 1), 1,
+                       false, &watch, &result);
     if (status != KVP_OK) {
         int code = kvcli_failed(status, &result);
         kvp_result_free(&result);

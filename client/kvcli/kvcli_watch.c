@@ -194,6 +194,7 @@ int kvcli_watch(struct kvcli *cli, int argc, char **argv)
     int before = cli->given->before; /* the command's words stand behind the prefix */
     int prefixes = before >= 0 && before < argc ? before : argc;
     struct watching watching = {.cli = cli, .once = kvcli_option(cli, "--once") != NULL};
+    bool stale = kvcli_option(cli, "--stale") != NULL;
     uint64_t revision = 0;
     kvp_result result;
     if (prefixes > 1) {
@@ -205,7 +206,7 @@ int kvcli_watch(struct kvcli *cli, int argc, char **argv)
     watching.command = prefixes < argc ? argv + prefixes : NULL;
     kvp_slice prefix = prefixes > 0 ? kvp_slice_of(argv[0], strlen(argv[0])) : (kvp_slice){0};
     kvp_status status =
-        kvp_watch_open_prefix(cli->client, prefix, revision, &watching.watch, &result);
+        kvp_watch_open_prefix(cli->client, prefix, revision, stale, &watching.watch, &result);
     if (status != KVP_OK) {
         int code = kvcli_failed(status, &result);
         kvp_result_free(&result);

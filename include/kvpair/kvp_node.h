@@ -155,11 +155,12 @@ KVP_API kvp_status kvp_node_scan_open_backwards(kvp_node *node, kvp_slice start,
 KVP_API kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys_only,
                                              kvp_scan **scan);
 /* Watch of [start, end) (end empty: no end), or of the keys with a prefix, from a revision on (0:
- * from now on): kvp_watch.h. While this node is not primary next says KVP_TIMEOUT. */
+ * from now on): kvp_watch.h. While this node is not primary next says KVP_TIMEOUT, unless `stale`:
+ * then it tells of what this node has applied, whatever its role. */
 KVP_API kvp_status kvp_node_watch_open(kvp_node *node, kvp_slice start, kvp_slice end,
-                                       uint64_t from, kvp_watch **watch);
+                                       uint64_t from, bool stale, kvp_watch **watch);
 KVP_API kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t from,
-                                              kvp_watch **watch);
+                                              bool stale, kvp_watch **watch);
 /* An empty transaction: kvp_txn.h. NULL when memory is short. */
 KVP_API kvp_txn *kvp_node_txn_new(kvp_node *node);
 

@@ -5,6 +5,8 @@
  * close. Events come in the order of their revisions, each once, over failovers, too. One thread at
  * a time uses a watch, and none after its client or node has been closed: close it before.
  *
+ * With `stale` any node answers, of what it has applied: behind the primary, but without it, too.
+ *
  * To see all that is there and all that changes: open a watch from 0, then scan, then next; what is
  * in the scan already comes once more.
  */
@@ -37,6 +39,9 @@ KVP_API kvp_status kvp_watch_next(kvp_watch *watch, uint32_t timeout_ms, kvp_eve
 /* From where a later watch goes on: all before it has been given. The events of one transaction
  * have one revision: in the middle of them it is theirs, and they come again. */
 KVP_API uint64_t kvp_watch_revision(const kvp_watch *watch);
+/* How many committed updates the node that answered last knew of and had not applied: what of them
+ * concerns the range is told later. 0 unless the watch was opened with `stale`. */
+KVP_API uint64_t kvp_watch_behind(const kvp_watch *watch);
 /* Why next failed, for people; may be empty. Lives until the next call. */
 KVP_API const char *kvp_watch_error(const kvp_watch *watch);
 KVP_API void kvp_watch_close(kvp_watch *watch);

@@ -21,7 +21,7 @@ _kvcli()
     incr) words='--by' ;;
     rename) words='--replace' ;;
     scan) words='--keys --limit --from --to --reverse' ;;
-    watch) words='--from --once' ;;
+    watch) words='--from --once --stale' ;;
     import) words='--keep' ;;
     events) words='--follow' ;;
     top) words='--once --every' ;;

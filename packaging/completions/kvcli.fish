@@ -21,6 +21,7 @@ complete -c kvcli -n '__fish_seen_subcommand_from scan' -l keys -d 'the keys alo
 complete -c kvcli -n '__fish_seen_subcommand_from scan' -l limit -x -d 'at most so many'
 complete -c kvcli -n '__fish_seen_subcommand_from watch' -l from -x -d 'from that revision on'
 complete -c kvcli -n '__fish_seen_subcommand_from watch' -l once -d 'the next event alone'
+complete -c kvcli -n '__fish_seen_subcommand_from watch' -l stale -d 'from any node'
 complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that are there stay'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'

@@ -77,19 +77,19 @@ kvp_status kvp_node_scan_open_prefix(kvp_node *node, kvp_slice prefix, bool keys
 }
 
 kvp_status kvp_node_watch_open(kvp_node *node, kvp_slice start, kvp_slice end, uint64_t from,
-                               kvp_watch **watch)
+                               bool stale, kvp_watch **watch)
 {
     struct kvp_asker asker = node_query_asker(node);
     kvp_buf reason = {0};
     if (node == NULL || watch == NULL) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_watch_start(&asker, start, end, from, watch, &reason);
+    kvp_status status = kvp_watch_start(&asker, start, end, from, stale, watch, &reason);
     kvp_buf_free(&reason);
     return status;
 }
 
-kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t from,
+kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t from, bool stale,
                                       kvp_watch **watch)
 {
     struct kvp_asker asker = node_query_asker(node);
@@ -97,7 +97,7 @@ kvp_status kvp_node_watch_open_prefix(kvp_node *node, kvp_slice prefix, uint64_t
     if (node == NULL || watch == NULL) {
         return KVP_BAD_ARGUMENT;
     }
-    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, watch, &reason);
+    kvp_status status = kvp_watch_start_prefix(&asker, prefix, from, stale, watch, &reason);
     kvp_buf_free(&reason);
     return status;
 }

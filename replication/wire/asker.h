@@ -13,10 +13,10 @@
 
 struct kvp_asker {
     void *handle;
-    /* Executes a request and waits: at the primary where *place is 0, else at the node that set it,
-     * which sets it. KVP_OK: `answer`, which is empty before, is the encoded result; other codes:
-     * it is a text for people with a zero byte behind it, or empty; with KVP_COMPACTED the result.
-     * A watch may wait for so long as it asks for. */
+    /* Executes a request and waits: at the primary where *place is 0 (at any node if the request is
+     * stale), else at the node that set it, which sets it. KVP_OK: `answer`, which is empty before,
+     * is the encoded result; other codes: it is a text for people with a zero byte behind it, or
+     * empty; with KVP_COMPACTED the result. A watch may wait for so long as it asks for. */
     kvp_status (*ask)(void *handle, const struct kvp_request *request, unsigned *place,
                       kvp_buf *answer);
     /* Lets the node at that place forget the cursor; nobody waits. */
@@ -31,9 +31,9 @@ kvp_status kvp_scan_start(const struct kvp_asker *asker, kvp_slice start, kvp_sl
 kvp_status kvp_scan_start_prefix(const struct kvp_asker *asker, kvp_slice prefix, bool keys_only,
                                  kvp_scan **scan, kvp_buf *reason);
 kvp_status kvp_watch_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
-                           uint64_t from, kvp_watch **watch, kvp_buf *reason);
+                           uint64_t from, bool stale, kvp_watch **watch, kvp_buf *reason);
 kvp_status kvp_watch_start_prefix(const struct kvp_asker *asker, kvp_slice prefix, uint64_t from,
-                                  kvp_watch **watch, kvp_buf *reason);
+                                  bool stale, kvp_watch **watch, kvp_buf *reason);
 /* NULL when memory is short. */
 kvp_txn *kvp_txn_start(const struct kvp_asker *asker);
 

@@ -17,6 +17,7 @@ struct kvp_watch {
     struct kvp_asker asker;
     kvp_buf start, end;
     uint64_t revision; /* of the next request; 0: none has been answered */
+    bool stale;        /* any node is asked */
     kvp_buf page;
     struct kvp_scan_result rest;
     kvp_buf reason;
@@ -41,7 +42,8 @@ static kvp_status watch_ask(kvp_watch *watch, uint32_t wait_ms, kvp_buf *answer)
                                         .version = watch->revision,
                                         .count_max = EVENT_MAX,
                                         .size_max = EVENT_SIZE,
-                                        .wait_ms = wait_ms};
+                                        .wait_ms = wait_ms,
+                                        .stale = watch->stale};
     return watch->asker.ask(watch->asker.handle, &request, &place, answer);
 }
 
@@ -99,7 +101,7 @@ static bool watch_may_go_on(kvp_status status)
 }
 
 static kvp_status watch_make(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
-                             uint64_t from, kvp_watch **watch)
+                             uint64_t from, bool stale, kvp_watch **watch)
 {
     kvp_watch *made = calloc(1, sizeof(*made));
     if (made == NULL) {
@@ -107,6 +109,7 @@ static kvp_status watch_make(const struct kvp_asker *asker, kvp_slice start, kvp
     }
     made->asker = *asker;
     made->revision = from;
+    made->stale = stale;
     kvp_status status = kvp_buf_append(&made->start, start.data, start.size);
     status = status == KVP_OK ? kvp_buf_append(&made->end, end.data, end.size) : status;
     if (status != KVP_OK) {
@@ -118,7 +121,7 @@ static kvp_status watch_make(const struct kvp_asker *asker, kvp_slice start, kvp
 }
 
 kvp_status kvp_watch_start(const struct kvp_asker *asker, kvp_slice start, kvp_slice end,
-                           uint64_t from, kvp_watch **watch, kvp_buf *reason)
+                           uint64_t from, bool stale, kvp_watch **watch, kvp_buf *reason)
 {
     const char *text;
     kvp_watch *made = NULL;
@@ -127,7 +130,7 @@ kvp_status kvp_watch_start(const struct kvp_asker *asker, kvp_slice start, kvp_s
         kvp_reason_set(reason, kvp_slice_of(text, strlen(text)));
         return status;
     }
-    status = watch_make(asker, start, end, from, &made);
+    status = watch_make(asker, start, end, from, stale, &made);
     if (status == KVP_OK && from == 0) {
         status = watch_poll(made, 0); /* what happens from now on is not missed */
     }
@@ -144,7 +147,7 @@ kvp_status kvp_watch_start(const struct kvp_asker *asker, kvp_slice start, kvp_s
 }
 
 kvp_status kvp_watch_start_prefix(const struct kvp_asker *asker, kvp_slice prefix, uint64_t from,
-                                  kvp_watch **watch, kvp_buf *reason)
+                                  bool stale, kvp_watch **watch, kvp_buf *reason)
 {
     uint8_t end[KVP_KEY_SIZE_MAX];
     const char *text;
@@ -153,7 +156,7 @@ kvp_status kvp_watch_start_prefix(const struct kvp_asker *asker, kvp_slice prefi
         kvp_reason_set(reason, kvp_slice_of(text, strlen(text)));
         return status;
     }
-    return kvp_watch_start(asker, prefix, kvp_prefix_end(prefix, end), from, watch, reason);
+    return kvp_watch_start(asker, prefix, kvp_prefix_end(prefix, end), from, stale, watch, reason);
 }
 
 /* The next event of those that came. KVP_NOT_FOUND: there is none left. */
@@ -212,6 +215,11 @@ kvp_status kvp_watch_next(kvp_watch *watch, uint32_t timeout_ms, kvp_event *even
 uint64_t kvp_watch_revision(const kvp_watch *watch)
 {
     return watch != NULL ? watch_next_revision(watch) : 0;
+}
+
+uint64_t kvp_watch_behind(const kvp_watch *watch)
+{
+    return watch != NULL ? watch->rest.behind : 0;
 }
 
 const char *kvp_watch_error(const kvp_watch *watch)

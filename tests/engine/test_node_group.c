@@ -125,6 +125,27 @@ static void check_takeovers(const char *pair)
     end(&group);
 }
 
+/* What the application at a backup sees of its own node. */
+static void test_a_backup_tells_what_it_has_applied_to_who_takes_that(void **state)
+{
+    struct group group;
+    kvp_watch *watch = NULL, *stale = NULL;
+    kvp_event event;
+    (void)state;
+    configure(&group, NULL);
+    start(&group);
+    kvp_node *backup = group.nodes[group.backup];
+    assert_int_equal(kvp_node_watch_open_prefix(backup, TEXT("w/"), 0, true, &stale), KVP_OK);
+    assert_int_equal(kvp_node_watch_open_prefix(backup, TEXT("w/"), 1, false, &watch), KVP_OK);
+    must_put(primary(&group), "w/a", "1", NULL);
+    assert_int_equal(kvp_watch_next(stale, 5000, &event), KVP_OK);
+    assert_int_equal(kvp_slice_compare(event.key, TEXT("w/a")), 0);
+    assert_int_equal(kvp_watch_next(watch, 50, &event), KVP_TIMEOUT);
+    kvp_watch_close(stale);
+    kvp_watch_close(watch);
+    end(&group);
+}
+
 static void test_the_other_takes_over_with_a_witness(void **state)
 {
     (void)state;
@@ -371,6 +392,7 @@ static void test_closing_does_not_wait_for_a_fence_command(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_backup_tells_what_it_has_applied_to_who_takes_that),
         cmocka_unit_test(test_the_other_takes_over_with_a_witness),
         cmocka_unit_test(test_the_other_takes_over_in_a_pair),
         cmocka_unit_test(test_a_stopping_primary_hands_over),

@@ -159,7 +159,7 @@ static void test_a_watch_tells_what_happens_from_its_opening_on(void **state)
     (void)state;
     begin(&f);
     must_put(f.node, "w/before", "1", NULL);
-    assert_int_equal(kvp_node_watch_open_prefix(f.node, TEXT("w/"), 0, &watch), KVP_OK);
+    assert_int_equal(kvp_node_watch_open_prefix(f.node, TEXT("w/"), 0, false, &watch), KVP_OK);
     assert_int_equal(kvp_watch_next(watch, 0, &event), KVP_TIMEOUT);
     must_put(f.node, "w/a", "1", NULL);
     uint64_t from = kvp_watch_revision(watch);
@@ -168,7 +168,8 @@ static void test_a_watch_tells_what_happens_from_its_opening_on(void **state)
     assert_int_equal(kvp_node_delete(f.node, TEXT("w/a"), 0, NULL), KVP_OK);
     check_event(watch, "w/a", "1");
     check_event(watch, "w/b", "2");
-    assert_int_equal(kvp_node_watch_open(f.node, TEXT("w/b"), TEXT("w/c"), from, &later), KVP_OK);
+    assert_int_equal(kvp_node_watch_open(f.node, TEXT("w/b"), TEXT("w/c"), from, false, &later),
+                     KVP_OK);
     check_event(later, "w/b", "2");
     check_event(watch, "w/a", NULL);
     assert_int_equal(kvp_watch_next(watch, 20, &event), KVP_TIMEOUT);

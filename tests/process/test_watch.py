@@ -123,6 +123,24 @@ def test_an_interrupt_ends_a_watch():
         assert watcher.text() == b""
 
 
+def test_a_stale_watch_needs_no_primary():
+    GROUP.put("s/1", b"one")
+    version = revision_of("s/1")
+    GROUP.wait_in_sync(1, 2)
+    victim = GROUP.wait_primary()
+    GROUP.witness.kill()  # nobody takes over
+    GROUP.kill(victim)
+    with Watcher("s/", "--from", str(version), "--stale", "--once") as stale, \
+            Watcher("s/", "--from", str(version), "--once") as other:
+        assert stale.wait_end() == 0
+        assert stale.text() == b"%d\tput\ts/1\tone\n" % version, stale.text()
+        assert other.text() == b"" and other.process.poll() is None, other.text()
+        GROUP.start_witness()
+        GROUP.start_node(victim)
+        assert other.wait_end() == 0 and other.text() == stale.text()
+    GROUP.wait_in_sync(1, 2)
+
+
 def test_what_is_no_revision_is_refused():
     assert GROUP.cli("watch", "--from", "x").returncode == 2
     assert GROUP.cli("watch", "a", "b").returncode == 2

@@ -36,7 +36,7 @@ def test_every_struct_has_the_size_and_the_offsets_of_the_headers():
         for field, _ in struct._fields_:
             lines.append('printf("%%s.%%s %%zu\\n", "%s", "%s", offsetof(%s, %s));' % (name, field, name, field))
             expected.append("%s.%s %d" % (name, field, getattr(struct, field).offset))
-    text = "#include <stdio.h>\n#include <kvpair/kvp_jobs.h>\n#include <kvpair/job_spec.h>\n" \
+    text = "#include <stdio.h>\n#include <kvpair/kvp_jobs.h>\n#include <kvpair/kvp_watch.h>\n#include <kvpair/job_spec.h>\n" \
            "#include <kvpair/matrix.h>\nint main(void)\n{\n%s\nreturn 0;\n}\n" % "\n".join(lines)
     assert compile_and_run(text).splitlines() == expected
 

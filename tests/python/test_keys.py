@@ -83,6 +83,41 @@ def test_a_scan_reads_page_by_page_and_can_be_left():
     del left_open
 
 
+def test_a_watch_tells_everything_once_over_the_death_of_the_primary():
+    with connect() as kv, kv.watch(prefix="watched/") as watch:
+        assert watch.next(0.01) is None
+        wanted = []
+
+        def put(number):
+            key = "watched/%d" % (number % 5)
+            wanted.append((key.encode(), b"%d" % number, kv.put(key, b"%d" % number)))
+
+        done = 0
+        with farm.primary_killed_after(lambda: done > 50):
+            for done in range(200):
+                put(done)
+        del kv["watched/3"]
+        told = [next(watch) for _ in range(201)]
+        assert [(event.key, event.value, event.version) for event in told[:-1]] == wanted
+        assert (told[-1].key, told[-1].value, told[-1].created) == (b"watched/3", None, 0)
+        assert watch.next(0.01) is None and watch.behind == 0
+        again = kv.watch("watched/1", "watched/2", from_revision=wanted[0][2])
+        assert [next(again).value for _ in range(40)] == [value for key, value, _ in wanted if key == b"watched/1"]
+        stale = kv.watch(prefix="watched/", from_revision=wanted[0][2], stale=True)
+        assert [next(stale) for _ in range(201)] == told
+        waiting = threading.Thread(target=lambda: list(again))
+        waiting.start()
+        begin = time.monotonic()
+        again.close()
+        waiting.join(10)
+        assert not waiting.is_alive() and time.monotonic() - begin < 5
+        assert watch.revision > told[-1].version
+        raises(ValueError, kv.watch, "a", prefix="a")
+    raises(kvpair.Closed, lambda: stale.revision)
+    assert list(watch) == []
+    raises(kvpair.Closed, next, stale)
+
+
 def test_a_transaction_is_all_or_nothing():
     with connect() as kv:
         kv["a"] = b"1"
@@ -311,6 +346,10 @@ def test_asyncio_with_the_primary_killed_in_the_middle():
                 await asyncio.gather(*(count(number) for number in range(20)))
             found = [(pair.key, pair.value) async for pair in kv.scan(prefix="aio/")]
             assert found == sorted((b"aio/%d" % number, b"59") for number in range(20)), found
+            watch = kv.watch(prefix="aio/", from_revision=1)
+            told = [(await anext(watch)).value for _ in range(20 * 60)]
+            assert sorted(told) == sorted([b"%d" % step for step in range(60)] * 20)
+            await watch.aclose()
             txn = kv.txn().if_present("aio")
             txn.then.delete("aio")
             assert await kv.commit(txn)

@@ -65,7 +65,7 @@ static kvp_watch *open_watch(struct script *script, uint64_t from)
     const struct kvp_asker asker = {.handle = script, .ask = on_ask};
     kvp_watch *watch = NULL;
     kvp_buf reason = {0};
-    assert_int_equal(kvp_watch_start_prefix(&asker, text_of("p\xff"), from, &watch, &reason),
+    assert_int_equal(kvp_watch_start_prefix(&asker, text_of("p\xff"), from, false, &watch, &reason),
                      KVP_OK);
     return watch;
 }

@@ -17,6 +17,7 @@ from ._jobs import Job, Options, Progress, Task, TaskSpec, as_completed
 from ._scan import Pair, Scan
 from ._tasks import Context, task
 from ._txn import Committed, Outcome, Txn
+from ._watch import Event, Watch
 from .errors import *  # noqa: F401,F403
 from .errors import Error, Unknown
 from .executor import Executor
@@ -41,6 +42,6 @@ def job(number: int, client: "Client | None" = None) -> Job:
     return client.job(number)
 
 
-__all__ = ["Client", "Committed", "Context", "Entry", "Error", "Executor", "Job", "Options", "Outcome", "Pair",
-           "Progress", "Scan", "Task", "TaskSpec", "Txn", "Unknown", "as_completed", "connect", "errors", "job",
+__all__ = ["Client", "Committed", "Context", "Entry", "Error", "Event", "Executor", "Job", "Options", "Outcome", "Pair",
+           "Progress", "Scan", "Task", "TaskSpec", "Txn", "Unknown", "Watch", "as_completed", "connect", "errors", "job",
            "task"]

@@ -92,7 +92,13 @@ class Task(ctypes.Structure):
                 ("owner", Buffer), ("reserved", c_uint64 * 4)]
 
 
-STRUCTS = {"kvp_slice": Slice, "kvp_buf": Buffer, "kvp_client_options": ClientOptions, "kvp_result": Result,
+class Change(ctypes.Structure):
+    """kvp_event"""
+    _fields_ = [("revision", c_uint64), ("create_revision", c_uint64), ("key", View), ("value", View),
+                ("reserved", c_uint64 * 2)]
+
+
+STRUCTS = {"kvp_slice": Slice, "kvp_buf": Buffer, "kvp_client_options": ClientOptions, "kvp_result": Result, "kvp_event": Change,
            "struct kvp_job_spec": Spec, "struct kvp_matrix": Matrix, "kvp_worker": Worker, "kvp_task": Task}
 
 DONE = ctypes.CFUNCTYPE(None, c_void_p, POINTER(Result))
@@ -113,6 +119,8 @@ _STATUS = {
     "kvp_scan_open_backwards": [_H, Slice, Slice, c_bool, POINTER(_H), _R],
     "kvp_scan_open_prefix": [_H, Slice, c_bool, POINTER(_H), _R],
     "kvp_scan_next": [_H, POINTER(View), POINTER(View), POINTER(c_uint64)],
+    "kvp_watch_open": [_H, Slice, Slice, c_uint64, c_bool, POINTER(_H), _R],
+    "kvp_watch_next": [_H, c_uint32, POINTER(Change)],
     "kvp_txn_commit": [_H, POINTER(c_bool), POINTER(c_uint64)],
     "kvp_txn_result": [_H, c_size_t, POINTER(View), POINTER(c_uint64)],
     "kvp_node_status": [_H, c_char_p, _R],
@@ -141,7 +149,7 @@ _STATUS = {
 }
 _NOTHING = {
     "kvp_client_options_init_sized": [c_void_p, c_size_t], "kvp_client_close": [_H], "kvp_result_free": [c_void_p],
-    "kvp_scan_close": [_H], "kvp_txn_free": [_H], "kvp_buf_free": [c_void_p], "kvp_task_free": [c_void_p],
+    "kvp_scan_close": [_H], "kvp_watch_close": [_H], "kvp_txn_free": [_H], "kvp_buf_free": [c_void_p], "kvp_task_free": [c_void_p],
     "kvp_matrix_free": [c_void_p], "kvp_job_spec_init": [c_void_p, c_int],
     "kvp_txn_if_absent": [_H, Slice], "kvp_txn_if_present": [_H, Slice],
     "kvp_txn_if_version": [_H, Slice, c_char, c_uint64], "kvp_txn_if_value": [_H, Slice, c_bool, Slice],
@@ -152,6 +160,7 @@ _NOTHING = {
 _OTHER: "dict[str, tuple[Any, list[Any]]]" = {
     "kvp_strerror": (c_char_p, [c_int]), "kvp_version": (c_char_p, []), "kvp_version_number": (c_uint, []),
     "kvp_txn_new": (c_void_p, [_H]), "kvp_txn_error": (c_char_p, [_H]), "kvp_scan_error": (c_char_p, [_H]),
+    "kvp_watch_error": (c_char_p, [_H]), "kvp_watch_revision": (c_uint64, [_H]), "kvp_watch_behind": (c_uint64, [_H]),
     "kvp_txn_result_count": (c_size_t, [_H]),
 }
 

@@ -17,6 +17,7 @@ from ._jobs import Job, Options, ProgressTo, TaskSpec
 from ._options import name_bytes
 from ._scan import Pair, Scan, prefix_end
 from ._txn import Txn
+from ._watch import Watch
 
 if TYPE_CHECKING:
     from ._matrix import Matrix
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 NODES_DEFAULT = "tcp://127.0.0.1:7001,tcp://127.0.0.1:7002"
 
 T = TypeVar("T")
+
+
+def range_of(what: str, start: Key, end: Key, prefix: Optional[Key]) -> "tuple[bytes, bytes]":
+    if prefix is None:
+        return key_bytes(start), key_bytes(end)
+    if start or end:
+        raise ValueError("%s has either a prefix, or a start and an end" % what)
+    first = key_bytes(prefix)
+    return first, prefix_end(first)
 
 
 class Entry(NamedTuple):
@@ -204,13 +214,23 @@ class Client:
         >>> next(kv.scan(prefix="fruit/", reverse=True)).key
         b'fruit/b'
         """
-        if prefix is not None and (start or end):
-            raise ValueError("a scan has either a prefix, or a start and an end")
-        first, last = key_bytes(start), key_bytes(end)
-        if prefix is not None:
-            first = key_bytes(prefix)
-            last = prefix_end(first)
+        first, last = range_of("a scan", start, end, prefix)
         return Scan(self._handle, first, last, reverse, keys_only)
+
+    def watch(self, start: Key = b"", end: Key = b"", *, prefix: Optional[Key] = None, from_revision: int = 0,
+              stale: bool = False) -> Watch:
+        """An iterator over what happens to the keys of [start, end), or to those with a prefix, from a revision on (0:
+        from now on), in order, each event once, over failovers: `Event(key, value, version, created)`; it waits for
+        the next one. `stale`: any node may tell, as far as it has come.
+
+        >>> with kv.watch(prefix="door/") as watch:
+        ...     kv["door/front"] = b"open"
+        ...     del kv["door/front"]
+        ...     [(event.key, event.value) for event in (next(watch), next(watch))]
+        [(b'door/front', b'open'), (b'door/front', None)]
+        """
+        first, last = range_of("a watch", start, end, prefix)
+        return Watch(self._handle, first, last, version_number(from_revision), stale)
 
     def txn(self) -> Txn:
         """An empty transaction."""

@@ -20,6 +20,7 @@ from ._handle import Bytes, Key, callback_thread, key_bytes, make_error, millise
 from ._jobs import PASSING, PAUSE_FIRST_S, PAUSE_LAST_S, Options, ProgressTo, TaskSpec, listener_of
 from ._scan import Pair, Scan
 from ._txn import Committed, Txn
+from ._watch import Event
 
 T = TypeVar("T")
 THREADS = 8
@@ -235,6 +236,23 @@ class Client:
         finally:
             if not self.sync.closed:
                 await self._in_thread(scan.close)
+
+    async def watch(self, start: Key = b"", end: Key = b"", *, prefix: Optional[Key] = None, from_revision: int = 0,
+                    stale: bool = False) -> AsyncIterator[Event]:
+        """As `kvpair.Client.watch`: `async for event in kv.watch(prefix="a/")`. It has a thread of its own."""
+        loop = asyncio.get_running_loop()
+        thread = concurrent.futures.ThreadPoolExecutor(1, "kvpair-watch")
+        opening = thread.submit(lambda: self.sync.watch(start, end, prefix=prefix, from_revision=from_revision,
+                                                        stale=stale))
+        try:
+            watch = await asyncio.wrap_future(opening)
+            while True:
+                event = await loop.run_in_executor(thread, watch.next, 1.0)
+                if event is not None:
+                    yield event
+        finally:
+            thread.submit(lambda: opening.exception() or opening.result().close())
+            thread.shutdown(wait=False)
 
     def txn(self) -> Txn:
         """An empty transaction: `kvpair.Txn`, to be given to `commit`."""
