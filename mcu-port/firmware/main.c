@@ -3,7 +3,8 @@
  * A worker for matrix tasks on a bare board. Which way it is connected is linked with it:
  * link_line.c or link_ethernet.c. BOARD_NAME, BOARD_URLS (the nodes, as they call themselves),
  * BOARD_STANDBY and BOARD_SLOW_MS (more time for each row, to have a task under way when something
- * happens) come from the build.
+ * happens) come from the build; so does BOARD_FAULT_TASK, for labs: the board has a hard fault in
+ * the middle of its task of that number after a start.
  */
 #include "board.h"
 #include "kvmcu_matmul.h"
@@ -21,6 +22,7 @@ static const char *const kinds[] = {KVMCU_MATMUL_KIND};
 static uint8_t buffer[256];
 static uint8_t workspace[BOARD_WORKSPACE] __attribute__((aligned(8)));
 static struct kvmcu client;
+static uint32_t tasks; /* done since the start */
 
 static const struct kvmcu_worker worker = {
     .name = BOARD_NAME,
@@ -38,6 +40,11 @@ static bool slow_row(const struct kvmcu_tile *tile, uint32_t row, uint8_t *resul
         board_sleep();
     }
     board_alive();
+#ifdef BOARD_FAULT_TASK
+    if (tasks + 1 == BOARD_FAULT_TASK && row == tile->rows / 2) {
+        __asm__ volatile("udf #0");
+    }
+#endif
     return kvmcu_tile_row(tile, row, result);
 }
 
@@ -56,9 +63,9 @@ int main(void)
         uint32_t numbers[4];
         char name[sizeof(BOARD_NAME)];
     } seed = {{0}, BOARD_NAME};
-    uint32_t tasks = 0;
     int status = KVMCU_OK;
 
+    board_log(BOARD_NAME " starts\n");
     board_seed(seed.numbers);
     const struct kvmcu_transport *transport = link_init(urls);
     if (transport == NULL) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* BBC micro:bit: nRF51822, a Cortex-M0, as QEMU has it. The line is its UART; the tick is TIMER0.
- */
+/* BBC micro:bit (the first one): nRF51822, a Cortex-M0. The line is its UART, on the pins that lead
+ * to USB; the tick is TIMER0. QEMU has it, too. */
 #include "board.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -8,12 +8,21 @@
 #define TIMER(offset)     REGISTER(0x40008000u + (offset))
 #define ENABLE_IRQS       REGISTER(0xe000e100u)
 
+#define CRYSTAL_START  REGISTER(0x40000000u)
+#define CRYSTAL_STARTS REGISTER(0x40000100u)
+#define PIN_HIGH       REGISTER(0x50000508u)
+#define PIN_IS_OUT     REGISTER(0x50000518u)
+#define OUT_PIN        24u
+#define IN_PIN         25u
+
 #define UART_START_IN   UART(0x000u)
 #define UART_START_OUT  UART(0x008u)
 #define UART_RECEIVED   UART(0x108u)
 #define UART_SENT       UART(0x11cu)
 #define UART_ENABLE_IRQ UART(0x304u)
 #define UART_ENABLE     UART(0x500u)
+#define UART_OUT_PIN    UART(0x50cu)
+#define UART_IN_PIN     UART(0x514u)
 #define UART_IN         UART(0x518u)
 #define UART_OUT        UART(0x51cu)
 #define UART_BAUD       UART(0x524u)
@@ -75,8 +84,21 @@ void board_interrupt(void)
     }
 }
 
+/* The UART's speed needs the crystal: what runs without it is off by some per cent. */
+static void start_crystal(void)
+{
+    CRYSTAL_START = 1;
+    for (uint32_t i = 0; i < PATIENCE && CRYSTAL_STARTS == 0; i++) {
+    }
+}
+
 void board_init(void)
 {
+    start_crystal();
+    PIN_HIGH = 1u << OUT_PIN; /* as the line is while nothing is sent */
+    PIN_IS_OUT = 1u << OUT_PIN;
+    UART_OUT_PIN = OUT_PIN;
+    UART_IN_PIN = IN_PIN;
     UART_BAUD = BAUD_115200;
     UART_ENABLE = 4;
     UART_ENABLE_IRQ = RECEIVED_IRQ;

@@ -20,6 +20,22 @@ void reset(void);
 static volatile bool alone;
 static uint32_t noise; /* what RAM held at the start: of the last run, or by chance */
 
+#ifdef BOARD_FAULT_WAITS
+/* For labs: after a fault the board is dead until its watchdog calls, which comes here, too. */
+static void await_watchdog(void)
+{
+    static volatile bool waits;
+    if (!waits) {
+        waits = true;
+        board_log("fault, waits for the watchdog\n");
+        for (;;) {
+        }
+    }
+    board_log("reset by the watchdog\n");
+    board_restart();
+}
+#endif
+
 /* `frame`: r0 to r3, r12, lr, pc and psr, as they were. */
 __attribute__((used)) static void fault_taken(uint32_t *frame)
 {
@@ -31,6 +47,9 @@ __attribute__((used)) static void fault_taken(uint32_t *frame)
         frame[6] = at + 2;
         return;
     }
+#ifdef BOARD_FAULT_WAITS
+    await_watchdog();
+#endif
     board_log("fault\n");
     if (!alone) {
         board_exit(FAULT_STATUS);

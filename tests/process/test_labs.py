@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in which things are broken on purpose do what they say."""
+
+import os
+import re
+import shutil
+import sys
+
+import kvtest
+from test_examples import SOURCE, run_example
+
+
+def run_well(script, *arguments):
+    """Its output; it has to end well."""
+    status, out, errors = run_example(script, *arguments)
+    print(out)
+    assert status == 0, out + errors
+    return out
+
+
+def test_every_failure_of_the_campaign_is_recovered_from_faster_than_chameleon_did():
+    sys.path.insert(0, os.path.join(SOURCE, "examples", "campaign"))
+    import campaign
+    out = run_well("campaign/campaign.py", "-b", kvtest.BUILD, "-n", "1", "-j", "8")
+    assert out.endswith("every failure was recovered from\n"), out
+    for name, how, _, figure in campaign.ROWS:
+        row = re.search(r"^%s +%s +1 +1 +1 +(\d+) *%s$" % tuple(map(re.escape, (name, how, figure))), out, re.M)
+        assert row and (not figure or float(row.group(1)) < float(figure.rstrip("*"))), (name, out)
+
+
+def test_two_boards_one_has_a_hard_fault_and_the_results_match():
+    if None in map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm")):
+        print("skipped: no arm-none-eabi-gcc, or no qemu-system-arm")
+        return
+    out = run_well("two-boards/two_boards.py", kvtest.BUILD)
+    assert out.endswith("results match, in content and order\n"), out
+    # What happens in the lab, in this order.
+    at = 0
+    for words in (["5 products are queued"] + ["board-1 +has finished task %d; size of done queue: %d" % (n, n) for n in (1, 2, 3)] +
+                  ["sends task 4 to board-1", "board-1 +has a hard fault in task 4", "calls for the backup",
+                   "sends task 4 to board-2", "board-2 +has finished task 4; size of done queue: 4",
+                   "sends task 5 to board-2", "board-2 +has finished task 5; size of done queue: 5", "no tasks",
+                   "board-1 +requests; there are no tasks", "fault, waits for the watchdog\n +reset by the watchdog\n +board-1 starts"]):
+        found = re.compile(words).search(out, at)
+        assert found, (words, out)
+        at = found.end()
+
+
+if __name__ == "__main__":
+    kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
