@@ -192,6 +192,24 @@ kvp_status kvp_storage_incoming_finish(struct kvp_storage *storage, struct kvp_p
 void kvp_storage_incoming_abort(struct kvp_storage *storage);
 
 /*
+ * Restoring a backup into a data directory without a store (KVP_EXISTS: there is one): begin,
+ * kvp_storage_incoming_write() for what the backup holds, finish, and end, in any case. The storage
+ * is good for nothing else. `drawn`, which is random and not the old group's number, becomes that
+ * of the new one. *base is the point behind which it goes on: its revisions are greater than the
+ * backup's by KVP_RESTORE_JUMP. Only finish makes the store one that a node begins with.
+ */
+#define KVP_RESTORE_JUMP   ((uint64_t)1 << 40)
+#define KVP_RESTORE_EPOCHS ((uint64_t)1 << 16) /* the same of epochs */
+kvp_status kvp_storage_restore_begin(struct kvp_env *env, const char *group, unsigned node_id,
+                                     struct kvp_storage **storage, char *message,
+                                     size_t message_size);
+struct kvp_backup_header;
+kvp_status kvp_storage_restore_finish(struct kvp_storage *storage,
+                                      const struct kvp_backup_header *header, uint64_t drawn,
+                                      struct kvp_point *base);
+void kvp_storage_restore_end(struct kvp_storage *storage); /* NULL is fine */
+
+/*
  * Rule R6: renames the active store as a whole to `diverged-<epoch>-<tail seq>` (`replaced-...` if
  * it is but a spare; with a number behind when taken) and goes on with a new, empty one that holds
  * `meta`. All that the old one has is made durable before. KVP_BUSY while a view is open,

@@ -129,6 +129,14 @@ enum kvp_mutant {
     KVP_MUTANT_REPAIR_DROPS,     /* what may be the only copy makes room for others */
     KVP_MUTANT_TAIL_ALONE_ONCE,  /* that a node is alone is in one of the two records only */
     KVP_MUTANT_DAMAGE_FORGOTTEN, /* damage that was met in use is not kept in mind */
+    /* backups: tests/kvstore/test_backup.c and (the last two) tests/core/test_core_restored.c must
+     * find them */
+    KVP_MUTANT_BACKUP_UNCHAINED,      /* a part's checksum does not depend on what is before it */
+    KVP_MUTANT_BACKUP_UNORDERED,      /* nor has a chunk's first key to follow the last one */
+    KVP_MUTANT_RESTORE_SAME_REVISION, /* the restored group gives revisions of the old one again */
+    KVP_MUTANT_RESTORE_SAME_GROUP,    /* it is the old one, by its number */
+    KVP_MUTANT_RESTORE_FORGETS,       /* what was restored makes way for the witness's group */
+    KVP_MUTANT_RESTORE_UNAWARE,       /* it does not look whether the old group is there */
     KVP_MUTANTS_COUNT,
 };
 

@@ -169,6 +169,7 @@ uint64_t kvp_core_deadline(const struct kvp_core *core)
 static bool event_from_stranger(struct kvp_core *core, uint64_t group_id, unsigned from)
 {
     if (group_id != 0 && core->meta.group_id != 0 && group_id != core->meta.group_id) {
+        core->stranger_us = core->now_us;
         core_note(core, KVP_NOTE_WRONG_GROUP, from);
         return true;
     }

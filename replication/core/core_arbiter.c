@@ -12,10 +12,12 @@
 
 /* ---- the arbiter's answers ---- */
 
-/* Not even our own group id is known there: what we have is not a group yet. */
+/* Not even our own group id is known there: what we have is not a group yet. Data of a backup are
+ * no less worth for that: they wait for another register. */
 static void arbiter_forget_founding(struct kvp_core *core)
 {
-    if (core->meta.view.version == 0 && core->meta.group_id != 0) {
+    bool restored = core_restored(core) && !KVP_MUTANT(RESTORE_FORGETS);
+    if (core->meta.view.version == 0 && core->meta.group_id != 0 && !restored) {
         core->meta.group_id = 0;
         core_persist(core);
         core_note_once(core, &core->noted_blank_known, KVP_NOTE_BLANK_BUT_KNOWN, 0);

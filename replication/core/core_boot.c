@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The creation of a group, by nodes that are all blank; and how a node that does not lead keeps in
- * touch with the others.
+ * The creation of a group, by nodes that are all blank, or by one whose store was made of a backup;
+ * and how a node that does not lead keeps in touch with the others.
  */
 #include "replication/core/core_state.h"
 
@@ -41,6 +41,16 @@ static void boot_found(struct kvp_core *core)
     }
 }
 
+/* A store that was made of a backup needs nobody's consent. But while nodes of the group that it was
+ * made of are there, under the addresses of this one's, two groups would go by one name. */
+static bool boot_may_restore(const struct kvp_core *core)
+{
+    uint64_t heard_us =
+        core->stranger_us > core->started_us ? core->stranger_us : core->started_us;
+    return !core_restored(core) || core->peer_count == 0 ||
+           core->now_us - heard_us > BLANK_FRESH_US || KVP_MUTANT(RESTORE_UNAWARE);
+}
+
 void core_outside_tick(struct kvp_core *core)
 {
     bool silent = core->now_us - core->heard_primary_us > core->config.grace_us;
@@ -52,7 +62,8 @@ void core_outside_tick(struct kvp_core *core)
     }
     bool founder = core->meta.group_id != 0;
     if (core->meta.view.version == 0 && core->proposal.stage == PROPOSAL_NONE && !core->stopping &&
-        core->now_us >= core->propose_after_us && (founder || boot_may_found(core))) {
+        core->now_us >= core->propose_after_us && (founder || boot_may_found(core)) &&
+        boot_may_restore(core)) {
         boot_found(core);
     }
 }

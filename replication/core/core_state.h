@@ -249,6 +249,7 @@ struct kvp_core {
     /* which store this is */
     uint64_t identity_needed; /* nothing is said before meta_durable has come so far */
     uint64_t started_us, confirmed_us;
+    uint64_t stranger_us; /* when a node of another group was heard last; 0: none was */
     bool claims_unknown;         /* the arbiter does not tell stores apart */
     bool claim_waits;            /* it does, and lets this one wait */
     bool confirmed;              /* whoever decides knows this store */
@@ -332,6 +333,13 @@ static inline bool core_leading(const struct kvp_core *core)
 static inline bool core_parted(const struct kvp_core *core)
 {
     return core->meta.unreplicated_from != 0 && core->log.tail.seq >= core->meta.unreplicated_from;
+}
+
+/* Was its store made of a backup, and has not founded its group yet? A founder has no entries else.
+ */
+static inline bool core_restored(const struct kvp_core *core)
+{
+    return core->meta.view.version == 0 && core->meta.group_id != 0 && core->log.tail.seq > 0;
 }
 
 /* Is the number of this store durable? Before that nothing is said. */

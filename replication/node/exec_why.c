@@ -145,6 +145,9 @@ static const char *why_outside(const struct kvp_executor *executor,
 {
     const struct kvp_core_peer_status *primary = why_find_peer(status, status->view.primary);
     const char *peers = why_of_peers(executor, text, size);
+    if (status->view.version == 0 && status->meta.group_id != 0) {
+        return peers != NULL ? peers : "is about to found a group with its data";
+    }
     if (status->view.version == 0) {
         return peers != NULL ? peers
                              : "has no data of a group: waits for a node that serves, which sends "
