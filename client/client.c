@@ -137,6 +137,7 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_TXN:
     case KVP_OP_STATUS:
     case KVP_OP_ACCESS_LIST:
+    case KVP_OP_BACKUP:
         return kvp_buf_append(&result->value, answer.data, answer.size);
     default: /* HANDOVER, PROMOTE, CLOSE_SCAN have nothing to say */
         return kvp_operation_of(op)->is_job

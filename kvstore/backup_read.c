@@ -68,7 +68,7 @@ static kvp_status backup_fail(struct kvp_backup_reader *reader, kvp_status statu
 }
 
 /* The part is whole: is its checksum the right one? Then the next one begins. */
-static kvp_status close_part(struct kvp_backup_reader *reader, const char *damaged)
+static kvp_status backup_close_part(struct kvp_backup_reader *reader, const char *damaged)
 {
     size_t size = reader->part.size - BACKUP_SUM_SIZE;
     uint64_t sum = backup_sum(reader->chain, reader->part.data, size);
@@ -79,7 +79,7 @@ static kvp_status close_part(struct kvp_backup_reader *reader, const char *damag
     return KVP_OK;
 }
 
-static void next_part(struct kvp_backup_reader *reader)
+static void backup_next_part(struct kvp_backup_reader *reader)
 {
     reader->offset += reader->part.size;
     reader->part.size = 0;
@@ -89,7 +89,7 @@ static void next_part(struct kvp_backup_reader *reader)
 
 /* ---- the header ---- */
 
-static kvp_status take_header_head(struct kvp_backup_reader *reader)
+static kvp_status backup_take_header_head(struct kvp_backup_reader *reader)
 {
     const uint8_t *head = reader->part.data;
     uint32_t format = kvp_get_u32(head + BACKUP_MAGIC_SIZE);
@@ -111,13 +111,13 @@ static kvp_status take_header_head(struct kvp_backup_reader *reader)
     return KVP_OK;
 }
 
-static kvp_status take_header(struct kvp_backup_reader *reader)
+static kvp_status backup_take_header(struct kvp_backup_reader *reader)
 {
     const uint8_t *body = reader->part.data + BACKUP_HEADER_HEAD;
     size_t size = reader->part.size - BACKUP_HEADER_HEAD - BACKUP_SUM_SIZE;
     size_t name = kvp_get_u16(body + 45);
     struct kvp_backup_header *header = &reader->header;
-    kvp_status status = close_part(reader, "the header is damaged");
+    kvp_status status = backup_close_part(reader, "the header is damaged");
     if (status != KVP_OK) {
         return status;
     }
@@ -133,13 +133,13 @@ static kvp_status take_header(struct kvp_backup_reader *reader)
         return backup_fail(reader, KVP_CORRUPT, "the header makes no sense");
     }
     memcpy(header->group, body + BACKUP_HEADER_FIXED, name);
-    next_part(reader);
+    backup_next_part(reader);
     return KVP_OK;
 }
 
 /* ---- what follows ---- */
 
-static kvp_status take_tag(struct kvp_backup_reader *reader)
+static kvp_status backup_take_tag(struct kvp_backup_reader *reader)
 {
     if (memcmp(reader->part.data, BACKUP_CHUNK, BACKUP_TAG_SIZE) == 0) {
         reader->wanted = BACKUP_CHUNK_HEAD;
@@ -153,7 +153,7 @@ static kvp_status take_tag(struct kvp_backup_reader *reader)
     return KVP_OK;
 }
 
-static kvp_status take_chunk_head(struct kvp_backup_reader *reader)
+static kvp_status backup_take_chunk_head(struct kvp_backup_reader *reader)
 {
     uint32_t size = kvp_get_u32(reader->part.data + BACKUP_TAG_SIZE);
     if (size == 0 || size > KVP_BACKUP_CHUNK_SIZE_MAX) {
@@ -164,14 +164,14 @@ static kvp_status take_chunk_head(struct kvp_backup_reader *reader)
     return KVP_OK;
 }
 
-static kvp_status take_chunk(struct kvp_backup_reader *reader)
+static kvp_status backup_take_chunk(struct kvp_backup_reader *reader)
 {
     const uint8_t *bytes = reader->part.data;
     kvp_slice pairs = kvp_slice_of(bytes + BACKUP_CHUNK_HEAD,
                                    reader->part.size - BACKUP_CHUNK_HEAD - BACKUP_SUM_SIZE);
     kvp_slice last = KVP_MUTANT(BACKUP_UNORDERED) ? (kvp_slice){0} : kvp_buf_slice(&reader->last);
     uint32_t count = 0;
-    kvp_status status = close_part(reader, "the chunk that begins here is damaged");
+    kvp_status status = backup_close_part(reader, "the chunk that begins here is damaged");
     if (status != KVP_OK) {
         return status;
     }
@@ -189,11 +189,11 @@ static kvp_status take_chunk(struct kvp_backup_reader *reader)
     if (status != KVP_OK) {
         return backup_fail(reader, status, kvp_strerror(status));
     }
-    next_part(reader);
+    backup_next_part(reader);
     return KVP_OK;
 }
 
-static kvp_status take_trailer(struct kvp_backup_reader *reader)
+static kvp_status backup_take_trailer(struct kvp_backup_reader *reader)
 {
     const uint8_t *body = reader->part.data;
     const struct kvp_backup_totals said = {
@@ -204,33 +204,33 @@ static kvp_status take_trailer(struct kvp_backup_reader *reader)
         .size = kvp_get_u64(body + 36),
         .digest = kvp_get_u64(body + 44),
     };
-    kvp_status status = close_part(reader, "the end of the backup is damaged");
+    kvp_status status = backup_close_part(reader, "the end of the backup is damaged");
     if (status == KVP_OK && memcmp(&said, &reader->totals, sizeof(said)) != 0) {
         status = backup_fail(reader, KVP_CORRUPT, "the end of the backup counts something else");
     }
     if (status == KVP_OK) {
-        next_part(reader);
+        backup_next_part(reader);
         reader->wanted = 0;
         reader->stage = STAGE_DONE;
     }
     return status;
 }
 
-static kvp_status take_step(struct kvp_backup_reader *reader)
+static kvp_status backup_take_step(struct kvp_backup_reader *reader)
 {
     switch (reader->stage) {
     case STAGE_HEADER_HEAD:
-        return take_header_head(reader);
+        return backup_take_header_head(reader);
     case STAGE_HEADER:
-        return take_header(reader);
+        return backup_take_header(reader);
     case STAGE_TAG:
-        return take_tag(reader);
+        return backup_take_tag(reader);
     case STAGE_CHUNK_HEAD:
-        return take_chunk_head(reader);
+        return backup_take_chunk_head(reader);
     case STAGE_CHUNK:
-        return take_chunk(reader);
+        return backup_take_chunk(reader);
     case STAGE_TRAILER:
-        return take_trailer(reader);
+        return backup_take_trailer(reader);
     default:
         return backup_fail(reader, KVP_CORRUPT, "something follows the end of the backup");
     }
@@ -251,7 +251,7 @@ kvp_status kvp_backup_reader_feed(struct kvp_backup_reader *reader, kvp_slice by
         next += size;
         left -= size;
         if (reader->part.size == reader->wanted) {
-            (void)take_step(reader); /* its failure is kept */
+            (void)backup_take_step(reader); /* its failure is kept */
         }
     }
     return reader->status;

@@ -33,7 +33,7 @@ bool backup_take_pair(kvp_slice *pairs, kvp_slice *pair, kvp_slice *key)
     return true;
 }
 
-static void count_pair(kvp_slice pair, kvp_slice key, struct kvp_backup_totals *totals)
+static void backup_count_pair(kvp_slice pair, kvp_slice key, struct kvp_backup_totals *totals)
 {
     const uint8_t *bytes = key.data;
     totals->pairs++;
@@ -53,13 +53,13 @@ kvp_status backup_count(kvp_slice pairs, kvp_slice *last, struct kvp_backup_tota
             return KVP_CORRUPT;
         }
         *last = key;
-        count_pair(pair, key, totals);
+        backup_count_pair(pair, key, totals);
     }
     return KVP_OK;
 }
 
 /* Room for a part of that size and its checksum, appended; NULL: no memory. */
-static uint8_t *begin_part(kvp_buf *out, size_t size)
+static uint8_t *backup_begin_part(kvp_buf *out, size_t size)
 {
     if (kvp_buf_reserve(out, size + BACKUP_SUM_SIZE) != KVP_OK) {
         return NULL;
@@ -69,7 +69,7 @@ static uint8_t *begin_part(kvp_buf *out, size_t size)
     return part;
 }
 
-static void end_part(struct kvp_backup_writer *writer, uint8_t *part, size_t size)
+static void backup_end_part(struct kvp_backup_writer *writer, uint8_t *part, size_t size)
 {
     writer->chain = backup_sum(writer->chain, part, size);
     kvp_put_u64(part + size, writer->chain);
@@ -79,7 +79,7 @@ kvp_status kvp_backup_write_header(struct kvp_backup_writer *writer,
                                    const struct kvp_backup_header *header, kvp_buf *out)
 {
     size_t name = strlen(header->group), size = BACKUP_HEADER_HEAD + BACKUP_HEADER_FIXED + name;
-    uint8_t *part = begin_part(out, size), *body = part + BACKUP_HEADER_HEAD;
+    uint8_t *part = backup_begin_part(out, size), *body = part + BACKUP_HEADER_HEAD;
     if (part == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -95,7 +95,7 @@ kvp_status kvp_backup_write_header(struct kvp_backup_writer *writer,
     kvp_put_u64(body + 37, header->wall_ms);
     kvp_put_u16(body + 45, (uint16_t)name);
     memcpy(body + BACKUP_HEADER_FIXED, header->group, name);
-    end_part(writer, part, size);
+    backup_end_part(writer, part, size);
     return KVP_OK;
 }
 
@@ -108,7 +108,8 @@ kvp_status kvp_backup_write_chunk(struct kvp_backup_writer *writer, kvp_slice pa
         return KVP_TOO_LARGE;
     }
     kvp_status status = backup_count(pairs, &last, &totals, &count);
-    uint8_t *part = status == KVP_OK ? begin_part(out, BACKUP_CHUNK_HEAD + pairs.size) : NULL;
+    uint8_t *part =
+        status == KVP_OK ? backup_begin_part(out, BACKUP_CHUNK_HEAD + pairs.size) : NULL;
     if (part == NULL) {
         return status == KVP_OK ? KVP_NO_MEMORY : status;
     }
@@ -116,7 +117,7 @@ kvp_status kvp_backup_write_chunk(struct kvp_backup_writer *writer, kvp_slice pa
     kvp_put_u32(part + BACKUP_TAG_SIZE, (uint32_t)pairs.size);
     kvp_put_u32(part + BACKUP_TAG_SIZE + 4, count);
     memcpy(part + BACKUP_CHUNK_HEAD, pairs.data, pairs.size);
-    end_part(writer, part, BACKUP_CHUNK_HEAD + pairs.size);
+    backup_end_part(writer, part, BACKUP_CHUNK_HEAD + pairs.size);
     totals.chunks++;
     writer->totals = totals;
     return KVP_OK;
@@ -125,7 +126,7 @@ kvp_status kvp_backup_write_chunk(struct kvp_backup_writer *writer, kvp_slice pa
 kvp_status kvp_backup_write_trailer(struct kvp_backup_writer *writer, kvp_buf *out)
 {
     const struct kvp_backup_totals *totals = &writer->totals;
-    uint8_t *part = begin_part(out, BACKUP_TRAILER_SIZE);
+    uint8_t *part = backup_begin_part(out, BACKUP_TRAILER_SIZE);
     if (part == NULL) {
         return KVP_NO_MEMORY;
     }
@@ -136,6 +137,6 @@ kvp_status kvp_backup_write_trailer(struct kvp_backup_writer *writer, kvp_buf *o
     kvp_put_u64(part + 28, totals->jobs);
     kvp_put_u64(part + 36, totals->size);
     kvp_put_u64(part + 44, totals->digest);
-    end_part(writer, part, BACKUP_TRAILER_SIZE);
+    backup_end_part(writer, part, BACKUP_TRAILER_SIZE);
     return KVP_OK;
 }

@@ -35,7 +35,7 @@ static void restore_see(void *arg, const char *name)
 }
 
 /* Nothing but what an attempt before this one has left. */
-static kvp_status check_empty(struct kvp_storage *storage)
+static kvp_status restore_check_empty(struct kvp_storage *storage)
 {
     struct restore_look look = {.storage = storage};
     const struct kvp_env_ops *ops = storage->env->ops;
@@ -61,7 +61,7 @@ static kvp_status check_empty(struct kvp_storage *storage)
 static kvp_status restore_begin(struct kvp_storage *storage)
 {
     kvp_status status = storage_books_load(storage);
-    status = status == KVP_OK ? check_empty(storage) : status;
+    status = status == KVP_OK ? restore_check_empty(storage) : status;
     status = status == KVP_OK ? storage_books_temporary(storage, "", "") : status;
     storage->next_number = 1;
     return status == KVP_OK ? kvp_storage_incoming_begin(storage) : status;

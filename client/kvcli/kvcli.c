@@ -61,6 +61,12 @@ static const struct kvcli_option promote_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option backup_options[] = {
+    {"--from", "ID|URL", "from this node (one that is in sync and does not lead)"},
+    {"--rate", "BYTES", "read at most so many bytes a second"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option drill_options[] = {
     {"--yes", NULL, "do not ask"},
     {NULL, NULL, NULL},
@@ -130,6 +136,8 @@ const struct kvcli_command kvcli_commands[] = {
      kvcli_export, NULL, NULL, false},
     {"import", "[FILE|-]", "put the keys of an export", 0, 1, true, kvcli_import, import_options,
      NULL, false},
+    {"backup", "[verify] FILE|-", "everything as of one point in time, for kvnode --restore", 1, 2,
+     false, kvcli_backup, backup_options, NULL, false},
     {"status", "", "what each node says about itself", 0, 0, false, kvcli_status, NULL, NULL,
      false},
     {"doctor", "", "what is wrong, why, and what to do about it", 0, 0, false, kvcli_doctor, NULL,
@@ -342,7 +350,8 @@ static int kvcli_parse_options(int argc, char **argv, struct kvcli *cli)
 /* What needs no group. -1: it is something else. */
 static int run_alone(struct kvcli *cli, int argc, char **argv)
 {
-    if (argc > 0 && strcmp(argv[0], "cert") == 0) {
+    bool verifies = argc > 1 && strcmp(argv[0], "backup") == 0 && strcmp(argv[1], "verify") == 0;
+    if (verifies || (argc > 0 && strcmp(argv[0], "cert") == 0)) {
         return kvcli_run(cli, argc, argv);
     }
     if (argc == 0 || strcmp(argv[0], "help") != 0) {

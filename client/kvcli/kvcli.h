@@ -208,6 +208,9 @@ int kvcli_txn(struct kvcli *cli, int argc, char **argv);
 int kvcli_export(struct kvcli *cli, int argc, char **argv);
 int kvcli_import(struct kvcli *cli, int argc, char **argv);
 
+/* kvcli_backup.c */
+int kvcli_backup(struct kvcli *cli, int argc, char **argv);
+
 /* kvcli_nodes.c */
 #define KVCLI_NODES_MAX 16
 struct kvcli_query {

@@ -129,6 +129,30 @@ KVP_API kvp_status kvp_handover(kvp_client *client, unsigned target_id, kvp_resu
 KVP_API kvp_status kvp_promote(kvp_client *client, const char *node, bool force,
                                kvp_result *result);
 
+/*
+ * A backup of the group as of one point in time: the bytes of a file, which `kvcli backup verify`
+ * judges and `kvnode --restore` makes a new group of. `node` (NULL: whoever is primary; a backup
+ * has more time for it) gives it, and keeps what it sees until it was told the end or has not been
+ * asked for some minutes. `at_least`: a revision that has to be in it, 0: whatever the node has.
+ * `page_size`: bytes asked for at a time, about, 16 KiB to 1 MiB; 0: 256 KiB. One thread at a time
+ * uses a backup, and none after its client has been closed. Whoever asks over TLS needs "operate".
+ */
+typedef struct kvp_backup kvp_backup;
+KVP_API kvp_status kvp_backup_open(kvp_client *client, const char *node, uint64_t at_least,
+                                   uint32_t page_size, kvp_backup **backup, kvp_result *result);
+/* The next bytes, valid until the next call on the backup; KVP_NOT_FOUND behind the last ones.
+ * After KVP_UNAVAILABLE, KVP_TIMEOUT and KVP_BUSY it may be called again, and goes on where it was;
+ * KVP_CURSOR_EXPIRED: the node has it no more, begin anew. */
+KVP_API kvp_status kvp_backup_next(kvp_backup *backup, kvp_slice *bytes);
+/* The point in time: what was committed up to this revision is in it. 0: not known yet. */
+KVP_API uint64_t kvp_backup_revision(const kvp_backup *backup);
+/* Why next failed, for people; may be empty. Lives as long as the backup. */
+KVP_API const char *kvp_backup_error(const kvp_backup *backup);
+/* Frees it, and tells the node: it is `kept` (all of it is on a disk), which the node's metric of
+ * the last backup then says, or not. Its status is whether that could be told; KVP_BAD_ARGUMENT:
+ * not all of it has been read. NULL is fine. */
+KVP_API kvp_status kvp_backup_close(kvp_backup *backup, bool kept);
+
 /* Rights over TLS, of an identity ("user/ann"), each as text: "read PREFIX", "write PREFIX",
  * "submit", "work KIND", "observe", "operate", "admin"; %XX in PREFIX and KIND is the byte with
  * that number. Whoever asks needs "admin". What is granted twice, or revoked and was never granted,

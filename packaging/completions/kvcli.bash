@@ -14,7 +14,7 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
+    '') words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale --revision' ;;
     delete) words='--prefix --from --to --all' ;;
@@ -23,13 +23,14 @@ _kvcli()
     scan) words='--keys --limit --from --to --reverse' ;;
     watch) words='--from --once --stale' ;;
     import) words='--keep' ;;
+    backup) words='verify --from --rate' ;;
     events) words='--follow' ;;
     top) words='--once --every' ;;
     drill) words='--yes' ;;
     access) [ -n "$verb" ] && words='read write submit work observe operate admin' || words='grant revoke list show' ;;
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert' ;;
+    help) words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert' ;;
     worker) [ -n "$verb" ] || words='list drain resume' ;;
     job)
         case $verb in

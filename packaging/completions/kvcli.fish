@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete incr rename cas scan watch txn export import status doctor top events drill handover promote job worker access cert help
+set -l commands get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert help
 set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -25,6 +25,9 @@ complete -c kvcli -n '__fish_seen_subcommand_from watch' -l stale -d 'from any n
 complete -c kvcli -n '__fish_seen_subcommand_from import' -l keep -d 'keys that are there stay'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l once -d 'one look'
 complete -c kvcli -n '__fish_seen_subcommand_from top' -l every -x -d 'seconds between looks'
+complete -c kvcli -n '__fish_seen_subcommand_from backup' -a verify -d 'what a file is worth'
+complete -c kvcli -n '__fish_seen_subcommand_from backup' -l from -x -d 'from this node'
+complete -c kvcli -n '__fish_seen_subcommand_from backup' -l rate -x -d 'at most so many bytes a second'
 complete -c kvcli -n '__fish_seen_subcommand_from events' -l follow -d 'go on'
 complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
 set -l access_verbs grant revoke list show

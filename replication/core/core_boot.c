@@ -41,12 +41,11 @@ static void boot_found(struct kvp_core *core)
     }
 }
 
-/* A store that was made of a backup needs nobody's consent. But while nodes of the group that it was
- * made of are there, under the addresses of this one's, two groups would go by one name. */
+/* A store that was made of a backup needs nobody's consent. But while nodes of the group that it
+ * was made of are there, under the addresses of this one's, two groups would go by one name. */
 static bool boot_may_restore(const struct kvp_core *core)
 {
-    uint64_t heard_us =
-        core->stranger_us > core->started_us ? core->stranger_us : core->started_us;
+    uint64_t heard_us = core->stranger_us > core->started_us ? core->stranger_us : core->started_us;
     return !core_restored(core) || core->peer_count == 0 ||
            core->now_us - heard_us > BLANK_FRESH_US || KVP_MUTANT(RESTORE_UNAWARE);
 }

@@ -249,7 +249,7 @@ struct kvp_core {
     /* which store this is */
     uint64_t identity_needed; /* nothing is said before meta_durable has come so far */
     uint64_t started_us, confirmed_us;
-    uint64_t stranger_us; /* when a node of another group was heard last; 0: none was */
+    uint64_t stranger_us;        /* when a node of another group was heard last; 0: none was */
     bool claims_unknown;         /* the arbiter does not tell stores apart */
     bool claim_waits;            /* it does, and lets this one wait */
     bool confirmed;              /* whoever decides knows this store */

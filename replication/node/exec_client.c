@@ -282,6 +282,9 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
     case KVP_OP_CLOSE_SCAN:
         exec_scan_close(executor, request, token);
         break;
+    case KVP_OP_BACKUP:
+        exec_backup(executor, request, token);
+        break;
     case KVP_OP_GET:
         if (request->stale) {
             read_stale(executor, request, token);

@@ -344,6 +344,7 @@ static void free_idle(struct kvp_executor *executor)
             executor->cursors_due_us = due_us;
         }
     }
+    exec_backup_step(executor);
 }
 
 void exec_scan_step(struct kvp_executor *executor)

@@ -3,6 +3,7 @@
 #ifndef KVP_EXEC_STATE_H
 #define KVP_EXEC_STATE_H
 
+#include "kvstore/backup.h"
 #include "kvstore/keyspace.h"
 #include "replication/access/access.h"
 #include "replication/access/rights_record.h"
@@ -19,6 +20,7 @@
 #define EXEC_PARKED_MAX       256u /* scans that wait for the state to catch up */
 #define EXEC_CURSOR_IDLE_US   30000000u
 #define EXEC_FETCHES_MAX      4096u
+#define EXEC_BACKUPS_MAX      2u
 /* What nobody waits for: after a change of primary clients come back first, and later a step of it
  * leaves the loop, and a processor, to others for most of the time. */
 #define EXEC_REST_US  250000u
@@ -46,6 +48,18 @@ struct exec_cursor {
     uint64_t used_us;
     uint32_t page; /* last page sent */
     struct kvp_raw_key page_start, start, end;
+};
+
+/* A backup that goes on: likewise. */
+struct exec_backup {
+    uint64_t id; /* 0: free; the low 32 bits of the number on the wire are the page */
+    char owner[KVP_ACCESS_NAME_SIZE];
+    struct kvp_state_view *view;
+    struct kvp_backup_writer writer, before; /* behind the page last sent, and before it */
+    bool done;                               /* the last page has been sent */
+    uint64_t begun_us, used_us, wall_ms;
+    uint32_t page; /* last page sent */
+    struct kvp_raw_key page_start;
 };
 
 struct exec_parked {
@@ -142,9 +156,11 @@ struct kvp_executor {
     unsigned spare_count;
 
     struct exec_cursor cursors[EXEC_CURSORS_MAX];
-    uint64_t cursors_due_us; /* when one of them may have been idle for too long */
+    uint64_t cursors_due_us; /* when one of them, or a backup, may have been idle for too long */
     uint64_t
         last_cursor; /* begins somewhere: the last life's cursors are not to be taken for ours */
+    struct exec_backup backups[EXEC_BACKUPS_MAX];
+    uint64_t last_backup; /* begins somewhere, too */
     struct exec_parked parked[EXEC_PARKED_MAX];
     unsigned parked_count;
 
@@ -286,5 +302,11 @@ void exec_scan_step(struct kvp_executor *executor); /* parked scans, idle cursor
 /* Ends the linearizable scans (this node is not primary any more), or all of them; parked ones
  * are refused. */
 void exec_scan_end(struct kvp_executor *executor, bool all);
+
+/* exec_backup.c */
+void exec_backup(struct kvp_executor *executor, const struct kvp_request *request, void *token);
+/* Frees those that nobody asks for any more, and lowers cursors_due_us to when the next may be. */
+void exec_backup_step(struct kvp_executor *executor);
+void exec_backup_end(struct kvp_executor *executor); /* all of them */
 
 #endif

@@ -124,6 +124,7 @@ static void replace(struct kvp_executor *executor, enum kvp_disk_op op, struct k
     struct kvp_disk_job *job = new_job(executor, op, 0, 0);
     if (job != NULL) {
         exec_scan_end(executor, true);
+        exec_backup_end(executor);
         exec_watch_end(executor);
         kvp_engine_release(executor->engine);
         executor->replacing = true;
@@ -396,6 +397,7 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
     made->storage = storage;
     made->started_us = made->now_us = now_us;
     made->last_cursor = config->core.random >> 21; /* its page numbers need 20 bits */
+    made->last_backup = config->core.random >> 33; /* and those of backups 32 */
     struct kvp_engine_config engine = {.sessions_max = config->sessions_max,
                                        .session_answers_max = config->session_answers_max,
                                        .session_idle_ms = config->session_idle_ms,
@@ -425,6 +427,7 @@ void kvp_executor_close(struct kvp_executor *executor)
     }
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, true);
+    exec_backup_end(executor);
     exec_watch_free(executor);
     exec_fetch_end(executor);
     port_handover_done(executor, KVP_CLOSED);

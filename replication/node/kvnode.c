@@ -4,6 +4,7 @@
 #include "replication/net/plain_address.h"
 #include "replication/node/kvnode_http.h"
 #include "replication/node/kvnode_reload.h"
+#include "replication/node/kvnode_restore.h"
 #include "replication/node/kvnode_settings.h"
 #include "replication/node/node_eyes.h"
 #include "kvstore/base/clock.h"
@@ -70,6 +71,8 @@ static const char usage[] =
     "  --config FILE         the same settings as lines NAME = VALUE; options win\n"
     "  --log-level LEVEL     error, warn, info (default) or debug\n"
     "  --log-file FILE       log to the end of this file instead of standard error\n"
+    "  --restore FILE        make the data of a new group's first node of a backup ('kvcli\n"
+    "                        backup'; -: standard input) in an empty --data, and end\n"
     "  --help, --version\n\n"
     "SIGTERM and SIGINT hand the primary role over and stop; a second one stops at once, and so\n"
     "does a disk that does not answer within 7 seconds after the first. SIGHUP reads the\n"
@@ -405,6 +408,9 @@ int main(int argc, char **argv)
     kvp_node_options_init(&options);
     if (!kvnode_settings_fill(&settings, &options, message, sizeof(message))) {
         return kvnode_complain("%s", message);
+    }
+    if (settings.text[SET_RESTORE][0] != '\0') {
+        return kvnode_restore(&options, settings.text[SET_RESTORE]);
     }
     if (strcmp(settings.text[SET_INSECURE], "yes") != 0 &&
         kvp_address_refuse_exposed("kvnode", options.listen)) {

@@ -47,6 +47,7 @@ const struct option kvnode_options[] = {
     {"log-level", required_argument, NULL, SET_LOG_LEVEL},
     {"log-file", required_argument, NULL, SET_LOG_FILE},
     {"config", required_argument, NULL, SET_CONFIG},
+    {"restore", required_argument, NULL, SET_RESTORE},
     {"help", no_argument, NULL, SET_HELP},
     {"version", no_argument, NULL, SET_VERSION},
     {NULL, 0, NULL, 0},
@@ -83,7 +84,8 @@ bool kvnode_settings_give(struct kvnode_settings *settings, int which, const cha
 static const struct option *find_setting(const char *name)
 {
     for (const struct option *option = kvnode_options; option->name != NULL; option++) {
-        if (strcmp(option->name, name) == 0 && option->has_arg && option->val != SET_CONFIG) {
+        bool once = option->val == SET_CONFIG || option->val == SET_RESTORE; /* no settings */
+        if (strcmp(option->name, name) == 0 && option->has_arg && !once) {
             return option;
         }
     }
@@ -271,7 +273,8 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     static const int required[] = {SET_ID, SET_DATA, SET_LISTEN};
     static const char *const names[] = {"--id", "--data", "--listen"};
     for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++) {
-        if (settings->text[required[i]][0] == '\0') {
+        bool idle = required[i] == SET_LISTEN && settings->text[SET_RESTORE][0] != '\0';
+        if (settings->text[required[i]][0] == '\0' && !idle) {
             (void)snprintf(message, size, "%s is required", names[i]);
             return false;
         }

@@ -44,6 +44,7 @@ enum kvnode_setting {
     SET_LOG_LEVEL,
     SET_LOG_FILE,
     SET_CONFIG,
+    SET_RESTORE,
     SET_HELP,
     SET_VERSION,
     SETTINGS,

@@ -40,6 +40,7 @@ struct node_counts {
     struct node_times requests[NODE_COUNTS_OPS];
     struct node_times trips[NODE_COUNTS_PEERS]; /* from a heartbeat to its answer */
     node_count views[NODE_COUNTS_VIEWS];        /* changes, by reason */
+    node_count backup_s; /* when the last backup that this node gave was kept; 0: none was */
 };
 
 static inline void node_count_add(node_count *count, uint64_t more)

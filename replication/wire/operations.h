@@ -128,6 +128,8 @@ enum kvp_operation_needs {
     ROW(KVP_OP_JOB_SET, 31, 3, 3, true, YES, PRIMARY, true, CLIENT, JOB)                           \
     /* name str, setting uint, value uint */                                                       \
     ROW(KVP_OP_WORKER_SET, 32, 3, 3, true, YES, PRIMARY, true, CLIENT, OPERATE)                    \
+    /* cursor uint (0: new), size max uint, revision uint, end uint */                             \
+    ROW(KVP_OP_BACKUP, 54, 4, 4, false, NO, NODE, false, CLIENT, OPERATE)                          \
                                                                                                    \
     /* In pair mode each has one arg more at its end: who speaks for the sender (peer_wire.h). */  \
     ROW(KVP_OP_STATE, 64, 1, 2, false, NO, NODE, false, PEER, NODE)                                \

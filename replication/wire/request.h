@@ -55,6 +55,13 @@ struct kvp_job_args {
     bool has_checkpoint; /* beat: value is one */
 };
 
+/* What becomes of a backup of which the last page was given, or another one. */
+enum kvp_backup_end {
+    KVP_BACKUP_GOES_ON = 0,
+    KVP_BACKUP_KEPT = 1,     /* all of it is where it shall be */
+    KVP_BACKUP_GIVEN_UP = 2, /* nobody will ask for the rest */
+};
+
 struct kvp_identity; /* replication/net/identity.h */
 
 struct kvp_request {
@@ -65,18 +72,19 @@ struct kvp_request {
     kvp_slice group;
     uint64_t epoch_seen;
     struct kvp_session_id session;
-    kvp_slice key;    /* get put create delete cas; scan watch: start; access: whose rights */
-    kvp_slice value;  /* put create cas; scan watch: end; access: rights, one msgpack array */
-    uint64_t version; /* delete cas; watch: the first revision wanted, 0: what comes from now on */
+    kvp_slice key;      /* get put create delete cas; scan watch: start; access: whose rights */
+    kvp_slice value;    /* put create cas; scan watch: end; access: rights, one msgpack array */
+    uint64_t version;   /* delete cas; watch: the first revision wanted, 0: what comes from now on;
+                           backup: one that has to be in it */
     uint32_t count_max; /* scan watch, job retry */
-    uint32_t size_max;  /* scan watch */
+    uint32_t size_max;  /* scan watch backup */
     uint32_t wait_ms;   /* watch */
-    uint64_t cursor;    /* scan, close scan */
+    uint64_t cursor;    /* scan, close scan, backup */
     bool keys_only;     /* scan watch */
     bool backwards;     /* scan */
     bool stale;         /* get, scan, watch */
     bool force;         /* promote; access: grant */
-    unsigned target;    /* handover */
+    unsigned target;    /* handover; backup: enum kvp_backup_end */
     struct kvp_job_args job;
     const struct kvp_compare *compares;
     const struct kvp_txn_op *then_ops;

@@ -84,6 +84,16 @@ kvp_status kvp_wire_read_scan(kvp_slice result, struct kvp_scan_result *scan);
 kvp_status kvp_wire_scan_next(struct kvp_scan_result *scan, kvp_slice *key,
                               struct kvp_get_result *pair);
 
+/* BACKUP: the next bytes of its file. */
+struct kvp_backup_page {
+    uint64_t cursor; /* of this page; the next one has the next number */
+    bool more;       /* there is one */
+    uint64_t revision;
+    kvp_slice bytes;
+};
+kvp_status kvp_wire_result_backup(kvp_buf *out, const struct kvp_backup_page *page);
+kvp_status kvp_wire_read_backup(kvp_slice result, struct kvp_backup_page *page);
+
 /* TXN: build with begin (number of results is known), then one call per operation. */
 kvp_status kvp_wire_txn_begin(kvp_buf *out, bool succeeded, uint64_t revision, uint32_t count);
 kvp_status kvp_wire_txn_get(kvp_buf *out, const struct kvp_get_result *get); /* NULL: absent */

@@ -246,6 +246,22 @@ static void args_write_cursor(struct kvp_mp_writer *writer, const struct kvp_req
     kvp_mp_write_uint(writer, request->cursor);
 }
 
+static void args_take_backup(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->cursor = kvp_mp_uint(reader);
+    request->size_max = args_take_u32(reader);
+    request->version = kvp_mp_uint(reader);
+    request->target = (unsigned)kvp_mp_uint_max(reader, KVP_BACKUP_GIVEN_UP);
+}
+
+static void args_write_backup(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->cursor);
+    kvp_mp_write_uint(writer, request->size_max);
+    kvp_mp_write_uint(writer, request->version);
+    kvp_mp_write_uint(writer, request->target);
+}
+
 static void args_take_access(struct kvp_mp_reader *reader, struct kvp_request *request)
 {
     request->key = kvp_mp_str(reader);
@@ -498,6 +514,7 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_CLOSE_SCAN] = {args_take_cursor, args_write_cursor, args_check_any},
     [KVP_OP_ACCESS_CHANGE] = {args_take_access, args_write_access, args_check_access},
     [KVP_OP_ACCESS_LIST] = {args_take_none, args_write_none, args_check_any},
+    [KVP_OP_BACKUP] = {args_take_backup, args_write_backup, args_check_any},
     [KVP_OP_JOB_NEW] = {args_take_specification, args_write_specification, args_check_value_only},
     [KVP_OP_JOB_DATA] = {args_take_job_data, args_write_job_data, args_check_value_only},
     [KVP_OP_JOB_TASKS] = {args_take_job_tasks, args_write_job_tasks, args_check_tasks},

@@ -148,6 +148,37 @@ kvp_status kvp_wire_read_get(kvp_slice result, struct kvp_get_result *get)
     return KVP_OK;
 }
 
+/* ---- BACKUP ---- */
+
+kvp_status kvp_wire_result_backup(kvp_buf *out, const struct kvp_backup_page *page)
+{
+    struct kvp_mp_writer writer;
+    kvp_mp_write_begin(&writer, out);
+    kvp_mp_write_array(&writer, 4);
+    kvp_mp_write_uint(&writer, page->cursor);
+    kvp_mp_write_bool(&writer, page->more);
+    kvp_mp_write_uint(&writer, page->revision);
+    kvp_mp_write_bin(&writer, page->bytes);
+    return kvp_mp_write_end(&writer);
+}
+
+kvp_status kvp_wire_read_backup(kvp_slice result, struct kvp_backup_page *page)
+{
+    struct kvp_mp_reader reader;
+    struct kvp_backup_page read;
+    kvp_mp_begin(&reader, result);
+    kvp_mp_array_of(&reader, 4);
+    read.cursor = kvp_mp_uint(&reader);
+    read.more = kvp_mp_bool(&reader);
+    read.revision = kvp_mp_uint(&reader);
+    read.bytes = kvp_mp_bin(&reader);
+    if (!kvp_mp_done(&reader)) {
+        return KVP_CORRUPT;
+    }
+    *page = read;
+    return KVP_OK;
+}
+
 /* ---- HELLO ---- */
 
 static const uint32_t hello_limits[] = {KVP_KEY_SIZE_MAX, KVP_VALUE_SIZE_MAX, KVP_TXN_OPS_MAX,

@@ -155,6 +155,25 @@ static void test_a_watch_may_be_missing(void **state)
     kvp_client_close(client);
 }
 
+static void test_a_backup_may_be_missing(void **state)
+{
+    kvp_client *client = client_open();
+    kvp_backup *backup = NULL;
+    kvp_slice bytes;
+    (void)state;
+    REFUSED(kvp_backup_open(NULL, NULL, 0, 0, &backup, NULL));
+    REFUSED(kvp_backup_open(client, NULL, 0, 0, NULL, NULL));
+    REFUSED(kvp_backup_open(client, "nowhere", 0, 0, &backup, NULL));
+    REFUSED(kvp_backup_next(NULL, &bytes));
+    assert_true(kvp_backup_revision(NULL) == 0);
+    assert_string_equal(kvp_backup_error(NULL), "");
+    assert_int_equal(kvp_backup_close(NULL, true), KVP_OK);
+    assert_int_equal(kvp_backup_open(client, NULL, 0, 0, &backup, NULL), KVP_OK);
+    REFUSED(kvp_backup_next(backup, NULL));
+    REFUSED(kvp_backup_close(backup, true)); /* nothing of it has been read */
+    kvp_client_close(client);
+}
+
 static void test_a_scan_may_be_missing(void **state)
 {
     kvp_client *client = client_open();
@@ -348,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_a_client_may_be_missing),
         cmocka_unit_test(test_a_watch_may_be_missing),
         cmocka_unit_test(test_a_scan_may_be_missing),
+        cmocka_unit_test(test_a_backup_may_be_missing),
         cmocka_unit_test(test_a_transaction_may_be_missing),
         cmocka_unit_test(test_a_job_may_be_missing),
         cmocka_unit_test(test_a_worker_may_be_missing),

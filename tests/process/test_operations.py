@@ -82,7 +82,7 @@ def test_every_command_of_the_document_works():
         try:
             done = machine.run(commands())
             assert done.returncode == 0, done.stdout[-6000:]
-            assert len(re.findall(r"\+ kvcli get greeting\nhello", done.stdout)) == 3, done.stdout[-6000:]
+            assert len(re.findall(r"\+ kvcli get greeting\nhello", done.stdout)) == 4, done.stdout[-6000:]
             with open(os.path.join(work, "log", "kvnode@node1.service")) as file:
                 assert "event=config_loaded log_level=debug" in file.read()
         finally:

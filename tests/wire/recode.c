@@ -195,6 +195,16 @@ kvp_status sample_recode(enum sample_kind kind, kvp_slice message, kvp_buf *out)
     return KVP_OK;
 }
 
+static kvp_status recode_backup(kvp_slice result, kvp_buf *out)
+{
+    struct kvp_backup_page page;
+    kvp_status status = kvp_wire_read_backup(result, &page);
+    if (status == KVP_OK) {
+        must(kvp_wire_result_backup(out, &page) == KVP_OK, "backup");
+    }
+    return status;
+}
+
 static kvp_status recode_scan(kvp_slice result, kvp_buf *out)
 {
     struct kvp_scan_result scan;
@@ -335,6 +345,8 @@ kvp_status sample_recode_result(enum sample_result kind, kvp_slice result, kvp_b
         return recode_get(result, out);
     case RESULT_HELLO:
         return recode_hello(result, out);
+    case RESULT_BACKUP:
+        return recode_backup(result, out);
     case RESULT_SCAN:
         return recode_scan(result, out);
     case RESULT_TXN:

@@ -175,6 +175,14 @@ static void promote_request(kvp_buf *out)
     put_request(&request, out);
 }
 
+static void backup_request(kvp_buf *out)
+{
+    struct kvp_request request = request_of(KVP_OP_BACKUP);
+    request.size_max = 65536;
+    request.version = 43;
+    put_request(&request, out);
+}
+
 static void close_scan_request(kvp_buf *out)
 {
     struct kvp_request request = request_of(KVP_OP_CLOSE_SCAN);
@@ -419,6 +427,15 @@ static void scan_answer(kvp_buf *out)
     must(kvp_wire_scan_pair(&writer, text("lamp"), REVISION, 12, text("on")));
     must(kvp_wire_scan_pair(&writer, text("lock"), 30, 30, text("")));
     must(kvp_wire_scan_end(&writer, 1048577, 44, 0));
+    put_answer(out, KVP_OK, PRIMARY_URL, &result);
+}
+
+static void backup_answer(kvp_buf *out)
+{
+    kvp_buf result = {0};
+    const struct kvp_backup_page page = {
+        .cursor = 4294967296, .more = true, .revision = 48, .bytes = text("KVPBACK1")};
+    must(kvp_wire_result_backup(&result, &page));
     put_answer(out, KVP_OK, PRIMARY_URL, &result);
 }
 
@@ -669,6 +686,8 @@ const struct sample samples[] = {
     {"watch-request", SAMPLE_REQUEST, RESULT_NONE, watch_request},
     {"watch-answer", SAMPLE_ANSWER, RESULT_SCAN, watch_answer},
     {"watch-compacted-answer", SAMPLE_ANSWER, RESULT_UINT, watch_compacted_answer},
+    {"backup-request", SAMPLE_REQUEST, RESULT_NONE, backup_request},
+    {"backup-answer", SAMPLE_ANSWER, RESULT_BACKUP, backup_answer},
     {"txn-request", SAMPLE_REQUEST, RESULT_NONE, txn_request},
     {"txn-answer", SAMPLE_ANSWER, RESULT_TXN, txn_answer},
     {"txn-else-answer", SAMPLE_ANSWER, RESULT_TXN, txn_else_answer},

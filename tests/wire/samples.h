@@ -31,6 +31,7 @@ enum sample_result {
     RESULT_BIN,
     RESULT_BOOL,
     RESULT_GRANT,
+    RESULT_BACKUP,
     RESULT_KINDS,
 };
 
