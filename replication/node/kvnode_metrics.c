@@ -241,6 +241,11 @@ void kvnode_metrics_print(kvp_buf *out, const kvp_node *node, const cJSON *statu
     kvp_http_counter(out, "kvpair_connections_refused_total",
                      "Connections that had to make way, were too slow or found no place.",
                      metrics_number(status, "connections_refused"));
+    uint64_t backup_s = node_count_read(&counts->backup_s);
+    if (backup_s > 0) {
+        kvp_http_gauge(out, "kvpair_backup_last_success_timestamp_seconds",
+                       "When a backup that this node gave was kept, since 1970.", (double)backup_s);
+    }
     metrics_print_views(out, counts);
     metrics_print_requests(out, counts);
     metrics_print_times(out, "kvpair_commit_duration_seconds",

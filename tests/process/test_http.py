@@ -231,6 +231,10 @@ def test_every_metric_is_in_the_manual():
         rows = set(re.findall(r"^\| `(\w+)", file.read(), re.MULTILINE))
     with Pages().start() as group:
         group.put("k", b"v")
+        leads = group.primary()
+        before = int(time.time())
+        group.cli("backup", "--from", str(leads), group.path("backup"), check=0)
+        assert metrics(group.pages[leads])["kvpair_backup_last_success_timestamp_seconds"] >= before
         shown = set(metrics(group.pages[group.primary()])) | set(metrics(group.witness_page))
     names = {re.sub(r"_(bucket|sum|count)$", "", name.split("{")[0]) for name in shown}
     assert names == rows - ONLY_WITH_TLS, (names - rows, rows - names)

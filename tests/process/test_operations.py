@@ -40,6 +40,8 @@ class Machine:
         for name in os.listdir(os.path.join(SOURCE, "packaging", "examples")):
             self.write(os.path.join("examples", name), read("packaging", "examples", name))
         for name in os.listdir(os.path.join(SOURCE, "packaging", "systemd")):
+            if name.endswith(".timer"):
+                self.write(os.path.join("units", name), read("packaging", "systemd", name))
             if name.endswith(".service.in"):
                 self.write(os.path.join("units", name[:-3]), read("packaging", "systemd", name).replace("@bindir@", kvtest.BUILD))
         self.write("bin/apt-get", "#!/bin/sh\n[ $# -gt 2 ]\n")  # packaging/check_packages.sh installs them

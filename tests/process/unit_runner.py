@@ -36,8 +36,8 @@ def has_ended(pid):
 
 
 def unit_text(unit):
-    instance = re.search("@(.*).service", unit)
-    with open(path("units", re.sub("@.*", "@.service", unit))) as file:
+    instance = re.search("@(.*)[.](?:service|timer)", unit)
+    with open(path("units", re.sub("@.*[.]", "@.", unit))) as file:
         return file.read().replace("%i", instance.group(1) if instance else "").replace("%H", "here")
 
 
@@ -50,9 +50,24 @@ def environment_of(text):
     return environment
 
 
+def run_once(text, environment):
+    """To its end, as Type=oneshot."""
+    state = os.path.join(WORK, "var/lib", re.search("^StateDirectory=(.*)$", text, re.M).group(1))
+    os.makedirs(state, exist_ok=True)
+    command = re.search("^ExecStart=(.*)$", text, re.M).group(1).replace("$$", "$").replace("%%", "%")
+    subprocess.run(shlex.split(command), env=dict(os.environ, STATE_DIRECTORY=state, **environment), check=True,
+                   stdin=subprocess.DEVNULL, timeout=60)
+
+
 def start(unit):
     text = unit_text(unit)
     environment = environment_of(text)
+    if unit.endswith(".timer"):
+        assert re.search("^OnCalendar=", text, re.M) and os.path.exists(path("units", "kvpair-backup@.service"))
+        return
+    if "Type=oneshot" in text:
+        run_once(text, environment)
+        return
     command = re.search("^ExecStart=(.*)$", text, re.M).group(1)
     command = re.sub(r"\$\{?(\w+)\}?", lambda found: environment.get(found.group(1), ""), command)
     name = path("run", unit + ".socket")
