@@ -14,7 +14,7 @@ cd "$(dirname "$0")"
 packages='gcc meson ninja-build pkg-config libmsgpack-dev libleveldb-dev libedit-dev libxxhash-dev
     zlib1g-dev libcjson-dev libmicrohttpd-dev libssl-dev procps'
 # What the tests are linked with and run.
-test_packages='libnng-dev libcmocka-dev python3 python3-numpy python3-hypothesis iproute2 iptables strace e2fsprogs util-linux mount spin'
+test_packages='libnng-dev libcmocka-dev openmpi-bin libopenmpi-dev python3 python3-numpy python3-hypothesis iproute2 iptables strace e2fsprogs util-linux mount spin'
 # For the microcontroller's client: without these its tests on boards, for RISC-V and of its rules are skipped, and
 # the port to lwIP is not compiled. valgrind counts instructions.
 board_packages='gcc-arm-none-eabi qemu-system-arm liblwip-dev clang clang-tidy clang-format cppcheck valgrind

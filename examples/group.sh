@@ -54,15 +54,20 @@ run() { # NAME COMMAND...
     pids="$pid $pids"
 }
 
+# It has ended: its number may be another one's now.
+forget() { # PID
+    left=''
+    for pid in $pids; do
+        [ "$pid" = "$1" ] || left="$left $pid"
+    done
+    pids=$left
+}
+
 # Ends one of them with the signal and waits for its end.
 end() { # SIGNAL PID
     kill -s "$1" "$2"
     wait "$2" 2>/dev/null || true
-    left=''
-    for pid in $pids; do
-        [ "$pid" = "$2" ] || left="$left $pid"
-    done
-    pids=$left
+    forget "$2"
 }
 
 start_node() { # ID

@@ -46,5 +46,18 @@ def test_two_boards_one_has_a_hard_fault_and_the_results_match():
         at = found.end()
 
 
+def test_mpirun_is_killed_and_started_again_and_the_product_is_exact():
+    if shutil.which("mpirun") is None or not os.path.exists(os.path.join(kvtest.BUILD, "examples", "mpi_ranks")):
+        print("skipped: no openmpi-bin, or no libopenmpi-dev")
+        return
+    out = run_well("mpi/mpi.sh", kvtest.BUILD)
+    assert out.endswith("results match\n") and "the product is the one" in out, out
+    # What a rank had put down by cas is gone on with, unless those of before, whom nobody has killed, were faster than
+    # the start of mpirun. What a client's menu has created outlives the server.
+    assert re.search(r"rank \d goes on with task \d+ after [123] of 4 rows|this run have done 0 tasks", out), out
+    after = out[out.index("the server is killed"):]
+    assert re.search("get lamp: on\n *delete lamp: done\n *get lamp: not found\n", after), out
+
+
 if __name__ == "__main__":
     kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
