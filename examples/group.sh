@@ -13,10 +13,28 @@ nodes=$url1,$url2
 kvcli="$build/kvcli --nodes $nodes"
 pids='' # of what runs, the newest first
 
-stop_all() {
-    for pid in $pids; do # one after the other: workers leave while there is a group
+# Asks all of them to end, then waits for that.
+stop() { # PID...
+    for pid; do
         kill "$pid" 2>/dev/null || true
+    done
+    for pid; do
         wait "$pid" 2>/dev/null || true
+    done
+}
+
+stop_all() {
+    clients='' servers=''
+    for pid in $pids; do
+        case $pid in
+        "${node1:-}" | "${node2:-}" | "${arbiter:-}") servers="$servers $pid" ;;
+        *) clients="$clients $pid" ;;
+        esac
+    done
+    # shellcheck disable=SC2086
+    stop $clients # workers leave while there is a group
+    for pid in $servers; do # one after the other: the last one has nobody to hand over to
+        stop "$pid"
     done
     rm -rf "$work"
 }
@@ -99,6 +117,7 @@ is_primary() { # ID
 
 start_group() {
     run witness "$build/kvwitness" --data "$work/witness" --listen "$witness"
+    arbiter=$pid
     start_node 1
     start_node 2
     wait_for both_in_sync

@@ -23,13 +23,6 @@ usage() {
     exit 2
 }
 
-check_number() { # VALUE MAX
-    case $1 in
-    '' | 0* | *[!0-9]* | ???????*) usage ;;
-    esac
-    [ "$1" -le "$2" ] || usage
-}
-
 while getopts b:kp:s:w: option; do
     case $option in
     b) build=$OPTARG ;;
@@ -42,13 +35,16 @@ while getopts b:kp:s:w: option; do
 done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || usage
-check_number "$parts" 256
-check_number "$size" 262144
-check_number "$workers" 64
 build=$(cd "$build" && pwd)
 
 # shellcheck source=examples/group.sh
 . "$here/../group.sh"
+# shellcheck source=examples/job.sh
+. "$here/../job.sh"
+
+check_number "$parts" 256
+check_number "$size" 262144
+check_number "$workers" 64
 
 # The words of all files, one a line. A file need not end with a newline.
 words() {
@@ -93,12 +89,6 @@ describe() {
     done
 }
 
-half_way() {
-    $kvcli --timeout 1000 job list 2>/dev/null >"$work/list" || return 1
-    done=$(awk -v job="$job" '$1 == job { print $5 }' "$work/list")
-    [ $((done * 2)) -ge "$tasks" ]
-}
-
 cut_up "$@"
 describe >"$work/tasks"
 start_group
@@ -115,17 +105,8 @@ done
 job=$($kvcli job submit tasks "$work/tasks" --name wordcount --deadline 120000)
 say "job $job: $maps map and $((tasks - maps)) reduce tasks for $workers workers" >&2
 
-if [ $kill = yes ]; then
-    wait_for half_way
-    kill_node "$leader"
-    say "node $leader, the primary, is killed when $done of $tasks tasks are done" >&2
-    wait_for is_primary $((3 - leader))
-    say "node $((3 - leader)) is primary" >&2
-fi
-if ! $kvcli job wait "$job" --timeout 600 2>"$work/end.log"; then
-    $kvcli job show "$job" >&2
-    fail "the job did not come to a good end"
-fi
+[ $kill = no ] || kill_primary_half_way >&2
+finish_job
 say "$(tail -n 1 "$work/end.log")" >&2
 
 while read -r root; do

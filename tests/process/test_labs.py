@@ -2,9 +2,11 @@
 """The examples in which things are broken on purpose do what they say."""
 
 import os
+import random
 import re
 import shutil
 import sys
+import tempfile
 
 import kvtest
 from test_examples import SOURCE, run_example
@@ -57,6 +59,17 @@ def test_mpirun_is_killed_and_started_again_and_the_product_is_exact():
     assert re.search(r"rank \d goes on with task \d+ after [123] of 4 rows|this run have done 0 tasks", out), out
     after = out[out.index("the server is killed"):]
     assert re.search("get lamp: on\n *delete lamp: done\n *get lamp: not found\n", after), out
+
+
+def test_a_merge_sort_with_many_workers_and_the_primary_killed_half_way_is_complete():
+    with tempfile.NamedTemporaryFile("w") as file:
+        lines = ["%d" % random.randrange(10 ** 6) for _ in range(20000)] + ["10 and 9", "\u00e4"]
+        file.write("\n".join(lines))  # no newline at its end
+        file.flush()
+        status, out, log = run_example("mergesort/mergesort.sh", "-b", kvtest.BUILD, "-k", "-s", "12000", file.name)
+    print(log)
+    assert status == 0 and out.splitlines() == sorted(lines, key=str.encode), log
+    assert re.search("worker-8 is killed with a task\n.*the primary, is killed when", log), log
 
 
 if __name__ == "__main__":
