@@ -5,10 +5,12 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
 import kvtest
+from kvtest import Group
 from test_examples import SOURCE, run_example
 
 
@@ -70,6 +72,25 @@ def test_a_merge_sort_with_many_workers_and_the_primary_killed_half_way_is_compl
     print(log)
     assert status == 0 and out.splitlines() == sorted(lines, key=str.encode), log
     assert re.search("worker-8 is killed with a task\n.*the primary, is killed when", log), log
+
+
+def test_a_program_with_nng_alone_gets_and_puts_also_when_the_primary_dies():
+    with Group().start() as group:
+        def nng(*arguments, check=0):
+            done = subprocess.run([kvtest.program("nng_client"), group.nodes_option(), *arguments],
+                                  capture_output=True, timeout=30)
+            assert done.returncode == check, done.stderr
+            return done.stdout
+        long = "x" * 5000
+        for key, value in ("lamp", "on"), ("long", long), ("empty", ""), ("k" * 300, "\u00e4"):
+            assert int(nng("put", key, value)) > 0
+            assert group.get(key) == value.encode() == nng("get", key)
+        group.put("other", b"y" * 70000)
+        assert nng("get", "other") == b"y" * 70000
+        nng("get", "nothing", check=1)
+        group.kill(group.wait_primary())
+        nng("put", "lamp", "off")  # it asks until there is a new one
+        assert group.get("lamp") == b"off" == nng("get", "lamp") and nng("get", "long") == long.encode()
 
 
 if __name__ == "__main__":
