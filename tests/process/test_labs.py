@@ -93,5 +93,11 @@ def test_a_program_with_nng_alone_gets_and_puts_also_when_the_primary_dies():
         assert group.get("lamp") == b"off" == nng("get", "lamp") and nng("get", "long") == long.encode()
 
 
+def test_a_neural_network_whose_layers_are_jobs_reads_digits_though_the_primary_dies():
+    out = run_well("network/network.sh", kvtest.BUILD)
+    assert out.endswith("results match\n") and out.count("it reads: 0 1 2 3 4 5 6 7 8 9\n") == 2, out
+    assert re.search("the primary, is killed", out), out
+
+
 if __name__ == "__main__":
     kvtest.main([value for name, value in list(globals().items()) if name.startswith("test_")])
