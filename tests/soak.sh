@@ -8,6 +8,8 @@
 #   tests/soak.sh peers [SECONDS]     changed peer messages against a running group (300)
 #   tests/soak.sh damage [ROUNDS]     bits and sectors of every file: 10000 and 2000 in a store, ROUNDS
 #                                     (300) in the files of running groups
+#   tests/soak.sh backup [MIB]        a backup of 1 GiB under load, which keeps three quarters of its rate;
+#                                     restored; 100,000 keys exported and imported
 #   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
 #   tests/soak.sh poison              10,000 tasks, some bad, workers bad, primaries killed
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
@@ -52,6 +54,12 @@ peers() {
 damage() {
     KVPAIR_FLIPS=10000 KVPAIR_SECTORS=2000 build/tests/kvstore/test_storage_flips
     KVPAIR_BUILD=build python3 tests/process/damage.py --rounds "${1:-300}" --seed "$(date +%s)"
+}
+
+backup() {
+    KVPAIR_BACKUP_MIB="${1:-1024}" KVPAIR_BUILD=build python3 tests/process/backup_load.py
+    KVPAIR_EXPORT_KEYS=100000 KVPAIR_BUILD=build python3 tests/process/test_export.py \
+        test_what_is_exported_comes_in_again_byte_for_byte
 }
 
 promotion() {
@@ -133,12 +141,13 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | damage | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
+sim | torture | peers | damage | backup | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
 all)
     sim
     torture
     peers
     damage
+    backup
     promotion
     poison
     fuzz
@@ -148,7 +157,7 @@ all)
     coverage
     ;;
 *)
-    sed -n '6,18s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,21s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -63,7 +63,7 @@ static const struct kvcli_option promote_options[] = {
 
 static const struct kvcli_option backup_options[] = {
     {"--from", "ID|URL", "from this node (one that is in sync and does not lead)"},
-    {"--rate", "BYTES", "read at most so many bytes a second"},
+    {"--rate", "BYTES", "at most so many a second (67108864; 0: as fast as it goes)"},
     {NULL, NULL, NULL},
 };
 

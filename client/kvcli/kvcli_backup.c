@@ -25,7 +25,8 @@
 #define PAGE_SIZE     (256u * 1024u)
 #define PAGE_SIZE_MIN (16u * 1024u)
 #define RATE_MIN      PAGE_SIZE_MIN
-#define PATIENCE_US   120000000u /* without a page, before it is given up */
+#define RATE_DEFAULT  (64u << 20) /* that leaves most of a machine to others */
+#define PATIENCE_US   120000000u  /* without a page, before it is given up */
 #define AGAIN_US      200000u
 #define LOOK_US       100000u /* a nap is no longer, since nobody could end it */
 #define READ_SIZE     (64u * 1024u)
@@ -413,11 +414,12 @@ static int backup_make(struct kvcli *cli, const char *name)
 {
     struct backup_source source = {0};
     struct backup_file file = {.name = name, .fd = -1};
-    struct backup_pace pace = {0};
+    struct backup_pace pace = {.rate = RATE_DEFAULT};
     const char *rate = kvcli_option(cli, "--rate");
-    if (rate != NULL &&
-        (!kvcli_parse_number(rate, (uint64_t)1 << 40, &pace.rate) || pace.rate < RATE_MIN)) {
-        return kvcli_complain("backup: --rate: at least %u bytes a second", RATE_MIN);
+    if (rate != NULL && (!kvcli_parse_number(rate, (uint64_t)1 << 40, &pace.rate) ||
+                         (pace.rate != 0 && pace.rate < RATE_MIN))) {
+        return kvcli_complain(
+            "backup: --rate: at least %u bytes a second, or 0: as fast as it goes", RATE_MIN);
     }
     int code = backup_choose(cli, &source);
     code = code == EXIT_DONE ? backup_create(&file) : code;
