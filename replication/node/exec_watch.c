@@ -19,6 +19,7 @@
 
 #define WATCHERS_MAX      16384u
 #define WATCHERS_SIZE_MAX (16u * 1024u * 1024u)
+#define SHARE_MAX         (WATCHERS_MAX / 4) /* of one identity */
 #define WAIT_MAX_MS       30000u
 #define EVENT_COUNT       1000u
 #define EVENT_COUNT_MAX   10000u
@@ -61,6 +62,9 @@ static void watcher_free(struct kvp_executor *executor, struct exec_watcher *wat
     watch_tick_take(watcher);
     watches->count--;
     watches->size -= watcher->size;
+    if (watcher->share != NULL) {
+        *watcher->share -= 1;
+    }
     free(watcher);
     if (watches->count == 0) {
         watch_drop_page(watches);
@@ -138,9 +142,10 @@ static void watch_drop_gone(struct kvp_executor *executor)
     }
 }
 
-static bool watch_has_room(const struct exec_watches *watches, size_t size)
+static bool watch_has_room(const struct exec_watches *watches, size_t size, const uint32_t *share)
 {
-    return watches->count < WATCHERS_MAX && watches->size + size <= WATCHERS_SIZE_MAX;
+    return watches->count < WATCHERS_MAX && watches->size + size <= WATCHERS_SIZE_MAX &&
+           (share == NULL || *share < SHARE_MAX);
 }
 
 static bool watch_index_make(struct kvp_executor *executor)
@@ -171,15 +176,20 @@ static struct exec_watcher *watcher_new(struct kvp_executor *executor,
     if (!watch_index_make(executor)) {
         return NULL;
     }
-    if (!watch_has_room(watches, size)) {
+    uint32_t *share = watch_index_share(watches->index, request->asker);
+    if (!watch_has_room(watches, size, share)) {
         watch_drop_gone(executor);
     }
-    watcher = watch_has_room(watches, size) ? calloc(1, size) : NULL;
+    watcher = watch_has_room(watches, size, share) ? calloc(1, size) : NULL;
     if (watcher == NULL) {
         return NULL;
     }
     watcher->token = token;
     watcher->size = size;
+    watcher->share = share;
+    if (share != NULL) {
+        *share += 1;
+    }
     watcher->at = request->version;
     watcher->request = *request;
     watcher->request.key.data = watcher->keys;

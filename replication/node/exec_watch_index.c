@@ -96,6 +96,18 @@ static uint64_t stem_hash(uint64_t hash, uint8_t byte)
     return (hash ^ byte) * HASH_PRIME;
 }
 
+uint32_t *watch_index_share(struct watch_index *index, const struct kvp_identity *identity)
+{
+    if (identity == NULL) {
+        return NULL;
+    }
+    uint64_t hash = stem_hash(index->seed, (uint8_t)identity->kind);
+    for (const char *at = identity->name; *at != '\0'; at++) {
+        hash = stem_hash(hash, (uint8_t)*at);
+    }
+    return &index->shares[(hash ^ hash >> 32) & (WATCH_SHARES - 1)];
+}
+
 void watch_index_stem(const struct watch_index *index, struct exec_watcher *watcher)
 {
     const uint8_t *key = watcher->request.key.data;

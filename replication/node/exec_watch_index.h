@@ -8,11 +8,13 @@
 #define KVP_EXEC_WATCH_INDEX_H
 
 #include "kvstore/entry.h"
+#include "replication/net/identity.h"
 #include "replication/wire/request.h"
 
 #define WATCH_SLOTS   8192u /* a power of two */
 #define WATCH_TICKS   512u  /* a power of two */
 #define WATCH_TICK_US 100000u
+#define WATCH_SHARES  1024u /* a power of two */
 
 struct exec_watcher;
 
@@ -28,8 +30,9 @@ struct exec_watcher {
     void *token;
     uint64_t at; /* the first revision that it has not been told of */
     uint64_t until_us;
-    uint64_t hash; /* of the stem */
-    size_t size;   /* bytes that it takes */
+    uint64_t hash;   /* of the stem */
+    size_t size;     /* bytes that it takes */
+    uint32_t *share; /* what its identity has; NULL: it came without one */
     uint32_t stem_size;
     struct kvp_request request; /* its key and value are in `keys` */
     uint8_t keys[];
@@ -41,6 +44,7 @@ struct watch_index {
     uint32_t stem_longest; /* none is longer, at the moment; may be too large */
     struct watch_list slots[WATCH_SLOTS];
     struct watch_list ticks[WATCH_TICKS];
+    uint32_t shares[WATCH_SHARES]; /* who watches, by identity */
 };
 
 /* A node's. Who watches is in one of the lists: `ready` is read for, `lagging` waits for the disk,
@@ -67,6 +71,8 @@ void watch_tick_take(struct exec_watcher *watcher);
 
 bool watch_covers(const struct kvp_request *request, kvp_slice key);
 
+/* How many are the identity's (two may have one count, seldom); NULL for NULL. */
+uint32_t *watch_index_share(struct watch_index *index, const struct kvp_identity *identity);
 /* Finds the watcher's stem. */
 void watch_index_stem(const struct watch_index *index, struct exec_watcher *watcher);
 void watch_index_add(struct watch_index *index, struct exec_watcher *watcher);

@@ -273,6 +273,45 @@ static void test_a_right_that_is_revoked_ends_a_watch(void **state)
     stage_close(&stage);
 }
 
+#define SHARE 4096u
+
+/* One identity's watches leave room for those of others. */
+static void test_one_identity_has_a_share_of_the_watches(void **state)
+{
+    static struct reply watches[SHARE];
+    struct stage stage;
+    struct reply other;
+    (void)state;
+    stage_open(&stage);
+    change(&stage, "user/ann", true, "read app/", KVP_OK);
+    change(&stage, "user/bob", true, "read app/", KVP_OK);
+    struct kvp_request request = by(&ann, ask_watch(&stage, "app/", "app0"));
+    for (unsigned i = 0; i < SHARE; i++) {
+        stage_send(&stage, &request, &watches[i]);
+        assert_false(watches[i].done);
+    }
+    check_now(&stage, request, KVP_BUSY);
+    request.asker = &bob;
+    stage_send(&stage, &request, &other);
+    assert_false(other.done);
+    must_put(&stage, "app/a", "1");
+    for (unsigned step = 0; step < SHARE && !other.done; step++) {
+        stage_pass(&stage, 1000); /* they are served in steps, in order */
+    }
+    for (unsigned i = 0; i < SHARE; i++) {
+        assert_true(watches[i].done);
+        reply_free(&watches[i]);
+    }
+    assert_true(other.done);
+    reply_free(&other);
+    request = by(&ann, ask_watch(&stage, "app/", "app0"));
+    stage_send(&stage, &request, &other);
+    assert_false(other.done);
+    must_put(&stage, "app/a", "2");
+    reply_free(&other);
+    stage_close(&stage);
+}
+
 /* Who learns the number of another one's session gets none of its answers. */
 static void test_a_session_is_its_identitys_own(void **state)
 {
@@ -486,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_a_cursor_is_its_identitys_own),
         cmocka_unit_test(test_a_scan_goes_on_only_as_far_as_rights_still_go),
         cmocka_unit_test(test_a_right_that_is_revoked_ends_a_watch),
+        cmocka_unit_test(test_one_identity_has_a_share_of_the_watches),
         cmocka_unit_test(test_a_session_is_its_identitys_own),
         cmocka_unit_test(test_a_job_is_that_of_who_submitted_it),
         cmocka_unit_test(test_a_key_is_that_of_who_submitted_with_it),
