@@ -123,6 +123,13 @@ enum kvp_mutant {
     KVP_MUTANT_ACCESS_ANY_JOB,     /* who may submit owns all jobs */
     KVP_MUTANT_ACCESS_WORKER_NAME, /* a worker has any name that it likes */
     KVP_MUTANT_ACCESS_ANY_NODE,    /* any node may speak for any other */
+    /* and these the world with rights, too, as those of ranges and transactions */
+    KVP_MUTANT_ACCESS_ANY_CURSOR, /* any identity goes on with any scan */
+    KVP_MUTANT_ACCESS_WATCH_ONCE, /* who watches is asked for his right when he comes */
+    KVP_MUTANT_ACCESS_OLD_LOOK,   /* a primary goes by the rights that it has looked up once */
+    KVP_MUTANT_ACCESS_LOST_LEASE, /* who leads no more refuses for good */
+    KVP_MUTANT_ACCESS_STALE,      /* what any node answers is not looked at */
+    KVP_MUTANT_ACCESS_TELLS,      /* a refusal tells whether the key is there */
     /* damage: tests/kvstore/test_storage_repair.c must find them */
     KVP_MUTANT_REPAIR_LAST_COPY, /* the last copy is set aside */
     KVP_MUTANT_REPAIR_UNSURE,    /* pair: so is one of which nobody can tell whether it is that */

@@ -17,6 +17,9 @@
 
 void exec_access_changed(struct kvp_executor *executor)
 {
+    if (KVP_MUTANT(ACCESS_OLD_LOOK)) {
+        return;
+    }
     executor->access.is_known = false;
 }
 
@@ -114,6 +117,24 @@ static void access_log_denial(struct kvp_executor *executor, const struct kvp_re
     access->denial_told_us = executor->now_us;
 }
 
+/* Is it the primary that answers this? */
+static bool access_is_of_primary(const struct kvp_request *request)
+{
+    const struct kvp_operation *operation = kvp_operation_of(request->op);
+    return operation->served == KVP_SERVED_PRIMARY ||
+           (operation->served == KVP_SERVED_READ && !request->stale);
+}
+
+/* For a bug that is planted. */
+static bool access_key_is_there(struct kvp_executor *executor, kvp_slice key)
+{
+    struct kvp_raw_key raw;
+    kvp_raw_key_data(&raw, key);
+    executor->value.size = 0;
+    return !executor->replacing &&
+           kvp_storage_get(executor->storage, kvp_raw_key_slice(&raw), &executor->value) == KVP_OK;
+}
+
 static bool access_deny(struct kvp_executor *executor, const struct kvp_request *request,
                         void *token, const char *name, enum kvp_access_lack lack)
 {
@@ -122,8 +143,14 @@ static bool access_deny(struct kvp_executor *executor, const struct kvp_request 
         exec_refuse(executor, token, KVP_UNAVAILABLE, "the rights cannot be read at the moment");
         return false;
     }
+    if (access_is_of_primary(request) && executor->running && !exec_serving(executor) &&
+        !KVP_MUTANT(ACCESS_LOST_LEASE)) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE, "no lease from the in-sync set");
+        return false; /* another one may lead by now, and know of more rights */
+    }
     access_log_denial(executor, request, name, lack);
-    exec_refuse(executor, token, KVP_REFUSED, kvp_access_text(lack));
+    bool tells = KVP_MUTANT(ACCESS_TELLS) && access_key_is_there(executor, request->key);
+    exec_refuse(executor, token, KVP_REFUSED, tells ? "" : kvp_access_text(lack));
     return false;
 }
 
@@ -132,18 +159,15 @@ static bool access_deny(struct kvp_executor *executor, const struct kvp_request 
 static bool access_is_elsewhere(const struct kvp_executor *executor,
                                 const struct kvp_request *request)
 {
-    const struct kvp_operation *operation = kvp_operation_of(request->op);
-    bool of_primary = operation->served == KVP_SERVED_PRIMARY ||
-                      (operation->served == KVP_SERVED_READ && !request->stale);
     bool is_primary = executor->running && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
-    return of_primary && !is_primary && request->op != KVP_OP_HANDOVER;
+    return access_is_of_primary(request) && !is_primary && request->op != KVP_OP_HANDOVER;
 }
 
 bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,
                          void *token)
 {
     char name[KVP_ACCESS_NAME_SIZE];
-    if (access_is_elsewhere(executor, request)) {
+    if (access_is_elsewhere(executor, request) || (KVP_MUTANT(ACCESS_STALE) && request->stale)) {
         return true; /* it is told so */
     }
     (void)kvp_access_print(request->asker, name);

@@ -2,7 +2,7 @@
 /*
  * Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
  * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--eager] [--no-hangs]
- * [--no-strangers] [--watch]
+ * [--no-strangers] [--watch] [--rights]
  * [--replay SEED] [--regressions] [--marks] [--lines]. Nodes tick at their deadlines only; with
  * --eager, and with jobs, far more often: seeds that found something before it was so keep their
  * meaning.
@@ -103,7 +103,7 @@ static int usage(bool wanted)
     fprintf(wanted ? stdout : stderr,
             "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
             "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--watch] "
-            "[--eager] "
+            "[--rights] [--eager] "
             "[--no-hangs] [--no-strangers] [--seeds "
             "N] [--from SEED] "
             "[--replay SEED] [--regressions] [--marks] [--lines]\n"
@@ -123,7 +123,7 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch;
+    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch, rights;
 };
 
 /* What a run prints besides its failure: each of its events; its line, and what it came to. */
@@ -135,11 +135,12 @@ struct shown {
 static void print_line(int mode, unsigned long long seed, struct world world)
 {
     bool eager = !world.lazy && !world.jobs;
-    printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
+    printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
            world.rough ? "--rough " : "", world.accidents ? "--accidents " : "",
-           world.watch ? "--watch " : "", eager ? "--eager " : "", world.hangs ? "" : "--no-hangs ",
+           world.watch ? "--watch " : "", world.rights ? "--rights " : "", eager ? "--eager " : "",
+           world.hangs ? "" : "--no-hangs ",
            world.strangers || eager || world.jobs ? "" : "--no-strangers ", seed);
 }
 
@@ -177,6 +178,9 @@ static void run(int mode, unsigned long long seed, struct world world, struct sh
     }
     if (world.watch) {
         sim_plan_watches(&plan, seed);
+    }
+    if (world.rights) {
+        sim_plan_rights(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, shown.events);
     totals->passed += ok;
@@ -239,7 +243,8 @@ struct arguments {
     int mode;
     unsigned long long seeds, from;
     int replay, again, eager, marks, lines; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough, accidents, watch, no_hangs, no_strangers, help;
+    int jobs, sessions, copies, operators, rough, accidents, watch, rights, no_hangs, no_strangers,
+        help;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -256,6 +261,7 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"rough", no_argument, &taken->rough, 1},
                                      {"accidents", no_argument, &taken->accidents, 1},
                                      {"watch", no_argument, &taken->watch, 1},
+                                     {"rights", no_argument, &taken->rights, 1},
                                      {"marks", no_argument, &taken->marks, 1},
                                      {"eager", no_argument, &taken->eager, 1},
                                      {"lines", no_argument, &taken->lines, 1},
@@ -307,11 +313,12 @@ int main(int argc, char **argv)
         .rough = taken.rough,
         .accidents = taken.accidents,
         .watch = taken.watch,
+        .rights = taken.rights,
     };
     const struct shown shown = {.events = taken.replay, .lines = taken.lines};
     /* Marks of one kind of world, or whether those of all kinds have all been reached. */
     bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough ||
-                 world.accidents || world.watch;
+                 world.accidents || world.watch || world.rights;
     bool every = taken.marks && !taken.again && !given;
     if (every) {
         run_marks(taken.seeds, &totals);

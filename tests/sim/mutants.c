@@ -193,7 +193,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions, copies, accidents, watch;
+    bool jobs, sessions, copies, accidents, watch, rights;
     bool slow; /* takes minutes: looked for only with --table, or by its name */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
@@ -207,6 +207,8 @@ static const struct sim_mutant {
      .copies = true},
     {KVP_MUTANT_NONE, "none-watch", WITNESS, "no bug, with watchers: nothing must be found",
      .watch = true},
+    {KVP_MUTANT_NONE, "none-rights", WITNESS, "no bug, with rights: nothing must be found",
+     .rights = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
     {KVP_MUTANT_ACK_BEFORE_DISK, "ack-before-disk", WITNESS,
      "commit before the primary's own disk has it"},
@@ -426,6 +428,24 @@ static const struct sim_mutant {
     {KVP_MUTANT_WATCH_NO_DELETES, "watch-no-deletes", WITNESS, "a watch is told of no deletion",
      .watch = true},
     {KVP_MUTANT_WATCH_NO_END, "watch-no-end", WITNESS, "a watch's range has no end", .watch = true},
+    {KVP_MUTANT_ACCESS_SCAN_START, "access-scan-start", WITNESS,
+     "of a range only the start is looked at for a right", .rights = true},
+    {KVP_MUTANT_ACCESS_COMPARES, "access-compares", WITNESS,
+     "what a transaction compares needs no right", .rights = true},
+    {KVP_MUTANT_ACCESS_ELSE, "access-else", WITNESS,
+     "what a transaction does if its compares fail needs no right", .rights = true},
+    {KVP_MUTANT_ACCESS_ANY_CURSOR, "access-any-cursor", WITNESS,
+     "any identity goes on with any scan", .rights = true},
+    {KVP_MUTANT_ACCESS_WATCH_ONCE, "access-watch-once", WITNESS,
+     "who watches needs a right when he comes, and later none", .rights = true},
+    {KVP_MUTANT_ACCESS_OLD_LOOK, "access-old-look", WITNESS,
+     "a primary goes by the rights that it has looked up once", .rights = true},
+    {KVP_MUTANT_ACCESS_LOST_LEASE, "access-lost-lease", BACKUP_WINS,
+     "who leads no more refuses for good, by the rights that it knows", .rights = true},
+    {KVP_MUTANT_ACCESS_TELLS, "access-tells", WITNESS, "a refusal tells whether the key is there",
+     .rights = true},
+    {KVP_MUTANT_ACCESS_STALE, "access-stale", WITNESS, "what any node answers needs no right",
+     .rights = true},
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))
@@ -455,6 +475,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->watch) {
         sim_plan_watches(&plan, seed);
+    }
+    if (mutant->rights) {
+        sim_plan_rights(&plan, seed);
     }
     if (mutant->alter != NULL) {
         mutant->alter(&plan);

@@ -287,6 +287,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_WATCH_TIMER:
         sim_watch_timer(sim, event);
         break;
+    case SIM_RIGHTS_TIMER:
+        sim_rights_timer(sim, event);
+        break;
     }
 }
 
@@ -311,6 +314,7 @@ static void free_all(struct sim *sim)
     sim_clients_free(sim);
     sim_jobs_free(sim);
     sim_watches_free(sim);
+    sim_rights_free(sim);
     sim_check_free(sim);
     sim_contract_free(sim);
 }
@@ -340,12 +344,15 @@ static void prepare(struct sim *sim)
     }
     sim_jobs_open(sim);
     sim_watches_open(sim);
+    sim_rights_open(sim);
 }
 
-bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace)
+static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace,
+                      bool other_world)
 {
     memset(sim, 0, sizeof(*sim));
     sim->seed = seed;
+    sim->other_world = other_world;
     sim->plan = *plan;
     sim->trace = trace;
     sim->random = seed ^ 0x5eed0002;
@@ -407,4 +414,16 @@ bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool t
     bool ok = !sim->failed;
     free_all(sim);
     return ok;
+}
+
+bool sim_run(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace)
+{
+    if (!run_world(sim, seed, plan, trace, false) || !plan->rights) {
+        return !sim->failed;
+    }
+    uint64_t seen = sim->seen, now_us = sim->now_us;
+    if (run_world(sim, seed, plan, trace, true) && (sim->seen != seen || sim->now_us != now_us)) {
+        sim_fail(sim, "what spies see depends on what they may not read");
+    }
+    return !sim->failed;
 }

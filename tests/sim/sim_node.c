@@ -197,6 +197,7 @@ static void configure(const struct sim *sim, const struct sim_node *node,
         .verify_size_max = sim->plan.jobs.load_at_once > 0 ? SIM_VERIFY_SIZE : 0,
     };
     strcpy(config->group, "sim");
+    strcpy(config->admins, "user/root");
     snprintf(config->url, sizeof(config->url), "sim://%u", node->id);
     for (unsigned id = 1; id <= sim->plan.nodes; id++) {
         config->core.nodes |= kvp_set_of(id);
@@ -401,6 +402,7 @@ static bool do_job(struct sim *sim, struct sim_node *node, struct sim_disk_queue
     if (!queue->ran && (!hangs || sim_below(&sim->random_hangs, 2) != 0)) {
         sim_jobs_applied(sim, queue->first);
         sim_watches_applied(sim, queue->first);
+        sim_rights_wrote(sim, queue->first);
         sim_contract_run(sim, node, queue->first);
         queue->ran = true;
     }
@@ -561,7 +563,8 @@ void sim_node_message(struct sim *sim, struct sim_node *node, struct sim_message
     uint64_t clock = sim_node_clock(sim, node);
     kvp_slice body = kvp_slice_of(message->bytes, message->size);
     if (!message->answer) {
-        kvp_executor_message(node->executor, clock, body, NULL, token_new(node, message));
+        kvp_executor_message(node->executor, clock, body, sim_rights_identity(message->from),
+                             token_new(node, message));
     } else if (message->from == SIM_WITNESS) {
         struct kvp_arbiter_answer answer;
         if (kvp_arbiter_witness_decode(body, message->call, &answer) == KVP_OK) {
