@@ -131,6 +131,7 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_CREATE:
     case KVP_OP_CAS:
     case KVP_OP_DELETE:
+    case KVP_OP_MEMBER_CHANGE:
         return kvp_wire_read_uint(answer, &result->version);
     case KVP_OP_SCAN:
     case KVP_OP_WATCH:

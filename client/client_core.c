@@ -127,7 +127,7 @@ void client_core_failure(struct client_core *core, unsigned endpoint, const char
 static void learn_nodes(struct client_core *core, unsigned from, const struct kvp_hello *hello)
 {
     for (unsigned i = 0; i < hello->node_count; i++) {
-        (void)client_learn_url(core, from, hello->nodes[i].url);
+        client_learn_member(core, from, hello->nodes[i].url);
     }
 }
 
@@ -249,7 +249,7 @@ static void take_hello(struct client_core *core, struct client_call *call,
         attempt_failed(core, call, nothing); /* it has been deposed and does not know it yet */
         return;
     }
-    core->group_doubtful = false;
+    core->group_doubtful = core->members_stale = false;
     core->group_id = hello.group_id;
     core->session_start = hello.session_start;
     core->session_start_known = true;
@@ -342,6 +342,8 @@ static bool is_outdated(struct client_core *core, const struct client_call *call
         return false;
     }
     if (answer->epoch >= core->epoch_seen) {
+        core->members_stale =
+            core->members_stale || (core->epoch_seen != 0 && answer->epoch > core->epoch_seen);
         core->epoch_seen = primary ? answer->epoch : core->epoch_seen;
         return false;
     }

@@ -24,12 +24,16 @@ static bool prepare_session(struct client_core *core, struct client_call *call)
     call->asks_hello = false;
     bool needs_session_start = call->update && session_slot->client == 0;
     bool doubtful = call->route == CLIENT_TO_PRIMARY && core->group_doubtful;
-    if (!doubtful && !needs_session_start) {
+    bool stale = call->route == CLIENT_TO_PRIMARY && core->members_stale;
+    if (!doubtful && !needs_session_start && !stale) {
         return true;
     }
-    if (!doubtful && core->session_start_known) {
+    if (!doubtful && core->session_start_known && needs_session_start) {
         new_session(core, session_slot);
         return true;
+    }
+    if (!doubtful && !needs_session_start && core->hello != NULL) {
+        return true; /* another call asks already who the members are */
     }
     if (core->hello != NULL && core->hello != call) {
         return false;

@@ -16,8 +16,9 @@
 
 struct endpoint {
     char url[KVP_URL_SIZE_MAX + 1];
-    bool given;  /* by the user */
-    bool opened; /* connecting or connected */
+    bool given;   /* by the user */
+    bool vouched; /* a node of the group, say such that are believed */
+    bool opened;  /* connecting or connected */
     bool up;
     const char *failure; /* of the last attempt to connect; NULL: none, or it is up */
     kvp_status refusal;  /* it is not one of our group's nodes, it said */
@@ -56,6 +57,7 @@ struct client_core {
 
     uint64_t epoch_seen;
     uint64_t group_id;      /* 0: not known */
+    bool members_stale;     /* the view has changed: there may be nodes that are not known here */
     bool group_doubtful;    /* epochs went back: is it still the same group? */
     uint64_t session_start; /* for new sessions; 0 in a young group */
     bool session_start_known;
@@ -119,6 +121,9 @@ void client_open_endpoint(struct client_core *core, unsigned index);
 /* The endpoint of a URL that the node at `from` has told, made if need be and if that is to be
  * believed; the number of them: none. */
 unsigned client_learn_url(struct client_core *core, unsigned from, kvp_slice url);
+
+/* The same for one that it calls a member of the group. */
+void client_learn_member(struct client_core *core, unsigned from, kvp_slice url);
 
 /* The target is of no use at the moment: on to the one that the hint names, or the next. Many calls
  * may find that out at once: what fails in a pause does not make the next one longer. */

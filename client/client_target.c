@@ -100,15 +100,17 @@ static bool has_prefix(kvp_slice text, const char *prefix, size_t size)
 
 /*
  * Nodes name others, and what a node says are bytes from the network: only those that the user has
- * named are believed, and about addresses of their own scheme ("tcp://": nobody far away leads us
- * to a socket of this machine). A node of this machine may name any.
+ * named are believed, and the members of the group that those name, and so on: all nodes may be
+ * replaced, one after the other. Each is believed about addresses of its own scheme ("tcp://":
+ * nobody far away leads us to a socket of this machine). A node of this machine may name any.
  */
 static bool may_name(const struct endpoint *from, kvp_slice url)
 {
     const char *colon = strstr(from->url, "://");
     size_t size = colon == NULL ? 0 : (size_t)(colon - from->url) + 3;
     bool local = strncmp(from->url, "ipc://", 6) == 0 || strncmp(from->url, "inproc://", 9) == 0;
-    return from->given && (local || (size > 0 && has_prefix(url, from->url, size)));
+    return (from->given || from->vouched) &&
+           (local || (size > 0 && has_prefix(url, from->url, size)));
 }
 
 unsigned client_learn_url(struct client_core *core, unsigned from, kvp_slice url)
@@ -122,6 +124,14 @@ unsigned client_learn_url(struct client_core *core, unsigned from, kvp_slice url
         memcpy(core->endpoints[core->endpoint_count++].url, url.data, url.size);
     }
     return usable ? index : core->endpoint_count;
+}
+
+void client_learn_member(struct client_core *core, unsigned from, kvp_slice url)
+{
+    unsigned index = client_learn_url(core, from, url);
+    if (index < core->endpoint_count && may_name(&core->endpoints[from], url)) {
+        core->endpoints[index].vouched = true;
+    }
 }
 
 void client_move_target(struct client_core *core, unsigned from, kvp_slice hint)

@@ -49,6 +49,12 @@ void kvp_raw_key_rights(struct kvp_raw_key *raw)
     raw->size = 1;
 }
 
+void kvp_raw_key_members(struct kvp_raw_key *raw)
+{
+    raw->data[0] = KVP_PREFIX_MEMBERS;
+    raw->size = 1;
+}
+
 void kvp_raw_key_age(struct kvp_raw_key *raw)
 {
     raw->data[0] = KVP_PREFIX_FLOOR;

@@ -15,6 +15,8 @@
  * slot u16        session record: number u64, seq u64, code u8, answer bytes (one msgpack value)
  * state 'R'     (nothing)                   everybody's rights, see
  *                                       replication/access/rights_record.h             state
+ *   'N'     (nothing)                   the list of members, see
+ *                                       replication/wire/members.h                     state
  *   'M'     name                        metadata, see storage_new.c                    node
  *
  * The log is not here but in the store's journal (storage_log.c). Numbers in keys are big-endian
@@ -37,6 +39,7 @@ enum {
     KVP_PREFIX_DATA = 'D',
     KVP_PREFIX_FLOOR = 'E',
     KVP_PREFIX_JOB = 'J',
+    KVP_PREFIX_MEMBERS = 'N',
     KVP_PREFIX_RIGHTS = 'R',
     KVP_PREFIX_SESSION = 'S',
     KVP_PREFIX_META = 'M',
@@ -56,6 +59,7 @@ void kvp_raw_key_session(struct kvp_raw_key *raw, uint64_t client, uint16_t slot
 void kvp_raw_key_floor(struct kvp_raw_key *raw);
 void kvp_raw_key_age(struct kvp_raw_key *raw);
 void kvp_raw_key_rights(struct kvp_raw_key *raw);
+void kvp_raw_key_members(struct kvp_raw_key *raw);
 static inline kvp_slice kvp_raw_key_slice(const struct kvp_raw_key *raw)
 {
     return kvp_slice_of(raw->data, raw->size);

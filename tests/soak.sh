@@ -12,6 +12,7 @@
 #                                     restored; 100,000 keys exported and imported
 #   tests/soak.sh promotion [ROUNDS]  changes of primary of full groups beside empty ones (10)
 #   tests/soak.sh poison              10,000 tasks, some bad, workers bad, primaries killed
+#   tests/soak.sh members [ROUNDS]    members change under load, a node killed in the middle of each (100)
 #   tests/soak.sh fuzz [SECONDS]      every fuzz target, under ASan and UBSan (60); needs clang
 #   tests/soak.sh asan                process tests under ASan and UBSan, those that CI leaves out, too
 #   tests/soak.sh tsan                unit and process tests under the thread sanitizer
@@ -49,6 +50,10 @@ torture() {
 
 peers() {
     KVPAIR_BUILD=build tests/torture/peers.py --seconds "${1:-300}"
+}
+
+members() {
+    KVPAIR_BUILD=build KVPAIR_LONG=1 KVPAIR_ROUNDS="${1:-100}" python3 tests/process/test_members.py
 }
 
 damage() {
@@ -141,7 +146,7 @@ coverage() {
 }
 
 case "${1:-}" in
-sim | torture | peers | damage | backup | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
+sim | torture | peers | damage | backup | members | promotion | poison | fuzz | fuzz_build | fuzz_one | asan | tsan | packages | coverage) "$@" ;;
 all)
     sim
     torture
@@ -149,6 +154,7 @@ all)
     damage
     backup
     promotion
+    members
     poison
     fuzz
     asan
@@ -157,7 +163,7 @@ all)
     coverage
     ;;
 *)
-    sed -n '6,21s/^# \{0,1\}//p' "$0" >&2
+    sed -n '6,22s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

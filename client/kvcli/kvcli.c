@@ -152,6 +152,8 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, false},
     {"promote", "", "a node shall become primary", 0, 0, true, kvcli_promote, promote_options, NULL,
      false},
+    {"member", "VERB ...", "who the nodes of the group are, and changes of that:", 1, INT_MAX,
+     false, NULL, NULL, kvcli_member_verbs, false},
     {"job", "VERB ...", "sets of tasks for workers, and products of matrices:", 1, INT_MAX, false,
      NULL, NULL, kvcli_job_verbs, false},
     {"worker", "VERB ...", "those who work:", 1, INT_MAX, false, NULL, NULL, kvcli_worker_verbs,
@@ -203,6 +205,18 @@ const struct kvcli_command kvcli_cert_verbs[] = {
      renew_options, NULL, true},
     {"list", "", "all, and when they end", 0, 0, false, kvcli_cert_list, cert_list_options, NULL,
      true},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
+};
+
+const struct kvcli_command kvcli_member_verbs[] = {
+    {"list", "", "all, where they are, and how they stand", 0, 0, false, kvcli_member_list, NULL,
+     NULL, false},
+    {"add", "ID URL", "let a node in", 2, 2, true, kvcli_member_add, NULL, NULL, false},
+    {"remove", "ID", "take one out", 1, 1, true, kvcli_member_remove, NULL, NULL, false},
+    {"replace", "OLD ID URL", "put another machine in the place of one", 3, 3, true,
+     kvcli_member_replace, NULL, NULL, false},
+    {"move", "ID URL", "it is at another address from now on", 2, 2, true, kvcli_member_move, NULL,
+     NULL, false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 

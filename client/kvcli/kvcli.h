@@ -75,6 +75,7 @@ extern const struct kvcli_command kvcli_commands[]; /* the last one has no name 
 extern const struct kvcli_command kvcli_job_verbs[];
 extern const struct kvcli_command kvcli_cert_verbs[];
 extern const struct kvcli_command kvcli_access_verbs[];
+extern const struct kvcli_command kvcli_member_verbs[];
 extern const struct kvcli_command kvcli_worker_verbs[];
 
 /* kvcli_run.c */
@@ -194,6 +195,13 @@ int kvcli_access_grant(struct kvcli *cli, int argc, char **argv);
 int kvcli_access_revoke(struct kvcli *cli, int argc, char **argv);
 int kvcli_access_list(struct kvcli *cli, int argc, char **argv);
 int kvcli_access_show(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_members.c */
+int kvcli_member_list(struct kvcli *cli, int argc, char **argv);
+int kvcli_member_add(struct kvcli *cli, int argc, char **argv);
+int kvcli_member_remove(struct kvcli *cli, int argc, char **argv);
+int kvcli_member_replace(struct kvcli *cli, int argc, char **argv);
+int kvcli_member_move(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_cert.c */
 int kvcli_cert_init(struct kvcli *cli, int argc, char **argv);

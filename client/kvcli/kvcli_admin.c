@@ -64,7 +64,7 @@ static void remark_peers(const cJSON *object, struct remarks *remarks)
         }
     }
     if (unknown > 0) {
-        admin_remark(remarks, "node %.0f asks to join, and no --peer of this node names it",
+        admin_remark(remarks, "node %.0f asks to join, and is no member: kvcli member add",
                      unknown);
     }
 }

@@ -153,6 +153,24 @@ KVP_API const char *kvp_backup_error(const kvp_backup *backup);
  * not all of it has been read. NULL is fine. */
 KVP_API kvp_status kvp_backup_close(kvp_backup *backup, bool kept);
 
+/* Members of the group, changed while it serves; `url` is where the others and clients reach the
+ * node. One change at a time: one that has to wait for the one before, or for a node to leave the
+ * in-sync set, is waited for up to the handle's timeout, and then KVP_UNAVAILABLE. Who leads
+ * cannot be removed, replaced or moved: KVP_REFUSED, hand over first. The version of the list comes
+ * in result->version. KVP_EXISTS (the id or the address is another member's), KVP_NOT_FOUND (no
+ * member has the id), KVP_REFUSED (with the reason), KVP_TOO_LARGE (more than 9). kvp_node_status()
+ * shows who they are. */
+KVP_API kvp_status kvp_member_add(kvp_client *client, unsigned id, const char *url,
+                                  kvp_result *result);
+KVP_API kvp_status kvp_member_remove(kvp_client *client, unsigned id, kvp_result *result);
+/* Another machine, with an empty data directory, takes the place of one. It may have the same id.
+ */
+KVP_API kvp_status kvp_member_replace(kvp_client *client, unsigned old_id, unsigned id,
+                                      const char *url, kvp_result *result);
+/* The node, with its data, is at another address from now on. */
+KVP_API kvp_status kvp_member_move(kvp_client *client, unsigned id, const char *url,
+                                   kvp_result *result);
+
 /* Rights over TLS, of an identity ("user/ann"), each as text: "read PREFIX", "write PREFIX",
  * "submit", "work KIND", "observe", "operate", "admin"; %XX in PREFIX and KIND is the byte with
  * that number. Whoever asks needs "admin". What is granted twice, or revoked and was never granted,

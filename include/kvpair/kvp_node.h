@@ -83,6 +83,10 @@ typedef struct kvp_node_options {
     /* Identities that have every right over TLS, whatever was granted, with commas between:
      * "user/ann". NULL: none. */
     const char *admins;
+    /* URLs of nodes of the group that lets this node in, with commas between: one of them is asked
+     * for the list of members, which this node has to be on ('kvcli member add'); instead of
+     * `peers`. A store that has the list needs none of them. NULL: the group is made of `peers`. */
+    const char *join;
 } kvp_node_options;
 
 /* Sets the size and the defaults: before anything else. NULL is fine. */
@@ -96,7 +100,8 @@ KVP_API void kvp_node_options_init_sized(kvp_node_options *options, size_t size)
  * on failure: KVP_BAD_ARGUMENT (an option), KVP_LOCKED (another process has the data),
  * KVP_ADDRESS_IN_USE, KVP_WRONG_GROUP and KVP_REFUSED (the data is of another group or node),
  * KVP_CORRUPT (a damaged store that could not be set aside), KVP_BAD_VERSION, KVP_DISK_FULL,
- * KVP_IO, KVP_NO_MEMORY.
+ * KVP_IO, KVP_NO_MEMORY; with `join` KVP_UNAVAILABLE (nobody has answered, after 2.5 s) and
+ * KVP_NOT_FOUND (this node is not on the list).
  */
 KVP_API kvp_status kvp_node_open(const kvp_node_options *options, kvp_node **node, char *message,
                                  size_t message_size);

@@ -14,7 +14,7 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert help
+    '') words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote member job worker access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale --revision' ;;
     delete) words='--prefix --from --to --all' ;;
@@ -30,7 +30,8 @@ _kvcli()
     access) [ -n "$verb" ] && words='read write submit work observe operate admin' || words='grant revoke list show' ;;
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
-    help) words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert' ;;
+    member) [ -n "$verb" ] || words='list add remove replace move' ;;
+    help) words='get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote member job worker access cert' ;;
     worker) [ -n "$verb" ] || words='list drain resume' ;;
     job)
         case $verb in

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote job worker access cert help
+set -l commands get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote member job worker access cert help
 set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -33,6 +33,8 @@ complete -c kvcli -n '__fish_seen_subcommand_from drill' -l yes -d 'do not ask'
 set -l access_verbs grant revoke list show
 complete -c kvcli -n "__fish_seen_subcommand_from access; and not __fish_seen_subcommand_from $access_verbs" -f -a "$access_verbs"
 complete -c kvcli -n "__fish_seen_subcommand_from access; and __fish_seen_subcommand_from grant revoke" -f -a "read write submit work observe operate admin"
+set -l member_verbs list add remove replace move
+complete -c kvcli -n "__fish_seen_subcommand_from member; and not __fish_seen_subcommand_from $member_verbs" -f -a "$member_verbs"
 set -l worker_verbs list drain resume
 complete -c kvcli -n "__fish_seen_subcommand_from worker; and not __fish_seen_subcommand_from $worker_verbs" -f -a "$worker_verbs"
 set -l cert_verbs init issue renew list

@@ -703,12 +703,27 @@ static void event_begin_members(struct kvp_core *core, kvp_node_set fresh)
     }
 }
 
+/* Before it is asked for. */
+static void event_drop_addition(struct kvp_core *core, bool unwanted)
+{
+    bool adding = core->proposal.reason == REASON_ADD && core->proposal.stage < PROPOSAL_CAS &&
+                  core->proposal.stage != PROPOSAL_NONE;
+    if (adding && unwanted && !KVP_MUTANT(MEMBER_UNLISTED_ADDED)) {
+        core_proposal_abort(core);
+    }
+}
+
 void kvp_core_set_members(struct kvp_core *core, uint64_t now_us, kvp_node_set nodes)
 {
     core_enter(core, now_us);
     kvp_node_set known = core->known;
+    if (core_leading(core) && (core->listed & ~nodes) != 0) {
+        core_heartbeat(core); /* who goes is told how far all is committed: also what says so */
+    }
     core->config.nodes = nodes | kvp_set_of(core->config.self);
+    core->config.removed = !kvp_set_has(nodes, core->config.self);
     core->listed = nodes & ~kvp_set_of(core->config.self);
+    event_drop_addition(core, !kvp_set_has(nodes, core->proposal.subject));
     core_members_tick(core);
     core_members_meet(core);
     event_begin_members(core, core->known & ~known);
@@ -721,11 +736,7 @@ void kvp_core_bar(struct kvp_core *core, uint64_t now_us, uint8_t id)
     core_enter(core, now_us);
     if (core_leading(core)) {
         core->barred = id;
-        bool adding = core->proposal.reason == REASON_ADD && core->proposal.subject == id &&
-                      core->proposal.stage < PROPOSAL_CAS;
-        if (adding && core->proposal.stage != PROPOSAL_NONE) {
-            core_proposal_abort(core);
-        }
+        event_drop_addition(core, core->proposal.subject == id);
         core->due |= CORE_DUE_TICK;
     }
     core_settle(core);

@@ -27,6 +27,7 @@
 struct kvp_core_config {
     uint8_t self;
     kvp_node_set nodes;     /* all data nodes of the group, self included */
+    bool removed;           /* this node is none of the group any more: it stays outside */
     kvp_node_set former;    /* nodes that have been taken out of the group, as far as is known */
     unsigned sync_replicas; /* wanted size of the in-sync set; 0: all nodes */
     enum kvp_pair_policy policy;
@@ -194,6 +195,7 @@ struct kvp_core_peer_status {
     bool heard; /* answered within the lease time */
     bool in_sync;
     uint64_t match;    /* durable there, as far as this node knows */
+    uint64_t commit;   /* and known there to be committed */
     uint64_t lag_size; /* bytes of log after it, about */
     uint64_t heard_us; /* time of the last answer; 0: never */
     bool twice;        /* two stores say that they are its, a moment ago */

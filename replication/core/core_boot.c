@@ -14,7 +14,7 @@
  * was set aside is empty, and not blank. */
 static bool boot_may_found(const struct kvp_core *core)
 {
-    if (core->repaired) {
+    if (core->repaired || core->config.removed) {
         return false;
     }
     for (unsigned i = 0; i < core->peer_count; i++) {

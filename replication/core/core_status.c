@@ -129,6 +129,7 @@ void kvp_core_status(const struct kvp_core *core, uint64_t now_us, struct kvp_co
                      now_us - peer->last_contact_us < core->config.lease_us,
             .in_sync = kvp_set_has(core->view.in_sync, peer->id),
             .match = core_leading(core) ? peer->match : 0,
+            .commit = peer->report.commit.seq,
             .lag_size = core_leading(core) ? kvp_core_log_size_after(&core->log, peer->match) : 0,
             .heard_us = peer->last_contact_us,
             .blank = peer->blank_seen,

@@ -135,6 +135,8 @@ static kvp_status engine_run(struct kvp_engine *engine, const struct kvp_request
     case KVP_OP_ACCESS_CHANGE:
     case KVP_OP_ACCESS_LIST:
         return engine_access(engine, request, execution);
+    case KVP_OP_MEMBER_CHANGE:
+        return engine_members(engine, request, execution);
     default:
         return engine_job(engine, request, seq, execution);
     }
@@ -151,7 +153,7 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
         *reason = "the list of tasks is longer than 4 MiB";
         return request->value.size > KVP_JOB_TASKS_SIZE_MAX ? KVP_TOO_LARGE : KVP_OK;
     }
-    if (kvp_operation_of(request->op)->is_job) {
+    if (kvp_operation_of(request->op)->is_job || request->op == KVP_OP_MEMBER_CHANGE) {
         return engine_check_value(request->value, reason);
     }
     kvp_status status =

@@ -81,6 +81,10 @@ kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *reque
 kvp_status engine_access(struct kvp_engine *engine, const struct kvp_request *request,
                          struct kvp_execution *execution);
 
+/* engine_members.c */
+kvp_status engine_members(struct kvp_engine *engine, const struct kvp_request *request,
+                          struct kvp_execution *execution);
+
 /* engine_txn.c: KVP_OK with execution->status and answer set; anything else: the engine failed. */
 kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution);

@@ -35,15 +35,15 @@ struct entry {
 };
 
 struct kvp_address_list {
-    bool any;
-    bool local; /* loopback and Unix sockets, named by their kind */
-    size_t count;
-    bool started;
+    atomic_bool started;
     pthread_t thread;
     int wake_fd;
     atomic_bool closing;
     atomic_bool missed;   /* an address was asked for that is not here */
-    pthread_mutex_t lock; /* guards what has been found */
+    pthread_mutex_t lock; /* guards what follows, once the list is in use */
+    bool any;
+    bool local; /* loopback and Unix sockets, named by their kind */
+    size_t count;
     struct entry entries[KVP_ADDRESS_LIST_MAX];
 };
 
@@ -208,15 +208,10 @@ kvp_status kvp_address_list_add_all(struct kvp_address_list *list, const char *t
 bool kvp_address_list_has(struct kvp_address_list *list, const struct sockaddr *address)
 {
     uint8_t bytes[16];
-    if (list->any) {
-        return true;
-    }
-    if (!normalize(address, bytes)) {
-        return list->local;
-    }
-    bool found = list->local && is_loopback(bytes);
+    bool is_internet = normalize(address, bytes);
     pthread_mutex_lock(&list->lock);
-    for (size_t i = 0; i < list->count && !found; i++) {
+    bool found = list->any || (list->local && (!is_internet || is_loopback(bytes)));
+    for (size_t i = 0; is_internet && i < list->count && !found; i++) {
         const struct entry *entry = &list->entries[i];
         for (size_t j = 0; j < entry->found_count && !found; j++) {
             found = contains(&entry->found[j], bytes) ||
@@ -224,7 +219,7 @@ bool kvp_address_list_has(struct kvp_address_list *list, const struct sockaddr *
         }
     }
     pthread_mutex_unlock(&list->lock);
-    if (!found && list->started && !atomic_exchange(&list->missed, true)) {
+    if (!found && atomic_load(&list->started) && !atomic_exchange(&list->missed, true)) {
         net_wake(list->wake_fd);
     }
     return found;
@@ -232,36 +227,55 @@ bool kvp_address_list_has(struct kvp_address_list *list, const struct sockaddr *
 
 /* ---- looking names up ---- */
 
-static void look_up(struct kvp_address_list *list, struct entry *entry)
+/* True: it has an address. The list may become another one meanwhile. */
+static bool list_look_up(struct kvp_address_list *list, size_t index, const char *name)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
     struct addrinfo *infos = NULL;
     struct network found[FOUND_MAX];
     size_t count = 0;
-    if (getaddrinfo(entry->name, NULL, &hints, &infos) != 0) {
-        return;
-    }
+    (void)getaddrinfo(name, NULL, &hints, &infos);
     for (struct addrinfo *info = infos; info != NULL && count < FOUND_MAX; info = info->ai_next) {
         if (normalize(info->ai_addr, found[count].bytes)) {
             found[count++].bits = 128;
         }
     }
-    freeaddrinfo(infos);
+    if (infos != NULL) {
+        freeaddrinfo(infos);
+    }
     pthread_mutex_lock(&list->lock);
-    memcpy(entry->found, found, count * sizeof(found[0]));
-    entry->found_count = count;
+    struct entry *entry = &list->entries[index];
+    bool same = index < list->count && strcmp(entry->name, name) == 0;
+    if (same && count > 0) { /* else it keeps what it had */
+        memcpy(entry->found, found, count * sizeof(found[0]));
+        entry->found_count = count;
+    }
+    bool has = !same || entry->found_count > 0;
     pthread_mutex_unlock(&list->lock);
+    return has;
+}
+
+/* False: there is none at that place. */
+static bool list_name_at(struct kvp_address_list *list, size_t index,
+                         char name[KVP_URL_SIZE_MAX + 1])
+{
+    pthread_mutex_lock(&list->lock);
+    bool has = index < list->count;
+    if (has) {
+        memcpy(name, list->entries[index].name, KVP_URL_SIZE_MAX + 1);
+    }
+    pthread_mutex_unlock(&list->lock);
+    return has;
 }
 
 /* Returns whether every name has an address. */
 static bool look_all_up(struct kvp_address_list *list)
 {
+    char name[KVP_URL_SIZE_MAX + 1];
     bool all = true;
-    for (size_t i = 0; i < list->count && !atomic_load(&list->closing); i++) {
-        struct entry *entry = &list->entries[i];
-        if (entry->name[0] != '\0') {
-            look_up(list, entry);
-            all = all && entry->found_count > 0;
+    for (size_t i = 0; !atomic_load(&list->closing) && list_name_at(list, i, name); i++) {
+        if (name[0] != '\0') {
+            all = list_look_up(list, i, name) && all;
         }
     }
     return all;
@@ -309,15 +323,45 @@ static bool has_names(const struct kvp_address_list *list)
 
 kvp_status kvp_address_list_start(struct kvp_address_list *list)
 {
-    if (list->any || !has_names(list)) {
+    if (atomic_load(&list->started) || list->any || !has_names(list)) {
         return KVP_OK;
     }
-    list->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (list->wake_fd < 0) {
+        list->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    }
     if (list->wake_fd < 0) {
         return KVP_IO;
     }
-    list->started = net_start_thread(&list->thread, list_run, list) == 0;
-    return list->started ? KVP_OK : KVP_NO_MEMORY;
+    bool started = net_start_thread(&list->thread, list_run, list) == 0;
+    atomic_store(&list->started, started);
+    return started ? KVP_OK : KVP_NO_MEMORY;
+}
+
+static void list_keep_found(const struct kvp_address_list *before, struct entry *entry)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        if (entry->name[0] != '\0' && strcmp(before->entries[i].name, entry->name) == 0) {
+            *entry = before->entries[i];
+        }
+    }
+}
+
+kvp_status kvp_address_list_become(struct kvp_address_list *list, struct kvp_address_list *from)
+{
+    pthread_mutex_lock(&list->lock);
+    for (size_t i = 0; i < from->count; i++) {
+        list_keep_found(list, &from->entries[i]);
+    }
+    list->any = from->any;
+    list->local = from->local;
+    list->count = from->count;
+    memcpy(list->entries, from->entries, sizeof(list->entries));
+    pthread_mutex_unlock(&list->lock);
+    kvp_address_list_free(from);
+    if (atomic_load(&list->started)) {
+        net_wake(list->wake_fd);
+    }
+    return kvp_address_list_start(list);
 }
 
 void kvp_address_list_free(struct kvp_address_list *list)
@@ -325,7 +369,7 @@ void kvp_address_list_free(struct kvp_address_list *list)
     if (list == NULL) {
         return;
     }
-    if (list->started) {
+    if (atomic_load(&list->started)) {
         atomic_store(&list->closing, true);
         net_wake(list->wake_fd);
         (void)pthread_join(list->thread, NULL);

@@ -23,6 +23,10 @@ struct kvp_address_list *kvp_address_list_new(void);
 kvp_status kvp_address_list_add(struct kvp_address_list *list, kvp_slice text);
 /* The same for a list with commas between. */
 kvp_status kvp_address_list_add_all(struct kvp_address_list *list, const char *text);
+/* Makes `list`, which may be in use, what `from` is: takes over its entries, and frees it. A name
+ * that both have keeps the addresses that were found. KVP_NO_MEMORY, KVP_IO: names will not be
+ * looked up. */
+kvp_status kvp_address_list_become(struct kvp_address_list *list, struct kvp_address_list *from);
 /* KVP_NO_MEMORY, KVP_IO. Without names in the list no thread is needed, and none is made. */
 kvp_status kvp_address_list_start(struct kvp_address_list *list);
 /* Waits for a name that is being looked up. NULL is fine. */

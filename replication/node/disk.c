@@ -2,6 +2,8 @@
 /* Runs the disk's jobs. */
 #include "replication/node/disk.h"
 
+#include "kvstore/keyspace.h"
+#include "kvstore/writeset.h"
 #include "replication/wire/peer.h"
 
 #include <stdlib.h>
@@ -54,12 +56,32 @@ static void read_view(struct kvp_disk *disk, struct kvp_disk_job *job)
         view != NULL ? kvp_state_view_chunk(view, size, &job->chunk, &job->last) : KVP_NO_MEMORY;
 }
 
+/* Looked at here, where nobody waits for it. */
+static bool disk_writes_members(const struct kvp_disk_job *job)
+{
+    struct kvp_writeset_iter iter;
+    struct kvp_batch_op op;
+    struct kvp_raw_key key;
+    size_t first = KVP_MUTANT(MEMBER_UNCOMMITTED) ? 0 : job->write.append_count;
+    kvp_raw_key_members(&key);
+    for (size_t i = first; i < job->entry_count; i++) {
+        kvp_writeset_begin(&iter, kvp_slice_of(job->entries[i]->payload, job->entries[i]->size));
+        while (kvp_writeset_next(&iter, &op) == KVP_OK) {
+            if (kvp_slice_compare(op.key, kvp_raw_key_slice(&key)) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void kvp_disk_run(struct kvp_disk *disk, struct kvp_disk_job *job)
 {
     struct kvp_storage *storage = disk->storage;
     switch (job->op) {
     case KVP_DISK_WRITE:
         job->status = kvp_storage_write(storage, &job->write);
+        job->members = job->status == KVP_OK && disk_writes_members(job);
         break;
     case KVP_DISK_READ_LOG:
     case KVP_DISK_READ_WATCHED:

@@ -46,10 +46,11 @@ struct kvp_disk_job {
     struct kvp_meta meta;
     uint64_t from; /* READ_LOG, READ_WATCHED */
     size_t size_max, count_max;
-    struct kvp_point point;             /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
-    kvp_buf chunk;                      /* INCOMING_WRITE; SNAPSHOT_READ: result */
-    bool last;                          /* SNAPSHOT_READ: result */
-    enum kvp_keep keep;                 /* INCOMING_FINISH, QUARANTINE: of the store that goes */
+    struct kvp_point point; /* INCOMING_FINISH; SNAPSHOT_OPEN: result */
+    kvp_buf chunk;          /* INCOMING_WRITE; SNAPSHOT_READ: result */
+    bool last;              /* SNAPSHOT_READ: result */
+    bool members;           /* WRITE: result: a list of members is among what it applied */
+    enum kvp_keep keep;     /* INCOMING_FINISH, QUARANTINE: of the store that goes */
     struct kvp_quarantined quarantined; /* INCOMING_FINISH, QUARANTINE: result */
     size_t entry_count;
     struct kvp_entry *entries[]; /* owned, with a reference each; of reading: result */

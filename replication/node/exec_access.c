@@ -189,6 +189,7 @@ static bool access_is_told(const struct kvp_request *request)
     switch (request->op) {
     case KVP_OP_ACCESS_CHANGE:
     case KVP_OP_BACKUP:
+    case KVP_OP_MEMBER_CHANGE:
     case KVP_OP_HANDOVER:
     case KVP_OP_PROMOTE:
     case KVP_OP_JOB_NEW:

@@ -56,6 +56,9 @@ static void client_update(struct kvp_executor *executor, const struct kvp_reques
         exec_append(executor, &executor->writeset) != KVP_OK) {
         executor->broken = true; /* the engine has it, the log has not: this node cannot go on */
     }
+    if (execution.kind == KVP_EXECUTION_APPEND && request->op == KVP_OP_MEMBER_CHANGE) {
+        exec_members_appended(executor, seq);
+    }
     waiter->token = token;
     waiter->op = request->op;
     waiter->seq = execution.kind == KVP_EXECUTION_APPEND ? seq : execution.wait_seq;
@@ -65,6 +68,17 @@ static void client_update(struct kvp_executor *executor, const struct kvp_reques
         kvp_buf_free(&executor->writeset);
     }
     exec_wait_add(executor, waiter);
+}
+
+static void client_change_members(struct kvp_executor *executor, const struct kvp_request *request,
+                                  void *token)
+{
+    struct kvp_request ready = *request;
+    kvp_buf founding = {0};
+    if (exec_members_ready(executor, &ready, &founding, token)) {
+        client_update(executor, &ready, token);
+    }
+    kvp_buf_free(&founding);
 }
 
 /* ---- reads ---- */
@@ -155,6 +169,11 @@ static void operator_request(struct kvp_executor *executor, const struct kvp_req
     void **slot = handover ? &executor->handover_token : &executor->promote_token;
     if (*slot != NULL) {
         exec_refuse(executor, token, KVP_BUSY, "one is under way");
+        return;
+    }
+    const char *removed = handover ? NULL : exec_members_no_promotion(executor);
+    if (removed != NULL) {
+        exec_refuse(executor, token, KVP_REFUSED, removed);
         return;
     }
     *slot = token;
@@ -305,6 +324,11 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
     case KVP_OP_TASK_FETCH:
         if (!refused(executor, request, token)) {
             exec_fetch(executor, request, token);
+        }
+        break;
+    case KVP_OP_MEMBER_CHANGE:
+        if (!refused(executor, request, token)) {
+            client_change_members(executor, request, token);
         }
         break;
     default:

@@ -124,14 +124,22 @@ void kvp_executor_unreached(struct kvp_executor *executor, uint64_t now_us, uint
     set_trouble(executor, trouble_of(executor, peer), reason);
 }
 
+/* It does not listen to this machine at all. */
+static const char *trouble_unheard(const struct kvp_executor *executor)
+{
+    return exec_members_listed(executor)
+               ? "it takes nothing from this node's address: by its list no member is there"
+               : "it takes nothing from this node's address (its --peer)";
+}
+
 void exec_peer_answered(struct kvp_executor *executor, uint8_t peer, kvp_status status)
 {
     set_trouble(executor, trouble_of(executor, peer),
                 status == KVP_OK       ? NULL
                 : status == KVP_BAD_OP ? "a witness answers there, or a node of another release"
                 : status == KVP_WRONG_GROUP ? "a node of another group answers there"
-                : status == KVP_REFUSED ? "it takes nothing from this node's address (its --peer)"
-                                        : kvp_strerror(status));
+                : status == KVP_REFUSED     ? trouble_unheard(executor)
+                                            : kvp_strerror(status));
 }
 
 void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role role)
@@ -147,7 +155,8 @@ void exec_peer_role(struct kvp_executor *executor, uint8_t peer, enum kvp_role r
 void exec_peer_refused(struct kvp_executor *executor, uint8_t peer, bool unknown)
 {
     bool copy = executor->config.core.policy != KVP_PAIR_NONE && !unknown;
-    set_trouble(executor, trouble_of(executor, peer), copy ? NULL : exec_peer_unknowing);
+    const char *reason = exec_members_listed(executor) ? exec_peer_removed : exec_peer_unknowing;
+    set_trouble(executor, trouble_of(executor, peer), copy ? NULL : reason);
 }
 
 void exec_peer_mistaken(struct kvp_executor *executor, uint8_t peer, unsigned who)
@@ -254,7 +263,20 @@ static const char *note_field(enum kvp_note note)
     }
 }
 
-static const char *note_text(const struct kvp_executor *executor, enum kvp_note note)
+/* Nobody here knows the node that asks. */
+static const char *note_stranger(const struct kvp_executor *executor, unsigned id)
+{
+    return kvp_set_has(executor->members.list.removed, id)
+               ? "it was removed from the group and counts nowhere: stop it, or let it in again "
+                 "with 'kvcli member add'"
+           : exec_members_listed(executor)
+               ? "it is no member of the group: 'kvcli member add' lets it in"
+               : "no --peer of this node names it: it cannot join; 'kvcli member add' lets it in, "
+                 "or name it in every node's --peer";
+}
+
+static const char *note_text(const struct kvp_executor *executor, enum kvp_note note,
+                             uint64_t number)
 {
     bool blank = kvp_core_view(executor->core)->version == 0;
     switch (note) {
@@ -284,7 +306,7 @@ static const char *note_text(const struct kvp_executor *executor, enum kvp_note 
     case KVP_NOTE_DISK_NO_HEIR:
         return "no in-sync member with a working disk could take the lead";
     case KVP_NOTE_PEER_UNKNOWN:
-        return "no --peer of this node names it: it cannot join; name it in every node's --peer";
+        return note_stranger(executor, (unsigned)number);
     case KVP_NOTE_TIMES_DIFFER:
         return "its grace is too short for this node's lease: give both the same times";
     default:
@@ -320,7 +342,7 @@ static bool may_repeat(struct kvp_executor *executor, enum kvp_note note, uint64
 void exec_note(struct kvp_executor *executor, enum kvp_note note, uint64_t number)
 {
     char field[40] = "", quoted[400];
-    const char *text = note_text(executor, note);
+    const char *text = note_text(executor, note, number);
     exec_note_cause(executor, note);
     if (note == KVP_NOTE_ARBITER_SILENT) { /* told with its cause, and when it is over */
         bool known = executor->arbiter_trouble.reason != NULL;

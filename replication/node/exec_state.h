@@ -126,6 +126,17 @@ struct exec_hearing {
     bool able, waits;
 };
 
+/* Who the group's nodes are: exec_members.c. */
+struct exec_members {
+    struct kvp_members list; /* in force; version 0: none, the flags say who they are */
+    bool unreadable;         /* the newest one is of a newer release */
+    unsigned told_count;     /* by the flags */
+    struct kvp_executor_peer told[KVP_NODES_MAX];
+    uint64_t changed_seq;     /* the entry of this primary's last change; 0: it has made none */
+    uint8_t barred;           /* this one leaves the view, so that the list may change; 0: nobody */
+    uint64_t barred_until_us; /* 0: until that entry is applied */
+};
+
 struct kvp_executor {
     struct kvp_executor_config config;
     struct kvp_executor_host host;
@@ -172,6 +183,7 @@ struct kvp_executor {
     struct exec_watches watches;
 
     struct exec_access access;
+    struct exec_members members;
     void *handover_token, *promote_token;
     unsigned answering; /* the operation that the next answers are of; 0: not known */
     /* When the client's request at hand came; 0: none is, or it is not timed. */
@@ -235,7 +247,8 @@ unsigned exec_unknown_peer(const struct kvp_executor *executor);
 /* exec_why.c */
 extern const char exec_blank_text[], exec_copy_text[], exec_foreign_text[], exec_unknown_text[];
 /* Troubles that lead to a next step. */
-extern const char exec_witness_foreign[], exec_witness_unknown[], exec_peer_unknowing[];
+extern const char exec_witness_foreign[], exec_witness_unknown[], exec_peer_unknowing[],
+    exec_peer_removed[], exec_removed_text[];
 void exec_role_changed(struct kvp_executor *executor);
 bool exec_is_copy(const struct kvp_executor *executor); /* core_identity.c */
 /* Why this node does not serve, "" if it does or need not; in `text`, or static. */
@@ -258,6 +271,31 @@ void exec_access_changed(struct kvp_executor *executor); /* rights, or where the
 /* Tells the log who has done what, and what came of it; of what is worth it. */
 void exec_access_note(struct kvp_executor *executor, const struct kvp_request *request,
                       const char *outcome);
+
+/* exec_members.c */
+void exec_members_open(struct kvp_executor *executor);
+void exec_members_replaced(struct kvp_executor *executor); /* the store is another one */
+/* What the job has applied, if it may have a list: before the core hears that it is done. */
+void exec_members_written(struct kvp_executor *executor, const struct kvp_disk_job *job);
+static inline bool exec_members_listed(const struct kvp_executor *executor) /* there is a list */
+{
+    return executor->members.list.version != 0;
+}
+static inline bool exec_members_removed(const struct kvp_executor *executor) /* this node is not on
+                                                                                it */
+{
+    return executor->config.core.removed;
+}
+/* May the change be executed? If not, it has been answered; else its value, which lives in
+ * `founding`, is the list that it begins with if there is none yet. */
+bool exec_members_ready(struct kvp_executor *executor, struct kvp_request *request,
+                        kvp_buf *founding, void *token);
+void exec_members_appended(struct kvp_executor *executor, uint64_t seq); /* it is that entry */
+void exec_members_step(struct kvp_executor *executor);
+uint64_t exec_members_deadline(const struct kvp_executor *executor);
+void exec_members_end(struct kvp_executor *executor); /* this node is not primary any more */
+/* Why this node may not be asked to lead; NULL: it may. */
+const char *exec_members_no_promotion(const struct kvp_executor *executor);
 
 /* exec_wait.c */
 /* Makes a write set the log's next entry. KVP_NO_MEMORY. */

@@ -82,6 +82,34 @@ static void put_peers(struct map *map, const struct kvp_executor *executor,
     map->count = count;
 }
 
+/* The list of members, or (version 0) what this node's flags say. */
+static void put_members(struct map *map, const struct kvp_executor *executor)
+{
+    const struct kvp_members *list = &executor->members.list;
+    const struct kvp_executor_config *config = &executor->config;
+    bool self = !exec_members_removed(executor);
+    put_uint(map, "members_version", list->version);
+    put_set(map, "members_removed", list->removed);
+    status_put_key(map, "members");
+    uint32_t count = map->count;
+    status_step(map, kvp_wire_array(map->out, config->peer_count + (self ? 1 : 0)));
+    for (unsigned id = 1; id <= KVP_NODE_ID_MAX; id++) {
+        const struct kvp_member *member = kvp_members_find(list, id);
+        const char *url = member != NULL ? member->url : "";
+        for (unsigned i = 0; i < config->peer_count && member == NULL; i++) {
+            url = config->peers[i].id == id ? config->peers[i].url : url;
+        }
+        url = member == NULL && id == config->core.self && self ? config->url : url;
+        if (url[0] != '\0') {
+            status_step(map, kvp_wire_map(map->out, 3));
+            put_uint(map, "id", id);
+            put_string(map, "url", url);
+            put_string(map, "kind", "data");
+        }
+    }
+    map->count = count;
+}
+
 static void put_arbiter(struct map *map, const struct kvp_executor *executor)
 {
     static const char *const policies[] = {
@@ -233,6 +261,7 @@ kvp_status kvp_executor_status(struct kvp_executor *executor, uint64_t now_us, k
     status_put_bool(&map, "serving", exec_serving(executor));
     put_string(&map, "hint", exec_hint(executor));
     put_peers(&map, executor, &status);
+    put_members(&map, executor);
     put_uint(&map, "unknown_peer", exec_unknown_peer(executor));
     put_uint(&map, "diverged", status.meta.diverged_count);
     put_uint(&map, "stores_set_aside", executor->config.stores_quarantined);

@@ -31,7 +31,18 @@ const char exec_unknown_text[] =
 
 const char exec_witness_foreign[] = "it keeps another group under this name";
 const char exec_witness_unknown[] = "it does not know this group (any more)";
-const char exec_peer_unknowing[] = "it does not know this node: its --peer has to name it";
+const char exec_peer_unknowing[] =
+    "it does not know this node: 'kvcli member add' lets it in; where there is no list of members "
+    "yet, its --peer has to name it";
+const char exec_peer_removed[] = "it says that this node is no member of the group any more";
+const char exec_removed_text[] =
+    "this node was removed from the group by 'kvcli member remove' or 'replace', as its list of "
+    "members says: it counts nowhere. Stop it; or let it in again, with 'kvcli member add'";
+
+static bool why_is_unknowing(const char *reason)
+{
+    return reason != NULL && (reason == exec_peer_unknowing || reason == exec_peer_removed);
+}
 
 void exec_role_changed(struct kvp_executor *executor)
 {
@@ -94,7 +105,7 @@ const char *exec_peer_why(const struct kvp_executor *executor,
         return "two stores say that they are this node's";
     }
     bool asks = trouble != NULL && trouble->reason != NULL && peer->heard &&
-                trouble->reason != exec_peer_unknowing;
+                !why_is_unknowing(trouble->reason);
     return asks ? "it asks, but does not answer at this address: is it that of its --listen?"
            : trouble == NULL ? NULL
                              : trouble->reason;
@@ -156,11 +167,16 @@ static const char *why_outside(const struct kvp_executor *executor,
     if (!why_it_leads(executor, primary)) {
         return why_of_members(status, text, size);
     }
+    if (why_find_trouble(executor, primary->id)->reason == exec_peer_removed) {
+        snprintf(text, size, "node %u leads, and says: %s", primary->id, exec_removed_text);
+        return text;
+    }
     if (why_find_trouble(executor, primary->id)->reason == exec_peer_unknowing) {
         snprintf(text, size,
-                 "node %u leads, but does not know this node: its --peer has to name "
-                 "node %u as %s",
-                 primary->id, executor->config.core.self, executor->config.url);
+                 "node %u leads, but does not know this node: 'kvcli member add %u %s' lets it in; "
+                 "where there is no list of members yet, its --peer has to name node %u so",
+                 primary->id, executor->config.core.self, executor->config.url,
+                 executor->config.core.self);
         return text;
     }
     if (status->followed || executor->now_us - executor->started_us <= CALLED_WITHIN_US) {
@@ -198,6 +214,9 @@ const char *exec_why(const struct kvp_executor *executor, char *text, size_t siz
     const char *peers;
     if (status.meta.copy) {
         return exec_copy_text;
+    }
+    if (exec_members_removed(executor)) {
+        return exec_removed_text;
     }
     switch (status.role) {
     case KVP_ROLE_PRIMARY:

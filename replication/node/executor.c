@@ -310,6 +310,7 @@ static void cease_primary(struct kvp_executor *executor)
     executor->running = false;
     exec_access_changed(executor);
     executor->engine = kvp_engine_succeed(executor->engine);
+    exec_members_end(executor);
     exec_rest(executor, EXEC_REST_US);
     exec_give_up(executor, KVP_UNCERTAIN);
     exec_scan_end(executor, false);
@@ -404,9 +405,10 @@ kvp_status kvp_executor_open(const struct kvp_executor_config *config,
                                        .jobs = config->jobs};
     struct kvp_core_port port = port_functions;
     port.arg = made;
+    exec_members_open(made);
     kvp_status status = kvp_engine_open(&engine, &made->engine);
     if (status == KVP_OK) {
-        status = kvp_core_new(&config->core, &port, &made->core);
+        status = kvp_core_new(&made->config.core, &port, &made->core);
     }
     if (status != KVP_OK) {
         kvp_engine_close(made->engine);
@@ -561,6 +563,9 @@ static void replaced(struct kvp_executor *executor, const struct kvp_disk_job *j
 {
     const struct kvp_quarantined *quarantined = &job->quarantined;
     executor->replacing = false;
+    if (job->op == KVP_DISK_INCOMING_FINISH && job->status == KVP_OK) {
+        exec_members_replaced(executor);
+    }
     if (job->status == KVP_REFUSED && !executor->noted_quarantine) {
         executor->noted_quarantine = true;
         exec_say(
@@ -602,7 +607,13 @@ void kvp_executor_disk_done(struct kvp_executor *executor, uint64_t now_us,
     write_failed(executor, job);
     switch (job->op) {
     case KVP_DISK_WRITE:
+        if (job->members) {
+            exec_members_written(executor, job);
+        }
         kvp_core_write_done(core, now_us, job->status);
+        if (job->members) {
+            exec_members_step(executor);
+        }
         break;
     case KVP_DISK_READ_LOG:
         kvp_core_read_log_done(core, now_us, job->peer, job->status, job->entries,
@@ -655,6 +666,7 @@ void kvp_executor_tick(struct kvp_executor *executor, uint64_t now_us)
 {
     executor->now_us = now_us;
     kvp_core_tick(executor->core, now_us);
+    exec_members_step(executor);
 }
 
 uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
@@ -664,6 +676,10 @@ uint64_t kvp_executor_deadline(const struct kvp_executor *executor)
     uint64_t own_us = jobs_us < sweep_us ? jobs_us : sweep_us;
     uint64_t watch_us = executor->watches.count > 0 ? exec_watch_deadline(executor) : UINT64_MAX;
     own_us = own_us < watch_us ? own_us : watch_us;
+    if (executor->members.barred != 0) {
+        uint64_t bar_us = exec_members_deadline(executor);
+        own_us = own_us < bar_us ? own_us : bar_us;
+    }
     return own_us < core_us ? own_us : core_us;
 }
 

@@ -16,6 +16,7 @@
 #include "replication/node/disk.h"
 #include "replication/node/node_counts.h"
 #include "kvstore/base/logger.h"
+#include "replication/wire/members.h"
 #include "replication/wire/wire.h"
 
 struct kvp_executor_peer {
@@ -75,9 +76,19 @@ struct kvp_executor_host {
     void (*stopped)(void *arg); /* kvp_executor_stop() is through */
     /* For STATUS; `sight` comes zeroed. NULL: nothing is known. */
     void (*look)(void *arg, struct kvp_executor_sight *sight);
+    /* Others than before are the peers, or they are elsewhere. NULL: nobody wants to know. */
+    void (*members)(void *arg, const struct kvp_executor_peer *peers, unsigned count);
+    /* Why no member can be at that address, static; NULL: one can. NULL: they all are fine. */
+    const char *(*address)(void *arg, const char *url);
 };
 
 struct kvp_executor;
+
+/* Makes the peers of `config` those of the list. */
+void kvp_executor_take_members(struct kvp_executor_config *config, const struct kvp_members *list);
+/* The list of the applied state; version 0: it has none. Any status of reading, or of
+ * kvp_members_decode(). */
+kvp_status kvp_executor_read_members(struct kvp_storage *storage, struct kvp_members *list);
 
 /* `storage` is borrowed, `loaded` is what opening it found. KVP_NO_MEMORY, KVP_BAD_ARGUMENT. */
 kvp_status kvp_executor_open(const struct kvp_executor_config *config,

@@ -30,7 +30,7 @@ enum { EXIT_USAGE = 2, MESSAGE_MAX = 2 * KVNODE_TEXT_MAX };
 #define REPAIR_EVERY_S    60
 
 static const char usage[] =
-    "Usage: kvnode --id N --data DIR --listen URL --peer N=URL...\n"
+    "Usage: kvnode --id N --data DIR --listen URL (--peer N=URL... | --join URL,...)\n"
     "              (--witness URL | --pair POLICY) [OPTION]...\n"
     "A node of a replicated key-value store.\n\n"
     "  --id N                this node's number, 1..63, unique in the group\n"
@@ -39,6 +39,8 @@ static const char usage[] =
     "  --insecure            listen on an address without TLS that other machines can reach\n"
     "  --advertise URL       address that clients are told, if another one\n"
     "  --peer N=URL          another node; repeat for each, or separate by commas\n"
+    "  --join URL,...        nodes of a group that has let this one in (kvcli member add): one of\n"
+    "                        them says who the others are\n"
     "  --peer-from LIST      further addresses, networks or host names that peers speak from,\n"
     "                        with commas between; any: from everywhere\n"
     "  --group NAME          name of the group (default: default)\n"

@@ -20,6 +20,7 @@ const struct option kvnode_options[] = {
     {"insecure", optional_argument, NULL, SET_INSECURE},
     {"advertise", required_argument, NULL, SET_ADVERTISE},
     {"peer", required_argument, NULL, SET_PEER},
+    {"join", required_argument, NULL, SET_JOIN},
     {"peer-from", required_argument, NULL, SET_PEER_FROM},
     {"group", required_argument, NULL, SET_GROUP},
     {"witness", required_argument, NULL, SET_WITNESS},
@@ -294,6 +295,7 @@ bool kvnode_settings_fill(const struct kvnode_settings *settings, kvp_node_optio
     options->advertise = text_or_null(settings, SET_ADVERTISE);
     options->group = text_or_null(settings, SET_GROUP);
     options->peers = settings->peers;
+    options->join = text_or_null(settings, SET_JOIN);
     options->peer_from = text_or_null(settings, SET_PEER_FROM);
     options->witness = text_or_null(settings, SET_WITNESS);
     options->pair = text_or_null(settings, SET_PAIR);

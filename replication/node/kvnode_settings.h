@@ -19,6 +19,7 @@ enum kvnode_setting {
     SET_ADVERTISE,
     SET_PEER,
     SET_PEER_FROM,
+    SET_JOIN,
     SET_GROUP,
     SET_WITNESS,
     SET_ETCD,

@@ -23,7 +23,7 @@ static void host_send(void *arg, uint8_t peer, enum kvp_link_kind kind, kvp_slic
 {
     struct kvp_node *node = arg;
     for (unsigned i = 0; i < node->link_count; i++) {
-        struct node_link *link = &node->links[i];
+        struct node_link *link = node->links[i];
         if (link->peer == peer && link->kind == kind && link->link != NULL) {
             link->last_id = (link->last_id + 1) & 0x7fffffff;
             kvp_net_link_send(link->link, link->last_id, body);
@@ -111,6 +111,16 @@ static void host_look(void *arg, struct kvp_executor_sight *sight)
     sight->disk_size = node_count_read(&node->disk_size);
     sight->fsync_us = node_count_read(&node->fsync_us);
     sight->certificate_ends = node->tls != NULL ? (uint64_t)kvp_tls.not_after(node->tls) : 0;
+}
+
+static void host_members(void *arg, const struct kvp_executor_peer *peers, unsigned count)
+{
+    node_members_change(arg, peers, count);
+}
+
+static const char *host_address(void *arg, const char *url)
+{
+    return node_members_refuse_url(arg, url);
 }
 
 static void log_sink(void *arg, enum kvp_log_level level, const char *line)
@@ -353,6 +363,8 @@ static kvp_status open_executor(struct kvp_node *node, const struct kvp_loaded *
         .changed = host_changed,
         .stopped = host_stopped,
         .look = host_look,
+        .members = host_members,
+        .address = host_address,
     };
     struct kvp_executor_host host = functions;
     host.arg = node;
@@ -379,6 +391,8 @@ static struct kvp_node *node_new(void)
         init_checked_mutex(&node->work);
         node_init_cond(&node->wake);
         node_init_cond(&node->changed);
+        pthread_mutex_init(&node->closer.mutex, NULL);
+        node_init_cond(&node->closer.wake);
         node_disk_init(&node->writer);
         node_disk_init(&node->sender);
         node->state.role = KVP_ROLE_OUTSIDE;
@@ -424,6 +438,12 @@ static kvp_status node_open(const kvp_node_options *options, kvp_node **node, ch
     }
     if (status == KVP_OK) {
         status = open_storage(made, options, &loaded, message, message_size);
+    }
+    if (status == KVP_OK) {
+        status = node_tls_open(made, options, message, message_size);
+    }
+    if (status == KVP_OK) {
+        status = node_members_open(made, options, message, message_size);
     }
     if (status == KVP_OK) {
         status = node_links_open(made, options, message, message_size);
@@ -507,6 +527,8 @@ static void node_free(struct kvp_node *node)
     pthread_mutex_destroy(&node->work);
     pthread_cond_destroy(&node->wake);
     pthread_cond_destroy(&node->changed);
+    pthread_mutex_destroy(&node->closer.mutex);
+    pthread_cond_destroy(&node->closer.wake);
     node_disk_destroy(&node->writer);
     node_disk_destroy(&node->sender);
     free(node);
@@ -525,9 +547,7 @@ static void end_parts(struct kvp_node *node)
     }
     kvp_net_server_close(node->server);
     kvp_address_list_free(node->peer_addresses);
-    for (unsigned i = 0; i < node->link_count; i++) {
-        kvp_net_link_close(node->links[i].link);
-    }
+    node_members_close(node);
     if (node->arbiter != NULL) {
         node->arbiter->ops->close(node->arbiter);
     }

@@ -112,6 +112,16 @@ static void links_on_request(void *arg, struct kvp_net_request *request)
     node_post(node, event);
 }
 
+/* Who has gone elsewhere is not at the other end any more. */
+static void links_post(const struct node_link *link, struct node_event *event)
+{
+    if (!atomic_load(&link->given_up)) {
+        node_post(link->node, event);
+    } else {
+        node_event_free(link->node, event);
+    }
+}
+
 static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
 {
     struct node_link *link = arg;
@@ -123,7 +133,7 @@ static void on_link_answer(void *arg, uint32_t id, kvp_slice body)
     }
     event->kind = NODE_PEER_ANSWER;
     event->peer = link->peer;
-    node_post(link->node, event);
+    links_post(link, event);
 }
 
 static void on_link_state(void *arg, bool connected)
@@ -135,7 +145,7 @@ static void on_link_state(void *arg, bool connected)
         event->peer = link->peer;
         event->link = link->kind;
         event->flag = connected;
-        node_post(link->node, event);
+        links_post(link, event);
     }
 }
 
@@ -153,7 +163,8 @@ static void links_post_unreached(struct kvp_node *node, uint8_t peer, const char
 static void on_link_failure(void *arg, const char *reason)
 {
     const struct node_link *link = arg;
-    if (link->kind == KVP_LINK_CONTROL) { /* the other one fails likewise */
+    if (link->kind == KVP_LINK_CONTROL &&
+        !atomic_load(&link->given_up)) { /* the other one fails likewise */
         links_post_unreached(link->node, link->peer, reason);
     }
 }
@@ -224,29 +235,52 @@ static unsigned links_stall_ms(const struct kvp_node *node)
     return lease_ms > STALL_MIN_MS ? (unsigned)lease_ms : STALL_MIN_MS;
 }
 
+static kvp_status links_open_one(struct kvp_node *node, const struct kvp_executor_peer *peer,
+                                 enum kvp_link_kind kind)
+{
+    struct node_link *link = calloc(1, sizeof(*link));
+    if (link == NULL) {
+        return KVP_NO_MEMORY;
+    }
+    link->node = node;
+    link->peer = peer->id;
+    link->kind = kind;
+    (void)snprintf(link->url, sizeof(link->url), "%s", peer->url);
+    const struct kvp_net_link_config config = {.url = link->url,
+                                               .tls = node->tls,
+                                               .peer_kind = KVP_IDENTITY_NODE,
+                                               .peer_node = peer->id,
+                                               .peer_group = node->config.group,
+                                               .stall_ms = links_stall_ms(node),
+                                               .on_answer = on_link_answer,
+                                               .on_state = on_link_state,
+                                               .on_failure = on_link_failure,
+                                               .arg = link};
+    kvp_status status = kvp_net_link_open(&config, &link->link);
+    if (status != KVP_OK) {
+        free(link);
+        return status;
+    }
+    node->links[node->link_count++] = link;
+    return KVP_OK;
+}
+
+kvp_status node_links_add(struct kvp_node *node, const struct kvp_executor_peer *peer)
+{
+    kvp_status status = KVP_OK;
+    for (unsigned kind = 0; kind < KVP_LINK_KINDS && status == KVP_OK; kind++) {
+        status = links_open_one(node, peer, (enum kvp_link_kind)kind);
+    }
+    return status;
+}
+
 static kvp_status links_open_peers(struct kvp_node *node, char *message, size_t size)
 {
-    for (unsigned i = 0; i < node->config.peer_count * KVP_LINK_KINDS; i++) {
-        const struct kvp_executor_peer *peer = &node->config.peers[i / KVP_LINK_KINDS];
-        struct node_link *link = &node->links[i];
-        link->node = node;
-        link->peer = peer->id;
-        link->kind = (enum kvp_link_kind)(i % KVP_LINK_KINDS);
-        struct kvp_net_link_config config = {.url = peer->url,
-                                             .tls = node->tls,
-                                             .peer_kind = KVP_IDENTITY_NODE,
-                                             .peer_node = peer->id,
-                                             .peer_group = node->config.group,
-                                             .stall_ms = links_stall_ms(node),
-                                             .on_answer = on_link_answer,
-                                             .on_state = on_link_state,
-                                             .on_failure = on_link_failure,
-                                             .arg = link};
-        kvp_status status = kvp_net_link_open(&config, &link->link);
+    for (unsigned i = 0; i < node->config.peer_count; i++) {
+        kvp_status status = node_links_add(node, &node->config.peers[i]);
         if (status != KVP_OK) {
-            return node_say(message, size, status, peer->url);
+            return node_say(message, size, status, node->config.peers[i].url);
         }
-        node->link_count++;
     }
     return KVP_OK;
 }
@@ -273,8 +307,7 @@ static kvp_status links_open_arbiter(struct kvp_node *node, const kvp_node_optio
 kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *options, char *message,
                            size_t size)
 {
-    kvp_status status = node_tls_open(node, options, message, size);
-    status = status == KVP_OK ? links_open_server(node, options->listen, message, size) : status;
+    kvp_status status = links_open_server(node, options->listen, message, size);
     status = status == KVP_OK ? links_open_peers(node, message, size) : status;
     return status == KVP_OK ? links_open_arbiter(node, options, message, size) : status;
 }

@@ -109,30 +109,54 @@ static kvp_status parse_peers(struct kvp_node *node, const char *peers,
     return KVP_OK;
 }
 
+kvp_status node_options_addresses(const struct kvp_node *node,
+                                  const struct kvp_executor_peer *peers, unsigned count,
+                                  struct kvp_address_list **list, const char **wrong)
+{
+    struct kvp_address_list *made = kvp_address_list_new();
+    kvp_status status = made != NULL ? KVP_OK : KVP_NO_MEMORY;
+    *wrong = NULL;
+    for (unsigned i = 0; i < count && status == KVP_OK; i++) {
+        status = kvp_address_list_add(made, kvp_slice_of(peers[i].url, strlen(peers[i].url)));
+        *wrong = peers[i].url;
+    }
+    if (status == KVP_OK && node->peer_from[0] != '\0') {
+        status = kvp_address_list_add_all(made, node->peer_from);
+        *wrong = node->peer_from;
+    }
+    if (status != KVP_OK) {
+        kvp_address_list_free(made);
+        return status == KVP_NO_MEMORY ? status : KVP_BAD_ARGUMENT;
+    }
+    *list = made;
+    return KVP_OK;
+}
+
 /* Whoever may say what peers say: names are looked up later. */
 static kvp_status list_peers(struct kvp_node *node, const char *peer_from,
                              const struct complaint *complaint)
 {
-    node->peer_addresses = kvp_address_list_new();
-    if (node->peer_addresses == NULL) {
-        return KVP_NO_MEMORY;
+    const char *wrong = NULL;
+    if (peer_from != NULL && !copy(node->peer_from, sizeof(node->peer_from), peer_from)) {
+        return options_refuse(complaint, "too many addresses (--peer-from)");
     }
-    for (unsigned i = 0; i < node->config.peer_count; i++) {
-        const char *url = node->config.peers[i].url;
-        if (kvp_address_list_add(node->peer_addresses, kvp_slice_of(url, strlen(url))) != KVP_OK) {
-            return options_refuse(
-                complaint,
-                "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
-                node->config.peers[i].id, url);
-        }
-    }
-    if (peer_from != NULL && kvp_address_list_add_all(node->peer_addresses, peer_from) != KVP_OK) {
+    kvp_status status = node_options_addresses(node, node->config.peers, node->config.peer_count,
+                                               &node->peer_addresses, &wrong);
+    if (status == KVP_BAD_ARGUMENT && wrong == node->peer_from) {
         return options_refuse(complaint,
                               "\"%s\" is no list of addresses, networks and host names, and not "
                               "\"any\" (--peer-from)",
                               peer_from);
     }
-    return KVP_OK;
+    for (unsigned i = 0; status == KVP_BAD_ARGUMENT && i < node->config.peer_count; i++) {
+        if (wrong == node->config.peers[i].url) {
+            return options_refuse(
+                complaint,
+                "peer %u: %s is not of the form tcp://HOST:PORT, with a PORT of 1 to 65535",
+                node->config.peers[i].id, wrong);
+        }
+    }
+    return status;
 }
 
 static bool is_own(const kvp_node_options *options, const char *url)
@@ -336,6 +360,10 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     if (status == KVP_OK) {
         status = list_peers(node, options->peer_from, &complaint);
     }
+    if (status == KVP_OK && options->join != NULL && node->config.peer_count > 0) {
+        status = options_refuse(&complaint, "a node that joins is told of the others by the group: "
+                                            "either the one or the other (--join, --peer)");
+    }
     if (status == KVP_OK) {
         status = check_own(node, options, &complaint);
     }
@@ -348,7 +376,8 @@ kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options
     if (status == KVP_OK) {
         status = set_times(node, options, &complaint);
     }
-    if (status == KVP_OK && options->sync_replicas > node->config.peer_count + 1) {
+    if (status == KVP_OK && options->join == NULL &&
+        options->sync_replicas > node->config.peer_count + 1) {
         status = options_refuse(&complaint,
                                 "%u replicas are wanted in sync, but there are only %u nodes",
                                 options->sync_replicas, node->config.peer_count + 1);

@@ -68,11 +68,24 @@ struct node_call {
 };
 
 struct node_link {
+    struct node_link *next; /* of those that are being closed */
     struct kvp_node *node;
     uint8_t peer;
     enum kvp_link_kind kind;
-    struct kvp_net_link *link;
-    uint32_t last_id; /* loop thread */
+    char url[KVP_URL_SIZE_MAX + 1];
+    struct kvp_net_link *link; /* NULL: it could not be opened */
+    uint32_t last_id;          /* loop thread */
+    atomic_bool given_up;      /* what it tells is of no interest any more */
+};
+
+/* Links to where nobody is any more. Closing one may have to wait for a name being looked up: a
+ * thread does it, made when there is the first. */
+struct node_closer {
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct node_link *first;
+    bool running, quit;
+    pthread_t thread;
 };
 
 /* Of one kind, which one thread refuses. */
@@ -116,7 +129,9 @@ struct kvp_node {
     struct node_refusals strangers, unproven; /* peer operations; those who get no connection */
     struct kvp_arbiter *arbiter;
     unsigned link_count;
-    struct node_link links[KVP_NODES_MAX * KVP_LINK_KINDS];
+    struct node_link *links[KVP_NODES_MAX * KVP_LINK_KINDS];
+    struct node_closer closer;
+    char peer_from[1024];
     struct kvp_executor *executor;
     kvp_buf out; /* whoever has `work`: answers being encoded */
 
@@ -203,8 +218,26 @@ void node_init_cond(pthread_cond_t *cond);
 /* Opens the port, the links to the peers, the arbiter. `message` says what could not be opened. */
 kvp_status node_links_open(struct kvp_node *node, const kvp_node_options *options, char *message,
                            size_t size);
+/* A link of each kind to the peer. KVP_BAD_ARGUMENT (the address), KVP_NO_MEMORY. */
+kvp_status node_links_add(struct kvp_node *node, const struct kvp_executor_peer *peer);
 /* Writes "WHAT: what the status means" to `message`; returns the status. */
 kvp_status node_say(char *message, size_t size, kvp_status status, const char *what);
+
+/* node_members.c: who the others are, as the list of members says */
+/* Takes it from the store, if it has one, or else from the group that lets this node in. */
+kvp_status node_members_open(struct kvp_node *node, const kvp_node_options *options, char *message,
+                             size_t size);
+/* Others are the peers, or they are elsewhere: the loop, which waits for nothing here. */
+void node_members_change(struct kvp_node *node, const struct kvp_executor_peer *peers,
+                         unsigned count);
+const char *node_members_refuse_url(const struct kvp_node *node, const char *url);
+void node_members_close(struct kvp_node *node); /* all links */
+
+/* node_join.c */
+/* Asks the nodes at options->join who the members are: node->config has them. Any failure has a
+ * message that names the next step. */
+kvp_status node_join(struct kvp_node *node, const kvp_node_options *options, char *message,
+                     size_t size);
 
 /* node_tls.c */
 kvp_status node_tls_open(struct kvp_node *node, const kvp_node_options *options, char *message,
@@ -251,6 +284,10 @@ void node_fence_stop(struct kvp_node *node);
 /* Fills `known` from the options of a program that may be built for another release. */
 kvp_status node_options_take(kvp_node_options *known, const kvp_node_options *options,
                              char *message, size_t message_size);
+/* Whence peer operations are taken: KVP_BAD_ARGUMENT: *wrong, of `node`, is no such address. */
+kvp_status node_options_addresses(const struct kvp_node *node,
+                                  const struct kvp_executor_peer *peers, unsigned count,
+                                  struct kvp_address_list **list, const char **wrong);
 kvp_status node_configure(struct kvp_node *node, const kvp_node_options *options, char *message,
                           size_t message_size);
 

@@ -131,6 +131,9 @@ enum kvp_operation_needs {
     /* cursor uint (0: new), size max uint, revision uint, end uint */                             \
     ROW(KVP_OP_BACKUP, 54, 4, 4, false, NO, NODE, false, CLIENT, OPERATE)                          \
                                                                                                    \
+    /* what uint, id uint, new id uint, kind uint, url str */                                      \
+    ROW(KVP_OP_MEMBER_CHANGE, 53, 5, 5, true, YES, PRIMARY, false, CLIENT, OPERATE)                \
+                                                                                                   \
     /* In pair mode each has one arg more at its end: who speaks for the sender (peer_wire.h). */  \
     ROW(KVP_OP_STATE, 64, 1, 2, false, NO, NODE, false, PEER, NODE)                                \
     ROW(KVP_OP_HEARTBEAT, 65, 4, 5, false, NO, NODE, false, PEER, NODE)                            \

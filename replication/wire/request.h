@@ -62,6 +62,11 @@ enum kvp_backup_end {
     KVP_BACKUP_GIVEN_UP = 2, /* nobody will ask for the rest */
 };
 
+/* What a change of members needs besides the URL (key): struct kvp_member_change. */
+struct kvp_member_args {
+    uint32_t what, id, new_id, kind;
+};
+
 struct kvp_identity; /* replication/net/identity.h */
 
 struct kvp_request {
@@ -72,7 +77,8 @@ struct kvp_request {
     kvp_slice group;
     uint64_t epoch_seen;
     struct kvp_session_id session;
-    kvp_slice key;      /* get put create delete cas; scan watch: start; access: whose rights */
+    kvp_slice key;      /* get put create delete cas; scan watch: start; access: whose rights;
+                           member: URL */
     kvp_slice value;    /* put create cas; scan watch: end; access: rights, one msgpack array */
     uint64_t version;   /* delete cas; watch: the first revision wanted, 0: what comes from now on;
                            backup: one that has to be in it */
@@ -85,7 +91,10 @@ struct kvp_request {
     bool stale;         /* get, scan, watch */
     bool force;         /* promote; access: grant */
     unsigned target;    /* handover; backup: enum kvp_backup_end */
-    struct kvp_job_args job;
+    union {             /* by the operation */
+        struct kvp_job_args job;
+        struct kvp_member_args member; /* `value`, never from the wire: the list it begins with */
+    };
     const struct kvp_compare *compares;
     const struct kvp_txn_op *then_ops;
     const struct kvp_txn_op *else_ops;

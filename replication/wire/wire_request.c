@@ -48,6 +48,13 @@ static kvp_status args_check_access(const struct kvp_request *request, const cha
     return args_check_key_value(request, reason);
 }
 
+static kvp_status args_check_member(const struct kvp_request *request, const char **reason)
+{
+    return request->key.size <= KVP_URL_SIZE_MAX
+               ? KVP_OK
+               : kvp_wire_refuse(KVP_TOO_LARGE, "an address is at most 256 bytes long", reason);
+}
+
 static kvp_status args_check_scan(const struct kvp_request *request, const char **reason)
 {
     if (request->key.size > KVP_KEY_SIZE_MAX || request->value.size > KVP_KEY_SIZE_MAX) {
@@ -274,6 +281,24 @@ static void args_write_access(struct kvp_mp_writer *writer, const struct kvp_req
     kvp_mp_write_str(writer, request->key);
     kvp_mp_write_bool(writer, request->force);
     args_write_array(writer, request->value);
+}
+
+static void args_take_member(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->member.what = args_take_u32(reader);
+    request->member.id = args_take_u32(reader);
+    request->member.new_id = args_take_u32(reader);
+    request->member.kind = args_take_u32(reader);
+    request->key = kvp_mp_str(reader);
+}
+
+static void args_write_member(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->member.what);
+    kvp_mp_write_uint(writer, request->member.id);
+    kvp_mp_write_uint(writer, request->member.new_id);
+    kvp_mp_write_uint(writer, request->member.kind);
+    kvp_mp_write_str(writer, request->key);
 }
 
 static void args_take_specification(struct kvp_mp_reader *reader, struct kvp_request *request)
@@ -532,6 +557,7 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_JOB_RETRY] = {args_take_job_retry, args_write_job_retry, args_check_any},
     [KVP_OP_JOB_SET] = {args_take_job_set, args_write_job_set, args_check_any},
     [KVP_OP_WORKER_SET] = {args_take_worker_set, args_write_worker_set, args_check_worker},
+    [KVP_OP_MEMBER_CHANGE] = {args_take_member, args_write_member, args_check_member},
 };
 
 /* ---- whole requests ---- */

@@ -123,8 +123,15 @@ static void test_a_client_may_be_missing(void **state)
     REFUSED(kvp_access_grant(NULL, "user/ann", NULL, 0, NULL));
     REFUSED(kvp_access_revoke(NULL, "user/ann", NULL, 0, NULL));
     REFUSED(kvp_access_list(NULL, NULL));
+    REFUSED(kvp_member_add(NULL, 1, "tcp://127.0.0.1:1", NULL));
+    REFUSED(kvp_member_remove(NULL, 1, NULL));
+    REFUSED(kvp_member_replace(NULL, 1, 2, "tcp://127.0.0.1:1", NULL));
+    REFUSED(kvp_member_move(NULL, 1, "tcp://127.0.0.1:1", NULL));
     kvp_client_close(NULL);
     client = client_open();
+    REFUSED(kvp_member_add(client, 1, NULL, NULL));
+    REFUSED(kvp_member_add(client, 0, "tcp://127.0.0.1:1", NULL));
+    REFUSED(kvp_member_replace(client, 1, 64, "tcp://127.0.0.1:1", NULL));
     REFUSED(kvp_put(client, missing, key, NULL));
     REFUSED(kvp_put(client, key, missing, NULL));
     REFUSED(kvp_promote(client, NULL, false, NULL));

@@ -6,6 +6,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "kvstore/keyspace.h"
 #include "kvstore/writeset.h"
+#include "replication/wire/members.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,11 +67,37 @@ static void try_records(kvp_slice bytes)
     }
 }
 
+/* The list of members: what is read is written so again, and every change leaves one that is. */
+static void try_members(kvp_slice bytes)
+{
+    struct kvp_members members = {0}, again;
+    const struct kvp_member_change change = {.what = bytes.size % 5,
+                                             .id = 1 + bytes.size % 9,
+                                             .new_id = 7,
+                                             .kind = KVP_MEMBER_DATA,
+                                             .url = kvp_slice_of("tcp://a:1", 9)};
+    const char *reason = "";
+    kvp_buf made = {0};
+    if (kvp_members_decode(bytes, &members) != KVP_OK) {
+        return;
+    }
+    must(kvp_members_encode(&members, &made) == KVP_OK, "members");
+    same(&made, bytes);
+    made.size = 0;
+    if (kvp_members_change(&members, &change, &reason) == KVP_OK) {
+        must(kvp_members_encode(&members, &made) == KVP_OK &&
+                 kvp_members_decode(kvp_buf_slice(&made), &again) == KVP_OK,
+             "changed members");
+    }
+    kvp_buf_free(&made);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kvp_slice bytes = kvp_slice_of(data, size);
     (void)kvp_raw_key_is_state(bytes);
     try_writeset(bytes);
     try_records(bytes);
+    try_members(bytes);
     return 0;
 }

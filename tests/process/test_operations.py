@@ -14,7 +14,7 @@ from kvtest import process_ended
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
-PORTS = ("7001", "7002", "7003", "7400", "9100", "9101", "9102")
+PORTS = ("7001", "7002", "7003", "7004", "7005", "7400", "9100", "9101", "9102")
 PATHS = ("/etc/kvpair", "/var/lib/kvpair", "/var/backups")
 
 

@@ -189,8 +189,8 @@ def test_a_node_that_its_primary_does_not_know_says_so_and_so_does_the_primary()
     with Group().start() as group:
         third, url = start_elsewhere(group, 3, "third.log")
         try:
-            status_says(group, url, "does not know this node: its --peer has to name node 3 as " + url)
-            status_says(group, group.urls[1], "node 3 asks to join, and no --peer of this node names it")
+            status_says(group, url, "does not know this node: 'kvcli member add 3 %s' lets it in" % url)
+            status_says(group, group.urls[1], "node 3 asks to join, and is no member: kvcli member add")
             assert "event=peer_unknown peer=3" in group.nodes[1].text()
         finally:
             third.kill()

@@ -155,6 +155,16 @@ static void access_change_request(kvp_buf *out)
     kvp_buf_free(&rights);
 }
 
+static void member_change_request(kvp_buf *out)
+{
+    struct kvp_request request = update_of(KVP_OP_MEMBER_CHANGE);
+    request.member.what = 3;
+    request.member.id = 2;
+    request.member.new_id = 4;
+    request.key = text("tcp://10.0.0.4:7000");
+    put_request(&request, out);
+}
+
 static void access_list_request(kvp_buf *out)
 {
     struct kvp_request request = request_of(KVP_OP_ACCESS_LIST);
@@ -693,6 +703,7 @@ const struct sample samples[] = {
     {"txn-else-answer", SAMPLE_ANSWER, RESULT_TXN, txn_else_answer},
     {"status-request", SAMPLE_REQUEST, RESULT_NONE, status_request},
     {"status-answer", SAMPLE_ANSWER, RESULT_STATUS, status_answer},
+    {"member-change-request", SAMPLE_REQUEST, RESULT_NONE, member_change_request},
     {"access-change-request", SAMPLE_REQUEST, RESULT_NONE, access_change_request},
     {"access-list-request", SAMPLE_REQUEST, RESULT_NONE, access_list_request},
     {"access-list-answer", SAMPLE_ANSWER, RESULT_STATUS, access_list_answer},
