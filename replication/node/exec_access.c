@@ -7,8 +7,11 @@
  */
 #include "replication/access/access.h"
 #include "replication/node/exec_state.h"
+#include "replication/wire/mp_reader.h"
+#include "replication/wire/wire.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ACCESS_LOOK_US    250000u
@@ -196,31 +199,69 @@ static bool access_is_told(const struct kvp_request *request)
     case KVP_OP_JOB_START:
     case KVP_OP_JOB_CANCEL:
     case KVP_OP_JOB_REMOVE:
+    case KVP_OP_JOB_RETRY:
+    case KVP_OP_JOB_SET:
+    case KVP_OP_WORKER_SET:
         return true;
     default:
         return false;
     }
 }
 
+/* Of one with a key the answer says whether it is new, too. 0: none was made. */
+static uint64_t access_new_job(kvp_slice result)
+{
+    struct kvp_mp_reader reader;
+    uint64_t job = 0;
+    if (kvp_wire_read_uint(result, &job) != KVP_OK) {
+        kvp_mp_begin(&reader, result);
+        kvp_mp_array_of(&reader, 2);
+        job = kvp_mp_uint(&reader);
+        job = reader.failed ? 0 : job;
+    }
+    return job;
+}
+
+/* What the request is about, as the line names it, in the user's words quoted. */
+static const char *access_object(const struct kvp_request *request, kvp_slice result, char *out,
+                                 size_t size)
+{
+    char name[KVP_ACCESS_NAME_SIZE], quoted[2 * KVP_ACCESS_NAME_SIZE];
+    bool of_somebody = request->op == KVP_OP_ACCESS_CHANGE || request->op == KVP_OP_WORKER_SET;
+    uint64_t job = request->job.job;
+    if (of_somebody) {
+        size_t length = request->key.size < sizeof(name) ? request->key.size : sizeof(name) - 1;
+        memcpy(name, request->key.data, length);
+        name[length] = '\0';
+        (void)kvp_log_quote(quoted, sizeof(quoted), name);
+        (void)snprintf(out, size, "%s=%s", request->op == KVP_OP_WORKER_SET ? "worker" : "identity",
+                       quoted);
+        return out;
+    }
+    if (request->op == KVP_OP_JOB_NEW) {
+        job = access_new_job(result);
+    }
+    (void)snprintf(out, size, "job=%" PRIu64, job);
+    return out;
+}
+
+static const char *access_operation(const struct kvp_request *request)
+{
+    return request->op != KVP_OP_ACCESS_CHANGE ? kvp_operation_of(request->op)->name
+           : request->force                    ? "ACCESS_GRANT"
+                                               : "ACCESS_REVOKE";
+}
+
 void exec_access_note(struct kvp_executor *executor, const struct kvp_request *request,
-                      const char *outcome)
+                      kvp_slice result, const char *outcome)
 {
     char name[KVP_ACCESS_NAME_SIZE], who[2 * KVP_ACCESS_NAME_SIZE];
-    char whose[2 * KVP_ACCESS_NAME_SIZE] = "", said[128];
-    if (!access_is_told(request)) {
-        return;
-    }
-    (void)kvp_log_quote(who, sizeof(who), kvp_access_print(request->asker, name));
-    (void)kvp_log_quote(said, sizeof(said), outcome);
-    if (request->op == KVP_OP_ACCESS_CHANGE) {
-        size_t size = request->key.size < sizeof(name) ? request->key.size : sizeof(name) - 1;
-        memcpy(name, request->key.data, size);
-        name[size] = '\0';
-        (void)kvp_log_quote(whose, sizeof(whose), name);
-        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s identity=%s outcome=%s", who,
-                 request->force ? "ACCESS_GRANT" : "ACCESS_REVOKE", whose, said);
-    } else {
-        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s job=%" PRIu64 " outcome=%s", who,
-                 kvp_operation_of(request->op)->name, request->job.job, said);
+    char about[2 * KVP_ACCESS_NAME_SIZE + 16], said[128];
+    if (access_is_told(request)) {
+        (void)kvp_log_quote(who, sizeof(who), kvp_access_print(request->asker, name));
+        (void)kvp_log_quote(said, sizeof(said), outcome);
+        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s %s outcome=%s", who,
+                 access_operation(request), access_object(request, result, about, sizeof(about)),
+                 said);
     }
 }

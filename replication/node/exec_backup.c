@@ -214,7 +214,7 @@ static void backup_start(struct kvp_executor *executor, const struct kvp_request
         return;
     }
     if (request->asker != NULL) {
-        exec_access_note(executor, request, "begun");
+        exec_access_note(executor, request, (kvp_slice){0}, "begun");
     }
     backup_remember_place(backup);
     backup_send(executor, backup, request, token);

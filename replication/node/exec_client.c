@@ -29,7 +29,8 @@ static kvp_status client_execute(struct kvp_executor *executor, const struct kvp
     waiter->answer = execution->answer;
     executor->writeset = execution->writeset;
     if (request->asker != NULL && status == KVP_OK) {
-        exec_access_note(executor, request, kvp_strerror(execution->status));
+        exec_access_note(executor, request, kvp_buf_slice(&execution->answer),
+                         kvp_strerror(execution->status));
     }
     return status;
 }
@@ -178,7 +179,7 @@ static void operator_request(struct kvp_executor *executor, const struct kvp_req
     }
     *slot = token;
     if (request->asker != NULL) {
-        exec_access_note(executor, request, "begun");
+        exec_access_note(executor, request, (kvp_slice){0}, "begun");
     }
     if (handover) {
         kvp_core_handover(executor->core, executor->now_us, (uint8_t)request->target);

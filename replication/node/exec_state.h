@@ -268,9 +268,10 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
 bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,
                          void *token);
 void exec_access_changed(struct kvp_executor *executor); /* rights, or where they are read */
-/* Tells the log who has done what, and what came of it; of what is worth it. */
+/* Tells the log who has done what, and what came of it; of what is worth it. `result`: what it is
+ * answered, empty where that is not known yet. */
 void exec_access_note(struct kvp_executor *executor, const struct kvp_request *request,
-                      const char *outcome);
+                      kvp_slice result, const char *outcome);
 
 /* exec_members.c */
 void exec_members_open(struct kvp_executor *executor);

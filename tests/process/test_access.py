@@ -113,6 +113,22 @@ def test_a_boundary_is_not_passed_and_what_is_said_names_the_right():
         assert group.cli("access", "show", "user/writer").returncode == 1
 
 
+def test_the_log_tells_who_has_done_what_with_which_job():
+    with AccessGroup(count=1).start() as group:
+        grant_all(group)
+        path = group.path("tasks")
+        with open(path, "w") as file:
+            file.write('{"kind":"sort","payload":"x"}\n')
+        for key in ([], ["--key", "nightly"]):
+            code, out, error = group.by("user/submitter", "job", "submit", "tasks", path, *key)
+            job = out.strip()
+            assert code == 0 and int(job) > 0, (out, error)
+            for op in ("JOB_NEW", "JOB_START"):
+                logged(group.nodes[1], "event=audit who=user/submitter op=%s job=%s outcome=success" % (op, job))
+        assert group.by("user/submitter", "job", "set", job, "--priority", "7")[0] == 0
+        logged(group.nodes[1], "op=JOB_SET job=%s" % job)
+
+
 def test_a_revoked_right_ends_within_a_second_on_open_connections():
     with AccessGroup().start() as group:
         primary = group.primary()
