@@ -139,6 +139,10 @@ static kvp_status take_good(kvp_result *result, unsigned op, kvp_slice answer)
     case KVP_OP_STATUS:
     case KVP_OP_ACCESS_LIST:
     case KVP_OP_BACKUP:
+    case KVP_OP_LEASE_GRANT:
+    case KVP_OP_LEASE_KEEP:
+    case KVP_OP_LEASE_LIST:
+    case KVP_OP_LEASE_SHOW:
         return kvp_buf_append(&result->value, answer.data, answer.size);
     default: /* HANDOVER, PROMOTE, CLOSE_SCAN have nothing to say */
         return kvp_operation_of(op)->is_job

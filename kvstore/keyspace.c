@@ -7,6 +7,7 @@
 enum {
     SESSION_KEY_SIZE = 11,
     SESSION_HEADER_SIZE = 17,
+    RECORD_LEASED = 1, /* flag of a data record */
 };
 
 bool kvp_raw_key_is_state(kvp_slice raw)
@@ -64,26 +65,41 @@ void kvp_raw_key_age(struct kvp_raw_key *raw)
 
 kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out)
 {
-    uint8_t header[KVP_RECORD_HEADER_SIZE] = {0};
-    kvp_status status = kvp_buf_reserve(out, sizeof(header) + record->value.size);
+    uint8_t header[KVP_RECORD_LEASED_SIZE] = {0};
+    size_t size = record->lease != 0 ? KVP_RECORD_LEASED_SIZE : KVP_RECORD_HEADER_SIZE;
+    kvp_status status = kvp_buf_reserve(out, size + record->value.size);
     if (status != KVP_OK) {
         return status;
     }
+    header[0] = record->lease != 0 ? RECORD_LEASED : 0;
     kvp_put_u64(header + 1, record->create_revision);
     kvp_put_u64(header + 9, record->modify_revision);
-    (void)kvp_buf_append(out, header, sizeof(header)); /* reserved above */
+    kvp_put_u64(header + 17, record->lease);
+    kvp_put_u32(header + 25, record->slot);
+    (void)kvp_buf_append(out, header, size); /* reserved above */
     return kvp_buf_append(out, record->value.data, record->value.size);
 }
 
 kvp_status kvp_record_decode(kvp_slice raw, struct kvp_record *record)
 {
     const uint8_t *bytes = raw.data;
-    if (raw.size < KVP_RECORD_HEADER_SIZE || bytes[0] != 0) {
+    size_t size = KVP_RECORD_HEADER_SIZE;
+    if (raw.size < size || bytes[0] > RECORD_LEASED) {
         return KVP_CORRUPT;
     }
     record->create_revision = kvp_get_u64(bytes + 1);
     record->modify_revision = kvp_get_u64(bytes + 9);
-    record->value = kvp_slice_of(bytes + KVP_RECORD_HEADER_SIZE, raw.size - KVP_RECORD_HEADER_SIZE);
+    record->lease = 0;
+    record->slot = 0;
+    if (bytes[0] == RECORD_LEASED) {
+        size = KVP_RECORD_LEASED_SIZE;
+        if (raw.size < size || kvp_get_u64(bytes + 17) == 0) {
+            return KVP_CORRUPT;
+        }
+        record->lease = kvp_get_u64(bytes + 17);
+        record->slot = kvp_get_u32(bytes + 25);
+    }
+    record->value = kvp_slice_of(bytes + size, raw.size - size);
     return KVP_OK;
 }
 

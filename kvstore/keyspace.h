@@ -7,8 +7,8 @@
  * belongs to the node alone.
  *
  *   prefix  key behind it               value                                          part
- *   'D'     user key                    data record: flags u8 (0), create u64,
- *                                       modify u64, value bytes                        state
+ *   'D'     user key                    data record: flags u8, create u64, modify u64;
+ *                                       with flag 1 lease u64, slot u32; value bytes   state
  *   'E'     (nothing)                   session floor u64: sessions last used at or
  *                                       before this seq have been dropped              state
  *   'J'     see replication/jobs/job_records.h      jobs, tasks, workers state 'S'     client u64,
@@ -17,6 +17,7 @@
  *                                       replication/access/rights_record.h             state
  *   'N'     (nothing)                   the list of members, see
  *                                       replication/wire/members.h                     state
+ *   'U'     see replication/engine/lease_record.h   leases, their keys, their clock    state
  *   'M'     name                        metadata, see storage_new.c                    node
  *
  * The log is not here but in the store's journal (storage_log.c). Numbers in keys are big-endian
@@ -42,6 +43,7 @@ enum {
     KVP_PREFIX_MEMBERS = 'N',
     KVP_PREFIX_RIGHTS = 'R',
     KVP_PREFIX_SESSION = 'S',
+    KVP_PREFIX_LEASE = 'U',
     KVP_PREFIX_META = 'M',
 };
 
@@ -71,9 +73,12 @@ struct kvp_record {
     uint64_t create_revision;
     uint64_t modify_revision;
     kvp_slice value;
+    uint64_t lease; /* that the key ends with; 0: none */
+    uint32_t slot;  /* the key's place among those of its lease */
 };
 
 #define KVP_RECORD_HEADER_SIZE 17u
+#define KVP_RECORD_LEASED_SIZE 29u /* the header of one with a lease */
 /* Appends the stored form. */
 kvp_status kvp_record_encode(const struct kvp_record *record, kvp_buf *out);
 /* Reads a stored form; value points into `raw`. KVP_CORRUPT. */

@@ -27,6 +27,17 @@ static const struct kvcli_option delete_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option put_options[] = {
+    {"--ttl", "SECONDS", "it ends by itself after so long"},
+    {"--lease", "ID", "it ends with that lease"},
+    {NULL, NULL, NULL},
+};
+
+static const struct kvcli_option keep_options[] = {
+    {"--once", NULL, "once, not until it is interrupted"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option incr_options[] = {
     {"--by", "N", "so much (1); less than 0: --by=-3"},
     {NULL, NULL, NULL},
@@ -114,10 +125,10 @@ static const struct kvcli_option retry_options[] = {
 const struct kvcli_command kvcli_commands[] = {
     {"get", "KEY ...", "print the value, or those of several as of one moment", 1,
      (int)KVP_TXN_OPS_MAX, false, kvcli_get, get_options, NULL, false},
-    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put, NULL, NULL,
-     false},
-    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create, NULL, NULL,
-     false},
+    {"put", "KEY VALUE|-", "set the value (-: standard input)", 2, 2, true, kvcli_put, put_options,
+     NULL, false},
+    {"create", "KEY VALUE|-", "set it only if there is none", 2, 2, true, kvcli_create, put_options,
+     NULL, false},
     {"delete", "[KEY [VERSION]]", "remove it, or the keys of a range", 0, 2, true, kvcli_delete,
      delete_options, NULL, true},
     {"incr", "KEY", "add to a whole number; prints it", 1, 1, true, kvcli_incr, incr_options, NULL,
@@ -126,6 +137,7 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, false},
     {"cas", "KEY VERSION VALUE|-", "set it only if that is its version (0: absent)", 3, 3, true,
      kvcli_cas, NULL, NULL, false},
+    {"ttl", "KEY", "how long it has left", 1, 1, false, kvcli_ttl, NULL, NULL, false},
     {"scan", "[PREFIX]", "list keys and values in order", 0, 1, false, kvcli_scan, scan_options,
      NULL, false},
     {"watch", "[PREFIX] [-- COMMAND ...]", "what happens to keys, as it does", 0, INT_MAX, false,
@@ -158,6 +170,8 @@ const struct kvcli_command kvcli_commands[] = {
      NULL, NULL, kvcli_job_verbs, false},
     {"worker", "VERB ...", "those who work:", 1, INT_MAX, false, NULL, NULL, kvcli_worker_verbs,
      false},
+    {"lease", "VERB ...", "what keys end with, unless it is kept:", 1, INT_MAX, false, NULL, NULL,
+     kvcli_lease_verbs, false},
     {"access", "VERB ...", "who has which rights over TLS:", 1, INT_MAX, false, NULL, NULL,
      kvcli_access_verbs, false},
     {"cert", "VERB ...", "certificates for TLS, by a private CA:", 1, INT_MAX, false, NULL, NULL,
@@ -170,6 +184,18 @@ const struct kvcli_command kvcli_worker_verbs[] = {
     {"drain", "NAME", "give it no task any more", 1, 1, true, kvcli_worker_drain, NULL, NULL,
      false},
     {"resume", "NAME", "give it tasks again", 1, 1, true, kvcli_worker_resume, NULL, NULL, false},
+    {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
+};
+
+const struct kvcli_command kvcli_lease_verbs[] = {
+    {"grant", "SECONDS", "make one; prints its id", 1, 1, true, kvcli_lease_grant, NULL, NULL,
+     false},
+    {"keep", "ID", "give it its full time, again and again", 1, 1, false, kvcli_lease_keep,
+     keep_options, NULL, false},
+    {"revoke", "ID", "end it, and its keys", 1, 1, true, kvcli_lease_revoke, NULL, NULL, false},
+    {"list", "", "all of them", 0, 0, false, kvcli_lease_list, NULL, NULL, false},
+    {"show", "ID", "how long it has left, and its keys", 1, 1, false, kvcli_lease_show, NULL, NULL,
+     false},
     {NULL, NULL, NULL, 0, 0, false, NULL, NULL, NULL, false},
 };
 

@@ -4,6 +4,7 @@
 #define KVCLI_H
 
 #include "kvpair/kvp_client.h"
+#include "kvpair/kvp_lease.h"
 #include "kvstore/base/tls_names.h"
 
 #include <cjson/cJSON.h>
@@ -77,6 +78,7 @@ extern const struct kvcli_command kvcli_cert_verbs[];
 extern const struct kvcli_command kvcli_access_verbs[];
 extern const struct kvcli_command kvcli_member_verbs[];
 extern const struct kvcli_command kvcli_worker_verbs[];
+extern const struct kvcli_command kvcli_lease_verbs[];
 
 /* kvcli_run.c */
 /* From now on it is kept why a write to the standard output failed, however much follows it. */
@@ -172,6 +174,19 @@ int kvcli_get(struct kvcli *cli, int argc, char **argv);
 int kvcli_delete(struct kvcli *cli, int argc, char **argv);
 int kvcli_incr(struct kvcli *cli, int argc, char **argv);
 int kvcli_rename(struct kvcli *cli, int argc, char **argv);
+
+/* kvcli_lease.c */
+/* What --ttl and --lease say; complains. */
+bool kvcli_take_hold(const struct kvcli *cli, const char *command, uint64_t *ttl_ms,
+                     uint64_t *lease);
+/* "1.5" as milliseconds that a key or lease may live; complains. */
+bool kvcli_take_ttl(const char *command, const char *argument, uint64_t *ttl_ms);
+int kvcli_lease_grant(struct kvcli *cli, int argc, char **argv);
+int kvcli_lease_keep(struct kvcli *cli, int argc, char **argv);
+int kvcli_lease_revoke(struct kvcli *cli, int argc, char **argv);
+int kvcli_lease_list(struct kvcli *cli, int argc, char **argv);
+int kvcli_lease_show(struct kvcli *cli, int argc, char **argv);
+int kvcli_ttl(struct kvcli *cli, int argc, char **argv);
 
 /* kvcli_watch.c */
 int kvcli_watch(struct kvcli *cli, int argc, char **argv);

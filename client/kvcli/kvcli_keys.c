@@ -73,12 +73,14 @@ static int put_or_create(struct kvcli *cli, char **argv, bool create)
     kvp_buf bytes = {0};
     kvp_slice value;
     kvp_result result;
-    if (!keys_take_value(argv[1], &bytes, &value)) {
+    uint64_t ttl_ms, lease;
+    if (!kvcli_take_hold(cli, create ? "create" : "put", &ttl_ms, &lease) ||
+        !keys_take_value(argv[1], &bytes, &value)) {
         kvp_buf_free(&bytes);
         return EXIT_USAGE;
     }
-    result.status = create ? kvp_create(cli->client, kvcli_slice(argv[0]), value, &result)
-                           : kvp_put(cli->client, kvcli_slice(argv[0]), value, &result);
+    result.status = (create ? kvp_create_held : kvp_put_held)(cli->client, kvcli_slice(argv[0]),
+                                                              value, ttl_ms, lease, &result);
     kvp_buf_free(&bytes);
     return kvcli_updated(cli, &result);
 }

@@ -142,8 +142,13 @@ KVP_API int kvp_slice_compare(kvp_slice a, kvp_slice b);
 #define KVP_GROUP_NAME_MAX   64u
 #define KVP_NAME_SIZE_MAX    64u /* of a worker, a job, a kind of task */
 #define KVP_URL_SIZE_MAX     256u
-#define KVP_NODES_MAX        9u  /* data nodes in one group */
-#define KVP_NODE_ID_MAX      63u /* node ids are 1..63 */
+#define KVP_TTL_MIN_MS       100u /* of a key or a lease */
+#define KVP_TTL_MAX_MS       UINT64_C(315360000000)
+#define KVP_LEASES_MAX       1048576u /* in a group, each key with a time of its own counted */
+#define KVP_LEASE_KEYS_MAX   65536u   /* of one lease */
+#define KVP_LEASES_OWNED_MAX 65536u   /* granted to one identity, over TLS */
+#define KVP_NODES_MAX        9u       /* data nodes in one group */
+#define KVP_NODE_ID_MAX      63u      /* node ids are 1..63 */
 
 #ifdef __cplusplus
 }

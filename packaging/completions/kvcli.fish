@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete incr rename cas scan watch txn export import backup status doctor top events drill handover promote member job worker access cert help
+set -l commands get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease access cert help
 set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -10,6 +10,8 @@ complete -c kvcli -l json -d 'output for programs'
 complete -c kvcli -l bail -d 'the first line that fails is the last'
 complete -c kvcli -n '__fish_seen_subcommand_from get' -l stale -d 'any node answers'
 complete -c kvcli -n '__fish_seen_subcommand_from get' -l revision -x -d 'as it was then'
+complete -c kvcli -n '__fish_seen_subcommand_from put create' -l ttl -x -d 'it ends after so many seconds'
+complete -c kvcli -n '__fish_seen_subcommand_from put create' -l lease -x -d 'it ends with that lease'
 complete -c kvcli -n '__fish_seen_subcommand_from delete' -l prefix -x -d 'all keys that begin so'
 complete -c kvcli -n '__fish_seen_subcommand_from delete' -l all -d 'every key'
 complete -c kvcli -n '__fish_seen_subcommand_from delete scan' -l from -x -d 'from this key on'
@@ -37,6 +39,9 @@ set -l member_verbs list add remove replace move
 complete -c kvcli -n "__fish_seen_subcommand_from member; and not __fish_seen_subcommand_from $member_verbs" -f -a "$member_verbs"
 set -l worker_verbs list drain resume
 complete -c kvcli -n "__fish_seen_subcommand_from worker; and not __fish_seen_subcommand_from $worker_verbs" -f -a "$worker_verbs"
+set -l lease_verbs grant keep revoke list show
+complete -c kvcli -n "__fish_seen_subcommand_from lease; and not __fish_seen_subcommand_from $lease_verbs" -f -a "$lease_verbs"
+complete -c kvcli -n '__fish_seen_subcommand_from lease' -l once -d 'keep it once'
 set -l cert_verbs init issue renew list
 complete -c kvcli -n "__fish_seen_subcommand_from cert; and not __fish_seen_subcommand_from $cert_verbs" -f -a "$cert_verbs"
 complete -c kvcli -n '__fish_seen_subcommand_from promote' -l node -x -d 'which node'

@@ -20,6 +20,9 @@ static const struct {
                                 "and no other (kvworker --id NAME)"},
     [KVP_LACKS_JOB] = {"job", "you have submitted no such job, and with the right \"submit\" one "
                               "sees and changes one's own"},
+    [KVP_LACKS_LEASE] = {"lease",
+                         "you have been granted no such lease, and another one's is for those "
+                         "with the right \"operate\""},
     [KVP_LACKS_READ] = {"read", "you lack the right \"read\" for a key, or for the whole range "
                                 "(kvcli access grant KIND/NAME read PREFIX)"},
     [KVP_LACKS_WRITE] = {"write", "you lack the right \"write\" for a key (kvcli access grant "
@@ -145,6 +148,20 @@ static enum kvp_access_lack access_lacks_look(kvp_slice rights,
                                                               : KVP_LACKS_OBSERVE;
 }
 
+/* ---- leases ---- */
+
+static enum kvp_access_lack access_lacks_lease(kvp_slice rights,
+                                               const struct kvp_access_question *question)
+{
+    if (question->op == KVP_OP_LEASE_SHOW && question->request->lease == 0) {
+        return access_lacks_key(rights, KVP_RIGHT_READ, question->request->key);
+    }
+    return question->owns_lease || access_holds(rights, KVP_RIGHT_OPERATE) ||
+                   KVP_MUTANT(ACCESS_ANY_LEASE)
+               ? KVP_ACCESS_GRANTED
+               : KVP_LACKS_LEASE;
+}
+
 /* ---- workers ---- */
 
 static bool access_to_kind(const struct kvp_access_asker *asker, kvp_slice kind)
@@ -236,6 +253,8 @@ static enum kvp_access_lack access_lacks_right(enum kvp_operation_needs needs, k
         return access_lacks_job(rights, question);
     case KVP_NEEDS_LOOK:
         return access_lacks_look(rights, question);
+    case KVP_NEEDS_LEASE:
+        return access_lacks_lease(rights, question);
     case KVP_NEEDS_OBSERVE:
         return access_holds(rights, KVP_RIGHT_OBSERVE) ? KVP_ACCESS_GRANTED : KVP_LACKS_OBSERVE;
     case KVP_NEEDS_OPERATE:

@@ -24,7 +24,8 @@ struct kvp_access_question {
     const struct kvp_request *request;
     /* What peers say, or ask the witness: the node in whose name. */
     unsigned from;
-    bool owns_job; /* has he submitted the request's job? */
+    bool owns_job;   /* has he submitted the request's job? */
+    bool owns_lease; /* has he been granted the request's lease? */
     /* The kinds with which the request's worker has joined, all but WORKER_JOIN itself. */
     const kvp_slice *kinds;
     unsigned kind_count;
@@ -35,8 +36,9 @@ enum kvp_access_lack {
     KVP_LACKS_OPERATION, /* there is none of that number */
     KVP_LACKS_IDENTITY,
     KVP_LACKS_NODE,
-    KVP_LACKS_NAME, /* a worker with another one */
-    KVP_LACKS_JOB,  /* it is not his own */
+    KVP_LACKS_NAME,  /* a worker with another one */
+    KVP_LACKS_JOB,   /* it is not his own */
+    KVP_LACKS_LEASE, /* the same */
     KVP_LACKS_READ,
     KVP_LACKS_WRITE,
     KVP_LACKS_SUBMIT,

@@ -39,6 +39,7 @@ void kvp_engine_close(struct kvp_engine *engine)
         overlay_free(&engine->overlay);
         session_table_free(&engine->sessions);
         kvp_jobs_close(engine->jobs);
+        engine_leases_free(engine);
         free(engine->large);
         kvp_buf_free(&engine->scratch);
         kvp_buf_free(&engine->kept);
@@ -55,6 +56,11 @@ kvp_status kvp_engine_start(struct kvp_engine *engine, struct kvp_storage *stora
         session_table_clear(&engine->sessions);
         return status;
     }
+    status = engine_leases_start(engine, storage);
+    if (status != KVP_OK) {
+        session_table_clear(&engine->sessions);
+        return status;
+    }
     engine->storage = storage;
     engine->committed = engine->executed = seq;
     return KVP_OK;
@@ -65,6 +71,7 @@ void kvp_engine_reset(struct kvp_engine *engine)
     overlay_clear(&engine->overlay);
     session_table_clear(&engine->sessions);
     kvp_jobs_reset(engine->jobs);
+    engine_leases_free(engine);
     engine->large_count = 0;
     engine->storage = NULL;
 }
@@ -72,6 +79,7 @@ void kvp_engine_reset(struct kvp_engine *engine)
 void kvp_engine_release(struct kvp_engine *engine)
 {
     session_table_release(&engine->sessions);
+    engine_leases_release(engine);
     kvp_jobs_reset(engine->jobs);
 }
 
@@ -97,7 +105,12 @@ static kvp_status execute_put(struct kvp_engine *engine, const struct kvp_reques
     if (request->op == KVP_OP_CAS && present.modify_revision != request->version) {
         return answer_uint(execution, KVP_VERSION_DIFFERS, present.modify_revision);
     }
-    status = engine_put(engine, request->key, request->value, seq, &present);
+    status = engine_put_wish(engine, request->key, request->value,
+                             (struct engine_wish){request->ttl_ms, request->lease}, seq, &present);
+    if (engine->leases.refusal != NULL && status != KVP_OK) {
+        execution->status = status;
+        return kvp_wire_result_string(&execution->answer, engine->leases.refusal);
+    }
     return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;
 }
 
@@ -116,7 +129,10 @@ static kvp_status execute_delete(struct kvp_engine *engine, const struct kvp_req
         execution->status = KVP_NOT_FOUND;
         return KVP_OK;
     }
-    status = engine_delete(engine, request->key);
+    if (present.lease != 0) {
+        status = engine_lease_leave(engine, &present);
+    }
+    status = status == KVP_OK ? engine_delete(engine, request->key) : status;
     return status == KVP_OK ? answer_uint(execution, KVP_OK, seq) : status;
 }
 
@@ -137,12 +153,20 @@ static kvp_status engine_run(struct kvp_engine *engine, const struct kvp_request
         return engine_access(engine, request, execution);
     case KVP_OP_MEMBER_CHANGE:
         return engine_members(engine, request, execution);
+    case KVP_OP_LEASE_GRANT:
+    case KVP_OP_LEASE_REVOKE:
+        return engine_lease(engine, request, seq, execution);
     default:
         return engine_job(engine, request, seq, execution);
     }
 }
 
 /* ---- execution ---- */
+
+static bool has_no_key(unsigned op)
+{
+    return op == KVP_OP_ACCESS_LIST || op == KVP_OP_LEASE_GRANT || op == KVP_OP_LEASE_REVOKE;
+}
 
 static kvp_status check(const struct kvp_request *request, const char **reason)
 {
@@ -156,8 +180,14 @@ static kvp_status check(const struct kvp_request *request, const char **reason)
     if (kvp_operation_of(request->op)->is_job || request->op == KVP_OP_MEMBER_CHANGE) {
         return engine_check_value(request->value, reason);
     }
-    kvp_status status =
-        request->op == KVP_OP_ACCESS_LIST ? KVP_OK : engine_check_key(request->key, reason);
+    kvp_status status = kvp_wire_check_hold(request->ttl_ms, request->lease, reason);
+    if (request->op == KVP_OP_LEASE_GRANT && request->ttl_ms == 0) {
+        *reason = "a lease has a time to live";
+        return KVP_BAD_REQUEST;
+    }
+    if (status == KVP_OK && !has_no_key(request->op)) {
+        status = engine_check_key(request->key, reason);
+    }
     return status == KVP_OK ? engine_check_value(request->value, reason) : status;
 }
 
@@ -180,6 +210,9 @@ static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_req
                                  uint64_t seq, const struct session_found *found,
                                  struct kvp_execution *execution)
 {
+    engine->leases.changed = false;
+    engine->leases.refusal = NULL;
+    engine->leases.made = 0;
     kvp_status status = engine_run(engine, request, seq, execution);
     if (status == KVP_OK && found != NULL) {
         status = engine_fit_answer(engine, &request->session, found, execution);
@@ -207,6 +240,9 @@ static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_req
     }
     if (status == KVP_OK) {
         engine->executed = seq;
+        if (engine->leases.changed) {
+            engine_leases_follow(engine);
+        }
     }
     return status;
 }

@@ -28,6 +28,7 @@ struct kvp_engine_config {
     uint32_t sessions_max;        /* session slots remembered; 0: 65536 */
     uint32_t session_answers_max; /* bytes of their large answers; 0: 32 MiB */
     uint32_t session_idle_ms;     /* a slot makes room when it was not used for so long; 0: 10 s */
+    uint32_t leases_max;          /* 0: KVP_LEASES_MAX */
     struct kvp_jobs_config jobs;
 };
 
@@ -85,6 +86,31 @@ kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *val
 kvp_status kvp_engine_rights(struct kvp_engine *engine, kvp_buf *record);
 /* The name of who submitted a job is appended. KVP_NOT_FOUND: nobody who has one. */
 kvp_status kvp_engine_job_owner(struct kvp_engine *engine, uint64_t job, kvp_buf *owner);
+
+/*
+ * Leases. Granting, revoking and putting keys with one are updates, for kvp_engine_execute().
+ * Keeping one changes nothing that is replicated: a new primary gives each its full time again.
+ * What is told of leases includes what is pending: it counts when that is committed.
+ *
+ * Time runs for leases only while this node serves: said with every event. A time that passes
+ * unseen, while the process is stopped, counts for little.
+ */
+void kvp_engine_lease_time(struct kvp_engine *engine, uint64_t now_us, bool serving);
+/* KVP_OK: it has its full time again, *ttl_ms. KVP_NOT_FOUND. Others: the engine has failed. */
+kvp_status kvp_engine_lease_keep(struct kvp_engine *engine, uint64_t lease, uint64_t *ttl_ms);
+/* The name of who granted it is appended. KVP_NOT_FOUND. */
+kvp_status kvp_engine_lease_owner(struct kvp_engine *engine, uint64_t lease, kvp_buf *owner);
+/* May the key's name be shown? */
+struct kvp_lease_reader {
+    void *arg;
+    bool (*may_read)(void *arg, kvp_slice key); /* NULL: everything */
+};
+/* The results of LEASE_SHOW and LEASE_LIST are appended. KVP_NOT_FOUND; KVP_UNAVAILABLE: a new
+ * primary has not read all leases yet. */
+kvp_status kvp_engine_lease_show(struct kvp_engine *engine, uint64_t lease, kvp_slice key,
+                                 const struct kvp_lease_reader *reader, kvp_buf *answer);
+kvp_status kvp_engine_lease_list(struct kvp_engine *engine, uint64_t above, kvp_buf *answer);
+size_t kvp_engine_leases(const struct kvp_engine *engine); /* known so far */
 
 /*
  * Jobs (replication/jobs/jobs.h). Their operations go through kvp_engine_execute() like all others,

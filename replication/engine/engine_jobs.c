@@ -9,22 +9,15 @@
 
 static kvp_status engine_jobs_get(void *arg, kvp_slice key, kvp_buf *value)
 {
-    struct kvp_engine *engine = arg;
-    const struct overlay_version *version = overlay_find(&engine->overlay, key, UINT64_MAX);
-    if (version == NULL) {
-        return kvp_storage_get(engine->storage, key, value);
-    }
-    return version->is_delete ? KVP_NOT_FOUND
-                              : kvp_buf_append(value, version->raw.data, version->raw.size);
+    return engine_record_get(arg, key, value);
 }
 
 static kvp_status store_put(void *arg, kvp_slice key, kvp_slice value)
 {
-    struct kvp_engine *engine = arg;
     kvp_buf raw = {0};
     kvp_status status = kvp_buf_append(&raw, value.data, value.size);
     if (status == KVP_OK) {
-        status = overlay_set(&engine->overlay, key, &raw, false);
+        status = engine_record_put(arg, key, &raw);
     }
     kvp_buf_free(&raw);
     return status;
@@ -32,9 +25,7 @@ static kvp_status store_put(void *arg, kvp_slice key, kvp_slice value)
 
 static kvp_status store_delete(void *arg, kvp_slice key)
 {
-    struct kvp_engine *engine = arg;
-    kvp_buf none = {0};
-    return overlay_set(&engine->overlay, key, &none, true);
+    return engine_record_delete(arg, key);
 }
 
 kvp_status engine_open_jobs(struct kvp_engine *engine)
@@ -95,12 +86,10 @@ static kvp_status engine_jobs_step(struct kvp_engine *engine, uint64_t seq,
     return status;
 }
 
-kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
-                           bool *more)
+static kvp_status engine_rest_step(struct kvp_engine *engine, uint64_t seq,
+                                   struct kvp_execution *execution, bool *more)
 {
     bool all = false;
-    *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
-    assert(engine->storage != NULL && seq == engine->executed + 1);
     kvp_status status = kvp_jobs_load(engine->jobs, load_at_once(engine), engine->now_us, &all);
     *more = false; /* a new primary has others waiting, who come before the rest of what it reads */
     if (status == KVP_OK && all) {
@@ -111,6 +100,20 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_e
         status = session_table_load(&engine->sessions, load_at_once(engine));
         *more = false;
     }
+    return status;
+}
+
+kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_execution *execution,
+                           bool *more)
+{
+    bool done = false;
+    *execution = (struct kvp_execution){.kind = KVP_EXECUTION_ANSWER};
+    *more = false;
+    assert(engine->storage != NULL && seq == engine->executed + 1);
+    kvp_status status = engine_leases_step(engine, seq, execution, &done, more);
+    if (status == KVP_OK && !done) {
+        status = engine_rest_step(engine, seq, execution, more);
+    }
     if (status != KVP_OK) {
         kvp_buf_free(&execution->writeset);
     }
@@ -119,14 +122,18 @@ kvp_status kvp_engine_step(struct kvp_engine *engine, uint64_t seq, struct kvp_e
 
 bool kvp_engine_reads(const struct kvp_engine *engine)
 {
-    return engine->sessions.view != NULL || kvp_jobs_reads(engine->jobs);
+    return engine->sessions.view != NULL || engine->leases.view != NULL ||
+           kvp_jobs_reads(engine->jobs);
 }
 
 uint64_t kvp_engine_deadline(const struct kvp_engine *engine)
 {
     uint64_t jobs_us = kvp_jobs_deadline(engine->jobs);
     bool reads = kvp_jobs_reads(engine->jobs);
+    bool leases = engine->leases.index.count > 0 || engine->leases.view != NULL;
+    uint64_t leases_us = leases ? engine_leases_deadline(engine) : UINT64_MAX;
     jobs_us = reads ? engine->rest_us : jobs_us;
+    jobs_us = leases_us < jobs_us ? leases_us : jobs_us;
     return engine->sessions.view != NULL && engine->rest_us < jobs_us ? engine->rest_us : jobs_us;
 }
 

@@ -27,8 +27,8 @@ static kvp_status key_decode(kvp_slice raw, struct engine_value *value)
     struct kvp_record record;
     kvp_status status = kvp_record_decode(raw, &record);
     if (status == KVP_OK) {
-        *value = (struct engine_value){true, record.create_revision, record.modify_revision,
-                                       record.value};
+        *value = (struct engine_value){true,         record.create_revision, record.modify_revision,
+                                       record.value, record.lease,           record.slot};
     }
     return status;
 }
@@ -83,11 +83,12 @@ kvp_status kvp_engine_get(struct kvp_engine *engine, kvp_slice key, kvp_buf *val
 }
 
 kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
-                      const struct engine_value *present)
+                      const struct engine_value *present, struct engine_hold hold)
 {
     struct kvp_raw_key raw_key;
     kvp_buf raw = {0};
-    struct kvp_record record = {present->present ? present->create_revision : seq, seq, value};
+    struct kvp_record record = {present->present ? present->create_revision : seq, seq, value,
+                                hold.lease, hold.slot};
     kvp_raw_key_data(&raw_key, key);
     kvp_status status = kvp_record_encode(&record, &raw);
     if (status == KVP_OK) {

@@ -13,6 +13,7 @@ static void engine_put_aside(struct kvp_engine *engine)
 {
     session_table_release(&engine->sessions);
     kvp_jobs_release(engine->jobs);
+    engine_leases_release(engine);
     engine->storage = NULL;
 }
 

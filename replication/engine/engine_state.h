@@ -5,6 +5,7 @@
 
 #include "kvstore/keyspace.h"
 #include "replication/engine/engine.h"
+#include "replication/engine/lease_index.h"
 #include "replication/engine/overlay.h"
 #include "replication/engine/session.h"
 
@@ -18,12 +19,27 @@ struct engine_large {
     uint16_t slot;
 };
 
+/* Leases as this primary knows them. Times are those of their clock, in microseconds. */
+struct engine_leases {
+    struct lease_index index;
+    struct kvp_state_view *view; /* what is still to be read of the time before; NULL: nothing */
+    uint64_t clock_us;           /* moves only while this node serves */
+    uint64_t seen_us;            /* of the engine's time, when that was so */
+    uint64_t stored_us;          /* the clock as the log has it */
+    uint64_t began_us;           /* the clock when this node became primary */
+    bool serving;                /* at seen_us */
+    bool changed;                /* the newest layer has something of leases */
+    uint32_t made;               /* leases of one key, in the newest layer */
+    const char *refusal;         /* why a key cannot have its lease: static */
+};
+
 struct kvp_engine {
     struct kvp_engine_config config;
     struct kvp_storage *storage; /* NULL: not started */
     struct overlay overlay;
     struct session_table sessions;
     struct kvp_jobs *jobs;
+    struct engine_leases leases;
     uint64_t now_us;
     uint64_t committed; /* what reads may show */
     uint64_t executed;  /* seq of the newest layer, or what the store had at the start */
@@ -43,12 +59,20 @@ struct engine_value {
     bool present;
     uint64_t create_revision, modify_revision;
     kvp_slice value;
+    uint64_t lease; /* 0: none */
+    uint32_t slot;
+};
+
+/* How a key ends by itself: with which lease, and which of its keys it is. */
+struct engine_hold {
+    uint64_t lease; /* 0: not */
+    uint32_t slot;
 };
 
 kvp_status engine_look(struct kvp_engine *engine, kvp_slice key, struct engine_value *value);
 /* Writes a key in the newest layer. `present` is what engine_look() told. */
 kvp_status engine_put(struct kvp_engine *engine, kvp_slice key, kvp_slice value, uint64_t seq,
-                      const struct engine_value *present);
+                      const struct engine_value *present, struct engine_hold hold);
 kvp_status engine_delete(struct kvp_engine *engine, kvp_slice key);
 /* The newest layer as a write set. */
 kvp_status engine_collect(const struct kvp_engine *engine, kvp_buf *set);
@@ -76,6 +100,46 @@ kvp_status engine_close_session(struct kvp_engine *engine, const struct kvp_sess
 kvp_status engine_open_jobs(struct kvp_engine *engine);
 kvp_status engine_job(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
                       struct kvp_execution *execution);
+
+/* engine_record.c: any record of the state, as whoever executes sees it. */
+kvp_status engine_record_get(struct kvp_engine *engine, kvp_slice raw_key, kvp_buf *value);
+kvp_status engine_record_put(struct kvp_engine *engine, kvp_slice raw_key, kvp_buf *value);
+kvp_status engine_record_delete(struct kvp_engine *engine, kvp_slice raw_key);
+
+/* engine_lease.c */
+/* What a put asks for, beside key and value. */
+struct engine_wish {
+    uint64_t ttl_ms, lease;
+};
+/* As engine_put(), with what becomes of the key's lease. KVP_NOT_FOUND, KVP_TOO_LARGE: it cannot
+ * have that lease, leases.refusal says why, and nothing has changed. */
+kvp_status engine_put_wish(struct kvp_engine *engine, kvp_slice key, kvp_slice value,
+                           struct engine_wish wish, uint64_t seq,
+                           const struct engine_value *present);
+/* The key is about to go, or to have no lease any more. */
+kvp_status engine_lease_leave(struct kvp_engine *engine, const struct engine_value *present);
+kvp_status engine_lease(struct kvp_engine *engine, const struct kvp_request *request, uint64_t seq,
+                        struct kvp_execution *execution);
+/* Takes one's keys away, at most *budget, which is what is left then. *ended: the lease is gone. */
+kvp_status engine_lease_end(struct kvp_engine *engine, uint64_t lease, uint32_t *budget,
+                            bool *ended);
+/* The newest layer has been executed: the index follows it. Cannot fail. */
+void engine_leases_follow(struct kvp_engine *engine);
+/* The clock as of now. */
+uint64_t engine_lease_now(const struct kvp_engine *engine);
+
+/* engine_lease_keep.c: knows one that is not read yet, if there is such a lease. */
+kvp_status engine_lease_warm(struct kvp_engine *engine, uint64_t lease);
+
+/* engine_expire.c */
+kvp_status engine_leases_start(struct kvp_engine *engine, struct kvp_storage *storage);
+void engine_leases_release(struct kvp_engine *engine); /* no view of the store stays open */
+void engine_leases_free(struct kvp_engine *engine);
+/* A piece of what is due. *done: there was something; KVP_EXECUTION_APPEND as of
+ * kvp_engine_step(). */
+kvp_status engine_leases_step(struct kvp_engine *engine, uint64_t seq,
+                              struct kvp_execution *execution, bool *done, bool *more);
+uint64_t engine_leases_deadline(const struct kvp_engine *engine);
 
 /* engine_access.c */
 kvp_status engine_access(struct kvp_engine *engine, const struct kvp_request *request,

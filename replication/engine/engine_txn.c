@@ -26,6 +26,9 @@ static kvp_status check_ops(const struct kvp_txn_op *ops, uint32_t count, const 
             *reason = "unknown kind of operation in a transaction";
             status = KVP_BAD_REQUEST;
         }
+        if (status == KVP_OK) {
+            status = kvp_wire_check_hold(ops[i].ttl_ms, ops[i].lease, reason);
+        }
     }
     return status;
 }
@@ -116,7 +119,8 @@ static kvp_status all_hold(struct kvp_engine *engine, const struct kvp_request *
     return KVP_OK;
 }
 
-/* The new number is what the entry has, so that who applies it need not compute. */
+/* The new number is what the entry has, so that who applies it need not compute. A time to live
+ * goes on. */
 static kvp_status run_add(struct kvp_engine *engine, const struct kvp_txn_op *op, uint64_t seq,
                           const struct engine_value *present, kvp_buf *answer)
 {
@@ -125,7 +129,8 @@ static kvp_status run_add(struct kvp_engine *engine, const struct kvp_txn_op *op
     kvp_status status = kvp_decimal_add(present->present ? present->value : kvp_slice_of("0", 1),
                                         op->value, text, &sum);
     if (status == KVP_OK) {
-        status = engine_put(engine, op->key, sum, seq, present);
+        status = engine_put(engine, op->key, sum, seq, present,
+                            (struct engine_hold){present->lease, present->slot});
     }
     struct kvp_get_result get = {
         .modify = seq, .create = present->present ? present->create_revision : seq, .value = sum};
@@ -147,13 +152,17 @@ static kvp_status run_op(struct kvp_engine *engine, const struct kvp_txn_op *op,
         return kvp_wire_txn_get(answer, present.present ? &get : NULL);
     }
     if (op->kind == KVP_TXN_PUT) {
-        status = engine_put(engine, op->key, op->value, seq, &present);
+        status = engine_put_wish(engine, op->key, op->value,
+                                 (struct engine_wish){op->ttl_ms, op->lease}, seq, &present);
         return status == KVP_OK ? kvp_wire_txn_put(answer) : status;
     }
     if (op->kind == KVP_TXN_ADD) {
         return run_add(engine, op, seq, &present, answer);
     }
-    if (present.present) {
+    if (present.lease != 0) {
+        status = engine_lease_leave(engine, &present);
+    }
+    if (present.present && status == KVP_OK) {
         status = engine_delete(engine, op->key);
     }
     return status == KVP_OK ? kvp_wire_txn_delete(answer, present.present) : status;
@@ -221,6 +230,9 @@ kvp_status engine_txn(struct kvp_engine *engine, const struct kvp_request *reque
                       struct kvp_execution *execution)
 {
     kvp_status status = txn_run(engine, request, seq, execution);
+    if (engine->leases.refusal != NULL && (status == KVP_NOT_FOUND || status == KVP_TOO_LARGE)) {
+        return txn_refuse(engine, execution, status, engine->leases.refusal);
+    }
     switch (status) {
     case KVP_TOO_LARGE:
         return txn_refuse(engine, execution, status,

@@ -80,6 +80,16 @@ static bool access_owns_job(struct kvp_executor *executor, const struct kvp_requ
                0;
 }
 
+static bool access_owns_lease(struct kvp_executor *executor, const struct kvp_request *request,
+                              const char *name)
+{
+    executor->value.size = 0;
+    return executor->running &&
+           kvp_engine_lease_owner(executor->engine, request->lease, &executor->value) == KVP_OK &&
+           kvp_slice_compare(kvp_buf_slice(&executor->value), kvp_slice_of(name, strlen(name))) ==
+               0;
+}
+
 static enum kvp_access_lack access_decide(struct kvp_executor *executor,
                                           const struct kvp_request *request, const char *name)
 {
@@ -92,6 +102,9 @@ static enum kvp_access_lack access_decide(struct kvp_executor *executor,
     struct kvp_access_question question = {.op = request->op, .request = request, .kinds = kinds};
     if (operation->needs == KVP_NEEDS_JOB || operation->needs == KVP_NEEDS_LOOK) {
         question.owns_job = access_owns_job(executor, request, name);
+    }
+    if (operation->needs == KVP_NEEDS_LEASE && request->lease != 0) {
+        question.owns_lease = access_owns_lease(executor, request, name);
     }
     if (operation->needs == KVP_NEEDS_WORK && request->op != KVP_OP_WORKER_JOIN &&
         executor->running) {
@@ -164,6 +177,14 @@ static bool access_is_elsewhere(const struct kvp_executor *executor,
 {
     bool is_primary = executor->running && kvp_core_role(executor->core) == KVP_ROLE_PRIMARY;
     return access_is_of_primary(request) && !is_primary && request->op != KVP_OP_HANDOVER;
+}
+
+bool exec_access_may_read(struct kvp_executor *executor, const struct kvp_identity *who,
+                          kvp_slice key)
+{
+    char name[KVP_ACCESS_NAME_SIZE];
+    const struct kvp_request get = {.op = KVP_OP_GET, .asker = who, .key = key};
+    return access_decide(executor, &get, kvp_access_print(who, name)) == KVP_ACCESS_GRANTED;
 }
 
 bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,

@@ -5,6 +5,7 @@
  * leases hold (rules R1 and R3).
  */
 #include "replication/node/exec_state.h"
+#include "kvstore/base/mutant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -200,11 +201,25 @@ static kvp_status check_keys(const struct kvp_request *request)
     return get && request->key.size == 0 ? KVP_BAD_REQUEST : KVP_OK;
 }
 
+static bool client_looks_at_leases(unsigned op)
+{
+    return op == KVP_OP_LEASE_KEEP || op == KVP_OP_LEASE_LIST || op == KVP_OP_LEASE_SHOW;
+}
+
+/* What is answered from what this node knows, at once, counts only while its leases hold. */
+static bool client_writes(unsigned op)
+{
+    if (kvp_operation_of(op)->served == KVP_SERVED_READ) {
+        return false;
+    }
+    return !client_looks_at_leases(op) || KVP_MUTANT(LEASE_UNSERVED);
+}
+
 /* Is there a reason to refuse a request that only a primary may answer? KVP_OK: no. */
 static kvp_status reason_to_refuse(const struct kvp_executor *executor,
                                    const struct kvp_request *request, const char **reason)
 {
-    bool writes = kvp_operation_of(request->op)->served != KVP_SERVED_READ;
+    bool writes = client_writes(request->op);
     *reason = NULL;
     if (kvp_core_role(executor->core) != KVP_ROLE_PRIMARY || !executor->running) {
         return KVP_NOT_PRIMARY;
@@ -334,7 +349,8 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
         break;
     default:
         if (!refused(executor, request, token)) {
-            client_update(executor, request, token);
+            (client_looks_at_leases(request->op) ? exec_lease : client_update)(executor, request,
+                                                                               token);
         }
         break;
     }

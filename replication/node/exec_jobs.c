@@ -42,12 +42,10 @@ static bool alive(const struct kvp_executor *executor, void *token)
  * answer otherwise. */
 static void answer_fetch(struct kvp_executor *executor, void *token, int code, bool needs_commit)
 {
-    uint64_t last = kvp_core_next_seq(executor->core) - 1;
-    kvp_slice answer = kvp_buf_slice(&executor->scratch);
-    if (!needs_commit || last <= executor->committed) {
-        exec_answer(executor, token, code, answer);
-    } else if (!exec_wait(executor, token, last, code, answer)) {
-        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));
+    if (needs_commit) {
+        exec_answer_committed(executor, token, code);
+    } else {
+        exec_answer(executor, token, code, kvp_buf_slice(&executor->scratch));
     }
 }
 

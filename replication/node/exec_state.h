@@ -267,6 +267,9 @@ void exec_request(struct kvp_executor *executor, const struct kvp_request *reque
 /* May he have it done? If not, it has been answered. */
 bool exec_access_permits(struct kvp_executor *executor, const struct kvp_request *request,
                          void *token);
+/* May he read the key, as far as is known of the rights? Behind exec_access_permits(). */
+bool exec_access_may_read(struct kvp_executor *executor, const struct kvp_identity *who,
+                          kvp_slice key);
 void exec_access_changed(struct kvp_executor *executor); /* rights, or where they are read */
 /* Tells the log who has done what, and what came of it; of what is worth it. `result`: what it is
  * answered, empty where that is not known yet. */
@@ -309,8 +312,11 @@ void exec_wait_add(struct kvp_executor *executor, struct exec_waiter *waiter); /
 void exec_wait_free_spares(struct kvp_executor *executor);
 /* Answers when `seq` is committed. False: no memory. */
 bool exec_wait(struct kvp_executor *executor, void *token, uint64_t seq, int status,
-               kvp_slice answer);                 /* of the operation that is being answered */
-void exec_release(struct kvp_executor *executor); /* waiters whose entry is committed */
+               kvp_slice answer); /* of the operation that is being answered */
+/* Answers with what is in the scratch: when all that is appended is committed, since another
+ * primary may know less of it. */
+void exec_answer_committed(struct kvp_executor *executor, void *token, int status);
+void exec_release(struct kvp_executor *executor);             /* waiters whose entry is committed */
 void exec_give_up(struct kvp_executor *executor, int status); /* all waiters */
 
 /* exec_jobs.c */
@@ -321,6 +327,9 @@ void exec_jobs_begin(struct kvp_executor *executor); /* this node has become pri
 /* Tells the job engine for how long workers could make themselves heard. */
 void exec_jobs_hear(struct kvp_executor *executor, bool serving);
 uint64_t exec_jobs_deadline(const struct kvp_executor *executor);
+
+/* exec_lease.c: LEASE_KEEP, LEASE_SHOW, LEASE_LIST. */
+void exec_lease(struct kvp_executor *executor, const struct kvp_request *request, void *token);
 
 /* exec_watch.c */
 void exec_watch(struct kvp_executor *executor, const struct kvp_request *request, void *token);

@@ -110,6 +110,17 @@ static struct exec_waiter *wait_take_first(struct kvp_executor *executor)
     return waiter;
 }
 
+void exec_answer_committed(struct kvp_executor *executor, void *token, int status)
+{
+    uint64_t last = kvp_core_next_seq(executor->core) - 1;
+    kvp_slice answer = kvp_buf_slice(&executor->scratch);
+    if (last <= executor->committed) {
+        exec_answer(executor, token, status, answer);
+    } else if (!exec_wait(executor, token, last, status, answer)) {
+        exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(KVP_NO_MEMORY));
+    }
+}
+
 void exec_release(struct kvp_executor *executor)
 {
     while (executor->first != NULL && executor->first->seq <= executor->committed) {

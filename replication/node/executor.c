@@ -345,6 +345,7 @@ static bool settle_engine(struct kvp_executor *executor)
 {
     uint64_t applied = kvp_core_applied(executor->core);
     bool serving = exec_serving(executor);
+    kvp_engine_lease_time(executor->engine, executor->now_us, serving);
     kvp_engine_commit(executor->engine, executor->committed);
     if (applied > executor->applied_told) {
         executor->applied_told = applied;

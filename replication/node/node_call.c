@@ -3,6 +3,8 @@
  * reads, which mostly need no loop. */
 #include "replication/node/node_state.h"
 
+#include "kvpair/kvp_lease.h"
+
 #include <assert.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -302,6 +304,22 @@ kvp_status kvp_node_create(kvp_node *node, kvp_slice key, kvp_slice value, uint6
     return call_update(node, &request, version);
 }
 
+kvp_status kvp_node_put_held(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t ttl_ms,
+                             uint64_t lease, uint64_t *version)
+{
+    struct kvp_request request = {
+        .op = KVP_OP_PUT, .key = key, .value = value, .ttl_ms = ttl_ms, .lease = lease};
+    return call_update(node, &request, version);
+}
+
+kvp_status kvp_node_create_held(kvp_node *node, kvp_slice key, kvp_slice value, uint64_t ttl_ms,
+                                uint64_t lease, uint64_t *version)
+{
+    struct kvp_request request = {
+        .op = KVP_OP_CREATE, .key = key, .value = value, .ttl_ms = ttl_ms, .lease = lease};
+    return call_update(node, &request, version);
+}
+
 kvp_status kvp_node_delete(kvp_node *node, kvp_slice key, uint64_t expected, uint64_t *version)
 {
     struct kvp_request request = {.op = KVP_OP_DELETE, .key = key, .version = expected};
@@ -314,4 +332,41 @@ kvp_status kvp_node_cas(kvp_node *node, kvp_slice key, uint64_t expected, kvp_sl
     struct kvp_request request = {
         .op = KVP_OP_CAS, .key = key, .version = expected, .value = value};
     return call_update(node, &request, version);
+}
+
+/* ---- leases ---- */
+
+static kvp_status call_lease(struct kvp_node *node, const struct kvp_request *request,
+                             uint64_t *number)
+{
+    struct node_call *call = NULL;
+    if (node == NULL) {
+        return KVP_BAD_ARGUMENT;
+    }
+    kvp_status status = node_call_perform(node, request, &call);
+    if (status == KVP_OK && number != NULL) {
+        status = kvp_wire_read_uint(kvp_buf_slice(&call->result), number);
+    }
+    if (call != NULL) {
+        node_call_unref(call);
+    }
+    return status;
+}
+
+kvp_status kvp_node_lease_grant(kvp_node *node, uint64_t ttl_ms, uint64_t *lease)
+{
+    const struct kvp_request request = {.op = KVP_OP_LEASE_GRANT, .ttl_ms = ttl_ms};
+    return lease == NULL || ttl_ms == 0 ? KVP_BAD_ARGUMENT : call_lease(node, &request, lease);
+}
+
+kvp_status kvp_node_lease_keep(kvp_node *node, uint64_t lease)
+{
+    const struct kvp_request request = {.op = KVP_OP_LEASE_KEEP, .lease = lease};
+    return call_lease(node, &request, NULL);
+}
+
+kvp_status kvp_node_lease_revoke(kvp_node *node, uint64_t lease)
+{
+    const struct kvp_request request = {.op = KVP_OP_LEASE_REVOKE, .lease = lease};
+    return call_lease(node, &request, NULL);
 }

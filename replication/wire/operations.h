@@ -40,6 +40,7 @@ enum kvp_operation_by { KVP_BY_CLIENT, KVP_BY_PEER, KVP_BY_WITNESS_USER };
  *   WORK      the kinds of tasks, and the worker's name is his own
  *   OBSERVE   what all of it looks like
  *   OPERATE   the group
+ *   LEASE     the lease is his own; or, of a key, to read it; or to operate the group
  *   ADMIN     the rights of others
  *   NODE      nobody has it by a right: a node of the group has, when it speaks for itself
  */
@@ -55,6 +56,7 @@ enum kvp_operation_needs {
     KVP_NEEDS_WORK,
     KVP_NEEDS_OBSERVE,
     KVP_NEEDS_OPERATE,
+    KVP_NEEDS_LEASE,
     KVP_NEEDS_ADMIN,
     KVP_NEEDS_NODE,
 };
@@ -66,13 +68,13 @@ enum kvp_operation_needs {
     ROW(KVP_OP_HELLO, 1, 0, 0, false, NO, NODE, false, CLIENT, IDENTITY)                           \
     /* key bin, stale bool */                                                                      \
     ROW(KVP_OP_GET, 2, 2, 2, false, NO, READ, false, CLIENT, READ)                                 \
-    /* key bin, value bin */                                                                       \
-    ROW(KVP_OP_PUT, 3, 2, 2, true, YES, PRIMARY, false, CLIENT, WRITE)                             \
-    ROW(KVP_OP_CREATE, 4, 2, 2, true, YES, PRIMARY, false, CLIENT, CHANGE)                         \
+    /* key bin, value bin, and if it is to end by itself, ttl ms uint and lease uint (one is 0) */ \
+    ROW(KVP_OP_PUT, 3, 2, 4, true, YES, PRIMARY, false, CLIENT, WRITE)                             \
+    ROW(KVP_OP_CREATE, 4, 2, 4, true, YES, PRIMARY, false, CLIENT, CHANGE)                         \
     /* key bin, version uint (0: any) */                                                           \
     ROW(KVP_OP_DELETE, 5, 2, 2, true, YES, PRIMARY, false, CLIENT, CHANGE)                         \
-    /* key bin, version uint, value bin */                                                         \
-    ROW(KVP_OP_CAS, 6, 3, 3, true, YES, PRIMARY, false, CLIENT, CHANGE)                            \
+    /* key bin, version uint, value bin, and as PUT ttl ms uint and lease uint */                  \
+    ROW(KVP_OP_CAS, 6, 3, 5, true, YES, PRIMARY, false, CLIENT, CHANGE)                            \
     /* start bin, end bin (empty: none), count max uint, size max uint, cursor uint (0: new), keys \
      * only bool, stale bool, and if it is so, backwards bool */                                   \
     ROW(KVP_OP_SCAN, 7, 7, 8, false, NO, READ, false, CLIENT, READ)                                \
@@ -131,6 +133,15 @@ enum kvp_operation_needs {
     /* cursor uint (0: new), size max uint, revision uint, end uint */                             \
     ROW(KVP_OP_BACKUP, 54, 4, 4, false, NO, NODE, false, CLIENT, OPERATE)                          \
                                                                                                    \
+    /* ttl ms uint */                                                                              \
+    ROW(KVP_OP_LEASE_GRANT, 48, 1, 1, true, YES, PRIMARY, false, CLIENT, IDENTITY)                 \
+    /* lease uint */                                                                               \
+    ROW(KVP_OP_LEASE_KEEP, 49, 1, 1, false, NO, PRIMARY, false, CLIENT, LEASE)                     \
+    ROW(KVP_OP_LEASE_REVOKE, 50, 1, 1, true, YES, PRIMARY, false, CLIENT, LEASE)                   \
+    /* lease uint: those above it */                                                               \
+    ROW(KVP_OP_LEASE_LIST, 51, 1, 1, false, NO, PRIMARY, false, CLIENT, OBSERVE)                   \
+    /* lease uint (0: that of the key), key bin (empty: the lease's) */                            \
+    ROW(KVP_OP_LEASE_SHOW, 52, 2, 2, false, NO, PRIMARY, false, CLIENT, LEASE)                     \
     /* what uint, id uint, new id uint, kind uint, url str */                                      \
     ROW(KVP_OP_MEMBER_CHANGE, 53, 5, 5, true, YES, PRIMARY, false, CLIENT, OPERATE)                \
                                                                                                    \

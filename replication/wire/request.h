@@ -26,6 +26,7 @@ struct kvp_txn_op {
     uint8_t kind; /* enum kvp_txn_op_kind */
     kvp_slice key;
     kvp_slice value;
+    uint64_t ttl_ms, lease; /* put: as of a request */
 };
 
 /* Room for the largest transaction; large, so allocated once by who decodes. */
@@ -86,6 +87,8 @@ struct kvp_request {
     uint32_t size_max;  /* scan watch backup */
     uint32_t wait_ms;   /* watch */
     uint64_t cursor;    /* scan, close scan, backup */
+    uint64_t ttl_ms;    /* put create cas: the key ends by itself after that; 0: not. lease grant */
+    uint64_t lease;     /* put create cas: the key ends with that; 0: with none. lease operations */
     bool keys_only;     /* scan watch */
     bool backwards;     /* scan */
     bool stale;         /* get, scan, watch */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transactions: built up here, executed at once at the primary, results read here. */
+#include "kvpair/kvp_lease.h"
 #include "kvstore/base/decimal.h"
 #include "replication/wire/asker.h"
 #include "replication/wire/wire.h"
@@ -128,12 +129,13 @@ static void txn_add_compare(kvp_txn *txn, unsigned kind, kvp_slice key, uint64_t
     }
 }
 
-static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key,
-                       kvp_slice value)
+static void txn_add_held(kvp_txn *txn, kvp_branch branch, const struct kvp_txn_op *wanted)
 {
     if (txn == NULL) {
         return;
     }
+    const char *reason;
+    kvp_slice key = wanted->key, value = wanted->value;
     uint32_t *count = branch == KVP_THEN ? &txn->then_count : &txn->else_count;
     struct kvp_txn_op *ops = txn->parts.ops + (branch == KVP_THEN ? 0 : KVP_TXN_OPS_MAX);
 
@@ -141,14 +143,22 @@ static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice
         txn_fail(txn, KVP_BAD_ARGUMENT, "an unknown branch");
     }
     txn_check(txn, key, value, *count);
-    struct kvp_txn_op op = {
-        .kind = (uint8_t)kind,
-        .key = txn_copy(txn, key),
-        .value = txn_copy(txn, value),
-    };
+    if (kvp_wire_check_hold(wanted->ttl_ms, wanted->lease, &reason) != KVP_OK) {
+        txn_fail(txn, KVP_BAD_ARGUMENT, reason);
+    }
+    struct kvp_txn_op op = *wanted;
+    op.key = txn_copy(txn, key);
+    op.value = txn_copy(txn, value);
     if (txn->status == KVP_OK) {
         ops[(*count)++] = op;
     }
+}
+
+static void txn_add_op(kvp_txn *txn, kvp_branch branch, unsigned kind, kvp_slice key,
+                       kvp_slice value)
+{
+    const struct kvp_txn_op op = {.kind = (uint8_t)kind, .key = key, .value = value};
+    txn_add_held(txn, branch, &op);
 }
 
 static const kvp_slice txn_none = {NULL, 0};
@@ -197,6 +207,14 @@ void kvp_txn_get(kvp_txn *txn, kvp_branch branch, kvp_slice key)
 void kvp_txn_put(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_slice value)
 {
     txn_add_op(txn, branch, KVP_TXN_PUT, key, value);
+}
+
+void kvp_txn_put_held(kvp_txn *txn, kvp_branch branch, kvp_slice key, kvp_slice value,
+                      uint64_t ttl_ms, uint64_t lease)
+{
+    const struct kvp_txn_op op = {
+        .kind = KVP_TXN_PUT, .key = key, .value = value, .ttl_ms = ttl_ms, .lease = lease};
+    txn_add_held(txn, branch, &op);
 }
 
 void kvp_txn_delete(kvp_txn *txn, kvp_branch branch, kvp_slice key)

@@ -132,6 +132,18 @@ kvp_status kvp_wire_check_pair(kvp_slice key, kvp_slice value, uint64_t *total, 
     return status;
 }
 
+kvp_status kvp_wire_check_hold(uint64_t ttl_ms, uint64_t lease, const char **reason)
+{
+    if (ttl_ms != 0 && lease != 0) {
+        return kvp_wire_refuse(KVP_BAD_REQUEST,
+                               "a key has a time to live of its own, or that of a lease", reason);
+    }
+    if (ttl_ms != 0 && (ttl_ms < KVP_TTL_MIN_MS || ttl_ms > KVP_TTL_MAX_MS)) {
+        return kvp_wire_refuse(KVP_BAD_REQUEST, "a time to live is 100 ms to 10 years", reason);
+    }
+    return KVP_OK;
+}
+
 /* ---- answers ---- */
 
 kvp_status kvp_wire_answer_encode(const struct kvp_answer *answer, kvp_buf *out)

@@ -24,6 +24,8 @@ kvp_status kvp_wire_peek_sender(kvp_slice message, unsigned *node);
 kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *scratch,
                                    struct kvp_request *request, const char **reason);
 kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *out);
+/* How a key ends by itself: after a time, with a lease, or (both 0) not. KVP_BAD_REQUEST. */
+kvp_status kvp_wire_check_hold(uint64_t ttl_ms, uint64_t lease, const char **reason);
 
 /* An answer; result is one encoded msgpack value (empty slice: nil is written). */
 struct kvp_answer {

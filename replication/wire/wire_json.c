@@ -112,6 +112,8 @@ static cJSON *json_convert(struct conversion *conversion, const char *name, unsi
         return cJSON_CreateNumber(kvp_mp_double(reader));
     case KVP_MP_STR:
         return convert_text(kvp_mp_str(reader));
+    case KVP_MP_BIN: /* a key */
+        return convert_text(kvp_mp_bin(reader));
     case KVP_MP_ARRAY:
         return convert_array(conversion, name, depth);
     case KVP_MP_MAP:

@@ -33,6 +33,34 @@ static kvp_status args_check_key_value(const struct kvp_request *request, const 
     return kvp_wire_check_pair(request->key, request->value, &total, reason);
 }
 
+/* A key and its value that end by themselves, or do not. */
+static kvp_status args_check_put(const struct kvp_request *request, const char **reason)
+{
+    kvp_status status = kvp_wire_check_hold(request->ttl_ms, request->lease, reason);
+    return status == KVP_OK ? args_check_key_value(request, reason) : status;
+}
+
+static kvp_status args_check_ttl(const struct kvp_request *request, const char **reason)
+{
+    return request->ttl_ms == 0
+               ? kvp_wire_refuse(KVP_BAD_REQUEST, "a lease has a time to live", reason)
+               : kvp_wire_check_hold(request->ttl_ms, 0, reason);
+}
+
+static kvp_status args_check_lease(const struct kvp_request *request, const char **reason)
+{
+    return request->lease == 0 ? kvp_wire_refuse(KVP_BAD_REQUEST, "no lease has number 0", reason)
+                               : KVP_OK;
+}
+
+static kvp_status args_check_lease_show(const struct kvp_request *request, const char **reason)
+{
+    if ((request->lease == 0) == (request->key.size == 0)) {
+        return kvp_wire_refuse(KVP_BAD_REQUEST, "either a lease or a key is to be named", reason);
+    }
+    return request->key.size > 0 ? kvp_wire_check_key(request->key, reason) : KVP_OK;
+}
+
 /* An array of str; what they say is looked at where it is executed. */
 static kvp_status args_check_access(const struct kvp_request *request, const char **reason)
 {
@@ -517,6 +545,38 @@ static void args_write_worker_set(struct kvp_mp_writer *writer, const struct kvp
     kvp_mp_write_uint(writer, request->job.number);
 }
 
+static void args_take_ttl(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->ttl_ms = kvp_mp_uint(reader);
+}
+
+static void args_write_ttl(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->ttl_ms);
+}
+
+static void args_take_lease(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->lease = kvp_mp_uint(reader);
+}
+
+static void args_write_lease(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->lease);
+}
+
+static void args_take_lease_show(struct kvp_mp_reader *reader, struct kvp_request *request)
+{
+    request->lease = kvp_mp_uint(reader);
+    request->key = kvp_mp_bin(reader);
+}
+
+static void args_write_lease_show(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    kvp_mp_write_uint(writer, request->lease);
+    kvp_mp_write_bin(writer, request->key);
+}
+
 struct request_codec {
     void (*take)(struct kvp_mp_reader *reader, struct kvp_request *request);
     void (*write)(struct kvp_mp_writer *writer, const struct kvp_request *request);
@@ -526,10 +586,10 @@ struct request_codec {
 static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_HELLO] = {args_take_none, args_write_none, args_check_any},
     [KVP_OP_GET] = {args_take_get, args_write_get, args_check_key_only},
-    [KVP_OP_PUT] = {args_take_put, args_write_put, args_check_key_value},
-    [KVP_OP_CREATE] = {args_take_put, args_write_put, args_check_key_value},
+    [KVP_OP_PUT] = {args_take_put, args_write_put, args_check_put},
+    [KVP_OP_CREATE] = {args_take_put, args_write_put, args_check_put},
     [KVP_OP_DELETE] = {args_take_delete, args_write_delete, args_check_key_only},
-    [KVP_OP_CAS] = {args_take_cas, args_write_cas, args_check_key_value},
+    [KVP_OP_CAS] = {args_take_cas, args_write_cas, args_check_put},
     [KVP_OP_SCAN] = {args_take_scan, args_write_scan, args_check_scan}, /* backwards: one more */
     [KVP_OP_WATCH] = {args_take_watch, args_write_watch, args_check_scan},
     [KVP_OP_TXN] = {NULL, kvp_wire_write_txn, kvp_wire_check_txn}, /* taken into a scratch */
@@ -558,9 +618,59 @@ static const struct request_codec codecs[KVP_OP_CLIENT_END] = {
     [KVP_OP_JOB_SET] = {args_take_job_set, args_write_job_set, args_check_any},
     [KVP_OP_WORKER_SET] = {args_take_worker_set, args_write_worker_set, args_check_worker},
     [KVP_OP_MEMBER_CHANGE] = {args_take_member, args_write_member, args_check_member},
+    [KVP_OP_LEASE_GRANT] = {args_take_ttl, args_write_ttl, args_check_ttl},
+    [KVP_OP_LEASE_KEEP] = {args_take_lease, args_write_lease, args_check_lease},
+    [KVP_OP_LEASE_REVOKE] = {args_take_lease, args_write_lease, args_check_lease},
+    [KVP_OP_LEASE_LIST] = {args_take_lease, args_write_lease, args_check_any},
+    [KVP_OP_LEASE_SHOW] = {args_take_lease_show, args_write_lease_show, args_check_lease_show},
 };
 
 /* ---- whole requests ---- */
+
+/* Args that came later: a node of before refuses a request that has them. SCAN: backwards. PUT,
+ * CREATE, CAS: how the key ends by itself. */
+static void request_take_more(struct kvp_mp_reader *reader, uint32_t count,
+                              struct kvp_request *request)
+{
+    if (request->op == KVP_OP_SCAN) {
+        request->backwards = kvp_mp_bool(reader);
+        return;
+    }
+    if (count == 2) {
+        request->ttl_ms = kvp_mp_uint(reader);
+        request->lease = kvp_mp_uint(reader);
+    }
+    if (request->ttl_ms == 0 && request->lease == 0) {
+        kvp_mp_fail(reader); /* then they are not there */
+    }
+}
+
+static uint32_t request_count_more(const struct kvp_request *request)
+{
+    switch (request->op) {
+    case KVP_OP_SCAN:
+        return request->backwards ? 1 : 0;
+    case KVP_OP_PUT:
+    case KVP_OP_CREATE:
+    case KVP_OP_CAS:
+        return request->ttl_ms != 0 || request->lease != 0 ? 2 : 0;
+    default:
+        return 0;
+    }
+}
+
+static void request_write_more(struct kvp_mp_writer *writer, const struct kvp_request *request)
+{
+    if (request_count_more(request) == 0) {
+        return;
+    }
+    if (request->op == KVP_OP_SCAN) {
+        kvp_mp_write_bool(writer, true);
+        return;
+    }
+    kvp_mp_write_uint(writer, request->ttl_ms);
+    kvp_mp_write_uint(writer, request->lease);
+}
 
 static kvp_status request_check(const struct kvp_request *request,
                                 const struct kvp_operation *operation, const char **reason)
@@ -598,7 +708,7 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
         return kvp_wire_refuse(KVP_BAD_REQUEST, "wrong number of elements for the operation",
                                reason);
     }
-    bool has_more = count - KVP_WIRE_REQUEST_HEAD > operation->args_min;
+    uint32_t more = count - KVP_WIRE_REQUEST_HEAD - operation->args_min;
     decoded.group = kvp_mp_str(&reader);
     decoded.epoch_seen = kvp_mp_uint(&reader);
     decoded.session.client = kvp_mp_uint(&reader);
@@ -609,7 +719,9 @@ kvp_status kvp_wire_request_decode(kvp_slice message, struct kvp_txn_scratch *sc
         status = kvp_wire_take_txn(&reader, scratch, &decoded, reason);
     } else {
         codecs[decoded.op].take(&reader, &decoded);
-        decoded.backwards = has_more && kvp_mp_bool(&reader);
+        if (more > 0) {
+            request_take_more(&reader, more, &decoded);
+        }
     }
     if (reader.failed || status == KVP_OK) {
         status = kvp_wire_finish(&reader, reason);
@@ -637,7 +749,7 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     struct kvp_mp_writer writer;
     kvp_mp_write_begin(&writer, out);
     kvp_mp_write_array(&writer, KVP_WIRE_REQUEST_HEAD + (uint32_t)operation->args_min +
-                                    (request->backwards ? 1 : 0));
+                                    request_count_more(request));
     kvp_mp_write_uint(&writer, KVP_WIRE_VERSION);
     kvp_mp_write_uint(&writer, request->op);
     kvp_mp_write_str(&writer, request->group);
@@ -647,8 +759,6 @@ kvp_status kvp_wire_request_encode(const struct kvp_request *request, kvp_buf *o
     kvp_mp_write_uint(&writer, request->session.number);
     kvp_mp_write_uint(&writer, request->session.session_start);
     codecs[request->op].write(&writer, request);
-    if (request->backwards) { /* a node of before refuses it: it would go forwards */
-        kvp_mp_write_bool(&writer, true);
-    }
+    request_write_more(&writer, request);
     return kvp_mp_write_end_message(&writer);
 }

@@ -66,6 +66,9 @@ static kvp_status check_txn_ops(const struct kvp_txn_op *ops, uint32_t count, ui
         }
         kvp_slice value = operand == OPERAND_BIN ? ops[i].value : kvp_slice_of(NULL, 0);
         kvp_status status = kvp_wire_check_pair(ops[i].key, value, total, reason);
+        if (status == KVP_OK && ops[i].kind == KVP_TXN_PUT) {
+            status = kvp_wire_check_hold(ops[i].ttl_ms, ops[i].lease, reason);
+        }
         if (status != KVP_OK) {
             return status;
         }
@@ -137,6 +140,21 @@ static kvp_status read_compares(struct kvp_mp_reader *reader, struct kvp_compare
     return status;
 }
 
+/* A put of five elements: how the key ends by itself. */
+static void txn_take_hold(struct kvp_mp_reader *reader, uint32_t elements, struct kvp_txn_op *op)
+{
+    if (elements == 5 && op->kind == KVP_TXN_PUT) {
+        op->ttl_ms = kvp_mp_uint(reader);
+        op->lease = kvp_mp_uint(reader);
+        if (op->ttl_ms != 0 || op->lease != 0) {
+            return;
+        }
+    } else if (elements == 3) {
+        return;
+    }
+    kvp_mp_fail(reader);
+}
+
 static kvp_status read_txn_ops(struct kvp_mp_reader *reader, struct kvp_txn_op *ops,
                                uint32_t *count, const char **reason)
 {
@@ -145,7 +163,7 @@ static kvp_status read_txn_ops(struct kvp_mp_reader *reader, struct kvp_txn_op *
     for (uint32_t i = 0; status == KVP_OK && i < declared && !reader->failed; i++) {
         struct kvp_txn_op *op = &ops[i];
         memset(op, 0, sizeof(*op));
-        kvp_mp_array_of(reader, 3);
+        uint32_t elements = kvp_mp_array(reader);
         uint64_t kind = kvp_mp_uint(reader);
         op->kind = (uint8_t)kind;
         op->key = kvp_mp_bin(reader);
@@ -158,6 +176,7 @@ static kvp_status read_txn_ops(struct kvp_mp_reader *reader, struct kvp_txn_op *
         } else {
             kvp_mp_nil(reader);
         }
+        txn_take_hold(reader, elements, op);
     }
     *count = declared;
     return status;
@@ -203,13 +222,18 @@ void kvp_wire_write_txn(struct kvp_mp_writer *writer, const struct kvp_request *
         uint32_t count = branch == 0 ? request->then_count : request->else_count;
         kvp_mp_write_array(writer, count);
         for (uint32_t i = 0; i < count; i++) {
-            kvp_mp_write_array(writer, 3);
+            bool held = ops[i].kind == KVP_TXN_PUT && (ops[i].ttl_ms != 0 || ops[i].lease != 0);
+            kvp_mp_write_array(writer, held ? 5 : 3);
             kvp_mp_write_uint(writer, ops[i].kind);
             kvp_mp_write_bin(writer, ops[i].key);
             if (txn_op_operand(ops[i].kind) == OPERAND_BIN) {
                 kvp_mp_write_bin(writer, ops[i].value);
             } else {
                 kvp_mp_write_nil(writer);
+            }
+            if (held) {
+                kvp_mp_write_uint(writer, ops[i].ttl_ms);
+                kvp_mp_write_uint(writer, ops[i].lease);
             }
         }
     }

@@ -78,7 +78,20 @@ static void make_list(const char *const rights[2], kvp_buf *list)
 /* ---- what is asked ---- */
 
 /* What the identities above have rights to, or one thing that they have none to. */
-enum astray { WITHIN, KEY, RANGE_END, COMPARED, THEN, ELSE, JOB, KIND, NAME, SPEAKER, ASTRAY_END };
+enum astray {
+    WITHIN,
+    KEY,
+    RANGE_END,
+    COMPARED,
+    THEN,
+    ELSE,
+    JOB,
+    LEASE,
+    KIND,
+    NAME,
+    SPEAKER,
+    ASTRAY_END
+};
 
 static enum kvp_access_lack ask(enum who who, unsigned op, enum astray astray)
 {
@@ -95,9 +108,13 @@ static enum kvp_access_lack ask(enum who who, unsigned op, enum astray astray)
                                   .compare_count = 1,
                                   .then_count = 1,
                                   .else_count = 1,
+                                  .lease = 7,
                                   .job.what = KVP_INFO_JOB};
-    struct kvp_access_question question = {
-        .op = op, .request = &request, .from = 1, .owns_job = astray != JOB};
+    struct kvp_access_question question = {.op = op,
+                                           .request = &request,
+                                           .from = 1,
+                                           .owns_job = astray != JOB,
+                                           .owns_lease = astray != LEASE};
     kvp_buf list = {0};
     struct kvp_access_asker asker = {.identity = who == NOBODY ? NULL : &whos[who].identity,
                                      .is_admin = who == FIRST_ADMIN};
@@ -138,6 +155,7 @@ static const struct {
     [KVP_NEEDS_WORK] = {"`work`, own name", SET(WORKER)},
     [KVP_NEEDS_OBSERVE] = {"`observe`", SET(OBSERVER) | ADMINS},
     [KVP_NEEDS_OPERATE] = {"`operate`", SET(OPERATOR) | ADMINS},
+    [KVP_NEEDS_LEASE] = {"own lease, or `operate`", EVERYBODY},
     [KVP_NEEDS_ADMIN] = {"`admin`", ADMINS},
     [KVP_NEEDS_NODE] = {"node", SET(NODE)},
 };
@@ -153,6 +171,9 @@ static unsigned may_astray(unsigned op, enum astray astray)
         ((op == KVP_OP_SCAN || op == KVP_OP_WATCH) && astray == RANGE_END) ||
         (need == KVP_NEEDS_KEYS && of_txn)) {
         return ADMINS;
+    }
+    if (need == KVP_NEEDS_LEASE && astray == LEASE) {
+        return SET(OPERATOR) | ADMINS;
     }
     if (of_job) {
         return needs[need].may & ~SET(SUBMITTER);

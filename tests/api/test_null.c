@@ -2,6 +2,7 @@
 /* Every public function with NULL for what must not be NULL. test_package.py looks whether each
  * name that the library exports stands here. */
 #include "kvpair/job_spec.h"
+#include "kvpair/kvp_lease.h"
 #include "kvpair/kvp_client.h"
 #include "kvpair/kvp_jobs.h"
 #include "kvpair/kvp_node.h"
@@ -138,6 +139,33 @@ static void test_a_client_may_be_missing(void **state)
     REFUSED(kvp_access_grant(client, NULL, NULL, 0, NULL));
     REFUSED(kvp_access_grant(client, "user/ann", NULL, 1, NULL));
     REFUSED(kvp_access_revoke(client, NULL, NULL, 0, NULL));
+    kvp_client_close(client);
+}
+
+static void test_a_lease_may_be_missing(void **state)
+{
+    kvp_client *client = client_open();
+    uint64_t number = 0;
+    (void)state;
+    REFUSED(kvp_put_held(NULL, key, key, 1000, 0, NULL));
+    REFUSED(kvp_put_held(client, missing, key, 1000, 0, NULL));
+    REFUSED(kvp_create_held(NULL, key, key, 1000, 0, NULL));
+    REFUSED(kvp_cas_held(NULL, key, 1, key, 1000, 0, NULL));
+    kvp_txn_put_held(NULL, KVP_THEN, key, key, 1000, 0);
+    REFUSED(kvp_lease_grant(NULL, 1000, &number, NULL));
+    REFUSED(kvp_lease_grant(client, 1000, NULL, NULL));
+    REFUSED(kvp_lease_grant(client, 0, &number, NULL));
+    REFUSED(kvp_lease_keep(NULL, 1, NULL, NULL));
+    REFUSED(kvp_lease_keep(client, 0, NULL, NULL));
+    REFUSED(kvp_lease_revoke(NULL, 1, NULL));
+    REFUSED(kvp_lease_list(NULL, 0, NULL));
+    REFUSED(kvp_lease_show(NULL, 1, NULL));
+    REFUSED(kvp_key_left(NULL, key, NULL, NULL, NULL));
+    REFUSED(kvp_node_put_held(NULL, key, key, 1000, 0, NULL));
+    REFUSED(kvp_node_create_held(NULL, key, key, 1000, 0, NULL));
+    REFUSED(kvp_node_lease_grant(NULL, 1000, &number));
+    REFUSED(kvp_node_lease_keep(NULL, 1));
+    REFUSED(kvp_node_lease_revoke(NULL, 1));
     kvp_client_close(client);
 }
 
@@ -372,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_buffers_and_names_may_be_missing),
         cmocka_unit_test(test_a_node_may_be_missing),
         cmocka_unit_test(test_a_client_may_be_missing),
+        cmocka_unit_test(test_a_lease_may_be_missing),
         cmocka_unit_test(test_a_watch_may_be_missing),
         cmocka_unit_test(test_a_scan_may_be_missing),
         cmocka_unit_test(test_a_backup_may_be_missing),

@@ -20,7 +20,7 @@ ROOMS = {
     "replication/matrix": (TEXT | {"fmax", "freelocale", "newlocale", "strchr", "strcpy", "strtod", "strtof", "uselocale"},
                            {"matrix.c", "matrix_compare.c", "matrix_kernel.c", "matrix_market.c", "matrix_multiply.c",
                             "matrix_recheck.c", "matrix_verify.c"}),
-    "replication/engine": ({"XXH3_64bits"}, {"engine.c", "engine_session.c", "overlay.c", "session.c", "session_age.c"}),
+    "replication/engine": ({"XXH3_64bits"}, {"engine.c", "engine_session.c", "lease_index.c", "overlay.c", "session.c", "session_age.c"}),
 }
 MEMORY = {"malloc", "calloc", "realloc", "aligned_alloc", "strdup", "reallocarray"}
 # Of ours, what uses the system.

@@ -50,6 +50,15 @@ void sample_job_retry(kvp_buf *out);
 void sample_job_set(kvp_buf *out);
 void sample_worker_set(kvp_buf *out);
 
+/* samples_leases.c */
+void sample_put_held(kvp_buf *out);
+void sample_create_held(kvp_buf *out);
+void sample_lease_grant(kvp_buf *out);
+void sample_lease_keep(kvp_buf *out);
+void sample_lease_revoke(kvp_buf *out);
+void sample_lease_list(kvp_buf *out);
+void sample_lease_show(kvp_buf *out);
+
 extern const struct sample samples[];
 extern const size_t sample_count;
 

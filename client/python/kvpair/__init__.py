@@ -14,6 +14,7 @@ an update that may or may not have been executed.
 from . import errors
 from ._client import Client, Entry, connect
 from ._jobs import Job, Options, Progress, Task, TaskSpec, as_completed
+from ._lease import Lease
 from ._scan import Pair, Scan
 from ._tasks import Context, task
 from ._txn import Committed, Outcome, Txn
@@ -42,6 +43,6 @@ def job(number: int, client: "Client | None" = None) -> Job:
     return client.job(number)
 
 
-__all__ = ["Client", "Committed", "Context", "Entry", "Error", "Event", "Executor", "Job", "Options", "Outcome", "Pair",
-           "Progress", "Scan", "Task", "TaskSpec", "Txn", "Unknown", "Watch", "as_completed", "connect", "errors", "job",
+__all__ = ["Client", "Committed", "Context", "Entry", "Error", "Event", "Executor", "Job", "Lease", "Options", "Outcome",
+           "Pair", "Progress", "Scan", "Task", "TaskSpec", "Txn", "Unknown", "Watch", "as_completed", "connect", "errors", "job",
            "task"]

@@ -14,6 +14,7 @@ from ._abi import WORKER_SET_DRAINED, Result, library
 from ._handle import Bytes, Certificate, Key, key_bytes, open_handle, raise_for, slice_of, take_value, value_bytes, \
     version_number
 from ._jobs import Job, Options, ProgressTo, TaskSpec
+from ._lease import Lease, hold_of, key_left
 from ._options import name_bytes
 from ._scan import Pair, Scan, prefix_end
 from ._txn import Txn
@@ -146,12 +147,19 @@ class Client:
         library.kvp_result_free(byref(result))
         return version
 
-    def put(self, key: Key, value: Bytes) -> int:
-        """Stores it, whatever was there. Returns the new version."""
-        return self._update(library.kvp_put, slice_of(key_bytes(key)), slice_of(value_bytes(value)))
+    def put(self, key: Key, value: Bytes, *, ttl: Optional[float] = None, lease: Optional[Lease] = None) -> int:
+        """Stores it, whatever was there. Returns the new version. With `ttl` the key ends by itself after so many seconds,
+        with `lease` when that does; without, it does not, also if it did before.
 
-    def create(self, key: Key, value: Bytes) -> int:
-        """Stores it if the key is not there, else `Exists`. Returns the new version.
+        >>> version = kv.put("flash", b"1", ttl=60)
+        >>> 59 < kv.ttl("flash") <= 60
+        True
+        """
+        return self._update(library.kvp_put_held, slice_of(key_bytes(key)), slice_of(value_bytes(value)),
+                            *hold_of(ttl, lease))
+
+    def create(self, key: Key, value: Bytes, *, ttl: Optional[float] = None, lease: Optional[Lease] = None) -> int:
+        """Stores it if the key is not there, else `Exists`. Returns the new version. `ttl`, `lease`: as for `put`.
 
         >>> version = kv.create("once", b"1")
         >>> try:
@@ -160,22 +168,39 @@ class Client:
         ...     print(error.version == version)
         True
         """
-        return self._update(library.kvp_create, slice_of(key_bytes(key)), slice_of(value_bytes(value)))
+        return self._update(library.kvp_create_held, slice_of(key_bytes(key)), slice_of(value_bytes(value)),
+                            *hold_of(ttl, lease))
 
-    def cas(self, key: Key, value: Bytes, version: int) -> int:
-        """Stores it if the key has this version (0: is not there), else `VersionDiffers`. Returns the new version.
+    def cas(self, key: Key, value: Bytes, version: int, *, ttl: Optional[float] = None,
+            lease: Optional[Lease] = None) -> int:
+        """Stores it if the key has this version (0: is not there), else `VersionDiffers`. Returns the new version. `ttl`,
+        `lease`: as for `put`.
 
         >>> version = kv.put("counter", b"1")
         >>> version = kv.cas("counter", b"2", version)
         >>> kv["counter"]
         b'2'
         """
-        return self._update(library.kvp_cas, slice_of(key_bytes(key)), version_number(version),
-                            slice_of(value_bytes(value)))
+        return self._update(library.kvp_cas_held, slice_of(key_bytes(key)), version_number(version),
+                            slice_of(value_bytes(value)), *hold_of(ttl, lease))
 
     def delete(self, key: Key, version: int = 0) -> int:
         """Removes it, if it has this version (0: whatever it has). `NotFound`, `VersionDiffers`."""
         return self._update(library.kvp_delete, slice_of(key_bytes(key)), version_number(version))
+
+    def ttl(self, key: Key) -> Optional[float]:
+        """How many seconds the key has left; None: it does not end by itself. `NotFound`."""
+        return key_left(self._handle, key)
+
+    def lease(self, ttl: float) -> Lease:
+        """A new lease, of so many seconds: a context in which it is kept, and at whose end it is revoked.
+
+        >>> with kv.lease(10) as lease:
+        ...     version = kv.put("here", b"1", lease=lease)
+        >>> "here" in kv
+        False
+        """
+        return Lease(self._handle, ttl)
 
     def incr(self, key: Key, by: int = 1) -> int:
         """Adds to a whole number of 64 bits in decimal, 0 if the key is not there. Returns the sum. `BadRequest` if what

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys that end by themselves, and leases: with kvcli, over the death of the primary, in order, and none early."""
+
+import functools
+import json
+import sys
+import time
+
+import kvtest
+from kvtest import Group
+
+
+def out(group, *words, check=0):
+    return group.cli(*words, check=check).stdout.decode()
+
+
+def is_there(group, key):
+    return group.cli("get", key, check=None).returncode == 0
+
+
+def gone_after(group, key, start, limit):
+    """How long after the start the key was gone."""
+    kvtest.wait_for(lambda: not is_there(group, key), "the end of %s" % key, seconds=limit)
+    return time.monotonic() - start
+
+
+def test_a_key_ends_after_its_time_and_is_a_deletion_for_watchers(group):
+    start = time.monotonic()
+    group.cli("put", "--ttl", "1.5", "short", "v", check=0)
+    group.cli("put", "--ttl", "100", "kept", "v", check=0)
+    group.cli("put", "kept", "w", check=0)
+    assert 0 < float(out(group, "ttl", "short")) <= 1.5
+    assert "does not end" in out(group, "ttl", "kept")
+    group.cli("ttl", "nothing", check=1)
+    assert 1.5 <= gone_after(group, "short", start, 10) < 4
+    assert is_there(group, "kept")
+
+
+def test_a_lease_ends_with_its_keys_unless_it_is_kept(group):
+    lease = out(group, "lease", "grant", "1.2").strip()
+    group.cli("put", "--lease", lease, "l/a", "v", check=0)
+    group.cli("create", "--lease", lease, "l/b", "v", check=0)
+    shown = json.loads(out(group, "--json", "lease", "show", lease))
+    assert shown["keys"] == 2 and shown["names"] == ["l/a", "l/b"] and 0 < shown["left_ms"] <= 1200, shown
+    listed = json.loads(out(group, "--json", "lease", "list"))
+    assert [str(item["lease"]) for item in listed] == [lease], listed
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        group.cli("lease", "keep", "--once", lease, check=0)
+    start = time.monotonic()
+    assert is_there(group, "l/a")
+    assert 1.0 < gone_after(group, "l/b", start, 10) < 4
+    assert not is_there(group, "l/a")
+    assert b"no such lease" in group.cli("put", "--lease", lease, "l/c", "v", check=1).stderr
+    group.cli("lease", "keep", "--once", lease, check=1)
+
+
+def test_a_revoked_lease_takes_its_keys(group):
+    lease = out(group, "lease", "grant", "60").strip()
+    for i in range(5):
+        group.cli("put", "--lease", lease, "r/%d" % i, "v", check=0)
+    group.cli("lease", "revoke", lease, check=0)
+    assert out(group, "scan", "--keys", "r/") == ""
+    group.cli("lease", "revoke", lease, check=1)
+    for words in (["put", "--ttl", "0.01", "x", "y"], ["put", "--ttl", "1", "--lease", "1", "x", "y"],
+                  ["lease", "grant", "much"], ["lease", "keep", "0"]):
+        group.cli(*words, check=2)
+
+
+def test_the_death_of_the_primary_ends_nothing_early(group):
+    lease = out(group, "lease", "grant", "2").strip()
+    start = time.monotonic()
+    group.cli("put", "--lease", lease, "f/leased", "v", check=0)
+    group.cli("put", "--ttl", "4", "f/timed", "v", check=0)
+    time_of_death = time.monotonic()
+    group.kill(group.primary())
+    group.wait_primary(1, 2)
+    group.cli("lease", "keep", "--once", lease, check=0)
+    served = time.monotonic()
+    assert served - time_of_death < 2 or is_there(group, "f/leased")
+    assert gone_after(group, "f/leased", served, 10) >= 1.8
+    assert gone_after(group, "f/timed", start, 15) >= 4
+
+
+def on(group, test):
+    """The test with the group that all of them use."""
+    @functools.wraps(test)
+    def run():
+        test(group)
+    return run
+
+
+def main():
+    code = 1
+    with Group().start() as shared:
+        try:
+            kvtest.main([on(shared, test) for name, test in list(globals().items()) if name.startswith("test_")])
+        except SystemExit as end:
+            code = end.code
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
