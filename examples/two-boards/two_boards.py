@@ -22,7 +22,7 @@ from test_mcu_firmware import Farm  # noqa: E402
 
 PRODUCTS, ROWS, FAULT_TASK = 5, 12, 4
 ROW_MS = 50  # so much longer takes a row, to be seen at work
-SILENCE_MS, WATCHDOG_S = 1500, 3  # the backup has the task before the board is back
+SILENCE_MS, WATCHDOG_S = 2000, 4  # the backup has the task before the board is back
 FAULTY = ["-DBOARD_FAULT_TASK=%d" % FAULT_TASK, "-DBOARD_FAULT_WAITS"]
 
 
@@ -58,13 +58,13 @@ class Lab(Farm):
 
     def look(self, jobs):
         """Says what is new; True: all is done."""
-        shows = [self.show(job) for job in jobs]
-        for worker in self.worker_list().values():
-            name, state = worker["name"], worker["state"]
-            if state == "lost":
-                self.say("server", "disconnects " + name, name)
-            elif state == "active" and name == "board-2":
-                self.say("server", "does not hear of board-1: calls for the backup, board-2 is active", "activated")
+        # The later ones first: whatever is seen of one, what came before it is seen, too.
+        shows = [self.show(job) for job in reversed(jobs)][::-1]
+        states = {name: worker["state"] for name, worker in self.worker_list().items()}
+        if states.get("board-2") == "active":
+            self.say("server", "does not hear of board-1: calls for the backup, board-2 is active", "activated")
+        if states.get("board-1") == "lost":
+            self.say("server", "disconnects board-1", "lost")
         for number, show in enumerate(shows, 1):
             self.look_at(number, show["tasks"][0])
         if self.uart("board-1").count("starts") > 1:

@@ -66,10 +66,16 @@ def test_an_application_with_an_embedded_node_survives_the_death_of_the_other():
             counters.stop()
 
 
+ports_given = set()
+
+
 def three_ports_in_a_row():
-    """Below those that the kernel gives to outgoing connections."""
-    for base in random.sample(range(20000, 30000), 100):
+    """Below those that the kernel gives to outgoing connections, and to nobody twice."""
+    for base in random.sample(range(20000, 30000, 3), 100):
         try:
+            if base in ports_given:
+                continue
+            ports_given.add(base)
             for sock in [socket.create_server(("127.0.0.1", base + i)) for i in range(3)]:
                 sock.close()
             return base
