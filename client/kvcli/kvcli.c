@@ -33,6 +33,12 @@ static const struct kvcli_option put_options[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct kvcli_option lock_options[] = {
+    {"--ttl", "SECONDS", "so long after its holder is gone it is free (10)"},
+    {"--timeout", "SECONDS", "wait so long for it, not for ever"},
+    {NULL, NULL, NULL},
+};
+
 static const struct kvcli_option keep_options[] = {
     {"--once", NULL, "once, not until it is interrupted"},
     {NULL, NULL, NULL},
@@ -172,6 +178,10 @@ const struct kvcli_command kvcli_commands[] = {
      false},
     {"lease", "VERB ...", "what keys end with, unless it is kept:", 1, INT_MAX, false, NULL, NULL,
      kvcli_lease_verbs, false},
+    {"lock", "NAME -- COMMAND ...", "run it while a lock is held", 2, INT_MAX, true, kvcli_lock,
+     lock_options, NULL, false},
+    {"elect", "NAME VALUE -- COMMAND ...", "run it while elected, with that to say", 3, INT_MAX,
+     true, kvcli_elect, lock_options, NULL, false},
     {"access", "VERB ...", "who has which rights over TLS:", 1, INT_MAX, false, NULL, NULL,
      kvcli_access_verbs, false},
     {"cert", "VERB ...", "certificates for TLS, by a private CA:", 1, INT_MAX, false, NULL, NULL,

@@ -188,6 +188,10 @@ int kvcli_lease_list(struct kvcli *cli, int argc, char **argv);
 int kvcli_lease_show(struct kvcli *cli, int argc, char **argv);
 int kvcli_ttl(struct kvcli *cli, int argc, char **argv);
 
+/* kvcli_lock.c */
+int kvcli_lock(struct kvcli *cli, int argc, char **argv);
+int kvcli_elect(struct kvcli *cli, int argc, char **argv);
+
 /* kvcli_watch.c */
 int kvcli_watch(struct kvcli *cli, int argc, char **argv);
 

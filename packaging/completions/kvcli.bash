@@ -14,11 +14,12 @@ _kvcli()
     done
     local words=''
     case $command in
-    '') words='get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease access cert help
+    '') words='get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease lock elect access cert help
         --nodes --group --timeout --json --bail --help --version' ;;
     get) words='--stale --revision' ;;
     put | create) words='--ttl --lease' ;;
     lease) [ "$verb" = keep ] && words='--once' || words='grant keep revoke list show' ;;
+    lock | elect) words='--ttl --timeout' ;;
     delete) words='--prefix --from --to --all' ;;
     incr) words='--by' ;;
     rename) words='--replace' ;;
@@ -33,7 +34,7 @@ _kvcli()
     cert) [ -n "$verb" ] || words='init issue renew list' ;;
     promote) words='--node --force' ;;
     member) [ -n "$verb" ] || words='list add remove replace move' ;;
-    help) words='get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease access cert' ;;
+    help) words='get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease lock elect access cert' ;;
     worker) [ -n "$verb" ] || words='list drain resume' ;;
     job)
         case $verb in

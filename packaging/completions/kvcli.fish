@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of kvcli for fish.
-set -l commands get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease access cert help
+set -l commands get put create delete incr rename cas ttl scan watch txn export import backup status doctor top events drill handover promote member job worker lease lock elect access cert help
 set -l verbs submit list show wait result cancel remove rm pause resume set dead retry workers
 complete -c kvcli -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c kvcli -l nodes -x -d 'nodes of the group'
@@ -39,6 +39,8 @@ set -l member_verbs list add remove replace move
 complete -c kvcli -n "__fish_seen_subcommand_from member; and not __fish_seen_subcommand_from $member_verbs" -f -a "$member_verbs"
 set -l worker_verbs list drain resume
 complete -c kvcli -n "__fish_seen_subcommand_from worker; and not __fish_seen_subcommand_from $worker_verbs" -f -a "$worker_verbs"
+complete -c kvcli -n '__fish_seen_subcommand_from lock elect' -l ttl -x -d 'free so long after its holder is gone'
+complete -c kvcli -n '__fish_seen_subcommand_from lock elect' -l timeout -x -d 'wait so long'
 set -l lease_verbs grant keep revoke list show
 complete -c kvcli -n "__fish_seen_subcommand_from lease; and not __fish_seen_subcommand_from $lease_verbs" -f -a "$lease_verbs"
 complete -c kvcli -n '__fish_seen_subcommand_from lease' -l once -d 'keep it once'

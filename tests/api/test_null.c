@@ -3,6 +3,7 @@
  * name that the library exports stands here. */
 #include "kvpair/job_spec.h"
 #include "kvpair/kvp_lease.h"
+#include "kvpair/kvp_lock.h"
 #include "kvpair/kvp_client.h"
 #include "kvpair/kvp_jobs.h"
 #include "kvpair/kvp_node.h"
@@ -161,6 +162,11 @@ static void test_a_lease_may_be_missing(void **state)
     REFUSED(kvp_lease_list(NULL, 0, NULL));
     REFUSED(kvp_lease_show(NULL, 1, NULL));
     REFUSED(kvp_key_left(NULL, key, NULL, NULL, NULL));
+    REFUSED(kvp_lock_acquire(NULL, key, key, 1, 0, &number, NULL));
+    REFUSED(kvp_lock_acquire(client, key, key, 1, 0, NULL, NULL));
+    REFUSED(kvp_lock_acquire(client, key, key, 0, 0, &number, NULL));
+    REFUSED(kvp_lock_release(NULL, key, 1, NULL));
+    REFUSED(kvp_lock_release(client, key, 0, NULL));
     REFUSED(kvp_node_put_held(NULL, key, key, 1000, 0, NULL));
     REFUSED(kvp_node_create_held(NULL, key, key, 1000, 0, NULL));
     REFUSED(kvp_node_lease_grant(NULL, 1000, &number));

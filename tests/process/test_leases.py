@@ -3,6 +3,8 @@
 
 import functools
 import json
+import os
+import subprocess
 import sys
 import time
 
@@ -80,6 +82,33 @@ def test_the_death_of_the_primary_ends_nothing_early(group):
     assert served - time_of_death < 2 or is_there(group, "f/leased")
     assert gone_after(group, "f/leased", served, 10) >= 1.8
     assert gone_after(group, "f/timed", start, 15) >= 4
+
+
+def test_a_lock_is_held_by_one_and_its_token_grows(group):
+    done = out(group, "lock", "--ttl", "2", "lock/a", "--", "sh", "-c", "echo $KVPAIR_FENCE")
+    again = out(group, "lock", "--ttl", "2", "lock/a", "--", "sh", "-c", "echo $KVPAIR_FENCE")
+    assert 0 < int(done) < int(again), (done, again)
+    group.cli("lock", "lock/a", "--", "sh", "-c", "exit 7", check=7)
+    inner = [kvtest.program("kvcli"), "--nodes", group.nodes_option(), "lock", "--timeout", "0", "lock/a", "--", "true"]
+    group.cli("lock", "lock/a", "--", *inner, check=1)
+    assert not is_there(group, "lock/a")
+    said = [kvtest.program("kvcli"), "--nodes", group.nodes_option(), "get", "lead"]
+    assert out(group, "elect", "lead", "me", "--", *said) == "me"
+
+
+def test_a_command_ends_with_its_lock(group):
+    start = time.monotonic()
+    steal = [kvtest.program("kvcli"), "--nodes", group.nodes_option()]
+    command = " ".join(steal) + " lease revoke $KVPAIR_LEASE; sleep 30"
+    group.cli("lock", "--ttl", "1", "lock/b", "--", "sh", "-c", command, check=4)
+    assert time.monotonic() - start < 10
+
+
+def test_a_paused_holder_is_refused_by_what_checks_the_token(_):
+    script = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                          "examples/fencing/fencing.sh")
+    done = subprocess.run([script, os.environ["KVPAIR_BUILD"]], capture_output=True, timeout=100, text=True)
+    assert done.returncode == 0 and "ann: refused after" in done.stdout, done
 
 
 def on(group, test):
