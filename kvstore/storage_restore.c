@@ -88,6 +88,15 @@ kvp_status kvp_storage_restore_begin(struct kvp_env *env, const char *group, uns
     return KVP_OK;
 }
 
+/* The new group's nodes are not the old one's. */
+static kvp_status restore_drop_members(struct kvp_storage *storage)
+{
+    struct kvp_raw_key key;
+    kvp_raw_key_members(&key);
+    const struct kvp_batch_op op = {.key = kvp_raw_key_slice(&key), .is_delete = true};
+    return storage->incoming->ops->write(storage->incoming, &op, 1, false);
+}
+
 kvp_status kvp_storage_restore_finish(struct kvp_storage *storage,
                                       const struct kvp_backup_header *header, uint64_t drawn,
                                       struct kvp_point *base)
@@ -112,6 +121,10 @@ kvp_status kvp_storage_restore_finish(struct kvp_storage *storage,
         return storage_fail(storage, KVP_TOO_LARGE, "the backup", "its numbers cannot go on");
     }
     (void)snprintf(pointer.active, sizeof(pointer.active), "%s", storage->incoming_name);
+    status = restore_drop_members(storage);
+    if (status != KVP_OK) {
+        return storage_fail_env(storage, status, "dropping the old group's members");
+    }
     status = storage_start_empty(storage, &pointer, &meta, point, storage->incoming);
     if (status == KVP_OK) {
         *base = point;

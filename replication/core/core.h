@@ -27,7 +27,7 @@
 struct kvp_core_config {
     uint8_t self;
     kvp_node_set nodes;     /* all data nodes of the group, self included */
-    bool removed;           /* this node is none of the group any more: it stays outside */
+    bool removed;           /* by its list this node is none of the group any more */
     kvp_node_set former;    /* nodes that have been taken out of the group, as far as is known */
     unsigned sync_replicas; /* wanted size of the in-sync set; 0: all nodes */
     enum kvp_pair_policy policy;

@@ -109,7 +109,7 @@ static void arbiter_compared(struct kvp_core *core, kvp_status status, const str
 void core_watch_tick(struct kvp_core *core)
 {
     if (core_paired(core) || core->meta.group_id == 0 || core->now_us < core->watch_us ||
-        (core->config.removed && !core_leading(core))) {
+        core_members_out(core)) {
         return;
     }
     if (core->watch_call_id != 0 && core->now_us - core->looked_us >= WATCH_PERIOD_US) {

@@ -14,7 +14,7 @@
  * was set aside is empty, and not blank. */
 static bool boot_may_found(const struct kvp_core *core)
 {
-    if (core->repaired || core->config.removed) {
+    if (core->repaired || core_members_out(core)) {
         return false;
     }
     for (unsigned i = 0; i < core->peer_count; i++) {

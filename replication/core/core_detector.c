@@ -27,8 +27,8 @@ static bool detector_wanted(struct kvp_core *core)
 
 void core_backup_tick(struct kvp_core *core)
 {
-    if (core->config.removed || core->proposal.stage != PROPOSAL_NONE || core->replacing ||
-        core->stopping || core->ask_token != NULL || core->now_us < core->propose_after_us ||
+    if (core->proposal.stage != PROPOSAL_NONE || core->replacing || core->stopping ||
+        core->ask_token != NULL || core->now_us < core->propose_after_us ||
         core_disk_is_suspect(core) || !detector_wanted(core)) {
         return;
     }

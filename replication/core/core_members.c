@@ -29,6 +29,11 @@ bool core_members_may_count(const struct kvp_core *core, unsigned id)
            id != core->barred;
 }
 
+bool core_members_out(const struct kvp_core *core)
+{
+    return core->config.removed && !kvp_set_has(core->view.in_sync, core->config.self);
+}
+
 unsigned core_members_wanted(const struct kvp_core *core)
 {
     unsigned wanted = core->config.sync_replicas;

@@ -402,6 +402,9 @@ void core_members_meet(struct kvp_core *core);
 bool core_members_has(const struct kvp_core *core, unsigned id);
 /* May it be a member of the next view? */
 bool core_members_may_count(const struct kvp_core *core, unsigned id);
+/* Is this node none of the group any more? Not while it counts in its view, whatever a list says:
+ * what is applied may be older than its log, and than its lead. */
+bool core_members_out(const struct kvp_core *core);
 unsigned core_members_wanted(const struct kvp_core *core); /* in sync */
 
 /* core_forget.c */

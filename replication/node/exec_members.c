@@ -360,7 +360,7 @@ void exec_members_end(struct kvp_executor *executor)
 
 const char *exec_members_no_promotion(const struct kvp_executor *executor)
 {
-    bool said = executor->config.core.removed;
+    bool said = exec_members_removed(executor);
     for (unsigned i = 0; i < executor->config.peer_count && exec_members_listed(executor); i++) {
         said = said || executor->peer_troubles[i].reason == exec_peer_removed;
     }

@@ -288,7 +288,8 @@ static inline bool exec_members_listed(const struct kvp_executor *executor) /* t
 static inline bool exec_members_removed(const struct kvp_executor *executor) /* this node is not on
                                                                                 it */
 {
-    return executor->config.core.removed;
+    return executor->config.core.removed &&
+           kvp_core_role(executor->core) == KVP_ROLE_OUTSIDE; /* else what is applied is old */
 }
 /* May the change be executed? If not, it has been answered; else its value, which lives in
  * `founding`, is the list that it begins with if there is none yet. */

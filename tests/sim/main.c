@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
- * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--eager] [--no-hangs]
+ * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--members] [--eager]
+ * [--no-hangs]
  * [--no-strangers] [--watch] [--rights]
  * [--replay SEED] [--regressions] [--marks] [--lines]. Nodes tick at their deadlines only; with
  * --eager, and with jobs, far more often: seeds that found something before it was so keep their
@@ -103,6 +104,7 @@ static int usage(bool wanted)
     fprintf(wanted ? stdout : stderr,
             "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
             "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--watch] "
+            "[--members] "
             "[--rights] [--eager] "
             "[--no-hangs] [--no-strangers] [--seeds "
             "N] [--from SEED] "
@@ -123,7 +125,8 @@ static int find_mode(const char *name)
 
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
-    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch, rights;
+    bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch, rights,
+        members;
 };
 
 /* What a run prints besides its failure: each of its events; its line, and what it came to. */
@@ -138,7 +141,10 @@ static void print_line(int mode, unsigned long long seed, struct world world)
     printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
-           world.rough ? "--rough " : "", world.accidents ? "--accidents " : "",
+           world.rough ? "--rough " : "",
+           world.members     ? "--members "
+           : world.accidents ? "--accidents "
+                             : "",
            world.watch ? "--watch " : "", world.rights ? "--rights " : "", eager ? "--eager " : "",
            world.hangs ? "" : "--no-hangs ",
            world.strangers || eager || world.jobs ? "" : "--no-strangers ", seed);
@@ -172,6 +178,9 @@ static void run(int mode, unsigned long long seed, struct world world, struct sh
     }
     if (world.operators) {
         sim_plan_operators(&plan, seed);
+    }
+    if (world.members) {
+        sim_plan_members(&plan, seed);
     }
     if (world.accidents) {
         sim_plan_accidents(&plan, seed);
@@ -243,8 +252,8 @@ struct arguments {
     int mode;
     unsigned long long seeds, from;
     int replay, again, eager, marks, lines; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough, accidents, watch, rights, no_hangs, no_strangers,
-        help;
+    int jobs, sessions, copies, operators, rough, accidents, watch, rights, members, no_hangs,
+        no_strangers, help;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -260,6 +269,7 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"operators", no_argument, &taken->operators, 1},
                                      {"rough", no_argument, &taken->rough, 1},
                                      {"accidents", no_argument, &taken->accidents, 1},
+                                     {"members", no_argument, &taken->members, 1},
                                      {"watch", no_argument, &taken->watch, 1},
                                      {"rights", no_argument, &taken->rights, 1},
                                      {"marks", no_argument, &taken->marks, 1},
@@ -312,13 +322,14 @@ int main(int argc, char **argv)
         .operators = taken.operators,
         .rough = taken.rough,
         .accidents = taken.accidents,
+        .members = taken.members,
         .watch = taken.watch,
         .rights = taken.rights,
     };
     const struct shown shown = {.events = taken.replay, .lines = taken.lines};
     /* Marks of one kind of world, or whether those of all kinds have all been reached. */
     bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough ||
-                 world.accidents || world.watch || world.rights;
+                 world.accidents || world.watch || world.rights || world.members;
     bool every = taken.marks && !taken.again && !given;
     if (every) {
         run_marks(taken.seeds, &totals);

@@ -193,7 +193,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions, copies, accidents, watch, rights;
+    bool jobs, sessions, copies, accidents, watch, rights, members;
     bool slow; /* takes minutes: looked for only with --table, or by its name */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
@@ -299,6 +299,14 @@ static const struct sim_mutant {
      cut_pairs},
     {KVP_MUTANT_NONE, "none-rough", WITNESS,
      "no bug, snapshots all the time: nothing must be found", rough_snapshots},
+    {KVP_MUTANT_MEMBER_STILL_COUNTS, "MEMBER_STILL_COUNTS", WITNESS,
+     "who is taken off the list stays in the view", .members = true},
+    {KVP_MUTANT_MEMBER_UNCOMMITTED, "MEMBER_UNCOMMITTED", WITNESS,
+     "a list is in force before it is committed", .members = true},
+    {KVP_MUTANT_MEMBER_LOST_SNAPSHOT, "MEMBER_LOST_SNAPSHOT", WITNESS,
+     "who was sent a snapshot goes on with the list of before", .members = true},
+    {KVP_MUTANT_MEMBER_LOST_RESTART, "MEMBER_LOST_RESTART", WITNESS,
+     "who is started goes by its flags", .members = true},
     {KVP_MUTANT_NONE, "none-accidents", WITNESS,
      "no bug, an old store and an emptied witness: nothing must be found", .accidents = true},
     {KVP_MUTANT_LOST_UNSEEN, "lost-unseen", WITNESS,
@@ -469,6 +477,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->copies) {
         sim_plan_copies(&plan, seed);
+    }
+    if (mutant->members) {
+        sim_plan_members(&plan, seed);
     }
     if (mutant->accidents) {
         sim_plan_accidents(&plan, seed);

@@ -272,6 +272,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_OPERATOR:
         sim_operators(sim);
         break;
+    case SIM_MEMBERS:
+        sim_members(sim);
+        break;
     case SIM_ACCIDENT:
         sim_accidents(sim);
         break;
@@ -344,6 +347,7 @@ static void prepare(struct sim *sim)
     }
     sim_jobs_open(sim);
     sim_watches_open(sim);
+    sim_members_start(sim);
     sim_rights_open(sim);
 }
 
@@ -361,6 +365,7 @@ static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *pla
     sim->random_copies = seed ^ 0x5eed000a;
     sim->random_operators = seed ^ 0x5eed000c;
     sim->random_accidents = seed ^ 0x5eed0010;
+    sim->random_members = seed ^ 0x5eed0022;
     prepare(sim);
     sim_faults_start(sim);
     sim_copies_start(sim);
@@ -378,6 +383,7 @@ static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *pla
         sim_check_step(sim);
         sim_copies_step(sim);
         sim_operators_step(sim);
+        sim_members_step(sim);
         sim_jobs_step(sim);
         if (!sim->calm && sim->now_us >= plan->faults_us) {
             sim_calm_down(sim);
@@ -386,8 +392,8 @@ static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *pla
             sim_jobs_calm(sim);
             calm_since = sim->now_us;
         }
-        if (sim->calm && sim_clients_done(sim) && sim_jobs_done(sim) && sim_check_converged(sim) &&
-            sim_watches_done(sim)) {
+        if (sim->calm && sim_members_done(sim) && sim_clients_done(sim) && sim_jobs_done(sim) &&
+            sim_check_converged(sim) && sim_watches_done(sim)) {
             converged = true;
             break;
         }

@@ -43,14 +43,15 @@ struct sim_plan {
     uint64_t fault_gap_us;      /* mean time between faults; 0: none */
     unsigned crash, pause, cut, reset, one_way, disk_fault, witness_crash, witness_loss, handover,
         wipe, slow_disk, forge, forge_words; /* weights of the kinds of fault */
-    bool lazy_ticks;      /* no more ticks than deadlines; without it they are many times as
-                             many, and seeds found so far keep their meaning */
-    uint64_t hang_gap_us; /* mean time between disks that hang; 0: none does */
-    uint64_t copy_gap_us; /* mean time between copies of stores; 0: none is made */
-    bool accidents;       /* an old store and an emptied witness: sim_accidents.c */
-    bool copies_unsure;   /* also what a hung disk never took is put back: see sim_copies.c */
-    unsigned drift_ppm;   /* clock rates differ up to this */
-    uint64_t disk_us;     /* mean time of a disk job */
+    bool lazy_ticks;         /* no more ticks than deadlines; without it they are many times as
+                                many, and seeds found so far keep their meaning */
+    uint64_t hang_gap_us;    /* mean time between disks that hang; 0: none does */
+    uint64_t copy_gap_us;    /* mean time between copies of stores; 0: none is made */
+    uint64_t members_gap_us; /* mean time between changes of members; 0: none */
+    bool accidents;          /* an old store and an emptied witness: sim_accidents.c */
+    bool copies_unsure;      /* also what a hung disk never took is put back: see sim_copies.c */
+    unsigned drift_ppm;      /* clock rates differ up to this */
+    uint64_t disk_us;        /* mean time of a disk job */
     uint64_t log_size_max;
     uint64_t cache_size_max; /* 0: as log_size_max */
     unsigned watchers;       /* 0: nobody watches keys, and there are no transactions */
@@ -182,6 +183,7 @@ enum sim_event_kind {
     SIM_HANG_END,
     SIM_COPIES,
     SIM_OPERATOR,
+    SIM_MEMBERS,
     SIM_ACCIDENT,
     SIM_HEAL,
     SIM_RESTART,
@@ -215,6 +217,10 @@ struct sim {
     uint64_t random_copies;
     uint64_t random_operators;
     uint64_t random_accidents;
+    uint64_t random_members;
+    struct sim_member_wish {
+        unsigned what, id; /* asked for until it is so; what 0: nothing */
+    } member;
     struct sim_accident accident;
     uint64_t random, random_faults; /* streams apart: a fault more does not change the load */
     uint64_t now_us;
@@ -330,6 +336,13 @@ void sim_accidents(struct sim *sim);
 bool sim_accidents_hold(const struct sim *sim, const struct sim_node *node); /* not now */
 bool sim_accidents_lost(const struct sim *sim); /* what was acknowledged is not all served */
 void sim_accidents_free(struct sim *sim);
+
+/* sim_members.c; all do nothing in a run without changes of members */
+void sim_plan_members(struct sim_plan *plan, uint64_t seed);
+void sim_members_start(struct sim *sim);
+void sim_members(struct sim *sim);
+void sim_members_step(struct sim *sim);
+bool sim_members_done(const struct sim *sim); /* all nodes are members */
 
 /* sim_client.c */
 kvp_status sim_clients_start(struct sim *sim);

@@ -164,6 +164,19 @@ static void host_stopped(void *arg)
     host->node->stopped = true; /* ended when the event is over */
 }
 
+/* Links to them are opened. */
+static void host_members(void *arg, const struct kvp_executor_peer *peers, unsigned count)
+{
+    struct host *host = arg;
+    for (unsigned i = 0; i < count; i++) {
+        struct sim_event *event = sim_at(host->sim, 1000, SIM_LINK);
+        event->node = host->node->id;
+        event->peer = peers[i].id;
+        event->life = host->node->life;
+        event->flag = true;
+    }
+}
+
 /* ---- life ---- */
 
 static void configure(const struct sim *sim, const struct sim_node *node,
@@ -236,6 +249,7 @@ void sim_node_start(struct sim *sim, struct sim_node *node)
         .log = host_log,
         .changed = host_changed,
         .stopped = host_stopped,
+        .members = host_members,
     };
     struct kvp_executor_config config;
     struct kvp_loaded loaded;
