@@ -17,9 +17,10 @@
 #include <string.h>
 #include <time.h>
 
-#define KIND     "rows"
-#define WAIT_MS  500u
-#define TEXT_MAX 65536u
+#define KIND         "rows"
+#define WAIT_MS      500u
+#define TEXT_MAX     65536u
+#define FAILURES_MAX 10u /* of 5 s each, where no node can be reached */
 
 struct matrix {
     int64_t *at;
@@ -193,12 +194,13 @@ static void join(struct rank *rank)
     }
 }
 
-/* Until all tasks of the job have results; how many of them are this rank's. */
+/* Until all tasks of the job have results; how many of them are this rank's. A rank that nobody
+ * answers for long gives up: its mpirun may be gone, too. */
 static uint64_t work(struct rank *rank)
 {
     uint64_t done = 0;
     join(rank);
-    for (;;) {
+    for (unsigned failures = 0;;) {
         kvp_task task;
         kvp_status status = kvp_task_fetch(rank->client, &rank->worker, 0, WAIT_MS, &task, NULL);
         if (status == KVP_OK) {
@@ -210,6 +212,10 @@ static uint64_t work(struct rank *rank)
             die(rank->worker.name, status);
         } else if (status == KVP_NO_TASK && all_done(rank)) {
             return done;
+        }
+        failures = status == KVP_OK || status == KVP_NO_TASK ? 0 : failures + 1;
+        if (failures == FAILURES_MAX) {
+            die("fetch", status);
         }
     }
 }
