@@ -212,7 +212,7 @@ static kvp_status engine_perform(struct kvp_engine *engine, const struct kvp_req
 {
     engine->leases.changed = false;
     engine->leases.refusal = NULL;
-    engine->leases.made = 0;
+    engine->leases.made = engine->leases.unread = 0;
     kvp_status status = engine_run(engine, request, seq, execution);
     if (status == KVP_OK && found != NULL) {
         status = engine_fit_answer(engine, &request->session, found, execution);

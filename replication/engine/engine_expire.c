@@ -164,6 +164,7 @@ static kvp_status leases_write(struct kvp_engine *engine, uint64_t seq, bool due
     if (status != KVP_OK) {
         return status;
     }
+    engine->leases.unread = 0;
     status = due ? leases_expire(engine) : KVP_OK;
     if (status == KVP_OK && leases_clock_is_late(&engine->leases, LEASE_LATE_US)) {
         status = leases_store_clock(engine);
@@ -184,7 +185,7 @@ kvp_status engine_leases_step(struct kvp_engine *engine, uint64_t seq,
                               struct kvp_execution *execution, bool *done, bool *more)
 {
     struct engine_leases *leases = &engine->leases;
-    if (leases->view != NULL && !(KVP_MUTANT(LEASE_DISORDER) && leases_are_due(leases))) {
+    if (leases->view != NULL) {
         *done = engine->now_us >= engine->rest_us;
         return *done ? leases_load(engine) : KVP_OK;
     }

@@ -37,13 +37,25 @@ static kvp_status lease_read(struct kvp_engine *engine, uint64_t lease, kvp_buf 
     return status == KVP_OK ? lease_record_decode(kvp_buf_slice(bytes), record) : status;
 }
 
+/* So that what is written can be followed (engine_leases_follow()), which must not fail. One that a
+ * new primary has not read yet is as new to the index as one that is made here. */
+static kvp_status lease_reserve(struct kvp_engine *engine, uint64_t lease)
+{
+    struct engine_leases *leases = &engine->leases;
+    if (lease_index_find(&leases->index, lease) != NULL || KVP_MUTANT(LEASE_UNREAD)) {
+        return KVP_OK;
+    }
+    return lease_index_reserve(&leases->index, leases->made + ++leases->unread);
+}
+
 static kvp_status lease_write(struct kvp_engine *engine, uint64_t lease,
                               const struct lease_record *record)
 {
     struct kvp_raw_key key;
     kvp_buf bytes = {0};
     lease_key(&key, lease);
-    kvp_status status = lease_record_encode(record, &bytes);
+    kvp_status status = lease_reserve(engine, lease);
+    status = status == KVP_OK ? lease_record_encode(record, &bytes) : status;
     if (status == KVP_OK) {
         status = engine_record_put(engine, kvp_raw_key_slice(&key), &bytes);
     }
@@ -105,7 +117,8 @@ static kvp_status lease_make_room(struct kvp_engine *engine)
         return lease_refuse(engine, KVP_TOO_LARGE,
                             "there are as many leases as there may be: some have to end first");
     }
-    return lease_index_reserve(&engine->leases.index, ++engine->leases.made);
+    return lease_index_reserve(&engine->leases.index,
+                               ++engine->leases.made + engine->leases.unread);
 }
 
 /* ---- keys of leases ---- */
@@ -332,7 +345,7 @@ static kvp_status lease_end_many(struct kvp_engine *engine, uint64_t lease,
                                  struct lease_record *record, uint32_t *budget, bool *ended)
 {
     kvp_status status = lease_end_slots(engine, lease, record, budget);
-    *ended = record->slots == 0 || KVP_MUTANT(LEASE_HALF_ENDED);
+    *ended = record->slots == 0;
     if (status != KVP_OK || *ended) {
         status = status == KVP_OK ? lease_count(engine, record->name, false) : status;
         return status == KVP_OK ? lease_delete(engine, lease) : status;

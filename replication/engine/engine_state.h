@@ -30,6 +30,7 @@ struct engine_leases {
     bool serving;                /* at seen_us */
     bool changed;                /* the newest layer has something of leases */
     uint32_t made;               /* leases of one key, in the newest layer */
+    uint32_t unread;             /* records written in it of which the index does not know yet */
     const char *refusal;         /* why a key cannot have its lease: static */
 };
 

@@ -141,7 +141,7 @@ const struct lease_timer *lease_index_first(const struct lease_index *index)
 static uint32_t index_add(struct lease_index *index, uint64_t lease)
 {
     uint32_t at = index->unused;
-    assert(at != LEASE_INDEX_NONE);
+    assert(index->capacity > 0 && at != LEASE_INDEX_NONE);
     uint32_t *slot = lease_index_slot(index, lease);
     index->unused = index->timers[at].next;
     index->timers[at] = (struct lease_timer){.lease = lease, .next = *slot};

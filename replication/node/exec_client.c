@@ -212,7 +212,7 @@ static bool client_writes(unsigned op)
     if (kvp_operation_of(op)->served == KVP_SERVED_READ) {
         return false;
     }
-    return !client_looks_at_leases(op) || KVP_MUTANT(LEASE_UNSERVED);
+    return !client_looks_at_leases(op);
 }
 
 /* Is there a reason to refuse a request that only a primary may answer? KVP_OK: no. */

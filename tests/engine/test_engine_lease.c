@@ -205,6 +205,24 @@ static void test_a_new_primary_gives_a_lease_its_full_time_and_a_key_what_is_lef
     bench_close(&bench);
 }
 
+/* A key leaves its lease before the new primary has read that. */
+static void test_a_new_primary_writes_of_leases_that_it_has_not_read_yet(void **state)
+{
+    struct bench bench;
+    (void)state;
+    open_clock(&bench, &(struct kvp_engine_config){0});
+    uint64_t lease = grant(&bench, 5000);
+    check_done(&bench, with_lease(ask_put("left", "v"), lease));
+    check_done(&bench, with_lease(ask_put("stays", "v"), lease));
+    bench_settle(&bench);
+    bench_restart(&bench);
+    check_done(&bench, ask_put("left", "v"));
+    pass(&bench, 6 * SECOND);
+    assert_true(is_there(&bench, "left"));
+    assert_false(is_there(&bench, "stays"));
+    bench_close(&bench);
+}
+
 static void test_time_stands_still_while_nobody_serves(void **state)
 {
     struct bench bench;
@@ -548,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_a_put_without_a_lease_takes_the_key_off_its_lease),
         cmocka_unit_test(test_a_lease_that_is_kept_goes_on_and_its_keys_with_it),
         cmocka_unit_test(test_a_new_primary_gives_a_lease_its_full_time_and_a_key_what_is_left),
+        cmocka_unit_test(test_a_new_primary_writes_of_leases_that_it_has_not_read_yet),
         cmocka_unit_test(test_time_stands_still_while_nobody_serves),
         cmocka_unit_test(test_a_lease_of_many_keys_ends_in_steps),
         cmocka_unit_test(test_bounds),

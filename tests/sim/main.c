@@ -3,7 +3,7 @@
  * Runs seeds: sim [--mode witness|backup-wins|primary-wins|available|any] [--seeds N] [--from SEED]
  * [--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--members] [--eager]
  * [--no-hangs]
- * [--no-strangers] [--watch] [--rights]
+ * [--no-strangers] [--watch] [--rights] [--leases]
  * [--replay SEED] [--regressions] [--marks] [--lines]. Nodes tick at their deadlines only; with
  * --eager, and with jobs, far more often: seeds that found something before it was so keep their
  * meaning.
@@ -105,7 +105,7 @@ static int usage(bool wanted)
             "usage: sim [--mode witness|backup-wins|primary-wins|available|any] "
             "[--jobs] [--sessions] [--copies] [--operators] [--rough] [--accidents] [--watch] "
             "[--members] "
-            "[--rights] [--eager] "
+            "[--rights] [--leases] [--eager] "
             "[--no-hangs] [--no-strangers] [--seeds "
             "N] [--from SEED] "
             "[--replay SEED] [--regressions] [--marks] [--lines]\n"
@@ -126,7 +126,7 @@ static int find_mode(const char *name)
 /* A kind of world: what is in it besides nodes and clients. */
 struct world {
     bool jobs, sessions, lazy, hangs, strangers, copies, operators, rough, accidents, watch, rights,
-        members;
+        leases, members;
 };
 
 /* What a run prints besides its failure: each of its events; its line, and what it came to. */
@@ -138,14 +138,15 @@ struct shown {
 static void print_line(int mode, unsigned long long seed, struct world world)
 {
     bool eager = !world.lazy && !world.jobs;
-    printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
+    printf("sim --mode %s %s%s%s%s%s%s%s%s%s%s%s%s--replay %llu", mode < 0 ? "any" : modes[mode],
            world.jobs ? "--jobs " : "", world.sessions ? "--sessions " : "",
            world.copies ? "--copies " : "", world.operators ? "--operators " : "",
            world.rough ? "--rough " : "",
            world.members     ? "--members "
            : world.accidents ? "--accidents "
                              : "",
-           world.watch ? "--watch " : "", world.rights ? "--rights " : "", eager ? "--eager " : "",
+           world.watch ? "--watch " : "", world.rights ? "--rights " : "",
+           world.leases ? "--leases " : "", eager ? "--eager " : "",
            world.hangs ? "" : "--no-hangs ",
            world.strangers || eager || world.jobs ? "" : "--no-strangers ", seed);
 }
@@ -190,6 +191,9 @@ static void run(int mode, unsigned long long seed, struct world world, struct sh
     }
     if (world.rights) {
         sim_plan_rights(&plan, seed);
+    }
+    if (world.leases) {
+        sim_plan_leases(&plan, seed);
     }
     bool ok = sim_run(&sim, seed, &plan, shown.events);
     totals->passed += ok;
@@ -252,8 +256,8 @@ struct arguments {
     int mode;
     unsigned long long seeds, from;
     int replay, again, eager, marks, lines; /* flags of getopt_long() */
-    int jobs, sessions, copies, operators, rough, accidents, watch, rights, members, no_hangs,
-        no_strangers, help;
+    int jobs, sessions, copies, operators, rough, accidents, watch, rights, leases, members,
+        no_hangs, no_strangers, help;
 };
 
 static bool take_arguments(int argc, char **argv, struct arguments *taken)
@@ -272,6 +276,7 @@ static bool take_arguments(int argc, char **argv, struct arguments *taken)
                                      {"members", no_argument, &taken->members, 1},
                                      {"watch", no_argument, &taken->watch, 1},
                                      {"rights", no_argument, &taken->rights, 1},
+                                     {"leases", no_argument, &taken->leases, 1},
                                      {"marks", no_argument, &taken->marks, 1},
                                      {"eager", no_argument, &taken->eager, 1},
                                      {"lines", no_argument, &taken->lines, 1},
@@ -325,11 +330,12 @@ int main(int argc, char **argv)
         .members = taken.members,
         .watch = taken.watch,
         .rights = taken.rights,
+        .leases = taken.leases,
     };
     const struct shown shown = {.events = taken.replay, .lines = taken.lines};
     /* Marks of one kind of world, or whether those of all kinds have all been reached. */
     bool given = world.jobs || world.sessions || world.copies || world.operators || world.rough ||
-                 world.accidents || world.watch || world.rights || world.members;
+                 world.accidents || world.watch || world.rights || world.leases || world.members;
     bool every = taken.marks && !taken.again && !given;
     if (every) {
         run_marks(taken.seeds, &totals);

@@ -193,7 +193,7 @@ static const struct sim_mutant {
     int mode;
     const char *what;
     void (*alter)(struct sim_plan *plan); /* what it needs to come out; NULL: nothing special */
-    bool jobs, sessions, copies, accidents, watch, rights, members;
+    bool jobs, sessions, copies, accidents, watch, rights, leases, members;
     bool slow; /* takes minutes: looked for only with --table, or by its name */
 } mutants[] = {
     {KVP_MUTANT_NONE, "none", WITNESS, "no bug: nothing must be found", harsh_plan},
@@ -207,6 +207,8 @@ static const struct sim_mutant {
      .copies = true},
     {KVP_MUTANT_NONE, "none-watch", WITNESS, "no bug, with watchers: nothing must be found",
      .watch = true},
+    {KVP_MUTANT_NONE, "none-leases", WITNESS, "no bug, with leases: nothing must be found",
+     .leases = true},
     {KVP_MUTANT_NONE, "none-rights", WITNESS, "no bug, with rights: nothing must be found",
      .rights = true},
     {KVP_MUTANT_ACK_ALONE, "ack-alone", WITNESS, "commit without the other members"},
@@ -436,6 +438,22 @@ static const struct sim_mutant {
     {KVP_MUTANT_WATCH_NO_DELETES, "watch-no-deletes", WITNESS, "a watch is told of no deletion",
      .watch = true},
     {KVP_MUTANT_WATCH_NO_END, "watch-no-end", WITNESS, "a watch's range has no end", .watch = true},
+    {KVP_MUTANT_LEASE_SHORTENED, "lease-shortened", WITNESS,
+     "a new primary gives a lease half its time", .leases = true},
+    {KVP_MUTANT_LEASE_CLOCK_AHEAD, "lease-clock-ahead", WITNESS,
+     "a new primary's clock of leases is ahead of the old one's", .leases = true},
+    {KVP_MUTANT_LEASE_NOT_KEPT, "lease-not-kept", WITNESS,
+     "a lease that is kept ends as if it had not been", .leases = true},
+    {KVP_MUTANT_LEASE_STAYS, "lease-stays", WITNESS,
+     "a key that is put again without a lease ends with its old one", .leases = true},
+    {KVP_MUTANT_LEASE_CROSSED, "lease-crossed", WITNESS,
+     "a key that has another lease now ends with its old one, too", .leases = true},
+    {KVP_MUTANT_LEASE_KEY_STAYS, "lease-key-stays", WITNESS, "a lease ends and its keys stay",
+     .leases = true},
+    {KVP_MUTANT_LEASE_KEY_BACK, "lease-key-back", WITNESS,
+     "the end of a key is not replicated: it comes back", .leases = true},
+    {KVP_MUTANT_LEASE_UNREAD, "lease-unread", BACKUP_WINS,
+     "there is no room for a lease that a new primary has not read yet", .leases = true},
     {KVP_MUTANT_ACCESS_SCAN_START, "access-scan-start", WITNESS,
      "of a range only the start is looked at for a right", .rights = true},
     {KVP_MUTANT_ACCESS_COMPARES, "access-compares", WITNESS,
@@ -489,6 +507,9 @@ static bool seed_is_good(const struct sim_mutant *mutant, unsigned long long see
     }
     if (mutant->rights) {
         sim_plan_rights(&plan, seed);
+    }
+    if (mutant->leases) {
+        sim_plan_leases(&plan, seed);
     }
     if (mutant->alter != NULL) {
         mutant->alter(&plan);

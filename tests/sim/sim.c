@@ -293,6 +293,9 @@ static void dispatch(struct sim *sim, struct sim_event *event)
     case SIM_RIGHTS_TIMER:
         sim_rights_timer(sim, event);
         break;
+    case SIM_LEASE_TIMER:
+        sim_lease_timer(sim, event);
+        break;
     }
 }
 
@@ -318,6 +321,7 @@ static void free_all(struct sim *sim)
     sim_jobs_free(sim);
     sim_watches_free(sim);
     sim_rights_free(sim);
+    sim_leases_free(sim);
     sim_check_free(sim);
     sim_contract_free(sim);
 }
@@ -349,6 +353,7 @@ static void prepare(struct sim *sim)
     sim_watches_open(sim);
     sim_members_start(sim);
     sim_rights_open(sim);
+    sim_leases_open(sim);
 }
 
 static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *plan, bool trace,
@@ -393,7 +398,7 @@ static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *pla
             calm_since = sim->now_us;
         }
         if (sim->calm && sim_members_done(sim) && sim_clients_done(sim) && sim_jobs_done(sim) &&
-            sim_check_converged(sim) && sim_watches_done(sim)) {
+            sim_check_converged(sim) && sim_watches_done(sim) && sim_leases_done(sim)) {
             converged = true;
             break;
         }
@@ -404,9 +409,9 @@ static bool run_world(struct sim *sim, uint64_t seed, const struct sim_plan *pla
     if (!sim->failed && !converged) {
         sim_fail(sim,
                  "no convergence within %u s after the last fault (clients done: %d, jobs: %d, "
-                 "watchers: %d)",
+                 "leases: %d, watchers: %d)",
                  (unsigned)(limit_us / 1000000), sim_clients_done(sim), sim_jobs_done(sim),
-                 sim_watches_done(sim));
+                 sim_leases_done(sim), sim_watches_done(sim));
     }
     if (!sim->failed) {
         sim_check_end(sim);

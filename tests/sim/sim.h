@@ -28,6 +28,7 @@
 #define SIM_WATCHER(n)   (2000u + (n)) /* sim_watch.c; behind the last one: a writer */
 #define SIM_WATCHERS_MAX 4u
 #define SIM_ASKER(n)     (3000u + (n)) /* sim_rights.c */
+#define SIM_HOLDER(n)    (4000u + (n)) /* sim_leases.c */
 
 /* What a seed switches on, and how much of it. Probabilities in 1/1000. */
 #define SIM_VERIFY_SIZE 800u /* bytes for a verification, where the plan is short of them */
@@ -56,6 +57,7 @@ struct sim_plan {
     uint64_t cache_size_max; /* 0: as log_size_max */
     unsigned watchers;       /* 0: nobody watches keys, and there are no transactions */
     bool rights;             /* there are identities, some of which have rights */
+    bool leases;             /* somebody holds keys by leases */
     size_t chunk_size;       /* of a snapshot; 0: as usual, which is all that there is */
     unsigned sync_replicas;
     struct sim_session_plan {
@@ -192,6 +194,7 @@ enum sim_event_kind {
     SIM_JOB_TIMER,
     SIM_WATCH_TIMER,
     SIM_RIGHTS_TIMER,
+    SIM_LEASE_TIMER,
 };
 
 struct sim_event {
@@ -252,6 +255,7 @@ struct sim {
     struct sim_jobs *jobs;       /* NULL: none in this run */
     struct sim_watches *watches; /* likewise */
     struct sim_rights *rights;   /* likewise */
+    struct sim_leases *leases;   /* likewise */
     bool other_world;            /* what spies may not read is another */
     uint64_t seen;               /* by spies, in the whole run */
 };
@@ -374,6 +378,15 @@ void sim_watch_timer(struct sim *sim, const struct sim_event *event);
 void sim_watch_answer(struct sim *sim, unsigned index, const struct sim_message *message);
 bool sim_watches_done(const struct sim *sim);
 void sim_watches_end(struct sim *sim);
+
+/* sim_leases.c; all but the first do nothing in a run without leases */
+void sim_plan_leases(struct sim_plan *plan, uint64_t seed);
+void sim_leases_open(struct sim *sim);
+void sim_leases_free(struct sim *sim);
+void sim_leases_applied(struct sim *sim, const struct kvp_disk_job *job);
+void sim_lease_timer(struct sim *sim, const struct sim_event *event);
+void sim_lease_answer(struct sim *sim, unsigned index, const struct sim_message *message);
+bool sim_leases_done(const struct sim *sim);
 
 /* sim_rights.c; all but the first two do nothing in a run without rights */
 void sim_plan_rights(struct sim_plan *plan, uint64_t seed);

@@ -81,6 +81,8 @@ void sim_deliver(struct sim *sim, struct sim_message *message)
     }
     if (message->to == SIM_WITNESS) {
         sim_witness_message(sim, message);
+    } else if (message->to >= SIM_HOLDER(0)) {
+        sim_lease_answer(sim, message->to - SIM_HOLDER(0), message);
     } else if (message->to >= SIM_ASKER(0)) {
         sim_rights_answer(sim, message->to - SIM_ASKER(0), message);
     } else if (message->to >= SIM_WATCHER(0)) {

@@ -417,6 +417,7 @@ static bool do_job(struct sim *sim, struct sim_node *node, struct sim_disk_queue
         sim_jobs_applied(sim, queue->first);
         sim_watches_applied(sim, queue->first);
         sim_rights_wrote(sim, queue->first);
+        sim_leases_applied(sim, queue->first);
         sim_contract_run(sim, node, queue->first);
         queue->ran = true;
     }
