@@ -70,14 +70,10 @@ enum kvp_mutant {
     KVP_MUTANT_PROMISE_UNKNOWN, /* a new store counts before the register lets it */
     KVP_MUTANT_HEIR_UNSEEN,     /* the lead is given away though the reason has gone meanwhile */
     /* members: the world of members must find them */
-    KVP_MUTANT_MOVE_KEEPS_ADDRESS,    /* a member that moves stays where it was */
-    KVP_MUTANT_MEMBER_STILL_COUNTS,   /* who is taken off the list stays in the view */
-    KVP_MUTANT_MEMBER_TWO_CHANGES,    /* a change begins where the one before left the store */
-    KVP_MUTANT_MEMBER_UNCOMMITTED,    /* a list is in force before it is committed */
-    KVP_MUTANT_MEMBER_UNLISTED_ADDED, /* who is on no list is taken into the view */
-    KVP_MUTANT_MEMBER_GONE_LEADS,     /* who was removed asks to lead, and is let in */
-    KVP_MUTANT_MEMBER_LOST_SNAPSHOT,  /* who was sent a snapshot goes on with the list of before */
-    KVP_MUTANT_MEMBER_LOST_RESTART,   /* who is started goes by its flags */
+    KVP_MUTANT_MEMBER_STILL_COUNTS,  /* who is taken off the list stays in the view */
+    KVP_MUTANT_MEMBER_UNCOMMITTED,   /* a list is in force before it is committed */
+    KVP_MUTANT_MEMBER_LOST_SNAPSHOT, /* who was sent a snapshot goes on with the list of before */
+    KVP_MUTANT_MEMBER_LOST_RESTART,  /* who is started goes by its flags */
     /* jobs */
     KVP_MUTANT_JOB_NO_QUORUM,      /* the first result of a task decides */
     KVP_MUTANT_JOB_VOTE_TWICE,     /* a worker's second result for a task is another vote */

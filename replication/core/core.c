@@ -90,6 +90,8 @@ void kvp_core_start(struct kvp_core *core, uint64_t now_us, const struct kvp_loa
     }
     if (kvp_set_has(core->view.in_sync, core->config.self) && !core->meta.copy) {
         core->role = KVP_ROLE_BACKUP;
+    } else {
+        core_members_meet(core); /* who is to let it in, also where its list is too old for that */
     }
     core_identity_draw(core);
     core->port.changed(core->port.arg);
@@ -708,7 +710,7 @@ static void event_drop_addition(struct kvp_core *core, bool unwanted)
 {
     bool adding = core->proposal.reason == REASON_ADD && core->proposal.stage < PROPOSAL_CAS &&
                   core->proposal.stage != PROPOSAL_NONE;
-    if (adding && unwanted && !KVP_MUTANT(MEMBER_UNLISTED_ADDED)) {
+    if (adding && unwanted) {
         core_proposal_abort(core);
     }
 }

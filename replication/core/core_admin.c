@@ -223,7 +223,7 @@ void core_admin_promote(struct kvp_core *core, bool force)
                core->proposal.stage == PROPOSAL_GRANTED) {
         status = KVP_BUSY;
     } else if (core->meta.group_id == 0 || core->meta.view.version == 0 || core->meta.copy ||
-               (core_members_out(core) && !KVP_MUTANT(MEMBER_GONE_LEADS))) {
+               core_members_out(core)) {
         status = KVP_REFUSED; /* nothing here that could be the truth */
     } else if (core_leading(core) && core_serving(core, core->now_us)) {
         core->port.promote_done(core->port.arg, KVP_OK);

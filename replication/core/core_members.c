@@ -25,8 +25,7 @@ bool core_members_has(const struct kvp_core *core, unsigned id)
 
 bool core_members_may_count(const struct kvp_core *core, unsigned id)
 {
-    return (kvp_set_has(core->listed, id) || KVP_MUTANT(MEMBER_UNLISTED_ADDED)) &&
-           id != core->barred;
+    return kvp_set_has(core->listed, id) && id != core->barred;
 }
 
 bool core_members_out(const struct kvp_core *core)

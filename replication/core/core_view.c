@@ -103,6 +103,7 @@ static void view_install(struct kvp_core *core, const struct kvp_view *view, boo
     }
     core->proposal.stage = PROPOSAL_NONE;
     core->view = *view;
+    core_members_meet(core); /* also the primary, if no list tells of it */
     core->heard_primary_us = core->now_us;
     core->primary_resigned = false;
     core->noted_not_eligible = core->noted_waits = core->noted_primary_silent = false;

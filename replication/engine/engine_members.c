@@ -3,7 +3,6 @@
  * Changes of the list of members. A change is an update like others; what makes it one of a row is
  * that it begins with what the one before has made, and only when that is committed.
  */
-#include "kvstore/base/mutant.h"
 #include "replication/engine/engine_state.h"
 #include "replication/wire/members.h"
 #include "replication/wire/wire.h"
@@ -23,7 +22,7 @@ static kvp_status members_read(struct kvp_engine *engine, const struct kvp_reque
     kvp_raw_key_members(&key);
     const struct overlay_version *version =
         overlay_find(&engine->overlay, kvp_raw_key_slice(&key), engine->committed);
-    if (version != NULL && !KVP_MUTANT(MEMBER_TWO_CHANGES)) {
+    if (version != NULL) {
         return kvp_members_decode(kvp_slice_of(version->raw.data, version->raw.size), members);
     }
     kvp_buf record = {0};
@@ -43,7 +42,7 @@ static bool members_pending(const struct kvp_engine *engine)
     kvp_raw_key_members(&key);
     const struct overlay_version *newest =
         overlay_find(&engine->overlay, kvp_raw_key_slice(&key), UINT64_MAX);
-    return newest != NULL && newest->seq > engine->committed && !KVP_MUTANT(MEMBER_TWO_CHANGES);
+    return newest != NULL && newest->seq > engine->committed;
 }
 
 static kvp_status members_write(struct kvp_engine *engine, const struct kvp_members *members,

@@ -204,7 +204,7 @@ static bool members_in_force(const struct kvp_executor *executor)
         const struct kvp_core_peer_status *peer = &status.peers[i];
         all = all && (!peer->in_sync || peer->commit >= executor->members.changed_seq);
     }
-    return all || KVP_MUTANT(MEMBER_TWO_CHANGES);
+    return all;
 }
 
 /* Two nodes that decide by themselves know each other's stores by a number each: it is the number
@@ -364,5 +364,5 @@ const char *exec_members_no_promotion(const struct kvp_executor *executor)
     for (unsigned i = 0; i < executor->config.peer_count && exec_members_listed(executor); i++) {
         said = said || executor->peer_troubles[i].reason == exec_peer_removed;
     }
-    return said && !KVP_MUTANT(MEMBER_GONE_LEADS) ? exec_removed_text : NULL;
+    return said ? exec_removed_text : NULL;
 }

@@ -2,7 +2,6 @@
 /* The list of members: to bytes and back, and what a change makes of it. */
 #include "replication/wire/members.h"
 
-#include "kvstore/base/mutant.h"
 #include "kvstore/keyspace.h"
 
 #include <string.h>
@@ -235,11 +234,10 @@ kvp_status kvp_members_change(struct kvp_members *members, const struct kvp_memb
     }
     const struct kvp_member *member = kvp_members_find(members, change->id);
     unsigned kind = member != NULL ? member->kind : change->kind;
-    bool stays = change->what == KVP_MEMBER_MOVE && KVP_MUTANT(MOVE_KEEPS_ADDRESS);
-    if (change->what != KVP_MEMBER_ADD && !stays) {
+    if (change->what != KVP_MEMBER_ADD) {
         members_delete(members, change->id);
     }
-    if (change->what != KVP_MEMBER_REMOVE && !stays) {
+    if (change->what != KVP_MEMBER_REMOVE) {
         unsigned id = change->what == KVP_MEMBER_REPLACE ? change->new_id : change->id;
         members_insert(members, id, kind, change->url);
     }

@@ -180,6 +180,9 @@ static void port_send(void *arg, const struct kvp_peer_request *request)
 {
     struct node *node = arg;
     struct world *world = node->world;
+    if (request->to >= sizeof(world->nodes) / sizeof(world->nodes[0])) {
+        return; /* there is no such node: a liar has told of it */
+    }
     const struct path *path = &world->paths[node->id][request->to];
     if (request->op == KVP_OP_HEARTBEAT && request->prepare) {
         world_log(node, request->to, DID_ASK_PROMISE, 0, world->nodes[request->to].disk.tail.seq);
