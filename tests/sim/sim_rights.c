@@ -382,8 +382,7 @@ static void spy_txn_op(struct sim *sim, struct rights_question *question, struct
 {
     static const unsigned kinds[] = {KVP_TXN_GET, KVP_TXN_PUT, KVP_TXN_DELETE};
     spy_key(sim, question, key);
-    op->kind = kinds[rights_below(sim, 3)];
-    op->key = kvp_slice_of(key, 2);
+    *op = (struct kvp_txn_op){.kind = kinds[rights_below(sim, 3)], .key = kvp_slice_of(key, 2)};
     op->value = op->kind == KVP_TXN_PUT ? kvp_slice_of("v", 1) : (kvp_slice){0};
     question->read |= op->kind != KVP_TXN_PUT;
     question->write |= op->kind != KVP_TXN_GET;
