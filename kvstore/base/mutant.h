@@ -108,7 +108,6 @@ enum kvp_mutant {
     KVP_MUTANT_JOB_DRAINED_WORKS,   /* a drained worker is given tasks */
     KVP_MUTANT_JOB_NOBODY_ELSE,     /* a task is given up while a good worker could have it */
     KVP_MUTANT_JOB_RETRY_UNWRITTEN, /* a task that is tried again has failed in the store */
-    KVP_MUTANT_JOB_DEAF_COUNTS,     /* silence counts while nobody can be heard */
     /* watching: the watch world must find them */
     KVP_MUTANT_WATCH_MEMORY_ONLY, /* what is not in memory any more is left out */
     KVP_MUTANT_WATCH_UNCOMMITTED, /* what is not committed yet is told */

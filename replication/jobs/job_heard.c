@@ -4,7 +4,6 @@
  * can be heard: then nobody's silence says anything about him. Deadlines are of the time, workers
  * know them.
  */
-#include "kvstore/base/mutant.h"
 #include "replication/jobs/job_state.h"
 
 #define HEAR_AGAIN_US 100000u
@@ -18,8 +17,7 @@ void kvp_jobs_hear(struct kvp_jobs *jobs, uint64_t deaf_us, uint64_t unheard_us)
 uint64_t jobs_heard_us(const struct kvp_jobs *jobs, uint64_t now_us)
 {
     bool deaf = jobs->deaf_us != 0 && jobs->deaf_us < now_us;
-    return KVP_MUTANT(JOB_DEAF_COUNTS) ? now_us
-                                       : (deaf ? jobs->deaf_us : now_us) - jobs->unheard_us;
+    return (deaf ? jobs->deaf_us : now_us) - jobs->unheard_us;
 }
 
 uint64_t jobs_silent_us(const struct kvp_jobs *jobs, uint64_t heard_us, uint64_t now_us)

@@ -95,13 +95,6 @@ static void slow_disks(struct sim_plan *plan)
     plan->disk_us = 20000;
 }
 
-/* Nothing but silence makes a task fail at the last of its workers. */
-static void slow_disks_only(struct sim_plan *plan)
-{
-    slow_disks(plan);
-    plan->jobs.flow = false;
-}
-
 /* Copies of requests come when their session has been dropped. */
 static void late_copies(struct sim_plan *plan)
 {
@@ -417,8 +410,6 @@ static const struct sim_mutant {
      .jobs = true},
     {KVP_MUTANT_NONE, "none-slow", BACKUP_WINS,
      "no bug, slow disks with jobs: nothing must be found", slow_disks, .jobs = true},
-    {KVP_MUTANT_JOB_DEAF_COUNTS, "job-deaf-counts", BACKUP_WINS,
-     "silence counts while nobody can be heard", slow_disks_only, .jobs = true},
     {KVP_MUTANT_WATCH_MEMORY_ONLY, "watch-memory-only", WITNESS,
      "what is not in memory any more is left out of a watch", .watch = true},
     {KVP_MUTANT_WATCH_UNCOMMITTED, "watch-uncommitted", WITNESS,
