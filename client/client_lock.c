@@ -4,27 +4,28 @@
 #include "kvpair/kvp_lock.h"
 #include "kvstore/base/clock.h"
 
-#include <string.h>
+/* So often a wait is broken off, to see that the lease is still there. */
+#define LOCK_LOOK_MS 5000u
 
-#define LOCK_LOOK_MS                                                                               \
-    5000u /* so often a wait is broken off, to see that the lease is still there                   \
-           */
-
-/* The present holder: *own, it is this lease. KVP_NOT_FOUND: nobody, meanwhile. */
+/* The present holder: *own, it is this lease. KVP_NOT_FOUND: nobody, meanwhile. It is the same
+ * holder before and after the lease was looked at: else it might be this one's lease, which has
+ * ended since, and another one's version. */
 static kvp_status lock_look(kvp_client *client, kvp_slice name, uint64_t lease, bool *own,
                             uint64_t *version, kvp_result *result)
 {
-    kvp_result present = {0};
     uint64_t of = 0;
-    kvp_status status = kvp_key_left(client, name, NULL, &of, result);
-    if (status != KVP_OK) {
-        return status;
+    kvp_status status = kvp_get(client, name, result);
+    uint64_t before = result->version;
+    if (status == KVP_OK) {
+        kvp_result_free(result);
+        status = kvp_key_left(client, name, NULL, &of, result);
     }
-    kvp_result_free(result);
-    status = kvp_get(client, name, &present);
-    *own = of == lease;
-    *version = present.version;
-    *result = present;
+    if (status == KVP_OK) {
+        kvp_result_free(result);
+        status = kvp_get(client, name, result);
+    }
+    *version = result->version;
+    *own = of == lease && *version == before;
     return status;
 }
 
@@ -32,13 +33,10 @@ static kvp_status lock_look(kvp_client *client, kvp_slice name, uint64_t lease, 
 static kvp_status lock_wait(kvp_client *client, kvp_slice name, uint64_t version, uint64_t until_us,
                             kvp_result *result)
 {
-    uint8_t bytes[KVP_KEY_SIZE_MAX + 1] = {0};
     kvp_watch *watch = NULL;
     kvp_event event = {.create_revision = 1};
     uint64_t now_us = kvp_clock_now_us(), begun_us = now_us;
-    memcpy(bytes, name.data, name.size);
-    kvp_slice end = kvp_slice_of(bytes, name.size < KVP_KEY_SIZE_MAX ? name.size + 1 : name.size);
-    kvp_status status = kvp_watch_open(client, name, end, version + 1, false, &watch, result);
+    kvp_status status = kvp_watch_open_key(client, name, version + 1, false, &watch, result);
     while (status == KVP_OK && event.create_revision != 0 && now_us < until_us &&
            now_us - begun_us < LOCK_LOOK_MS * 1000u) {
         uint64_t left_ms = (until_us - now_us) / 1000 + 1;

@@ -4,6 +4,7 @@
 #include "replication/wire/asker.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define CLOSE_MS 1000u
 
@@ -111,6 +112,20 @@ kvp_status kvp_watch_open(kvp_client *client, kvp_slice start, kvp_slice end, ui
     }
     kvp_status status = kvp_watch_start(&asker, start, end, from, stale, watch, &reason);
     return query_end(status, &reason, result);
+}
+
+kvp_status kvp_watch_open_key(kvp_client *client, kvp_slice key, uint64_t from, bool stale,
+                              kvp_watch **watch, kvp_result *result)
+{
+    uint8_t end[KVP_KEY_SIZE_MAX] = {0};
+    if (key.size == 0) {
+        return client_refuse(result, KVP_BAD_ARGUMENT, "a key is 1 to 1024 bytes long");
+    }
+    if (key.data == NULL || key.size >= sizeof(end)) { /* nothing is behind the longest of keys */
+        return kvp_watch_open_prefix(client, key, from, stale, watch, result);
+    }
+    memcpy(end, key.data, key.size); /* and a zero byte behind it: the next key that there may be */
+    return kvp_watch_open(client, key, kvp_slice_of(end, key.size + 1), from, stale, watch, result);
 }
 
 kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t from, bool stale,

@@ -140,7 +140,8 @@ static bool is_sound(const struct kvmcu *client, const struct kvmcu_request *req
         return client->worker != NULL && (op < KVMCU_FETCH || request->task != NULL);
     }
     return ((op > KVMCU_HELLO && op <= KVMCU_CAS) || op == KVMCU_WATCH) && request->key != NULL &&
-           request->key_size > 0 && request->key_size <= KVMCU_KEY_MAX;
+           request->key_size > 0 &&
+           request->key_size <= (op == KVMCU_WATCH ? KVMCU_KEY_MAX - 1 : KVMCU_KEY_MAX);
 }
 
 /* What of a request has to lie in the buffer, but a worker's. */

@@ -311,8 +311,8 @@ static inline int kvmcu_cas(struct kvmcu *client, const void *key, uint16_t key_
     return kvmcu_call(client, &request, timeout_ms);
 }
 
-/* What has happened to a key: docs/mcu.md, "Watching a key". The timeout is for everything but the
- * wait. */
+/* What has happened to a key of 1023 bytes at most: docs/mcu.md, "Watching a key". The timeout is
+ * for everything but the wait. */
 static inline int kvmcu_watch(struct kvmcu *client, const void *key, uint16_t key_size,
                               uint64_t from, uint16_t wait_ms, uint32_t timeout_ms)
 {

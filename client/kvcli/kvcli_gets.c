@@ -119,13 +119,9 @@ static int past_tell(struct past *past)
 
 static int past_search(struct past *past)
 {
-    uint8_t end[KVP_KEY_SIZE_MAX + 1] = {0};
     kvp_watch *watch = NULL;
     kvp_result result;
-    memcpy(end, past->key.data, past->key.size); /* and a zero byte behind it */
-    kvp_status status =
-        kvp_watch_open(past->cli->client, past->key, kvp_slice_of(end, past->key.size + 1), 1,
-                       false, &watch, &result);
+    kvp_status status = kvp_watch_open_key(past->cli->client, past->key, 1, false, &watch, &result);
     if (status != KVP_OK) {
         int code = kvcli_failed(status, &result);
         kvp_result_free(&result);

@@ -111,14 +111,16 @@ KVP_API kvp_status kvp_scan_open_backwards(kvp_client *client, kvp_slice start, 
 KVP_API kvp_status kvp_scan_open_prefix(kvp_client *client, kvp_slice prefix, bool keys_only,
                                         kvp_scan **scan, kvp_result *result);
 
-/* Watch of [start, end) (end empty: no end), or of the keys with a prefix, from a revision on; 0:
- * from now on, which the primary is asked for here (`stale`: from where some node is now).
- * kvp_watch.h; `result` as for a scan. While it waits it has one of the client's outstanding_max
- * requests. */
+/* Watch of [start, end) (end empty: no end), of the keys with a prefix, or of one key, from a
+ * revision on; 0: from now on, which the primary is asked for here (`stale`: from where some node
+ * is now). kvp_watch.h; `result` as for a scan. While it waits it has one of the client's
+ * outstanding_max requests. */
 KVP_API kvp_status kvp_watch_open(kvp_client *client, kvp_slice start, kvp_slice end, uint64_t from,
                                   bool stale, kvp_watch **watch, kvp_result *result);
 KVP_API kvp_status kvp_watch_open_prefix(kvp_client *client, kvp_slice prefix, uint64_t from,
                                          bool stale, kvp_watch **watch, kvp_result *result);
+KVP_API kvp_status kvp_watch_open_key(kvp_client *client, kvp_slice key, uint64_t from, bool stale,
+                                      kvp_watch **watch, kvp_result *result);
 
 /* An empty transaction: kvp_txn.h. NULL when memory is short. */
 KVP_API kvp_txn *kvp_txn_new(kvp_client *client);

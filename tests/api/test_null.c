@@ -184,6 +184,9 @@ static void test_a_watch_may_be_missing(void **state)
     REFUSED(kvp_watch_open(NULL, key, key, 1, false, &watch, NULL));
     REFUSED(kvp_watch_open(client, key, key, 1, false, NULL, NULL));
     REFUSED(kvp_watch_open(client, missing, key, 1, false, &watch, NULL));
+    REFUSED(kvp_watch_open_key(NULL, key, 1, false, &watch, NULL));
+    REFUSED(kvp_watch_open_key(client, missing, 1, false, &watch, NULL));
+    REFUSED(kvp_watch_open_key(client, (kvp_slice){0}, 1, false, &watch, NULL));
     REFUSED(kvp_watch_open_prefix(NULL, key, 1, false, &watch, NULL));
     REFUSED(kvp_watch_open_prefix(client, missing, 1, false, &watch, NULL));
     REFUSED(kvp_node_watch_open(NULL, key, key, 1, false, &watch));

@@ -428,7 +428,7 @@ static void test_arguments(void **state)
     assert_int_equal(kvmcu_get(&rig->client, key, sizeof(key), 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_get(&rig->client, "k", 1, (uint32_t)1 << 31), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_get(&rig->client, key, 900, 1), KVMCU_DOES_NOT_FIT);
-    assert_int_equal(kvmcu_watch(&rig->client, key, sizeof(key), 0, 0, 1), KVMCU_BAD_ARGUMENT);
+    assert_int_equal(kvmcu_watch(&rig->client, key, KVMCU_KEY_MAX, 0, 0, 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_watch(&rig->client, NULL, 1, 0, 0, 1), KVMCU_BAD_ARGUMENT);
     assert_int_equal(kvmcu_watch(&rig->client, key, 450, 0, 0, 1), KVMCU_DOES_NOT_FIT);
     struct kvmcu_request request = {.op = 7, .key = "k", .key_size = 1};

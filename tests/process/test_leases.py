@@ -4,12 +4,16 @@
 import functools
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 
 import kvtest
-from kvtest import Group
+import test_protocol as wire
+from kvtest import Group, program
 
 
 def out(group, *words, check=0):
@@ -102,6 +106,80 @@ def test_a_command_ends_with_its_lock(group):
     command = " ".join(steal) + " lease revoke $KVPAIR_LEASE; sleep 30"
     group.cli("lock", "--ttl", "1", "lock/b", "--", "sh", "-c", command, check=4)
     assert time.monotonic() - start < 10
+
+
+class Script:
+    """A node that says what a test wants: one function for each operation, which gives code and result."""
+
+    def __init__(self, says):
+        self.says, self.listener = says, socket.create_server(("127.0.0.1", 0))
+        self.url = "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def accept(self):
+        while True:
+            try:
+                link, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(link,), daemon=True).start()
+
+    def serve(self, link):
+        file = link.makefile("rb")
+        file.read(8)
+        link.sendall(b"\0SP\0\0\x31\0\0")
+        while True:
+            size = file.read(8)
+            if len(size) < 8:
+                return
+            data = file.read(struct.unpack(">Q", size)[0])
+            request = wire.unpack(data, 4)[0]
+            code, result = self.says(request[1], request[8:])
+            body = data[:4] + b"\x95" + wire.pack(1) + wire.pack(code) + wire.pack(1) + wire.pack(self.url) + result
+            link.sendall(struct.pack(">Q", len(body)) + body)
+
+
+def test_another_ones_version_is_never_taken_for_the_own_token(_):
+    """The lease ends, and another one gets the lock, between two questions of who wants to know whether it has it."""
+    grant, show, create, watch, mine, version = 48, 52, 4, 15, 7, [10]
+
+    def says(op, arguments):
+        if op == wire.HELLO:
+            return wire.OK, wire.pack([1, 4, 99, 1, [[1, script.url]], 5, 1024, 1 << 20, 1024, 4 << 20, 16 << 20])
+        if op == grant:
+            return wire.OK, wire.pack(mine)
+        if op == create:
+            return 2, wire.pack(version[0])  # EXISTS
+        if op == wire.GET:
+            return wire.OK, wire.pack([version[0], version[0], b"ann", 0])
+        if op == show:
+            whose = mine if version[0] == 10 else 8
+            version[0] = 20  # from here on it is another one's
+            return wire.OK, b"\x84" + b"".join(map(wire.pack, ("lease", whose, "ttl_ms", 9000, "left_ms", 9, "keys", 1)))
+        if op == watch:
+            time.sleep(0.2)
+            return wire.OK, wire.pack([arguments[2], arguments[2], [], 0])
+        return wire.OK, wire.pack(9000)
+
+    with Script(says) as script:
+        done = subprocess.run([program("kvcli"), "--nodes", script.url, "lock", "--timeout", "1", "door", "--",
+                               "printenv", "KVPAIR_FENCE"], capture_output=True, timeout=60)
+    assert version[0] == 20 and done.returncode == 1 and b"another one has it" in done.stderr, done
+
+
+def test_the_longest_of_names_is_waited_for_and_watched(group):
+    name = "n" * 1024
+    group.cli("put", name, "somebody", check=0)
+    assert b"another one has it" in group.cli("lock", "--timeout", "1", name, "--", "true", check=1).stderr
+    version = json.loads(out(group, "--json", "get", name))["version"]
+    group.cli("put", name, "another", check=0)
+    assert out(group, "get", "--revision", str(version), name).strip() == "somebody"
 
 
 def test_a_paused_holder_is_refused_by_what_checks_the_token(_):
