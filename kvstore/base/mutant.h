@@ -128,7 +128,7 @@ enum kvp_mutant {
     KVP_MUTANT_LEASE_CROSSED,   /* a key that has another lease now ends with its old one, too */
     KVP_MUTANT_LEASE_KEY_STAYS, /* a lease ends and its keys stay */
     KVP_MUTANT_LEASE_KEY_BACK,  /* the end of a key is not replicated: it comes back */
-    KVP_MUTANT_LEASE_UNREAD,    /* no room for one that was not read yet */
+    KVP_MUTANT_LEASE_UNREAD,    /* no room for one that the index does not know */
     /* rights: tests/access/test_access.c must find them */
     KVP_MUTANT_ACCESS_SCAN_START,  /* of a range only the start is looked at */
     KVP_MUTANT_ACCESS_COMPARES,    /* what a transaction compares is not looked at */

@@ -45,7 +45,7 @@ static kvp_status lease_reserve(struct kvp_engine *engine, uint64_t lease)
     if (lease_index_find(&leases->index, lease) != NULL || KVP_MUTANT(LEASE_UNREAD)) {
         return KVP_OK;
     }
-    return lease_index_reserve(&leases->index, leases->made + ++leases->unread);
+    return lease_index_reserve(&leases->index, ++leases->unread);
 }
 
 static kvp_status lease_write(struct kvp_engine *engine, uint64_t lease,
@@ -111,14 +111,15 @@ static bool lease_has_room(const struct kvp_engine *engine)
     return engine->leases.index.count + engine->leases.made < most;
 }
 
-static kvp_status lease_make_room(struct kvp_engine *engine)
+/* One more is made. */
+static kvp_status lease_make(struct kvp_engine *engine)
 {
     if (!lease_has_room(engine)) {
         return lease_refuse(engine, KVP_TOO_LARGE,
                             "there are as many leases as there may be: some have to end first");
     }
-    return lease_index_reserve(&engine->leases.index,
-                               ++engine->leases.made + engine->leases.unread);
+    engine->leases.made++;
+    return KVP_OK;
 }
 
 /* ---- keys of leases ---- */
@@ -172,7 +173,7 @@ static kvp_status lease_of_key(struct kvp_engine *engine, kvp_slice key, uint64_
                                struct engine_hold *hold)
 {
     bool has_one = lease_is_of_one(present->lease);
-    kvp_status status = has_one ? KVP_OK : lease_make_room(engine);
+    kvp_status status = has_one ? KVP_OK : lease_make(engine);
     if (status != KVP_OK) {
         return status;
     }
@@ -290,7 +291,7 @@ static kvp_status lease_grant(struct kvp_engine *engine, const struct kvp_reques
     }
     struct lease_record record = {
         .ttl_ms = request->ttl_ms, .free = LEASE_NO_SLOT, .name = kvp_slice_of(name, strlen(name))};
-    kvp_status status = lease_make_room(engine);
+    kvp_status status = lease_make(engine);
     if (status == KVP_OK) {
         status = lease_count(engine, record.name, true);
     }
@@ -390,9 +391,6 @@ static kvp_status lease_revoke(struct kvp_engine *engine, const struct kvp_reque
     if (status == KVP_NOT_FOUND || (status == KVP_OK && record.ends)) {
         execution->status = KVP_NOT_FOUND;
         return KVP_OK;
-    }
-    if (status == KVP_OK) {
-        status = lease_index_reserve(&engine->leases.index, 1); /* it may not have been read yet */
     }
     return status == KVP_OK ? engine_lease_end(engine, request->lease, &budget, &ended) : status;
 }

@@ -29,7 +29,7 @@ struct engine_leases {
     uint64_t began_us;           /* the clock when this node became primary */
     bool serving;                /* at seen_us */
     bool changed;                /* the newest layer has something of leases */
-    uint32_t made;               /* leases of one key, in the newest layer */
+    uint32_t made;               /* leases that are new in the newest layer */
     uint32_t unread;             /* records written in it of which the index does not know yet */
     const char *refusal;         /* why a key cannot have its lease: static */
 };

@@ -446,7 +446,7 @@ static const struct sim_mutant {
     {KVP_MUTANT_LEASE_KEY_BACK, "lease-key-back", WITNESS,
      "the end of a key is not replicated: it comes back", .leases = true},
     {KVP_MUTANT_LEASE_UNREAD, "lease-unread", BACKUP_WINS,
-     "there is no room for a lease that a new primary has not read yet", .leases = true},
+     "there is no room for a lease that the index does not know yet", .leases = true},
     {KVP_MUTANT_ACCESS_SCAN_START, "access-scan-start", WITNESS,
      "of a range only the start is looked at for a right", .rights = true},
     {KVP_MUTANT_ACCESS_COMPARES, "access-compares", WITNESS,
