@@ -223,6 +223,7 @@ static bool access_is_told(const struct kvp_request *request)
     case KVP_OP_JOB_RETRY:
     case KVP_OP_JOB_SET:
     case KVP_OP_WORKER_SET:
+    case KVP_OP_LEASE_REVOKE:
         return true;
     default:
         return false;
@@ -243,27 +244,43 @@ static uint64_t access_new_job(kvp_slice result)
     return job;
 }
 
-/* What the request is about, as the line names it, in the user's words quoted. */
-static const char *access_object(const struct kvp_request *request, kvp_slice result, char *out,
-                                 size_t size)
+/* Whom the request is about, in the user's words, quoted. */
+static void access_somebody(const char *what, kvp_slice who, char *out, size_t size)
 {
     char name[KVP_ACCESS_NAME_SIZE], quoted[2 * KVP_ACCESS_NAME_SIZE];
-    bool of_somebody = request->op == KVP_OP_ACCESS_CHANGE || request->op == KVP_OP_WORKER_SET;
-    uint64_t job = request->job.job;
-    if (of_somebody) {
-        size_t length = request->key.size < sizeof(name) ? request->key.size : sizeof(name) - 1;
-        memcpy(name, request->key.data, length);
-        name[length] = '\0';
-        (void)kvp_log_quote(quoted, sizeof(quoted), name);
-        (void)snprintf(out, size, "%s=%s", request->op == KVP_OP_WORKER_SET ? "worker" : "identity",
-                       quoted);
-        return out;
+    size_t length = who.size < sizeof(name) ? who.size : sizeof(name) - 1;
+    memcpy(name, who.data, length);
+    name[length] = '\0';
+    (void)snprintf(out, size, " %s=%s", what, kvp_log_quote(quoted, sizeof(quoted), name));
+}
+
+/* What the request is about, as the line names it, with a blank before it; "": the group. */
+static void access_object(const struct kvp_request *request, kvp_slice result, char *out,
+                          size_t size)
+{
+    out[0] = '\0';
+    switch (request->op) {
+    case KVP_OP_ACCESS_CHANGE:
+        access_somebody("identity", request->key, out, size);
+        break;
+    case KVP_OP_WORKER_SET:
+        access_somebody("worker", request->key, out, size);
+        break;
+    case KVP_OP_MEMBER_CHANGE:
+        (void)snprintf(out, size, " member=%u", request->member.id);
+        break;
+    case KVP_OP_LEASE_REVOKE:
+        (void)snprintf(out, size, " lease=%" PRIu64, request->lease);
+        break;
+    case KVP_OP_JOB_NEW:
+        (void)snprintf(out, size, " job=%" PRIu64, access_new_job(result));
+        break;
+    default:
+        if (kvp_operation_of(request->op)->is_job) {
+            (void)snprintf(out, size, " job=%" PRIu64, request->job.job);
+        }
+        break;
     }
-    if (request->op == KVP_OP_JOB_NEW) {
-        job = access_new_job(result);
-    }
-    (void)snprintf(out, size, "job=%" PRIu64, job);
-    return out;
 }
 
 static const char *access_operation(const struct kvp_request *request)
@@ -281,8 +298,8 @@ void exec_access_note(struct kvp_executor *executor, const struct kvp_request *r
     if (access_is_told(request)) {
         (void)kvp_log_quote(who, sizeof(who), kvp_access_print(request->asker, name));
         (void)kvp_log_quote(said, sizeof(said), outcome);
-        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s %s outcome=%s", who,
-                 access_operation(request), access_object(request, result, about, sizeof(about)),
-                 said);
+        access_object(request, result, about, sizeof(about));
+        exec_say(executor, KVP_LOG_INFO, "audit", "who=%s op=%s%s outcome=%s", who,
+                 access_operation(request), about, said);
     }
 }

@@ -127,6 +127,11 @@ def test_the_log_tells_who_has_done_what_with_which_job():
                 logged(group.nodes[1], "event=audit who=user/submitter op=%s job=%s outcome=success" % (op, job))
         assert group.by("user/submitter", "job", "set", job, "--priority", "7")[0] == 0
         logged(group.nodes[1], "op=JOB_SET job=%s" % job)
+        lease = group.by("user/submitter", "lease", "grant", "60")[1].strip()
+        assert group.by("user/submitter", "lease", "revoke", lease)[0] == 0
+        logged(group.nodes[1], "op=LEASE_REVOKE lease=%s outcome=success" % lease)
+        group.cli("member", "add", "9", "tls+tcp://127.0.0.1:9", check=0)
+        logged(group.nodes[1], "op=MEMBER_CHANGE member=9 outcome=success")
 
 
 def test_a_revoked_right_ends_within_a_second_on_open_connections():
