@@ -15,8 +15,9 @@
 #include <stdio.h>
 
 #define ACTIVE_FILE "active"
-/* Beyond this numbers would end: of entries, and of views. */
-#define RESTORE_SEQ_MAX   ((uint64_t)1 << 60)
+/* Beyond this numbers would end: of entries, which have 48 bits where they are part of a lease's
+ * number (replication/engine/lease_record.h), and of views. */
+#define RESTORE_SEQ_MAX   ((uint64_t)1 << 47)
 #define RESTORE_EPOCH_MAX ((uint64_t)1 << 45)
 
 struct restore_look {

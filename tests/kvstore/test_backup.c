@@ -361,6 +361,25 @@ static void test_a_directory_with_a_store_is_left_alone(void **state)
     check_state(depot, &history, 30);
 }
 
+/* The number of an entry has 48 bits where a lease's has it in itself. */
+static void test_a_backup_whose_numbers_could_not_go_on_is_refused(void **state)
+{
+    const struct setting *setting = *state;
+    struct depot made = {0};
+    struct kvp_backup_header header;
+    struct kvp_point base;
+    place_open(&made.place, on_disk);
+    struct kvp_storage *storage = restore_begin(&made.place, &setting->file, &header);
+    header.point.seq = ((uint64_t)1 << 47) + 1;
+    assert_int_equal(kvp_storage_restore_finish(storage, &header, NEW_GROUP, &base),
+                     KVP_TOO_LARGE);
+    kvp_storage_restore_end(storage);
+    place_reopen(&made.place);
+    depot_restored(&made, &setting->file, &base);
+    depot_open(&made);
+    depot_remove(&made);
+}
+
 /* Killed before the end: no node begins with what is there, and it can be tried again. */
 static void test_half_a_restored_store_is_none(void **state)
 {
@@ -394,6 +413,7 @@ static const struct CMUnitTest cases[] = {
     CASE(test_a_restored_store_has_the_state_and_is_of_another_group),
     CASE(test_a_backup_of_what_was_restored_has_the_same_digest),
     CASE(test_a_directory_with_a_store_is_left_alone),
+    CASE(test_a_backup_whose_numbers_could_not_go_on_is_refused),
     CASE(test_half_a_restored_store_is_none),
 };
 
