@@ -4,14 +4,12 @@
  * group take it for a member, nor it one of the old group's.
  */
 #include "core_disk.h"
+#include "tests/support/planted.h"
 
-#include "kvstore/base/mutant.h"
 #include "kvstore/storage.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum kvp_mutant kvp_mutant;
 
@@ -172,29 +170,16 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(test_in_a_pair_it_waits_until_the_old_group_is_gone),
 };
 
-/* In a process of its own: what a case that fails leaves is left. */
-static bool finds(enum kvp_mutant mutant)
+static int run_planted(void)
 {
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        kvp_mutant = mutant;
-        bool quiet =
-            freopen("/dev/null", "w", stdout) != NULL && freopen("/dev/null", "w", stderr) != NULL;
-        int failed = cmocka_run_group_tests_name("planted", cases, NULL, NULL);
-        _exit(quiet && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return !WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SUCCESS;
+    return cmocka_run_group_tests_name("planted", cases, NULL, NULL);
 }
 
 static void test_each_planted_bug_is_found(void **state)
 {
     (void)state;
-    assert_true(finds(KVP_MUTANT_RESTORE_FORGETS));
-    assert_true(finds(KVP_MUTANT_RESTORE_UNAWARE));
+    assert_true(planted_bug_is_found(KVP_MUTANT_RESTORE_FORGETS, run_planted));
+    assert_true(planted_bug_is_found(KVP_MUTANT_RESTORE_UNAWARE, run_planted));
 }
 
 int main(void)

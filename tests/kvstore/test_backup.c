@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The file of a backup, whole and damaged in every way, and what a store is made of it. */
 #include "tests/kvstore/storage_support.h"
+#include "tests/support/planted.h"
 
 #include "kvstore/backup.h"
-#include "kvstore/base/mutant.h"
 #include "kvstore/storage_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum kvp_mutant kvp_mutant;
 
@@ -371,8 +369,7 @@ static void test_a_backup_whose_numbers_could_not_go_on_is_refused(void **state)
     place_open(&made.place, on_disk);
     struct kvp_storage *storage = restore_begin(&made.place, &setting->file, &header);
     header.point.seq = ((uint64_t)1 << 47) + 1;
-    assert_int_equal(kvp_storage_restore_finish(storage, &header, NEW_GROUP, &base),
-                     KVP_TOO_LARGE);
+    assert_int_equal(kvp_storage_restore_finish(storage, &header, NEW_GROUP, &base), KVP_TOO_LARGE);
     kvp_storage_restore_end(storage);
     place_reopen(&made.place);
     depot_restored(&made, &setting->file, &base);
@@ -422,29 +419,17 @@ static int run_cases(const char *name)
     return _cmocka_run_group_tests(name, cases, sizeof(cases) / sizeof(cases[0]), NULL, NULL);
 }
 
-/* In a process of its own: what a case that fails leaves is left. */
-static bool finds(enum kvp_mutant mutant)
+static int run_planted(void)
 {
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        kvp_mutant = mutant;
-        bool quiet =
-            freopen("/dev/null", "w", stdout) != NULL && freopen("/dev/null", "w", stderr) != NULL;
-        _exit(quiet && run_cases("planted") == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return !WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SUCCESS;
+    return run_cases("planted");
 }
 
 static void test_each_planted_bug_is_found(void **state)
 {
     (void)state;
-    assert_false(finds(KVP_MUTANT_NONE));
+    assert_false(planted_bug_is_found(KVP_MUTANT_NONE, run_planted));
     for (int i = KVP_MUTANT_BACKUP_UNCHAINED; i <= KVP_MUTANT_RESTORE_SAME_GROUP; i++) {
-        if (!finds((enum kvp_mutant)i)) {
+        if (!planted_bug_is_found((enum kvp_mutant)i, run_planted)) {
             fail_msg("the planted bug %d is not found", i - KVP_MUTANT_BACKUP_UNCHAINED);
         }
     }

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What becomes of a damaged store: set aside where others have what it has, and otherwise left. */
 #include "tests/kvstore/storage_support.h"
+#include "tests/support/planted.h"
 
-#include "kvstore/base/mutant.h"
 #include "kvstore/storage_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum kvp_mutant kvp_mutant;
 
@@ -246,29 +244,17 @@ static int run_cases(const char *name)
     return _cmocka_run_group_tests(name, cases, sizeof(cases) / sizeof(cases[0]), NULL, NULL);
 }
 
-/* A bug makes the cases above fail: in a process of its own, since what they left is left. */
-static bool finds(enum kvp_mutant mutant)
+static int run_planted(void)
 {
-    int status = 0;
-    (void)fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        kvp_mutant = mutant;
-        bool quiet =
-            freopen("/dev/null", "w", stdout) != NULL && freopen("/dev/null", "w", stderr) != NULL;
-        _exit(quiet && run_cases("planted") == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return !WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SUCCESS;
+    return run_cases("planted");
 }
 
 static void test_each_planted_bug_is_found(void **state)
 {
     (void)state;
-    assert_false(finds(KVP_MUTANT_NONE));
+    assert_false(planted_bug_is_found(KVP_MUTANT_NONE, run_planted));
     for (int i = KVP_MUTANT_REPAIR_LAST_COPY; i <= KVP_MUTANT_DAMAGE_FORGOTTEN; i++) {
-        if (!finds((enum kvp_mutant)i)) {
+        if (!planted_bug_is_found((enum kvp_mutant)i, run_planted)) {
             fail_msg("the planted bug %d is not found", i - KVP_MUTANT_REPAIR_LAST_COPY);
         }
     }

@@ -396,3 +396,23 @@ def main(tests):
             failed += 1
         print("%-8s %s (%.1f s)" % (outcome, test.__name__, time.monotonic() - begin), flush=True)
     sys.exit(1 if failed else 0)
+
+
+def main_with_group(group, tests):
+    """As main(), of tests that all use one group, which is their argument and is started before them."""
+    import functools
+    import sys
+
+    def on(test):
+        @functools.wraps(test)
+        def run():
+            test(group)
+        return run
+
+    code = 1
+    with group.start():
+        try:
+            main([on(test) for test in tests])
+        except SystemExit as end:  # the group is ended first
+            code = end.code
+    sys.exit(code)

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvcli beyond one key: several at one moment, ranges and backwards, the past, sums, other names, many deleted."""
 
-import functools
 import json
-import sys
 import threading
 
 import kvtest
@@ -114,23 +112,5 @@ def test_a_key_is_told_as_it_was_while_the_log_has_it(group):
     assert b"not a revision" in group.cli("get", "--revision", "0", "past", check=2).stderr
 
 
-def on(group, test):
-    """The test with the group that all of them use."""
-    @functools.wraps(test)
-    def run():
-        test(group)
-    return run
-
-
-def main():
-    code = 1
-    with Group().start() as shared:
-        try:
-            kvtest.main([on(shared, test) for name, test in list(globals().items()) if name.startswith("test_")])
-        except SystemExit as end:
-            code = end.code
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    kvtest.main_with_group(Group(), [test for name, test in list(globals().items()) if name.startswith("test_")])

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that end by themselves, and leases: with kvcli, over the death of the primary, in order, and none early."""
 
-import functools
 import json
 import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 
@@ -189,23 +187,5 @@ def test_a_paused_holder_is_refused_by_what_checks_the_token(_):
     assert done.returncode == 0 and "ann: refused after" in done.stdout, done
 
 
-def on(group, test):
-    """The test with the group that all of them use."""
-    @functools.wraps(test)
-    def run():
-        test(group)
-    return run
-
-
-def main():
-    code = 1
-    with Group().start() as shared:
-        try:
-            kvtest.main([on(shared, test) for name, test in list(globals().items()) if name.startswith("test_")])
-        except SystemExit as end:
-            code = end.code
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    kvtest.main_with_group(Group(), [test for name, test in list(globals().items()) if name.startswith("test_")])

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import threading
-from ctypes import byref, c_uint64, c_void_p
-from typing import Iterator, NamedTuple, Optional
+from ctypes import byref, c_uint64
+from typing import Iterator, NamedTuple
 
 from . import errors
 from ._abi import View, library
-from ._handle import Handle, make_error, raise_for, slice_of
+from ._handle import Handle, make_error, slice_of
+from ._part import Part
 
 
 class Pair(NamedTuple):
@@ -29,7 +29,7 @@ def prefix_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b""
 
 
-class Scan(Iterator[Pair]):
+class Scan(Part, Iterator[Pair]):
     """An iterator over `Pair`; `Client.scan` makes it. One page at a time is in memory.
 
     `CursorExpired` ends it when the primary changes in the middle: what comes after would be from another point in
@@ -37,17 +37,8 @@ class Scan(Iterator[Pair]):
     """
 
     def __init__(self, handle: Handle, start: bytes, end: bytes, reverse: bool, keys_only: bool) -> None:
-        pointer = c_void_p()
-        self._handle = handle
-        self._part: Optional[int] = None
-        self._lock = threading.Lock()
         opener = library.kvp_scan_open_backwards if reverse else library.kvp_scan_open
-        result = handle.call(opener, slice_of(start), slice_of(end), keys_only, byref(pointer))
-        raise_for(result)
-        library.kvp_result_free(byref(result))
-        self._part = pointer.value
-        assert self._part is not None
-        handle.adopt(self._part, library.kvp_scan_close)
+        super().__init__(handle, opener, library.kvp_scan_close, slice_of(start), slice_of(end), keys_only)
         self._key, self._value, self._version = View(), View(), c_uint64()
 
     def __iter__(self) -> "Scan":
@@ -70,23 +61,3 @@ class Scan(Iterator[Pair]):
         if status == errors.NotFound.status:
             raise StopIteration
         raise make_error(status, reason)
-
-    def _end(self) -> None:
-        part, self._part = self._part, None
-        if part is not None:
-            self._handle.discard(part)
-
-    def close(self) -> None:
-        """Lets go of the cursor. A second time does nothing."""
-        with self._lock:
-            self._end()
-
-    def __enter__(self) -> "Scan":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_part", None) is not None:
-            self._end()

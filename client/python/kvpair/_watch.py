@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from ctypes import byref, c_void_p
+from ctypes import byref
 from typing import Iterator, NamedTuple, Optional
 
 from . import errors
 from ._abi import Change, library
-from ._handle import Handle, make_error, raise_for, slice_of
+from ._handle import Handle, make_error, slice_of
+from ._part import Part
 
 # So long a call into the library waits: an interrupt, close() or another thread waits no longer for it.
 SLICE_MS = 500
@@ -24,7 +24,7 @@ class Event(NamedTuple):
     created: int
 
 
-class Watch(Iterator[Event]):
+class Watch(Part, Iterator[Event]):
     """An iterator over `Event` that waits for the next one; `Client.watch` makes it.
 
     While no node answers it waits. `Compacted`: what happened up to `revision` is not known any more; scan, and call
@@ -32,17 +32,9 @@ class Watch(Iterator[Event]):
     """
 
     def __init__(self, handle: Handle, start: bytes, end: bytes, from_: int, stale: bool) -> None:
-        pointer = c_void_p()
-        self._handle = handle
-        self._part: Optional[int] = None
-        self._lock = threading.Lock()
+        super().__init__(handle, library.kvp_watch_open, library.kvp_watch_close, slice_of(start), slice_of(end), from_,
+                         stale)
         self._closing = False
-        result = handle.call(library.kvp_watch_open, slice_of(start), slice_of(end), from_, stale, byref(pointer))
-        raise_for(result)
-        library.kvp_result_free(byref(result))
-        self._part = pointer.value
-        assert self._part is not None
-        handle.adopt(self._part, library.kvp_watch_close)
         self._change = Change()
 
     def __iter__(self) -> "Watch":
@@ -103,23 +95,7 @@ class Watch(Iterator[Event]):
         """Of a stale watch: committed updates that the node that answered last had not applied yet."""
         return self._ask("kvp_watch_behind")
 
-    def _end(self) -> None:
-        part, self._part = self._part, None
-        if part is not None:
-            self._handle.discard(part)
-
     def close(self) -> None:
         """A second time does nothing."""
         self._closing = True
-        with self._lock:
-            self._end()
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_part", None) is not None:
-            self._end()
+        super().close()
