@@ -54,8 +54,7 @@ KVP_API kvp_status kvp_lease_keep(kvp_client *client, uint64_t lease, uint64_t *
 KVP_API kvp_status kvp_lease_revoke(kvp_client *client, uint64_t lease, kvp_result *result);
 /* The value is JSON text: [{"lease": 12, "ttl_ms": 5000, "left_ms": 4211, "keys": 2, "granted_to":
  * "user/ann"}, ...], the next 256 at most with a number above that one; 0: from the first on.
- * Those that came with a key are not in it. KVP_UNAVAILABLE, for moments after a change of the
- * primary. */
+ * Those that came with a key are not in it. */
 KVP_API kvp_status kvp_lease_list(kvp_client *client, uint64_t above, kvp_result *result);
 /* The value is JSON text: one such object, with "names": of its keys those that the caller may
  * read, at most 1024; a name that is no text has signs in the place of what cannot be shown. */

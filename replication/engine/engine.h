@@ -105,8 +105,7 @@ struct kvp_lease_reader {
     void *arg;
     bool (*may_read)(void *arg, kvp_slice key); /* NULL: everything */
 };
-/* The results of LEASE_SHOW and LEASE_LIST are appended. KVP_NOT_FOUND; KVP_UNAVAILABLE: a new
- * primary has not read all leases yet. */
+/* The results of LEASE_SHOW (or KVP_NOT_FOUND) and LEASE_LIST are appended. */
 kvp_status kvp_engine_lease_show(struct kvp_engine *engine, uint64_t lease, kvp_slice key,
                                  const struct kvp_lease_reader *reader, kvp_buf *answer);
 kvp_status kvp_engine_lease_list(struct kvp_engine *engine, uint64_t above, kvp_buf *answer);

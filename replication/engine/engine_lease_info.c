@@ -134,51 +134,79 @@ kvp_status kvp_engine_lease_show(struct kvp_engine *engine, uint64_t lease, kvp_
 
 /* ---- the list ---- */
 
-/* The smallest numbers above one, in their order; returns how many. */
-static uint32_t list_choose(const struct lease_index *index, uint64_t above,
-                            uint64_t chosen[LIST_LEASES_MAX])
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < index->count; i++) {
-        const struct lease_timer *timer = &index->timers[index->heap[i]];
-        uint32_t at = count;
-        if (timer->of_one || timer->lease <= above ||
-            (count == LIST_LEASES_MAX && timer->lease > chosen[count - 1])) {
-            continue;
-        }
-        count += count < LIST_LEASES_MAX;
-        for (at = at < LIST_LEASES_MAX ? at : LIST_LEASES_MAX - 1;
-             at > 0 && chosen[at - 1] > timer->lease; at--) {
-            chosen[at] = chosen[at - 1];
-        }
-        chosen[at] = timer->lease;
-    }
-    return count;
-}
+struct lease_list {
+    kvp_buf entries; /* encoded */
+    uint32_t count;
+};
 
-static kvp_status list_lease(struct kvp_engine *engine, uint64_t lease, kvp_buf *answer)
+static kvp_status list_lease(struct kvp_engine *engine, uint64_t lease, struct lease_list *list)
 {
     struct lease_record record;
     kvp_buf bytes = {0};
     kvp_status status = info_read(engine, lease, &bytes, &record);
-    status = status == KVP_NOT_FOUND ? KVP_CORRUPT : status;
-    status = status == KVP_OK ? kvp_wire_map(answer, 5) : status;
-    status = status == KVP_OK ? info_head(engine, lease, &record, answer) : status;
-    status = status == KVP_OK ? info_owner(&record, answer) : status;
+    if (status == KVP_NOT_FOUND) { /* it has ended since */
+        kvp_buf_free(&bytes);
+        return KVP_OK;
+    }
+    list->count++;
+    status = status == KVP_OK ? kvp_wire_map(&list->entries, 5) : status;
+    status = status == KVP_OK ? info_head(engine, lease, &record, &list->entries) : status;
+    status = status == KVP_OK ? info_owner(&record, &list->entries) : status;
     kvp_buf_free(&bytes);
+    return status;
+}
+
+/* Those above one that the state has, in their order: a lease's number is that of the entry which
+ * granted it, and those of one key come behind all others. */
+static kvp_status list_stored(struct kvp_engine *engine, struct kvp_state_view *view,
+                              uint64_t above, struct lease_list *list)
+{
+    struct kvp_raw_key from, to;
+    kvp_slice key, value;
+    uint64_t lease;
+    lease_key(&from, above < LEASE_OF_ONE_MIN ? above + 1 : LEASE_OF_ONE_MIN);
+    lease_key(&to, LEASE_OF_ONE_MIN);
+    kvp_status status = kvp_state_view_seek(view, kvp_raw_key_slice(&from), kvp_raw_key_slice(&to));
+    while (status == KVP_OK && list->count < LIST_LEASES_MAX) {
+        status = kvp_state_view_read(view, &key, &value);
+        if (status == KVP_OK && !lease_key_decode(key, &lease)) {
+            status = KVP_CORRUPT;
+        }
+        status = status == KVP_OK ? list_lease(engine, lease, list) : status;
+        kvp_state_view_next(view);
+    }
+    return status == KVP_NOT_FOUND ? KVP_OK : status;
+}
+
+/* And those that were granted since: by this node, so it knows them. */
+static kvp_status list_granted(struct kvp_engine *engine, uint64_t above, struct lease_list *list)
+{
+    kvp_status status = KVP_OK;
+    for (uint64_t seq = above + 1;
+         seq <= engine->executed && list->count < LIST_LEASES_MAX && status == KVP_OK; seq++) {
+        if (lease_index_find(&engine->leases.index, seq) != NULL) {
+            status = list_lease(engine, seq, list);
+        }
+    }
     return status;
 }
 
 kvp_status kvp_engine_lease_list(struct kvp_engine *engine, uint64_t above, kvp_buf *answer)
 {
-    uint64_t chosen[LIST_LEASES_MAX];
-    if (engine->leases.view != NULL) {
-        return KVP_UNAVAILABLE;
+    struct lease_list list = {.count = 0};
+    struct kvp_state_view *view = kvp_storage_snapshot(engine->storage);
+    if (view == NULL) {
+        return KVP_NO_MEMORY;
     }
-    uint32_t count = list_choose(&engine->leases.index, above, chosen);
-    kvp_status status = kvp_wire_array(answer, count);
-    for (uint32_t i = 0; i < count && status == KVP_OK; i++) {
-        status = list_lease(engine, chosen[i], answer);
+    uint64_t applied = kvp_state_view_point(view).seq;
+    kvp_status status = list_stored(engine, view, above, &list);
+    kvp_state_view_close(view);
+    if (status == KVP_OK) {
+        status = list_granted(engine, above > applied ? above : applied, &list);
     }
+    status = status == KVP_OK ? kvp_wire_array(answer, list.count) : status;
+    status =
+        status == KVP_OK ? kvp_buf_append(answer, list.entries.data, list.entries.size) : status;
+    kvp_buf_free(&list.entries);
     return status;
 }

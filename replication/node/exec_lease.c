@@ -51,9 +51,6 @@ void exec_lease(struct kvp_executor *executor, const struct kvp_request *request
     kvp_status status = lease_look(executor, request);
     if (status == KVP_OK || status == KVP_NOT_FOUND) {
         exec_answer_committed(executor, token, status);
-    } else if (status == KVP_UNAVAILABLE) {
-        exec_refuse(executor, token, status,
-                    "this node has just become primary: it does not know all leases yet");
     } else {
         exec_storage_failed(executor, status);
         exec_refuse(executor, token, KVP_UNAVAILABLE, kvp_strerror(status));

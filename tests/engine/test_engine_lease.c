@@ -268,6 +268,59 @@ static void test_a_lease_of_many_keys_ends_in_steps(void **state)
     bench_close(&bench);
 }
 
+/* Those above a number; returns how many, *last is the number of the last. */
+static uint32_t list(struct bench *bench, uint64_t above, uint64_t *last)
+{
+    kvp_buf answer = {0};
+    struct kvp_mp_reader reader;
+    assert_int_equal(kvp_engine_lease_list(bench->engine, above, &answer), KVP_OK);
+    kvp_mp_begin(&reader, kvp_buf_slice(&answer));
+    uint32_t count = kvp_mp_array(&reader);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(kvp_mp_map(&reader), 5);
+        (void)kvp_mp_str(&reader);
+        uint64_t lease = kvp_mp_uint(&reader);
+        assert_true(lease > above && (i == 0 || lease > *last));
+        *last = lease;
+        for (unsigned part = 0; part < 8; part++) {
+            (void)kvp_mp_skip(&reader);
+        }
+    }
+    assert_true(kvp_mp_done(&reader));
+    kvp_buf_free(&answer);
+    return count;
+}
+
+/* Applied or not, read by a new primary or not yet; those that have ended leave no gap. */
+static void test_leases_are_listed_in_pages(void **state)
+{
+    struct bench bench;
+    uint64_t leases[300], last = 0;
+    (void)state;
+    open_clock(&bench, &(struct kvp_engine_config){0});
+    for (unsigned i = 0; i < 300; i++) {
+        leases[i] = grant(&bench, 100000);
+        check_done(&bench, with_ttl(ask_put("timed", "v"), 60000));
+        if (i == 100) {
+            bench_settle(&bench);
+        }
+    }
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(list(&bench, 0, &last), 256);
+        assert_true(last == leases[255]);
+        assert_int_equal(list(&bench, last, &last), 44);
+        assert_true(last == leases[299] && list(&bench, last, &last) == 0);
+        bench_settle(&bench);
+        bench_restart(&bench);
+    }
+    for (unsigned i = 0; i < 260; i++) {
+        assert_int_equal(revoke(&bench, leases[i]), KVP_OK);
+    }
+    assert_int_equal(list(&bench, 0, &last), 40);
+    assert_true(last == leases[299]);
+    bench_close(&bench);
+}
+
 static void test_bounds(void **state)
 {
     struct bench bench;
@@ -569,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_a_new_primary_writes_of_leases_that_it_has_not_read_yet),
         cmocka_unit_test(test_time_stands_still_while_nobody_serves),
         cmocka_unit_test(test_a_lease_of_many_keys_ends_in_steps),
+        cmocka_unit_test(test_leases_are_listed_in_pages),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_leases_are_as_the_model_says),
         cmocka_unit_test(test_the_model_finds_planted_bugs),
