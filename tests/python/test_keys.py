@@ -118,6 +118,29 @@ def test_a_watch_tells_everything_once_over_the_death_of_the_primary():
     raises(kvpair.Closed, next, stale)
 
 
+def test_a_lease_is_kept_and_known_to_be_lost_when_nobody_answers():
+    # A group of its own: nodes that were stopped leave each other's view for a while.
+    with kvtest.Group().start() as group, kvpair.connect(group.nodes_option(), timeout=0.3) as kv:
+        with kv.lease(0.6) as lease:
+            kv.put("held", b"1", lease=lease)
+            assert not lease.lost.wait(2) and kv["held"] == b"1" and 0 < lease.left() <= 0.6
+            lease.revoke()
+            assert lease.lost.wait(2) and lease.left() == 0 and "held" not in kv
+        with kv.lease(1) as lease:
+            began = time.monotonic()
+            for node in group.nodes.values():
+                node.signal(signal.SIGSTOP)
+            try:
+                assert lease.lost.wait(10) and lease.left() == 0
+                assert time.monotonic() - began < 1 + 0.3 + 1, time.monotonic() - began
+            finally:
+                for node in group.nodes.values():
+                    node.signal(signal.SIGCONT)
+                group.wait_primary()
+        raises(ValueError, kv.lease, 0)
+        raises(ValueError, kv.put, "k", b"v", ttl=1, lease=lease)
+
+
 def test_a_transaction_is_all_or_nothing():
     with connect() as kv:
         kv["a"] = b"1"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from ctypes import byref, c_uint64
 from typing import Optional, Tuple
 
@@ -34,12 +35,19 @@ def key_left(handle: Handle, key: Key) -> Optional[float]:
     return None if left.value == _NEVER else left.value / 1000
 
 
+def _now() -> float:
+    """On a clock that does not stop when the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Lease:
     """What keys end with. `with` it is kept by a thread, every third of its time; that is over, and `lost` is set, when
-    the group says that it has ended. Whoever acts on it should look at a fencing token, too: see docs/guarantees.md."""
+    the group says that it has ended, or has said nothing for its time: then it may have. Whoever acts on it should look
+    at a fencing token, too: see docs/guarantees.md."""
 
     def __init__(self, handle: Handle, ttl: float) -> None:
         number = c_uint64()
+        self._kept = _now()  # before the call: it may have been executed at once
         result = handle.call(library.kvp_lease_grant, _milliseconds(ttl), byref(number))
         raise_for(result)
         library.kvp_result_free(byref(result))
@@ -51,9 +59,15 @@ class Lease:
 
     def keep(self) -> None:
         """Gives it its full time again. `NotFound`: it has ended."""
+        begun = _now()
         result = self._handle.call(library.kvp_lease_keep, self.id, None)
         raise_for(result)
         library.kvp_result_free(byref(result))
+        self._kept = begun
+
+    def left(self) -> float:
+        """For how many seconds it is sure to go on; 0: it may have ended."""
+        return 0.0 if self.lost.is_set() else max(0.0, self._kept + self.ttl - _now())
 
     def revoke(self) -> None:
         """Ends it, and its keys. `NotFound`: it has ended."""
@@ -62,14 +76,20 @@ class Lease:
         library.kvp_result_free(byref(result))
 
     def _go_on(self) -> None:
-        while not self._over.wait(self.ttl / 3):
+        pause = self.ttl / 3
+        while not self._over.wait(min(pause, self.left())):
+            pause = self.ttl / 3
             try:
                 self.keep()
             except (Timeout, Unavailable):
-                continue
+                pause = self.ttl / 20
             except Error:
-                self.lost.set()
-                return
+                break
+            if not self.left():
+                break
+        else:
+            return
+        self.lost.set()
 
     def __enter__(self) -> "Lease":
         self._thread = threading.Thread(target=self._go_on, name="kvpair-lease", daemon=True)
